@@ -1,0 +1,1 @@
+"""Throughput and memory: each bench prints a table, then one JSON document."""

@@ -1,0 +1,1 @@
+"""Models, training, metrics and reports of GLASS."""

@@ -1,0 +1,63 @@
+"""What a loader is told: one frozen record, checked when it is made."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from shards.command import InputError
+
+__all__ = ["LoaderConfig"]
+
+Backend = Literal["auto", "dali", "turbo", "reference"]
+Decode = Literal["auto", "window", "full"]
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """Settings of :func:`loaders.build_loader`. Raises ``InputError`` naming the value at fault."""
+
+    backend: Backend = "auto"
+    """Who decodes: ``dali``, ``turbo`` (libjpeg-turbo in threads) or ``reference`` (Pillow);
+    ``auto`` is ``dali`` on a GPU and ``turbo`` on a CPU."""
+    decode: Decode = "auto"
+    """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` takes
+    per image whichever costs less."""
+    global_batch_size: int = 32
+    """Samples per batch over all ranks together; a multiple of the world size."""
+    num_crops: int = 4
+    """Native-resolution crops per image (N)."""
+    crop_size: int = 224
+    """Side of a crop in pixels (C)."""
+    global_size: int = 224
+    """Side of the global view in pixels (S); must equal the one stored in the shards."""
+    sampling: str = "stratified_grid"
+    """Name of the rule in ``loaders.sampling`` that places the windows."""
+    seed: int = 0
+    """Seed of order and windows, 0 … 2⁶³-1."""
+    shuffle: bool = True
+    """Permute the samples each epoch; ``False`` keeps the manifest's order and, as in evaluation,
+    the windows of epoch 0."""
+    class_balanced: bool = False
+    """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
+    num_threads: int = 2
+    """Threads that read, splice and decode."""
+    prefetch_batches: int = 2
+    """Batches prepared ahead of the consumer."""
+    device: Device = "cpu"
+    """Where the tensors of a batch lie."""
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("backend", Backend), ("decode", Decode), ("device", Device)):
+            value = getattr(self, name)
+            if value not in get_args(kinds):
+                choices = ", ".join(get_args(kinds))
+                raise InputError(f"loader.{name}={value!r} is not one of {choices}")
+        for name in (
+            "global_batch_size", "num_crops", "crop_size", "global_size", "num_threads",
+            "prefetch_batches",
+        ):  # fmt: skip
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise InputError(f"loader.seed={self.seed!r} must be a whole number from 0 to 2**63-1")
