@@ -147,7 +147,7 @@ def expected_calibration_error(confidence: Array, correct: Array, weights: Array
 
 
 def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
-    """Both as (n,) int64 of 0 and 1 and (n,) float64 in [0, 1]; ``ValueError`` for anything else."""
+    """(n,) int64 of 0 and 1, (n,) float64 in [0, 1]; ``ValueError`` for anything else."""
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     if label.ndim != 1 or label.shape != probability.shape:
         raise ValueError(f"labels {label.shape} and probabilities {probability.shape} must be (n,)")
@@ -198,13 +198,15 @@ def _weights(table: _Sorted, draws: int, seed: int) -> Iterator[Array]:
     has_real = np.bincount(table.cluster, 1 - table.label, num_clusters) > 0
     stratum = has_generated + 2 * has_real
     members = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
-    generator = np.random.Generator(np.random.Philox(seed))
+    # A stream per stratum, so that the draws do not depend on how they are cut into blocks.
+    seeds = np.random.SeedSequence(seed).spawn(len(members))
+    streams = [np.random.Generator(np.random.Philox(s)) for s in seeds]
     block = max(1, MAX_WEIGHTS_PER_BLOCK // len(table.label))
     for start in range(0, draws, block):
         size = min(block, draws - start)
         drawn = np.empty((size, num_clusters))
-        for scenes in members:
-            picks = generator.integers(len(scenes), size=(size, len(scenes)))
+        for scenes, stream in zip(members, streams, strict=True):
+            picks = stream.integers(len(scenes), size=(size, len(scenes)))
             picks += np.arange(size)[:, None] * len(scenes)  # a separate range of bins per draw
             flat = np.bincount(picks.ravel(), minlength=size * len(scenes))
             drawn[:, scenes] = flat.reshape(size, len(scenes))
