@@ -1,0 +1,61 @@
+"""The oracle: every image decoded whole by Pillow, by the rules for pixels, and cropped by
+slicing."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from loaders.jobs import DecodeFailure, DecodeJob
+from shards.pixels import RejectedImage, decode_rgb
+
+__all__ = ["ReferenceLeaf", "blank", "place_windows"]
+
+
+def place_windows(
+    image: npt.NDArray[np.uint8], job: DecodeJob, crops: npt.NDArray[np.uint8]
+) -> None:
+    """Copies the job's windows of ``image`` (H, W, 3) into their slots, zeros below and to the
+    right."""
+    crop_size = crops.shape[1]
+    for (top, left, height, width), slot in zip(
+        job.windows.tolist(), job.slots.tolist(), strict=True
+    ):
+        crop = crops[slot]
+        crop[:height, :width] = image[top : top + height, left : left + width]
+        if height < crop_size:
+            crop[height:] = 0
+        if width < crop_size:
+            crop[:height, width:] = 0
+
+
+def blank(job: DecodeJob, crops: npt.NDArray[np.uint8]) -> None:
+    """Zeros in the slots of a job that failed."""
+    crops[job.slots] = 0
+
+
+class ReferenceLeaf:
+    """Pillow in the calling thread; slow and obvious."""
+
+    splits_batches = True
+
+    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.jobs.Leaf`; ``crops`` lies in host memory."""
+        pixels = crops.numpy()
+        failures = []
+        for job in jobs:
+            try:
+                image = decode_rgb(job.data.tobytes())
+            except RejectedImage as error:
+                failures.append(DecodeFailure(job.sample, "undecodable", str(error)))
+                blank(job, pixels)
+                continue
+            if image.shape[:2] != (job.height, job.width):
+                detail = f"{image.shape[1]}x{image.shape[0]}, not {job.width}x{job.height}"
+                failures.append(DecodeFailure(job.sample, "size differs from manifest", detail))
+                blank(job, pixels)
+                continue
+            place_windows(image, job, pixels)
+        return failures
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,91 @@
+"""Members of samples, by the manifest's offsets, out of memory-mapped tars. Nothing is copied
+here."""
+
+import io
+import mmap
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.command import InputError
+
+__all__ = ["MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
+
+Bytes = npt.NDArray[np.uint8]
+
+MAX_MAPPED = 8192
+"""Maps kept open, far below Linux's default of 65,530 per process; the one used longest ago goes
+first."""
+
+
+class UnreadableMember(Exception):
+    """A member that lies outside its tar or is not what the manifest says; the message says
+    which."""
+
+
+class MappedShards:
+    """The tars of a data set, mapped when first touched. Safe to use from several threads."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        """``paths[k]`` is the tar of shard number k."""
+        self._paths = paths
+        self._maps: OrderedDict[int, Bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def member(self, shard: int, offset: int, length: int) -> Bytes:
+        """A read-only view of ``length`` bytes at ``offset`` of the shard.
+
+        Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where it is
+        gone.
+        """
+        data = self._map(shard)
+        if not 0 <= offset <= offset + length <= data.size:
+            name = self._paths[shard].name
+            raise UnreadableMember(
+                f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}"
+            )
+        return data[offset : offset + length]
+
+    def close(self) -> None:
+        """Forgets the maps; each is unmapped when the last view of it is dropped."""
+        with self._lock:
+            self._maps.clear()
+
+    def _map(self, shard: int) -> Bytes:
+        with self._lock:
+            if shard in self._maps:
+                self._maps.move_to_end(shard)
+                return self._maps[shard]
+            try:
+                with self._paths[shard].open("rb") as file:
+                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"cannot read shard {self._paths[shard]}: {error}; run scripts.verify_shards "
+                    "on its folder"
+                ) from error
+            self._maps[shard] = np.frombuffer(mapped, np.uint8)
+            if len(self._maps) > MAX_MAPPED:
+                self._maps.popitem(last=False)
+            return self._maps[shard]
+
+
+def global_view_header(global_size: int) -> Bytes:
+    """The bytes that every ``KEY.global.npy`` of this size begins with."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
+    return np.frombuffer(buffer.getvalue(), np.uint8)[: -(global_size**2) * 3]
+
+
+def read_global_view(member: Bytes, header: Bytes, out: Bytes) -> None:
+    """Copies a stored global view into ``out`` (S, S, 3).
+
+    The header is compared as bytes rather than parsed: shards are untrusted, and parsing costs 30
+    µs. Raises ``UnreadableMember`` where it is another array.
+    """
+    if member.size != header.size + out.size or not np.array_equal(member[: header.size], header):
+        raise UnreadableMember("the stored global view is not the array that the manifest promises")
+    out.reshape(-1)[:] = member[header.size :]

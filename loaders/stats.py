@@ -1,0 +1,55 @@
+"""What the loader did and where its time went."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["LoaderStats"]
+
+
+class LoaderStats:
+    """Counters and seconds, added to by many threads.
+
+    Times are summed over threads, so with two threads they can grow by two seconds a second;
+    ``wait_s`` is the consumer's alone: the time that the training step stood still for want of a
+    batch.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._reasons: dict[str, Counter[str]] = {"fallback": Counter(), "failed": Counter()}
+        self._seconds: Counter[str] = Counter()
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Adds to a counter: ``batches``, ``samples``, ``windowed``, ``full``, ``bytes_read``, …"""
+        with self._lock:
+            self._counts[name] += amount
+
+    def reason(self, kind: str, reason: str, amount: int = 1) -> None:
+        """Counts why samples took the full decode although windows were wanted (``fallback``) or
+        gave no pixels (``failed``)."""
+        with self._lock:
+            self._reasons[kind][reason] += amount
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the block's duration to ``name``: ``read``, ``splice``, ``decode``, ``wait``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._seconds[name] += time.perf_counter() - start
+
+    def snapshot(self) -> dict[str, Any]:
+        """All counters, ``*_s`` times and the two tables of reasons, as plain numbers."""
+        with self._lock:
+            return {
+                **dict(self._counts),
+                **{f"{name}_s": seconds for name, seconds in self._seconds.items()},
+                **{kind: dict(reasons) for kind, reasons in self._reasons.items()},
+            }
