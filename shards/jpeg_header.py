@@ -1,0 +1,330 @@
+"""What a JPEG says about itself before its first scan, read with every length checked.
+
+The rules are libjpeg's, because libjpeg-turbo decides what the pixels are: rubbish between
+segments is skipped, a table defined twice holds its last value, and anything libjpeg would refuse
+is a :class:`BadJpeg`. Pixels are never decoded here.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["BadJpeg", "Component", "JpegHeader", "QuantTable", "Scan", "Segment", "read_header"]
+
+SOF_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
+SOF_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
+SOF_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+SOF_HIERARCHICAL = frozenset({0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF})
+SOF_ALL = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn carry no length
+
+# The most that a real file was seen with is a few hundred (extended XMP); the bound keeps a file
+# made of empty segments from filling the memory.
+MAX_SEGMENTS = 10_000
+
+SUBSAMPLING_NAMES = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0",
+                     (4, 1): "4:1:1", (4, 2): "4:1:0"}  # fmt: skip
+
+
+class BadJpeg(ValueError):
+    """The bytes are no JPEG, or its header contradicts itself; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A marker segment; ``data[offset:][:length]`` is its payload, without the length bytes."""
+
+    marker: int
+    """Second byte of the marker: 0xE1 is APP1."""
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A colour component as the frame header lists it."""
+
+    id: int
+    h: int
+    """Horizontal sampling factor, 1 … 4."""
+    v: int
+    """Vertical sampling factor, 1 … 4."""
+    tq: int
+    """Number of its quantisation table, 0 … 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuantTable:
+    """A quantisation table in force at the first scan. ``offset`` is that of its Pq/Tq byte."""
+
+    offset: int
+    length: int
+    """Bytes from ``offset`` on: 65 with 8-bit values, 129 with 16-bit values."""
+    values: tuple[int, ...]
+    """64 values in zigzag order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The first scan header."""
+
+    components: tuple[int, ...]
+    """Positions in ``JpegHeader.components``, in the order of the scan."""
+    dc_tables: tuple[int, ...]
+    ac_tables: tuple[int, ...]
+    spectral: tuple[int, int]
+    """First and last coefficient, (0, 63) for a sequential file."""
+    approximation: int
+    """The byte Ah/Al, 0 for a sequential file."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """Everything before the first scan's entropy-coded bytes. Offsets count from the SOI marker."""
+
+    width: int
+    height: int
+    precision: int
+    """Bits per sample: 8, or 12 and 16 in kinds that Pillow does not decode."""
+    sof_marker: int
+    """0xC0 baseline, 0xC1 extended sequential, 0xC2 progressive, …"""
+    components: tuple[Component, ...]
+    scan: Scan
+    scan_start: int
+    """Offset of the first entropy-coded byte."""
+    restart_interval: int
+    """MCUs between restart markers, 0 for none."""
+    adobe_transform: int | None
+    """Colour transform of the last Adobe marker (0 none, 1 YCbCr, 2 YCCK), ``None`` without one."""
+    has_jfif: bool
+    segments: tuple[Segment, ...]
+    """All marker segments in order, frame and scan header included."""
+    sof_offset: int
+    """Offset of the frame header's payload (the precision byte)."""
+    sos_offset: int
+    """Offset of the scan header's payload (the number of components)."""
+    quant_tables: dict[int, QuantTable]
+    huffman_tables: dict[int, tuple[int, int]]
+    """``class << 4 | number`` → (offset, length) of the table from its Tc/Th byte on."""
+
+    @property
+    def progressive(self) -> bool:
+        return self.sof_marker in SOF_PROGRESSIVE
+
+    @property
+    def arithmetic(self) -> bool:
+        return self.sof_marker in SOF_ARITHMETIC
+
+    @property
+    def lossless(self) -> bool:
+        return self.sof_marker in SOF_LOSSLESS
+
+    @property
+    def hierarchical(self) -> bool:
+        return self.sof_marker in SOF_HIERARCHICAL
+
+    @property
+    def baseline(self) -> bool:
+        """One Huffman-coded sequential scan of 8-bit samples, so SOF0 or SOF1."""
+        return (
+            self.sof_marker in (0xC0, 0xC1) and self.precision == 8 and self.num_scans_at_least == 1
+        )
+
+    @property
+    def num_scans_at_least(self) -> int:
+        """1, or 2 where the first scan cannot be the only one."""
+        whole = len(self.scan.components) == len(self.components) and self.scan.spectral[1] == 63
+        return 1 if whole and not self.progressive else 2
+
+    @property
+    def max_sampling(self) -> tuple[int, int]:
+        """Largest horizontal and vertical sampling factor."""
+        return max(c.h for c in self.components), max(c.v for c in self.components)
+
+    @property
+    def subsampling(self) -> str:
+        """Such as "grey" or "4:2:0"; rare ones as the factors of all components, "2x2,1x1,2x1"."""
+        if len(self.components) == 1:
+            return "grey"
+        luma, *rest = self.components
+        chroma = rest[:2]
+        others = rest[2:]  # the black of CMYK is as large as the first component
+        factors = {(luma.h / c.h, luma.v / c.v) for c in chroma}
+        if len(factors) == 1 and all((c.h, c.v) == (luma.h, luma.v) for c in others):
+            name = SUBSAMPLING_NAMES.get(factors.pop())  # type: ignore[call-overload]
+            if name is not None:
+                return str(name)
+        return ",".join(f"{c.h}x{c.v}" for c in self.components)
+
+
+def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
+    """Parses up to the first scan. ``data`` may be cut off anywhere after the scan header.
+
+    An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
+    """
+    return _Parser(memoryview(data)).parse()
+
+
+class _Parser:
+    def __init__(self, data: memoryview) -> None:
+        self.data = data
+        self.segments: list[Segment] = []
+        self.quant: dict[int, QuantTable] = {}
+        self.huffman: dict[int, tuple[int, int]] = {}
+        self.restart_interval = 0
+        self.adobe_transform: int | None = None
+        self.has_jfif = False
+        self.frame: Segment | None = None
+        self.components: tuple[Component, ...] = ()
+
+    def parse(self) -> JpegHeader:
+        if bytes(self.data[:2]) != b"\xff\xd8":
+            raise BadJpeg("no SOI marker at the start")
+        position = 2
+        while True:
+            segment = self._segment(position)
+            position = segment.offset + segment.length
+            if segment.marker == 0xDA:
+                return self._finish(segment)
+            self._take(segment)
+
+    def _segment(self, position: int) -> Segment:
+        """The next marker segment at or after ``position``."""
+        marker, position = self._marker(position)
+        while marker in STANDALONE:
+            marker, position = self._marker(position)
+        if marker in (0xD8, 0xD9):
+            raise BadJpeg(f"marker FF{marker:02X} at {position - 2}, before any scan")
+        if position + 2 > len(self.data):
+            raise BadJpeg("cut off in the header")
+        (length,) = struct.unpack_from(">H", self.data, position)
+        if length < 2 or position + length > len(self.data):
+            raise BadJpeg(f"segment FF{marker:02X} at {position - 2} has length {length}")
+        if len(self.segments) >= MAX_SEGMENTS:
+            raise BadJpeg(f"more than {MAX_SEGMENTS} segments before the first scan")
+        segment = Segment(marker, position + 2, length - 2)
+        self.segments.append(segment)
+        return segment
+
+    def _marker(self, position: int) -> tuple[int, int]:
+        """The next marker's second byte and where it ends, skipping rubbish and fill bytes."""
+        while True:
+            while position < len(self.data) and self.data[position] != 0xFF:
+                chunk = bytes(self.data[position : position + 65536])
+                found = chunk.find(0xFF)
+                position += found if found >= 0 else len(chunk)
+            while position < len(self.data) and self.data[position] == 0xFF:
+                position += 1
+            if position >= len(self.data):
+                raise BadJpeg("cut off in the header")
+            position += 1
+            if self.data[position - 1] != 0:
+                return self.data[position - 1], position
+
+    def _take(self, segment: Segment) -> None:
+        marker, start = segment.marker, segment.offset
+        payload = bytes(self.data[start : start + min(segment.length, 16)])
+        if marker in SOF_ALL:
+            self._frame(segment)
+        elif marker == 0xC4:
+            self._huffman(segment)
+        elif marker == 0xDB:
+            self._quant(segment)
+        elif marker == 0xDD:
+            if segment.length != 2:
+                raise BadJpeg("restart interval segment of a wrong length")
+            (self.restart_interval,) = struct.unpack(">H", payload)
+        elif marker == 0xE0 and segment.length >= 14 and payload.startswith(b"JFIF\0"):
+            self.has_jfif = True
+        elif marker == 0xEE and segment.length >= 12 and payload.startswith(b"Adobe"):
+            self.adobe_transform = payload[11]
+
+    def _frame(self, segment: Segment) -> None:
+        if self.frame is not None:
+            raise BadJpeg("two frame headers")
+        start = segment.offset
+        if segment.length < 9:
+            raise BadJpeg("frame header too short")
+        count = self.data[start + 5]
+        if not 1 <= count <= 4 or segment.length != 6 + 3 * count:
+            raise BadJpeg(f"frame header of {segment.length} bytes for {count} components")
+        components = []
+        for at in range(start + 6, start + 6 + 3 * count, 3):
+            identifier, sampling, table = self.data[at : at + 3]
+            components.append(Component(identifier, sampling >> 4, sampling & 15, table))
+        if any(not (1 <= c.h <= 4 and 1 <= c.v <= 4 and c.tq <= 3) for c in components):
+            raise BadJpeg("component with sampling factors or a table number out of range")
+        self.frame, self.components = segment, tuple(components)
+
+    def _huffman(self, segment: Segment) -> None:
+        at, end = segment.offset, segment.offset + segment.length
+        while at < end:
+            if at + 17 > end:
+                raise BadJpeg("Huffman table cut off")
+            number = self.data[at]
+            length = 17 + sum(self.data[at + 1 : at + 17])
+            if number & 0xEC or length > 17 + 256 or at + length > end:
+                raise BadJpeg(f"Huffman table {number:#04x} of {length} bytes")
+            self.huffman[number] = (at, length)
+            at += length
+
+    def _quant(self, segment: Segment) -> None:
+        at, end = segment.offset, segment.offset + segment.length
+        while at < end:
+            wide, number = self.data[at] >> 4, self.data[at] & 15
+            length = 129 if wide else 65
+            if wide > 1 or number > 3 or at + length > end:
+                raise BadJpeg(f"quantisation table {self.data[at]:#04x} out of range or cut off")
+            values = struct.unpack_from(">64H" if wide else ">64B", self.data, at + 1)
+            self.quant[number] = QuantTable(at, length, values)
+            at += length
+
+    def _finish(self, segment: Segment) -> JpegHeader:
+        if self.frame is None:
+            raise BadJpeg("scan before the frame header")
+        scan = self._scan(segment)
+        precision, height, width = struct.unpack_from(">BHH", self.data, self.frame.offset)
+        if width == 0 or height == 0:
+            raise BadJpeg(f"image of {width} x {height} pixels")
+        return JpegHeader(
+            width=width,
+            height=height,
+            precision=precision,
+            sof_marker=self.frame.marker,
+            components=self.components,
+            scan=scan,
+            scan_start=segment.offset + segment.length,
+            restart_interval=self.restart_interval,
+            adobe_transform=self.adobe_transform,
+            has_jfif=self.has_jfif,
+            segments=tuple(self.segments),
+            sof_offset=self.frame.offset,
+            sos_offset=segment.offset,
+            quant_tables=self.quant,
+            huffman_tables=self.huffman,
+        )
+
+    def _scan(self, segment: Segment) -> Scan:
+        payload = bytes(self.data[segment.offset : segment.offset + min(segment.length, 12)])
+        count = payload[0] if payload else 0
+        if not 1 <= count <= 4 or segment.length != 4 + 2 * count:
+            raise BadJpeg(f"scan header of {segment.length} bytes for {count} components")
+        chosen: list[int] = []
+        for identifier in payload[1 : 1 + 2 * count : 2]:
+            free = [i for i in range(len(self.components)) if i not in chosen]
+            # Some writers give all components one identifier: libjpeg-turbo takes them in order.
+            found = [i for i in free if self.components[i].id == identifier]
+            if not found:
+                raise BadJpeg(f"scan header names component {identifier}, which the frame has not")
+            chosen.append(found[0])
+        tables = payload[2 : 2 + 2 * count : 2]
+        if any(table & 0xCC for table in tables):
+            raise BadJpeg("scan header with a table number out of range")
+        return Scan(
+            components=tuple(chosen),
+            dc_tables=tuple(table >> 4 for table in tables),
+            ac_tables=tuple(table & 15 for table in tables),
+            spectral=(payload[-3], payload[-2]),
+            approximation=payload[-1],
+        )
