@@ -5,8 +5,25 @@
 >>> for batch in loader: ...
 """
 
-from loaders.batch import Batch
+from typing import TYPE_CHECKING, Any
+
 from loaders.config import LoaderConfig
-from loaders.loader import Loader, build_loader
+
+if TYPE_CHECKING:
+    from loaders.batch import Batch
+    from loaders.loader import Loader, build_loader
 
 __all__ = ["Batch", "Loader", "LoaderConfig", "build_loader"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports torch (seconds) only once a loader is built, so that settings cost nothing."""
+    if name in ("Loader", "build_loader"):
+        from loaders import loader
+
+        return getattr(loader, name)
+    if name == "Batch":
+        from loaders.batch import Batch
+
+        return Batch
+    raise AttributeError(f"module 'loaders' has no attribute {name!r}")

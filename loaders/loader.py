@@ -45,8 +45,9 @@ def build_loader(
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(
-            f"loader.global_size={config.global_size}, but the shards in {dataset.root} hold global "
-            f"views of {stored}; set loader.global_size={stored} or rebuild with --global-size"
+            f"loader.global_size={config.global_size}, but the shards in {dataset.root} hold "
+            f"global views of {stored}; set loader.global_size={stored} or rebuild them with "
+            f"--global-size {config.global_size}"
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
