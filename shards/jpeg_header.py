@@ -23,8 +23,14 @@ STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn carry no leng
 # made of empty segments from filling the memory.
 MAX_SEGMENTS = 10_000
 
-SUBSAMPLING_NAMES = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0",
-                     (4, 1): "4:1:1", (4, 2): "4:1:0"}  # fmt: skip
+SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
+    (1, 1): "4:4:4",
+    (2, 1): "4:2:2",
+    (2, 2): "4:2:0",
+    (1, 2): "4:4:0",
+    (4, 1): "4:1:1",
+    (4, 2): "4:1:0",
+}
 
 
 class BadJpeg(ValueError):
@@ -152,9 +158,9 @@ class JpegHeader:
         others = rest[2:]  # the black of CMYK is as large as the first component
         factors = {(luma.h / c.h, luma.v / c.v) for c in chroma}
         if len(factors) == 1 and all((c.h, c.v) == (luma.h, luma.v) for c in others):
-            name = SUBSAMPLING_NAMES.get(factors.pop())  # type: ignore[call-overload]
+            name = SUBSAMPLING_NAMES.get(factors.pop())
             if name is not None:
-                return str(name)
+                return name
         return ",".join(f"{c.h}x{c.v}" for c in self.components)
 
 
@@ -163,7 +169,7 @@ def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
 
     An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
     """
-    return _Parser(memoryview(data)).parse()
+    return _Parser(memoryview(data)).parse()  # type: ignore[arg-type]
 
 
 class _Parser:
