@@ -1,0 +1,31 @@
+"""Why an image is not taken into a data set: a fixed list of reasons, each with its meaning."""
+
+__all__ = ["REASONS", "RejectedImage"]
+
+REASONS = {
+    "unreadable": "the file is missing or cannot be read",
+    "file_name": "the file's name is not valid UTF-8",
+    "empty_file": "the file has no bytes",
+    "not_an_image": "the bytes are of no image format that is read here",
+    "unsupported_format": "the format needs an extra that is not installed",
+    "unsupported_mode": "the pixels are of a kind that has no rule here, such as floating point",
+    "too_large": "the image has more than 200 million pixels",
+    "truncated": "the file ends before the image does",
+    "corrupt": "the image cannot be decoded",
+    "duplicate_conflict": "the same bytes come as real and as generated",
+}
+"""Reason → what it means, in the order in which summaries list them."""
+
+
+class RejectedImage(Exception):
+    """An image that cannot be used: ``reason`` is a key of :data:`REASONS`, ``detail`` says more."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown reason {reason!r}")
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail or REASONS[self.reason]}"
