@@ -77,17 +77,25 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     return {name: None if value is None else float(value) for name, value in result.items()}
 
 
-def roc_points(label: Array, probability: Array) -> dict[str, list[float]] | None:
+def roc_points(
+    label: Array, probability: Array, max_points: int = 1001
+) -> dict[str, list[float]] | None:
     """``{"fpr", "tpr", "threshold"}`` from (0, 0) to (1, 1) by falling threshold, or None.
 
-    Points in the middle of a straight stretch are left out. The first threshold, above every score,
-    is written as 1 + the highest probability. None where only one class is there.
+    Points in the middle of a straight stretch are left out, and of a longer curve the about
+    ``max_points`` that lie evenly along it are kept: every point is a threshold that exists. The
+    first threshold, above every score, is written as 1 + the highest probability. None where only
+    one class is there.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):
         return None
     fpr, tpr, threshold = sk.roc_curve(label, probability)
     threshold[0] = 1 + probability.max()
+    along = np.linspace(0, 2, max_points)
+    keep = np.unique(np.minimum(np.searchsorted(fpr + tpr, along), len(fpr) - 1))
+    if len(fpr) > max_points:
+        fpr, tpr, threshold = fpr[keep], tpr[keep], threshold[keep]
     return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "threshold": threshold.tolist()}
 
 

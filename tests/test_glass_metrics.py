@@ -307,6 +307,22 @@ def test_roc_points_enclose_the_area() -> None:
     assert roc_points(np.ones(2, int), np.array([0.2, 0.3])) is None
 
 
+def test_a_long_roc_curve_is_thinned_to_points_that_lie_on_it() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 20_000)
+    probability = 0.3 * label + 0.7 * rng.random(20_000)
+    whole, thin = (roc_points(label, probability, max_points=n) for n in (10**6, 101))
+    assert whole is not None
+    assert thin is not None
+    assert len(whole["fpr"]) > 1000
+    assert 50 < len(thin["fpr"]) <= 101
+    points = set(zip(whole["fpr"], whole["tpr"], whole["threshold"], strict=True))
+    assert set(zip(thin["fpr"], thin["tpr"], thin["threshold"], strict=True)) <= points
+    assert np.trapezoid(thin["tpr"], thin["fpr"]) == pytest.approx(
+        np.trapezoid(whole["tpr"], whole["fpr"]), abs=1e-3
+    )
+
+
 def test_reliability_bins_partition_the_samples() -> None:
     label = np.array([0, 1, 1, 0, 1])
     bins = reliability_bins(label, np.array([0.0, 0.01, 1.0, 0.5, 0.95]))

@@ -1,0 +1,269 @@
+"""From scores to a document: predictions beside their manifest rows, then metrics with intervals.
+
+``evaluate_run`` scores a split with a run's exported model and yields the table of predictions and
+the evaluation document; ``write_evaluation`` puts them into the run's folder as
+``predictions-<split>.parquet`` and ``evaluation-<split>.json``. The document (checked by
+:func:`check_evaluation` whenever one is written or read):
+
+``format_version``  int, 1
+``split``           str
+``model``           ``kind`` "glass" | "single_view", ``weights_sha256`` of model.safetensors
+``dataset``         ``name`` of its folder, ``dataset_json_sha256``
+``settings``        what the loader was told (``num_crops``, ``sampling``, ``seed`` …), ``device``,
+                    ``precision``
+``threshold``       ``value``, ``source``: where it comes from (0.5 until a model is calibrated)
+``samples``         ``scored``, ``real``, ``generated``, ``scenes`` (what the bootstrap resamples),
+                    ``undecodable`` (in the split, but without a score)
+``bootstrap``       ``draws``, ``seed``, ``level``
+``metrics``         name → float | null, see ``glass.metrics.binary_metrics``
+``intervals``       name → [low, high] | null
+``confusion``       ``hits``, ``misses``, ``false_alarms``, ``real_passed``
+``per_generator``   see ``glass.metrics.per_generator``
+``roc``             ``fpr``, ``tpr``, ``threshold`` lists | null
+``reliability``     list of bins, see ``glass.metrics.reliability_bins``
+``timing``          ``time_s``, ``images_per_s`` of the scoring
+``versions``        distribution → version
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glass.metrics import (
+    METRIC_NAMES,
+    binary_metrics,
+    bootstrap_intervals,
+    per_generator,
+    reliability_bins,
+    roc_points,
+)
+from glass.predictions import prediction_table, predictions_path
+from shards.atomic import atomic_path, write_text_atomic
+from shards.command import InputError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
+    from shards.dataset import ShardDataset
+
+__all__ = [
+    "THRESHOLD",
+    "EvaluationOptions",
+    "check_evaluation",
+    "dataset_identity",
+    "evaluate_run",
+    "evaluate_table",
+    "evaluation_path",
+    "read_evaluation",
+    "write_evaluation",
+]
+
+FORMAT_VERSION = 1
+THRESHOLD = 0.5
+VERSIONED = (
+    "glass-hires", "torch", "timm", "numpy", "scikit-learn", "pillow", "simplejpeg",
+    "nvidia-dali-cuda130",
+)  # fmt: skip
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "format_version": int, "split": str, "model": dict, "dataset": dict, "settings": dict,
+    "threshold": dict, "samples": dict, "bootstrap": dict, "metrics": dict, "intervals": dict,
+    "confusion": dict, "per_generator": dict, "roc": (dict, type(None)), "reliability": list,
+    "timing": dict, "versions": dict,
+}  # fmt: skip
+_PARTS = {
+    "model": {"kind", "weights_sha256"},
+    "dataset": {"name", "dataset_json_sha256"},
+    "settings": {"num_crops", "crop_size", "sampling", "seed", "device", "precision"},
+    "threshold": {"value", "source"},
+    "samples": {"scored", "real", "generated", "scenes", "undecodable"},
+    "bootstrap": {"draws", "seed", "level"},
+    "metrics": set(METRIC_NAMES),
+    "intervals": set(METRIC_NAMES),
+    "confusion": {"hits", "misses", "false_alarms", "real_passed"},
+    "per_generator": {"generators", "real", "mean", "minimum", "worst"},
+    "timing": {"time_s", "images_per_s"},
+}
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What a person may change about an evaluation; None keeps what the run was trained with."""
+
+    device: str = "cpu"
+    num_crops: int | None = None
+    batch_size: int | None = None
+    num_threads: int | None = None
+    draws: int = 1000
+    seed: int = 0
+    """Of the bootstrap; the windows keep the run's own seed."""
+
+
+def evaluate_run(
+    run: Path, dataset: "ShardDataset", split: str, options: EvaluationOptions
+) -> tuple[dict[str, Any], pa.Table]:
+    """Scores ``split`` with ``run``'s exported model: the document and the table of predictions.
+
+    Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises
+    ``InputError`` for a split that is not there, a run without a model, or a loader that refuses.
+    """
+    rows = dataset.split_rows(split)
+    model_folder = run / "model"
+    from glass.export import load_model
+    from glass.scoring import score
+    from loaders import build_loader
+
+    model, config = load_model(model_folder, options.device)
+    changes: dict[str, Any] = {"shuffle": False, "class_balanced": False, "decode": "auto"}
+    changes |= {
+        name: value
+        for name, value in (
+            ("device", options.device),
+            ("num_crops", options.num_crops),
+            ("global_batch_size", options.batch_size),
+            ("num_threads", options.num_threads),
+        )
+        if value is not None
+    }
+    loader_config = replace(config.loader, **changes)
+    loader = build_loader(dataset, split, loader_config)
+    start = time.perf_counter()
+    try:
+        predictions = score(model, loader, options.device, config.precision)
+    finally:
+        loader.close()
+    time_s = time.perf_counter() - start
+    table = prediction_table(predictions, dataset, split)
+    document = {
+        "format_version": FORMAT_VERSION,
+        "split": split,
+        "model": {
+            "kind": config.model.kind,
+            "weights_sha256": _sha256(model_folder / "model.safetensors"),
+        },
+        "dataset": dataset_identity(dataset),
+        "settings": asdict(loader_config) | {"precision": config.precision},
+        **evaluate_table(table, draws=options.draws, seed=options.seed),
+        "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
+        "versions": _versions(),
+    }
+    document["samples"]["undecodable"] = len(rows) - len(table)
+    check_evaluation(document)
+    return document, table
+
+
+def evaluate_table(
+    table: pa.Table, threshold: float = THRESHOLD, draws: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """The measured parts of the document, from a table of PREDICTION_SCHEMA alone.
+
+    A function of the table, ``threshold``, ``draws`` and ``seed``; ``undecodable`` is 0 here.
+    """
+    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
+    groups = table["group"].to_numpy(zero_copy_only=False)
+    generator = table["generator"].to_numpy(zero_copy_only=False)
+    intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
+    flagged, generated = probability >= threshold, label == 1
+    named = groups[groups != ""]
+    return {
+        "threshold": {"value": threshold, "source": "fixed at 0.5, not calibrated"},
+        "samples": {
+            "scored": len(label),
+            "real": int((~generated).sum()),
+            "generated": int(generated.sum()),
+            "scenes": len(set(named)) + len(groups) - len(named),
+            "undecodable": 0,
+        },
+        "bootstrap": {"draws": draws, "seed": seed, "level": 0.95},
+        "metrics": binary_metrics(label, probability, threshold),
+        "intervals": {name: intervals.get(name) for name in METRIC_NAMES},
+        "confusion": {
+            "hits": int((flagged & generated).sum()),
+            "misses": int((~flagged & generated).sum()),
+            "false_alarms": int((flagged & ~generated).sum()),
+            "real_passed": int((~flagged & ~generated).sum()),
+        },
+        "per_generator": per_generator(
+            label, probability, generator, threshold, draws, seed, groups
+        ),
+        "roc": roc_points(label, probability),
+        "reliability": reliability_bins(label, probability),
+    }
+
+
+def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
+    """``evaluation-<split>.json``; ``variant`` ("-crops8") keeps other settings beside it."""
+    return run / f"evaluation-{split}{variant}.json"
+
+
+def write_evaluation(
+    run: Path, document: Mapping[str, Any], table: pa.Table, variant: str = ""
+) -> None:
+    """Writes both files whole. The document is written last and an older one removed first, so
+    that a document never stands beside predictions of another evaluation."""
+    check_evaluation(document)
+    split = document["split"]
+    evaluation_path(run, split, variant).unlink(missing_ok=True)
+    with atomic_path(predictions_path(run, split, variant)) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text_atomic(evaluation_path(run, split, variant), text)
+
+
+def read_evaluation(run: Path, split: str) -> dict[str, Any]:
+    """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
+    path = evaluation_path(run, split)
+    if not path.is_file():
+        raise InputError(
+            f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
+            f"--data DATA --split {split} first"
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check_evaluation(document)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is no evaluation of this version ({error}): evaluate again"
+        ) from error
+    return document
+
+
+def check_evaluation(document: Any) -> None:
+    """Raises ``ValueError`` naming the first field that is missing or of another kind."""
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    for name, kind in _FIELDS.items():
+        if not isinstance(document.get(name, ...), kind):
+            raise ValueError(f"field {name} is missing or of another type")
+    if document["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"format_version {document['format_version']} is not {FORMAT_VERSION}")
+    for name, parts in _PARTS.items():
+        if missing := sorted(parts - set(document[name])):
+            raise ValueError(f"field {name} lacks {', '.join(missing)}")
+
+
+def dataset_identity(dataset: "ShardDataset") -> dict[str, str]:
+    """``name`` and ``dataset_json_sha256``: which data set an evaluation belongs to."""
+    digest = _sha256(dataset.root / "dataset.json")
+    return {"name": dataset.root.resolve().name, "dataset_json_sha256": digest}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    installed = {}
+    for name in VERSIONED:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # DALI is there on Linux only
+            continue
+    return installed
