@@ -48,7 +48,7 @@ def define_whole_pipeline(
     device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int
 ) -> Any:
     """The pipeline (not built) from whole images (1-D uint8) and ``start`` (N, 2) to (N, C, C, 3)
-    crops."""
+    crops and the images' shapes (3,)."""
 
     @pipeline_def(
         batch_size=batch_size, num_threads=num_threads,
@@ -58,7 +58,8 @@ def define_whole_pipeline(
         encoded = _source("encoded", types.UINT8, 1)
         start = _source("start", types.INT32, 2)
         images = fn.decoders.image(encoded, device=DECODER[device], **EXACT)
-        return fn.stack(*(_slice(images, start[k], crop_size) for k in range(num_crops)))
+        crops = fn.stack(*(_slice(images, start[k], crop_size) for k in range(num_crops)))
+        return crops, images.shape(dtype=types.INT32)
 
     return whole()
 
@@ -147,8 +148,7 @@ class DaliLeaf:
         if not jobs:
             return []
         try:
-            self._feed_and_copy(kind, jobs, crops)
-            return []
+            return self._run_at_once(kind, jobs, crops)
         except RuntimeError:
             if len(jobs) == 1:
                 # The last word is the oracle's: it names what is broken, or decodes what DALI
@@ -156,35 +156,33 @@ class DaliLeaf:
                 return self._decode_on_host(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
 
-    def _feed_and_copy(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> None:
+    def _run_at_once(
+        self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor
+    ) -> list[DecodeFailure]:
         pipeline = self._pipeline(kind)
         pipeline.feed_input("encoded", [job.data for job in jobs])
-        if kind == "whole":
-            pipeline.feed_input("start", [np.ascontiguousarray(j.windows[:, :2]) for j in jobs])
-        else:
-            pipeline.feed_input("start", [np.ascontiguousarray(j.windows[0, :2]) for j in jobs])
+        starts = [job.windows[:, :2] for job in jobs]
+        if kind == "spliced":
+            starts = [start[0] for start in starts]
             if self._device == "cpu":
-                pipeline.feed_input("shape", [np.ascontiguousarray(j.windows[0, 2:]) for j in jobs])
+                shapes = [np.ascontiguousarray(job.windows[0, 2:]) for job in jobs]
+                pipeline.feed_input("shape", shapes)
+        pipeline.feed_input("start", [np.ascontiguousarray(start) for start in starts])
         if self._device == "cuda":
-            self._copy_on_device(pipeline, jobs, crops)
+            stream = torch.cuda.current_stream()
+            decoded, *image_shapes = pipeline.run(cuda_stream=stream)
+            slots = torch.from_numpy(np.concatenate([job.slots for job in jobs]))
+            pixels = torch.from_dlpack(decoded.as_tensor()).reshape(-1, *crops.shape[1:])
+            crops.index_copy_(0, slots.to(crops.device), pixels)
+            stream.synchronize()  # the loader's own stream: DALI takes its buffers back after this
         else:
-            self._copy_on_host(pipeline, jobs, crops)
-
-    def _copy_on_device(self, pipeline: Any, jobs: list[DecodeJob], crops: torch.Tensor) -> None:
-        stream = torch.cuda.current_stream()
-        (output,) = pipeline.run(cuda_stream=stream)
-        decoded = torch.from_dlpack(output.as_tensor()).reshape(-1, *crops.shape[1:])
-        slots = torch.from_numpy(np.concatenate([job.slots for job in jobs]))
-        crops.index_copy_(0, slots.to(crops.device, non_blocking=True), decoded)
-        stream.synchronize()  # of the loader's own stream: DALI takes its buffers back after this
-
-    def _copy_on_host(self, pipeline: Any, jobs: list[DecodeJob], crops: torch.Tensor) -> None:
-        (output,) = pipeline.run()
-        pixels = crops.numpy()
-        for index, job in enumerate(jobs):
-            decoded = np.asarray(output[index])
-            for slot, crop in zip(job.slots, decoded.reshape(-1, *decoded.shape[-3:]), strict=True):
-                _paste(pixels[slot], crop)
+            decoded, *image_shapes = pipeline.run()
+            _paste_all(decoded, jobs, crops.numpy())
+        if not image_shapes:
+            return []
+        found = np.asarray(image_shapes[0].as_array())[:, :2].tolist()
+        wrong = [j for j, shape in zip(jobs, found, strict=True) if shape != [j.height, j.width]]
+        return self._decode_on_host(wrong, crops)
 
     def _decode_on_host(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
         if self._device == "cpu":
@@ -198,9 +196,13 @@ class DaliLeaf:
         return failures
 
 
-def _paste(target: npt.NDArray[np.uint8], crop: npt.NDArray[np.uint8]) -> None:
-    """``crop`` into the upper left of ``target`` (C, C, 3), zeros elsewhere."""
-    height, width = crop.shape[:2]
-    target[:height, :width] = crop
-    target[height:] = 0
-    target[:height, width:] = 0
+def _paste_all(decoded: Any, jobs: list[DecodeJob], pixels: npt.NDArray[np.uint8]) -> None:
+    """DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), zeros where crops end
+    early."""
+    for index, job in enumerate(jobs):
+        crops = np.asarray(decoded[index])
+        height, width = crops.shape[-3:-1]
+        for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=True):
+            pixels[slot, :height, :width] = crop
+            pixels[slot, height:] = 0
+            pixels[slot, :height, width:] = 0

@@ -1,0 +1,167 @@
+"""Three decoders, one result: the oracle's pixels, for every window, also where an image ends."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from loaders.batch import BufferPool
+from loaders.dali import DaliLeaf, define_spliced_pipeline, define_whole_pipeline
+from loaders.jobs import DecodeJob
+from loaders.reference import ReferenceLeaf
+from loaders.turbo import TurboLeaf
+
+CROP, NUM_CROPS = 48, 3
+
+
+def picture(height, width, mode="RGB"):
+    """Smooth in red and green (the place), noisy in blue (so that no two crops look alike)."""
+    rows, columns = np.mgrid[:height, :width]
+    noise = np.random.default_rng(height * 7919 + width).integers(0, 256, (height, width))
+    pixels = np.stack([columns * 255 // width, rows * 255 // height, noise], -1).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def encode(image, file_format, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def job(data, image, file_format, sample, windows=None):
+    """A whole-image job with windows in both corners and in the middle."""
+    width, height = image.size
+    high, wide = min(CROP, height), min(CROP, width)
+    if windows is None:
+        windows = [
+            (0, 0, high, wide),
+            (height - high, width - wide, high, wide),
+            ((height - high) // 2, (width - wide) // 2, high, wide),
+        ]
+    first = sample * NUM_CROPS
+    return DecodeJob(
+        data, height, width, np.array(windows, np.int32),
+        np.arange(first, first + len(windows)), sample, file_format, image.mode,
+    )  # fmt: skip
+
+
+def variants():
+    """JPEGs of every subsampling and mode, PNGs of every mode, larger and smaller than a crop."""
+    cases = []
+    for height, width in [(100, 130), (48, 48), (20, 90), (61, 1), (1, 1)]:
+        for mode in ("RGB", "L", "CMYK"):
+            image = picture(height, width, mode)
+            for subsampling in (0, 1, 2):
+                options = {"subsampling": subsampling} if mode == "RGB" else {}
+                cases.append(("JPEG", image, {"quality": 88, **options}))
+        cases.append(("JPEG", picture(height, width), {"progressive": True}))
+        for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
+            cases.append(("PNG", picture(height, width, mode), {}))
+    cases.append(("WEBP", picture(90, 80), {"lossless": True}))
+    cases.append(("TIFF", picture(90, 80), {}))
+    return cases
+
+
+def leaf(name):
+    if name == "dali":
+        return DaliLeaf("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=128, num_threads=2)
+    return {"turbo": TurboLeaf, "reference": ReferenceLeaf}[name]()
+
+
+def decode(name, jobs):
+    """All crops of ``jobs`` by the leaf ``name``; the buffer starts full of rubbish."""
+    crops = torch.full((len(jobs) * NUM_CROPS, CROP, CROP, 3), 77, dtype=torch.uint8)
+    decoder = leaf(name)
+    failures = decoder.decode(jobs, crops)
+    decoder.close()
+    return crops.numpy(), failures
+
+
+@pytest.mark.parametrize("name", ["reference", "turbo", "dali"])
+def test_crops_equal_the_oracle_for_every_format(name):
+    """Pillow's own decode, sliced and padded by hand, is what every decoder gives: tolerance 0."""
+    cases = variants()
+    data = [encode(image, file_format, **options) for file_format, image, options in cases]
+    jobs = [
+        job(d, image, f, k) for k, (d, (f, image, _)) in enumerate(zip(data, cases, strict=True))
+    ]
+    crops, failures = decode(name, jobs)
+    assert failures == []
+    for k, one in enumerate(jobs):
+        stored = Image.open(io.BytesIO(data[k].tobytes()))
+        if "A" in stored.mode or stored.mode == "P":
+            stored = stored.convert("RGBA")  # the colours under the alpha, which is then dropped
+        pixels = np.asarray(stored.convert("RGB"))
+        for (top, left, height, width), slot in zip(one.windows, one.slots, strict=True):
+            expected = np.zeros((CROP, CROP, 3), np.uint8)
+            expected[:height, :width] = pixels[top : top + height, left : left + width]
+            assert (crops[slot] == expected).all(), (name, cases[k][0], stored.mode, stored.size)
+
+
+@pytest.mark.parametrize("name", ["reference", "turbo", "dali"])
+def test_one_broken_file_costs_no_other(name):
+    """A cut-off file, rubbish and a wrong size fail alone, with zeros in their slots."""
+    image = picture(100, 130)
+    good = encode(image, "JPEG")
+    noise = np.random.default_rng(0).integers(0, 256, 3000).astype(np.uint8)
+    jobs = [
+        job(good, image, "JPEG", 0),
+        job(good[: good.size // 2], image, "JPEG", 1),
+        job(noise, image, "JPEG", 2),
+        job(encode(picture(90, 130), "JPEG"), image, "JPEG", 3),
+        job(good, image, "JPEG", 4),
+    ]
+    crops, failures = decode(name, jobs)
+    assert sorted({failure.sample for failure in failures}) == [1, 2, 3]
+    assert (crops[NUM_CROPS : 4 * NUM_CROPS] == 0).all()
+    alone, _ = decode("reference", jobs[:1])
+    assert (crops[:NUM_CROPS] == alone).all()
+    assert (crops[4 * NUM_CROPS :] == alone).all()
+
+
+def test_dali_decodes_spliced_jobs_and_whole_ones_in_one_batch():
+    """A job made for one window goes through the fused decoder, to the same pixels."""
+    image = picture(100, 130)
+    data = encode(image, "JPEG")
+    window = np.array([[5, 9, CROP, 40]], np.int32)
+    spliced = DecodeJob(data, 100, 130, window, np.array([3]), 1, "JPEG", "RGB", spliced=True)
+    by_dali, failures = decode("dali", [job(data, image, "JPEG", 0), spliced])
+    by_pillow, _ = decode("reference", [job(data, image, "JPEG", 0), spliced])
+    assert failures == []
+    assert (by_dali[:4] == by_pillow[:4]).all()
+
+
+def test_gpu_graphs_are_constructed_without_a_gpu():
+    """The same definitions take the device as an argument; building them is a GPU machine's
+    task."""
+    size = {"crop_size": 224, "batch_size": 8, "num_threads": 2}
+    assert define_whole_pipeline("cuda", num_crops=4, **size) is not None
+    assert define_spliced_pipeline("cuda", **size) is not None
+
+
+def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
+    """A view keeps the memory; dropping the last one gives it back."""
+    pool = BufferPool(keep=2, pinned=False)
+    first = pool.borrow((4, 5))
+    address, view = first.data_ptr(), first.permute(1, 0)[2:]
+    del first
+    second = pool.borrow((4, 5))
+    assert second.data_ptr() != address
+    del view
+    assert pool.borrow((4, 5)).data_ptr() == address
+
+
+@pytest.mark.gpu
+def test_gpu_decode_is_close_to_the_oracle():
+    """nvJPEG's transform may round otherwise: at most 3 levels off anywhere, and rarely."""
+    image = picture(300, 400)
+    jobs = [job(encode(image, "JPEG", quality=92), image, "JPEG", k) for k in range(4)]
+    decoder = DaliLeaf("cuda", num_crops=NUM_CROPS, crop_size=CROP, batch_size=4, num_threads=2)
+    crops = torch.zeros((4 * NUM_CROPS, CROP, CROP, 3), dtype=torch.uint8, device="cuda")
+    assert decoder.decode(jobs, crops) == []
+    expected, _ = decode("reference", jobs)
+    difference = np.abs(crops.cpu().numpy().astype(int) - expected)
+    assert difference.max() <= 3
+    assert difference.mean() < 0.5
