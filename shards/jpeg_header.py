@@ -103,7 +103,10 @@ class JpegHeader:
     """MCUs between restart markers, 0 for none."""
     adobe_transform: int | None
     """Colour transform of the last Adobe marker (0 none, 1 YCbCr, 2 YCCK), ``None`` without one."""
-    has_jfif: bool
+    jfif_offset: int | None
+    """Offset of the payload of a JFIF marker; it settles the colour transform of three components."""
+    adobe_offset: int | None
+    """Offset of the last Adobe marker's payload."""
     segments: tuple[Segment, ...]
     """All marker segments in order, frame and scan header included."""
     sof_offset: int
@@ -113,6 +116,10 @@ class JpegHeader:
     quant_tables: dict[int, QuantTable]
     huffman_tables: dict[int, tuple[int, int]]
     """``class << 4 | number`` → (offset, length) of the table from its Tc/Th byte on."""
+
+    @property
+    def has_jfif(self) -> bool:
+        return self.jfif_offset is not None
 
     @property
     def progressive(self) -> bool:
@@ -180,7 +187,8 @@ class _Parser:
         self.huffman: dict[int, tuple[int, int]] = {}
         self.restart_interval = 0
         self.adobe_transform: int | None = None
-        self.has_jfif = False
+        self.jfif_offset: int | None = None
+        self.adobe_offset: int | None = None
         self.frame: Segment | None = None
         self.components: tuple[Component, ...] = ()
 
@@ -242,9 +250,9 @@ class _Parser:
                 raise BadJpeg("restart interval segment of a wrong length")
             (self.restart_interval,) = struct.unpack(">H", payload)
         elif marker == 0xE0 and segment.length >= 14 and payload.startswith(b"JFIF\0"):
-            self.has_jfif = True
+            self.jfif_offset = start
         elif marker == 0xEE and segment.length >= 12 and payload.startswith(b"Adobe"):
-            self.adobe_transform = payload[11]
+            self.adobe_offset, self.adobe_transform = start, payload[11]
 
     def _frame(self, segment: Segment) -> None:
         if self.frame is not None:
@@ -303,7 +311,8 @@ class _Parser:
             scan_start=segment.offset + segment.length,
             restart_interval=self.restart_interval,
             adobe_transform=self.adobe_transform,
-            has_jfif=self.has_jfif,
+            jfif_offset=self.jfif_offset,
+            adobe_offset=self.adobe_offset,
             segments=tuple(self.segments),
             sof_offset=self.frame.offset,
             sos_offset=segment.offset,
