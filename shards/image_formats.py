@@ -50,9 +50,11 @@ EXTENSIONS = {
 """Format → extension of the image member in a shard."""
 
 FILE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff")
-    + (".bmp", ".dib", ".gif", ".avif", ".heic", ".heif")
-)
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib",
+        ".gif", ".avif", ".heic", ".heif",
+    }
+)  # fmt: skip
 """Names of files in a folder that are taken for images, in lower case."""
 
 # The plugins are called directly rather than through Image.open, so that a file is read as what its

@@ -18,7 +18,7 @@ REASONS = {
 
 
 class RejectedImage(Exception):
-    """An image that cannot be used: ``reason`` is a key of :data:`REASONS`, ``detail`` says more."""
+    """An image that cannot be used: ``reason`` is a key of ``REASONS``, ``detail`` says more."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         if reason not in REASONS:

@@ -91,10 +91,11 @@ def _orders(order: str) -> tuple[str, str]:
 
 def _decode_as(image: ImageFile.ImageFile, raw_mode: str) -> np.ndarray:
     """Decodes with another raw mode of the same pixel size. (H, W, channels) uint8."""
-    image.tile = [
-        tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:]))
-        for tile in image.tile
-    ]
+    tiles = []
+    for tile in image.tile:
+        rest = tile.args[1:] if isinstance(tile.args, tuple) else ()
+        tiles.append(tile._replace(args=(raw_mode, *rest) if rest else raw_mode))
+    image.tile = tiles
     image.load()
     return np.asarray(image)
 

@@ -1,0 +1,117 @@
+"""Opening a data set: its description and its manifest, memory-mapped, in milliseconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from shards.command import InputError
+from shards.dataset_info import DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.schema import SAMPLE_SCHEMA, SPLITS
+
+__all__ = ["MANIFEST_NAME", "DatasetInfo", "ShardDataset", "ShardInfo", "SplitCounts"]
+
+MANIFEST_NAME = "samples.arrow"
+
+
+class ShardDataset:
+    """A folder of shards. Row numbers count through ``samples.arrow``, split after split.
+
+    Reading only; safe to share between threads. Shards themselves are opened by the loaders.
+    """
+
+    def __init__(self, root: Path, info: DatasetInfo, table: pa.Table) -> None:
+        self.root = root
+        self.info = info
+        self.table = table
+        """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> "ShardDataset":
+        """Opens the data set in folder ``path``.
+
+        Raises ``InputError`` for what is missing, damaged or of another format version.
+        """
+        root = Path(path)
+        info = read_info(root)
+        table = _map_manifest(root / MANIFEST_NAME)
+        if table.num_rows != info.num_samples:
+            raise InputError(
+                f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "
+                f"{info.num_samples}: they are of different builds"
+            )
+        return cls(root, info, table)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
+
+        Code -1 stands for null.
+        """
+        column = self._array(name)
+        if not pa.types.is_dictionary(column.type):
+            raise InputError(f"column {name!r} of the manifest is not one of names")
+        codes = column.indices.fill_null(-1) if column.null_count else column.indices
+        return codes.to_numpy(zero_copy_only=not column.null_count), column.dictionary.to_pylist()
+
+    def column(self, name: str) -> np.ndarray:
+        """A column as an array over all rows.
+
+        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are
+        objects. Null is ``None`` in names and -1 in numbers.
+        """
+        column = self._array(name)
+        if pa.types.is_dictionary(column.type):
+            codes, names = self.codes(name)
+            return np.array([*names, None], dtype=object)[codes]
+        if pa.types.is_fixed_size_binary(column.type):
+            width = column.type.byte_width
+            values = np.frombuffer(column.buffers()[1], np.uint8)
+            return values.reshape(-1, width)[column.offset : column.offset + len(column)]
+        if pa.types.is_integer(column.type):
+            column = column.fill_null(-1) if column.null_count else column
+            return column.to_numpy(zero_copy_only=True)
+        return column.to_numpy(zero_copy_only=False)
+
+    def split_rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split, ascending int64; ``"train+valid"`` joins splits.
+
+        Raises ``InputError`` naming the splits there are.
+        """
+        names = split.split("+")
+        for name in names:
+            if name not in self.info.counts:
+                known = ", ".join(s for s in SPLITS if s in self.info.counts)
+                raise InputError(f"{self.root} has no split {name!r}, but {known}")
+        codes, known_names = self.codes("split")
+        wanted = [known_names.index(name) for name in set(names)]
+        return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
+
+    def shard_path(self, name: str) -> Path:
+        """Where the tar called ``name`` lies."""
+        return self.root / name
+
+    @property
+    def generators(self) -> list[str]:
+        """The generators of all splits, by name."""
+        return sorted({name for counts in self.info.counts.values() for name in counts.generators})
+
+    def _array(self, name: str) -> pa.Array:
+        if name not in self.table.column_names:
+            raise InputError(f"the manifest has no column {name!r}")
+        column = self.table.column(name)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _map_manifest(path: Path) -> pa.Table:
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: run scripts.build_shards again to write it") from None
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is not a manifest ({error})") from error
+    if not table.schema.equals(SAMPLE_SCHEMA):
+        raise InputError(f"{path} has other columns than this version's: build the shards again")
+    return table

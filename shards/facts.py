@@ -1,0 +1,149 @@
+"""Facts about an image file that are not its pixels: what manifests record and audits compare."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import ImageFile
+
+from shards.image_formats import open_image, quiet, rejecting
+from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+
+__all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
+
+_EXIF_ORIENTATION = 0x0112
+_TIFF_BITS_PER_SAMPLE = 258
+
+# The luminance table of the JPEG standard (annex K.1), in the zigzag order of the file.
+_STANDARD_LUMINANCE = np.array(
+    [
+        16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40,
+        26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51,
+        56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87,
+        95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
+    ]
+)  # fmt: skip
+
+
+def _scaled_tables() -> np.ndarray:
+    """The tables that libjpeg writes for the qualities 1 … 100. (100, 64) int64."""
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return np.clip((_STANDARD_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
+
+
+_TABLES = _scaled_tables()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a file says about itself, in the manifest's terms."""
+
+    width: int
+    """Pixels, in the stored orientation."""
+    height: int
+    format: str
+    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF`` or ``HEIF``."""
+    mode: str
+    """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
+    subsampling: str
+    """Of the chroma of a JPEG: ``4:2:0`` …, ``grey``; empty for other formats."""
+    progressive: bool
+    """Whether a JPEG is progressive."""
+    restart_interval: int
+    """MCUs between the restart markers of a JPEG, 0 for none."""
+    jpeg_quality: int | None
+    """Estimate, 1 … 100; ``None`` for other formats."""
+    exif_orientation: int
+    """1 … 8; 1 also where nothing is said. Recorded, never applied."""
+    has_icc: bool
+    """Whether a colour profile is embedded. It is not applied."""
+    num_frames: int
+    """Frames of an animation or pages of a TIFF; only the first is read."""
+    bit_depth: int
+    """Bits per channel in the file, or per palette index."""
+
+
+def jpeg_quality(header: JpegHeader) -> int | None:
+    """The libjpeg quality, 1 … 100, whose luminance table lies nearest to the file's.
+
+    ``None`` where the file lacks the table. Files of other encoders get their nearest relative.
+    """
+    table = header.quant_tables.get(header.components[0].tq)
+    if table is None:
+        return None
+    distance = np.abs(_TABLES - np.array(table.values)).sum(axis=1)
+    # Several qualities near 100 may share a table of ones: the last is meant.
+    return 100 - int(np.argmin(distance[::-1]))
+
+
+def read_facts(data: bytes) -> ImageFacts:
+    """The facts of an image file. Pixels are decoded only of a PNG without EXIF at its head.
+
+    Raises ``RejectedImage`` for what is no image.
+    """
+    return facts_of(open_image(data), data)
+
+
+def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
+    """The facts of ``image``, which ``open_image`` opened from ``data``.
+
+    To decode it as well, decode first: a PNG may carry its EXIF behind the pixels.
+    """
+    kind = image.format or ""
+    mode, bit_depth = _mode_and_bits(image, data, kind)
+    header = _jpeg_header(data) if kind == "JPEG" else None
+    with rejecting(data), quiet():
+        num_frames = int(getattr(image, "n_frames", 1))
+    return ImageFacts(
+        width=image.width,
+        height=image.height,
+        format=kind,
+        mode=mode,
+        subsampling=header.subsampling if header else "",
+        progressive=header.progressive if header else False,
+        restart_interval=header.restart_interval if header else 0,
+        jpeg_quality=jpeg_quality(header) if header else None,
+        exif_orientation=_orientation(image),
+        has_icc=bool(image.info.get("icc_profile")),
+        num_frames=num_frames,
+        bit_depth=bit_depth,
+    )
+
+
+def _jpeg_header(data: bytes) -> JpegHeader | None:
+    try:
+        return read_header(data)
+    except BadJpeg:  # decoding it will say whether the file is usable
+        return None
+
+
+def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[str, int]:
+    mode, bits = image.mode, 1 if image.mode == "1" else 8
+    if kind == "PNG":
+        bits = data[24]  # in the header chunk, which comes first
+    elif kind == "TIFF":
+        bits = int(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (1,))[0])
+    elif kind == "AVIF":
+        bits = _avif_bits(data)
+    if bits == 16 and not mode.startswith(("I", "F")):
+        mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
+    return mode, bits
+
+
+def _avif_bits(data: bytes) -> int:
+    """8, 10 or 12: two flags in the third byte of the first AV1 configuration (av1C)."""
+    at = data.find(b"av1C")
+    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    if not flags & 0x40:
+        return 8
+    return 12 if flags & 0x20 else 10
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """From EXIF. Damaged metadata is no reason to lose an image: it counts as saying nothing."""
+    try:
+        with quiet():
+            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

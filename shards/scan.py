@@ -1,0 +1,112 @@
+"""The first pass over the images: reads every file once, for its identity and its format.
+
+The split hangs on the contents of all files, so it cannot be drawn before this is done.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from shards.image_formats import sniff_format
+from shards.rejection import RejectedImage
+from shards.sources import SOURCE_SCHEMA, SourceList
+
+__all__ = ["SCAN_SCHEMA", "FileState", "read_source", "scan"]
+
+SCAN_SCHEMA = pa.schema(
+    [
+        *SOURCE_SCHEMA,
+        ("num_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("sha256", pa.binary()),  # empty where the file could not be read
+        ("format", pa.string()),  # "" where rejected
+        ("reason", pa.string()),  # key of REASONS, "" where taken
+        ("detail", pa.string()),
+    ]
+)
+
+_SLICE = 4096  # rows in flight, so that a list of millions does not become millions of futures
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What the first pass found in a file."""
+
+    num_bytes: int = 0
+    mtime_ns: int = 0
+    sha256: bytes = b""
+    format: str = ""
+    reason: str = ""
+    detail: str = ""
+
+
+def read_source(path: Path) -> bytes:
+    """The bytes of an image file. Raises ``RejectedImage``; never waits on a pipe or a device."""
+    try:
+        if path.exists() and not path.is_file():
+            raise RejectedImage("unreadable", "not a regular file")
+        return path.read_bytes()
+    except OSError as error:
+        raise RejectedImage("unreadable", error.strerror or str(error)) from error
+
+
+def examine(path: Path) -> FileState:
+    """Reads one file. Safe in threads."""
+    try:
+        data = read_source(path)
+        status = os.stat(path)
+    except RejectedImage as rejected:
+        return FileState(reason=rejected.reason, detail=rejected.detail)
+    except OSError as error:
+        return FileState(reason="unreadable", detail=error.strerror or str(error))
+    kind = sniff_format(data)
+    reason = "" if kind else "not_an_image" if data else "empty_file"
+    return FileState(
+        num_bytes=len(data),
+        mtime_ns=status.st_mtime_ns,
+        sha256=hashlib.sha256(data).digest(),
+        format=kind or "",
+        reason=reason,
+        detail=f"begins with {data[:8]!r}" if reason == "not_an_image" else "",
+    )
+
+
+def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) -> pa.Table:
+    """Examines every file of ``sources``, in threads. Rows keep their order.
+
+    ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
+    rejected, all of them. Returns a table of ``SCAN_SCHEMA``.
+    """
+    states: list[FileState] = []
+    paths = sources.table.column("path")
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), _SLICE):
+            names = paths.slice(start, _SLICE).to_pylist()
+            for state in pool.map(examine, [sources.root / name for name in names]):
+                states.append(state)
+                advance(1)
+    labels: dict[bytes, int] = {}
+    for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
+        if not state.reason:
+            labels[state.sha256] = labels.get(state.sha256, 0) | 1 << label
+    states = [
+        _conflicting(state) if not state.reason and labels[state.sha256] == 3 else state
+        for state in states
+    ]
+    columns = {
+        name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__
+    }
+    found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
+    return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
+
+
+def _conflicting(state: FileState) -> FileState:
+    return FileState(
+        state.num_bytes, state.mtime_ns, state.sha256, "", "duplicate_conflict",
+        f"content {state.sha256.hex()[:16]}",
+    )  # fmt: skip

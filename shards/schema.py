@@ -1,0 +1,79 @@
+"""The columns of a manifest, one row per sample, and the version of the format."""
+
+import hashlib
+
+import pyarrow as pa
+
+__all__ = [
+    "CALIBRATION",
+    "CLASS_NAMES",
+    "FORMAT_VERSION",
+    "MEMBERS",
+    "SAMPLE_SCHEMA",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALID",
+    "content_id",
+]
+
+FORMAT_VERSION = 1
+"""Stands in ``dataset.json`` and in every manifest; readers refuse what they do not know."""
+
+TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
+SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
+"""The order of the rows in ``samples.arrow``."""
+
+CLASS_NAMES = ("real", "generated")
+"""``label`` → ``class_name``; 1, generated, is the positive class."""
+
+MEMBERS = ("image", "json", "global", "mcu")
+"""Members of a sample in the order in which they lie in the tar; ``<name>_offset`` and
+``<name>_length`` say where their bytes are."""
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        # Six digits of the shard's number, six of the place in it. Says where a sample lies.
+        pa.field("sample_key", pa.string(), nullable=False),
+        # The first 64 bits of sha256, big-endian, two's complement. Says which sample it is.
+        pa.field("content_id", pa.int64(), nullable=False),
+        pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
+        pa.field("class_name", _NAME, nullable=False),
+        pa.field("generator", _NAME, nullable=False),  # "" for real images
+        pa.field("group", pa.string(), nullable=False),  # "" where the sample stands alone
+        pa.field("split", _NAME, nullable=False),
+        pa.field("shard", _NAME, nullable=False),  # file name of the tar
+        *(
+            pa.field(f"{member}_{what}", pa.int64(), nullable=False)
+            for member in MEMBERS
+            for what in ("offset", "length")
+        ),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("format", _NAME, nullable=False),
+        pa.field("mode", _NAME, nullable=False),
+        pa.field("subsampling", _NAME, nullable=False),  # "" where the format has none
+        pa.field("progressive", pa.bool_(), nullable=False),
+        pa.field("restart_interval", pa.int32(), nullable=False),
+        pa.field("jpeg_quality", pa.int16()),
+        pa.field("exif_orientation", pa.int8(), nullable=False),
+        pa.field("has_icc", pa.bool_(), nullable=False),
+        pa.field("num_frames", pa.int32(), nullable=False),
+        pa.field("bit_depth", pa.int8(), nullable=False),
+        pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
+        pa.field("pixel_sha256", pa.binary(32), nullable=False),
+        pa.field("perceptual_hash", pa.int64(), nullable=False),
+        pa.field("image_crc32", pa.int64(), nullable=False),  # zlib.crc32 of the stored image
+        pa.field("stored_as", _NAME, nullable=False),  # "source": the source's bytes, untouched
+        pa.field("source_path", pa.string(), nullable=False),  # relative to the source
+        pa.field("not_indexable", _NAME),  # why the .mcu member is empty
+    ],
+    metadata={"format_version": str(FORMAT_VERSION)},
+)
+
+
+def content_id(data: bytes) -> int:
+    """The identity of an image file: the first 64 bits of its SHA-256 as a signed integer."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big", signed=True)

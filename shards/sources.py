@@ -1,0 +1,145 @@
+"""Where images come from: a folder with class subfolders, or a list in CSV or Parquet.
+
+Both become one Arrow table, sorted, so that neither the order of a directory nor that of a list
+matters. Nothing is opened here but the list.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from shards.command import InputError
+from shards.image_formats import FILE_SUFFIXES
+from shards.schema import CLASS_NAMES
+
+__all__ = [
+    "LABELS",
+    "SOURCE_SCHEMA",
+    "UNKNOWN_GENERATOR",
+    "SourceList",
+    "read_folder",
+    "sorted_table",
+]
+
+LABELS = {"real": 0, "generated": 1, "fake": 1}
+"""Names of class folders, and of labels in lists, in lower case."""
+
+UNKNOWN_GENERATOR = "unknown"
+"""Generator of generated images that do not say which one made them."""
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),  # relative to SourceList.root, "/" between its parts
+        ("label", pa.int8()),
+        ("generator", pa.string()),  # "" for real images
+        ("group", pa.string()),  # "" where the image stands alone
+        ("split", pa.string()),  # "" where it is to be drawn
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceList:
+    """Images that a build is asked to take in."""
+
+    root: Path
+    """What paths are relative to."""
+    table: pa.Table
+    """Columns of ``SOURCE_SCHEMA``, sorted by all of them."""
+    misnamed: list[str] = field(default_factory=list)
+    """Files whose names are not valid UTF-8, with the offending bytes escaped."""
+    notes: list[str] = field(default_factory=list)
+    """What was passed over, for the person to know."""
+
+
+def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
+    """A table of ``SOURCE_SCHEMA`` in its canonical order."""
+    table = pa.table(columns, schema=SOURCE_SCHEMA)
+    return table.sort_by([(name, "ascending") for name in SOURCE_SCHEMA.names])
+
+
+def read_folder(root: Path) -> SourceList:
+    """The images under ``root/real`` and ``root/generated`` (or ``fake``), at any depth.
+
+    The folder right below ``generated`` names the generator. Raises ``InputError`` where a class
+    is missing.
+    """
+    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    classes = {name: LABELS[name.lower()] for name in folders if name.lower() in LABELS}
+    if not classes:
+        raise InputError(
+            f"{root} has neither a folder real/ nor generated/ (or fake/): "
+            "put the images into class folders, or give a CSV or Parquet list"
+        )
+    columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
+    misnamed: list[str] = []
+    passed_over = 0
+    for name, label in classes.items():
+        for path in _walk(folders[name]):
+            if path.suffix.lower() not in FILE_SUFFIXES:
+                passed_over += 1
+                continue
+            relative = path.relative_to(root).as_posix()
+            if not _is_utf8(relative):
+                misnamed.append(relative.encode("utf-8", "backslashreplace").decode())
+                continue
+            columns["path"].append(relative)
+            columns["label"].append(label)
+            columns["generator"].append(_generator(relative, label))
+    blank = [""] * len(columns["path"])
+    _require_both_classes(root, set(columns["label"]))
+    table = sorted_table({**columns, "group": blank, "split": blank})
+    return SourceList(root, table, misnamed, _notes(root, set(folders) - set(classes), passed_over))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files under ``folder``, hidden ones left out; links to folders are followed, once each."""
+    seen: set[tuple[int, int]] = set()
+    for here, subfolders, files in os.walk(folder, followlinks=True):
+        status = os.stat(here)
+        if (status.st_dev, status.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield from (Path(here, name) for name in files if not name.startswith("."))
+
+
+def _generator(relative: str, label: int) -> str:
+    if not label:
+        return ""
+    parts = relative.split("/")
+    return parts[1] if len(parts) > 2 else UNKNOWN_GENERATOR
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # bytes that the file system gave and Python kept as surrogates
+        return False
+    return True
+
+
+def _require_both_classes(root: Path, labels: set[int]) -> None:
+    if labels == {0, 1}:
+        return
+    if not labels:
+        raise InputError(f"{root} has no image files under real/ or generated/")
+    found, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
+    raise InputError(
+        f"{root} has {found} images only: a detector needs both, so add images under {other}/"
+    )
+
+
+def _notes(root: Path, other_folders: set[str], passed_over: int) -> list[str]:
+    notes = []
+    others = sorted(name for name in other_folders if not name.startswith("."))
+    if others:
+        listed = ", ".join(f"{name}/" for name in others[:5]) + (" …" if len(others) > 5 else "")
+        notes.append(f"passed over in {root}: {listed} (not real/, generated/ or fake/)")
+    if passed_over:
+        notes.append(f"passed over {passed_over:,} files whose names are not those of images")
+    return notes
