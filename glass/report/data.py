@@ -1,0 +1,250 @@
+"""What a report says, as data: read from run folders and the data set, compared, summed up.
+
+``report.json`` (:func:`report_document`) holds, beside one entry per run name:
+
+``format_version``  int, 1
+``created``         ISO 8601, UTC
+``note``            str | null: what a reader must know first (a simulation, a subset …)
+``split``           str
+``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
+                    ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
+                    ``formats``, ``median_megapixels``)
+``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
+                    ``images`` and the parts of ``glass.metrics.paired_difference``
+``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
+                    ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
+                    ``timing`` of the evaluation; ``training``: see :func:`training_summary`;
+                    ``model``; ``settings``: dotted name → value, all of ``run.json``; ``versions``
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glass.evaluation import dataset_identity, read_evaluation
+from glass.metrics import paired_difference
+from glass.predictions import read_predictions
+from shards.command import InputError
+
+if TYPE_CHECKING:
+    from shards.dataset import ShardDataset, SplitCounts
+
+__all__ = [
+    "RESERVED_NAMES",
+    "RunData",
+    "compare_runs",
+    "dataset_summary",
+    "flatten",
+    "load_run",
+    "report_document",
+    "training_summary",
+]
+
+FORMAT_VERSION = 1
+RESERVED_NAMES = frozenset({"format_version", "created", "note", "split", "dataset", "comparisons"})
+_FROM_EVALUATION = (
+    "intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap",
+    "timing",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run as its folder holds it."""
+
+    name: str
+    """What the report calls it."""
+    folder: Path
+    record: dict[str, Any]
+    """``run.json``."""
+    epochs: list[dict[str, Any]]
+    """Lines of ``metrics.jsonl`` by epoch; of an epoch run twice (after a resume) the last."""
+    evaluation: dict[str, Any]
+    """See ``glass.evaluation``."""
+    predictions: pa.Table
+    """``glass.predictions.PREDICTION_SCHEMA``."""
+
+
+def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
+    """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
+    evaluation = read_evaluation(folder, split)
+    identity = dataset_identity(dataset)
+    if evaluation["dataset"]["dataset_json_sha256"] != identity["dataset_json_sha256"]:
+        raise InputError(
+            f"{folder} was evaluated on another data set than {dataset.root} (or on it before it "
+            "was rebuilt): give the data set it was evaluated on, or evaluate again"
+        )
+    record = _read_json(folder / "run.json")
+    return RunData(
+        name=name,
+        folder=folder,
+        record=record,
+        epochs=_read_epochs(folder / "metrics.jsonl"),
+        evaluation=evaluation,
+        predictions=read_predictions(folder, split),
+    )
+
+
+def report_document(
+    runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
+) -> dict[str, Any]:
+    """The content of ``report.json``; see the module. The first run is the one compared."""
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "note": note,
+        "split": split,
+        "dataset": dataset_summary(dataset, split),
+        "comparisons": [compare_runs(runs[0], other) for other in runs[1:]],
+    }
+    for run in runs:
+        evaluation = run.evaluation
+        document[run.name] = {
+            split: {**evaluation["metrics"], **{n: evaluation[n] for n in _FROM_EVALUATION}},
+            "training": training_summary(run.epochs),
+            "model": evaluation["model"],
+            "settings": flatten(run.record),
+            "versions": evaluation["versions"],
+        }
+    return document
+
+
+def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:
+    """How much higher ``run``'s AUROC is than ``baseline``'s, on the images that both scored."""
+    ours = run.predictions
+    places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
+    shared = pc.is_valid(places)
+    ours = ours.filter(shared)
+    theirs = baseline.predictions.take(places.drop_null())
+    bootstrap = run.evaluation["bootstrap"]
+    result = paired_difference(
+        ours["label"].to_numpy(),
+        ours["probability"].to_numpy(),
+        theirs["probability"].to_numpy(),
+        "auroc",
+        bootstrap["draws"],
+        bootstrap["seed"],
+        ours["group"].to_numpy(),
+    )
+    names = {"run": run.name, "baseline": baseline.name, "metric": "auroc"}
+    return {**names, "images": len(ours), **result}
+
+
+def training_summary(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the lines of ``metrics.jsonl``; None where a line does not say.
+
+    ``epochs``, ``best_epoch`` and ``best_valid_auroc`` (highest, the earliest of equals),
+    ``train_loss`` and ``valid_loss`` of the last epoch, ``time_s`` in all, ``images_per_s`` (over
+    all epochs, weighted by their time) and ``data_wait_share`` of that time.
+    """
+    scored = [e for e in epochs if e.get("valid_auroc") is not None]
+    best = max(scored, key=lambda e: e["valid_auroc"], default=None)
+    last = epochs[-1] if epochs else {}
+    time_s = _total(e.get("epoch_time_s") for e in epochs)
+    wait_s = _total(e.get("data_wait_s") for e in epochs)
+    images = _total(
+        e["images_per_s"] * e["epoch_time_s"]
+        if "images_per_s" in e and "epoch_time_s" in e
+        else None
+        for e in epochs
+    )
+    return {
+        "epochs": len(epochs),
+        "best_epoch": best["epoch"] if best else None,
+        "best_valid_auroc": best["valid_auroc"] if best else None,
+        "train_loss": last.get("train_loss"),
+        "valid_loss": last.get("valid_loss"),
+        "time_s": time_s,
+        "images_per_s": images / time_s if images is not None and time_s else None,
+        "data_wait_share": wait_s / time_s if wait_s is not None and time_s else None,
+    }
+
+
+def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
+    """The ``dataset`` entry of the document: counts, and how the classes differ as files."""
+    table = dataset.table.select(["label", "format", "width", "height"])
+    evaluated = table.take(pa.array(dataset.split_rows(split)))
+    return {
+        **dataset_identity(dataset),
+        "counts": _counts(dataset.info.counts),
+        "evaluated": {
+            name: _file_facts(evaluated.filter(pc.equal(evaluated["label"], label)))
+            for label, name in ((0, "real"), (1, "generated"))
+        },
+    }
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:
+    """One row per split, class and generator, in the order of ``dataset.json``."""
+    rows = []
+    for split, count in counts.items():
+        kinds = [("real", "", count.real)]
+        kinds += [("generated", name, images) for name, images in sorted(count.generators.items())]
+        rows += [
+            {"split": split, "class": kind, "generator": generator, "images": images}
+            for kind, generator, images in kinds
+        ]
+    return rows
+
+
+def _file_facts(table: pa.Table) -> dict[str, Any]:
+    formats = table["format"].cast(pa.string()).value_counts().to_pylist()
+    pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
+    return {
+        "formats": {row["values"]: row["counts"] for row in formats},
+        "median_megapixels": float(np.median(pixels)) / 1e6 if len(pixels) else None,
+    }
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(sum(known)) if known else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): is its folder a finished run?"
+        ) from error
+    if not isinstance(document, dict):
+        raise InputError(f"{path} holds no JSON object: is its folder a finished run?")
+    return document
+
+
+def _read_epochs(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): is its folder a finished run?"
+        ) from error
+    by_epoch: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            by_epoch[int(entry["epoch"])] = entry
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{path}, line {number}, is not an epoch's metrics ({error!r}): remove the line"
+            ) from error
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]

@@ -1,0 +1,52 @@
+"""Pixels as data URIs, in the best quality at which a set of images fits into its budget."""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+__all__ = ["encoder", "shrink"]
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def shrink(image: Pixels, longest_side: int) -> Pixels:
+    """``image`` (H, W, 3) with at most ``longest_side`` pixels on its longer side."""
+    height, width = image.shape[:2]
+    scale = min(1.0, longest_side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
+def encoder(
+    images: Sequence[Pixels], budget_bytes: int, *, lossless: bool
+) -> tuple[Callable[[Pixels], str], str]:
+    """A function from pixels to a data URI, and what it does, for people ("PNG", "JPEG 88").
+
+    It takes PNG (if ``lossless``), else the highest JPEG quality of 95 … 40 at which all ``images``
+    together stay within ``budget_bytes`` (before base64, which adds a third); 40 at the latest.
+    """
+    choices: list[dict[str, Any]] = [{"format": "PNG"}] if lossless else []
+    choices += [{"format": "JPEG", "quality": q, "subsampling": 0} for q in (95, 88, 78, 65, 40)]
+    fitting = choices[-1]
+    for choice in choices:
+        if sum(len(_encode(image, choice)) for image in images) <= budget_bytes:
+            fitting = choice
+            break
+    kind = fitting["format"]
+
+    def as_uri(image: Pixels) -> str:
+        payload = base64.b64encode(_encode(image, fitting)).decode()
+        return f"data:image/{kind.lower()};base64,{payload}"
+
+    return as_uri, f"{kind} {fitting['quality']}" if "quality" in fitting else kind
+
+
+def _encode(image: Pixels, choice: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, **choice)
+    return buffer.getvalue()

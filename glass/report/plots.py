@@ -1,0 +1,154 @@
+"""Plots as inline SVG that take the page's colours, so that they turn dark with it.
+
+matplotlib knows no CSS variables. So ink, grid and runs are drawn in placeholder colours that occur
+nowhere else, and the finished SVG has them replaced by ``var(--…)``. Text stays text.
+"""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glass.bootstrap import NUM_ECE_BINS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from glass.report.data import RunData
+
+__all__ = ["NUM_RUN_COLOURS", "reliability_svg", "roc_svg", "training_svg"]
+
+NUM_RUN_COLOURS = 6
+INK, GRID = "#010101", "#020202"
+RUN_COLOURS = [f"#0300{number:02x}" for number in range(NUM_RUN_COLOURS)]
+DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
+
+
+def roc_svg(runs: "Sequence[RunData]") -> str:
+    """Detection rate against false-alarm rate; on the left the same, stretched below 10 %."""
+    figure = _figure(8.6, 4.1)
+    near, whole = figure.subplots(1, 2)
+    for axes in (near, whole):
+        axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+        for number, run in enumerate(runs):
+            curve = run.evaluation["roc"]
+            if curve is not None:
+                axes.plot(curve["fpr"], curve["tpr"], **_style(number), label=run.name)
+        axes.set(xlabel="false alarms (share of real images)", ylim=(-0.02, 1.02))
+    near.set(ylabel="detected (share of generated)", xlim=(0, 0.1), title="up to 10 % false alarms")
+    whole.set(xlim=(-0.02, 1.02), title="all thresholds")
+    for rate in (0.01, 0.05):
+        near.axvline(rate, color=GRID, linewidth=1)
+    whole.legend(loc="lower right")
+    return _svg(figure, "ROC curves")
+
+
+def reliability_svg(runs: "Sequence[RunData]") -> str:
+    """How often it was generated against the probability given, dot area by number of images."""
+    figure = _figure(8.6, 4.1)
+    curve, counts = figure.subplots(1, 2)
+    curve.plot([0, 1], [0, 1], color=GRID, linewidth=1)
+    for number, run in enumerate(runs):
+        bins = run.evaluation["reliability"]
+        given = [b["mean_probability"] for b in bins]
+        share = [b["share_generated"] for b in bins]
+        images = np.array([b["count"] for b in bins])
+        style = _style(number)
+        curve.plot(given, share, **style, label=run.name)
+        curve.scatter(given, share, s=12 + 160 * images / images.sum(), color=style["color"])
+        by_low = {round(b["low"] * NUM_ECE_BINS): b["count"] / images.sum() for b in bins}
+        heights = [by_low.get(place, 0) for place in range(NUM_ECE_BINS)]
+        counts.stairs(heights, np.linspace(0, 1, NUM_ECE_BINS + 1), **style)
+    curve.set(
+        xlabel="probability given", ylabel="share that was generated", title="reliability",
+        xlim=(-0.03, 1.03), ylim=(-0.03, 1.03),
+    )  # fmt: skip
+    counts.set(
+        xlabel="probability given", ylabel="share of images", title="how sure", ylim=(0, None)
+    )
+    curve.legend(loc="upper left")
+    return _svg(figure, "Reliability diagram")
+
+
+def training_svg(runs: "Sequence[RunData]") -> str:
+    """Loss (training solid, validation dotted) and validation AUROC by epoch."""
+    figure = _figure(8.6, 3.6)
+    loss, auroc = figure.subplots(1, 2)
+    for number, run in enumerate(runs):
+        colour = _style(number)["color"]
+        epochs = [entry["epoch"] for entry in run.epochs]
+        for name, dash in (("train_loss", "-"), ("valid_loss", ":")):
+            label = f"{run.name}, {'training' if name == 'train_loss' else 'validation'}"
+            loss.plot(epochs, _column(run, name), dash, color=colour, label=label)
+        scores = _column(run, "valid_auroc")
+        auroc.plot(epochs, scores, color=colour, marker="o", markersize=3, label=run.name)
+    loss.set(xlabel="epoch", title="loss", ylim=(0, None))
+    auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
+    for axes in (loss, auroc):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="best")
+    return _svg(figure, "Training curves")
+
+
+def _column(run: "RunData", name: str) -> list[float]:
+    """NaN, a gap in the line, where an epoch did not say."""
+    return [np.nan if entry.get(name) is None else entry[name] for entry in run.epochs]
+
+
+def _style(number: int) -> dict[str, Any]:
+    """Colour and dash of run ``number``: told apart without colour too."""
+    return {
+        "color": RUN_COLOURS[number % NUM_RUN_COLOURS],
+        "linestyle": DASHES[number % len(DASHES)],
+        "linewidth": 1.8,
+    }
+
+
+def _figure(width: float, height: float) -> "Figure":
+    # A Figure of its own, not pyplot's: no display, no global state.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _finish(axes: "Axes") -> None:
+    axes.grid(color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=INK, labelsize=9, length=3)
+    for part in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        part.set_color(INK)
+        part.set_fontsize(10)
+    for name, spine in axes.spines.items():
+        spine.set_color(INK)
+        spine.set_visible(name in ("left", "bottom"))
+    legend = axes.get_legend()
+    if legend is not None:
+        legend.set_frame_on(False)
+        for text in legend.get_texts():
+            text.set_color(INK)
+            text.set_fontsize(9)
+
+
+def _svg(figure: "Figure", title: str) -> str:
+    import matplotlib
+
+    for axes in figure.axes:
+        _finish(axes)
+    buffer = io.StringIO()
+    # The salt keeps ids of clip paths apart between figures, and equal between runs.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = text.replace("<svg", f'<svg role="img" aria-label="{title}" class="plot"', 1)
+    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
+    text = text.replace(INK, "var(--ink)").replace(GRID, "var(--grid)")
+    for number, colour in enumerate(RUN_COLOURS):
+        text = text.replace(colour, f"var(--run-{number})")
+    return text

@@ -1,0 +1,86 @@
+"""From a report document to one HTML file without a script, a link or a request to anywhere."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from glass.report import tables
+from glass.report.data import RunData
+from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
+from glass.report.windows import Gallery
+from shards.command import printable
+
+__all__ = ["render_html"]
+
+
+def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
+    """The page for :func:`glass.report.data.report_document` of the same runs.
+
+    Every text is escaped by Jinja2, and characters that do not print (control characters, marks
+    that turn the direction of writing) are shown as escapes, since names of files are untrusted.
+    """
+    split = document["split"]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "number": tables.number,
+        "percent": tables.percent,
+        "duration": tables.duration,
+    }
+    names = [run.name for run in runs]
+    return environment.get_template("report.html.j2").render(
+        document=document,
+        split=split,
+        names=names,
+        results={name: document[name][split] for name in names},
+        training={name: document[name]["training"] for name in names},
+        sentences=[tables.comparison_sentence(c) for c in document["comparisons"]],
+        metric_rows=_metric_rows(document, names),
+        generator_tables={
+            name: tables.generator_rows(document[name][split]["per_generator"]) for name in names
+        },
+        settings=_settings_rows(document, names),
+        plots={
+            "roc": Markup(roc_svg(runs)),
+            "reliability": Markup(reliability_svg(runs)),
+            "training": Markup(training_svg(runs)),
+        },
+        gallery=gallery,
+        num_colours=NUM_RUN_COLOURS,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """What Jinja2 puts in place of each ``{{ … }}``; markup of our own passes as it is."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for metric, title, reading in tables.METRIC_ROWS:
+        results = [document[name][document["split"]] for name in names]
+        cells = [tables.value_cell(r[metric], r["intervals"][metric]) for r in results]
+        rows.append({"title": title, "reading": reading, "cells": cells})
+    return rows
+
+
+def _settings_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """All settings of all runs, those first in which the runs differ."""
+    settings = [document[name]["settings"] for name in names]
+    keys = list(dict.fromkeys(key for one in settings for key in one))
+    rows = []
+    for key in keys:
+        cells = [str(one[key]) if key in one else "–" for one in settings]
+        rows.append({"name": key, "cells": cells, "differs": len(set(cells)) > 1})
+    return sorted(rows, key=lambda row: not row["differs"])

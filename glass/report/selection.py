@@ -1,0 +1,64 @@
+"""Which images a report shows: a mix that does not flatter, the same every time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from glass.metrics import UNNAMED
+
+__all__ = ["MAX_CARDS", "Pick", "choose_samples"]
+
+MAX_CARDS = 16
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A sample chosen for the gallery, and why."""
+
+    row: int
+    """Of the predictions table."""
+    reason: str
+
+
+def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
+    """Of real images and of each generator the surest mistake, the one nearest to the threshold,
+    the surest right verdict and the one in the middle; at most MAX_CARDS, none twice.
+
+    Mistakes come first, so that with many generators they are what is kept.
+    """
+    probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
+    right = (probability >= threshold) == (label == 1)
+    # Towards the true class: 1 surely right, 0 surely wrong.
+    support = np.where(label == 1, probability, 1 - probability)
+
+    def by(key: npt.NDArray[Any], rows: Rows) -> Rows:
+        return rows[np.argsort(key[rows], kind="stable")]
+
+    orders: dict[str, Callable[[Rows], Rows]] = {
+        "surest mistake": lambda rows: by(support, rows[~right[rows]]),
+        "nearest to the threshold": lambda rows: by(abs(probability - threshold), rows),
+        "surest right verdict": lambda rows: by(-support, rows[right[rows]]),
+        "typical": lambda rows: by(abs(support - np.median(support[rows])), rows),
+    }
+    picks: dict[int, Pick] = {}
+    for reason, order in orders.items():
+        for name, rows in _kinds(predictions, label):
+            row = next((int(r) for r in order(rows) if int(r) not in picks), None)
+            if row is not None and len(picks) < MAX_CARDS:
+                picks[row] = Pick(row, f"{reason}: {name}")
+    return list(picks.values())
+
+
+def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[tuple[str, Rows]]:
+    """Real images and each generator that has any, with their rows."""
+    generator = predictions["generator"].to_numpy(zero_copy_only=False)
+    kinds = [("real", np.flatnonzero(label == 0))]
+    for name in sorted(set(generator[label == 1])):
+        kinds.append((str(name) or UNNAMED, np.flatnonzero((label == 1) & (generator == name))))
+    return [(name, rows) for name, rows in kinds if len(rows)]

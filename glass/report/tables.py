@@ -1,0 +1,119 @@
+"""Numbers of a report document as rows of text, the same for the page and for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "METRIC_ROWS",
+    "GeneratorRow",
+    "comparison_sentence",
+    "duration",
+    "generator_rows",
+    "number",
+    "percent",
+    "value_cell",
+]
+
+METRIC_ROWS = (
+    ("auroc", "AUROC", "chance that a generated image scores above a real one; 0.5 is guessing"),
+    ("ap", "average precision", "area under precision against recall"),
+    ("accuracy", "accuracy", "share of right verdicts"),
+    ("balanced_accuracy", "balanced accuracy", "mean of the two accuracies below"),
+    ("accuracy_real", "accuracy on real", "share of real images called real"),
+    ("accuracy_generated", "accuracy on generated", "share of generated images called generated"),
+    ("precision", "precision", "share of “generated” verdicts that are right"),
+    ("weighted_f1", "weighted F1", "F1 of both classes, weighted by their images"),
+    ("eer", "equal error rate", "where misses and false alarms are equally frequent; low is good"),
+    ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", "the most that keeps that promise here"),
+    ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms", "likewise"),
+    ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms", "likewise"),
+    ("ece", "calibration error (ECE)", "distance of confidence from accuracy; low is good"),
+    ("brier", "Brier score", "mean squared error of the probability; low is good"),
+    ("nll", "negative log-likelihood", "in nats; low is good"),
+    ("mean_confidence", "mean confidence", "in the verdict given"),
+    ("mean_confidence_correct", "… where right", "should be high"),
+    ("mean_confidence_wrong", "… where wrong", "should be low"),
+)
+"""Metric, its name for people, how to read it."""
+
+
+@dataclass(frozen=True)
+class GeneratorRow:
+    """One row of a per-generator table, all text."""
+
+    name: str
+    images: str
+    cells: tuple[str, ...]
+    """AUROC, AP, detected at ≤ 1 %, 5 % and 10 % false alarms, detected at the threshold."""
+    kind: str
+    """"generator", "summary" or "real"."""
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A fixed number of digits; an en dash for what is undefined."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def percent(value: float | None) -> str:
+    """0.034 as "3.4 %"."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as "1 h 05 min", "3 min 20 s" or "12.3 s"."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def value_cell(value: float | None, interval: Sequence[float] | None) -> str:
+    """ "0.912 (0.87–0.95)"."""
+    if value is None or interval is None:
+        return number(value)
+    return f"{number(value)} ({interval[0]:.2f}–{interval[1]:.2f})"
+
+
+def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
+    """Rows of ``glass.metrics.per_generator``: generators, their mean and minimum, real images."""
+    columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
+    rows = [
+        GeneratorRow(
+            name,
+            str(row["images"]),
+            tuple(value_cell(row[c], row["intervals"].get(c)) for c in columns),
+            "generator",
+        )
+        for name, row in table["generators"].items()
+    ]
+    for summary in ("mean", "minimum"):
+        cells = tuple(number(table[summary][c]) for c in columns)
+        rows.append(GeneratorRow(f"{summary} over generators", "", cells, "summary"))
+    real = table["real"]
+    rate = value_cell(real["false_positive_rate"], real["intervals"]["false_positive_rate"])
+    blank = ("",) * (len(columns) - 1)
+    rows.append(GeneratorRow("real: false alarms", str(real["images"]), (*blank, rate), "real"))
+    return rows
+
+
+def comparison_sentence(comparison: Mapping[str, Any]) -> str:
+    """What the paired difference in AUROC says, and what it does not."""
+    run, baseline = comparison["run"], comparison["baseline"]
+    difference, interval = comparison["difference"], comparison["interval"]
+    if difference is None or interval is None:
+        return f"{run} and {baseline} cannot be compared: one class only, or no images in common."
+    low, high = interval
+    where = f"on the same {comparison['images']} images (95 % interval {low:+.3f} to {high:+.3f})"
+    if low <= 0 <= high:
+        return (
+            f"The AUROC of {run} differs from that of {baseline} by {difference:+.3f} {where}: "
+            "these images do not show which of the two is better."
+        )
+    direction = "higher" if difference > 0 else "lower"
+    return (
+        f"The AUROC of {run} is {abs(difference):.3f} {direction} than that of {baseline} {where}."
+    )

@@ -1,0 +1,193 @@
+"""The gallery: test images with the windows that the model saw, tinted by attention.
+
+An image is a small JPEG under an SVG whose coordinates are source pixels, so a window is drawn
+where it lies, whatever the size on the screen. Crops are cut from the full decode, pixel for pixel.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from glass.metrics import UNNAMED
+from glass.report.embed import encoder, shrink
+from glass.report.selection import choose_samples
+from shards.command import InputError
+from shards.pixels import RejectedImage, decode_rgb
+
+if TYPE_CHECKING:
+    from glass.report.data import RunData
+    from shards.dataset import ShardDataset
+
+__all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery"]
+
+DISPLAY_SIDE = 560
+IMAGE_BUDGET_BYTES = 900_000
+CROP_BUDGET_BYTES = 2_100_000
+"""Both before base64, which adds a third: with the plots the page stays below 5 MB."""
+
+NO_ATTENTION_COLOUR = "rgb(90, 160, 240)"
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window as the page draws it, in source pixels."""
+
+    number: int
+    top: int
+    left: int
+    height: int
+    width: int
+    weight: float | None
+    """Attention weight, 0 … 1; None where the model has no attention."""
+    colour: str
+    crop: str
+    """Data URI of its pixels, unscaled."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One image of the gallery."""
+
+    source_path: str
+    label: str
+    generator: str
+    reason: str
+    width: int
+    height: int
+    image: str
+    """Data URI, scaled down for display."""
+    windows: list[Window]
+    """By falling attention."""
+    verdicts: list[dict[str, Any]]
+    """Per run: ``run``, ``probability``, ``verdict``, ``right``."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The cards, and whose windows they show."""
+
+    run: str
+    has_attention: bool
+    crop_format: str
+    """How the crops are stored in the page: "PNG", or "JPEG 88"."""
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What is kept of a decoded image, so that only one is held whole at a time."""
+
+    height: int
+    width: int
+    small: Pixels
+    places: list[tuple[int, list[int]]]
+    """(number in the batch, [top, left, height, width]) of each window that was used."""
+    crops: list[Pixels]
+
+
+def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
+    """Images chosen by, and windows of, the first run with attention, else the first run.
+
+    Verdicts of all runs stand under each image. Raises ``InputError`` where a shard cannot be read.
+    """
+    shown = next((run for run in runs if _has_attention(run)), runs[0])
+    picks = choose_samples(shown.predictions, shown.evaluation["threshold"]["value"])
+    rows = shown.predictions.take(pa.array([p.row for p in picks], pa.int64())).to_pylist()
+    samples = [
+        _sample(image, row)
+        for row, image in zip(rows, _images(dataset, rows), strict=True)
+    ]  # fmt: skip
+    as_image, _ = encoder([s.small for s in samples], IMAGE_BUDGET_BYTES, lossless=False)
+    crops = [crop for sample in samples for crop in sample.crops]
+    as_crop, crop_format = encoder(crops, CROP_BUDGET_BYTES, lossless=True)
+    cards = [
+        Card(
+            source_path=row["source_path"],
+            label="generated" if row["label"] else "real",
+            generator=(row["generator"] or UNNAMED) if row["label"] else "",
+            reason=pick.reason,
+            width=sample.width,
+            height=sample.height,
+            image=as_image(sample.small),
+            windows=_windows(sample, row["attention_weights"], as_crop),
+            verdicts=[_verdict(run, row) for run in runs],
+        )
+        for pick, row, sample in zip(picks, rows, samples, strict=True)
+    ]
+    return Gallery(shown.name, _has_attention(shown), crop_format, cards)
+
+
+def attention_colour(weight: float, num_windows: int) -> str:
+    """``rgb(…)``: pale yellow for no attention, orange for an equal share, red for twice it."""
+    stops = np.array([(255, 237, 160), (253, 141, 60), (189, 0, 38)], float)
+    place = min(weight * num_windows, 2.0)
+    low = min(int(place), 1)
+    red, green, blue = stops[low] + (place - low) * (stops[low + 1] - stops[low])
+    return f"rgb({red:.0f}, {green:.0f}, {blue:.0f})"
+
+
+def _has_attention(run: "RunData") -> bool:
+    weights = run.predictions["attention_weights"]
+    return len(weights) > 0 and weights.null_count == 0
+
+
+def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
+    """A window without area is a place of the batch that the sampling rule left empty."""
+    places = [(n, w) for n, w in enumerate(row["crop_windows"], 1) if w[2] > 0 and w[3] > 0]
+    crops = [image[t : t + h, left : left + w].copy() for _, (t, left, h, w) in places]
+    height, width = image.shape[:2]
+    return _Sample(height, width, shrink(image, DISPLAY_SIDE), places, crops)
+
+
+def _windows(
+    sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]
+) -> list[Window]:
+    windows = []
+    for (number, (top, left, height, width)), crop in zip(sample.places, sample.crops, strict=True):
+        weight = None if weights is None else weights[number - 1]
+        colour = NO_ATTENTION_COLOUR
+        if weight is not None:
+            colour = attention_colour(weight, len(sample.places))
+        windows.append(
+            Window(number, top, left, height, width, weight, colour, as_crop(crop))
+        )  # fmt: skip
+    return sorted(windows, key=lambda window: -(window.weight or 0))
+
+
+def _verdict(run: "RunData", row: dict[str, Any]) -> dict[str, Any]:
+    place = pc.index(run.predictions["sample_key"], row["sample_key"]).as_py()
+    if place < 0:  # undecodable when that run was evaluated
+        return {"run": run.name, "probability": None, "verdict": "not scored", "right": None}
+    probability = run.predictions["probability"][place].as_py()
+    flagged = probability >= run.evaluation["threshold"]["value"]
+    return {
+        "run": run.name,
+        "probability": probability,
+        "verdict": "generated" if flagged else "real",
+        "right": flagged == (row["label"] == 1),
+    }
+
+
+def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:
+    """Decoded source pixels of each row's sample, one at a time: they may be 200 megapixels."""
+    table = dataset.table.select(["sample_key", "shard", "image_offset", "image_length"])
+    keys = pa.array([row["sample_key"] for row in rows], pa.string())
+    places = pc.index_in(keys, value_set=table["sample_key"].combine_chunks())
+    for member in table.take(places).to_pylist():
+        path = dataset.shard_path(member["shard"])
+        try:
+            with path.open("rb") as file:
+                file.seek(member["image_offset"])
+                yield decode_rgb(file.read(member["image_length"]))
+        except (OSError, RejectedImage) as error:
+            raise InputError(
+                f"sample {member['sample_key']} of {path} cannot be read ({error}): run "
+                f"python -m scripts.verify_shards {dataset.root}"
+            ) from error
