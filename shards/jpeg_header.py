@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BadJpeg", "Component", "JpegHeader", "QuantTable", "Scan", "Segment", "read_header"]
+__all__ = [
+    "BadJpeg",
+    "Component",
+    "JpegHeader",
+    "QuantTable",
+    "Scan",
+    "Segment",
+    "SegmentParser",
+    "read_header",
+]
 
 SOF_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 SOF_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -104,7 +113,7 @@ class JpegHeader:
     adobe_transform: int | None
     """Colour transform of the last Adobe marker (0 none, 1 YCbCr, 2 YCCK), ``None`` without one."""
     jfif_offset: int | None
-    """Offset of the payload of a JFIF marker; it settles the colour transform of three components."""
+    """Offset of a JFIF marker's payload; its presence says that three components are YCbCr."""
     adobe_offset: int | None
     """Offset of the last Adobe marker's payload."""
     segments: tuple[Segment, ...]
@@ -176,10 +185,12 @@ def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
 
     An array must be one-dimensional uint8. Raises :class:`BadJpeg`.
     """
-    return _Parser(memoryview(data)).parse()  # type: ignore[arg-type]
+    return SegmentParser(memoryview(data)).parse()  # type: ignore[arg-type]
 
 
-class _Parser:
+class SegmentParser:
+    """Reads marker segments one after another and keeps what is in force."""
+
     def __init__(self, data: memoryview) -> None:
         self.data = data
         self.segments: list[Segment] = []
@@ -197,13 +208,13 @@ class _Parser:
             raise BadJpeg("no SOI marker at the start")
         position = 2
         while True:
-            segment = self._segment(position)
+            segment = self.segment(position)
             position = segment.offset + segment.length
             if segment.marker == 0xDA:
                 return self._finish(segment)
-            self._take(segment)
+            self.take(segment)
 
-    def _segment(self, position: int) -> Segment:
+    def segment(self, position: int) -> Segment:
         """The next marker segment at or after ``position``."""
         marker, position = self._marker(position)
         while marker in STANDALONE:
@@ -236,7 +247,8 @@ class _Parser:
             if self.data[position - 1] != 0:
                 return self.data[position - 1], position
 
-    def _take(self, segment: Segment) -> None:
+    def take(self, segment: Segment) -> None:
+        """Puts a frame header, table or the like in force; other segments change nothing."""
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:
@@ -297,7 +309,7 @@ class _Parser:
     def _finish(self, segment: Segment) -> JpegHeader:
         if self.frame is None:
             raise BadJpeg("scan before the frame header")
-        scan = self._scan(segment)
+        scan = self.scan(segment)
         precision, height, width = struct.unpack_from(">BHH", self.data, self.frame.offset)
         if width == 0 or height == 0:
             raise BadJpeg(f"image of {width} x {height} pixels")
@@ -320,7 +332,8 @@ class _Parser:
             huffman_tables=self.huffman,
         )
 
-    def _scan(self, segment: Segment) -> Scan:
+    def scan(self, segment: Segment) -> Scan:
+        """Reads the scan header in ``segment``, after the frame header was taken."""
         payload = bytes(self.data[segment.offset : segment.offset + min(segment.length, 12)])
         count = payload[0] if payload else 0
         if not 1 <= count <= 4 or segment.length != 4 + 2 * count:
