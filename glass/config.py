@@ -1,0 +1,191 @@
+"""What a training run is told: small frozen records, checked when they are made.
+
+Importing this costs no torch. ``glass.presets`` holds ready-made ones, ``glass.overrides`` changes
+single settings from the command line.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from loaders.config import LoaderConfig
+from shards.command import InputError
+
+__all__ = ["ModelConfig", "OptimConfig", "RunConfig", "config_from_dict", "config_to_dict"]
+
+Kind = Literal["glass", "single_view"]
+Precision = Literal["auto", "bf16", "fp16", "float32"]
+SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
+
+
+def check_types(config: Any, prefix: str) -> None:
+    """Raises ``InputError`` naming the first field of a dataclass whose value has another type."""
+    for name, annotation in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, annotation):
+            raise InputError(f"{prefix}{name}={value!r} must be {describe_type(annotation)}")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if is_union(annotation):
+        return any(_fits(value, part) for part in get_args(annotation))
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+def is_union(annotation: Any) -> bool:
+    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def describe_type(annotation: Any) -> str:
+    """An annotation in words for an error message."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if is_union(annotation):
+        return " or ".join(describe_type(part) for part in get_args(annotation))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words.get(annotation, "none" if annotation is types.NoneType else str(annotation))
+
+
+def _check_range(prefix: str, config: Any, names: tuple[str, ...], low: float, high: float) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high:  # also catches NaN
+            raise InputError(f"{prefix}{name}={value!r} must lie between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network. Raises ``InputError`` naming the value at fault."""
+
+    kind: Kind = "glass"
+    """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
+    global_backbone: str = "resnet50.tv_in1k"
+    """timm name of the network that sees the global view."""
+    local_backbone: str | None = None
+    """timm name of the network that sees the crops; None: the same architecture as
+    ``global_backbone``, with weights of its own."""
+    pretrained: bool = True
+    """Start from timm's pretrained weights; they are downloaded once and cached."""
+    global_weights: str | None = None
+    """A local file with the weights to start the global backbone from (``.safetensors``, or a
+    torch file of tensors); nothing is downloaded then."""
+    local_weights: str | None = None
+    """The same for the local backbone; None: ``global_weights``, if both have one architecture."""
+    dropout: float = 0.0
+    """Rate of the dropouts in the attention and in front of the head."""
+    attention_dim: int = 128
+    """Width of the hidden layer that scores the crops."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "model.")
+        _check_range("model.", self, ("dropout",), 0.0, 0.99)
+        _check_range("model.", self, ("attention_dim",), 1, 65536)
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW: a learning rate and a weight decay per part of the network.
+
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``.
+    """
+
+    lr_global: float = 1e-5
+    """Learning rate of the global backbone at the first epoch."""
+    lr_local: float = 1e-5
+    """Learning rate of the local backbone at the first epoch."""
+    lr_head: float = 1e-4
+    """Learning rate of attention and head at the first epoch."""
+    wd_global: float = 0.0
+    """Weight decay of the global backbone."""
+    wd_local: float = 0.0
+    """Weight decay of the local backbone."""
+    wd_head: float = 0.0
+    """Weight decay of attention and head: none in GLASS, the backbone's in the baseline."""
+    lr_min: float = 1e-6
+    """Learning rate at which the cosine ends."""
+    clip_grad_norm: float | None = None
+    """Scale gradients down to this norm where they exceed it; None: never."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "optim.")
+        names = ("lr_global", "lr_local", "lr_head", "lr_min")
+        _check_range("optim.", self, names, 0.0, 10.0)
+        _check_range("optim.", self, ("wd_global", "wd_local", "wd_head"), 0.0, 10.0)
+        if self.clip_grad_norm is not None:
+            _check_range("optim.", self, ("clip_grad_norm",), 1e-12, 1e12)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole training run. The optimiser's batch is ``loader.global_batch_size`` (one loader
+    batch, a micro-step) times ``grad_accum_steps``."""
+
+    preset: str = ""
+    """Name of the preset that these settings started from."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 50
+    """Passes over the training split."""
+    seed: int = 0
+    """Seed of new weights and dropout; ``loader.seed`` is that of order and windows, and
+    ``--seed`` sets both."""
+    label_smoothing: float = 0.1
+    """Share of each training target that is spread evenly over both classes."""
+    grad_accum_steps: int = 1
+    """Loader batches per optimiser step."""
+    precision: Precision = "auto"
+    """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
+    compile: bool = False
+    """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
+    train_split: str = "train"
+    """Split to learn from; names may be joined, as in ``train+valid``."""
+    valid_split: str = "valid"
+    """Split that chooses the epoch to keep."""
+    select_by: SelectBy = "accuracy"
+    """Validation metric that chooses it; ties by AUROC, then by loss, then the earlier epoch."""
+    tensorboard: bool = True
+    """Write training curves for TensorBoard."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "")
+        _check_range("", self, ("epochs", "grad_accum_steps"), 1, 10**9)
+        _check_range("", self, ("seed",), 0, 2**63 - 1)
+        _check_range("", self, ("label_smoothing",), 0.0, 0.99)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dicts of plain values, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str = "") -> Any:
+    """The inverse of :func:`config_to_dict`; settings that ``values`` lacks take their defaults.
+
+    Raises ``InputError`` for a setting that this version does not know.
+    """
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            f"unknown setting {prefix}{unknown[0]}: the file was written by another version of this"
+            " project, so use that version to read it"
+        )
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            name: config_from_dict(value, hints[name], f"{prefix}{name}.")
+            if is_dataclass(hints[name])
+            else value
+            for name, value in values.items()
+        }
+    )

@@ -1,0 +1,120 @@
+"""Settings from the command line: ``--set optim.lr_local=1e-4``, typed by the fields they set."""
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from glass.config import RunConfig, describe_type, is_union
+from shards.command import InputError
+
+__all__ = ["SHORTHANDS", "apply_overrides", "setting_names"]
+
+SHORTHANDS = {
+    "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
+    "optim.wd": ("optim.wd_global", "optim.wd_local"),
+}
+"""Keys that set several settings at once."""
+
+NOT_SETTABLE = frozenset({"preset"})
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class _NotThisType(ValueError):
+    """The text is no value of the wanted type."""
+
+
+def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """``config`` with each ``"key=value"`` applied, the last one for a key winning.
+
+    Raises ``InputError`` for an unknown key (listing the valid ones), a value of another type, or
+    one that the configuration refuses. All changes are made together, so that settings that depend
+    on each other may come in any order.
+    """
+    types_by_key = dict(_settings(config))
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override!r} must have the form key=value")
+        for name in SHORTHANDS.get(key, (key,)):
+            if name not in types_by_key:
+                raise InputError(_unknown_key(key, types_by_key))
+            changes[name] = _value(key, text, types_by_key[name])
+    return _replaced(config, changes)
+
+
+def setting_names(config: RunConfig) -> list[str]:
+    """All keys that ``--set`` takes, shorthands last."""
+    return [*(key for key, _ in _settings(config)), *SHORTHANDS]
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, annotation) of every leaf."""
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        if is_dataclass(hints[entry.name]):
+            yield from _settings(getattr(config, entry.name), f"{prefix}{entry.name}.")
+        elif prefix + entry.name not in NOT_SETTABLE:
+            yield prefix + entry.name, hints[entry.name]
+
+
+def _unknown_key(key: str, types_by_key: dict[str, Any]) -> str:
+    names = [*types_by_key, *SHORTHANDS]
+    close = difflib.get_close_matches(key, names, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"--set {key}: there is no such setting{hint}; there are {', '.join(names)}"
+
+
+def _value(key: str, text: str, annotation: Any) -> Any:
+    try:
+        return _parsed(text, annotation)
+    except _NotThisType:
+        raise InputError(f"--set {key}={text}: must be {describe_type(annotation)}") from None
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    if is_union(annotation):
+        return _parsed_union(text, get_args(annotation))
+    if annotation is types.NoneType:
+        if text.lower() in ("none", "null", ""):
+            return None
+        raise _NotThisType
+    if get_origin(annotation) is Literal:
+        for choice in get_args(annotation):
+            if text == str(choice):
+                return choice
+        raise _NotThisType
+    if annotation is bool:
+        if text.lower() in BOOLEANS:
+            return BOOLEANS[text.lower()]
+        raise _NotThisType
+    try:
+        return annotation(text)
+    except ValueError:
+        raise _NotThisType from None
+
+
+def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
+    """None goes first, because every text is also a ``str``."""
+    for part in sorted(parts, key=lambda part: part is not types.NoneType):
+        try:
+            return _parsed(text, part)
+        except _NotThisType:
+            continue
+    raise _NotThisType
+
+
+def _replaced(config: Any, changes: dict[str, Any]) -> Any:
+    own: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        head, dot, rest = key.partition(".")
+        if dot:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            own[head] = value
+    for head, inner in nested.items():
+        own[head] = _replaced(getattr(config, head), inner)
+    return replace(config, **own) if own else config

@@ -1,0 +1,44 @@
+"""Attention over crops: which of them decide, and how much."""
+
+import torch
+from torch import nn
+
+__all__ = ["AttentionPool"]
+
+
+class AttentionPool(nn.Module):
+    """Weighs N crop features by a learned score and sums them.
+
+    Linear(D, hidden) – Tanh – Dropout – Linear(hidden, 1), then a softmax over the crops that
+    ``crop_mask`` allows (Ilse et al., arXiv 1802.04712; GLASS, arXiv 2601.00141).
+    """
+
+    def __init__(self, embed_dim: int, hidden_dim: int = 128, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.score = nn.Sequential(
+            nn.Linear(embed_dim, hidden_dim),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, 1),
+        )
+
+    def forward(
+        self, features: torch.Tensor, crop_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``features`` (B, N, D), ``crop_mask`` (B, N) bool or None (all allowed).
+
+        Returns the pooled (B, D) and ``attention_weights`` (B, N), both float32. The weights of a
+        row sum to 1; masked crops weigh exactly 0; a row without any allowed crop is all zeros,
+        and so is its pooled feature. Nothing here waits for the device.
+        """
+        # Softmax and sum in float32 also under autocast: with half precision the weights of many
+        # crops no longer sum to 1.
+        scores = self.score(features).squeeze(-1).float()
+        if crop_mask is None:
+            attention_weights = scores.softmax(dim=1)
+        else:
+            # The smallest float, not -inf: a row of -inf would be NaN, and its gradient too.
+            scores = scores.masked_fill(~crop_mask, torch.finfo(scores.dtype).min)
+            attention_weights = scores.softmax(dim=1) * crop_mask
+        pooled = (attention_weights.unsqueeze(-1) * features.float()).sum(dim=1)
+        return pooled, attention_weights

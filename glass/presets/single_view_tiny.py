@@ -1,0 +1,29 @@
+r"""The resize-only baseline in miniature, for a CPU: one ``test_resnet`` on the 64-pixel view, with
+the training budget of ``glass_tiny``.
+
+accelerate launch --config_file accelerate_config.yaml train.py \
+    --data OUT --preset single_view_tiny --output RUN
+
+The shards must hold 64-pixel global views (``build_shards --global-size 64``).
+"""
+
+from glass.config import ModelConfig, OptimConfig, RunConfig
+from loaders.config import LoaderConfig
+
+__all__ = ["preset"]
+
+
+def preset() -> RunConfig:
+    """The same epochs, batch and rates as the other tiny preset."""
+    return RunConfig(
+        preset="single_view_tiny",
+        model=ModelConfig(
+            kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.1
+        ),
+        # The model reads no crops: one is the fewest that the loader cuts.
+        loader=LoaderConfig(global_batch_size=32, num_crops=1, crop_size=96, global_size=64),
+        optim=OptimConfig(
+            lr_global=2e-3, lr_local=2e-3, lr_head=2e-3, wd_global=1e-2, wd_local=1e-2
+        ),
+        epochs=15,
+    )

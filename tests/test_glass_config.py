@@ -1,0 +1,179 @@
+"""Presets hold the study's settings to the digit; overrides are typed, mistakes named."""
+
+import subprocess
+import sys
+
+import pytest
+
+from glass.config import RunConfig, config_from_dict, config_to_dict
+from glass.overrides import apply_overrides, setting_names
+from glass.presets import load_preset, preset_names
+from shards.command import InputError
+
+STUDY = {  # arXiv 2601.00141's best settings: batch, dropout, three rates, two decays, crops
+    "glass_vit_base": (
+        "vit_base_patch16_224.augreg_in1k", 64, 0.3,
+        1.5831167386e-5, 4.2600409634e-5, 6.4802356540e-5, 3.1761532137e-5, 6.1377852562e-6, 10,
+    ),
+    "glass_convnext_tiny": (
+        "convnext_tiny.fb_in1k", 32, 0.2,
+        6.5491282725e-6, 9.9995709970e-5, 1.6799849359e-5, 2.8525882087e-6, 3.8782167347e-7, 4,
+    ),
+    "glass_resnet50": (
+        "resnet50.tv_in1k", 32, 0.3,
+        2.1587776507e-6, 6.8538001212e-5, 2.9795095503e-5, 1.7932951229e-7, 6.0175135584e-7, 6,
+    ),
+}  # fmt: skip
+BASELINE = {  # batch, dropout, rate, decay
+    "single_view_vit_base": (
+        "vit_base_patch16_224.augreg_in1k", 128, 0.1, 7.4808549519e-5, 4.3692798107e-4,
+    ),
+    "single_view_convnext_tiny": (
+        "convnext_tiny.fb_in1k", 128, 0.1, 7.1241614871e-5, 2.1340317672e-6,
+    ),
+    "single_view_resnet50": ("resnet50.tv_in1k", 32, 0.1, 4.5904937607e-5, 3.6425534245e-7),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STUDY)
+def test_glass_presets_are_the_study_to_the_digit(name):
+    config = load_preset(name)
+    optim = config.optim
+    assert STUDY[name] == (
+        config.model.global_backbone, config.loader.global_batch_size, config.model.dropout,
+        optim.lr_global, optim.lr_local, optim.lr_head, optim.wd_global, optim.wd_local,
+        config.loader.num_crops,
+    )  # fmt: skip
+    assert (config.model.kind, config.model.pretrained, config.model.attention_dim) == (
+        "glass", True, 128,
+    )  # fmt: skip
+    assert optim.wd_head == 0
+
+
+@pytest.mark.parametrize("name", BASELINE)
+def test_baseline_presets_are_the_study_to_the_digit(name):
+    config = load_preset(name)
+    optim = config.optim
+    assert BASELINE[name] == (
+        config.model.global_backbone, config.loader.global_batch_size, config.model.dropout,
+        optim.lr_global, optim.wd_global,
+    )  # fmt: skip
+    assert (optim.lr_head, optim.wd_head) == (optim.lr_global, optim.wd_global)
+    assert (config.model.kind, config.model.pretrained) == ("single_view", True)
+
+
+@pytest.mark.parametrize("name", [*STUDY, *BASELINE])
+def test_what_all_study_presets_share(name):
+    config = load_preset(name)
+    assert (config.epochs, config.label_smoothing, config.optim.lr_min) == (50, 0.1, 1e-6)
+    assert (config.loader.crop_size, config.loader.global_size) == (224, 224)
+    assert (config.precision, config.grad_accum_steps, config.select_by) == ("auto", 1, "accuracy")
+    assert config.loader.sampling == "stratified_grid"
+
+
+def test_every_preset_knows_its_name_and_survives_json():
+    assert set(preset_names()) == {*STUDY, *BASELINE, "glass_tiny", "single_view_tiny"}
+    for name in preset_names():
+        config = load_preset(name)
+        assert config.preset == name
+        assert config_from_dict(config_to_dict(config)) == config
+
+
+def test_tiny_presets_have_one_training_budget():
+    """Otherwise the report would compare budgets, not models."""
+    glass, single = load_preset("glass_tiny"), load_preset("single_view_tiny")
+    for config in (glass, single):
+        assert not config.model.pretrained
+    assert (glass.epochs, glass.grad_accum_steps) == (single.epochs, single.grad_accum_steps)
+    assert glass.optim == single.optim
+    assert glass.loader.global_batch_size == single.loader.global_batch_size
+    assert glass.loader.global_size == single.loader.global_size
+
+
+def test_unknown_preset_lists_those_that_exist():
+    with pytest.raises(InputError, match=r"no preset called 'resnet'.*glass_resnet50.*single_view"):
+        load_preset("resnet")
+
+
+@pytest.mark.parametrize(
+    ("override", "read", "value"),
+    [
+        ("epochs=3", lambda c: c.epochs, 3),
+        ("optim.lr_local=1e-4", lambda c: c.optim.lr_local, 1e-4),
+        ("optim.clip_grad_norm=1", lambda c: c.optim.clip_grad_norm, 1.0),
+        ("optim.clip_grad_norm=none", lambda c: c.optim.clip_grad_norm, None),
+        ("model.pretrained=false", lambda c: c.model.pretrained, False),
+        ("compile=yes", lambda c: c.compile, True),
+        ("model.global_weights=a=b.pth", lambda c: c.model.global_weights, "a=b.pth"),
+        ("precision=bf16", lambda c: c.precision, "bf16"),
+        ("loader.num_crops=16", lambda c: c.loader.num_crops, 16),
+        ("train_split=train+valid", lambda c: c.train_split, "train+valid"),
+    ],
+)  # fmt: skip
+def test_overrides_take_the_type_of_their_field(override, read, value):
+    changed = read(apply_overrides(RunConfig(), [override]))
+    assert changed == value
+    assert type(changed) is type(value)
+
+
+def test_later_overrides_win_and_the_rest_stays():
+    config = load_preset("glass_resnet50")
+    changed = apply_overrides(config, ["epochs=3", "optim.lr_head=1e-3", "epochs=4"])
+    assert (changed.epochs, changed.optim.lr_head) == (4, 1e-3)
+    assert changed.optim.lr_local == config.optim.lr_local
+    assert (changed.model, changed.loader) == (config.model, config.loader)
+
+
+def test_one_key_sets_every_learning_rate():
+    optim = apply_overrides(RunConfig(), ["optim.lr=1e-4", "optim.wd=0.1"]).optim
+    assert {optim.lr_global, optim.lr_local, optim.lr_head} == {1e-4}
+    assert (optim.wd_global, optim.wd_local, optim.wd_head) == (0.1, 0.1, 0.0)
+
+
+def test_unknown_key_lists_the_valid_ones():
+    with pytest.raises(InputError) as caught:
+        apply_overrides(RunConfig(), ["optim.lr_locale=1"])
+    message = str(caught.value)
+    assert "did you mean optim.lr_local?" in message
+    assert all(name in message for name in setting_names(RunConfig()))
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("epochs", "key=value"),
+        ("epochs=many", "a whole number"),
+        ("epochs=1.5", "a whole number"),
+        ("epochs=0", "between 1 and"),
+        ("optim.lr_head=nan", "between 0 and 10"),
+        ("optim.lr_head=-1", "between 0 and 10"),
+        ("model.pretrained=maybe", "true or false"),
+        ("model.kind=vit", "one of glass, single_view"),
+        ("precision=bfloat", "one of auto, bf16, fp16, float32"),
+        ("loader.num_crops=0", "at least 1"),
+        ("model.dropout=1", "between 0 and 0.99"),
+        ("model=glass", "no such setting"),
+        ("preset=glass_tiny", "no such setting"),
+        ("optim.clip_grad_norm=0", "between"),
+    ],
+)
+def test_a_bad_override_gets_one_sentence_that_names_it(override, words):
+    with pytest.raises(InputError, match=words) as caught:
+        apply_overrides(RunConfig(), [override])
+    assert override.split("=")[0].split(".")[-1] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_another_version_are_refused():
+    with pytest.raises(InputError, match=r"unknown setting optim\.momentum"):
+        config_from_dict({"optim": {"momentum": 0.9}})
+
+
+def test_presets_and_overrides_load_no_torch():
+    """So that a typing mistake on the command line is answered at once."""
+    code = (
+        "import sys, glass.overrides, glass.presets as p; [p.load_preset(n) for n in "
+        "p.preset_names()]; print(sorted({'torch', 'timm', 'accelerate'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,212 @@
+"""Glass and SingleView: sizes, the same seam for both, pixels in, weights from files."""
+
+import numpy as np
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+from glass.backbones import create_backbone, read_weights
+from glass.config import ModelConfig, RunConfig
+from glass.model import Glass, SingleView, build_model
+from glass.presets import load_preset
+from loaders import LoaderConfig
+from shards.command import InputError
+
+TINY = ["test_resnet", "test_vit", "test_convnext"]
+
+
+def tiny_config(backbone: str = "test_vit", kind: str = "glass", **model) -> RunConfig:
+    return RunConfig(
+        model=ModelConfig(kind=kind, global_backbone=backbone, pretrained=False, **model),
+        loader=LoaderConfig(num_crops=3, crop_size=64, global_size=32),
+    )
+
+
+def tiny_model(*args, **kwargs) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_model(tiny_config(*args, **kwargs)).eval()
+
+
+def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """uint8 views in the memory layout that loaders deliver (channels last)."""
+    random = np.random.default_rng(0)
+    view = random.integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8)
+    crops = random.integers(0, 256, (batch_size, num_crops, 64, 64, 3), dtype=np.uint8)
+    return (
+        torch.from_numpy(view).permute(0, 3, 1, 2),
+        torch.from_numpy(crops).permute(0, 1, 4, 2, 3),
+    )
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"),
+    [("glass_vit_base", 171.70), ("glass_convnext_tiny", 55.74), ("glass_resnet50", 47.29)],
+)
+def test_parameters_are_those_of_the_paper(preset, millions):
+    with torch.device("meta"):  # counts without making 170 million numbers
+        model = build_model(load_preset(preset), with_weights=False)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize("backbone", TINY)
+def test_shapes_types_and_one_seam_for_both_models(backbone):
+    global_view, local_crops = views()
+    logits, weights = tiny_model(backbone)(global_view, local_crops)
+    assert (logits.shape, logits.dtype) == ((2, 2), torch.float32)
+    assert (weights.shape, weights.dtype) == ((2, 3), torch.float32)
+    logits, weights = tiny_model(backbone, "single_view")(global_view, local_crops)
+    assert (logits.shape, logits.dtype, weights) == ((2, 2), torch.float32, None)
+
+
+def test_backbones_share_no_weights():
+    model = tiny_model()
+    assert isinstance(model, Glass)
+    own = {p.data_ptr() for p in model.global_backbone.parameters()}
+    assert not own & {p.data_ptr() for p in model.local_backbone.parameters()}
+
+
+def test_backbones_of_two_kinds_and_widths_go_together():
+    """MobileNetV3's head widens its features: the width is the one that comes out."""
+    model = tiny_model("mobilenetv3_small_050", local_backbone="test_vit")
+    logits, weights = model(*views())
+    assert logits.shape == (2, 2)
+    assert weights.shape == (2, 3)
+
+
+def test_crops_are_scored_each_for_itself():
+    """Permuting crops permutes weights and leaves logits; a masked crop does not count."""
+    model, (global_view, local_crops) = tiny_model(), views()
+    logits, weights = model(global_view, local_crops)
+    order = torch.tensor([2, 0, 1])
+    other_logits, other_weights = model(global_view, local_crops[:, order])
+    torch.testing.assert_close(other_logits, logits)
+    torch.testing.assert_close(other_weights, weights[:, order])
+    mask = torch.tensor([[True, True, False]] * 2)
+    masked_logits, masked_weights = model(global_view, local_crops, mask)
+    assert torch.equal(masked_weights[:, 2], torch.zeros(2))
+    torch.testing.assert_close(masked_logits, model(global_view, local_crops[:, :2])[0])
+
+
+def test_every_parameter_takes_part_in_every_step():
+    """DistributedDataParallel then needs no search for unused parameters, masked crops or not."""
+    model, (global_view, local_crops) = tiny_model(), views()
+    mask = torch.zeros(2, 3, dtype=torch.bool)
+    model(global_view, local_crops, mask)[0].sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_the_baseline_does_not_look_at_crops():
+    model, (global_view, local_crops) = tiny_model(kind="single_view"), views()
+    assert isinstance(model, SingleView)
+    assert torch.equal(model(global_view, local_crops)[0], model(global_view, 255 - local_crops)[0])
+
+
+@pytest.mark.parametrize("name", ["test_vit", "resnet10t"])
+def test_pixels_are_normalised_by_the_networks_own_mean_and_deviation(name):
+    backbone = create_backbone(name, 64, pretrained=False)
+    settings = timm.get_pretrained_cfg(name)
+    assert (backbone.mean, backbone.std) == (settings.mean, settings.std)
+    pixels = views()[1][0]
+    expected = (pixels.double() / 255 - torch.tensor(settings.mean).view(3, 1, 1)) / torch.tensor(
+        settings.std
+    ).view(3, 1, 1)
+    normalised = backbone.normalise(pixels)
+    torch.testing.assert_close(normalised.double(), expected, atol=1e-6, rtol=0)
+    assert normalised.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_transformers_follow_the_view_sizes():
+    model = tiny_model("test_vit")
+    sizes = [b.network.patch_embed.img_size for b in (model.global_backbone, model.local_backbone)]
+    assert sizes == [(32, 32), (64, 64)]
+
+
+def test_equal_seeds_make_equal_models():
+    first, second = tiny_model().state_dict(), tiny_model().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_from_a_local_file(tmp_path, suffix):
+    """A file with its classifier, as such files are; both backbones start from it."""
+    torch.manual_seed(1)
+    state = timm.create_model("test_resnet", num_classes=1000).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": state}, path)
+    else:
+        safetensors.torch.save_file(state, path)
+    model = tiny_model("test_resnet", global_weights=str(path))
+    for backbone in (model.global_backbone, model.local_backbone):
+        own = backbone.network.state_dict()
+        assert all(torch.equal(own[name], state[name]) for name in own)
+    assert "fc.weight" in read_weights(path)
+
+
+def test_position_tables_of_a_local_file_are_resized(tmp_path):
+    torch.manual_seed(1)
+    network = timm.create_model("test_vit", num_classes=0, img_size=160)
+    path = tmp_path / "vit.safetensors"
+    safetensors.torch.save_file(network.state_dict(), path)
+    model = tiny_model("test_vit", global_weights=str(path))
+    tokens = [b.network.pos_embed.shape[1] for b in (model.global_backbone, model.local_backbone)]
+    assert tokens == [5, 17]  # 2 × 2 and 4 × 4 patches, and the class token
+    own = model.local_backbone.network.blocks[0].mlp.fc1.weight
+    assert torch.equal(own, network.blocks[0].mlp.fc1.weight)
+
+
+class TestMistakes:
+    """One clear sentence each."""
+
+    def refused(self, words: str, backbone: str = "test_resnet", **model) -> None:
+        with pytest.raises(InputError, match=words) as caught:
+            tiny_model(backbone, **model)
+        assert "\n" not in str(caught.value)
+
+    def test_unknown_backbone(self):
+        self.refused(r"no backbone called 'resnet5O'.*resnet50", "resnet5O")
+
+    def test_missing_weights_file(self, tmp_path):
+        self.refused("does not exist", global_weights=str(tmp_path / "none.pth"))
+
+    @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+    def test_rubbish_weights_file(self, tmp_path, name):
+        (tmp_path / name).write_bytes(b"rubbish" * 10)
+        self.refused("neither a safetensors file nor", global_weights=str(tmp_path / name))
+
+    def test_code_in_a_weights_file_is_not_run(self, tmp_path):
+        class Evil:
+            def __reduce__(self):
+                return (open, (str(tmp_path / "ran"), "w"))
+
+        torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+        self.refused("neither a safetensors", global_weights=str(tmp_path / "evil.pth"))
+        assert not (tmp_path / "ran").exists()
+
+    def test_no_table_of_tensors(self, tmp_path):
+        torch.save({"epoch": 3}, tmp_path / "x.pth")
+        self.refused("no plain table of tensors", global_weights=str(tmp_path / "x.pth"))
+
+    @pytest.mark.parametrize("other", ["test_convnext", "resnet10t", "test_vit"])
+    def test_weights_of_another_network(self, tmp_path, other):
+        path = tmp_path / "other.safetensors"
+        safetensors.torch.save_file(timm.create_model(other).state_dict(), path)
+        self.refused("belongs to another network than test_resnet", global_weights=str(path))
+
+    def test_weights_of_a_deeper_network(self, tmp_path):
+        """Nothing is missing from a file with more blocks; it is still the wrong one."""
+        network = timm.create_model("test_resnet", layers=(2, 1, 1, 1))
+        path = tmp_path / "deeper.safetensors"
+        safetensors.torch.save_file(network.state_dict(), path)
+        self.refused("another network.*it has layer1", global_weights=str(path))
+
+    def test_pretrained_weights_without_a_network(self, monkeypatch, tmp_path):
+        """The message says what to give instead."""
+        import huggingface_hub.constants
+
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        with pytest.raises(InputError, match=r"--set model\.global_weights=FILE") as caught:
+            create_backbone("resnet26.bt_in1k", 64, pretrained=True)
+        assert "--set model.pretrained=false" in str(caught.value)
