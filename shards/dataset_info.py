@@ -64,7 +64,8 @@ class DatasetInfo:
 
     def to_json(self) -> str:
         """The text of ``dataset.json``."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+        fields = {"format_version": self.format_version, **asdict(self)}
+        return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_info(folder: Path) -> DatasetInfo:

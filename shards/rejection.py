@@ -25,7 +25,7 @@ class RejectedImage(Exception):
             raise ValueError(f"unknown reason {reason!r}")
         super().__init__(reason, detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail or REASONS[self.reason]}"

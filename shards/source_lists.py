@@ -33,7 +33,10 @@ def read_sources(source: Path) -> SourceList:
     Raises ``InputError`` for everything that is neither, and for mistakes in a list.
     """
     if source.is_dir():
-        return read_folder(source)
+        try:
+            return read_folder(source)
+        except OSError as error:
+            raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not source.exists():
         raise InputError(f"{source} does not exist: give a folder of images or a list of them")
     if source.suffix.lower() not in (".csv", ".parquet"):

@@ -1,0 +1,97 @@
+"""Images to shards: ``python -m scripts.build_shards SRC OUT``.
+
+SRC is a folder with the class folders real/ and generated/ (or fake/), whose subfolders name the
+generators, or a list in CSV or Parquet with columns path,label[,generator,group,split]. An
+interrupted build continues when the same command is run again.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from shards.build import BuildReport, build_dataset
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.rejection import REASONS
+from shards.schema import SPLITS
+from shards.settings import DEFAULT_SPLIT, BuildSettings
+from shards.split import parse_shares
+
+__all__ = ["main"]
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
+    parser.add_argument("source", metavar="SRC", type=Path, help="folder of images, or list")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the data set")
+    parser.add_argument(
+        "--split", default=DEFAULT_SPLIT, metavar="TRAIN,VALID,TEST[,CALIBRATION]",
+        help="shares that add up to 1; a list may have its own column split (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split-seed", type=int, default=606, metavar="N",
+        help="seed of the split and of the order within shards (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+        help="processes; does not change what is written (default: the cores, %(default)s here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--global-size", type=int, default=224, metavar="PIXELS",
+        help="side of the stored global views (default %(default)s)",
+    )  # fmt: skip
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
+    arguments = _parser().parse_args(argv)
+    if arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: must be at least 1")
+    settings = BuildSettings(
+        split_shares=parse_shares(arguments.split),
+        split_seed=arguments.split_seed,
+        samples_per_shard=arguments.samples_per_shard,
+        global_size=arguments.global_size,
+    )
+    report = build_dataset(arguments.source, arguments.out, settings, arguments.workers)
+    for line in _summary(report, arguments.out):
+        print(printable(line))
+    return 0
+
+
+def _summary(report: BuildReport, out: Path) -> list[str]:
+    info = report.info
+    if report.finished_before:
+        return [f"{out} is already built, nothing to do: {info.num_samples:,} samples"]
+    lines = list(report.notes)
+    verb = "continued and finished" if report.continued else "built"
+    lines.append(f"{verb} {out}: {info.num_samples:,} samples in {len(info.shards):,} shards")
+    for split in SPLITS:
+        if split in info.counts:
+            counts = info.counts[split]
+            lines.append(
+                f"  {split:<12}{counts.samples:>10,}  real {counts.real:,}, "
+                f"generated {counts.generated:,}{_in_brackets(counts.generators)}"
+            )
+    if info.not_indexable:
+        lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
+    if info.rejected:
+        lines.append(
+            f"rejected {sum(info.rejected.values()):,} images, named in {out / 'rejected.parquet'}:"
+        )
+        lines += [
+            f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()
+        ]
+    return lines
+
+
+def _in_brackets(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f" ({listed})" if listed else ""
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,170 @@
+"""What a build is about to do, kept in the output folder, so that it can be continued.
+
+The plan holds the settings and the first pass over the sources. A later run in the same folder does
+the same thing or, with a sentence that says what changed, nothing.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import features
+
+from shards.atomic import write_bytes_atomic
+from shards.command import InputError
+from shards.packing import PackedSource, ShardPlan, pack
+from shards.scan import SCAN_SCHEMA, examine, scan
+from shards.schema import FORMAT_VERSION
+from shards.settings import BuildSettings
+from shards.sources import SOURCE_SCHEMA, SourceList
+from shards.split import Splittable, assign_splits
+
+__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
+
+PLAN_NAME = ".build_plan.parquet"
+_SETTINGS = b"settings"
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Settings and first pass of a build."""
+
+    settings: BuildSettings
+    written_by: dict[str, str]
+    """Versions of the programs that decide about bytes."""
+    table: pa.Table
+    """Columns of ``SCAN_SCHEMA``."""
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of the programs on which the bytes of shards depend."""
+    return {
+        "glass-hires": version("glass-hires"),
+        "pillow": version("pillow"),
+        "libjpeg-turbo": str(features.version("libjpeg_turbo")),
+        "pyarrow": version("pyarrow"),
+    }
+
+
+def make_plan(
+    sources: SourceList, settings: BuildSettings, out: Path, threads: int,
+    advance: Callable[[int], object],
+) -> BuildPlan:  # fmt: skip
+    """Does the first pass and writes the plan into ``out``."""
+    plan = BuildPlan(settings, current_versions(), scan(sources, threads, advance))
+    text = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "settings": asdict(settings),
+            "written_by": plan.written_by,
+        }
+    )
+    table = plan.table.replace_schema_metadata({_SETTINGS: text.encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
+    return plan
+
+
+def read_plan(out: Path) -> BuildPlan | None:
+    """The plan of the build that was begun in ``out``, ``None`` if none was."""
+    path = out / PLAN_NAME
+    try:
+        table = pq.read_table(path)
+        fields = json.loads(table.schema.metadata[_SETTINGS])
+        if fields["format_version"] != FORMAT_VERSION:
+            raise InputError(
+                f"{out} was begun with format version {fields['format_version']}, this program "
+                f"writes {FORMAT_VERSION}: build into another folder"
+            )
+        table = table.replace_schema_metadata(None)
+        if table.schema != SCAN_SCHEMA:
+            raise ValueError("other columns")
+        return BuildPlan(BuildSettings(**fields["settings"]), fields["written_by"], table)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): build into another folder") from error
+
+
+def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
+    """The shards of a build: a pure function of the plan."""
+    settings = plan.settings
+    taken = [row for row in plan.table.to_pylist() if not row["reason"]]
+    splits = assign_splits(
+        [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
+        settings.split_shares,
+        settings.split_seed,
+    )
+    names = ("path", "sha256", "format", "label", "generator", "group")
+    packed = (
+        PackedSource(**{name: row[name] for name in names}, split=split)
+        for row, split in zip(taken, splits, strict=True)
+    )
+    return pack(packed, settings.samples_per_shard, settings.split_seed)
+
+
+def require_unchanged(
+    plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool
+) -> None:
+    """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
+
+    Versions of programs count only until it is finished: they could change bytes in the middle.
+    """
+    changes = [
+        f"--{name.replace('_', '-')} was {before} and is {now}"
+        for (name, before), now in zip(
+            asdict(plan.settings).items(), asdict(settings).values(), strict=True
+        )
+        if before != now
+    ]
+    if not finished:
+        changes += [
+            f"{name} was {before} and is {now}"
+            for name, now in current_versions().items()
+            if (before := plan.written_by.get(name)) != now
+        ]
+    changes += _source_changes(plan, sources)
+    if changes:
+        raise InputError(
+            f"{out} holds another build ({'; '.join(changes)}): "
+            "use the same settings and sources, or another folder"
+        )
+
+
+def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
+    before = plan.table.select(SOURCE_SCHEMA.names)
+    if before.equals(sources.table):
+        changed = _changed_files(plan, sources.root)
+        return [_listing("files changed", changed)] if changed else []
+    old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
+    parts = [("files added", new - old), ("files removed", old - new)]
+    listed = [_listing(what, sorted(names)) for what, names in parts if names]
+    return listed or ["labels, generators, groups or splits of the sources changed"]
+
+
+def _changed_files(plan: BuildPlan, root: Path) -> list[str]:
+    """Files whose contents differ from the plan; read only where size or time do."""
+    names = ("path", "num_bytes", "mtime_ns", "sha256")
+    changed = []
+    for path, num_bytes, mtime_ns, sha256 in zip(
+        *(plan.table.column(name).to_pylist() for name in names), strict=True
+    ):
+        try:
+            status = os.stat(root / path)
+            same = (status.st_size, status.st_mtime_ns) == (num_bytes, mtime_ns)
+        except OSError:
+            same = False
+        if not same and examine(root / path).sha256 != sha256:
+            changed.append(path)
+    return changed
+
+
+def _listing(what: str, names: list[str]) -> str:
+    return f"{len(names):,} {what}, such as {names[0]}"

@@ -1,0 +1,123 @@
+"""The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.atomic import atomic_path, write_text_atomic
+from shards.build_plan import BuildPlan
+from shards.dataset import MANIFEST_NAME
+from shards.dataset_info import INFO_NAME, DatasetInfo, SplitCounts
+from shards.packing import ShardPlan
+from shards.rejection import REASONS
+from shards.schema import CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
+from shards.shard_writer import Rejection, ShardRecord, read_record
+
+__all__ = ["REJECTED_NAME", "REJECTED_SCHEMA", "finish", "is_finished", "write_manifest"]
+
+REJECTED_NAME = "rejected.parquet"
+REJECTED_SCHEMA = pa.schema(
+    [
+        ("source_path", pa.string()),
+        ("class_name", pa.string()),  # null where it is not known
+        ("generator", pa.string()),
+        ("reason", pa.string()),  # key of shards.rejection.REASONS
+        ("detail", pa.string()),
+    ]
+)
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a build in ``out`` has come to its end."""
+    return (out / INFO_NAME).exists() and (out / MANIFEST_NAME).exists()
+
+
+def finish(
+    plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path
+) -> DatasetInfo:
+    """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``.
+
+    All shards must be done. Without a single sample only ``rejected.parquet`` is written.
+    """
+    manifests = [out / f"{shard.stem}.parquet" for shard in shards]
+    records = [read_record(manifest) for manifest in manifests]
+    rejected = _write_rejected(plan, records, misnamed, out / REJECTED_NAME)
+    tables = [pq.read_table(manifest, schema=SAMPLE_SCHEMA) for manifest in manifests]
+    table = pa.concat_tables(tables) if tables else SAMPLE_SCHEMA.empty_table()
+    if table.num_rows:
+        table = write_manifest(table, out / MANIFEST_NAME)
+    info = DatasetInfo(
+        global_size=plan.settings.global_size,
+        split_seed=plan.settings.split_seed,
+        split_shares=plan.settings.split_shares,
+        samples_per_shard=plan.settings.samples_per_shard,
+        num_samples=table.num_rows,
+        counts=_split_counts(table),
+        not_indexable=_reasons(table),
+        rejected={name: rejected[name] for name in REASONS if rejected[name]},
+        shards=tuple(record.info for record in records if record.info.samples),
+        written_by=plan.written_by,
+    )
+    if table.num_rows:
+        write_text_atomic(out / INFO_NAME, info.to_json())
+    return info
+
+
+def write_manifest(table: pa.Table, path: Path) -> pa.Table:
+    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set, and returns it so.
+
+    One record batch, so that every column is one array of the mapped file.
+    """
+    table = table.unify_dictionaries().combine_chunks()
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("wb") as file,
+        pa.ipc.new_file(file, SAMPLE_SCHEMA) as writer,
+    ):
+        writer.write_table(table)
+    return table
+
+
+def _write_rejected(
+    plan: BuildPlan, records: Iterable[ShardRecord], misnamed: Iterable[str], path: Path
+) -> Counter[str]:
+    found = [
+        Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
+        for row in plan.table.to_pylist()
+        if row["reason"]
+    ]
+    found += [rejection for record in records for rejection in record.rejected]
+    found.sort(key=lambda rejection: (rejection.source_path, rejection.label))
+    rows = [
+        (r.source_path, CLASS_NAMES[r.label], r.generator, r.reason, r.detail) for r in found
+    ] + [(name, None, None, "file_name", "") for name in sorted(misnamed)]
+    columns = list(zip(*rows, strict=True)) or [()] * len(REJECTED_SCHEMA)
+    table = pa.table([list(column) for column in columns], schema=REJECTED_SCHEMA)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+    return Counter(row[3] for row in rows)
+
+
+def _split_counts(table: pa.Table) -> dict[str, SplitCounts]:
+    counted = Counter(
+        zip(
+            *(table.column(name).to_pylist() for name in ("split", "label", "generator")),
+            strict=True,
+        )
+    )
+    counts = {}
+    for split in SPLITS:
+        here = {(label, name): n for (where, label, name), n in counted.items() if where == split}
+        if here:
+            labels = [sum(n for (kind, _), n in here.items() if kind == label) for label in (0, 1)]
+            generators = {name: n for (label, name), n in sorted(here.items()) if label}
+            counts[split] = SplitCounts(sum(labels), labels[0], labels[1], generators)
+    return counts
+
+
+def _reasons(table: pa.Table) -> dict[str, int]:
+    found = Counter(table.column("not_indexable").to_pylist())
+    return {reason: found[reason] for reason in sorted(filter(None, found))}

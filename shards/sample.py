@@ -1,0 +1,82 @@
+"""From one image file to one sample: the members for the tar and the row for the manifest."""
+
+import hashlib
+import io
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from shards.facts import facts_of
+from shards.image_formats import open_image
+from shards.packing import PackedSource
+from shards.perceptual_hash import perceptual_hash
+from shards.pixels import load_rgb, pixel_sha256, shrink
+from shards.schema import CLASS_NAMES, content_id
+from shards.stored_form import stored_form
+
+__all__ = ["Sample", "build_sample", "encode_global_view", "encode_json"]
+
+_PLACES = ("shard", "image_crc32")  # of the manifest only: they say where and how it is stored
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is written for an image."""
+
+    members: tuple[tuple[str, bytes], ...]
+    """(extension, content) in the order of ``shards.schema.MEMBERS``."""
+    row: dict[str, Any]
+    """The manifest's row, without the offsets and lengths of the members."""
+
+
+def build_sample(
+    data: bytes, source: PackedSource, key: str, shard: str, global_size: int
+) -> Sample:
+    """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
+    image = open_image(data)
+    rgb = load_rgb(image, data)
+    facts = facts_of(image, data)
+    view = shrink(rgb, global_size)
+    stored = stored_form(data, facts)
+    row: dict[str, Any] = {
+        "sample_key": key,
+        "content_id": content_id(data),
+        "label": source.label,
+        "class_name": CLASS_NAMES[source.label],
+        "generator": source.generator,
+        "group": source.group,
+        "split": source.split,
+        "shard": shard,
+        **asdict(facts),
+        "sha256": hashlib.sha256(data).digest(),
+        "pixel_sha256": pixel_sha256(rgb),
+        "perceptual_hash": perceptual_hash(view),
+        "image_crc32": zlib.crc32(stored.data),
+        "stored_as": stored.stored_as,
+        "source_path": source.path,
+        "not_indexable": stored.not_indexable,
+    }
+    members = (
+        (stored.extension, stored.data),
+        ("json", encode_json(row)),
+        ("global.npy", encode_global_view(view)),
+        ("mcu", stored.entry_points),
+    )
+    return Sample(members, row)
+
+
+def encode_json(row: dict[str, Any]) -> bytes:
+    """The ``.json`` member: label, identity and facts; hashes in hexadecimal."""
+    fields = {name: value for name, value in row.items() if name not in _PLACES}
+    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def encode_global_view(view: np.ndarray) -> bytes:
+    """The ``.global.npy`` member of a (S, S, 3) uint8 view."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(view))
+    return buffer.getvalue()

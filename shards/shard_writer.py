@@ -1,0 +1,150 @@
+"""Writes one shard: tar, DALI index and, last of all, the manifest that marks it as done."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.atomic import atomic_path, write_bytes_atomic, write_text_atomic
+from shards.command import InputError
+from shards.dataset_info import ShardInfo
+from shards.packing import PackedSource, ShardPlan, sample_key
+from shards.rejection import RejectedImage
+from shards.sample import build_sample
+from shards.scan import read_source
+from shards.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.tar_file import Member, ShardTar, dali_index
+
+__all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard"]
+
+_RECORD = b"shard"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row of ``rejected.parquet``."""
+
+    source_path: str
+    label: int
+    generator: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """What a shard's Parquet file says about the shard as a whole, in its metadata."""
+
+    info: ShardInfo
+    """``samples`` is 0, and there is no tar, where all images were rejected."""
+    rejected: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A work unit: picklable, and doing it twice gives the same files."""
+
+    plan: ShardPlan
+    source_root: Path
+    out: Path
+    global_size: int
+
+    @property
+    def manifest(self) -> Path:
+        return self.out / f"{self.plan.stem}.parquet"
+
+
+class _NoSamples(Exception):
+    """Every image of a shard was rejected."""
+
+
+def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
+    """Builds the shard. ``advance()`` is called after every image; what it raises stops the work.
+
+    Raises ``OSError`` where the files cannot be written, and ``InputError`` where a source has
+    changed since the first pass. Files appear whole or not at all.
+    """
+    plan = task.plan
+    rows: list[dict[str, Any]] = []
+    members: list[list[Member]] = []
+    rejected: list[Rejection] = []
+    num_bytes, sha256 = 0, ""
+    with suppress(_NoSamples), atomic_path(task.out / plan.name) as temporary:
+        with ShardTar(temporary) as tar:
+            for source in plan.sources:
+                _add(task, source, tar, rows, members, rejected)
+                advance()
+        if not rows:
+            raise _NoSamples
+        num_bytes, sha256 = tar.num_bytes, tar.sha256
+    if rows:
+        write_text_atomic(task.out / f"{plan.stem}.idx", dali_index(members))
+    info = ShardInfo(plan.name, plan.split, plan.format, len(rows), num_bytes, sha256)
+    _write_manifest(task.manifest, rows, ShardRecord(info, tuple(rejected)))
+
+
+def _add(
+    task: ShardTask, source: PackedSource, tar: ShardTar, rows: list[dict[str, Any]],
+    members: list[list[Member]], rejected: list[Rejection],
+) -> None:  # fmt: skip
+    key = sample_key(task.plan.number, len(rows))
+    data = _read_again(task.source_root / source.path, source.sha256)
+    try:
+        sample = build_sample(data, source, key, task.plan.name, task.global_size)
+    except RejectedImage as rejection:
+        rejected.append(
+            Rejection(
+                source.path, source.label, source.generator, rejection.reason, rejection.detail
+            )
+        )
+        return
+    placed = tar.write(key, sample.members)
+    members.append(placed)
+    row = dict(sample.row)
+    for member, (_, start, size, _) in zip(MEMBERS, placed, strict=True):
+        row[f"{member}_offset"], row[f"{member}_length"] = start, size
+    rows.append(row)
+
+
+def _read_again(path: Path, sha256: bytes) -> bytes:
+    try:
+        data = read_source(path)
+    except RejectedImage as rejection:
+        raise InputError(
+            f"{path} could be read at first and cannot any more ({rejection.detail}): "
+            "bring it back and run the same command again to continue"
+        ) from None
+    if hashlib.sha256(data).digest() != sha256:
+        raise InputError(f"{path} changed while the shards were built: build into another folder")
+    return data
+
+
+def _write_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
+    text = json.dumps(
+        {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]},
+        ensure_ascii=False,
+    )
+    metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
+    table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def read_record(manifest: Path) -> ShardRecord:
+    """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
+    try:
+        fields = json.loads(pq.read_schema(manifest).metadata[_RECORD])
+        rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
+        return ShardRecord(ShardInfo(**fields["info"]), rejected)
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again"
+        ) from error

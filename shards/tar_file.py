@@ -1,0 +1,111 @@
+"""A tar of samples: written through WebDataset's ``TarWriter``, the same bytes every time."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Member", "ShardTar", "dali_index"]
+
+Member = tuple[str, int, int, str]
+"""(extension, offset of the content in the tar, length, file name)."""
+
+_BLOCK = 512
+_MTIME = 315_532_800  # 1 January 1980: of 1970 GNU tar warns that it is implausibly old
+_BUFFER_BYTES = 1 << 20
+
+
+class _HashedFile:
+    """A file that hashes what is written to it.
+
+    After a failed write, further ones do nothing: the tar is lost, and tarfile, which writes its
+    closing blocks even then, would bury the first error under others raised while cleaning up.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=_BUFFER_BYTES)
+        self._failed = False
+        self.sha256 = hashlib.sha256()
+        self.num_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        if self._failed:
+            return len(data)
+        try:
+            self._file.write(data)
+        except OSError:
+            self._failed = True
+            raise
+        self.sha256.update(data)
+        self.num_bytes += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Closes without complaint: another error is on its way."""
+        self._failed = True
+        with suppress(OSError):
+            self._file.close()
+
+
+class ShardTar:
+    """Writes samples one after the other; use as a context.
+
+    Times, owners and modes are fixed, so equal samples make equal bytes. ``sha256`` and
+    ``num_bytes`` hold after closing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        # WebDataset imports torch, which takes seconds: once per process, and only to write.
+        from webdataset import TarWriter
+
+        self._file = _HashedFile(path)
+        self._writer: Any = TarWriter(
+            self._file, user="", group="", mode=0o644, mtime=_MTIME, compress=False, encoder=False
+        )
+        self._position = 0
+
+    def write(self, key: str, members: tuple[tuple[str, bytes], ...]) -> list[Member]:
+        """Appends a sample's members in the order given, and says where they lie."""
+        placed = []
+        for extension, content in members:
+            # One call per member: within a call TarWriter sorts the names.
+            self._writer.write({"__key__": key, extension: content})
+            start = self._position + _BLOCK
+            placed.append((extension, start, len(content), f"{key}.{extension}"))
+            self._position = start + -(-len(content) // _BLOCK) * _BLOCK
+        return placed
+
+    @property
+    def sha256(self) -> str:
+        return self._file.sha256.hexdigest()
+
+    @property
+    def num_bytes(self) -> int:
+        return self._file.num_bytes
+
+    def __enter__(self) -> "ShardTar":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        try:
+            if kind is None:
+                self._writer.close()
+                self._file.close()
+        finally:
+            self._file.abandon()
+            self._writer.close()
+
+
+def dali_index(samples: list[list[Member]]) -> str:
+    """The text of the ``.idx`` file that DALI's WebDataset reader takes (version 1.2)."""
+    lines = [f"v1.2 {len(samples)}"]
+    for members in samples:
+        lines.append(" ".join(f"{ext} {start} {size} {name}" for ext, start, size, name in members))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,102 @@
+"""Builds shards in several processes. What is written does not depend on how many there are."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_handles
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any
+
+from shards.command import InputError
+from shards.shard_writer import ShardTask, write_shard
+
+__all__ = ["write_shards"]
+
+_POLL_S = 0.2
+
+
+class _Stopped(Exception):
+    """The main process asked the workers to stop."""
+
+
+class _Channel:
+    """What a worker shares with the main process. One per process, set when it starts."""
+
+    done: "Synchronized[int]"
+    stop: "Synchronized[int]"
+
+
+def write_shards(
+    tasks: Sequence[ShardTask], workers: int, advance: Callable[[int], object]
+) -> None:
+    """Writes all shards, the largest first. ``advance(n)`` is told of ``n`` images done.
+
+    The first error stops all workers, after the image each is at, and is raised; shards finished
+    by then stay.
+    """
+    ordered = sorted(tasks, key=lambda task: -len(task.plan.sources))
+    if min(workers, len(ordered)) <= 1:
+        for task in ordered:
+            write_shard(task, lambda: advance(1))
+        return
+    # The fork server imports torch (through WebDataset) once for all workers, and unlike a plain
+    # fork inherits no threads of this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["shards.shard_writer", "webdataset"])
+    done, stop = context.Value("q", 0), context.Value("b", 0)
+    pool = ProcessPoolExecutor(
+        min(workers, len(ordered)), context, _start_worker, (done, stop)
+    )  # fmt: skip
+    try:
+        _collect([pool.submit(_work, task) for task in ordered], done, advance)
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process died (out of memory?): run the same command again to continue, "
+            "with fewer --workers"
+        ) from error
+    finally:
+        stop.value = 1
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _collect(
+    futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]
+) -> None:
+    pending, told = set(futures), 0
+    while pending:
+        finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
+        now = done.value
+        advance(now - told)
+        told = now
+        for future in finished:
+            future.result()
+
+
+def _start_worker(done: Any, stop: Any) -> None:
+    _Channel.done, _Channel.stop = done, stop
+    # Ctrl-C reaches every process of the terminal; the main one tells the workers to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A killed main process leaves no workers behind that write on, against its successor."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_handles([parent.sentinel])
+        os._exit(1)
+
+
+def _work(task: ShardTask) -> None:
+    write_shard(task, _advance)
+
+
+def _advance() -> None:
+    with _Channel.done.get_lock():
+        _Channel.done.value += 1
+    if _Channel.stop.value:
+        raise _Stopped

@@ -1,0 +1,106 @@
+"""Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.build import build_dataset
+from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
+
+NUM_IMAGES = 24
+SIZES = [(320, 240), (257, 383), (480, 360), (96, 64), (500, 200), (301, 299)]  # width, height
+JPEG_KINDS: list[dict[str, Any]] = [
+    {"subsampling": 0},
+    {"subsampling": 2},
+    {"subsampling": 1},
+    {"subsampling": 2, "restart_marker_blocks": 7},
+    {"subsampling": 2, "progressive": True},
+    {"subsampling": 2, "optimize": True},
+    {"grey": True},
+]
+
+
+def draw_coded(index: int, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
+
+    So a decoded crop proves which image (index 0 … 25) and which window (up to 512 px) it is; of a
+    grey rendering the weighted sum of the three does.
+    """
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = (np.arange(width) // 2)[None, :]
+    image[..., 1] = (np.arange(height) // 2)[:, None]
+    image[..., 2] = 10 * index
+    return image
+
+
+def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of an image file; ``options`` are those of Pillow's ``save``."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    if options.pop("grey", False):
+        image = image.convert("L")
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def write_images(root: Path) -> None:
+    """24 images, half of them real, of two generators, 18 JPEGs of many kinds and 6 PNGs."""
+    for index in range(NUM_IMAGES):
+        width, height = SIZES[index % len(SIZES)]
+        pixels = draw_coded(index, width, height)
+        folder = root / ("real" if index % 2 else f"generated/gan_{'ab'[index // 2 % 2]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        if index % 4 == 3 or index == 0:
+            (folder / f"{index:02d}.png").write_bytes(encode(pixels, "PNG"))
+        else:
+            options = JPEG_KINDS[index % len(JPEG_KINDS)]
+            data = encode(pixels, "JPEG", quality=90, **options)
+            (folder / f"{index:02d}.jpg").write_bytes(data)
+
+
+@pytest.fixture(scope="session")
+def coded_image() -> Callable[[int, int, int], np.ndarray]:
+    """``coded_image(index, width, height)``: pixels that tell where they come from."""
+    return draw_coded
+
+
+@pytest.fixture(scope="session")
+def encode_image() -> Callable[..., bytes]:
+    """``encode_image(pixels, "JPEG", quality=90)``: the bytes of an image file."""
+    return encode
+
+
+@pytest.fixture(scope="session")
+def synthetic_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 24 coordinate- and identity-coded images, ``real/`` and ``generated/gan_*``.
+
+    The number in a file's name is the index in its blue channel. Do not write into it.
+    """
+    root = tmp_path_factory.mktemp("images")
+    write_images(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data set of ``synthetic_images``: splits train, valid and test, seven shards or so.
+
+    Global views of 64 pixels. Do not write into it; copy it first.
+    """
+    out = tmp_path_factory.mktemp("shards") / "data"
+    shares = {"train": 0.5, "valid": 0.25, "test": 0.25}
+    settings = BuildSettings(split_shares=shares, samples_per_shard=5, global_size=64)
+    build_dataset(synthetic_images, out, settings, progress=False)
+    return out
+
+
+@pytest.fixture(scope="session")
+def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
+    """``synthetic_shards``, opened."""
+    return ShardDataset.open(synthetic_shards)
