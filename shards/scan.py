@@ -16,7 +16,7 @@ from shards.image_formats import sniff_format
 from shards.rejection import RejectedImage
 from shards.sources import SOURCE_SCHEMA, SourceList
 
-__all__ = ["SCAN_SCHEMA", "FileState", "read_source", "scan"]
+__all__ = ["SCAN_SCHEMA", "FileState", "examine", "read_source", "scan"]
 
 SCAN_SCHEMA = pa.schema(
     [
