@@ -1,0 +1,251 @@
+"""Progressive and multi-scan JPEGs become baseline with the same coefficients and pixels."""
+
+import io
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jpeglib
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.baseline import NotConvertible, to_baseline
+from shards.jpeg_coefficients import read_coefficients
+from shards.jpeg_header import read_header
+from shards.jpeg_writing import write_baseline
+from shards.pixels import decode_rgb
+
+PROGRESSIVE = ["+PROGRESSIVE_MODE"]
+
+
+def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """(height, width, 3) uint8: smooth parts, edges and noise, so that all kinds of codes occur."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    smooth = np.stack([x * 3 % 256, y * 2 % 256, (x + y) % 256], -1)
+    noise = random.integers(-40, 40, (height, width, 3)) * (random.random((height, width, 1)) < 0.3)
+    return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+
+
+def pillow_jpeg(pixels: np.ndarray, mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels).convert(mode)
+    image.save(buffer, "JPEG", **{"progressive": True, **options})
+    return buffer.getvalue()
+
+
+def sampled_jpeg(pixels: np.ndarray, factors: list[list[int]], folder: Path) -> bytes:
+    """A progressive JPEG of any sampling, written by the old libjpeg that jpeglib brings."""
+    image = jpeglib.from_spatial(pixels)
+    image.samp_factor = np.array(factors)  # rows of (vertical, horizontal)
+    image.write_spatial(str(folder / "sampled.jpg"), flags=PROGRESSIVE)
+    return (folder / "sampled.jpg").read_bytes()
+
+
+def in_separate_scans(jpeg: bytes) -> bytes:
+    """The same image as a sequential JPEG with a scan for each component."""
+    whole = read_coefficients(jpeg)
+    out = b"\xff\xd8"
+    scans = b""
+    for k, component in enumerate(whole.header.components):
+        header = replace(whole.header, components=(component,))
+        alone = replace(whole, header=header, planes=(whole.planes[k],), quant=(whole.quant[k],))
+        single = write_baseline(alone, (), jpeg)
+        parsed = read_header(single)
+        for segment in parsed.segments:
+            marked = single[segment.offset - 4 : segment.offset + segment.length]
+            if segment.marker == 0xDB:  # each component brings a table numbered like itself
+                out += marked[:4] + bytes([marked[4] & 0xF0 | k]) + marked[5:]
+            elif segment.marker in (0xC4, 0xDA):
+                scans += marked
+        scans += single[parsed.scan_start : -2]
+    head = whole.header
+    frame = struct.pack(">BHHB", 8, head.height, head.width, len(head.components))
+    frame += b"".join(bytes((c.id, c.h << 4 | c.v, k)) for k, c in enumerate(head.components))
+    return out + b"\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + scans + b"\xff\xd9"
+
+
+def jpeglib_coefficients(jpeg: bytes, folder: Path) -> list[np.ndarray]:
+    (folder / "read.jpg").write_bytes(jpeg)
+    image = jpeglib.read_dct(str(folder / "read.jpg"))
+    return [plane for plane in (image.Y, image.Cb, image.Cr) if plane is not None]
+
+
+def assert_same_image(source: bytes, converted: bytes, folder: Path) -> None:
+    """By libjpeg-turbo's pixels and by the coefficients of another libjpeg."""
+    header = read_header(converted)
+    assert header.baseline
+    assert not header.progressive
+    assert header.subsampling == read_header(source).subsampling
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))),
+                          np.asarray(Image.open(io.BytesIO(converted))))  # fmt: skip
+    for one, other in zip(
+        jpeglib_coefficients(source, folder), jpeglib_coefficients(converted, folder), strict=True
+    ):
+        assert np.array_equal(one, other)
+
+
+VARIANTS = {
+    "444": {"subsampling": 0},
+    "422": {"subsampling": 1},
+    "420": {"subsampling": 2},
+    "fine": {"subsampling": 0, "quality": 100},
+    "coarse": {"quality": 3},
+    "restarts": {"subsampling": 2, "restart_marker_blocks": 3},
+    "rgb": {"keep_rgb": True},
+    "grey": {"mode": "L"},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (17, 33), (130, 97)])
+def test_progressive_becomes_baseline(variant: str, size: tuple[int, int], tmp_path: Path) -> None:
+    source = pillow_jpeg(scene(*size), **VARIANTS[variant])
+    assert_same_image(source, to_baseline(source), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        [[2, 1], [1, 1], [1, 1]],
+        [[1, 4], [1, 1], [1, 1]],
+        [[2, 2], [2, 1], [1, 2]],
+        [[1, 1], [1, 2], [1, 2]],
+    ],
+    ids=["440", "411", "mixed", "luma smaller"],
+)
+def test_rare_sampling(factors: list[list[int]], tmp_path: Path) -> None:
+    source = sampled_jpeg(scene(61, 83), factors, tmp_path)
+    assert_same_image(source, to_baseline(source), tmp_path)
+
+
+def test_cmyk_keeps_four_components() -> None:
+    source = pillow_jpeg(scene(50, 70), "CMYK")
+    converted = to_baseline(source)
+    assert len(read_header(converted).components) == 4
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))),
+                          np.asarray(Image.open(io.BytesIO(converted))))  # fmt: skip
+    assert np.array_equal(decode_rgb(source), decode_rgb(converted))
+
+
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"keep_rgb": True}])
+def test_separate_scans_become_one(options: dict[str, object], tmp_path: Path) -> None:
+    source = in_separate_scans(pillow_jpeg(scene(75, 61), **options))
+    assert read_header(source).num_scans_at_least == 2
+    assert_same_image(source, to_baseline(source), tmp_path)
+
+
+def test_every_dc_category_has_a_code() -> None:
+    """A crop cut out of the file needs differences that do not occur in it."""
+    converted = to_baseline(pillow_jpeg(np.full((64, 64, 3), 128, np.uint8)))
+    header = read_header(converted)
+    for number, (offset, length) in header.huffman_tables.items():
+        if number < 0x10:
+            assert sorted(converted[offset + 17 : offset + length]) == list(range(12))
+
+
+def test_metadata_goes_along_but_not_the_directory_of_pictures() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = pillow_jpeg(scene(40, 40), exif=exif, icc_profile=bytes(300), comment="hello")
+    pictures = b"\xff\xe2" + struct.pack(">H", 2 + 8) + b"MPF\0II*\0"
+    many = b"".join(b"\xff\xe1" + struct.pack(">H", 12) + b"x" * 10 for _ in range(60))
+    converted = to_baseline(plain[:2] + pictures + many + plain[2:] + b"trailing")
+    image = Image.open(io.BytesIO(converted))
+    assert image.getexif()[0x0112] == 6
+    assert image.info["icc_profile"] == bytes(300)
+    assert image.info["comment"] == b"hello"
+    assert b"MPF\0" not in converted
+    assert converted.count(b"x" * 10) == 60
+    assert converted.endswith(b"\xff\xd9")
+
+
+def scan_starts(jpeg: bytes) -> list[int]:
+    """Where the SOS markers lie, in files without a thumbnail."""
+    return [at for at in range(len(jpeg) - 1) if jpeg[at : at + 2] == b"\xff\xda"]
+
+
+def test_missing_scans_are_refused_because_pillow_smooths_them() -> None:
+    source = pillow_jpeg(scene(200, 200), quality=30)
+    cut = source[: source.rindex(b"\xff\xc4", 0, scan_starts(source)[3])] + b"\xff\xd9"
+    assert decode_rgb(cut).shape == (200, 200, 3)
+    with pytest.raises(NotConvertible, match="pixels"):
+        to_baseline(cut)
+
+
+def test_arithmetic_coding_is_refused() -> None:
+    source = bytearray(pillow_jpeg(scene(20, 20)))
+    source[source.index(b"\xff\xc2") + 1] = 0xCA
+    with pytest.raises(NotConvertible, match="arithmetic"):
+        to_baseline(bytes(source))
+
+
+def test_too_many_scans_are_refused() -> None:
+    source = pillow_jpeg(scene(16, 16))
+    first = scan_starts(source)[0]
+    scan = source[first : source.index(b"\xff\xc4", first)]
+    with pytest.raises(NotConvertible, match="scans"):
+        to_baseline(source[:first] + scan * 200 + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("cut", range(3, 100, 7))
+def test_truncated_files_are_refused(cut: int) -> None:
+    source = pillow_jpeg(scene(60, 60))
+    with pytest.raises(NotConvertible, match="damaged"):
+        to_baseline(source[: len(source) * cut // 100])
+
+
+def mutated(source: bytes, random: np.random.Generator) -> bytes:
+    data = bytearray(source)
+    start = 2 if random.random() < 0.5 else read_header(source).scan_start
+    for _ in range(int(random.integers(1, 6))):
+        data[int(random.integers(start, len(data)))] = int(random.integers(256))
+    if random.random() < 0.2:
+        del data[int(random.integers(4, len(data))) :]
+    return bytes(data)
+
+
+def fuzz(rounds: int, seed: int) -> int:
+    """Converts damaged files; whatever comes out has Pillow's pixels. Returns how many came out."""
+    random = np.random.default_rng(seed)
+    sources = [
+        pillow_jpeg(scene(40, 56), subsampling=2),
+        pillow_jpeg(scene(33, 20), restart_marker_blocks=2),
+        in_separate_scans(pillow_jpeg(scene(33, 20))),
+    ]
+    converted = 0
+    for number in range(rounds):
+        data = mutated(sources[number % len(sources)], random)
+        try:
+            result = to_baseline(data)
+        except NotConvertible:
+            continue
+        converted += 1
+        assert np.array_equal(decode_rgb(data), decode_rgb(result)), (seed, number)
+    return converted
+
+
+def test_damaged_files_are_refused_or_exact() -> None:
+    assert fuzz(200, seed=1) > 0
+
+
+@pytest.mark.slow
+def test_damaged_files_never_leave_their_arrays(tmp_path: Path) -> None:
+    """In a process where compiled code checks its indexes, which a planted overrun proves first."""
+    code = (
+        "import numba, numpy as np, tests.test_shards_baseline as t\n"
+        "f = numba.njit(lambda a, i: a[i])\n"
+        "try:\n    f(np.zeros(3), 5)\n"
+        "except IndexError:\n    print('checked', t.fuzz(5000, seed=2))\n"
+    )
+    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.removeprefix("checked")) > 0
