@@ -168,5 +168,5 @@ def _by_reason(rejected: Mapping[str, int]) -> str:
 def _bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
     return tqdm(
         total=total, initial=initial, desc=what, unit="images", disable=not progress,
-        dynamic_ncols=True, smoothing=0.1,
+        dynamic_ncols=True, smoothing=0.1, mininterval=0.5,
     )  # fmt: skip

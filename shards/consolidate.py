@@ -16,7 +16,15 @@ from shards.rejection import REASONS
 from shards.schema import CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
 from shards.shard_writer import Rejection, ShardRecord, read_record
 
-__all__ = ["REJECTED_NAME", "REJECTED_SCHEMA", "finish", "is_finished", "write_manifest"]
+__all__ = [
+    "REJECTED_NAME",
+    "REJECTED_SCHEMA",
+    "finish",
+    "is_finished",
+    "not_indexable_counts",
+    "split_counts",
+    "write_manifest",
+]
 
 REJECTED_NAME = "rejected.parquet"
 REJECTED_SCHEMA = pa.schema(
@@ -55,8 +63,8 @@ def finish(
         split_shares=plan.settings.split_shares,
         samples_per_shard=plan.settings.samples_per_shard,
         num_samples=table.num_rows,
-        counts=_split_counts(table),
-        not_indexable=_reasons(table),
+        counts=split_counts(table),
+        not_indexable=not_indexable_counts(table),
         rejected={name: rejected[name] for name in REASONS if rejected[name]},
         shards=tuple(record.info for record in records if record.info.samples),
         written_by=plan.written_by,
@@ -101,7 +109,8 @@ def _write_rejected(
     return Counter(row[3] for row in rows)
 
 
-def _split_counts(table: pa.Table) -> dict[str, SplitCounts]:
+def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
+    """The counts of ``dataset.json``, from a manifest."""
     counted = Counter(
         zip(
             *(table.column(name).to_pylist() for name in ("split", "label", "generator")),
@@ -118,6 +127,7 @@ def _split_counts(table: pa.Table) -> dict[str, SplitCounts]:
     return counts
 
 
-def _reasons(table: pa.Table) -> dict[str, int]:
+def not_indexable_counts(table: pa.Table) -> dict[str, int]:
+    """Reason → samples without entry points, from a manifest."""
     found = Counter(table.column("not_indexable").to_pylist())
     return {reason: found[reason] for reason in sorted(filter(None, found))}

@@ -14,12 +14,14 @@ from shards.image_formats import open_image
 from shards.packing import PackedSource
 from shards.perceptual_hash import perceptual_hash
 from shards.pixels import load_rgb, pixel_sha256, shrink
-from shards.schema import CLASS_NAMES, content_id
+from shards.schema import CLASS_NAMES, MEMBERS, content_id
 from shards.stored_form import stored_form
 
-__all__ = ["Sample", "build_sample", "encode_global_view", "encode_json"]
+__all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
 
-_PLACES = ("shard", "image_crc32")  # of the manifest only: they say where and how it is stored
+_PLACES = frozenset(
+    {"shard", "image_crc32"} | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
+)  # in the manifest only: they say where the sample lies
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +63,17 @@ def build_sample(
     }
     members = (
         (stored.extension, stored.data),
-        ("json", encode_json(row)),
+        ("json", json.dumps(json_fields(row), ensure_ascii=False).encode()),
         ("global.npy", encode_global_view(view)),
         ("mcu", stored.entry_points),
     )
     return Sample(members, row)
 
 
-def encode_json(row: dict[str, Any]) -> bytes:
-    """The ``.json`` member: label, identity and facts; hashes in hexadecimal."""
+def json_fields(row: dict[str, Any]) -> dict[str, Any]:
+    """What the ``.json`` member says: label, identity and facts; hashes in hexadecimal."""
     fields = {name: value for name, value in row.items() if name not in _PLACES}
-    fields = {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
-    return json.dumps(fields, ensure_ascii=False).encode()
+    return {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
 
 
 def encode_global_view(view: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from shards.facts import ImageFacts
 from shards.image_formats import EXTENSIONS
 
-__all__ = ["StoredImage", "stored_form"]
+__all__ = ["StoredImage", "entry_points_of", "member_extension", "stored_form"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,28 @@ class StoredImage:
 
 def stored_form(data: bytes, facts: ImageFacts) -> StoredImage:
     """The form in which the image file ``data`` is stored. It decoded without fault before."""
-    reason = "entry points not built" if facts.format == "JPEG" else "not a JPEG"
-    return StoredImage(data, EXTENSIONS[facts.format], "source", b"", reason)
+    entry_points, not_indexable = entry_points_of(data, facts.format)
+    return StoredImage(data, EXTENSIONS[facts.format], "source", entry_points, not_indexable)
+
+
+def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
+    """The ``.mcu`` member of an image as it is stored, or nothing and the reason why.
+
+    ``kind`` is the format of the stored bytes.
+    """
+    if kind != "JPEG":
+        return b"", "not a JPEG"
+    # Numba takes a second to import, which commands that build nothing need not spend.
+    from shards.entry_points import NotIndexable, build_entry_points
+
+    try:
+        return build_entry_points(data), None
+    except NotIndexable as error:
+        return b"", error.reason
+
+
+def member_extension(stored_as: str, kind: str) -> str:
+    """The extension of an image member, from the manifest's ``stored_as`` and ``format``."""
+    if stored_as != "source":
+        raise ValueError(f"unknown form {stored_as!r}")
+    return EXTENSIONS[kind]

@@ -1,0 +1,77 @@
+"""Checks a data set byte by byte: ``python -m scripts.verify_shards OUT``.
+
+Exit code 0: all is as it was built. 1: something is not; each finding names file, sample and check.
+2: OUT is no data set that can be opened at all.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tqdm import tqdm
+
+from shards.build_plan import current_versions
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.dataset import ShardDataset
+from shards.verify import CHECKS, Finding, verify_dataset
+
+__all__ = ["main"]
+
+EXIT_FINDINGS = 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code; mistakes raise ``InputError``."""
+    parser = CommandParser(
+        prog="verify_shards",
+        description="Checks hashes, members, counts, pixels and entry points of a data set. "
+        "Exit code 0: clean, 1: findings, 2: no data set.",
+    )
+    parser.add_argument("data", metavar="OUT", type=Path, help="folder of the data set")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
+    )
+    parser.add_argument(
+        "--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.threads < 1:
+        raise InputError(f"--threads {arguments.threads}: must be at least 1")
+    dataset = ShardDataset.open(arguments.data)
+    with tqdm(total=len(dataset), desc="verifying", unit="images", mininterval=0.5) as bar:
+        findings = verify_dataset(dataset, arguments.threads, bar.update)
+    _print_table(dataset, findings)
+    _print_findings(findings, arguments.show)
+    return EXIT_FINDINGS if findings else 0
+
+
+def _print_table(dataset: ShardDataset, findings: list[Finding]) -> None:
+    counted = Counter(finding.check for finding in findings)
+    table = Table(
+        title=f"{printable(str(dataset.root))}: {len(dataset):,} samples, "
+        f"{len(dataset.info.shards):,} shards"
+    )
+    table.add_column("check")
+    table.add_column("findings", justify="right")
+    table.add_column("what must hold")
+    for check, meaning in CHECKS.items():
+        table.add_row(check, f"{counted[check]:,}" if counted[check] else "none", meaning)
+    Console().print(table)
+
+
+def _print_findings(findings: list[Finding], show: int) -> None:
+    for finding in findings[:show]:
+        line = f"{finding.check}: {finding.where}: {finding.detail}"
+        Console().print(Text(printable(line)))
+    if len(findings) > show:
+        print(f"… and {len(findings) - show:,} more (--show {len(findings)} lists all)")
+    if findings and any(finding.check in ("pixels", "global_view") for finding in findings):
+        versions = ", ".join(f"{name} {number}" for name, number in current_versions().items())
+        print(f"pixels were compared with those of {versions}")
+
+
+if __name__ == "__main__":
+    run_command(main)

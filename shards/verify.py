@@ -1,0 +1,227 @@
+"""Checks a data set against itself: every byte of it is accounted for by at least two records.
+
+What is found is data, not an exception: a list of findings, each of a fixed kind.
+"""
+
+import hashlib
+import json
+import mmap
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shards.consolidate import REJECTED_NAME, not_indexable_counts, split_counts
+from shards.dataset import ShardDataset, ShardInfo
+from shards.facts import facts_of
+from shards.image_formats import open_image, sniff_format
+from shards.perceptual_hash import perceptual_hash
+from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
+from shards.sample import encode_global_view, json_fields
+from shards.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.stored_form import entry_points_of, member_extension
+from shards.tar_file import Member, dali_index
+
+__all__ = ["CHECKS", "Finding", "verify_dataset"]
+
+CHECKS = {
+    "counts": "dataset.json agrees with the manifest, and no tar is unaccounted for",
+    "manifest": "each shard's Parquet file agrees with samples.arrow",
+    "tar": "each tar has the size and SHA-256 that dataset.json gives",
+    "members": "names, order, places and lengths of the members, by walking the tar",
+    "index": "each .idx lists what the tar holds",
+    "image": "CRC-32 of each stored image, and SHA-256 where it is the source itself",
+    "facts": "the .json member and the manifest say of each image what the file says",
+    "pixels": "each image decodes, to the pixels it had when the shard was built",
+    "global_view": "each stored global view equals one made afresh",
+    "entry_points": "the entry points of each JPEG equal those of a fresh walk",
+}
+"""Check → what holds if it finds nothing."""
+
+_CHUNK_BYTES = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not agree."""
+
+    check: str
+    """Key of :data:`CHECKS`."""
+    where: str
+    """File name, and sample key where it concerns a sample."""
+    detail: str
+
+
+def verify_dataset(
+    dataset: ShardDataset, threads: int, advance: Callable[[int], object]
+) -> list[Finding]:
+    """Checks everything in ``CHECKS``; ``advance(n)`` is told of every ``n`` samples done.
+
+    Reads all shards and decodes all images. Findings come in the order of the shards.
+    """
+    findings = list(_check_counts(dataset))
+    shards = dataset.table.column("shard").combine_chunks()
+    with ThreadPoolExecutor(threads) as pool:
+        for info in dataset.info.shards:
+            rows = dataset.table.filter(pc.equal(shards, info.name))
+            findings += _check_manifest(dataset.root, info, rows)
+            records = rows.to_pylist()
+            path = dataset.root / info.name
+            try:
+                findings += _check_tar(path, info, records)
+                findings += _check_samples(path, dataset, records, pool, advance)
+            except OSError as error:
+                findings.append(Finding("tar", info.name, error.strerror or str(error)))
+    return findings
+
+
+def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
+    info, table = dataset.info, dataset.table
+    found = {
+        "counts": (dict(info.counts), split_counts(table)),
+        "not_indexable": (dict(info.not_indexable), not_indexable_counts(table)),
+        "samples per shard": (
+            {shard.name: shard.samples for shard in info.shards},
+            {v["values"]: v["counts"] for v in table.column("shard").value_counts().to_pylist()},
+        ),
+        "tars": (
+            sorted(shard.name for shard in info.shards),
+            sorted(path.name for path in dataset.root.glob("*.tar")),
+        ),
+        "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
+    }
+    for what, (said, counted) in found.items():
+        if said != counted:
+            yield Finding("counts", f"dataset.json, {what}", f"says {said}, found {counted}")
+
+
+def _rejected(path: Path) -> dict[str, int] | str:
+    try:
+        reasons = pq.read_table(path, columns=["reason"]).column("reason")
+    except (OSError, pa.ArrowException) as error:
+        return f"no readable {path.name} ({error})"
+    return {v["values"]: v["counts"] for v in reasons.value_counts().to_pylist()}
+
+
+def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Finding]:
+    name = Path(info.name).with_suffix(".parquet").name
+    try:
+        table = pq.read_table(root / name, schema=SAMPLE_SCHEMA)
+    except (OSError, pa.ArrowException) as error:
+        yield Finding("manifest", name, f"cannot be read: {error}")
+        return
+    if table.to_pylist() != rows.to_pylist():
+        yield Finding("manifest", name, "has other rows than samples.arrow")
+
+
+def _check_tar(path: Path, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
+    digest, num_bytes = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+    if num_bytes != info.num_bytes:
+        yield Finding("tar", info.name, f"has {num_bytes:,} bytes, not {info.num_bytes:,}")
+    elif digest.hexdigest() != info.sha256:
+        yield Finding("tar", info.name, "has another SHA-256")
+    yield from _check_members(path, info, records)
+
+
+def _check_members(path: Path, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
+    expected = [_members(record) for record in records]
+    said = [(name, start, size) for sample in expected for _, start, size, name in sample]
+    try:
+        with tarfile.open(path, "r:") as tar:
+            walked = [(m.name, m.offset_data, m.size) for m in tar]
+    except tarfile.TarError as error:
+        yield Finding("members", info.name, f"cannot be walked: {error}")
+        return
+    for one, other in zip(said, walked, strict=False):
+        if one != other:
+            yield Finding(
+                "members", f"{info.name} {one[0]}", f"expected {one}, the tar has {other}"
+            )
+            break
+    if len(said) != len(walked):
+        yield Finding("members", info.name, f"expected {len(said)}, the tar has {len(walked)}")
+    index = path.with_suffix(".idx")
+    if not index.exists() or index.read_text(encoding="utf-8") != dali_index(expected):
+        yield Finding("index", index.name, "is missing or does not list what the manifest does")
+
+
+def _members(record: dict[str, Any]) -> list[Member]:
+    """Where the manifest says that a sample's members lie."""
+    image = member_extension(record["stored_as"], record["format"])
+    return [
+        (extension, record[f"{member}_offset"], record[f"{member}_length"],
+         f"{record['sample_key']}.{extension}")
+        for member, extension in zip(MEMBERS, (image, "json", "global.npy", "mcu"), strict=True)
+    ]  # fmt: skip
+
+
+def _check_samples(
+    path: Path, dataset: ShardDataset, records: list[dict[str, Any]], pool: ThreadPoolExecutor,
+    advance: Callable[[int], object],
+) -> Iterator[Finding]:  # fmt: skip
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
+
+        def check(record: dict[str, Any]) -> list[Finding]:
+            members = {
+                m: tar[record[f"{m}_offset"] : record[f"{m}_offset"] + record[f"{m}_length"]]
+                for m in MEMBERS
+            }
+            where = f"{path.name} {record['sample_key']}"
+            found = _check_sample(record, members, dataset.info.global_size)
+            return [Finding(kind, where, detail) for kind, detail in found]
+
+        for found in pool.map(check, records):
+            yield from found
+            advance(1)
+
+
+def _check_sample(
+    record: dict[str, Any], members: dict[str, bytes], global_size: int
+) -> Iterator[tuple[str, str]]:
+    """(check, detail) for all that is wrong with one sample."""
+    data = members["image"]
+    if zlib.crc32(data) != record["image_crc32"]:
+        yield "image", "has another CRC-32"
+    if record["stored_as"] == "source" and hashlib.sha256(data).digest() != record["sha256"]:
+        yield "image", "has another SHA-256 than the source"
+    try:
+        if json.loads(members["json"]) != json_fields(record):
+            yield "facts", "the .json member differs from the manifest"
+    except ValueError:
+        yield "facts", "the .json member is not JSON"
+    if entry_points_of(data, sniff_format(data) or "") != (members["mcu"], record["not_indexable"]):
+        yield "entry_points", "differ from a fresh walk"
+    try:
+        yield from _check_pixels(record, data, members["global"], global_size)
+    except RejectedImage as rejected:
+        yield "pixels", str(rejected)
+
+
+def _check_pixels(
+    record: dict[str, Any], data: bytes, stored_view: bytes, global_size: int
+) -> Iterator[tuple[str, str]]:
+    image = open_image(data)
+    rgb = load_rgb(image, data)
+    view = shrink(rgb, global_size)
+    if pixel_sha256(rgb) != record["pixel_sha256"]:
+        yield "pixels", "are others than when the shard was built"
+    if perceptual_hash(view) != record["perceptual_hash"]:
+        yield "pixels", "have another perceptual hash"
+    if encode_global_view(view) != stored_view:
+        yield "global_view", "differs from one made afresh"
+    if record["stored_as"] == "source":
+        facts = asdict(facts_of(image, data))
+        wrong = [name for name, value in facts.items() if record[name] != value]
+        if wrong:
+            yield "facts", f"the file says otherwise on {', '.join(wrong)}"
