@@ -26,6 +26,18 @@ JPEG_KINDS: list[dict[str, Any]] = [
 ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked ``gpu`` are skipped, with the reason, where there is no GPU."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch  # costs seconds: not for a run that has no such test
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
 def draw_coded(index: int, width: int, height: int) -> np.ndarray:
     """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
 

@@ -1,0 +1,261 @@
+"""Laws of the loader, through real shards: same windows, same pixels, same batches after a
+resume."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from loaders import LoaderConfig, build_loader
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.pixels import decode_rgb
+
+CONFIG = LoaderConfig(
+    backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606
+)
+BACKENDS = ["reference", "turbo", "dali"]
+
+
+def epoch(data, config=CONFIG, *, split="train", number=0, rank=0, world_size=1):
+    """All batches of an epoch; batches stay valid after the loader is closed."""
+    with build_loader(data, split, config, rank, world_size) as loader:
+        loader.set_epoch(number)
+        return list(loader)
+
+
+def same(first, second):
+    """Whether two batches are equal in every key, to the bit."""
+    return first["sample_key"] == second["sample_key"] and all(
+        torch.equal(value, second[key]) for key, value in first.items() if key != "sample_key"
+    )
+
+
+def test_batch_contract(synthetic_shards):
+    """Shapes, types and memory layout, as loaders.batch documents them."""
+    batch = epoch(synthetic_shards)[0]
+    shapes = {
+        "global_view": ((4, 3, 64, 64), torch.uint8),
+        "local_crops": ((4, 3, 3, 48, 48), torch.uint8),
+        "crop_mask": ((4, 3), torch.bool),
+        "label": ((4,), torch.int64),
+        "crop_windows": ((4, 3, 4), torch.int32),
+        "content_id": ((4,), torch.int64),
+        "is_valid": ((4,), torch.bool),
+    }
+    assert set(batch) == {*shapes, "sample_key"}
+    for key, (shape, dtype) in shapes.items():
+        assert tuple(batch[key].shape) == shape
+        assert batch[key].dtype == dtype
+    assert batch["global_view"].is_contiguous(memory_format=torch.channels_last)
+    assert batch["local_crops"].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert len(batch["sample_key"]) == 4
+
+
+@pytest.mark.parametrize("decode", ["full", "auto"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
+    """Crops equal the stored image decoded by the oracle and sliced; the rest equals the
+    manifest."""
+    dataset = ShardDataset.open(synthetic_shards)
+    rows = {key: row for row, key in enumerate(dataset.column("sample_key"))}
+    tars = {name: dataset.shard_path(name).read_bytes() for name in set(dataset.column("shard"))}
+    columns = {
+        name: dataset.column(name)
+        for name in ("shard", "image_offset", "image_length", "label", "content_id")
+    }
+    for batch in epoch(synthetic_shards, replace(CONFIG, backend=backend, decode=decode)):
+        for place, key in enumerate(batch["sample_key"]):
+            row = rows[key]
+            start = columns["image_offset"][row]
+            stored = tars[columns["shard"][row]][start : start + columns["image_length"][row]]
+            image = decode_rgb(stored)
+            assert batch["label"][place] == columns["label"][row]
+            assert batch["content_id"][place] == columns["content_id"][row]
+            for k in range(3):
+                top, left, height, width = batch["crop_windows"][place, k].tolist()
+                expected = np.zeros((48, 48, 3), np.uint8)
+                expected[:height, :width] = image[top : top + height, left : left + width]
+                got = batch["local_crops"][place, k].permute(1, 2, 0).numpy()
+                assert (got == expected).all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_batches_do_not_depend_on_backend_or_threads(synthetic_shards, backend, threads):
+    expected = epoch(synthetic_shards, replace(CONFIG, backend="reference", num_threads=1))
+    config = replace(CONFIG, backend=backend, num_threads=threads, prefetch_batches=threads)
+    got = epoch(synthetic_shards, config)
+    assert all(same(a, b) for a, b in zip(expected, got, strict=True))
+
+
+@pytest.mark.parametrize("world_size", range(1, 8))
+def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
+    """Through the real pipeline, for 1 to 7 processes: each sample once, steps equal on all
+    ranks."""
+    config = replace(CONFIG, global_batch_size=2 * world_size)
+    ranks = [
+        epoch(synthetic_shards, config, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    assert len({len(batches) for batches in ranks}) == 1
+    seen = [
+        key
+        for batches in ranks
+        for batch in batches
+        for key, valid in zip(batch["sample_key"], batch["is_valid"], strict=True)
+        if valid
+    ]
+    dataset = ShardDataset.open(synthetic_shards)
+    expected = dataset.column("sample_key")[dataset.split_rows("train")]
+    assert sorted(seen) == sorted(expected)
+
+
+@pytest.mark.parametrize("consumed", [0, 1, 3])
+def test_resume_gives_the_same_next_batch(synthetic_shards, consumed):
+    """Prefetched batches are not counted: the state is where the consumer was."""
+    straight = epoch(synthetic_shards, number=2)
+    with build_loader(synthetic_shards, "train", CONFIG) as loader:
+        loader.set_epoch(2)
+        iterator = iter(loader)
+        for _ in range(consumed):
+            next(iterator)
+        state = loader.state_dict()
+    with build_loader(synthetic_shards, "train", CONFIG) as resumed:
+        resumed.load_state_dict(state)
+        rest = list(resumed)
+        assert len(rest) == len(straight) - consumed
+        assert all(same(a, b) for a, b in zip(straight[consumed:], rest, strict=True))
+        assert all(same(a, b) for a, b in zip(straight, list(resumed), strict=True))
+
+
+def test_resume_on_another_number_of_ranks(synthetic_shards):
+    """The state of one process, taken up by two: their parts make the same global batches."""
+    straight = epoch(synthetic_shards)
+    with build_loader(synthetic_shards, "train", CONFIG) as loader:
+        next(iter(loader))
+        state = loader.state_dict()
+    parts = []
+    for rank in range(2):
+        with build_loader(synthetic_shards, "train", CONFIG, rank, 2) as loader:
+            loader.load_state_dict(state)
+            parts.append(list(loader))
+    for whole, first, second in zip(straight[1:], *parts, strict=True):
+        assert whole["sample_key"] == first["sample_key"] + second["sample_key"]
+        joined = torch.cat([first["local_crops"], second["local_crops"]])
+        assert torch.equal(whole["local_crops"], joined)
+
+
+def test_state_of_another_run_is_refused(synthetic_shards):
+    with build_loader(synthetic_shards, "train", CONFIG) as loader:
+        state = loader.state_dict()
+    with (
+        build_loader(synthetic_shards, "train", replace(CONFIG, seed=1)) as other,
+        pytest.raises(InputError, match="seed was 606, now 1"),
+    ):
+        other.load_state_dict(state)
+
+
+def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
+    """Shuffled epochs show other orders and windows; without shuffling every epoch is epoch 0."""
+    first, second = epoch(synthetic_shards, number=0), epoch(synthetic_shards, number=1)
+    assert [b["sample_key"] for b in first] != [b["sample_key"] for b in second]
+    windows = {}
+    for batches in (first, second):
+        for batch in batches:
+            for key, window in zip(batch["sample_key"], batch["crop_windows"], strict=True):
+                windows.setdefault(key, []).append(window.tolist())
+    assert any(a != b for a, b, *_ in windows.values())
+    fixed = replace(CONFIG, shuffle=False)
+    again = zip(
+        epoch(synthetic_shards, fixed), epoch(synthetic_shards, fixed, number=5), strict=True
+    )
+    assert all(same(a, b) for a, b in again)
+
+
+def test_class_balanced_epochs_show_both_labels_equally(synthetic_shards):
+    batches = epoch(synthetic_shards, replace(CONFIG, class_balanced=True))
+    valid = torch.cat([batch["is_valid"] for batch in batches])
+    labels = torch.cat([batch["label"] for batch in batches])[valid]
+    assert labels.float().mean() == 0.5
+
+
+def test_joined_splits_hold_both(synthetic_shards):
+    with build_loader(synthetic_shards, "train+valid", CONFIG) as loader:
+        counts = ShardDataset.open(synthetic_shards).info.counts
+        assert loader.num_samples == counts["train"].samples + counts["valid"].samples
+
+
+def test_a_damaged_sample_is_masked_and_counted(synthetic_shards, tmp_path):
+    """Bit rot in one image: its sample is invalid and zero, all others are as they were."""
+    damaged = tmp_path / "shards"
+    shutil.copytree(synthetic_shards, damaged)
+    dataset = ShardDataset.open(damaged)
+    row = int(dataset.split_rows("train")[0])
+    start = int(dataset.column("image_offset")[row])
+    path = dataset.shard_path(dataset.column("shard")[row])
+    data = bytearray(path.read_bytes())
+    data[start : start + 64] = bytes(64)
+    path.write_bytes(data)
+    key = dataset.column("sample_key")[row]
+
+    whole = epoch(synthetic_shards)
+    with build_loader(damaged, "train", replace(CONFIG, decode="full")) as loader:
+        batches = list(loader)
+        assert sum(loader.stats()["failed"].values()) >= 1
+    for before, after in zip(whole, batches, strict=True):
+        for place, name in enumerate(after["sample_key"]):
+            if name == key:
+                assert not after["is_valid"][place]
+                assert not after["crop_mask"][place].any()
+                assert not after["local_crops"][place].any()
+            else:
+                assert torch.equal(before["local_crops"][place], after["local_crops"][place])
+                assert before["is_valid"][place] == after["is_valid"][place]
+
+
+def test_settings_that_do_not_fit_are_refused(synthetic_shards, tmp_path):
+    """One sentence each, naming the value and what to do."""
+    wrong = [
+        (replace(CONFIG, global_size=99), "train", "global_size=99"),
+        (replace(CONFIG, sampling="hexagons"), "train", "stratified_grid"),
+        (CONFIG, "nowhere", "nowhere"),
+    ]
+    if not torch.cuda.is_available():
+        wrong.append((replace(CONFIG, device="cuda"), "train", "no CUDA device"))
+    for config, split, words in wrong:
+        with pytest.raises(InputError, match=words):
+            build_loader(synthetic_shards, split, config)
+    with pytest.raises(InputError, match="does not exist"):
+        build_loader(tmp_path / "missing", "train", CONFIG)
+    with pytest.raises(InputError, match="num_crops=0"):
+        replace(CONFIG, num_crops=0)
+
+
+def test_a_missing_shard_is_one_clear_sentence(synthetic_shards, tmp_path):
+    damaged = tmp_path / "shards"
+    shutil.copytree(synthetic_shards, damaged)
+    for tar in damaged.glob("train-*.tar"):
+        tar.unlink()
+    with pytest.raises(InputError, match="cannot read shard"):
+        epoch(damaged)
+
+
+@pytest.mark.parametrize("backend", ["turbo", "dali"])
+def test_memory_stays_flat(synthetic_shards, backend):
+    """300 batches of which none is kept: resident memory grows by less than 16 MB after warm-up."""
+    config = replace(CONFIG, backend=backend)
+    process = psutil.Process()
+    with build_loader(synthetic_shards, "train", config) as loader:
+        seen, at_start = 0, 0
+        for number in range(1000):
+            loader.set_epoch(number)
+            for _ in loader:
+                seen += 1
+            at_start = at_start or (process.memory_info().rss if seen >= 60 else 0)
+            if seen >= 360:
+                break
+        assert process.memory_info().rss - at_start < 16 << 20
