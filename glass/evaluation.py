@@ -7,7 +7,8 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
 
 ``format_version``  int, 1
 ``split``           str
-``model``           ``kind`` "glass" | "single_view", ``weights_sha256`` of model.safetensors
+``model``           ``kind`` "glass" | "single_view", ``weights_sha256`` of model.safetensors,
+                    ``chosen``: object | null, the epoch it is of and why, as training recorded it
 ``dataset``         ``name`` of its folder, ``dataset_json_sha256``
 ``settings``        what the loader was told (``num_crops``, ``sampling``, ``seed`` …), ``device``,
                     ``precision``
@@ -25,12 +26,10 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
 ``versions``        distribution → version
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +45,21 @@ from glass.metrics import (
     roc_points,
 )
 from glass.predictions import prediction_table, predictions_path
+from glass.run_folder import dataset_digest
+from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
+    from glass.config import RunConfig
+    from glass.scoring import Predictions
+    from loaders.config import LoaderConfig
     from shards.dataset import ShardDataset
 
 __all__ = [
     "THRESHOLD",
     "EvaluationOptions",
     "check_evaluation",
-    "dataset_identity",
     "evaluate_run",
     "evaluate_table",
     "evaluation_path",
@@ -66,10 +69,6 @@ __all__ = [
 
 FORMAT_VERSION = 1
 THRESHOLD = 0.5
-VERSIONED = (
-    "glass-hires", "torch", "timm", "numpy", "scikit-learn", "pillow", "simplejpeg",
-    "nvidia-dali-cuda130",
-)  # fmt: skip
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "format_version": int, "split": str, "model": dict, "dataset": dict, "settings": dict,
@@ -78,7 +77,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "timing": dict, "versions": dict,
 }  # fmt: skip
 _PARTS = {
-    "model": {"kind", "weights_sha256"},
+    "model": {"kind", "weights_sha256", "chosen"},
     "dataset": {"name", "dataset_json_sha256"},
     "settings": {"num_crops", "crop_size", "sampling", "seed", "device", "precision"},
     "threshold": {"value", "source"},
@@ -96,13 +95,17 @@ _PARTS = {
 class EvaluationOptions:
     """What a person may change about an evaluation; None keeps what the run was trained with."""
 
-    device: str = "cpu"
+    device: str = "auto"
+    """"cpu", "cuda", or "auto": the GPU where there is one."""
     num_crops: int | None = None
     batch_size: int | None = None
     num_threads: int | None = None
     draws: int = 1000
+    """Bootstrap draws."""
     seed: int = 0
     """Of the bootstrap; the windows keep the run's own seed."""
+    progress: bool = False
+    """Show a progress bar on stderr."""
 
 
 def evaluate_run(
@@ -114,48 +117,74 @@ def evaluate_run(
     ``InputError`` for a split that is not there, a run without a model, or a loader that refuses.
     """
     rows = dataset.split_rows(split)
-    model_folder = run / "model"
-    from glass.export import load_model
-    from glass.scoring import score
-    from loaders import build_loader
+    import torch  # here, so that whoever only reads evaluations does not wait for it
 
-    model, config = load_model(model_folder, options.device)
-    changes: dict[str, Any] = {"shuffle": False, "class_balanced": False, "decode": "auto"}
-    changes |= {
-        name: value
-        for name, value in (
-            ("device", options.device),
-            ("num_crops", options.num_crops),
-            ("global_batch_size", options.batch_size),
-            ("num_threads", options.num_threads),
-        )
-        if value is not None
-    }
-    loader_config = replace(config.loader, **changes)
-    loader = build_loader(dataset, split, loader_config)
+    from glass.export import load_model, read_model_card
+
+    device = options.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, config = load_model(run / "model", device)
+    card = read_model_card(run / "model")
+    loader_config = _loader_config(config, options, device)
     start = time.perf_counter()
-    try:
-        predictions = score(model, loader, options.device, config.precision)
-    finally:
-        loader.close()
+    predictions = _scores(model, dataset, split, loader_config, config.precision, options.progress)
     time_s = time.perf_counter() - start
+    if len(predictions) == 0:
+        raise InputError(
+            f"none of the {len(rows)} images of {split} in {dataset.root} could be read: run "
+            f"python -m scripts.verify_shards {dataset.root}"
+        )
     table = prediction_table(predictions, dataset, split)
     document = {
         "format_version": FORMAT_VERSION,
         "split": split,
         "model": {
             "kind": config.model.kind,
-            "weights_sha256": _sha256(model_folder / "model.safetensors"),
+            "weights_sha256": card["weights_sha256"],
+            "chosen": card.get("chosen"),
         },
-        "dataset": dataset_identity(dataset),
+        "dataset": dataset_digest(dataset.root),
         "settings": asdict(loader_config) | {"precision": config.precision},
         **evaluate_table(table, draws=options.draws, seed=options.seed),
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
-        "versions": _versions(),
+        "versions": installed_versions(),
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     check_evaluation(document)
     return document, table
+
+
+def _loader_config(config: "RunConfig", options: EvaluationOptions, device: str) -> "LoaderConfig":
+    """The run's loader, made deterministic, with what the person asked to change."""
+    if options.num_crops is not None and config.model.kind == "single_view":
+        raise InputError("a single_view model sees no crops: leave out --crops")
+    wanted = {
+        "num_crops": options.num_crops,
+        "global_batch_size": options.batch_size,
+        "num_threads": options.num_threads,
+    }
+    changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    changes |= {"device": device, "decode": "auto", "shuffle": False, "class_balanced": False}
+    return replace(config.loader, **changes)
+
+
+def _scores(
+    model: Any,
+    dataset: "ShardDataset",
+    split: str,
+    config: "LoaderConfig",
+    precision: str,
+    progress: bool,
+) -> "Predictions":
+    from tqdm import tqdm
+
+    from glass.scoring import score
+    from loaders import build_loader
+
+    with build_loader(dataset, split, config) as loader:
+        batches = tqdm(loader, f"scoring {split}", unit="batch", disable=not progress)
+        return score(model, batches, config.device, precision)
 
 
 def evaluate_table(
@@ -246,24 +275,3 @@ def check_evaluation(document: Any) -> None:
     for name, parts in _PARTS.items():
         if missing := sorted(parts - set(document[name])):
             raise ValueError(f"field {name} lacks {', '.join(missing)}")
-
-
-def dataset_identity(dataset: "ShardDataset") -> dict[str, str]:
-    """``name`` and ``dataset_json_sha256``: which data set an evaluation belongs to."""
-    digest = _sha256(dataset.root / "dataset.json")
-    return {"name": dataset.root.resolve().name, "dataset_json_sha256": digest}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _versions() -> dict[str, str]:
-    installed = {}
-    for name in VERSIONED:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # DALI is there on Linux only
-            continue
-    return installed

@@ -5,10 +5,9 @@ threshold, a calibration, two models compared on the same images) needs no secon
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -57,7 +56,7 @@ def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split:
         "sample_key": keys,
         "content_id": manifest["content_id"],
         "label": pa.array(np.asarray(predictions.label).astype(np.int8)),
-        "probability": pa.array(_probability(logits)),
+        "probability": pa.array(np.asarray(predictions.probability, np.float64)),
         "logits": pa.array(logits.tolist()),
         "attention_weights": pa.array(
             [None] * len(keys) if weights is None else np.asarray(weights, np.float32).tolist()
@@ -84,9 +83,3 @@ def read_predictions(run: Path, split: str) -> pa.Table:
     if not table.schema.equals(PREDICTION_SCHEMA):
         raise InputError(f"{path} does not have the columns of this version: evaluate again")
     return table
-
-
-def _probability(logits: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Softmax probability of class 1 for (n, 2) logits, in float64 and without overflow."""
-    margin = logits[:, 1].astype(np.float64) - logits[:, 0].astype(np.float64)
-    return np.exp(-np.logaddexp(0.0, -margin))

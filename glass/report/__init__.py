@@ -2,5 +2,6 @@
 
 from glass.report.data import RunData, load_run, report_document
 from glass.report.render import render_html
+from glass.report.windows import build_gallery
 
-__all__ = ["RunData", "load_run", "render_html", "report_document"]
+__all__ = ["RunData", "build_gallery", "load_run", "render_html", "report_document"]

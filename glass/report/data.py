@@ -13,7 +13,8 @@
                     ``images`` and the parts of ``glass.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
-                    ``timing`` of the evaluation; ``training``: see :func:`training_summary`;
+                    ``timing`` of the evaluation; ``training``: ``finished`` and
+                    the parts of :func:`training_summary`;
                     ``model``; ``settings``: dotted name → value, all of ``run.json``; ``versions``
 """
 
@@ -28,16 +29,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.evaluation import dataset_identity, read_evaluation
+from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.predictions import read_predictions
+from glass.run_folder import dataset_digest
 from shards.command import InputError
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset, SplitCounts
 
 __all__ = [
-    "RESERVED_NAMES",
     "RunData",
     "compare_runs",
     "dataset_summary",
@@ -48,7 +49,6 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-RESERVED_NAMES = frozenset({"format_version", "created", "note", "split", "dataset", "comparisons"})
 _FROM_EVALUATION = (
     "intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap",
     "timing",
@@ -75,7 +75,7 @@ class RunData:
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
     """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
     evaluation = read_evaluation(folder, split)
-    identity = dataset_identity(dataset)
+    identity = dataset_digest(dataset.root)
     if evaluation["dataset"]["dataset_json_sha256"] != identity["dataset_json_sha256"]:
         raise InputError(
             f"{folder} was evaluated on another data set than {dataset.root} (or on it before it "
@@ -95,7 +95,10 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
 def report_document(
     runs: Sequence[RunData], dataset: "ShardDataset", split: str, note: str | None = None
 ) -> dict[str, Any]:
-    """The content of ``report.json``; see the module. The first run is the one compared."""
+    """The content of ``report.json``; see the module. The first run is the one compared.
+
+    Raises ``InputError`` for a run named like a field of the document.
+    """
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,10 +108,18 @@ def report_document(
         "comparisons": [compare_runs(runs[0], other) for other in runs[1:]],
     }
     for run in runs:
+        if run.name in document:
+            raise InputError(
+                f"a run cannot be called {run.name!r}: give it a name that is neither taken nor a "
+                "field of report.json"
+            )
         evaluation = run.evaluation
         document[run.name] = {
             split: {**evaluation["metrics"], **{n: evaluation[n] for n in _FROM_EVALUATION}},
-            "training": training_summary(run.epochs),
+            "training": {
+                "finished": run.record.get("finished") is not None,
+                **training_summary(run.epochs, (evaluation["model"]["chosen"] or {}).get("epoch")),
+            },
             "model": evaluation["model"],
             "settings": flatten(run.record),
             "versions": evaluation["versions"],
@@ -137,30 +148,25 @@ def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:
     return {**names, "images": len(ours), **result}
 
 
-def training_summary(epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Of the lines of ``metrics.jsonl``; None where a line does not say.
+def training_summary(epochs: Sequence[Mapping[str, Any]], kept_epoch: int | None) -> dict[str, Any]:
+    """Of the lines of ``metrics.jsonl``; None where they do not say.
 
-    ``epochs``, ``best_epoch`` and ``best_valid_auroc`` (highest, the earliest of equals),
-    ``train_loss`` and ``valid_loss`` of the last epoch, ``time_s`` in all, ``images_per_s`` (over
-    all epochs, weighted by their time) and ``data_wait_share`` of that time.
+    ``epochs``; ``kept_epoch``, whose model is evaluated, and its ``valid_auroc``,
+    ``valid_accuracy`` and ``valid_loss``; ``time_s`` in all; ``images_per_s`` over that time;
+    ``data_wait_share``, the share of it in which training waited for the loader.
     """
-    scored = [e for e in epochs if e.get("valid_auroc") is not None]
-    best = max(scored, key=lambda e: e["valid_auroc"], default=None)
-    last = epochs[-1] if epochs else {}
-    time_s = _total(e.get("epoch_time_s") for e in epochs)
-    wait_s = _total(e.get("data_wait_s") for e in epochs)
+    kept = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
+    time_s = _total(entry.get("epoch_time_s") for entry in epochs)
+    wait_s = _total(entry.get("data_wait_s") for entry in epochs)
     images = _total(
-        e["images_per_s"] * e["epoch_time_s"]
-        if "images_per_s" in e and "epoch_time_s" in e
-        else None
-        for e in epochs
+        entry["images_per_s"] * entry["epoch_time_s"]
+        for entry in epochs
+        if "images_per_s" in entry and "epoch_time_s" in entry
     )
     return {
         "epochs": len(epochs),
-        "best_epoch": best["epoch"] if best else None,
-        "best_valid_auroc": best["valid_auroc"] if best else None,
-        "train_loss": last.get("train_loss"),
-        "valid_loss": last.get("valid_loss"),
+        "kept_epoch": kept_epoch,
+        **{name: kept.get(name) for name in ("valid_auroc", "valid_accuracy", "valid_loss")},
         "time_s": time_s,
         "images_per_s": images / time_s if images is not None and time_s else None,
         "data_wait_share": wait_s / time_s if wait_s is not None and time_s else None,
@@ -172,7 +178,7 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
     table = dataset.table.select(["label", "format", "width", "height"])
     evaluated = table.take(pa.array(dataset.split_rows(split)))
     return {
-        **dataset_identity(dataset),
+        **dataset_digest(dataset.root),
         "counts": _counts(dataset.info.counts),
         "evaluated": {
             name: _file_facts(evaluated.filter(pc.equal(evaluated["label"], label)))

@@ -27,29 +27,29 @@ RUN_COLOURS = [f"#0300{number:02x}" for number in range(NUM_RUN_COLOURS)]
 DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 2)), (0, (6, 2, 2, 2))]
 
 
-def roc_svg(runs: "Sequence[RunData]") -> str:
-    """Detection rate against false-alarm rate; on the left the same, stretched below 10 %."""
-    figure = _figure(8.6, 4.1)
-    near, whole = figure.subplots(1, 2)
-    for axes in (near, whole):
+def roc_svg(runs: "Sequence[RunData]") -> list[str]:
+    """Detection rate against false-alarm rate: below 10 % false alarms, and in whole."""
+    panels = []
+    for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
+        figure, axes = _panel()
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         for number, run in enumerate(runs):
             curve = run.evaluation["roc"]
             if curve is not None:
                 axes.plot(curve["fpr"], curve["tpr"], **_style(number), label=run.name)
-        axes.set(xlabel="false alarms (share of real images)", ylim=(-0.02, 1.02))
-    near.set(ylabel="detected (share of generated)", xlim=(0, 0.1), title="up to 10 % false alarms")
-    whole.set(xlim=(-0.02, 1.02), title="all thresholds")
-    for rate in (0.01, 0.05):
-        near.axvline(rate, color=GRID, linewidth=1)
-    whole.legend(loc="lower right")
-    return _svg(figure, "ROC curves")
+        axes.set(
+            xlabel="false alarms (share of real images)", ylabel="detected (share of generated)",
+            xlim=(-0.02 * limit, 1.02 * limit), ylim=(-0.02, 1.02), title=title,
+        )  # fmt: skip
+        axes.legend(loc="lower right")
+        panels.append(_svg(figure, f"ROC curves, {title}"))
+    return panels
 
 
-def reliability_svg(runs: "Sequence[RunData]") -> str:
-    """How often it was generated against the probability given, dot area by number of images."""
-    figure = _figure(8.6, 4.1)
-    curve, counts = figure.subplots(1, 2)
+def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
+    """How often it was generated against the probability given (dot area by number of images);
+    and how the probabilities are spread."""
+    (left, curve), (right, spread) = _panel(), _panel()
     curve.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     for number, run in enumerate(runs):
         bins = run.evaluation["reliability"]
@@ -58,25 +58,28 @@ def reliability_svg(runs: "Sequence[RunData]") -> str:
         images = np.array([b["count"] for b in bins])
         style = _style(number)
         curve.plot(given, share, **style, label=run.name)
-        curve.scatter(given, share, s=12 + 160 * images / images.sum(), color=style["color"])
+        curve.scatter(given, share, s=15 + 300 * images / images.sum(), color=style["color"])
         by_low = {round(b["low"] * NUM_ECE_BINS): b["count"] / images.sum() for b in bins}
         heights = [by_low.get(place, 0) for place in range(NUM_ECE_BINS)]
-        counts.stairs(heights, np.linspace(0, 1, NUM_ECE_BINS + 1), **style)
+        edges = np.linspace(0, 1, NUM_ECE_BINS + 1)
+        spread.stairs(heights, edges, **style, label=run.name)
     curve.set(
         xlabel="probability given", ylabel="share that was generated", title="reliability",
         xlim=(-0.03, 1.03), ylim=(-0.03, 1.03),
     )  # fmt: skip
-    counts.set(
+    spread.set(
         xlabel="probability given", ylabel="share of images", title="how sure", ylim=(0, None)
-    )
-    curve.legend(loc="upper left")
-    return _svg(figure, "Reliability diagram")
+    )  # fmt: skip
+    for axes in (curve, spread):
+        axes.legend(loc="best")
+    return [_svg(left, "Reliability diagram"), _svg(right, "Spread of the probabilities")]
 
 
-def training_svg(runs: "Sequence[RunData]") -> str:
+def training_svg(runs: "Sequence[RunData]") -> list[str]:
     """Loss (training solid, validation dotted) and validation AUROC by epoch."""
-    figure = _figure(8.6, 3.6)
-    loss, auroc = figure.subplots(1, 2)
+    from matplotlib.ticker import MaxNLocator
+
+    (left, loss), (right, auroc) = _panel(), _panel()
     for number, run in enumerate(runs):
         colour = _style(number)["color"]
         epochs = [entry["epoch"] for entry in run.epochs]
@@ -88,9 +91,9 @@ def training_svg(runs: "Sequence[RunData]") -> str:
     loss.set(xlabel="epoch", title="loss", ylim=(0, None))
     auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
     for axes in (loss, auroc):
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(loc="best")
-    return _svg(figure, "Training curves")
+    return [_svg(left, "Loss by epoch"), _svg(right, "Validation AUROC by epoch")]
 
 
 def _column(run: "RunData", name: str) -> list[float]:
@@ -107,11 +110,12 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
-def _figure(width: float, height: float) -> "Figure":
+def _panel() -> "tuple[Figure, Axes]":
     # A Figure of its own, not pyplot's: no display, no global state.
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+    return figure, figure.subplots()
 
 
 def _finish(axes: "Axes") -> None:

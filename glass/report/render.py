@@ -50,9 +50,9 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         },
         settings=_settings_rows(document, names),
         plots={
-            "roc": Markup(roc_svg(runs)),
-            "reliability": Markup(reliability_svg(runs)),
-            "training": Markup(training_svg(runs)),
+            "roc": [Markup(svg) for svg in roc_svg(runs)],
+            "reliability": [Markup(svg) for svg in reliability_svg(runs)],
+            "training": [Markup(svg) for svg in training_svg(runs)],
         },
         gallery=gallery,
         num_colours=NUM_RUN_COLOURS,
@@ -70,7 +70,7 @@ def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict
     rows = []
     for metric, title, reading in tables.METRIC_ROWS:
         results = [document[name][document["split"]] for name in names]
-        cells = [tables.value_cell(r[metric], r["intervals"][metric]) for r in results]
+        cells = [tables.cell(r[metric], r["intervals"][metric]) for r in results]
         rows.append({"title": title, "reading": reading, "cells": cells})
     return rows
 

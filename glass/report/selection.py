@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glass.metrics import UNNAMED
-
 __all__ = ["MAX_CARDS", "Pick", "choose_samples"]
 
 MAX_CARDS = 16
@@ -48,17 +46,17 @@ def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
     }
     picks: dict[int, Pick] = {}
     for reason, order in orders.items():
-        for name, rows in _kinds(predictions, label):
+        for rows in _kinds(predictions, label):
             row = next((int(r) for r in order(rows) if int(r) not in picks), None)
             if row is not None and len(picks) < MAX_CARDS:
-                picks[row] = Pick(row, f"{reason}: {name}")
+                picks[row] = Pick(row, reason)
     return list(picks.values())
 
 
-def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[tuple[str, Rows]]:
-    """Real images and each generator that has any, with their rows."""
+def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
+    """Rows of the real images, and of each generator by name, where there are any."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
-    kinds = [("real", np.flatnonzero(label == 0))]
+    kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):
-        kinds.append((str(name) or UNNAMED, np.flatnonzero((label == 1) & (generator == name))))
-    return [(name, rows) for name, rows in kinds if len(rows)]
+        kinds.append(np.flatnonzero((label == 1) & (generator == name)))
+    return [rows for rows in kinds if len(rows)]

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "METRIC_ROWS",
+    "Cell",
     "GeneratorRow",
+    "cell",
     "comparison_sentence",
     "duration",
     "generator_rows",
     "number",
     "percent",
-    "value_cell",
 ]
 
 METRIC_ROWS = (
@@ -38,13 +39,23 @@ METRIC_ROWS = (
 """Metric, its name for people, how to read it."""
 
 
+class Cell(NamedTuple):
+    """A number with its interval, as text; ``str()`` gives "0.912 (0.87–0.95)"."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.interval})" if self.interval else self.value
+
+
 @dataclass(frozen=True)
 class GeneratorRow:
     """One row of a per-generator table, all text."""
 
     name: str
     images: str
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
     """AUROC, AP, detected at ≤ 1 %, 5 % and 10 % false alarms, detected at the threshold."""
     kind: str
     """"generator", "summary" or "real"."""
@@ -71,11 +82,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def value_cell(value: float | None, interval: Sequence[float] | None) -> str:
-    """ "0.912 (0.87–0.95)"."""
+def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
+    """``value`` to three digits, ``interval`` to two; an en dash for what is undefined."""
     if value is None or interval is None:
-        return number(value)
-    return f"{number(value)} ({interval[0]:.2f}–{interval[1]:.2f})"
+        return Cell(number(value))
+    return Cell(number(value), f"{interval[0]:.2f}–{interval[1]:.2f}")
 
 
 def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
@@ -85,17 +96,17 @@ def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
         GeneratorRow(
             name,
             str(row["images"]),
-            tuple(value_cell(row[c], row["intervals"].get(c)) for c in columns),
+            tuple(cell(row[c], row["intervals"].get(c)) for c in columns),
             "generator",
         )
         for name, row in table["generators"].items()
     ]
     for summary in ("mean", "minimum"):
-        cells = tuple(number(table[summary][c]) for c in columns)
+        cells = tuple(cell(table[summary][c]) for c in columns)
         rows.append(GeneratorRow(f"{summary} over generators", "", cells, "summary"))
     real = table["real"]
-    rate = value_cell(real["false_positive_rate"], real["intervals"]["false_positive_rate"])
-    blank = ("",) * (len(columns) - 1)
+    rate = cell(real["false_positive_rate"], real["intervals"]["false_positive_rate"])
+    blank = (Cell(""),) * (len(columns) - 1)
     rows.append(GeneratorRow("real: false alarms", str(real["images"]), (*blank, rate), "real"))
     return rows
 

@@ -1,0 +1,124 @@
+"""How good is a trained detector? Scores a split and measures it.
+
+python -m scripts.evaluate RUN --data DATA --split test
+
+Writes RUN/evaluation-<split>.json (metrics with intervals, a row per generator) and
+RUN/predictions-<split>.parquet (every image's score, windows and attention), and prints a table.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+WIDTH_WITHOUT_TERMINAL = 140
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, evaluates, writes, prints."""
+    arguments = _parse(argv)
+    run: Path = arguments.run
+    if not (run / "model" / "config.json").is_file():
+        raise InputError(
+            f"{run} holds no trained model (model/config.json): give the folder that train.py "
+            "--output wrote"
+        )
+    # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
+    from shards.dataset import ShardDataset
+
+    dataset = ShardDataset.open(arguments.data)
+    dataset.split_rows(arguments.split)
+    from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
+    from glass.predictions import predictions_path
+
+    options = EvaluationOptions(
+        device=arguments.device,
+        num_crops=arguments.crops,
+        batch_size=arguments.batch_size,
+        num_threads=arguments.threads,
+        draws=arguments.draws,
+        progress=True,
+    )
+    variant = "" if arguments.crops is None else f"-crops{arguments.crops}"
+    path = evaluation_path(run, arguments.split, variant)
+    document, table = evaluate_run(run, dataset, arguments.split, options)
+    verb = "rewrote" if path.exists() else "wrote"
+    try:
+        write_evaluation(run, document, table, variant)
+    except OSError as error:
+        raise InputError(f"cannot write into {run}: {error.strerror or error}") from error
+    _print(document)
+    scores = predictions_path(run, arguments.split, variant)
+    print(printable(f"{verb} {path} and {scores}"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.evaluate", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--split", default="test", help="default test; valid+test joins two")
+    parser.add_argument("--draws", type=_at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--batch-size", type=_at_least_one, help="default: as in training")
+    parser.add_argument("--threads", type=_at_least_one, help="default: as in training")
+    parser.add_argument(
+        "--crops",
+        type=_at_least_one,
+        metavar="N",
+        help="another number of crops than in training; the files are then named …-cropsN",
+    )
+    return parser.parse_args(argv)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _print(document: dict[str, Any]) -> None:
+    """Tables for people; names come from the data and are printed, never obeyed."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from glass.report.tables import METRIC_ROWS, cell, generator_rows
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    samples, threshold = document["samples"], document["threshold"]
+    title = (
+        f"{document['model']['kind']} on {printable(document['dataset']['name'])}, split "
+        f"{document['split']}: {samples['real']} real and {samples['generated']} generated images "
+        f"of {samples['scenes']} scenes, {samples['undecodable']} unreadable; threshold "
+        f"{threshold['value']} ({threshold['source']})"
+    )
+    console.print(Text(title))
+    metrics = Table("metric", "value (95 % interval)", "how to read it")
+    for name, title, reading in METRIC_ROWS:
+        value = cell(document["metrics"][name], document["intervals"][name])
+        metrics.add_row(title, str(value), reading)
+    console.print(metrics)
+    generators = Table(
+        "generator",
+        "images",
+        "AUROC",
+        "AP",
+        "found ≤ 1 % FA",
+        "≤ 5 % FA",
+        "≤ 10 % FA",
+        "at threshold",
+    )
+    for row in generator_rows(document["per_generator"]):
+        cells = [Text(str(value)) for value in row.cells]
+        generators.add_row(Text(printable(row.name)), row.images, *cells)
+    console.print(generators)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,100 @@
+"""One page for people and one JSON for programs about evaluated runs, side by side.
+
+python -m scripts.report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
+
+Each run must have been evaluated on the split (python -m scripts.evaluate). The first run is
+compared with each of the others. Writes OUT/report.html, self-contained, and OUT/report.json.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+MARK = 'name="generator" content="glass-hires report"'
+"""In every page of ours: only such a one is replaced."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, reads the runs, writes both files."""
+    arguments = _parse(argv)
+    folders = _named_runs(arguments.run)
+    page, data = arguments.output / "report.html", arguments.output / "report.json"
+    _check_output(arguments.output, page)
+    from shards.dataset import ShardDataset
+
+    dataset = ShardDataset.open(arguments.data)
+    dataset.split_rows(arguments.split)
+    from glass.report import build_gallery, load_run, render_html, report_document
+    from shards.atomic import write_text_atomic
+
+    runs = [load_run(name, folder, arguments.split, dataset) for name, folder in folders.items()]
+    note = arguments.note
+    if note is not None:  # bytes of a command line that are no UTF-8 cannot be written as such
+        note = note.encode("utf-8", "backslashreplace").decode("utf-8")
+    document = report_document(runs, dataset, arguments.split, note)
+    html = render_html(document, runs, build_gallery(runs, dataset))
+    verb = "rewrote" if page.exists() else "wrote"
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        write_text_atomic(data, text)
+        write_text_atomic(page, html)
+    except OSError as error:
+        raise InputError(
+            f"cannot write into {arguments.output}: {error.strerror or error}"
+        ) from error
+    print(printable(f"{verb} {page} ({len(html) / 1e6:.1f} MB) and {data}"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.report", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
+    parser.add_argument(
+        "--run",
+        action="append",
+        required=True,
+        metavar="NAME=FOLDER",
+        help="a run and what the report calls it; the first is compared with the others",
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--split", default="test", help="default test")
+    parser.add_argument("--note", help="what a reader must know first, shown on top")
+    return parser.parse_args(argv)
+
+
+def _named_runs(texts: list[str]) -> dict[str, Path]:
+    """Name → folder, in the order given."""
+    folders: dict[str, Path] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not equals or not folder:
+            raise InputError(f"--run {text!r} must be NAME=FOLDER, as in glass=runs/glass")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", name):
+            raise InputError(
+                f"--run name {name!r} must begin with a letter and hold at most 40 letters, digits "
+                "and _ . -"
+            )
+        if name in folders:
+            raise InputError(f"--run name {name!r} is given twice: give each run its own name")
+        if not Path(folder).is_dir():
+            raise InputError(f"run folder {folder} does not exist: train.py --output writes one")
+        folders[name] = Path(folder)
+    return folders
+
+
+def _check_output(folder: Path, page: Path) -> None:
+    """A report of ours may be replaced, anything else of that name not."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give a folder for the report")
+    if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+        raise InputError(f"{page} is not a report of this program: give another folder")
+
+
+if __name__ == "__main__":
+    run_command(main)
