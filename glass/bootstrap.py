@@ -56,11 +56,11 @@ def bootstrap_intervals(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals ``[low, high]`` of every metric of ``binary_metrics``.
 
-    What is resampled is the *scene*: samples of one group are drawn together, because renderings of
-    one scene err together and counting them as independent makes intervals too narrow. A sample
-    with the group ``""``, or every sample where ``groups`` is None, is a scene of its own. Scenes
-    are drawn with replacement within strata: those with real images only, with generated ones only,
-    with both. So each draw holds both classes wherever the sample does.
+    What is resampled, with replacement, is the *scene*: samples of one group are drawn together,
+    because renderings of one scene err together and counting them as independent makes intervals
+    too narrow. A sample with the group ``""``, or every sample where ``groups`` is None, is a scene
+    of its own. Scenes are not drawn class by class: a class of few scenes, each in a stratum of its
+    own, would never vary. A draw that misses what a metric needs is left out for that metric.
 
     A metric undefined in more than half the draws has the interval None. An interval of width zero
     says that no draw showed an error, not that there can be none.
@@ -193,24 +193,15 @@ def _weights(table: _Sorted, draws: int, seed: int) -> Iterator[Array]:
     """
     if not len(table.label) or draws < 1:
         return
-    num_clusters = int(table.cluster.max()) + 1
-    has_generated = np.bincount(table.cluster, table.label, num_clusters) > 0
-    has_real = np.bincount(table.cluster, 1 - table.label, num_clusters) > 0
-    stratum = has_generated + 2 * has_real
-    members = [np.flatnonzero(stratum == s) for s in np.unique(stratum)]
-    # A stream per stratum, so that the draws do not depend on how they are cut into blocks.
-    seeds = np.random.SeedSequence(seed).spawn(len(members))
-    streams = [np.random.Generator(np.random.Philox(s)) for s in seeds]
+    num_scenes = int(table.cluster.max()) + 1
+    stream = np.random.Generator(np.random.Philox(seed))
     block = max(1, MAX_WEIGHTS_PER_BLOCK // len(table.label))
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        drawn = np.empty((size, num_clusters))
-        for scenes, stream in zip(members, streams, strict=True):
-            picks = stream.integers(len(scenes), size=(size, len(scenes)))
-            picks += np.arange(size)[:, None] * len(scenes)  # a separate range of bins per draw
-            flat = np.bincount(picks.ravel(), minlength=size * len(scenes))
-            drawn[:, scenes] = flat.reshape(size, len(scenes))
-        yield drawn[:, table.cluster]
+        picks = stream.integers(num_scenes, size=(size, num_scenes))
+        picks += np.arange(size)[:, None] * num_scenes  # a separate range of bins per draw
+        drawn = np.bincount(picks.ravel(), minlength=size * num_scenes)
+        yield drawn.reshape(size, num_scenes)[:, table.cluster].astype(float)
 
 
 def _counts(weights: Array, table: _Sorted) -> dict[str, Array]:

@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -134,6 +135,11 @@ def evaluate_run(
         raise InputError(
             f"none of the {len(rows)} images of {split} in {dataset.root} could be read: run "
             f"python -m scripts.verify_shards {dataset.root}"
+        )
+    if not np.isfinite(predictions.logits).all():
+        raise InputError(
+            f"the model in {run} gives scores that are not finite: train it again, if it was "
+            "trained in fp16 then with precision=float32"
         )
     table = prediction_table(predictions, dataset, split)
     document = {

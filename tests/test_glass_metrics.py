@@ -217,12 +217,21 @@ def test_scenes_are_drawn_whole() -> None:
     assert width(alone) == pytest.approx(width(single) / np.sqrt(8), rel=0.2)
 
 
-def test_both_classes_are_in_every_draw() -> None:
-    """One real image among 30: drawn without strata, a third of the draws would miss it."""
+def test_draws_that_miss_a_class_are_left_out() -> None:
+    """One real image among 30: a third of the draws miss it and say nothing of it."""
     label = np.array([0] + [1] * 29)
     intervals = bootstrap_intervals(label, np.linspace(0, 1, 30), draws=200)
     assert intervals["accuracy_real"] == [1.0, 1.0]
     assert intervals["auroc"] == [1.0, 1.0]
+    assert intervals["recall"][0] < intervals["recall"][1]
+
+
+def test_a_class_of_few_scenes_varies() -> None:
+    """Two generated images, one found: a scene of both classes and a scene of its own."""
+    label = np.array([1, 1, 0, 0, 0, 0])
+    groups = ["a", "b", "a", "c", "d", "e"]
+    probability = np.array([0.9, 0.1, 0.2, 0.3, 0.4, 0.6])
+    assert bootstrap_intervals(label, probability, 300, groups=groups)["recall"] == [0, 1]
 
 
 def test_a_thousand_draws_of_a_thousand_samples_take_under_two_seconds() -> None:

@@ -19,7 +19,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,24 +152,19 @@ def training_summary(epochs: Sequence[Mapping[str, Any]], kept_epoch: int | None
     """Of the lines of ``metrics.jsonl``; None where they do not say.
 
     ``epochs``; ``kept_epoch``, whose model is evaluated, and its ``valid_auroc``,
-    ``valid_accuracy`` and ``valid_loss``; ``time_s`` in all; ``images_per_s`` over that time;
-    ``data_wait_share``, the share of it in which training waited for the loader.
+    ``valid_accuracy`` and ``valid_loss``; ``time_s`` with validation; ``images_per_s`` of training
+    alone, and ``data_wait_share``, the share of that time in which it waited for the loader.
     """
     kept = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
-    time_s = _total(entry.get("epoch_time_s") for entry in epochs)
-    wait_s = _total(entry.get("data_wait_s") for entry in epochs)
-    images = _total(
-        entry["images_per_s"] * entry["epoch_time_s"]
-        for entry in epochs
-        if "images_per_s" in entry and "epoch_time_s" in entry
-    )
+    train_time_s = _total(epochs, "train_time_s")
+    images, wait_s = _total(epochs, "train_images"), _total(epochs, "data_wait_s")
     return {
         "epochs": len(epochs),
         "kept_epoch": kept_epoch,
         **{name: kept.get(name) for name in ("valid_auroc", "valid_accuracy", "valid_loss")},
-        "time_s": time_s,
-        "images_per_s": images / time_s if images is not None and time_s else None,
-        "data_wait_share": wait_s / time_s if wait_s is not None and time_s else None,
+        "time_s": _total(epochs, "epoch_time_s"),
+        "images_per_s": images / train_time_s if images is not None and train_time_s else None,
+        "data_wait_share": wait_s / train_time_s if wait_s is not None and train_time_s else None,
     }
 
 
@@ -220,9 +215,10 @@ def _file_facts(table: pa.Table) -> dict[str, Any]:
     }
 
 
-def _total(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(sum(known)) if known else None
+def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Sum over all entries; None where there are none or one does not say."""
+    values = [entry[name] for entry in entries if entry.get(name) is not None]
+    return float(sum(values)) if values and len(values) == len(entries) else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
