@@ -13,7 +13,7 @@ from shards.facts import facts_of
 from shards.image_formats import open_image
 from shards.packing import PackedSource
 from shards.perceptual_hash import perceptual_hash
-from shards.pixels import load_rgb, pixel_sha256, shrink
+from shards.pixels import load_rgb
 from shards.schema import CLASS_NAMES, MEMBERS, content_id
 from shards.stored_form import stored_form
 
@@ -38,14 +38,18 @@ def build_sample(
     data: bytes, source: PackedSource, key: str, shard: str, global_size: int
 ) -> Sample:
     """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
+    # Numba takes a while to import, which commands that build nothing need not spend.
+    from shards.pixel_pass import hash_and_shrink
+
     image = open_image(data)
     rgb = load_rgb(image, data)
     facts = facts_of(image, data)
-    view = shrink(rgb, global_size)
+    pixels_digest, view = hash_and_shrink(rgb, global_size)
+    sha256 = hashlib.sha256(data).digest()
     stored = stored_form(data, facts)
     row: dict[str, Any] = {
         "sample_key": key,
-        "content_id": content_id(data),
+        "content_id": content_id(sha256),
         "label": source.label,
         "class_name": CLASS_NAMES[source.label],
         "generator": source.generator,
@@ -53,8 +57,8 @@ def build_sample(
         "split": source.split,
         "shard": shard,
         **asdict(facts),
-        "sha256": hashlib.sha256(data).digest(),
-        "pixel_sha256": pixel_sha256(rgb),
+        "sha256": sha256,
+        "pixel_sha256": pixels_digest,
         "perceptual_hash": perceptual_hash(view),
         "image_crc32": zlib.crc32(stored.data),
         "stored_as": stored.stored_as,
