@@ -137,26 +137,26 @@ def walk_blocks(
     limit: Scalar,
     position: Scalar,
     num_blocks: Scalar,
-    block: Scalar,
     pairs: np.ndarray,
     words: np.ndarray,
     starts: np.ndarray,
 ) -> Scalar:
-    """Walks ``num_blocks`` blocks from bit ``position`` and notes where each starts.
+    """Walks ``num_blocks`` blocks from bit ``position``, where an MCU starts.
 
-    ``block`` is the place of the first in its MCU; ``pairs`` (uint64) gives the offset in ``words``
-    of the tables of every block of an MCU. ``starts[i]`` becomes the bit position of block i, and
-    ``starts[num_blocks]`` that after the last. Returns the latter, or ``BROKEN`` at an invalid code
-    or where the walk passes ``limit`` (in bits; the scratch reaches ``SLACK`` bytes further).
+    ``pairs`` (uint64) gives the offset in ``words`` of the tables of every block of an MCU.
+    ``starts[i]`` becomes the bit position of block i, and ``starts[num_blocks]`` that after the
+    last. Returns the latter, or ``BROKEN`` at an invalid code or where the walk passes ``limit``
+    (in bits; the scratch reaches ``SLACK`` bytes further).
     """
     k = uint64(0)
     done_blocks = uint64(0)
     per_mcu = uint64(pairs.size)
-    if block >= per_mcu or num_blocks >= uint64(starts.size):
+    block = uint64(0)
+    if per_mcu == uint64(0) or num_blocks >= uint64(starts.size):
         return BROKEN
     if limit + uint64(8 * SLACK) > uint64(bits.size) * U8:
         return BROKEN
-    here = pairs[block]
+    here = pairs[0]
     base = here + uint64(START)
     starts[0] = position
     while done_blocks < num_blocks:
@@ -219,19 +219,21 @@ def dc_at(
 def sum_dc(
     bits: np.ndarray,
     starts: np.ndarray,
-    num_blocks: Scalar,
+    first: Scalar,
+    stop: Scalar,
     pairs: np.ndarray,
     components: np.ndarray,
     words: np.ndarray,
     dc: np.ndarray,
 ) -> None:
-    """Adds the DC differences of walked blocks, from the start of an MCU on, to ``dc`` (int64).
+    """Adds the DC differences of walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64).
 
-    ``components`` (uint64) gives the component of every block of an MCU.
+    Block ``first`` starts an MCU; ``components`` (uint64) gives the component of every block of an
+    MCU.
     """
     block = uint64(0)
     per_mcu = uint64(pairs.size)
-    for i in range(num_blocks):
+    for i in range(first, stop):
         value, _ = dc_at(bits, starts[i], pairs[block], words)
         dc[components[block]] += value
         block += U1

@@ -150,7 +150,7 @@ def _walk_scan(
         stop = min(min((mcu // every + U1) * every, num_mcus), next_restart)
         limit = ends[interval] * U8
         num_blocks = (stop - mcu) * per_mcu
-        position = walk_blocks(bits, limit, position, num_blocks, uint64(0), pairs, words, starts)
+        position = walk_blocks(bits, limit, position, num_blocks, pairs, words, starts)
         if position == BROKEN:
             return False
         _add_dc(bits, starts, num_blocks, pairs, components, words, dc, extremes)
