@@ -1,20 +1,32 @@
 """Progressive and multi-scan JPEGs as baseline JPEGs, with the same coefficients and pixels.
 
-A baseline file can be read from the middle, and decodes two to four times as fast. The tables, the
-sampling, the component identifiers, and all application and comment segments (JFIF, Adobe, EXIF,
-ICC, XMP) go along unchanged, except the directory of a multi-picture file, because what follows the
-first picture does not.
+A baseline file can be read from the middle, and decodes two to four times as fast. jpeglib
+(libjpeg) reads and writes the coefficients; all application and comment segments (JFIF, Adobe,
+EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture file, because what
+follows the first picture does not.
 """
 
+import tempfile
+from pathlib import Path
+
+import jpeglib
 import numpy as np
 
 from shards.image_formats import open_image, rejecting
-from shards.jpeg_coefficients import Coefficients, NotConvertible, read_coefficients
-from shards.jpeg_header import JpegHeader, Segment
-from shards.jpeg_writing import write_baseline
+from shards.jpeg_header import BadJpeg, Segment, read_header
 from shards.rejection import RejectedImage
 
 __all__ = ["NotConvertible", "to_baseline"]
+
+SOI = b"\xff\xd8"
+
+
+class NotConvertible(Exception):
+    """A JPEG that stays as it is. ``reason`` is a short phrase."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def to_baseline(jpeg: bytes) -> bytes:
@@ -22,36 +34,67 @@ def to_baseline(jpeg: bytes) -> bytes:
 
     The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
     decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
-    anything differs or ``jpeg`` is damaged, of another kind, or too coarse for a baseline file.
+    anything differs or libjpeg refuses.
     """
-    coefficients = read_coefficients(jpeg)
-    converted = write_baseline(coefficients, _kept_segments(coefficients.header, jpeg), jpeg)
-    if not _same_coefficients(coefficients, read_coefficients(converted)):
-        raise NotConvertible("other coefficients when read back")
-    # Pillow smooths images whose scans bring only a part of the bits: those do differ.
-    if not np.array_equal(_pixels(jpeg), _pixels(converted)):
-        raise NotConvertible("other pixels when read back")
+    try:
+        segments = [s for s in read_header(jpeg).segments if _is_metadata(s)]
+        kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
+        # jpeglib fails on many APPn segments; they say nothing about coefficients.
+        bare = _without(jpeg, segments)
+        with tempfile.TemporaryDirectory(prefix="baseline-") as folder:
+            coefficients = _read(bare, Path(folder) / "source.jpg")
+            target = Path(folder) / "baseline.jpg"
+            coefficients.write_dct(str(target), flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
+            written = target.read_bytes()
+            if not _same_coefficients(coefficients, _read(written, target)):
+                raise NotConvertible("other coefficients when read back")
+        ours = [s for s in read_header(written).segments if _is_metadata(s)]
+        converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
+        # Pillow smooths images whose scans bring only a part of the bits: those do differ.
+        if not np.array_equal(_pixels(jpeg), _pixels(converted)):
+            raise NotConvertible("other pixels when read back")
+    except (BadJpeg, OSError, RuntimeError, ValueError) as error:
+        raise NotConvertible("refused by libjpeg") from error
     return converted
 
 
-def _kept_segments(header: JpegHeader, jpeg: bytes) -> tuple[Segment, ...]:
-    return tuple(
-        segment
-        for segment in header.segments
-        if (0xE0 <= segment.marker <= 0xEF or segment.marker == 0xFE)
-        and not (segment.marker == 0xE2 and jpeg.startswith(b"MPF\0", segment.offset))
+def _is_metadata(segment: Segment) -> bool:
+    return 0xE0 <= segment.marker <= 0xEF or segment.marker == 0xFE
+
+
+def _payload(jpeg: bytes, segment: Segment) -> bytes:
+    return jpeg[segment.offset : segment.offset + segment.length]
+
+
+def _marked(jpeg: bytes, segment: Segment) -> bytes:
+    """The segment with marker and length, which stand in the four bytes before it."""
+    return jpeg[segment.offset - 4 : segment.offset + segment.length]
+
+
+def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
+    """The file without these segments."""
+    parts, end = [], 0
+    for segment in segments:
+        parts.append(jpeg[end : segment.offset - 4])
+        end = segment.offset + segment.length
+    return b"".join([*parts, jpeg[end:]])
+
+
+def _read(jpeg: bytes, path: Path) -> jpeglib.DCTJPEG:
+    """jpeglib reads files only."""
+    path.write_bytes(jpeg)
+    coefficients = jpeglib.read_dct(str(path))
+    coefficients.load()
+    return coefficients
+
+
+def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:
+    """Coefficients of all planes and the quantisation of each component."""
+    planes = zip(
+        (one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True
     )
-
-
-def _same_coefficients(one: Coefficients, other: Coefficients) -> bool:
-    """Whether all blocks that hold pixels are equal; those that fill up MCUs may differ."""
-    if one.quant != other.quant or one.planes != other.planes:
-        return False
-    for p in one.planes:
-        rows = np.arange(p.down)[:, None] * p.stride + np.arange(p.across) + p.base
-        if any(not np.array_equal(one.blocks[row], other.blocks[row]) for row in rows):
-            return False
-    return True
+    tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)
+    return all(np.array_equal(a, b) for pairs in (planes, tables) for a, b in pairs)
 
 
 def _pixels(jpeg: bytes) -> np.ndarray:

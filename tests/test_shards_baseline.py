@@ -1,11 +1,10 @@
 """Progressive and multi-scan JPEGs become baseline with the same coefficients and pixels."""
 
 import io
-import os
+import shutil
 import struct
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jpeglib
@@ -14,9 +13,7 @@ import pytest
 from PIL import Image
 
 from shards.baseline import NotConvertible, to_baseline
-from shards.jpeg_coefficients import read_coefficients
 from shards.jpeg_header import read_header
-from shards.jpeg_writing import write_baseline
 from shards.pixels import decode_rgb
 
 PROGRESSIVE = ["+PROGRESSIVE_MODE"]
@@ -46,27 +43,15 @@ def sampled_jpeg(pixels: np.ndarray, factors: list[list[int]], folder: Path) -> 
     return (folder / "sampled.jpg").read_bytes()
 
 
-def in_separate_scans(jpeg: bytes) -> bytes:
-    """The same image as a sequential JPEG with a scan for each component."""
-    whole = read_coefficients(jpeg)
-    out = b"\xff\xd8"
-    scans = b""
-    for k, component in enumerate(whole.header.components):
-        header = replace(whole.header, components=(component,))
-        alone = replace(whole, header=header, planes=(whole.planes[k],), quant=(whole.quant[k],))
-        single = write_baseline(alone, (), jpeg)
-        parsed = read_header(single)
-        for segment in parsed.segments:
-            marked = single[segment.offset - 4 : segment.offset + segment.length]
-            if segment.marker == 0xDB:  # each component brings a table numbered like itself
-                out += marked[:4] + bytes([marked[4] & 0xF0 | k]) + marked[5:]
-            elif segment.marker in (0xC4, 0xDA):
-                scans += marked
-        scans += single[parsed.scan_start : -2]
-    head = whole.header
-    frame = struct.pack(">BHHB", 8, head.height, head.width, len(head.components))
-    frame += b"".join(bytes((c.id, c.h << 4 | c.v, k)) for k, c in enumerate(head.components))
-    return out + b"\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + scans + b"\xff\xd9"
+def in_separate_scans(pixels: np.ndarray, folder: Path, *options: str) -> bytes:
+    """A sequential JPEG with a scan for each component, by libjpeg's own encoder."""
+    if shutil.which("cjpeg") is None:
+        pytest.skip("cjpeg is not installed (Debian: libjpeg-turbo-progs)")
+    script, source = folder / "scans.txt", folder / "source.ppm"
+    script.write_text("0; 1; 2;")
+    Image.fromarray(pixels).save(source)
+    command = ["cjpeg", *options, "-scans", str(script), str(source)]
+    return subprocess.run(command, check=True, capture_output=True).stdout
 
 
 def jpeglib_coefficients(jpeg: bytes, folder: Path) -> list[np.ndarray]:
@@ -132,20 +117,11 @@ def test_cmyk_keeps_four_components() -> None:
     assert np.array_equal(decode_rgb(source), decode_rgb(converted))
 
 
-@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 2}, {"keep_rgb": True}])
-def test_separate_scans_become_one(options: dict[str, object], tmp_path: Path) -> None:
-    source = in_separate_scans(pillow_jpeg(scene(75, 61), **options))
+@pytest.mark.parametrize("options", [["-sample", "1x1"], ["-sample", "2x2"], ["-rgb"]])
+def test_separate_scans_become_one(options: list[str], tmp_path: Path) -> None:
+    source = in_separate_scans(scene(75, 61), tmp_path, *options)
     assert read_header(source).num_scans_at_least == 2
     assert_same_image(source, to_baseline(source), tmp_path)
-
-
-def test_every_dc_category_has_a_code() -> None:
-    """A crop cut out of the file needs differences that do not occur in it."""
-    converted = to_baseline(pillow_jpeg(np.full((64, 64, 3), 128, np.uint8)))
-    header = read_header(converted)
-    for number, (offset, length) in header.huffman_tables.items():
-        if number < 0x10:
-            assert sorted(converted[offset + 17 : offset + length]) == list(range(12))
 
 
 def test_metadata_goes_along_but_not_the_directory_of_pictures() -> None:
@@ -180,22 +156,14 @@ def test_missing_scans_are_refused_because_pillow_smooths_them() -> None:
 def test_arithmetic_coding_is_refused() -> None:
     source = bytearray(pillow_jpeg(scene(20, 20)))
     source[source.index(b"\xff\xc2") + 1] = 0xCA
-    with pytest.raises(NotConvertible, match="arithmetic"):
+    with pytest.raises(NotConvertible):
         to_baseline(bytes(source))
-
-
-def test_too_many_scans_are_refused() -> None:
-    source = pillow_jpeg(scene(16, 16))
-    first = scan_starts(source)[0]
-    scan = source[first : source.index(b"\xff\xc4", first)]
-    with pytest.raises(NotConvertible, match="scans"):
-        to_baseline(source[:first] + scan * 200 + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("cut", range(3, 100, 7))
 def test_truncated_files_are_refused(cut: int) -> None:
     source = pillow_jpeg(scene(60, 60))
-    with pytest.raises(NotConvertible, match="damaged"):
+    with pytest.raises(NotConvertible):
         to_baseline(source[: len(source) * cut // 100])
 
 
@@ -215,7 +183,7 @@ def fuzz(rounds: int, seed: int) -> int:
     sources = [
         pillow_jpeg(scene(40, 56), subsampling=2),
         pillow_jpeg(scene(33, 20), restart_marker_blocks=2),
-        in_separate_scans(pillow_jpeg(scene(33, 20))),
+        pillow_jpeg(scene(33, 20), "CMYK"),
     ]
     converted = 0
     for number in range(rounds):
@@ -234,18 +202,10 @@ def test_damaged_files_are_refused_or_exact() -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_never_leave_their_arrays(tmp_path: Path) -> None:
-    """In a process where compiled code checks its indexes, which a planted overrun proves first."""
-    code = (
-        "import numba, numpy as np, tests.test_shards_baseline as t\n"
-        "f = numba.njit(lambda a, i: a[i])\n"
-        "try:\n    f(np.zeros(3), 5)\n"
-        "except IndexError:\n    print('checked', t.fuzz(5000, seed=2))\n"
-    )
-    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_damaged_files_never_crash_libjpeg() -> None:
+    """In a process of its own, because what is feared is a crash in C."""
+    code = "import tests.test_shards_baseline as t; print(t.fuzz(5000, seed=2))"
     root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.removeprefix("checked")) > 0
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout) > 0
