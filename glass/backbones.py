@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,20 @@ class Backbone(nn.Module):
         self.network = network
         # Of a few networks (MobileNetV3) the head widens the features before the classifier.
         self.embed_dim: int = getattr(network, "head_hidden_size", None) or network.num_features
-        self.mean = tuple(float(value) for value in network.pretrained_cfg["mean"])
-        self.std = tuple(float(value) for value in network.pretrained_cfg["std"])
         # Not persistent: they belong to the architecture and not to the weights.
-        self.register_buffer("scale", 1.0 / (255.0 * _per_channel(self.std)), persistent=False)
-        self.register_buffer(
-            "shift", -_per_channel(self.mean) / _per_channel(self.std), persistent=False
+        self.register_buffer("scale", torch.empty(1, 3, 1, 1), persistent=False)
+        self.register_buffer("shift", torch.empty(1, 3, 1, 1), persistent=False)
+        self.set_normalisation(network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
+
+    def set_normalisation(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        """Normalise by this ``mean`` and deviation ``std`` of each channel, in units of 0 … 1."""
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        mean_tensor, std_tensor = (
+            torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1)
+            for values in (self.mean, self.std)
         )
+        self.scale.copy_(1.0 / (255.0 * std_tensor))
+        self.shift.copy_(-mean_tensor / std_tensor)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """``pixels`` (B, 3, H, W) uint8, any memory format, to (B, ``embed_dim``)."""
@@ -44,10 +52,6 @@ class Backbone(nn.Module):
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(value / 255 - mean) / deviation as float32, memory format kept."""
         return torch.addcmul(self.shift, pixels.float(), self.scale)
-
-
-def _per_channel(values: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1)
 
 
 def create_backbone(

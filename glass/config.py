@@ -145,6 +145,8 @@ class RunConfig:
     """Loader batches per optimiser step."""
     precision: Precision = "auto"
     """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
+    cpu_threads: int | None = None
+    """Threads that the network computes with on a CPU; None: the cores, shared by the processes."""
     compile: bool = False
     """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
     train_split: str = "train"
@@ -160,6 +162,8 @@ class RunConfig:
         check_types(self, "")
         _check_range("", self, ("epochs", "grad_accum_steps"), 1, 10**9)
         _check_range("", self, ("seed",), 0, 2**63 - 1)
+        if self.cpu_threads is not None:
+            _check_range("", self, ("cpu_threads",), 1, 4096)
         _check_range("", self, ("label_smoothing",), 0.0, 0.99)
 
 

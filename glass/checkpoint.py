@@ -1,0 +1,153 @@
+"""Checkpoints that appear whole or not at all, can prove it, and run no code when read.
+
+``RUN/checkpoints/step-00000120/``: ``model.safetensors``; ``optimizer.pt`` and ``training.pt``
+(tensors and plain containers, read with ``weights_only=True``); and, written last,
+``checkpoint.json`` with the SHA-256 of the others. The newest ``KEEP`` stay: should the newest be
+damaged, the one before it is used.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from shards.command import InputError
+
+__all__ = ["KEEP", "CheckpointStore"]
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+KEEP = 2
+"""Checkpoints that stay: the newest, and the one before it."""
+MODEL, OPTIMIZER, TRAINING, INDEX = (
+    "model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json",
+)  # fmt: skip
+
+
+class _Damaged(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+class CheckpointStore:
+    """The checkpoints in one folder. One process writes; any may read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self,
+        step: int,
+        model: dict[str, torch.Tensor],
+        optimizer: dict[str, Any],
+        training: dict[str, Any],
+    ) -> Path:
+        """Writes the state after optimiser step ``step`` and removes what is older than ``KEEP``.
+
+        ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError``
+        where the disk refuses; the checkpoints that were there are untouched then.
+        """
+        final = self.folder / f"step-{step:08d}"
+        temporary = self.folder / f".{final.name}.tmp"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in model.items()}
+            safetensors.torch.save_file(tensors, temporary / MODEL, metadata={"format": "pt"})
+            torch.save(optimizer, temporary / OPTIMIZER)
+            torch.save(training, temporary / TRAINING)
+            _write_index(temporary, step)
+            if final.exists():  # of the same step, and found damaged or loaded: worth no more
+                shutil.rmtree(final)
+            os.replace(temporary, final)
+            _sync(self.folder)
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise InputError(
+                f"the checkpoint {final} cannot be written ({error}): make room or give another"
+                " --output; the checkpoints before it are whole"
+            ) from error
+        for old in self._folders()[KEEP:]:
+            shutil.rmtree(old)
+        return final
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that is whole; None where there is no checkpoint at all.
+
+        Says which ones are damaged, and raises ``InputError`` where all of them are.
+        """
+        folders = self._folders()
+        for folder in folders:
+            try:
+                _check(folder)
+            except _Damaged as reason:
+                logger.warning("checkpoint %s is damaged (%s): going back", folder, reason)
+            else:
+                return folder
+        if folders:
+            raise InputError(
+                f"every checkpoint in {self.folder} is damaged: remove that folder to train from"
+                " the start, or give another --output"
+            )
+        return None
+
+    def _folders(self) -> list[Path]:
+        """Newest first; what is still being written has a dot in front and is not among them."""
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+    @staticmethod
+    def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
+        """(model, optimizer, training) as they were given to :meth:`save`, on the CPU."""
+        return (
+            safetensors.torch.load_file(folder / MODEL),
+            torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True),
+            torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
+        )
+
+
+def _write_index(folder: Path, step: int) -> None:
+    files = {}
+    for name in (MODEL, OPTIMIZER, TRAINING):
+        _sync(folder / name)
+        files[name] = _sha256(folder / name)
+    index = {"format_version": FORMAT_VERSION, "step": step, "sha256": files}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    _sync(folder / INDEX)
+    _sync(folder)
+
+
+def _check(folder: Path) -> None:
+    """Raises ``_Damaged`` unless every file is there with the hash that was noted."""
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        version, digests = index["format_version"], index["sha256"]
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"the checkpoint {folder} has format_version {version!r}, this version reads"
+                f" {FORMAT_VERSION}: use the version of this project that wrote it"
+            )
+        for name in (MODEL, OPTIMIZER, TRAINING):
+            if _sha256(folder / name) != digests[name]:
+                raise _Damaged(f"{name} has changed since it was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk, so that a rename never outruns the bytes it promises."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
+
+``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
+settings with their seed, each backbone's mean and deviation, the whole configuration, versions, and
+the SHA-256 of the weights file it belongs to.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from glass.backbones import Backbone
+from glass.config import RunConfig, config_from_dict, config_to_dict
+from glass.model import Glass, SingleView, build_model
+from glass.versions import installed_versions
+from shards.atomic import atomic_path, write_text_atomic
+from shards.command import InputError
+
+__all__ = ["LABEL_NAMES", "load_model", "load_state", "read_model_card", "save_model"]
+
+FORMAT_VERSION = 1
+LABEL_NAMES = ("real", "generated")
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
+
+
+def save_model(
+    folder: Path,
+    model: Glass | SingleView,
+    config: RunConfig,
+    chosen: dict[str, Any] | None = None,
+) -> None:
+    """Writes ``model`` into ``folder``; ``chosen`` records why it is this one (epoch, metrics).
+
+    Each file is replaced whole, the weights first; whoever is interrupted between the two leaves a
+    pair that :func:`load_model` refuses rather than a wrong record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(folder / WEIGHTS_FILE) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    card = {
+        "format_version": FORMAT_VERSION,
+        "kind": config.model.kind,
+        "label_names": list(LABEL_NAMES),
+        "views": {
+            name: getattr(config.loader, name)
+            for name in ("global_size", "crop_size", "num_crops", "sampling", "seed")
+        },
+        "normalisation": {
+            name: {"mean": list(backbone.mean), "std": list(backbone.std)}
+            for name, backbone in _backbones(model)
+        },
+        "weights_sha256": _sha256(folder / WEIGHTS_FILE),
+        "chosen": chosen,
+        "config": config_to_dict(config),
+        "versions": installed_versions(),
+    }
+    write_text_atomic(folder / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+
+
+def load_model(
+    folder: str | Path, device: torch.device | str
+) -> tuple[Glass | SingleView, RunConfig]:
+    """The model in ``folder``, in evaluation mode on ``device``, and the run's configuration.
+
+    Raises ``InputError`` where a file is missing, damaged, or belongs to another model.
+    """
+    folder = Path(folder)
+    card = read_model_card(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise InputError(f"{weights} is missing: copy both files of the model, or train again")
+    if _sha256(weights) != card["weights_sha256"]:
+        raise InputError(
+            f"{weights} is not the file that {folder / CARD_FILE} describes: copy both files of one"
+            " model, or run the training command again if it was interrupted"
+        )
+    config = config_from_dict(card["config"])
+    model = build_model(config, with_weights=False)
+    load_state(model, _tensors(weights), str(weights))
+    for name, backbone in _backbones(model):
+        # The model's own, even if timm has changed its mind since.
+        backbone.set_normalisation(**card["normalisation"][name])
+    return model.to(device).eval(), config
+
+
+def read_model_card(folder: str | Path) -> dict[str, Any]:
+    """``config.json`` of an exported model; ``InputError`` where there is none that is whole."""
+    path = Path(folder) / CARD_FILE
+    if not path.is_file():
+        raise InputError(
+            f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained"
+            " run, or train one first"
+        )
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        version = card["format_version"]
+        if version == FORMAT_VERSION:
+            for name in ("config", "normalisation", "weights_sha256"):
+                card[name]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: it is not the description of a model") from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
+            " version of this project that wrote it"
+        )
+    return card
+
+
+def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copies ``tensors`` into ``model``; ``InputError`` naming the first that does not fit."""
+    own = model.state_dict()
+    for name, place in own.items():
+        if name not in tensors:
+            raise InputError(f"{source} belongs to another model: it lacks {name}")
+        if tensors[name].shape != place.shape:
+            raise InputError(
+                f"{source} belongs to another model: {name} is {tuple(tensors[name].shape)} there"
+                f" and {tuple(place.shape)} here"
+            )
+    for name in tensors:
+        if name not in own:
+            raise InputError(f"{source} belongs to another model: this one has no {name}")
+    model.load_state_dict(tensors)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path} is damaged ({error}): copy it again") from error
+
+
+def _backbones(model: nn.Module) -> list[tuple[str, Backbone]]:
+    return [(name, part) for name, part in model.named_children() if isinstance(part, Backbone)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

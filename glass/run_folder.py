@@ -1,0 +1,173 @@
+"""The folder of a training run: what it was told, how it went, and that it is nobody else's.
+
+``run.json`` (settings, data, versions, hardware, whether finished), ``metrics.jsonl`` (a line per
+epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), ``tensorboard/``.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glass.config import RunConfig, config_to_dict
+from glass.versions import installed_versions
+from shards.atomic import write_text_atomic
+from shards.command import InputError
+
+__all__ = ["RunFolder", "dataset_digest"]
+
+FORMAT_VERSION = 1
+
+FREE_TO_CHANGE = frozenset(
+    {"cpu_threads"}
+    | {f"loader.{name}" for name in ("backend", "decode", "num_threads", "prefetch_batches")}
+    | {"loader.device"}
+)
+"""Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
+
+
+class RunFolder:
+    """Paths and records of one run. Only the main process writes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder and keeps other processes from training in it.
+
+        Raises ``InputError`` where the folder cannot be made, holds something else, or is taken.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._record_path.exists() and any(self._foreign_entries()):
+                raise InputError(f"{self.path} holds other files: give a new folder as --output")
+            descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+        except OSError as error:
+            raise InputError(
+                f"the folder {self.path} cannot be made ({error.strerror}): give another --output"
+            ) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another process is training in {self.path}: wait for it or give another"
+                    " --output"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)  # which lets the lock go
+
+    def _foreign_entries(self) -> Iterator[Path]:
+        return (entry for entry in self.path.iterdir() if entry.name != ".lock")
+
+    @property
+    def _record_path(self) -> Path:
+        return self.path / "run.json"
+
+    def record(self) -> dict[str, Any] | None:
+        """``run.json``, or None where nothing has been trained here yet."""
+        if not self._record_path.exists():
+            return None
+        try:
+            record = json.loads(self._record_path.read_text(encoding="utf-8"))
+            if record["format_version"] == FORMAT_VERSION:
+                return record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self._record_path} is damaged: give another folder as --output"
+            ) from error
+        raise InputError(
+            f"{self._record_path} has format_version {record['format_version']!r}, this version"
+            f" reads {FORMAT_VERSION}: give another folder as --output"
+        )
+
+    def begin(self, config: RunConfig, data: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Writes ``run.json``, or compares with the one that is there.
+
+        ``data`` says which data set (``dataset_json_sha256``), ``environment`` what it runs on.
+        Raises ``InputError`` naming the first difference where this is another run's folder.
+        """
+        before = self.record()
+        if before is not None and self._worth_keeping(before):
+            self._check_same(before, config, data)
+        record = {
+            "format_version": FORMAT_VERSION,
+            "preset": config.preset,
+            "config": config_to_dict(config),
+            "data": data,
+            "environment": environment,
+            "versions": installed_versions(),
+            "finished": None,
+        }
+        self._write(record)
+
+    def is_finished(self, config: RunConfig, data: dict[str, Any]) -> bool:
+        """Whether this very run was finished before; ``InputError`` as from :meth:`begin`."""
+        record = self.record()
+        if record is None or not self._worth_keeping(record):
+            return False
+        self._check_same(record, config, data)
+        return record["finished"] is not None
+
+    def has_checkpoints(self) -> bool:
+        """Whether there is anything to go on from."""
+        return any(self.checkpoints.glob("step-*"))
+
+    def _worth_keeping(self, record: dict[str, Any]) -> bool:
+        """A run that failed before its first checkpoint may be begun anew with other settings."""
+        return record["finished"] is not None or self.has_checkpoints()
+
+    def _check_same(self, before: dict[str, Any], config: RunConfig, data: dict[str, Any]) -> None:
+        then, now = _flat(before["config"]), _flat(config_to_dict(config))
+        for key in [*now, *(key for key in then if key not in now)]:
+            if key not in FREE_TO_CHANGE and then.get(key) != now.get(key):
+                raise InputError(
+                    f"{self.path} holds a run with {key}={then.get(key)!r}, not {now.get(key)!r}:"
+                    " give another folder as --output, or the settings it was begun with"
+                )
+        digest = "dataset_json_sha256"
+        if before["data"][digest] != data[digest]:
+            raise InputError(
+                f"{self.path} holds a run on other data ({before['data']['name']}, now"
+                f" {data['name']}): give another folder as --output"
+            )
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Notes in ``run.json`` that the run is finished, and how it went."""
+        record = self.record()
+        assert record is not None
+        self._write(record | {"finished": summary})
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """``metrics.jsonl``, one line per epoch, rewritten so that a run that went back has no
+        line twice."""
+        lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
+        write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_text_atomic(self._record_path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def dataset_digest(root: Path) -> dict[str, str]:
+    """Which data set lies in ``root``, wherever it lies: its folder's name and the SHA-256 of
+    ``dataset.json``, which holds those of the shards."""
+    digest = hashlib.sha256((root / "dataset.json").read_bytes()).hexdigest()
+    return {"name": root.resolve().name, "dataset_json_sha256": digest}

@@ -1,0 +1,203 @@
+"""A run from its first to its last epoch: train, validate, keep the best, checkpoint, go on."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import distributed
+
+from glass.checkpoint import CheckpointStore
+from glass.config import RunConfig
+from glass.engine import Engine, Totals, grouped
+from glass.epoch_line import describe, epoch_line, is_better
+from glass.export import save_model
+from glass.metrics import binary_metrics
+from glass.progress import ProgressDisplay
+from glass.run_folder import RunFolder
+from glass.run_state import BatchLoader, RunState
+from glass.scoring import score
+from glass.stop_signal import StopSignal
+from shards.command import InputError
+
+__all__ = ["CHECK_EVERY", "Trainer"]
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY = 10
+"""Steps between two looks at the loss, which wait for the device, and between two agreements of the
+processes on whether to stop."""
+
+
+class Trainer:
+    """Runs the epochs of ``config``, one object in every process.
+
+    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
+    each epoch's line of metrics and ends the run by returning False.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        state: RunState,
+        valid_loader: BatchLoader,
+        folder: RunFolder,
+        *,
+        precision: str,
+        checkpoint_every: int | None = None,
+        on_epoch: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
+        self.config, self.state, self.accelerator = config, state, state.accelerator
+        self.valid_loader, self.folder, self.precision = valid_loader, folder, precision
+        self.checkpoint_every, self.on_epoch = checkpoint_every, on_epoch
+        self.store = CheckpointStore(folder.checkpoints)
+        self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
+
+    def resume(self) -> bool:
+        """Takes up the newest checkpoint and says so; False where there is none."""
+        found, progress = self.state.load(self.store), self.state.progress
+        if found is None:
+            return False
+        if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
+            self.folder.write_metrics(progress.history)
+        logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
+        return True
+
+    def fit(self) -> bool:
+        """Trains until the last epoch is done and returns True; False where a signal or
+        ``on_epoch`` stopped it before, with a checkpoint to go on from."""
+        progress = self.state.progress
+        with StopSignal() as stop:
+            while progress.epoch < self.config.epochs:
+                if not self._train_epoch(stop):
+                    self.state.save(self.store)
+                    return False
+                line = self._finish_epoch()
+                self.state.save(self.store)
+                wanted = self.on_epoch is None or self.on_epoch(line)
+                if self._agreed(stop.received is not None or not wanted):
+                    break
+        return progress.epoch == self.config.epochs
+
+    def _train_epoch(self, stop: StopSignal) -> bool:
+        """The rest of the current epoch; False where it was stopped before its end."""
+        progress, totals, loader = self.state.progress, self.state.totals, self.state.loader
+        if not progress.step_in_epoch:  # otherwise the position was loaded
+            loader.set_epoch(progress.epoch)
+        steps = math.ceil(len(loader) / self.config.grad_accum_steps)
+        self.state.model.train()
+        with self._display(steps) as display:
+            clock = time.perf_counter()
+            for batches in grouped(loader, self.config.grad_accum_steps, totals):
+                self.engine.step(batches, totals)
+                before, clock = clock, time.perf_counter()
+                totals.train_time_s += clock - before
+                progress.step += 1
+                progress.step_in_epoch += 1
+                self._look(display)
+                if progress.step_in_epoch == steps:  # the end of an epoch saves itself
+                    break
+                if self._stopped(stop):
+                    return False
+                if self.checkpoint_every and progress.step % self.checkpoint_every == 0:
+                    self.state.save(self.store)
+                    clock = time.perf_counter()
+        return True
+
+    def _display(self, steps: int) -> ProgressDisplay:
+        progress = self.state.progress
+        return ProgressDisplay(
+            f"epoch {progress.epoch + 1}/{self.config.epochs}",
+            total=steps,
+            done=progress.step_in_epoch,
+            shown=self.accelerator.is_main_process,
+        )
+
+    def _look(self, display: ProgressDisplay) -> None:
+        """Every ``CHECK_EVERY`` steps reads the loss, requires it to be finite, and shows it."""
+        progress, totals = self.state.progress, self.state.totals
+        if progress.step % CHECK_EVERY:
+            display.advance()
+            return
+        seen = totals.read(self.accelerator)
+        self._require_finite(seen["loss"])
+        seconds = max(totals.train_time_s, 1e-9)
+        display.advance(
+            loss=seen["loss"],
+            images_per_s=seen["samples"] / seconds,
+            wait_share=totals.data_wait_s / seconds,
+        )
+        self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            step = self.state.progress.step
+            first = (step - 1) // CHECK_EVERY * CHECK_EVERY + 1
+            self._give_up(f"the training loss became {loss} in one of the steps {first} to {step}")
+
+    def _give_up(self, what: str) -> NoReturn:
+        raise InputError(
+            f"{what} (epoch {self.state.progress.epoch + 1}): train into another --output with"
+            " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
+            " precision=float32"
+        )
+
+    def _stopped(self, stop: StopSignal) -> bool:
+        """One process stops after any step; several agree on it every ``CHECK_EVERY`` steps."""
+        if self.accelerator.num_processes == 1:
+            return stop.received is not None
+        if self.state.progress.step % CHECK_EVERY:
+            return False
+        return self._agreed(stop.received is not None)
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process has the wish; the same answer on all of them."""
+        flag = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
+
+    def _finish_epoch(self) -> dict[str, Any]:
+        """Validates, notes the epoch's line, and exports the model if it is the best so far."""
+        state, progress = self.state, self.state.progress
+        trained = state.totals.read(self.accelerator)
+        self._require_finite(trained["loss"])
+        started = time.perf_counter()
+        valid = self._validate()
+        line = epoch_line(
+            progress, trained, state.totals, valid, time.perf_counter() - started,
+            state.optimizer.param_groups,
+        )  # fmt: skip
+        state.schedule.step()
+        progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+        state.totals = Totals(self.accelerator.device)
+        self._note(line)
+        return line
+
+    def _validate(self) -> dict[str, float | None]:
+        model = self.state.plain_model
+        if self.accelerator.num_processes > 1:
+            # Each process has updated its own batch statistics since the last exchange; what is
+            # validated must be what is exported, so the main process's count for all.
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, src=0)
+        predictions = score(model, self.valid_loader, self.accelerator.device, self.precision)
+        if not np.isfinite(predictions.logits).all():
+            self._give_up("the scores of the validation split are no longer finite")
+        return binary_metrics(predictions.label, predictions.probability)
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Into history, ``metrics.jsonl``, TensorBoard and log; the best model into ``model/``."""
+        progress = self.state.progress
+        progress.history.append(line)
+        better = is_better(line, progress.best, self.config.select_by)
+        if better:
+            progress.best = line
+        if self.accelerator.is_main_process:
+            if better:
+                save_model(self.folder.model, self.state.plain_model, self.config, line)
+            self.folder.write_metrics(progress.history)
+        numbers = {f"epoch/{name}": value for name, value in line.items() if value is not None}
+        self.accelerator.log(numbers, step=progress.step)
+        logger.info("%s", describe(line, self.config.epochs, better))

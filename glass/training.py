@@ -1,0 +1,119 @@
+"""A training run put together: processes, data, model, folder, epochs.
+
+Model, optimiser and schedule go through Accelerate; the loaders do not, because they share the work
+out by rank themselves.
+"""
+
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from glass.config import RunConfig
+from glass.model import build_model
+from glass.optim import build_optimizer, build_schedule, parameter_groups
+from glass.processes import environment, make_accelerator
+from glass.random_state import seed_all
+from glass.run_folder import RunFolder, dataset_digest
+from glass.run_state import RunState
+from glass.trainer import Trainer
+from loaders import build_loader
+from shards.dataset import ShardDataset
+
+__all__ = ["prepared_model", "train"]
+
+
+def train(
+    data: str | Path | ShardDataset,
+    config: RunConfig,
+    output: str | Path,
+    *,
+    checkpoint_every: int | None = None,
+    on_epoch: Callable[[dict[str, Any]], bool] | None = None,
+) -> bool:
+    """Trains on the shards in ``data`` into the folder ``output``, or goes on where it stopped.
+
+    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
+    each epoch's line of metrics and ends the run by returning False. Returns whether the run is
+    finished. Raises ``InputError`` for data, settings or a folder that do not fit.
+    """
+    accelerator, precision = make_accelerator(config, Path(output))
+    config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
+    dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
+    folder = RunFolder(output)
+    main = accelerator.is_main_process
+    with folder.locked() if main else nullcontext():
+        if main:
+            folder.begin(config, dataset_digest(dataset.root), environment(accelerator, precision))
+        accelerator.wait_for_everyone()
+        with (
+            closing(_loader(dataset, config, accelerator, training=True)) as train_loader,
+            closing(_loader(dataset, config, accelerator, training=False)) as valid_loader,
+        ):
+            parts = prepared_model(config, accelerator, with_weights=not _has_checkpoints(folder))
+            state = RunState(accelerator, *parts, train_loader, config.seed)
+            trainer = Trainer(
+                config,
+                state,
+                valid_loader,
+                folder,
+                precision=precision,
+                checkpoint_every=checkpoint_every,
+                on_epoch=on_epoch,
+            )
+            trainer.resume()
+            _start_tracker(accelerator, state.progress.step)
+            finished = trainer.fit()
+        if main and finished:
+            folder.finish({"best": state.progress.best, "steps": state.progress.step})
+    accelerator.end_training()
+    return finished
+
+
+def prepared_model(
+    config: RunConfig, accelerator: Accelerator, *, with_weights: bool
+) -> tuple[Any, Any, Any]:
+    """(model, optimiser, schedule) of a new run, prepared; equal on every process.
+
+    DistributedDataParallel exchanges batch statistics by taking the main process's before each
+    step: those of BatchNorm backbones are over one process's part of the batch.
+    """
+    seed_all(config.seed)
+    with accelerator.local_main_process_first():  # one download per machine, not one per process
+        model = build_model(config, with_weights=with_weights)
+    model.to(accelerator.device)
+    optimizer = build_optimizer(parameter_groups(model, config.optim))
+    schedule = build_schedule(optimizer, config.epochs, config.optim.lr_min)
+    # From here on each process draws its own dropout masks.
+    seed_all(config.seed, stream=accelerator.process_index + 1)
+    return accelerator.prepare(model, optimizer, schedule)
+
+
+def _loader(
+    dataset: ShardDataset, config: RunConfig, accelerator: Accelerator, *, training: bool
+) -> Any:
+    """This process's share of the training split, or of the validation split: in manifest order
+    with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
+    settings, split = config.loader, config.train_split
+    if not training:
+        settings = replace(settings, shuffle=False, class_balanced=False)
+        split = config.valid_split
+    return build_loader(
+        dataset, split, settings, accelerator.process_index, accelerator.num_processes
+    )
+
+
+def _has_checkpoints(folder: RunFolder) -> bool:
+    """Whether weights will come from a checkpoint; asked of the main process's disk alone."""
+    return broadcast_object_list([folder.has_checkpoints()])[0]
+
+
+def _start_tracker(accelerator: Accelerator, step: int) -> None:
+    """TensorBoard; what an earlier attempt wrote after ``step`` is not shown."""
+    if accelerator.log_with:
+        purge = {"tensorboard": {"purge_step": step + 1}}
+        accelerator.init_trackers("tensorboard", init_kwargs=purge)

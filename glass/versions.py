@@ -1,0 +1,22 @@
+"""Which versions of the libraries that decide a result are installed."""
+
+import platform
+from importlib import metadata
+
+__all__ = ["installed_versions"]
+
+DISTRIBUTIONS = (
+    "glass-hires", "torch", "timm", "accelerate", "numpy", "pillow", "simplejpeg",
+    "nvidia-dali-cuda130",
+)  # fmt: skip
+
+
+def installed_versions() -> dict[str, str]:
+    """Distribution name → version, and ``python``; what is not installed is left out."""
+    versions = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # DALI exists for Linux only
+            continue
+    return versions

@@ -1,0 +1,130 @@
+"""Trains a detector on shards; run again, the same command goes on where it stopped.
+
+accelerate launch --config_file accelerate_config.yaml train.py \\
+    --data OUT --preset glass_resnet50 --output RUN [--set optim.lr_local=1e-4]
+
+``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and
+``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
+
+SIGTERM or SIGUSR1 finishes the step, writes a checkpoint and exits with code 75 (try again): run
+the same command to go on. Exit code 0: the run is finished; 2: a mistake in what was asked for.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from glass.config import RunConfig
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
+from glass.run_folder import RunFolder, dataset_digest
+from shards.command import CommandParser, InputError, run_command
+from shards.dataset import ShardDataset
+
+EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
+RANK = int(os.environ.get("RANK", "0"))
+PATIENCE_S = 20
+"""How long another process waits, after a mistake, for the main one to tell the person of it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains; returns the exit code. On a person's mistake only the main process speaks."""
+    try:
+        return run(argv)
+    except InputError:
+        if RANK == 0:
+            raise
+        # The first process that exits ends the others: let that be the one that has spoken.
+        time.sleep(PATIENCE_S)
+        return EXIT_INPUT_ERROR
+
+
+def run(argv: list[str] | None) -> int:
+    """The run in its order: settings, data, folder, training, outcome."""
+    options = parse(argv)
+    config = settings(options)
+    dataset = ShardDataset.open(options.data)
+    folder = RunFolder(options.output)
+    if folder.is_finished(config, dataset_digest(dataset.root)):
+        say(f"{options.output} is finished: {outcome(folder)}")
+        return EXIT_FINISHED
+    log_to_stderr()
+
+    from glass.training import train  # seconds of imports, after the mistakes that need none
+
+    if not train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every):
+        say("stopped, with a checkpoint: run the same command to go on")
+        return EXIT_STOPPED
+    say(f"finished: {outcome(folder)}")
+    return EXIT_FINISHED
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line; what is missing is asked for in one sentence."""
+    command = CommandParser(prog="train.py", description=__doc__.split("\n\n")[0])
+    command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
+    command.add_argument("--preset", help=", ".join(preset_names()))
+    command.add_argument("--output", type=Path, help="folder of this run")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
+    )  # fmt: skip
+    command.add_argument("--seed", type=int, help="seed of weights, dropout, order and windows")
+    command.add_argument(
+        "--checkpoint-every", type=int, metavar="STEPS",
+        help="optimiser steps between checkpoints within an epoch (default: at its end only)",
+    )  # fmt: skip
+    options = command.parse_args(argv)
+    if options.data is None:
+        raise InputError(
+            "there is nothing to train on: run python -m scripts.build_shards SRC OUT, then"
+            " train.py --data OUT --preset glass_resnet50 --output RUN"
+        )
+    if options.preset is None:
+        raise InputError(f"give --preset, one of {', '.join(preset_names())}")
+    if options.output is None:
+        raise InputError("give --output, a folder for the run, such as runs/first")
+    if options.checkpoint_every is not None and options.checkpoint_every < 1:
+        raise InputError(f"--checkpoint-every {options.checkpoint_every} must be at least 1")
+    return options
+
+
+def settings(options: argparse.Namespace) -> RunConfig:
+    """The preset with ``--seed``, then ``--set``, applied."""
+    seeds = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
+    return apply_overrides(load_preset(options.preset), [*seeds, *options.set])
+
+
+def log_to_stderr() -> None:
+    """What the project's modules log, from the main process alone; of others, warnings."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    if RANK == 0:
+        for package in ("glass", "loaders"):
+            logging.getLogger(package).setLevel(logging.INFO)
+    else:
+        logging.disable(logging.CRITICAL)
+
+
+def outcome(folder: RunFolder) -> str:
+    """The epoch that was kept, its metrics, and where its model lies."""
+    record = folder.record() or {}
+    best = record["finished"]["best"]
+    metrics = ", ".join(
+        f"{words} {best[name]:.3f}"
+        for name, words in (("valid_accuracy", "accuracy"), ("valid_auroc", "AUROC"))
+        if best[name] is not None
+    )
+    return f"best epoch {best['epoch']} (validation {metrics}), model in {folder.model}"
+
+
+def say(text: str) -> None:
+    """To the person, once and not once per process."""
+    if RANK == 0:
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
