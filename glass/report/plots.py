@@ -41,7 +41,7 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
             xlabel="false alarms (share of real images)", ylabel="detected (share of generated)",
             xlim=(-0.02 * limit, 1.02 * limit), ylim=(-0.02, 1.02), title=title,
         )  # fmt: skip
-        axes.legend(loc="lower right")
+        _legend(axes, "lower right")
         panels.append(_svg(figure, f"ROC curves, {title}"))
     return panels
 
@@ -71,7 +71,7 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
         xlabel="probability given", ylabel="share of images", title="how sure", ylim=(0, None)
     )  # fmt: skip
     for axes in (curve, spread):
-        axes.legend(loc="best")
+        _legend(axes, "best")
     return [_svg(left, "Reliability diagram"), _svg(right, "Spread of the probabilities")]
 
 
@@ -92,7 +92,7 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
     auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
     for axes in (loss, auroc):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(loc="best")
+        _legend(axes, "best")
     return [_svg(left, "Loss by epoch"), _svg(right, "Validation AUROC by epoch")]
 
 
@@ -116,6 +116,12 @@ def _panel() -> "tuple[Figure, Axes]":
 
     figure = Figure(figsize=(4.6, 3.8), layout="constrained")
     return figure, figure.subplots()
+
+
+def _legend(axes: "Axes", place: str) -> None:
+    """None where nothing was drawn: a split of one class has no curve."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=place)
 
 
 def _finish(axes: "Axes") -> None:
