@@ -1,0 +1,27 @@
+"""``python -m bench NAME …`` runs a bench; each prints a table, then one JSON document."""
+
+import importlib
+import sys
+
+from bench.registry import BENCHES
+from shards.command import InputError, run_command
+
+__all__ = ["main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the bench that the first argument names."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: python -m bench NAME [--help] …\n")
+        for name, bench in BENCHES.items():
+            print(f"  {name:8} {bench.about}")
+        return 0
+    name, *rest = arguments
+    if name not in BENCHES:
+        raise InputError(f"no bench is called {name!r}; there are {', '.join(BENCHES)}")
+    return int(importlib.import_module(BENCHES[name].module).main(rest))
+
+
+if __name__ == "__main__":
+    run_command(main)

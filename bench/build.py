@@ -1,0 +1,116 @@
+"""``python -m bench build``: what building shards costs per image, beside one full decode of it.
+
+Question: how much longer than a single Pillow decode does a sample take to build, and how many
+bytes do its entry points add?
+Method: as in ``bench decode``; files from the page cache, in turn, one process per method. Files
+are those that shards hold, so baseline; converting a progressive one comes on top. Writing the tar
+is not included.
+
+    python -m bench build --photos DIR --rounds 5
+"""
+
+import argparse
+from typing import Any
+
+from bench.arguments import add_measuring, bench_parser, check_measuring, progress, scratch_folder
+from bench.environment import environment, warn_if_busy
+from bench.harness import Measurement, Ratio, alternate, ratio
+from bench.image_sets import (
+    ImageSet,
+    add_images,
+    build_image_sets,
+    entry_point_ratios,
+    reference_set,
+)
+from bench.result import print_document, ratio_fields, row_of
+from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
+from bench.task import MethodInfo, Task
+
+__all__ = ["main"]
+
+BENCH = "build"
+METHODS = {
+    "pillow_decode": MethodInfo(
+        "Pillow decodes the whole image to RGB, once", "bench.methods.building:PillowDecode"
+    ),
+    "entry_points": MethodInfo(
+        "the walk through the scan that notes entry points", "bench.methods.building:EntryPoints"
+    ),
+    "build_sample": MethodInfo(
+        "a whole sample: decode, facts, hashes, global view, entry points",
+        "bench.methods.building:BuildSample",
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 1 where a method crashed."""
+    options = _parse(argv)
+    cores = check_measuring(options)
+    found = environment(cores[max(cores)])
+    warn_if_busy(found)
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, Ratio] = {}
+    skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    with scratch_folder() as folder:
+        sets = build_image_sets(options, folder, crop_counts=[])
+        for image_set in sets:
+            outcome = alternate(_tasks(image_set, options, cores), options.rounds, progress)
+            suffix = "" if image_set is reference_set(sets) else image_set.suffix
+            one_cell = [m for m in outcome.measurements if m.task.threads == min(cores)]
+            found_here = {**_ratios(one_cell), **entry_point_ratios(image_set)}
+            ratios.update({name + suffix: value for name, value in found_here.items()})
+            skipped.update(outcome.skipped)
+            failed.update(outcome.failed)
+            rows += [
+                row_of(BENCH, measurement, image_set.corpus.megapixels, images=image_set.kind)
+                for measurement in outcome.measurements
+            ]
+    document: dict[str, Any] = {
+        "rows": rows,
+        **ratio_fields(ratios),
+        "environment": found,
+        "image_sets": [image_set.describe() for image_set in sets],
+        "methods": {name: info.about for name, info in METHODS.items()},
+        "skipped": skipped,
+        "failed": failed,
+    }
+    print_image_sets(document["image_sets"])
+    print_rows(rows, "medians over alternated rounds")
+    print_about(document["methods"])
+    print_ratios(document["ratios"], document["ratio_ranges"], "\\nratios, round by round")
+    print_skipped(skipped, failed)
+    print_document(document, options.output, BENCH)
+    return 1 if failed else 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = bench_parser(BENCH, "Building a sample and its entry points beside one full decode.")
+    add_images(parser)
+    add_measuring(parser, threads="1")
+    return parser.parse_args(argv)
+
+
+def _tasks(
+    image_set: ImageSet, options: argparse.Namespace, cores: dict[int, list[int]]
+) -> list[Task]:
+    return [
+        Task(
+            method=name, where=info.where, data=str(image_set.corpus.root), num_crops=0,
+            threads=threads, cores=cores[threads], seconds_per_round=options.seconds_per_round,
+        )
+        for threads in cores
+        for name, info in METHODS.items()
+    ]  # fmt: skip
+
+
+def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
+    """Times against the decode's: the inverse of the quotients of images per second."""
+    by_method = {measurement.task.method: measurement for measurement in measured}
+    decode = by_method.get("pillow_decode")
+    return {
+        f"{name}_time_over_pillow_decode": ratio(decode, measurement)
+        for name, measurement in by_method.items()
+        if decode is not None and measurement is not decode
+    }

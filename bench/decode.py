@@ -1,0 +1,204 @@
+"""``python -m bench decode``: from images to a global view and N crops, in every way there is.
+
+Question: what does a sample cost, by method, number of crops, size of the image, threads?
+Method: shards are built from the very photographs; every method works on the same files, from the
+page cache, in a process of its own that is pinned to as many cores as it may use threads. Methods
+take turns (A B C A B C …); a turn is whole passes over all files, from empty queues to the last
+result. Reported are medians over the rounds with the smallest and largest; ratios are taken round
+by round. What each method includes and leaves out is printed below the table.
+
+    python -m bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
+    python -m bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.arguments import (
+    add_measuring,
+    bench_parser,
+    check_measuring,
+    names_among,
+    progress,
+    scratch_folder,
+    whole_numbers,
+)
+from bench.environment import environment, warn_if_busy
+from bench.harness import Measurement, Outcome, Ratio, alternate, ratio
+from bench.image_sets import (
+    SYNTHETIC,
+    ImageSet,
+    add_images,
+    build_image_sets,
+    entry_point_ratios,
+    reference_set,
+)
+from bench.methods import METHODS
+from bench.peers import PEERS
+from bench.plots import plot_rows
+from bench.ratios import method_ratios, reference_crops, thread_ratios
+from bench.result import print_document, ratio_fields, row_of
+from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
+from bench.task import MethodInfo, Task
+
+__all__ = ["main"]
+
+BENCH = "decode"
+SIZE_METHOD = "window"
+"""The method whose speed is compared between sizes and numbers of threads."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 1 where a method crashed."""
+    options = _parse(argv)
+    crop_counts = whole_numbers("--crops", options.crops)
+    methods = _chosen(options)
+    cores = check_measuring(options)
+    found = environment(cores[max(cores)])
+    warn_if_busy(found)
+    with scratch_folder() as folder:
+        sets = build_image_sets(options, folder, crop_counts)
+        run = _Run(options.rounds, options.seconds_per_round, methods, cores)
+        for image_set in sets:
+            for num_crops in crop_counts:
+                run.measure_cell(image_set, num_crops)
+        run.compare(sets, reference_crops(crop_counts))
+    document = {
+        "rows": run.rows,
+        **ratio_fields(run.ratios),
+        "environment": found,
+        "image_sets": [image_set.describe() for image_set in sets],
+        "methods": {name: info.about for name, info in methods.items()},
+        "skipped": run.skipped,
+        "failed": run.failed,
+    }
+    _show(document)
+    if options.output is not None:
+        plot_rows(run.rows, options.output)
+    print_document(document, options.output, BENCH)
+    return 1 if run.failed else 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = bench_parser(BENCH, "Images to a global view and N crops: our loader and other ways.")
+    add_images(parser)
+    parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
+    parser.add_argument(
+        "--methods", metavar="NAME,…", help=f"only these (otherwise all of {', '.join(METHODS)})"
+    )
+    parser.add_argument(
+        "--peers", action="store_true",
+        help=f"also the same job on other libraries, where installed: {', '.join(PEERS)}",
+    )  # fmt: skip
+    add_measuring(parser, threads="1")
+    return parser.parse_args(argv)
+
+
+def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
+    """The methods asked for, in the registries' order."""
+    known = {**METHODS, **PEERS}
+    if options.methods is None:
+        return {**METHODS, **(PEERS if options.peers else {})}
+    names = names_among("--methods", options.methods, known)
+    return {
+        name: info
+        for name, info in known.items()
+        if name in names or (options.peers and name in PEERS)
+    }
+
+
+@dataclass
+class _Run:
+    """Measures cell by cell and collects rows and ratios."""
+
+    rounds: int
+    seconds_per_round: float
+    methods: Mapping[str, MethodInfo]
+    cores: Mapping[int, list[int]]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    _cells: dict[tuple[str, int], list[Measurement]] = field(default_factory=dict)
+
+    def measure_cell(self, image_set: ImageSet, num_crops: int) -> None:
+        """All methods with all numbers of threads, in turn."""
+        progress(f"measuring {image_set.suffix[1:]} with {num_crops} crops")
+        tasks = [
+            self._task(name, image_set, num_crops, threads)
+            for threads in self.cores
+            for name in self.methods
+            if name not in self.skipped
+        ]
+        measured = self._alternate(tasks)
+        self._cells[image_set.suffix, num_crops] = measured
+        self.rows += [
+            row_of(BENCH, measurement, image_set.corpus.megapixels, images=image_set.kind)
+            for measurement in measured
+        ]
+
+    def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
+        """The ratios, at ``num_crops``; those of the reference set without a suffix."""
+        reference = reference_set(sets)
+        self._add_ratios(reference, num_crops, "")
+        for image_set in sets:
+            if image_set is not reference:
+                self._add_ratios(image_set, num_crops, image_set.suffix)
+        by_size = [image_set for image_set in sets if image_set.kind == SYNTHETIC]
+        if len(by_size) > 1 and SIZE_METHOD in self.methods:
+            self.ratios.update(self._size_ratios(by_size, num_crops))
+
+    def _add_ratios(self, image_set: ImageSet, num_crops: int, suffix: str) -> None:
+        measured = self._cells[image_set.suffix, num_crops]
+        one_cell = [m for m in measured if m.task.threads == min(self.cores)]
+        found = {
+            **method_ratios(one_cell, PEERS),
+            **thread_ratios(measured, SIZE_METHOD),
+            **entry_point_ratios(image_set),
+        }
+        self.ratios.update({name + suffix: value for name, value in found.items()})
+
+    def _size_ratios(self, sets: Sequence[ImageSet], num_crops: int) -> dict[str, Ratio]:
+        """The smallest size against each other one: measured once more, the sizes in turn."""
+        progress(f"measuring {SIZE_METHOD} on all sizes in turn")
+        ordered = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
+        tasks = [self._task(SIZE_METHOD, s, num_crops, min(self.cores)) for s in ordered]
+        measured = self._alternate(tasks)
+        if len(measured) < len(ordered):
+            return {}
+        names = [image_set.suffix[1:] for image_set in ordered]
+        return {
+            f"{SIZE_METHOD}_{names[above]}_over_{names[below]}": ratio(
+                measured[above], measured[below]
+            )
+            for below in range(len(ordered))
+            for above in range(below + 1, len(ordered))
+        }
+
+    def _task(self, name: str, image_set: ImageSet, num_crops: int, threads: int) -> Task:
+        info = self.methods[name]
+        return Task(
+            method=name, where=info.where, data=str(image_set.corpus.root), num_crops=num_crops,
+            threads=threads, cores=self.cores[threads], seconds_per_round=self.seconds_per_round,
+            options=info.options,
+        )  # fmt: skip
+
+    def _alternate(self, tasks: Sequence[Task]) -> list[Measurement]:
+        outcome: Outcome = alternate(tasks, self.rounds, progress)
+        self.skipped.update(outcome.skipped)
+        self.failed.update(outcome.failed)
+        return outcome.measurements
+
+
+def _show(document: Mapping[str, Any]) -> None:
+    """The table for people."""
+    print_image_sets(document["image_sets"])
+    found = document["environment"]
+    print(f"{found['cpu']}, cores {found['cores_used']}, commit {found['commit']}, {found['date']}")
+    print("files in the page cache; turns from empty queues to the last result\n")
+    print_rows(document["rows"], "medians over alternated rounds")
+    print_about(document["methods"])
+    print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
+    print_skipped(document["skipped"], document["failed"])

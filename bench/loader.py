@@ -1,0 +1,122 @@
+"""``python -m bench loader``: the loader on shards that exist, by decoder, mode and threads.
+
+Question: how fast do batches of this data set come, and where does the time go?
+Method: every combination in a process of its own, pinned to as many cores as it has threads, all
+in turn. A turn takes batches from the start of an epoch, from an empty queue, until it has lasted
+about ``--seconds-per-round``; what was read ahead by then is not counted. Files are read once
+before, so they come from the page cache where the data set fits into memory. Milliseconds per
+image of each stage are sums over threads; ``wait_ms`` is the consumer's alone.
+
+    python -m bench loader --data data/shards --split train --threads 1,2
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.arguments import (
+    add_measuring,
+    bench_parser,
+    check_measuring,
+    names_among,
+    progress,
+    whole_numbers,
+)
+from bench.environment import environment, warn_if_busy
+from bench.harness import Measurement, Ratio, alternate, ratio
+from bench.result import print_document, ratio_fields, row_of
+from bench.table import print_ratios, print_rows, print_skipped, print_stages
+from bench.task import Task
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+__all__ = ["main"]
+
+BENCH = "loader"
+BACKENDS = ("turbo", "dali", "reference")
+MODES = ("window", "auto", "full")
+WHERE = "bench.methods.loader_batches:LoaderBatches"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 1 where a combination crashed."""
+    options = _parse(argv)
+    dataset = ShardDataset.open(options.data)
+    samples = dataset.split_rows(options.split)
+    pixels = dataset.column("width").astype(np.int64) * dataset.column("height")
+    tasks = _tasks(options)
+    found = environment(max((task.cores for task in tasks), key=len))
+    warn_if_busy(found)
+    outcome = alternate(tasks, options.rounds, progress)
+    rows = [
+        row_of(BENCH, measurement, float(pixels[samples].mean()) / 1e6, images=options.split)
+        for measurement in outcome.measurements
+    ]
+    ratios = _ratios(outcome.measurements)
+    document: dict[str, Any] = {
+        "rows": rows,
+        **ratio_fields(ratios),
+        "environment": found,
+        "samples": len(samples),
+        "skipped": outcome.skipped,
+        "failed": outcome.failed,
+    }
+    print(f"split {options.split}: {len(samples):,} samples; {found['cpu']}, {found['date']}")
+    print_rows(rows, "medians over alternated rounds")
+    print_stages(rows)
+    print_ratios(document["ratios"], document["ratio_ranges"], "ratios, round by round")
+    print_skipped(outcome.skipped, outcome.failed)
+    print_document(document, options.output, BENCH)
+    return 1 if outcome.failed else 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = bench_parser(BENCH, "Batches per second of the loader on shards that exist.")
+    parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
+    parser.add_argument("--split", default="train", help="or several, as in train+valid")
+    parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
+    parser.add_argument("--backends", default="turbo,dali", metavar="NAME,…", help=str(BACKENDS))
+    parser.add_argument("--decode", default=",".join(MODES), metavar="MODE,…", help="modes")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="samples")
+    add_measuring(parser, threads="1,2")
+    return parser.parse_args(argv)
+
+
+def _tasks(options: argparse.Namespace) -> list[Task]:
+    """Every combination that was asked for. Raises ``InputError`` naming the argument at fault."""
+    if options.batch_size < 1:
+        raise InputError(f"--batch-size {options.batch_size}: must be at least 1")
+    backends = names_among("--backends", options.backends, BACKENDS)
+    modes = names_among("--decode", options.decode, MODES)
+    crop_counts = whole_numbers("--crops", options.crops)
+    choices = {"split": options.split, "batch_size": str(options.batch_size)}
+    return [
+        Task(
+            method=f"{mode}/{backend}", where=WHERE, data=str(options.data), num_crops=num_crops,
+            threads=threads, cores=cores, seconds_per_round=options.seconds_per_round,
+            options={**choices, "backend": backend, "decode": mode},
+        )
+        for threads, cores in check_measuring(options).items()
+        for num_crops in crop_counts
+        for backend in backends
+        for mode in modes
+    ]  # fmt: skip
+
+
+def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:
+    """Modes against the full decode and against fewer threads, each with its decoder's name."""
+    found: dict[str, Ratio] = {}
+    by_cell = {(m.task.method, m.task.num_crops, m.task.threads): m for m in measured}
+    fewest = min((m.task.threads for m in measured), default=1)
+    for (method, num_crops, threads), measurement in by_cell.items():
+        mode, backend = method.split("/")
+        place = f"@{backend}@{num_crops}crops"
+        whole = by_cell.get((f"full/{backend}", num_crops, threads))
+        if threads > fewest:
+            first = by_cell[method, num_crops, fewest]
+            found[f"{mode}_speedup_{threads}_threads{place}"] = ratio(measurement, first)
+        elif mode != "full" and whole is not None:
+            found[f"{mode}_over_full{place}"] = ratio(measurement, whole)
+    return found

@@ -1,0 +1,61 @@
+"""What ``bench decode`` compares: name → what it does and leaves out, and where it is.
+
+All start from bytes in the page cache and end with pixels in memory. Methods that have no stored
+global view make one out of the decoded image, as they must; the loader's copy theirs out of the
+shard; ``dali_roi``, ``precut`` and ``decode_only`` have none at all, which favours them.
+"""
+
+from bench.task import MethodInfo
+
+__all__ = ["METHODS"]
+
+_LOADER = "bench.methods.loader_path:LoaderPath"
+
+METHODS = {
+    "recipe": MethodInfo(
+        "the paper's data path: Pillow decodes the file, ToTensor makes the whole image float, "
+        "resized to the global view, N crops by slicing, both normalised; an image per thread",
+        "bench.methods.recipe:Recipe",
+    ),
+    "dali_full": MethodInfo(
+        "DALI on the CPU: decodes each image once, resizes it to the global view, slices N crops; "
+        "uint8, results left in DALI's buffers",
+        "bench.methods.dali_decode:DaliFull",
+    ),
+    "dali_roi": MethodInfo(
+        "DALI on the CPU: N times decoders.image_slice; no global view; uint8, results left in "
+        "DALI's buffers",
+        "bench.methods.dali_decode:DaliRegions",
+    ),
+    "full": MethodInfo(
+        "our loader, decode=full, libjpeg-turbo: whole image decoded, N crops sliced, global view "
+        "copied from the shard",
+        _LOADER,
+        {"backend": "turbo", "decode": "full"},
+    ),
+    "window": MethodInfo(
+        "our loader, decode=window, libjpeg-turbo: N crops spliced and decoded, global view copied "
+        "from the shard, batches assembled",
+        _LOADER,
+        {"backend": "turbo", "decode": "window"},
+    ),
+    "window_dali": MethodInfo(
+        "our loader, decode=window, DALI on the CPU",
+        _LOADER,
+        {"backend": "dali", "decode": "window"},
+    ),
+    "auto": MethodInfo(
+        "our loader, decode=auto, libjpeg-turbo: the default",
+        _LOADER,
+        {"backend": "turbo", "decode": "auto"},
+    ),
+    "precut": MethodInfo(
+        "the floor: the same crops, cut beforehand and stored as separate JPEGs (quality 92, "
+        "4:4:4), decoded by libjpeg-turbo into a batch; no global view",
+        "bench.methods.libjpeg:PrecutCrops",
+    ),
+    "decode_only": MethodInfo(
+        "libjpeg-turbo decodes each whole image; no global view, no crops",
+        "bench.methods.libjpeg:WholeImages",
+    ),
+}

@@ -1,0 +1,50 @@
+"""What happens to an image when shards are built, beside the decode that any use of it costs."""
+
+from PIL import Image
+
+from bench.corpus import GLOBAL_SIZE, SPLIT
+from bench.methods.file_passes import FilePasses
+from bench.task import Task
+from shards.entry_points import build_entry_points
+from shards.packing import PackedSource, sample_key
+from shards.sample import build_sample
+
+__all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
+
+
+class _EncodedPasses(FilePasses):
+    """Keeps the files' bytes: reading is not what is compared."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        Image.MAX_IMAGE_PIXELS = None  # 200 megapixels are allowed here
+        self._encoded = [self._corpus.path(k).read_bytes() for k in range(len(self._corpus))]
+
+
+class PillowDecode(FilePasses):
+    """One full decode to RGB."""
+
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """See :class:`FilePasses`."""
+        with Image.open(self._corpus.path(index)) as image:
+            image.convert("RGB")
+
+
+class EntryPoints(_EncodedPasses):
+    """The walk through the scan alone."""
+
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """See :class:`FilePasses`."""
+        build_entry_points(self._encoded[index])
+
+
+class BuildSample(_EncodedPasses):
+    """Everything: facts, hashes, the decode, the global view, entry points."""
+
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """See :class:`FilePasses`."""
+        source = PackedSource(
+            path=self._corpus.images[index].file, sha256=b"", format="JPEG", label=0, generator="",
+            group="", split=SPLIT,
+        )  # fmt: skip
+        build_sample(self._encoded[index], source, sample_key(0, index), "", GLOBAL_SIZE)

@@ -1,0 +1,149 @@
+"""NVIDIA DALI on the CPU, used as its documentation shows: one graph from bytes to crops.
+
+Decoder settings are those of our loader (accurate transform, smooth chroma upsampling), so that
+all methods give the same pixels.
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from nvidia.dali import fn, pipeline_def, types
+
+from bench.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus, mapped
+from bench.task import Task
+
+__all__ = ["DaliFull", "DaliRegions"]
+
+BATCH_SIZE = 8
+"""Results of a batch live together: 8 images of 48 megapixels take 1.2 GB."""
+
+Array = npt.NDArray[Any]
+
+EXACT = {
+    "device": "cpu",
+    "output_type": types.RGB,
+    "jpeg_fancy_upsampling": True,
+    "use_fast_idct": False,
+    "adjust_orientation": False,
+}
+
+
+class _Input:
+    """Batches of (encoded images, windows); each ``iter()`` gives one turn's worth."""
+
+    def __init__(self, corpus: Corpus, num_crops: int) -> None:
+        self._encoded = [mapped(corpus.path(index)) for index in range(len(corpus))]
+        self._windows = corpus.windows(num_crops)
+        self.passes = 1
+
+    def __len__(self) -> int:
+        return self.passes * len(self._encoded)
+
+    def __iter__(self) -> Iterator[tuple[list[Array], list[Array]]]:
+        for first in range(0, len(self), BATCH_SIZE):
+            pairs = [self._pair(turn) for turn in range(first, min(first + BATCH_SIZE, len(self)))]
+            yield [encoded for encoded, _ in pairs], [windows for _, windows in pairs]
+
+    def _pair(self, turn: int) -> tuple[Array, Array]:
+        number, index = divmod(turn, len(self._encoded))
+        return self._encoded[index], self._windows[number % len(self._windows), index]
+
+
+class _DaliPasses(ABC):
+    """Runs a pipeline to the end of its input.
+
+    DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when
+    the input is used up and every result was taken: nothing is computed while the clock stands
+    still.
+    """
+
+    def __init__(self, task: Task) -> None:
+        corpus = Corpus.open(task.data)
+        self._bytes_per_image = float(np.mean([image.num_bytes for image in corpus.images]))
+        self._input = _Input(corpus, task.num_crops)
+        self._num_crops = task.num_crops
+        self._pipeline = self._define(task.threads)
+        self._pipeline.build()
+
+    @abstractmethod
+    def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
+        """From encoded images and their (N, 4) windows to the results."""
+
+    def warm_up(self) -> float:
+        """See :class:`bench.task.Method`. DALI's buffers grow to the largest image seen."""
+        self.run()
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
+
+    def prepare(self, passes: int) -> None:
+        """See :class:`bench.task.Method`."""
+        self._input.passes = passes
+
+    def run(self) -> int:
+        """See :class:`bench.task.Method`."""
+        self._pipeline.reset()
+        images = 0
+        while True:
+            try:
+                images += len(self._pipeline.run()[0])
+            except StopIteration:
+                return images
+
+    def report(self) -> dict[str, float]:
+        """See :class:`bench.task.Method`."""
+        return {"bytes_read_per_image": self._bytes_per_image}
+
+    def close(self) -> None:
+        """See :class:`bench.task.Method`."""
+        del self._pipeline
+
+    def _define(self, threads: int) -> Any:
+        @pipeline_def(
+            batch_size=BATCH_SIZE, num_threads=threads, device_id=None, prefetch_queue_depth=2
+        )
+        def pipeline() -> tuple[Any, ...]:
+            encoded, windows = fn.external_source(
+                source=self._input, num_outputs=2, dtype=[types.UINT8, types.INT32], ndim=[1, 2],
+                batch=True, cycle="raise", no_copy=True,
+            )  # fmt: skip
+            return self.graph(encoded, windows, self._num_crops)
+
+        return pipeline()
+
+
+class DaliFull(_DaliPasses):
+    """Decode once, resize, slice."""
+
+    def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
+        """See :class:`_DaliPasses`."""
+        image = fn.decoders.image(encoded, **EXACT)
+        view = fn.resize(
+            image, resize_x=GLOBAL_SIZE, resize_y=GLOBAL_SIZE, interp_type=types.INTERP_LINEAR,
+            antialias=True,
+        )  # fmt: skip
+        crops = [
+            fn.slice(
+                image, start=windows[k][:2], shape=[CROP_SIZE, CROP_SIZE], axes=(0, 1),
+                out_of_bounds_policy="pad", fill_values=0,
+            )
+            for k in range(num_crops)
+        ]  # fmt: skip
+        return view, *crops
+
+
+class DaliRegions(_DaliPasses):
+    """Decode N regions, each by a walk of its own through the file."""
+
+    def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
+        """See :class:`_DaliPasses`."""
+        return tuple(
+            fn.decoders.image_slice(
+                encoded, windows[k][:2], windows[k][2:], axes=(0, 1), **EXACT
+            )
+            for k in range(num_crops)
+        )  # fmt: skip

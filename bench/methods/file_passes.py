@@ -1,0 +1,74 @@
+"""What methods that work image by image have in common: files in threads, pass after pass."""
+
+import itertools
+import time
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.corpus import Corpus
+from bench.task import Task
+
+__all__ = ["FilePasses"]
+
+
+class FilePasses(ABC):
+    """Threads that take image after image off one counter, so that none waits for another."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._corpus = Corpus.open(task.data)
+        self._windows: npt.NDArray[np.int32] = self._corpus.windows(task.num_crops)
+        self._pool = ThreadPoolExecutor(task.threads)
+        self._passes = 1
+
+    @abstractmethod
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """Does the work for image ``index`` with its windows of ``copy``; ``turn`` counts the
+        images of the round."""
+
+    def warm_up(self) -> float:
+        """See :class:`bench.task.Method`. A pass that is slower than a round is not run twice."""
+        total = len(self._corpus)
+        first = max(1, total // 4)
+        start = time.perf_counter()
+        self._work(range(first))
+        seconds_per_pass = (time.perf_counter() - start) / first * total
+        if seconds_per_pass < self._task.seconds_per_round:
+            start = time.perf_counter()
+            self._work(range(total))
+            seconds_per_pass = time.perf_counter() - start
+        return seconds_per_pass
+
+    def prepare(self, passes: int) -> None:
+        """See :class:`bench.task.Method`."""
+        self._passes = passes
+
+    def run(self) -> int:
+        """See :class:`bench.task.Method`."""
+        total = self._passes * len(self._corpus)
+        self._work(range(total))
+        return total
+
+    def report(self) -> dict[str, float]:
+        """See :class:`bench.task.Method`."""
+        return {"bytes_read_per_image": float(np.mean([i.num_bytes for i in self._corpus.images]))}
+
+    def close(self) -> None:
+        """See :class:`bench.task.Method`."""
+        self._pool.shutdown()
+
+    def _work(self, turns: range) -> None:
+        counter = itertools.count(turns.start)  # its next() is one step under the GIL
+
+        def drain() -> None:
+            for turn in counter:
+                if turn >= turns.stop:
+                    return
+                number, index = divmod(turn, len(self._corpus))
+                self.one(number % self._corpus.copies, index, turn)
+
+        for done in [self._pool.submit(drain) for _ in range(self._task.threads)]:
+            done.result()

@@ -1,0 +1,55 @@
+"""libjpeg-turbo through simplejpeg: whole images, and the floor of separately stored crops."""
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from bench.corpus import CROP_SIZE, mapped
+from bench.methods.file_passes import FilePasses
+from bench.task import Task
+
+__all__ = ["PrecutCrops", "WholeImages"]
+
+BATCH_SIZE, BATCHES = 32, 4
+"""As many results stay in memory as the loader's buffers hold."""
+
+
+class WholeImages(FilePasses):
+    """Each image into a buffer of its thread, which stays mapped: fresh memory would cost page
+    faults."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._encoded = [mapped(self._corpus.path(k)) for k in range(len(self._corpus))]
+        self._largest = max(image.width * image.height for image in self._corpus.images)
+        self._scratch = threading.local()
+
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """See :class:`FilePasses`."""
+        buffer = getattr(self._scratch, "buffer", None)
+        if buffer is None:
+            buffer = self._scratch.buffer = np.empty(3 * self._largest, np.uint8)
+        simplejpeg.decode_jpeg(self._encoded[index], "RGB", buffer=buffer)
+
+
+class PrecutCrops(FilePasses):
+    """Each stored crop straight into its place in a batch."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self._stored, self._bounds = self._corpus.precut(task.num_crops)
+        size = (BATCH_SIZE * BATCHES, task.num_crops, CROP_SIZE * CROP_SIZE * 3)
+        self._batches: npt.NDArray[np.uint8] = np.zeros(size, np.uint8)
+
+    def one(self, copy: int, index: int, turn: int) -> None:
+        """See :class:`FilePasses`."""
+        places = self._batches[turn % len(self._batches)]
+        for place, (first, last) in zip(places, self._bounds[copy, index].tolist(), strict=True):
+            simplejpeg.decode_jpeg(self._stored[first:last], "RGB", buffer=place)
+
+    def report(self) -> dict[str, float]:
+        """See :class:`bench.task.Method`."""
+        lengths = self._bounds[..., 1] - self._bounds[..., 0]
+        return {"bytes_read_per_image": float(lengths.sum(-1).mean())}

@@ -1,0 +1,21 @@
+"""The benches there are: name → what it measures and the module whose ``main`` runs it."""
+
+from dataclasses import dataclass
+
+__all__ = ["BENCHES", "Bench"]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A bench that ``python -m bench NAME`` runs."""
+
+    module: str
+    """Has ``main(argv: list[str] | None) -> int``; imported when it is run."""
+    about: str
+
+
+BENCHES = {
+    "decode": Bench("bench.decode", "images to crops: our loader beside other ways to decode"),
+    "loader": Bench("bench.loader", "the loader on shards that exist: backends, modes, threads"),
+    "build": Bench("bench.build", "building a sample and its entry points beside one full decode"),
+}
