@@ -260,10 +260,12 @@ class Loader:
         num_crops, crop_size = self._config.num_crops, self._config.crop_size
         for failure in failures:
             place = failure.sample
-            is_valid[place], mask[place], windows[place] = False, False, 0
+            is_valid[place], mask[place] = False, False
             views[place] = 0
-            crops[place * num_crops : (place + 1) * num_crops] = 0
             self._stats.reason("failed", failure.reason)
+        windows[~mask] = 0
+        if not mask.all():
+            crops[torch.from_numpy(~mask.ravel()).to(crops.device)] = 0
         self._stats.count("samples", int(plan.slice.is_valid.sum()))
         rows = plan.slice.rows
 

@@ -1,12 +1,13 @@
 """From a slice of the order to decode jobs: which windows, read from where, spliced or whole."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from loaders.config import LoaderConfig
+from loaders.cost import windows_are_cheaper
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.order import BatchSlice
 from loaders.samples import SampleTable
@@ -17,6 +18,7 @@ from loaders.shard_reader import (
     global_view_header,
     read_global_view,
 )
+from loaders.splice import STATUS_REASONS, Splicer
 from loaders.stats import LoaderStats
 
 __all__ = ["BatchPlan", "JobMaker"]
@@ -31,6 +33,8 @@ class BatchPlan:
     """(B, N, 4) in source pixels."""
     mask: npt.NDArray[np.bool_]
     """(B, N)."""
+    windowed: npt.NDArray[np.bool_]
+    """(B,): whether the windows are to be spliced out of the JPEG."""
 
     def __len__(self) -> int:
         return len(self.slice.rows)
@@ -45,9 +49,10 @@ class JobMaker:
         self._samples, self._shards, self._config, self._stats = samples, shards, config, stats
         self._rule = sampling_rule(config.sampling)
         self._header = global_view_header(config.global_size)
+        self._splicer = Splicer()
 
     def plan(self, part: BatchSlice, epoch: int) -> BatchPlan:
-        """Draws the windows of a batch."""
+        """Draws the windows of a batch and decides how each sample is read."""
         config, samples, rows = self._config, self._samples, part.rows
         shape = (len(rows), config.num_crops)
         windows, mask = np.zeros((*shape, 4), np.int32), np.zeros(shape, np.bool_)
@@ -58,25 +63,94 @@ class JobMaker:
                 samples.content_id[rows[chosen]], crop_size=config.crop_size,
                 num_crops=config.num_crops, seed=config.seed, epoch=epoch, appearance=appearance,
             )  # fmt: skip
-        return BatchPlan(part, windows, mask)
+        windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
+        return BatchPlan(part, windows, mask, self._windowed(rows, windows))
 
     def read(
         self, plan: BatchPlan, places: range, global_views: torch.Tensor
     ) -> tuple[list[DecodeJob], list[DecodeFailure]]:
         """Reads the samples at ``places`` of the batch: global views into ``global_views``
         (B, S, S, 3), images into decode jobs."""
-        jobs: list[DecodeJob] = []
+        whole: list[DecodeJob] = []
         failures: list[DecodeFailure] = []
         views = global_views.numpy()
         with self._stats.timed("read"):
             for place in places:
                 try:
-                    jobs.append(self._whole_job(plan, place))
+                    whole.append(self._whole_job(plan, place))
                     self._read_global_view(int(plan.slice.rows[place]), views[place])
                 except UnreadableMember as error:
                     failures.append(DecodeFailure(place, "unreadable member", str(error)))
-        self._stats.count("full", len(jobs))
-        return jobs, failures
+        failed = {failure.sample for failure in failures}
+        whole = [job for job in whole if job.sample not in failed]
+        spliced = self._splice(plan, [job for job in whole if plan.windowed[job.sample]])
+        done = {job.sample for job in spliced}
+        whole = [job for job in whole if job.sample not in done]
+        self._stats.count("windowed", len(done))
+        self._stats.count("full", len(whole))
+        self._stats.count("bytes_read", sum(job.data.size for job in (*whole, *spliced)))
+        return whole + spliced, failures
+
+    def _windowed(
+        self, rows: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.bool_]:
+        """Which samples are to be spliced; those that cannot be are counted with their reason."""
+        samples, config = self._samples, self._config
+        if config.decode == "full":
+            return np.zeros(len(rows), np.bool_)
+        indexed = samples.entry_points.length[rows] > 0
+        for code in samples.not_indexable[rows[~indexed]].tolist():
+            self._stats.reason("fallback", samples.not_indexable_reasons[code] if code >= 0 else "")
+        if config.decode == "window":
+            return indexed
+        return indexed & windows_are_cheaper(
+            samples.height[rows], samples.width[rows], samples.image.length[rows], windows
+        )
+
+    def _splice(self, plan: BatchPlan, images: list[DecodeJob]) -> list[DecodeJob]:
+        """A job per window for each image all of whose windows could be spliced."""
+        if not images:
+            return []
+        num_crops = self._config.num_crops
+        with self._stats.timed("splice"):
+            entry_points = [self._entry_points(int(plan.slice.rows[i.sample])) for i in images]
+            spliced = self._splicer.splice_batch(
+                [image.data for image in images], entry_points,
+                np.concatenate([image.windows for image in images]),
+                np.repeat(np.arange(len(images)), num_crops),
+            )  # fmt: skip
+        status = spliced.status.reshape(len(images), num_crops).max(axis=1)
+        placed = np.concatenate(
+            [spliced.origin, np.concatenate([image.windows[:, 2:] for image in images])], axis=1
+        )
+        jobs = []
+        for number, image in enumerate(images):
+            if status[number]:
+                self._stats.reason("fallback", STATUS_REASONS[status[number]])
+                continue
+            for k in range(num_crops):
+                place = number * num_crops + k
+                jobs.append(
+                    replace(
+                        image,
+                        data=spliced.data[spliced.offsets[place] : spliced.offsets[place + 1]],
+                        height=int(spliced.size[place, 0]),
+                        width=int(spliced.size[place, 1]),
+                        windows=placed[place : place + 1],
+                        slots=image.slots[k : k + 1],
+                        spliced=True,
+                    )
+                )
+        return jobs
+
+    def _entry_points(self, row: int) -> npt.NDArray[np.uint8]:
+        """The ``.mcu`` member; empty, which the splicer reports, where it lies outside its tar."""
+        where = self._samples.entry_points
+        shard = int(self._samples.shard[row])
+        try:
+            return self._shards.member(shard, int(where.offset[row]), int(where.length[row]))
+        except UnreadableMember:
+            return np.empty(0, np.uint8)
 
     def _read_global_view(self, row: int, out: npt.NDArray[np.uint8]) -> None:
         where = self._samples.global_view
@@ -90,7 +164,6 @@ class JobMaker:
         data = self._shards.member(
             int(samples.shard[row]), int(samples.image.offset[row]), int(samples.image.length[row])
         )
-        self._stats.count("bytes_read", data.size)
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,7 +22,7 @@ class LoaderStats:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reasons: dict[str, Counter[str]] = {"fallback": Counter(), "failed": Counter()}
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def count(self, name: str, amount: int = 1) -> None:
         """Adds to a counter: ``batches``, ``samples``, ``windowed``, ``full``, ``bytes_read``, …"""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from loaders import LoaderConfig, build_loader
+from loaders.sampling import SAMPLING_RULES
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
@@ -55,7 +56,7 @@ def test_batch_contract(synthetic_shards):
     assert len(batch["sample_key"]) == 4
 
 
-@pytest.mark.parametrize("decode", ["full", "auto"])
+@pytest.mark.parametrize("decode", ["full", "window", "auto"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
     """Crops equal the stored image decoded by the oracle and sliced; the rest equals the
@@ -81,6 +82,68 @@ def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
                 expected[:height, :width] = image[top : top + height, left : left + width]
                 got = batch["local_crops"][place, k].permute(1, 2, 0).numpy()
                 assert (got == expected).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_window_mode_splices_what_it_can_and_counts_the_rest(synthetic_shards, backend):
+    """Every sample is either spliced or counted with the reason why not, and the times add up."""
+    dataset = ShardDataset.open(synthetic_shards)
+    rows = dataset.split_rows("train")
+    indexed = dataset.column("mcu_length")[rows] > 0
+    config = replace(CONFIG, backend=backend, decode="window", global_batch_size=1)
+    with build_loader(dataset, "train", config) as loader:
+        for _ in loader:
+            pass
+        stats = loader.stats()
+    assert stats["windowed"] == indexed.sum() > 0
+    assert stats["full"] == len(rows) - indexed.sum()
+    reasons = dataset.column("not_indexable")[rows][~indexed]
+    assert stats["fallback"] == {reason: (reasons == reason).sum() for reason in set(reasons)}
+    assert all(stats[name] > 0 for name in ("read_s", "splice_s", "decode_s", "wait_s"))
+
+
+def test_entry_points_of_another_file_are_noticed(synthetic_shards, tmp_path):
+    """Wrong entry points in the shard cost a full decode and are counted; pixels stay right."""
+    damaged = tmp_path / "shards"
+    shutil.copytree(synthetic_shards, damaged)
+    dataset = ShardDataset.open(damaged)
+    names = ("shard", "mcu_offset", "mcu_length")
+    shard, offset, length = (dataset.column(name) for name in names)
+    for row in range(len(dataset)):
+        path = dataset.shard_path(shard[row])
+        data = bytearray(path.read_bytes())
+        middle = int(offset[row] + length[row] // 4)
+        data[middle : middle + 4] = b"oops"
+        path.write_bytes(data)
+    config = replace(CONFIG, decode="window")
+    with build_loader(damaged, "train", config) as loader:
+        batches = list(loader)
+        assert loader.stats()["windowed"] == 0
+        assert loader.stats()["fallback"]["damaged entry points"] > 0
+    assert all(same(a, b) for a, b in zip(epoch(synthetic_shards), batches, strict=True))
+
+
+@pytest.mark.parametrize("decode", ["full", "window"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decode, monkeypatch):
+    """A rule may give fewer than N windows: the others are masked, zero, and cost nothing else."""
+
+    def only_the_first(*arguments):
+        windows, mask = SAMPLING_RULES["stratified_grid"](*arguments)
+        mask[:, 1:] = False
+        return windows, mask
+
+    monkeypatch.setitem(SAMPLING_RULES, "first", only_the_first)
+    config = replace(CONFIG, backend=backend, decode=decode)
+    for some, every in zip(
+        epoch(synthetic_shards, replace(config, sampling="first")),
+        epoch(synthetic_shards, config),
+        strict=True,
+    ):
+        assert torch.equal(some["local_crops"][:, 0], every["local_crops"][:, 0])
+        assert some["crop_mask"].tolist() == [[True, False, False]] * 4
+        assert not some["local_crops"][:, 1:].any()
+        assert not some["crop_windows"][:, 1:].any()
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -1,0 +1,43 @@
+"""Window or whole: what a sample's crops cost either way, by a model fitted to measurements.
+
+Decoding costs a fixed amount per call, an amount per pixel and an amount per byte of entropy-coded
+data; splicing adds an amount per window. Only the ratio of the two sums matters, and it holds over
+machines far better than the numbers themselves.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["decode_us", "windows_are_cheaper"]
+
+# Microseconds on one core of an AMD EPYC (Zen 4), libjpeg-turbo 3; fitted by `python -m bench
+# decode` over 27 photographs, see docs/LOG.md.
+CALL_US = 20.0
+PIXEL_US = 0.0030
+BYTE_US = 0.014
+SPLICE_US = 50.0
+
+MARGIN = 20
+"""Pixels by which a spliced window grows per direction, on average, to whole MCUs and their
+margin."""
+
+
+def decode_us(pixels: npt.ArrayLike, num_bytes: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Microseconds to decode JPEGs of that many pixels and bytes."""
+    return CALL_US + PIXEL_US * np.asarray(pixels, float) + BYTE_US * np.asarray(num_bytes, float)
+
+
+def windows_are_cheaper(
+    height: npt.NDArray[np.integer],
+    width: npt.NDArray[np.integer],
+    num_bytes: npt.NDArray[np.integer],
+    windows: npt.NDArray[np.int32],
+) -> npt.NDArray[np.bool_]:
+    """For B images of that size and their ``windows`` (B, N, 4), whether splicing costs less than
+    one full decode, as (B,) bool. Bytes are taken to lie evenly over the image."""
+    pixels = height.astype(float) * width
+    wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)
+    high = np.minimum(windows[..., 2] + MARGIN, height[:, None])
+    share = wide * high / pixels[:, None]
+    spliced = SPLICE_US + decode_us(wide * high, share * num_bytes[:, None])
+    return spliced.sum(axis=1) < decode_us(pixels, num_bytes)
