@@ -112,9 +112,9 @@ def test_entry_points_of_another_file_are_noticed(synthetic_shards, tmp_path):
     for row in range(len(dataset)):
         path = dataset.shard_path(shard[row])
         data = bytearray(path.read_bytes())
-        middle = int(offset[row] + length[row] // 4)
-        data[middle : middle + 4] = b"oops"
-        path.write_bytes(data)
+        if length[row]:
+            data[offset[row] + 12 : offset[row] + 16] = b"oops"
+            path.write_bytes(data)
     config = replace(CONFIG, decode="window")
     with build_loader(damaged, "train", config) as loader:
         batches = list(loader)
