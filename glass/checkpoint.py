@@ -103,12 +103,21 @@ class CheckpointStore:
 
     @staticmethod
     def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
-        """(model, optimizer, training) as they were given to :meth:`save`, on the CPU."""
-        return (
-            safetensors.torch.load_file(folder / MODEL),
-            torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True),
-            torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
-        )
+        """(model, optimizer, training) as they were given to :meth:`save`, on the CPU.
+
+        Raises ``InputError`` for what :meth:`save` cannot have written.
+        """
+        try:
+            return (
+                safetensors.torch.load_file(folder / MODEL),
+                torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True),
+                torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
+            )
+        except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
+            raise InputError(
+                f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
+                " on from the one before"
+            ) from error
 
 
 def _write_index(folder: Path, step: int) -> None:

@@ -1,6 +1,7 @@
 """Which versions of the libraries that decide a result are installed."""
 
 import platform
+from functools import cache
 from importlib import metadata
 
 __all__ = ["installed_versions"]
@@ -11,6 +12,7 @@ DISTRIBUTIONS = (
 )  # fmt: skip
 
 
+@cache
 def installed_versions() -> dict[str, str]:
     """Distribution name → version, and ``python``; what is not installed is left out."""
     versions = {"python": platform.python_version()}

@@ -1,0 +1,359 @@
+"""``train.py`` on real shards: resumes exactly, exports the best, answers mistakes in a sentence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import train
+from glass.config import RunConfig
+from glass.engine import Engine
+from glass.export import load_model
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.scoring import score
+from glass.training import train as train_run
+from loaders import build_loader
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+ROOT = Path(__file__).resolve().parent.parent
+# A ViT: no batch statistics, so that equal global batches give equal steps on any number of ranks.
+# 12 training images: 3 batches of 4, or 2 steps of 2 + 1 micro-steps.
+SETTINGS = [
+    "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
+    "loader.num_crops=2", "loader.crop_size=32", "epochs=3", "optim.lr=1e-3", "tensorboard=false",
+]  # fmt: skip
+TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
+
+
+def settings(*overrides: str) -> RunConfig:
+    return apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
+
+
+def arguments(data: Path, output: Path, *overrides: str) -> list[str]:
+    sets = [word for override in (*SETTINGS, *overrides) for word in ("--set", override)]
+    return ["--data", str(data), "--preset", "glass_tiny", "--output", str(output), *sets]
+
+
+def curve(run: Path) -> list[dict]:
+    """The lines of ``metrics.jsonl`` without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line if name not in TIMES} for line in lines]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "checkpoints").glob("step-*"))
+    return safetensors.torch.load_file(newest / "model.safetensors")
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """To the last bit."""
+    assert curve(first) == curve(second)
+    own, other = weights(first), weights(second)
+    assert all(torch.equal(own[name], other[name]) for name in own)
+
+
+@pytest.fixture(scope="module")
+def unbroken(synthetic_shards, tmp_path_factory) -> Path:
+    """A run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train.main(arguments(synthetic_shards, run)) == 0
+    return run
+
+
+class Interrupted(Exception):
+    """Stands for a power cut: nothing is caught or cleaned up in between."""
+
+
+def at_step(monkeypatch, number: int, act) -> None:
+    """Calls ``act`` when optimiser step ``number`` has been taken."""
+    step, taken = Engine.step, []
+
+    def counted(self, batches, totals):
+        step(self, batches, totals)
+        taken.append(None)
+        if len(taken) == number:
+            act()
+
+    monkeypatch.setattr(Engine, "step", counted)
+
+
+def cut_the_power():
+    raise Interrupted
+
+
+def test_a_run_leaves_what_it_promises(unbroken, synthetic_shards, capsys):
+    record = json.loads((unbroken / "run.json").read_text())
+    assert record["environment"] == {
+        "device": "cpu", "precision": "float32", "world_size": 1, "backend": None,
+    }  # fmt: skip
+    lines = curve(unbroken)
+    assert [(line["epoch"], line["step"], line["train_images"]) for line in lines] == [
+        (1, 3, 12), (2, 6, 12), (3, 9, 12),
+    ]  # fmt: skip
+    assert {name for name in lines[0] if name.startswith("lr_")} == {
+        "lr_global_backbone", "lr_local_backbone", "lr_attention_pool", "lr_head",
+    }  # fmt: skip
+    assert record["finished"]["best"] in [
+        json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()
+    ]
+    best_accuracy = max(line["valid_accuracy"] for line in lines)
+    assert record["finished"]["best"]["valid_accuracy"] == best_accuracy
+    # A finished run says so, trains nothing, and exits 0.
+    before = (unbroken / "run.json").stat().st_mtime_ns
+    assert train.main(arguments(synthetic_shards, unbroken)) == 0
+    assert "is finished: best epoch" in capsys.readouterr().out
+    assert (unbroken / "run.json").stat().st_mtime_ns == before
+
+
+def test_the_exported_model_is_the_best_epoch(unbroken, synthetic_shards):
+    """Scoring the validation split again gives the metrics that were written down."""
+    model, config = load_model(unbroken / "model", "cpu")
+    with build_loader(synthetic_shards, "valid", replace(config.loader, shuffle=False)) as loader:
+        found = score(model, loader, "cpu", config.precision)
+    best = json.loads((unbroken / "run.json").read_text())["finished"]["best"]
+    assert len(found) == ShardDataset.open(synthetic_shards).split_rows("valid").size
+    assert ((found.probability >= 0.5) == found.label).mean() == best["valid_accuracy"]
+    own = torch.from_numpy(found.probability).double()
+    label = torch.from_numpy(found.label).double()
+    loss = torch.nn.functional.binary_cross_entropy(own, label).item()
+    assert loss == pytest.approx(best["valid_loss"], rel=1e-6)
+
+
+def test_equal_seeds_give_equal_runs_and_others_do_not(unbroken, synthetic_shards, tmp_path):
+    train.main(arguments(synthetic_shards, tmp_path / "again"))
+    assert_same_run(unbroken, tmp_path / "again")
+    train.main([*arguments(synthetic_shards, tmp_path / "other", "epochs=1"), "--seed", "1"])
+    assert curve(tmp_path / "other")[0]["train_loss"] != curve(unbroken)[0]["train_loss"]
+
+
+@pytest.mark.parametrize(
+    "steps", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8))]
+)
+def test_a_power_cut_after_any_step_changes_nothing(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, steps
+):
+    """With a checkpoint every step the run goes on in mid-epoch; dropout and order included."""
+    with monkeypatch.context() as patch:
+        at_step(patch, steps, cut_the_power)
+        with pytest.raises(Interrupted):
+            train_run(synthetic_shards, settings(), tmp_path, checkpoint_every=1)
+    assert train_run(synthetic_shards, settings(), tmp_path)
+    assert_same_run(unbroken, tmp_path)
+
+
+def test_a_power_cut_with_checkpoints_at_epochs_only(
+    unbroken, synthetic_shards, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        at_step(patch, 5, cut_the_power)
+        with pytest.raises(Interrupted):
+            train_run(synthetic_shards, settings(), tmp_path)
+    assert len(curve(tmp_path)) == 1
+    assert train_run(synthetic_shards, settings(), tmp_path)
+    assert_same_run(unbroken, tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
+    unbroken, synthetic_shards, tmp_path, caplog
+):
+    train_run(synthetic_shards, settings(), tmp_path, on_epoch=lambda line: line["epoch"] < 2)
+    (tmp_path / "checkpoints/step-00000006/optimizer.pt").write_bytes(b"")
+    assert train_run(synthetic_shards, settings(), tmp_path)
+    assert "step-00000006 is damaged" in caplog.text
+    assert_same_run(unbroken, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
+):
+    command = arguments(synthetic_shards, tmp_path)
+    before = signal.getsignal(number)
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, lambda: os.kill(os.getpid(), number))
+        assert train.main(command) == 75
+    assert "run the same command to go on" in capsys.readouterr().out
+    assert signal.getsignal(number) == before
+    assert (tmp_path / "checkpoints/step-00000004").is_dir()
+    assert train.main(command) == 0
+    assert_same_run(unbroken, tmp_path)
+
+
+def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
+    """Batches of 8, or four micro-steps of 2; the epoch's 12 images are no multiple of either."""
+    for name, size, steps in (("whole", 8, 1), ("parts", 2, 4)):
+        overrides = [f"loader.global_batch_size={size}", f"grad_accum_steps={steps}"]
+        config = settings(*overrides, "model.dropout=0", "epochs=2")
+        assert train_run(synthetic_shards, config, tmp_path / name)
+    whole, parts = curve(tmp_path / "whole"), curve(tmp_path / "parts")
+    for one, other in zip(whole, parts, strict=True):
+        assert one["step"] == other["step"]
+        for name in ("train_loss", "valid_loss"):
+            assert one[name] == pytest.approx(other[name], rel=1e-4)
+
+
+def test_the_baseline_and_tensorboard(synthetic_shards, tmp_path):
+    config = apply_overrides(
+        load_preset("single_view_tiny"), ["loader.global_batch_size=8", "epochs=1"]
+    )
+    assert train_run(synthetic_shards, config, tmp_path)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert load_model(tmp_path / "model", "cpu")[1].model.kind == "single_view"
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(synthetic_shards, tmp_path):
+    with pytest.raises(InputError, match=r"loss became nan in one of the steps 1 to \d.*optim\.lr"):
+        train_run(synthetic_shards, settings("optim.lr=10", "epochs=30"), tmp_path)
+
+
+class TestMistakes:
+    """Exit code 2 and one sentence, before anything slow happens."""
+
+    def refused(self, words: str, *command: str) -> None:
+        with pytest.raises(InputError, match=words) as caught:
+            train.main(list(command))
+        assert "\n" not in str(caught.value)
+
+    def test_nothing_given(self):
+        self.refused(r"nothing to train on: run python -m scripts\.build_shards SRC OUT, then")
+
+    def test_no_preset_or_output(self, synthetic_shards):
+        data = ["--data", str(synthetic_shards)]
+        self.refused("give --preset, one of glass_convnext_tiny, ", *data)
+        self.refused("give --output", *data, "--preset", "glass_tiny")
+
+    def test_unknown_preset_and_setting(self, synthetic_shards, tmp_path):
+        command = ["--data", str(synthetic_shards), "--output", str(tmp_path / "run")]
+        self.refused("no preset called 'glas'", *command, "--preset", "glas")
+        self.refused("no such setting", *arguments(synthetic_shards, tmp_path / "run", "lr=1"))
+        assert not (tmp_path / "run").exists()
+
+    def test_no_data_set(self, tmp_path):
+        self.refused("nowhere", *arguments(tmp_path / "nowhere", tmp_path / "run"))
+
+    def test_checkpoints_every_zero_steps(self, synthetic_shards, tmp_path):
+        command = arguments(synthetic_shards, tmp_path / "run")
+        self.refused("--checkpoint-every 0", *command, "--checkpoint-every", "0")
+
+    def test_views_of_another_size_than_the_shards_hold(self, synthetic_shards, tmp_path):
+        """And the folder may be used again with the right setting."""
+        wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
+        self.refused(r"global_size=96.*64", *wrong)
+        assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1")) == 0
+
+    def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
+        self.refused(
+            "calibration",
+            *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"),
+        )
+
+    def test_the_folder_of_another_run(self, unbroken, synthetic_shards):
+        self.refused(
+            "holds a run with model.dropout=0.2, not 0.1",
+            *arguments(synthetic_shards, unbroken, "model.dropout=0.1"),
+        )
+
+    def test_a_checkpoint_of_another_model(self, unbroken, synthetic_shards, tmp_path):
+        """Copied into a run's folder by hand: the tensor that does not fit is named."""
+        config = settings("model.attention_dim=32")
+        train_run(synthetic_shards, config, tmp_path, on_epoch=lambda line: False)
+        mine = max((tmp_path / "checkpoints").glob("step-*"))
+        other = max((unbroken / "checkpoints").glob("step-*"))
+        for path in other.iterdir():
+            (mine / path.name).write_bytes(path.read_bytes())
+        with pytest.raises(InputError, match=r"another model: attention_pool\.score\.0\.weight"):
+            train_run(synthetic_shards, config, tmp_path)
+
+
+# -- real processes ------------------------------------------------------------------------------
+
+
+def start(command: list[str], **options) -> subprocess.Popen:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def torchrun(data: Path, output: Path, *overrides: str) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*launcher, "--nproc-per-node=2", "train.py", *arguments(data, output, *overrides)]
+
+
+def assert_close_runs(first: Path, second: Path) -> None:
+    """The same global batches, summed in another order."""
+    for one, other in zip(curve(first), curve(second), strict=True):
+        for name in ("train_loss", "valid_loss"):
+            assert one[name] == pytest.approx(other[name], rel=1e-3)
+        assert (one["step"], one["train_images"]) == (other["step"], other["train_images"])
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(synthetic_shards, tmp_path):
+    """Two micro-steps per step; the last step of an epoch has one."""
+    overrides = ["model.dropout=0", "grad_accum_steps=2"]
+    two = start(torchrun(synthetic_shards, tmp_path / "two", *overrides))
+    output, errors = two.communicate(timeout=120)
+    assert two.returncode == 0, errors
+    assert output.count("finished: best epoch") == 1  # one process speaks
+    assert "2 processes over gloo" in errors
+    record = json.loads((tmp_path / "two/run.json").read_text())
+    assert record["environment"]["world_size"] == 2
+    assert train_run(synthetic_shards, settings(*overrides), tmp_path / "one")
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
+    """SIGTERM to the launcher, as a cluster sends it; the curves are those of an unbroken run."""
+    overrides = ["model.dropout=0", "epochs=40", "loader.global_batch_size=2"]
+    two = start(torchrun(synthetic_shards, tmp_path / "two", *overrides))
+    deadline = time.monotonic() + 90
+    while not (tmp_path / "two/metrics.jsonl").exists():
+        assert two.poll() is None, two.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    two.send_signal(signal.SIGTERM)
+    two.communicate(timeout=60)
+    done = curve(tmp_path / "two")
+    assert 0 < len(done) < 40
+    assert train_run(synthetic_shards, settings(*overrides), tmp_path / "two")
+    assert train_run(synthetic_shards, settings(*overrides), tmp_path / "one")
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config_file", [True, False])
+def test_accelerate_launch_with_and_without_our_file(
+    unbroken, synthetic_shards, tmp_path, config_file
+):
+    """The file unedited, and no file at all: the same run, in the preset's precision."""
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
+    flag = ["--config_file", "accelerate_config.yaml"] if config_file else []
+    command = [*launcher, *flag, "train.py", *arguments(synthetic_shards, tmp_path)]
+    process = start(command)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert "float32" in errors
+    assert_close_runs(unbroken, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_mistake_is_told_once_by_two_processes(synthetic_shards, tmp_path):
+    process = start(torchrun(synthetic_shards, tmp_path / "run", "loader.global_size=96"))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert errors.count("error: loader.global_size=96") == 1
+    assert 'File "train.py"' not in errors
+    assert f'File "{ROOT}/glass' not in errors
