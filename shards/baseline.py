@@ -6,6 +6,7 @@ EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture fi
 follows the first picture does not.
 """
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -18,7 +19,12 @@ from shards.rejection import RejectedImage
 
 __all__ = ["NotConvertible", "to_baseline"]
 
-SOI = b"\xff\xd8"
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+
+MAX_PIXELS = 64_000_000
+"""Larger images stay as they are: their coefficients, several times over, would fill the memory."""
+
+_METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
 
 
 class NotConvertible(Exception):
@@ -34,10 +40,17 @@ def to_baseline(jpeg: bytes) -> bytes:
 
     The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
     decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
-    anything differs or libjpeg refuses.
+    anything differs or libjpeg refuses. Not safe in threads: jpeglib keeps global state.
     """
     try:
-        segments = [s for s in read_header(jpeg).segments if _is_metadata(s)]
+        header = read_header(jpeg)
+        if header.width * header.height > MAX_PIXELS:
+            raise NotConvertible("too large to convert")
+        # jpeglib counts segments wrongly, and writes beyond an array, where many follow a scan.
+        end = jpeg.find(EOI, header.scan_start)
+        if _METADATA_MARKER.search(jpeg, header.scan_start, max(end, 0)):
+            raise NotConvertible("metadata between scans")
+        segments = [s for s in header.segments if _is_metadata(s)]
         kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
         # jpeglib fails on many APPn segments; they say nothing about coefficients.
         bare = _without(jpeg, segments)

@@ -16,6 +16,13 @@ from shards.baseline import NotConvertible, to_baseline
 from shards.jpeg_header import read_header
 from shards.pixels import decode_rgb
 
+
+@pytest.fixture(autouse=True)
+def _temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """jpeglib leaves a file behind where it fails."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 PROGRESSIVE = ["+PROGRESSIVE_MODE"]
 
 
@@ -209,3 +216,17 @@ def test_damaged_files_never_crash_libjpeg() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 0
+
+
+def test_metadata_between_scans_is_refused() -> None:
+    """jpeglib would write beyond an array."""
+    source = pillow_jpeg(scene(64, 64))
+    at = source.rindex(b"\xff\xc4", 0, scan_starts(source)[2])
+    with pytest.raises(NotConvertible, match="between scans"):
+        to_baseline(source[:at] + b"\xff\xe1\0\4ab" * 60 + source[at:])
+
+
+def test_large_images_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shards.baseline.MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(NotConvertible, match="large"):
+        to_baseline(pillow_jpeg(scene(64, 64)))
