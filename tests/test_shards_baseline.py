@@ -1,6 +1,7 @@
 """Progressive and multi-scan JPEGs become baseline with the same coefficients and pixels."""
 
 import io
+import os
 import shutil
 import struct
 import subprocess
@@ -209,11 +210,14 @@ def test_damaged_files_are_refused_or_exact() -> None:
 
 
 @pytest.mark.slow
-def test_damaged_files_never_crash_libjpeg() -> None:
+def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
     """In a process of its own, because what is feared is a crash in C."""
     code = "import tests.test_shards_baseline as t; print(t.fuzz(5000, seed=2))"
     root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 0
 
