@@ -250,11 +250,14 @@ def _ranking_metrics(
     tpr_steps = np.diff(tpr, axis=1, prepend=start)
     both = hits + alarms
     precision = np.divide(hits, both, out=np.zeros_like(hits), where=both > 0)
-    heights = np.concatenate([start, tpr[:, :-1]], axis=1) + tpr
+    # Counts below are whole numbers, so equal rankings have equal areas to the last bit, and a
+    # difference of two models that rank alike is 0.
+    heights = np.concatenate([start, hits[:, :-1]], axis=1) + hits
+    area = (np.diff(alarms, axis=1, prepend=start) * heights).sum(axis=1)
     undefined = (generated == 0) | (real == 0)
     result = {
         "ap": (tpr_steps * precision).sum(axis=1),
-        "auroc": (np.diff(fpr, axis=1, prepend=start) * heights).sum(axis=1) / 2,
+        "auroc": area / (2 * generated * real),
         "eer": _equal_error_rate(np.hstack([start, fpr]), np.hstack([start, tpr])),
     }
     for name, limit in FPR_LIMITS.items():

@@ -269,6 +269,14 @@ def test_paired_difference_ignores_the_order_of_samples_in_the_scores() -> None:
     assert paired_difference(label, probability, mapped, draws=50)["interval"] == [0, 0]
 
 
+def test_equal_areas_of_other_rankings_differ_by_exactly_nothing() -> None:
+    """Rounding in the last bit would count as "above zero" in the share of draws."""
+    label = np.array([0, 1, 0, 1, 0, 1, 0, 1, 0])
+    first = np.array([1, 2, 3, 4, 5, 6, 7, 8, 9]) / 10
+    second = np.array([3, 8, 1, 6, 5, 2, 9, 4, 7]) / 10  # other images, as many pairs in order
+    assert paired_difference(label, first, second)["difference"] == 0
+
+
 def test_one_class_has_no_difference() -> None:
     result = paired_difference(np.zeros(4, int), np.linspace(0, 1, 4), np.linspace(0, 1, 4))
     assert result == {"difference": None, "interval": None, "share_of_draws_above_zero": None}

@@ -86,7 +86,11 @@ def write_run(
             "versions": {"python": "3.11"},
         }  # fmt: skip
         write_evaluation(folder, document, table)
-        record = {"config": {"model": {"kind": kind}, "epochs": 3}, "finished": {"steps": 9}}
+        record = {
+            "config": {"model": {"kind": kind}, "epochs": 3},
+            "data": {"name": "data"},
+            "finished": {"steps": 9},
+        }
         (folder / "run.json").write_text(json.dumps(record))
         lines = [
             {
@@ -159,7 +163,7 @@ def test_the_document_holds_what_its_reader_expects(
         assert set(metrics) < set(entry[SPLIT])
         for name in ("intervals", "confusion", "per_generator", "samples", "threshold", "timing"):
             assert entry[SPLIT][name] == run.evaluation[name]
-        assert entry["settings"]["config.epochs"] == 3
+        assert entry["settings"] == {"model.kind": run.name, "epochs": 3, "data.name": "data"}
         assert entry["training"]["finished"] is True
         assert entry["model"]["kind"] == run.name
     counts = document["dataset"]["counts"]

@@ -15,7 +15,8 @@
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing`` of the evaluation; ``training``: ``finished`` and
                     the parts of :func:`training_summary`;
-                    ``model``; ``settings``: dotted name → value, all of ``run.json``; ``versions``
+                    ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
+                    ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """
 
 import json
@@ -42,7 +43,6 @@ __all__ = [
     "RunData",
     "compare_runs",
     "dataset_summary",
-    "flatten",
     "load_run",
     "report_document",
     "training_summary",
@@ -121,7 +121,7 @@ def report_document(
                 **training_summary(run.epochs, (evaluation["model"]["chosen"] or {}).get("epoch")),
             },
             "model": evaluation["model"],
-            "settings": flatten(run.record),
+            "settings": _settings(run.record),
             "versions": evaluation["versions"],
         }
     return document
@@ -182,15 +182,20 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
     }
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
+            flat |= _flatten(value, f"{prefix}{name}.")
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
+    around = {name: record[name] for name in ("data", "environment") if name in record}
+    return _flatten(record.get("config", {})) | _flatten(around)
 
 
 def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:

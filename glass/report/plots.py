@@ -88,6 +88,10 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
             loss.plot(epochs, _column(run, name), dash, color=colour, label=label)
         scores = _column(run, "valid_auroc")
         auroc.plot(epochs, scores, color=colour, marker="o", markersize=3, label=run.name)
+        kept = (run.evaluation["model"]["chosen"] or {}).get("epoch")
+        if kept is not None and kept in epochs:
+            ring = {"color": colour, "marker": "o", "markersize": 11, "fillstyle": "none"}
+            auroc.plot(kept, scores[epochs.index(kept)], **ring)
     loss.set(xlabel="epoch", title="loss", ylim=(0, None))
     auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
     for axes in (loss, auroc):
