@@ -131,16 +131,7 @@ def evaluate_run(
     start = time.perf_counter()
     predictions = _scores(model, dataset, split, loader_config, config.precision, options.progress)
     time_s = time.perf_counter() - start
-    if len(predictions) == 0:
-        raise InputError(
-            f"none of the {len(rows)} images of {split} in {dataset.root} could be read: run "
-            f"python -m scripts.verify_shards {dataset.root}"
-        )
-    if not np.isfinite(predictions.logits).all():
-        raise InputError(
-            f"the model in {run} gives scores that are not finite: train it again, if it was "
-            "trained in fp16 then with precision=float32"
-        )
+    _check_scores(predictions, run, dataset, split)
     table = prediction_table(predictions, dataset, split)
     document = {
         "format_version": FORMAT_VERSION,
@@ -159,6 +150,22 @@ def evaluate_run(
     document["samples"]["undecodable"] = len(rows) - len(table)
     check_evaluation(document)
     return document, table
+
+
+def _check_scores(
+    predictions: "Predictions", run: Path, dataset: "ShardDataset", split: str
+) -> None:
+    """Raises ``InputError`` where nothing was scored or a score is no number."""
+    if len(predictions) == 0:
+        raise InputError(
+            f"none of the images of {split} in {dataset.root} could be read: run "
+            f"python -m scripts.verify_shards {dataset.root}"
+        )
+    if not np.isfinite(predictions.logits).all():
+        raise InputError(
+            f"the model in {run} gives scores that are not finite: train it again, if it was "
+            "trained in fp16 then with precision=float32"
+        )
 
 
 def _loader_config(config: "RunConfig", options: EvaluationOptions, device: str) -> "LoaderConfig":
