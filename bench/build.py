@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     print_image_sets(document["image_sets"])
     print_rows(rows, "medians over alternated rounds")
     print_about(document["methods"])
-    print_ratios(document["ratios"], document["ratio_ranges"], "\\nratios, round by round")
+    print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
     print_skipped(skipped, failed)
     print_document(document, options.output, BENCH)
     return 1 if failed else 0

@@ -1,7 +1,30 @@
-"""The same job on other loading libraries, set up as their documentation advises."""
+"""The same job on other loading libraries, each set up as its documentation advises.
+
+All decode the whole image, since none can do otherwise, and cut the same windows out of it; uint8,
+not normalised. They run their usual parallelism: worker processes of a ``DataLoader`` (none where
+there is one thread, which spares them the pickling), or threads for SPDL.
+"""
 
 from bench.task import MethodInfo
 
 __all__ = ["PEERS"]
 
-PEERS: dict[str, MethodInfo] = {}
+PEERS = {
+    "webdataset": MethodInfo(
+        "WebDataset + torchvision: tars with images and labels, WebLoader, decode_jpeg, resize and "
+        "crops on uint8 tensors, batches made in the workers",
+        "bench.peers.webdataset_tars:WebDatasetTars",
+    ),
+    "spdl": MethodInfo(
+        "SPDL: a thread pipeline of its own decoder, torchvision's resize, crops by slicing",
+        "bench.peers.spdl_pipeline:SpdlPipeline",
+    ),
+    "litdata": MethodInfo(
+        "LitData: optimised chunks with JPEGs, StreamingDataset, StreamingDataLoader, torchvision",
+        "bench.peers.litdata_chunks:LitDataChunks",
+    ),
+    "mosaic_streaming": MethodInfo(
+        "MosaicML Streaming: MDS shards with JPEGs, StreamingDataset in a DataLoader, torchvision",
+        "bench.peers.mosaic_shards:MosaicShards",
+    ),
+}

@@ -1,0 +1,57 @@
+"""LitData after its README: ``optimize`` to chunks of JPEGs, then stream them."""
+
+import importlib
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.peers.peer_passes import PeerPasses
+from bench.peers.views import Views, views_of_tensor
+
+__all__ = ["LitDataChunks"]
+
+litdata: Any = importlib.import_module("litdata")
+
+
+def _item(files: list[str], index: int) -> dict[str, Any]:
+    """An image opened by Pillow is stored as its file's own bytes."""
+    from PIL import Image
+
+    return {"image": Image.open(files[index]), "index": index}
+
+
+class _Dataset(litdata.StreamingDataset):
+    """Cuts what LitData decodes (with torchvision)."""
+
+    def __init__(self, folder: str, windows: npt.NDArray[np.int32]) -> None:
+        super().__init__(folder, shuffle=False)
+        self._windows = windows
+
+    def __getitem__(self, index: Any) -> Views:
+        item = super().__getitem__(index)
+        image = item["image"]
+        image = image.expand(3, -1, -1) if len(image) == 1 else image  # grey
+        return views_of_tensor(image, self._windows[int(item["index"])])
+
+
+class LitDataChunks(PeerPasses):
+    """Chunks on the local disk."""
+
+    def write(self, folder: Path) -> None:
+        """See :class:`PeerPasses`."""
+        files = [str(self.corpus.path(index)) for index in range(len(self.corpus))]
+        litdata.optimize(
+            fn=partial(_item, files), inputs=list(range(len(files))), output_dir=str(folder),
+            num_workers=1, chunk_bytes="64MB", verbose=False,
+        )  # fmt: skip
+
+    def open(self, folder: Path) -> Iterable[Any]:
+        """See :class:`PeerPasses`."""
+        return litdata.StreamingDataLoader(
+            _Dataset(str(folder), self.windows), batch_size=self.batch_size,
+            num_workers=self.num_workers, persistent_workers=self.num_workers > 0,
+        )  # fmt: skip

@@ -1,0 +1,55 @@
+"""WebDataset with torchvision, after "Getting started" and the FAQ of its documentation.
+
+Shards are split over workers, batches are made inside the workers, and ``WebLoader`` passes them on
+unbatched.
+"""
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.peers.peer_passes import PeerPasses
+from bench.peers.views import Views, views_of_jpeg
+
+__all__ = ["WebDatasetTars"]
+
+wds: Any = importlib.import_module("webdataset")
+
+
+class _ToViews:
+    """A sample to its views; a class, so that it can be pickled for worker processes."""
+
+    def __init__(self, windows: npt.NDArray[np.int32]) -> None:
+        self._windows = windows
+
+    def __call__(self, sample: dict[str, bytes]) -> Views:
+        return views_of_jpeg(sample["jpg"], self._windows[int(sample["cls"])])
+
+
+class WebDatasetTars(PeerPasses):
+    """One tar per worker: fewer would leave workers idle."""
+
+    def write(self, folder: Path) -> None:
+        """See :class:`PeerPasses`."""
+        folder.mkdir()
+        for shard in range(self.threads):
+            with wds.TarWriter(str(folder / f"{shard:06d}.tar")) as writer:
+                for index in range(shard, len(self.corpus), self.threads):
+                    data = self.corpus.path(index).read_bytes()
+                    writer.write({"__key__": f"{index:06d}", "jpg": data, "cls": index})
+
+    def open(self, folder: Path) -> Iterable[Any]:
+        """See :class:`PeerPasses`."""
+        dataset = (
+            wds.WebDataset(sorted(map(str, folder.glob("*.tar"))), shardshuffle=False)
+            .map(_ToViews(self.windows))
+            .batched(self.batch_size)
+        )
+        return wds.WebLoader(
+            dataset, batch_size=None, num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )  # fmt: skip
