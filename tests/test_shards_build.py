@@ -1,0 +1,425 @@
+"""Building a data set: what goes in, what is refused, and that nothing else decides the bytes."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import shards.workers
+from shards.build import build_dataset
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.pixels import decode_rgb
+from shards.settings import BuildSettings
+from shards.shard_writer import write_shard
+from shards.split import parse_shares
+
+SETTINGS = BuildSettings(
+    split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32
+)
+
+
+def build(source, out, workers=1, **changes):
+    settings = BuildSettings(**{**{n: getattr(SETTINGS, n) for n in SETTINGS.__slots__}, **changes})
+    return build_dataset(Path(source), Path(out), settings, workers, progress=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def rejected(out: Path) -> dict[str, str]:
+    rows = pq.read_table(out / "rejected.parquet").to_pylist()
+    return {row["source_path"]: row["reason"] for row in rows}
+
+
+@pytest.fixture
+def images(tmp_path, coded_image, encode_image):
+    """16 small JPEGs in a folder of its own that a test may alter."""
+    root = tmp_path / "images"
+    for index in range(16):
+        folder = root / ("real" if index % 2 else "generated/gan")
+        folder.mkdir(parents=True, exist_ok=True)
+        data = encode_image(coded_image(index, 40 + index, 30), "JPEG", quality=80)
+        (folder / f"{index:02d}.jpg").write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def crash_after(monkeypatch):
+    """``crash_after(n)``: the next builds die when they have written ``n`` shards."""
+
+    class Crash(BaseException):
+        pass
+
+    def arm(shards_written):
+        written = []
+
+        def write_and_count(task, advance):
+            if len(written) == shards_written:
+                raise Crash
+            write_shard(task, advance)
+            written.append(task)
+
+        monkeypatch.setattr(shards.workers, "write_shard", write_and_count)
+        return Crash
+
+    return arm
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """``small_disk(kilobytes)``: a folder on a file system of that size, a real one."""
+    mounted = []
+
+    def mount(kilobytes):
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a tmpfs is not permitted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def remount(folder, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic_dataset):
+    dataset = synthetic_dataset
+    files = {p.relative_to(synthetic_images).as_posix() for p in synthetic_images.rglob("*.*")}
+    assert set(dataset.column("source_path")) == files
+    for row in dataset.table.to_pylist():
+        data = (synthetic_images / row["source_path"]).read_bytes()
+        assert row["sha256"] == hashlib.sha256(data).digest()
+        assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
+        with dataset.shard_path(row["shard"]).open("rb") as tar:
+            tar.seek(row["image_offset"])
+            stored = tar.read(row["image_length"])
+        assert (stored == data) == (row["stored_as"] == "source")
+        np.testing.assert_array_equal(decode_rgb(stored), decode_rgb(data))
+        real = row["source_path"].startswith("real/")
+        assert (row["label"], row["class_name"]) == ((0, "real") if real else (1, "generated"))
+        assert row["generator"] == ("" if real else row["source_path"].split("/")[1])
+    assert len(set(dataset.column("sample_key"))) == len(dataset)
+    stored_as = Counter(dataset.column("stored_as"))
+    assert stored_as["source"] >= 14  # all baseline JPEGs at least
+
+
+def test_bytes_depend_on_nothing_but_sources_and_settings(
+    synthetic_images, synthetic_shards, tmp_path
+):
+    """Two processes, another folder, files created in another order."""
+    info = ShardDataset.open(synthetic_shards).info
+    settings = BuildSettings(dict(info.split_shares), 606, info.samples_per_shard, info.global_size)
+    copy = tmp_path / "copy"
+    for path in sorted(synthetic_images.rglob("*.*"), reverse=True):
+        target = copy / path.relative_to(synthetic_images)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target)
+    build_dataset(copy, tmp_path / "out", settings, workers=2, progress=False)
+    assert contents(tmp_path / "out") == contents(synthetic_shards)
+
+
+def test_a_shuffled_list_gives_the_same_bytes(images, tmp_path):
+    names = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.jpg"))
+    lines = [f"{name},{name.split('/')[0]},,scene {i // 3},\n" for i, name in enumerate(names)]
+    header = "path,label,generator,group,split\n"
+    (images / "one.csv").write_text(header + "".join(lines))
+    (images / "two.csv").write_text(header + "".join(lines[::-1]))
+    build(images / "one.csv", tmp_path / "one")
+    build(images / "two.csv", tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    rows = ShardDataset.open(tmp_path / "one").table.to_pylist()
+    splits = {(row["group"], row["split"]) for row in rows}
+    assert len(splits) == len({group for group, _ in splits}) == 6
+
+
+def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_image, encode_image):
+    pixels = coded_image(20, 64, 48)
+    jpeg = encode_image(pixels, "JPEG")
+    bomb = bytearray(encode_image(pixels, "PNG"))
+    bomb[16:24] = (30000).to_bytes(4, "big") * 2
+    floats = Image.fromarray(np.ones((8, 8), np.float32))
+    twice = encode_image(coded_image(21, 50, 50), "PNG")
+    bad = {
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
+        "zero.jpg": (b"", "empty_file"),
+        "text.jpg": (b"This is a text.\n", "not_an_image"),
+        "bomb.png": (bytes(bomb), "corrupt"),  # its header's checksum is wrong, too
+        "float.tif": (encode_image(floats, "TIFF"), "unsupported_mode"),
+        "both.png": (twice, "duplicate_conflict"),
+        "only.gif": (b"GIF89a, but no image", "corrupt"),
+    }
+    for name, (data, _) in bad.items():
+        (images / "real" / name).write_bytes(data)
+    (images / "generated" / "both.png").write_bytes(twice)
+    os.mkfifo(images / "real" / "pipe.jpg")
+    (images / "real" / "gone.jpg").symlink_to("nowhere.jpg")
+    (images / "real" / os.fsdecode(b"\xff.jpg")).write_bytes(jpeg)
+    good = {
+        "one.png": encode_image(np.zeros((1, 1, 3), np.uint8), "PNG"),
+        "long.png": encode_image(np.zeros((10, 20000, 3), np.uint8), "PNG"),
+        "cmyk.jpg": encode_image(Image.fromarray(pixels).convert("CMYK"), "JPEG"),
+        "moving.gif": encode_image(
+            pixels, "GIF", save_all=True, append_images=[Image.fromarray(255 - pixels)]
+        ),
+        "a name, with.dots\n\x1b[31m.png": encode_image(pixels, "PNG", compress_level=1),
+    }
+    for name, data in good.items():
+        (images / "real" / name).write_bytes(data)
+
+    report = build(images, tmp_path / "out")
+
+    expected = {f"real/{name}": reason for name, (_, reason) in bad.items()}
+    expected |= {
+        "generated/both.png": "duplicate_conflict",
+        "real/pipe.jpg": "unreadable",
+        "real/gone.jpg": "unreadable",
+        "real/\\udcff.jpg": "file_name",
+    }
+    assert rejected(tmp_path / "out") == expected
+    assert report.info.rejected == Counter(expected.values())
+    dataset = ShardDataset.open(tmp_path / "out")
+    assert len(dataset) == 16 + len(good)
+    facts = {row["source_path"]: row for row in dataset.table.to_pylist()}
+    assert facts["real/moving.gif"]["num_frames"] == 2
+    assert facts["real/cmyk.jpg"]["mode"] == "CMYK"
+    assert {"real/" + name for name in good} <= set(facts)
+    assert len({shard.format for shard in report.info.shards}) >= 2
+
+
+def test_duplicates_share_identity_and_split(images, tmp_path):
+    for index in range(3):
+        shutil.copy(images / "real" / "01.jpg", images / "real" / f"copy{index}.jpg")
+    build(images, tmp_path / "out")
+    rows = ShardDataset.open(tmp_path / "out").table.to_pylist()
+    same = [r for r in rows if "copy" in r["source_path"] or r["source_path"] == "real/01.jpg"]
+    assert len(same) == 4
+    assert len({(row["content_id"], row["split"], row["sha256"]) for row in same}) == 1
+    assert len({row["sample_key"] for row in same}) == 4
+
+
+def test_missing_files_of_a_list_are_rejected(images, tmp_path):
+    (images / "list.csv").write_text(
+        "path,label\nreal/01.jpg,real\ngenerated/gan/00.jpg,fake\nreal/nope.jpg,real\n"
+    )
+    build(images / "list.csv", tmp_path / "out")
+    assert rejected(tmp_path / "out") == {"real/nope.jpg": "unreadable"}
+
+
+def test_nothing_but_rejects_is_an_error(images, tmp_path):
+    for path in images.rglob("*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff and no more: " + path.name.encode())
+    with pytest.raises(InputError, match=r"all 16 images were rejected \(16 corrupt\)"):
+        build(images, tmp_path / "out")
+    assert len(rejected(tmp_path / "out")) == 16
+
+
+@pytest.mark.parametrize("shards_written", [0, 1, 4])
+def test_interrupted_build_continues_to_the_same_bytes(
+    shards_written, images, tmp_path, crash_after
+):
+    build(images, tmp_path / "straight")
+    crash = crash_after(shards_written)
+    with pytest.raises(crash):
+        build(images, tmp_path / "out")
+    with pytest.raises(InputError, match="continues an interrupted build"):
+        ShardDataset.open(tmp_path / "out")
+    done = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.tar")}
+    assert len(done) == shards_written
+    (tmp_path / "out" / ".train-000000.tar.1234.tmp").write_bytes(b"left by a killed process")
+    crash_after(1000)
+    report = build(images, tmp_path / "out")
+    assert report.continued
+    assert not report.finished_before
+    assert contents(tmp_path / "out") == contents(tmp_path / "straight")
+    assert all((tmp_path / "out" / name).stat().st_mtime_ns == t for name, t in done.items())
+
+
+def test_finished_build_does_nothing(images, tmp_path):
+    build(images, tmp_path / "out")
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
+    for path in images.rglob("*.jpg"):
+        os.utime(path)  # touched, yet the same
+    report = build(images, tmp_path / "out", workers=3)
+    assert report.finished_before
+    assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"split_seed": 1}, "--split-seed was 606 and is 1"),
+        ({"global_size": 64}, "--global-size was 32 and is 64"),
+        ({"samples_per_shard": 4}, "--samples-per-shard was 3 and is 4"),
+        ({"split_shares": parse_shares("0.6,0.2,0.2")}, "--split-shares was"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_settings_are_refused(change, message, finished, images, tmp_path, crash_after):
+    if finished:
+        build(images, tmp_path / "out")
+    else:
+        with pytest.raises(crash_after(1)):
+            build(images, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match=message):
+        build(images, tmp_path / "out", **change)
+    assert contents(tmp_path / "out") == before
+
+
+def test_other_sources_are_refused(images, tmp_path):
+    build(images, tmp_path / "out")
+    before = contents(tmp_path / "out")
+
+    def refused(message):
+        with pytest.raises(InputError, match=message):
+            build(images, tmp_path / "out")
+        assert contents(tmp_path / "out") == before
+
+    shutil.copy(images / "real" / "01.jpg", images / "real" / "new.jpg")
+    refused(r"1 files added, such as real/new\.jpg")
+    (images / "real" / "new.jpg").unlink()
+    path = images / "real" / "03.jpg"
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] + b"\0" + data[-2:])
+    refused(r"1 files changed, such as real/03\.jpg")
+    path.unlink()
+    refused(r"1 files removed, such as real/03\.jpg")
+    path.write_bytes(data)
+    assert build(images, tmp_path / "out").finished_before
+
+
+def test_a_source_that_changes_under_the_build_stops_it(images, tmp_path, crash_after):
+    """Size and time stay the same: only the contents tell, when the file is read again."""
+    with pytest.raises(crash_after(0)):
+        build(images, tmp_path / "out")
+    crash_after(1000)
+    path = images / "real" / "03.jpg"
+    data, status = path.read_bytes(), path.stat()
+    path.write_bytes(data[:-3] + b"\0" + data[-2:])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(InputError, match=r"03\.jpg changed while the shards were built"):
+        build(images, tmp_path / "out")
+    path.write_bytes(data)
+    assert build(images, tmp_path / "out").info.num_samples == 16
+
+
+def test_other_programs_are_refused_until_the_end(images, tmp_path, crash_after, monkeypatch):
+    with pytest.raises(crash_after(1)):
+        build(images, tmp_path / "out")
+    crash_after(1000)
+    versions = shards.build_plan.current_versions()
+    with monkeypatch.context() as other:
+        newer = {**versions, "pillow": "99.0"}
+        other.setattr(shards.build_plan, "current_versions", lambda: newer)
+        with pytest.raises(InputError, match=r"pillow was .* and is 99\.0"):
+            build(images, tmp_path / "out")
+    build(images, tmp_path / "out")
+    monkeypatch.setattr(shards.build_plan, "current_versions", lambda: newer)
+    assert build(images, tmp_path / "out").finished_before
+
+
+def test_folders_of_others_are_left_alone(images, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"not empty.*thesis\.txt"):
+        build(images, tmp_path / "out")
+    assert contents(tmp_path / "out") == {"thesis.txt": b"mine"}
+    with pytest.raises(InputError, match="is a file: give a folder"):
+        build(images, tmp_path / "out" / "thesis.txt")
+    with pytest.raises(InputError, match=r"cannot write to .*: Not a directory"):
+        build(images, tmp_path / "out" / "thesis.txt" / "below")
+
+
+def test_two_builds_at_once_are_refused(images, tmp_path):
+    (tmp_path / "out").mkdir()
+    descriptor = os.open(tmp_path / "out", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(InputError, match="another build is writing"):
+        build(images, tmp_path / "out")
+    os.close(descriptor)
+    assert build(images, tmp_path / "out").info.num_samples == 16
+
+
+def test_a_lost_or_cut_tar_is_noticed_and_can_be_rebuilt(images, tmp_path):
+    out = tmp_path / "out"
+    build(images, out)
+    before = contents(out)
+    (out / "train-000001.tar").write_bytes(before["train-000001.tar"][:-1024])
+    with pytest.raises(InputError, match=r"delete train-000001\.parquet and run"):
+        build(images, out)
+    (out / "train-000001.parquet").unlink()
+    report = build(images, out)
+    assert not report.finished_before
+    assert contents(out) == before
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_disk_full_is_one_sentence_and_the_build_continues(
+    workers, images, tmp_path, small_disk, coded_image, encode_image
+):
+    noise = np.random.default_rng(0)
+    for index in range(12):
+        pixels = noise.integers(0, 256, (100, 100, 3), dtype=np.uint8)
+        (images / "real" / f"noise{index}.png").write_bytes(encode_image(pixels, "PNG"))
+    build(images, tmp_path / "straight")
+    disk = small_disk(300)
+    out = disk / "out"
+    with pytest.raises(InputError, match=r"the disk is full at .*continues where it stopped"):
+        build(images, out, workers)
+    assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
+    assert not (out / "dataset.json").exists()
+    remount(disk, "size=10m")
+    assert build(images, out, workers).continued
+    assert contents(out) == contents(tmp_path / "straight")
+
+
+def test_read_only_disk_is_one_sentence(images, small_disk):
+    disk = small_disk(1000)
+    remount(disk, "ro")
+    with pytest.raises(InputError, match=f"cannot write to .*: {os.strerror(errno.EROFS)}"):
+        build(images, disk / "out")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"global_size": 8}, {"global_size": 1.5}, {"samples_per_shard": 0}, {"split_seed": -1}],
+)
+def test_settings_out_of_range_are_named(change):
+    (name,) = change
+    with pytest.raises(InputError, match="--" + name.replace("_", "-")):
+        BuildSettings(**change)
+
+
+def test_nothing_tells_the_time(images, tmp_path):
+    """No output holds a date, and the tar's headers hold a fixed one."""
+    build(images, tmp_path / "out")
+    info = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert not [name for name in info if "time" in name or "date" in name]
+    listing = subprocess.run(
+        ["tar", "--utc", "--full-time", "-tvf", tmp_path / "out" / "train-000000.tar"],
+        capture_output=True, text=True, check=True, env={**os.environ, "TZ": "UTC"},
+    )  # fmt: skip
+    columns = {
+        tuple(line.split()[:5:1])[0:2] + tuple(line.split()[3:5])
+        for line in listing.stdout.splitlines()
+    }
+    assert columns == {("-rw-r--r--", "0/0", "1980-01-01", "00:00:00")}
+    assert not listing.stderr

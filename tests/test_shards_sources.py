@@ -1,0 +1,157 @@
+"""Where images come from: class folders, and lists in CSV or Parquet with their mistakes."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shards.command import InputError
+from shards.source_lists import read_sources
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def rows(source):
+    return [tuple(row.values()) for row in read_sources(source).table.to_pylist()]
+
+
+def write_csv(tmp_path, text, *files):
+    touch(tmp_path, *files)
+    path = tmp_path / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_folder_names_class_and_generator(tmp_path):
+    touch(
+        tmp_path, "real/a.jpg", "real/deep/er/b.PNG", "generated/gan/c.webp", "fake/d.tiff",
+        "generated/sd/v2/e.avif", "real/notes.txt", "real/.hidden.jpg", "other/f.jpg", "list.csv",
+    )  # fmt: skip
+    sources = read_sources(tmp_path)
+    assert [tuple(row.values())[:3] for row in sources.table.to_pylist()] == [
+        ("fake/d.tiff", 1, "unknown"),
+        ("generated/gan/c.webp", 1, "gan"),
+        ("generated/sd/v2/e.avif", 1, "sd"),
+        ("real/a.jpg", 0, ""),
+        ("real/deep/er/b.PNG", 0, ""),
+    ]
+    assert len(sources.notes) == 2
+    assert "other/" in sources.notes[0]
+    assert "1 files" in sources.notes[1]
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    touch(tmp_path / "elsewhere", "a.jpg", "b.jpg")
+    touch(tmp_path, "src/generated/c.jpg")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "src" / "real")
+    os.symlink(tmp_path / "elsewhere", tmp_path / "elsewhere" / "loop")
+    assert [row[0] for row in rows(tmp_path / "src")] == [
+        "generated/c.jpg",
+        "real/a.jpg",
+        "real/b.jpg",
+    ]
+
+
+def test_name_that_is_not_utf8_is_set_aside(tmp_path):
+    touch(tmp_path, "real/a.jpg", "generated/b.jpg")
+    (tmp_path / "real" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"x")
+    sources = read_sources(tmp_path)
+    assert sources.table.num_rows == 2
+    assert sources.misnamed == ["real/bad\\udcff.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), "neither a folder real/ nor generated/"),
+        (("pictures/a.jpg",), "neither a folder real/ nor generated/"),
+        (("real/a.txt", "generated/b.txt"), "no image files"),
+        (("real/a.jpg",), "real images only"),
+        (("fake/gan/a.jpg", "real/readme.md"), "generated images only"),
+    ],
+)
+def test_folders_that_cannot_be_used(files, message, tmp_path):
+    touch(tmp_path, *files)
+    with pytest.raises(InputError, match=message):
+        read_sources(tmp_path)
+
+
+def test_missing_source_and_wrong_kind(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_sources(tmp_path / "nowhere")
+    touch(tmp_path, "images.zip")
+    with pytest.raises(InputError, match=r"neither a folder nor a \.csv or \.parquet list"):
+        read_sources(tmp_path / "images.zip")
+
+
+def test_list_with_all_columns(tmp_path):
+    path = write_csv(
+        tmp_path,
+        "\ufeffpath,label,generator,group,split,note\r\n"
+        "a/b.jpg,real,,scene 1,train,hello\r\n"
+        '"c, d.png",1,gan,"sc\u00e8ne",val,\r\n'
+        f"{tmp_path}/e.gif,FAKE,,,,\r\n"
+        "./x/../f.gif,0,real,,,\r\n",
+        "a/b.jpg",
+    )
+    assert rows(path) == [
+        ("a/b.jpg", 0, "", "scene 1", "train"),
+        ("c, d.png", 1, "gan", "sc\u00e8ne", "valid"),
+        ("e.gif", 1, "unknown", "", ""),
+        ("f.gif", 0, "", "", ""),
+    ]
+
+
+def test_parquet_list_equals_the_csv(tmp_path):
+    text = "path,label,generator\na.jpg,0,\nb.jpg,1,gan\n"
+    expected = rows(write_csv(tmp_path, text, "a.jpg"))
+    for labels in (pa.array([0, 1]), pa.array([False, True]), pa.array(["real", "fake"])):
+        table = pa.table({"path": ["a.jpg", "b.jpg"], "label": labels, "generator": [None, "gan"]})
+        pq.write_table(table, tmp_path / "list.parquet")
+        assert rows(tmp_path / "list.parquet") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.jpg,real\nb.jpg,maybe\n", "line 3: label 'maybe' is none of"),
+        ("path,label\na.jpg,\n", "line 2: label '' is none of"),
+        ("path,label\n,1\n", "line 2: the path is empty"),
+        ("path,label,split\na.jpg,0,holdout\n", "line 2: split 'holdout' is none of train"),
+        ("path,label,generator\na.jpg,0,gan\n", "line 2: a real image has generator 'gan'"),
+        ("path,label\na.jpg\n", "line 2: has another number of fields"),
+        ("path,label\na.jpg,0,1,2\n", "line 2: has another number of fields"),
+        ("file,label\na.jpg,0\n", "no column 'path'"),
+        ("path\na.jpg\n", "no column 'label'"),
+        ("", "no column 'path'"),
+        ("path,label\n", "lists no images"),
+        ("path,label\na.jpg,0\n", "real images only"),
+        ("path,label\nnope.jpg,0\nnor.jpg,1\n", "none of the files listed"),
+    ],
+)
+def test_mistakes_in_lists_are_named(text, message, tmp_path):
+    path = write_csv(tmp_path, text, "a.jpg")
+    with pytest.raises(InputError, match=message) as caught:
+        read_sources(path)
+    assert "list.csv" in str(caught.value)
+
+
+def test_lists_that_cannot_be_read(tmp_path):
+    (tmp_path / "bad.csv").write_bytes(b"path,label\n\xff\xfe,0\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_sources(tmp_path / "bad.csv")
+    (tmp_path / "quote.csv").write_text('path,label\n"a.jpg,0\n')
+    with pytest.raises(InputError, match="not a CSV file"):
+        read_sources(tmp_path / "quote.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 it is not")
+    with pytest.raises(InputError, match="not a Parquet file"):
+        read_sources(tmp_path / "bad.parquet")
+    pq.write_table(pa.table({"path": ["a"]}), tmp_path / "short.parquet")
+    with pytest.raises(InputError, match="no column 'label'"):
+        read_sources(tmp_path / "short.parquet")
