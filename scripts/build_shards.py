@@ -13,8 +13,9 @@ from shards.build import BuildReport, build_dataset
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.rejection import REASONS
 from shards.schema import SPLITS
-from shards.settings import DEFAULT_SPLIT, BuildSettings
+from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
 from shards.split import parse_shares
+from shards.stored_form import STORED_FORMATS
 
 __all__ = ["main"]
 
@@ -42,6 +43,15 @@ def _parser() -> CommandParser:
         "--global-size", type=int, default=224, metavar="PIXELS",
         help="side of the stored global views (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--lossless", choices=LOSSLESS_FORMS, default="tile",
+        help="tile: PNG, BMP, TIFF and lossless WebP become tiled TIFF with the same pixels, whose "
+        "crops are read many times as fast; keep: they stay as they are (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep-progressive", action="store_true",
+        help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
+    )  # fmt: skip
     return parser
 
 
@@ -55,6 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         split_seed=arguments.split_seed,
         samples_per_shard=arguments.samples_per_shard,
         global_size=arguments.global_size,
+        lossless=arguments.lossless,
+        keep_progressive=arguments.keep_progressive,
     )
     report = build_dataset(arguments.source, arguments.out, settings, arguments.workers)
     for line in _summary(report, arguments.out):
@@ -76,6 +88,9 @@ def _summary(report: BuildReport, out: Path) -> list[str]:
                 f"  {split:<12}{counts.samples:>10,}  real {counts.real:,}, "
                 f"generated {counts.generated:,}{_in_brackets(counts.generators)}"
             )
+    converted = {name: info.stored_as[name] for name in STORED_FORMATS if name in info.stored_as}
+    if converted:
+        lines.append(f"  stored otherwise, with the same pixels:{_in_brackets(converted)}")
     if info.not_indexable:
         lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
     if info.rejected:

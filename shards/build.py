@@ -102,8 +102,8 @@ def _write(
     todo: list[ShardPlan], shards: list[ShardPlan], plan: BuildPlan, sources: SourceList, out: Path,
     workers: int, progress: bool,
 ) -> None:  # fmt: skip
-    size = plan.settings.global_size
-    tasks = [ShardTask(shard, sources.root, out, size) for shard in todo]
+    size, keep = plan.settings.global_size, plan.settings.keep_progressive
+    tasks = [ShardTask(shard, sources.root, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
     left = sum(len(shard.sources) for shard in todo)
     with _bar(total, "building", progress, total - left) as bar:

@@ -48,6 +48,7 @@ def current_versions() -> dict[str, str]:
         "glass-hires": version("glass-hires"),
         "pillow": version("pillow"),
         "libjpeg-turbo": str(features.version("libjpeg_turbo")),
+        "jpeglib": version("jpeglib"),
         "pyarrow": version("pyarrow"),
     }
 
@@ -103,8 +104,11 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
         settings.split_seed,
     )
     names = ("path", "sha256", "format", "label", "generator", "group")
+    tile = settings.lossless == "tile"
     packed = (
-        PackedSource(**{name: row[name] for name in names}, split=split)
+        PackedSource(
+            **{name: row[name] for name in names}, split=split, tiled=tile and row["can_tile"]
+        )
         for row, split in zip(taken, splits, strict=True)
     )
     return pack(packed, settings.samples_per_shard, settings.split_seed)

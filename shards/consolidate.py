@@ -23,6 +23,7 @@ __all__ = [
     "is_finished",
     "not_indexable_counts",
     "split_counts",
+    "stored_as_counts",
     "write_manifest",
 ]
 
@@ -67,6 +68,7 @@ def finish(
         not_indexable=not_indexable_counts(table),
         rejected={name: rejected[name] for name in REASONS if rejected[name]},
         shards=tuple(record.info for record in records if record.info.samples),
+        stored_as=stored_as_counts(table),
         written_by=plan.written_by,
     )
     if table.num_rows:
@@ -125,6 +127,11 @@ def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
             generators = {name: n for (label, name), n in sorted(here.items()) if label}
             counts[split] = SplitCounts(sum(labels), labels[0], labels[1], generators)
     return counts
+
+
+def stored_as_counts(table: pa.Table) -> dict[str, int]:
+    """Form → samples stored so, from a manifest."""
+    return dict(sorted(Counter(table.column("stored_as").to_pylist()).items()))
 
 
 def not_indexable_counts(table: pa.Table) -> dict[str, int]:

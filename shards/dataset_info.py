@@ -58,6 +58,8 @@ class DatasetInfo:
     rejected: Mapping[str, int]
     """Reason → images that were not taken in; ``rejected.parquet`` names them."""
     shards: tuple[ShardInfo, ...]
+    stored_as: Mapping[str, int] = field(default_factory=dict)
+    """Form (see ``shards.stored_form``) → samples."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Versions of the programs that wrote the shards."""
     format_version: int = FORMAT_VERSION

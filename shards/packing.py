@@ -29,6 +29,13 @@ class PackedSource:
     generator: str
     group: str
     split: str
+    tiled: bool = False
+    """Stored as tiled TIFF instead of as it is."""
+
+    @property
+    def stored_format(self) -> str:
+        """The format of its member in the shard."""
+        return "TIFF" if self.tiled else self.format
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,7 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
     piles: dict[tuple[int, int], list[PackedSource]] = {}
     formats = list(EXTENSIONS)
     for source in sources:
-        pile = (SPLITS.index(source.split), formats.index(source.format))
+        pile = (SPLITS.index(source.split), formats.index(source.stored_format))
         piles.setdefault(pile, []).append(source)
     plans: list[ShardPlan] = []
     for (split, kind), pile_sources in sorted(piles.items()):

@@ -35,8 +35,9 @@ class Sample:
 
 
 def build_sample(
-    data: bytes, source: PackedSource, key: str, shard: str, global_size: int
-) -> Sample:
+    data: bytes, source: PackedSource, key: str, shard: str, global_size: int,
+    keep_progressive: bool = False,
+) -> Sample:  # fmt: skip
     """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
     # Numba takes a while to import, which commands that build nothing need not spend.
     from shards.pixel_pass import hash_and_shrink
@@ -46,7 +47,7 @@ def build_sample(
     facts = facts_of(image, data)
     pixels_digest, view = hash_and_shrink(rgb, global_size)
     sha256 = hashlib.sha256(data).digest()
-    stored = stored_form(data, facts)
+    stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
     row: dict[str, Any] = {
         "sample_key": key,
         "content_id": content_id(sha256),

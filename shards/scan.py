@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from shards.image_formats import sniff_format
+from shards.lossless import can_tile
 from shards.rejection import RejectedImage
 from shards.sources import SOURCE_SCHEMA, SourceList
 
@@ -25,6 +26,7 @@ SCAN_SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
         ("sha256", pa.binary()),  # empty where the file could not be read
         ("format", pa.string()),  # "" where rejected
+        ("can_tile", pa.bool_()),  # lossless, of one frame, and of a kind that tiles suit
         ("reason", pa.string()),  # key of REASONS, "" where taken
         ("detail", pa.string()),
     ]
@@ -41,6 +43,7 @@ class FileState:
     mtime_ns: int = 0
     sha256: bytes = b""
     format: str = ""
+    can_tile: bool = False
     reason: str = ""
     detail: str = ""
 
@@ -71,6 +74,7 @@ def examine(path: Path) -> FileState:
         mtime_ns=status.st_mtime_ns,
         sha256=hashlib.sha256(data).digest(),
         format=kind or "",
+        can_tile=can_tile(data, kind or ""),
         reason=reason,
         detail=f"begins with {data[:8]!r}" if reason == "not_an_image" else "",
     )
@@ -107,6 +111,6 @@ def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) ->
 
 def _conflicting(state: FileState) -> FileState:
     return FileState(
-        state.num_bytes, state.mtime_ns, state.sha256, "", "duplicate_conflict",
-        f"content {state.sha256.hex()[:16]}",
+        state.num_bytes, state.mtime_ns, state.sha256, reason="duplicate_conflict",
+        detail=f"content {state.sha256.hex()[:16]}",
     )  # fmt: skip

@@ -64,7 +64,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("pixel_sha256", pa.binary(32), nullable=False),
         pa.field("perceptual_hash", pa.int64(), nullable=False),
         pa.field("image_crc32", pa.int64(), nullable=False),  # zlib.crc32 of the stored image
-        pa.field("stored_as", _NAME, nullable=False),  # "source": the source's bytes, untouched
+        pa.field("stored_as", _NAME, nullable=False),  # see shards.stored_form
         pa.field("source_path", pa.string(), nullable=False),  # relative to the source
         pa.field("not_indexable", _NAME),  # why the .mcu member is empty
     ],

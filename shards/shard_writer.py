@@ -55,6 +55,7 @@ class ShardTask:
     source_root: Path
     out: Path
     global_size: int
+    keep_progressive: bool = False
 
     @property
     def manifest(self) -> Path:
@@ -97,7 +98,9 @@ def _add(
     key = sample_key(task.plan.number, len(rows))
     data = _read_again(task.source_root / source.path, source.sha256)
     try:
-        sample = build_sample(data, source, key, task.plan.name, task.global_size)
+        sample = build_sample(
+            data, source, key, task.plan.name, task.global_size, task.keep_progressive
+        )
     except RejectedImage as rejection:
         rejected.append(
             Rejection(

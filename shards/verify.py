@@ -18,7 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shards.consolidate import REJECTED_NAME, not_indexable_counts, split_counts
+from shards.consolidate import (
+    REJECTED_NAME,
+    not_indexable_counts,
+    split_counts,
+    stored_as_counts,
+)
 from shards.dataset import ShardDataset, ShardInfo
 from shards.facts import facts_of
 from shards.image_formats import open_image, sniff_format
@@ -87,6 +92,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
     found = {
         "counts": (dict(info.counts), split_counts(table)),
         "not_indexable": (dict(info.not_indexable), not_indexable_counts(table)),
+        "stored_as": (dict(info.stored_as), stored_as_counts(table)),
         "samples per shard": (
             {shard.name: shard.samples for shard in info.shards},
             {v["values"]: v["counts"] for v in table.column("shard").value_counts().to_pylist()},
