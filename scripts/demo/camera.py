@@ -1,0 +1,120 @@
+"""A camera: one colour per pixel behind a Bayer mosaic, sensor noise, demosaic, sharpening.
+
+It leaves the traces of a real camera at native resolution: noise that depends on brightness and
+is correlated between pixels, with a period of two pixels in the manner of the mosaic.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Camera", "draw_camera", "photograph"]
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """What differs from one camera and exposure to the next."""
+
+    red_row: int
+    """0 or 1: row of the red pixel in the 2×2 mosaic; blue lies on the other diagonal end."""
+    red_column: int
+    """0 or 1: column of the red pixel."""
+    shot_noise: float
+    """Variance per unit of linear light in 0…1."""
+    read_noise: float
+    """Standard deviation in linear light, however dark."""
+    sharpening: float
+    """Share of green's difference from its 3×3 mean that is added to every colour."""
+
+
+def draw_camera(rng: np.random.Generator) -> Camera:
+    """A camera at a random sensitivity: 3.5 to 7 grey levels of noise per mosaic pixel."""
+    noise = np.exp(rng.uniform(np.log(3.5), np.log(7.0))) / 255
+    return Camera(
+        red_row=int(rng.integers(2)),
+        red_column=int(rng.integers(2)),
+        # In display values (square roots of linear light) shot noise is even: √variance / 2.
+        shot_noise=float((2 * noise) ** 2),
+        read_noise=float(0.1 * noise),
+        sharpening=float(rng.uniform(0.0, 0.5)),
+    )
+
+
+def photograph(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """``scene``, (3, H, W) float32 in 0…1 with even H and W, as (3, H, W) uint8 with noise."""
+    red_row, red_column = camera.red_row, camera.red_column
+    raw = _mosaic(scene, red_row, red_column)
+    raw *= raw  # to linear light: the curve of displays is nearly a square
+    noise = np.sqrt(camera.shot_noise * raw + np.float32(camera.read_noise**2))
+    noise *= rng.standard_normal(raw.shape, dtype=np.float32)
+    raw += noise
+    np.clip(raw, 0, 1, out=raw)
+    display = _demosaic(np.sqrt(raw, out=raw), red_row, red_column)
+    green = display[1]
+    display += np.float32(camera.sharpening) * (green - _mean_3x3(green))
+    display *= 255
+    display += 0.5
+    return np.clip(display, 0, 255, out=display).astype(np.uint8)
+
+
+def _mosaic(scene: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
+    """(H, W): of each pixel the one colour that its filter lets through."""
+    raw = scene[1].copy()
+    raw[red_row::2, red_column::2] = scene[0, red_row::2, red_column::2]
+    blue_row, blue_column = 1 - red_row, 1 - red_column
+    raw[blue_row::2, blue_column::2] = scene[2, blue_row::2, blue_column::2]
+    return raw
+
+
+def _demosaic(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
+    """(3, H, W): green from its four neighbours, red and blue by their difference from green."""
+    green = _green(raw, red_row, red_column)
+    difference = raw - green
+    planes = np.empty((3, *raw.shape), dtype=np.float32)
+    planes[1] = green
+    for plane, row, column in ((0, red_row, red_column), (2, 1 - red_row, 1 - red_column)):
+        np.add(green, _spread(difference, row, column), out=planes[plane])
+    return planes
+
+
+def _green(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
+    padded = np.pad(raw, 1, mode="reflect")
+    green = raw.copy()
+    height, width = raw.shape
+    for row, column in ((red_row, red_column), (1 - red_row, 1 - red_column)):
+        up, down = slice(row, row + height - 1, 2), slice(row + 2, row + height + 1, 2)
+        left, right = slice(column, column + width - 1, 2), slice(column + 2, column + width + 1, 2)
+        here_row, here_column = (
+            slice(row + 1, row + height, 2),
+            slice(column + 1, column + width, 2),
+        )
+        total = padded[up, here_column] + padded[down, here_column]
+        total += padded[here_row, left] + padded[here_row, right]
+        green[row::2, column::2] = total * np.float32(0.25)
+    return green
+
+
+def _spread(values: np.ndarray, row: int, column: int) -> np.ndarray:
+    """Bilinear interpolation of the values at rows ``row::2`` and columns ``column::2``."""
+    rows = _double_rows(values[row::2, column::2], row)
+    return _double_rows(rows.T, column).T
+
+
+def _double_rows(known: np.ndarray, first: int) -> np.ndarray:
+    """``known`` at rows ``first::2`` of a field twice as high, means of two rows between them."""
+    doubled = np.empty((known.shape[0] * 2, known.shape[1]), dtype=np.float32)
+    doubled[first::2] = known
+    neighbour = (known[1:], known[-1:]) if first == 0 else (known[:1], known[:-1])
+    doubled[1 - first :: 2] = (known + np.concatenate(neighbour)) * np.float32(0.5)
+    return doubled
+
+
+def _mean_3x3(plane: np.ndarray) -> np.ndarray:
+    """Mean over 3×3 pixels; the border stays as it is."""
+    mean = plane.copy()
+    rows = plane[:-2] + plane[1:-1]
+    rows += plane[2:]
+    inner = rows[:, :-2] + rows[:, 1:-1]
+    inner += rows[:, 2:]
+    np.multiply(inner, np.float32(1 / 9), out=mean[1:-1, 1:-1])
+    return mean

@@ -1,0 +1,68 @@
+"""Sizes and file formats, drawn by image number alone, so that they say nothing about the class."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["Encoding", "draw_encoding", "draw_size", "encode"]
+
+MEGAPIXELS = (0.6, 2.0)
+ASPECTS = (1.0, 5 / 4, 4 / 3, 3 / 2, 16 / 9)
+FORMATS = ("jpg", "png", "webp")
+FORMAT_SHARES = (0.8, 0.1, 0.1)
+SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
+SUBSAMPLING_SHARES = (0.4, 0.2, 0.4)
+QUALITIES = (90, 97)  # lower ones would erase the traces that the demo is about
+PROGRESSIVE_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How an image is stored."""
+
+    suffix: str
+    """One of :data:`FORMATS`."""
+    quality: int
+    """Of JPEG and lossy WebP."""
+    subsampling: str
+    """Of the chroma of a JPEG."""
+    progressive: bool
+    """Whether a JPEG is stored in several scans."""
+
+
+def draw_encoding(rng: np.random.Generator) -> Encoding:
+    """Mostly JPEG, some PNG and WebP. Draws the same count of numbers whatever comes out."""
+    return Encoding(
+        suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
+        quality=int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
+        subsampling=str(rng.choice(SUBSAMPLINGS, p=SUBSAMPLING_SHARES)),
+        progressive=bool(rng.random() < PROGRESSIVE_SHARE),
+    )
+
+
+def draw_size(rng: np.random.Generator) -> tuple[int, int]:
+    """(width, height) in pixels: 0.6 to 2 megapixels, upright or lying, of varied aspect."""
+    pixels = 1e6 * np.exp(rng.uniform(*np.log(MEGAPIXELS)))
+    aspect = float(rng.choice(ASPECTS)) * rng.uniform(0.95, 1.05)
+    long, short = round(float(np.sqrt(pixels * aspect))), round(float(np.sqrt(pixels / aspect)))
+    return (long, short) if rng.random() < 0.7 else (short, long)
+
+
+def encode(image: Image.Image, encoding: Encoding) -> bytes:
+    """``image``, RGB, as the bytes of a file without metadata."""
+    buffer = io.BytesIO()
+    if encoding.suffix == "jpg":
+        image.save(
+            buffer,
+            "JPEG",
+            quality=encoding.quality,
+            subsampling=encoding.subsampling,
+            progressive=encoding.progressive,
+        )
+    elif encoding.suffix == "png":
+        image.save(buffer, "PNG", compress_level=1)  # the default takes ten times as long
+    else:
+        image.save(buffer, "WEBP", quality=encoding.quality, method=1)
+    return buffer.getvalue()

@@ -1,0 +1,157 @@
+"""A person's own photographs as scenes: found, grouped by picture, cut out at half size or less.
+
+Halving removes what the photograph's own camera and compression left between neighbouring
+pixels; the simulated camera then leaves its own.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from shards.command import InputError
+
+__all__ = [
+    "MIN_PIXELS",
+    "Photo",
+    "cut_scene",
+    "find_photos",
+    "fingerprint",
+    "group_pictures",
+    "open_half",
+]
+
+SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"])
+MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+MIN_PIXELS = 2_400_000  # half of each side must leave the 0.6 megapixels of the smallest image
+MAX_PIXELS = 200_000_000
+THUMBNAIL_SIDE = 32
+# Over the 72 wallpapers of KDE Plasma, crops and recoloured versions of one picture reach 0.60 to
+# 0.99, different pictures 0.68 at most and 0.57 but for one pair. To join two pictures costs
+# nothing; to part two renditions of one would leak it from one split into another.
+SAME_PICTURE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A usable photograph: how large it is, and what it shows in a few pixels."""
+
+    path: Path
+    width: int
+    height: int
+    by_height: np.ndarray
+    """(32, 32 × aspect) float32: strength of edges, all of it at one height."""
+    by_width: np.ndarray
+    """(32 / aspect, 32) float32: the same at one width."""
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """The image files under ``folder`` by suffix, each file once however many links lead to it."""
+    if not folder.is_dir():
+        found = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
+    paths = sorted(
+        Path(parent, name)
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES
+    )
+    if not paths:
+        raise InputError(
+            f"--photos {folder} holds no image: give a folder with JPEG, PNG, WebP, TIFF, BMP or "
+            "AVIF photographs."
+        )
+    unique: dict[Path, Path] = {}
+    for path in paths:
+        unique.setdefault(path.resolve(), path)
+    return list(unique.values())
+
+
+def fingerprint(path: Path) -> Photo | str:
+    """The photograph at ``path``, or why it cannot be used. All of the file is decoded once."""
+    try:
+        with _open(path) as image:
+            width, height = image.size
+            if image.mode not in MODES:
+                return f"pixels of kind {image.mode} are not supported"
+            if width * height < MIN_PIXELS:
+                return f"smaller than {MIN_PIXELS / 1e6} megapixels"
+            if width * height > MAX_PIXELS:
+                return f"larger than {MAX_PIXELS / 1e6:.0f} megapixels"
+            image.draft("RGB", (width // 4, height // 4))
+            grey = image.convert("RGB").convert("L")
+    except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises on a broken file
+        return f"cannot be read: {error}"
+    aspect = min(max(width / height, 0.25), 4.0)
+    wide = grey.resize((round(THUMBNAIL_SIDE * aspect), THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
+    tall = grey.resize((THUMBNAIL_SIDE, round(THUMBNAIL_SIDE / aspect)), Image.Resampling.BILINEAR)
+    return Photo(path, width, height, _edges(wide), _edges(tall))
+
+
+def group_pictures(photos: Sequence[Photo]) -> list[int]:
+    """For each photograph the number of its picture: renditions and crops of one share it."""
+    group = list(range(len(photos)))
+    for second, photo in enumerate(photos):
+        for first in range(second):
+            kept, joined = sorted((group[first], group[second]))
+            if kept != joined and _similarity(photos[first], photo) >= SAME_PICTURE:
+                group = [kept if number == joined else number for number in group]
+    renumbered = {number: position for position, number in enumerate(sorted(set(group)))}
+    return [renumbered[number] for number in group]
+
+
+def open_half(path: Path) -> Image.Image:
+    """The photograph in RGB at half its width and height, each pixel a mean of four."""
+    with _open(path) as image:
+        image.draft("RGB", (image.width // 2, image.height // 2))  # JPEG halves while decoding
+        drafted = image.size != image.info["full_size"]
+        rgb = image.convert("RGB")
+    return rgb if drafted else rgb.reduce(2)
+
+
+def cut_scene(half: Image.Image, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """A random part of a halved photograph as (3, height, width) float32 in 0…1."""
+    most = min(half.width / width, half.height / height)
+    shrink = np.exp(rng.uniform(0, np.log(max(most, 1.0))))
+    part_width, part_height = shrink * width, shrink * height
+    left = rng.uniform(0, half.width - part_width)
+    top = rng.uniform(0, half.height - part_height)
+    box = (left, top, left + part_width, top + part_height)
+    part = half.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    return np.stack([np.asarray(plane, dtype=np.float32) for plane in part.split()]) / 255
+
+
+def _open(path: Path) -> Image.Image:
+    image = Image.open(path)
+    image.info["full_size"] = image.size
+    return image
+
+
+def _edges(grey: Image.Image) -> np.ndarray:
+    rows, columns = np.gradient(np.asarray(grey, dtype=np.float32))
+    return np.hypot(rows, columns)
+
+
+def _similarity(first: Photo, second: Photo) -> float:
+    """The best correlation of the edges of one within the other, −1 to 1.
+
+    A crop to another aspect keeps either the height or the width, so only these two are tried.
+    """
+    wide, tall = first, second
+    if wide.width * tall.height < tall.width * wide.height:
+        wide, tall = second, first
+    return max(
+        _best_match(wide.by_height, tall.by_height), _best_match(tall.by_width, wide.by_width)
+    )
+
+
+def _best_match(field: np.ndarray, part: np.ndarray) -> float:
+    """Largest correlation of ``part`` with a window of its shape in ``field``."""
+    windows = np.lib.stride_tricks.sliding_window_view(field, part.shape).reshape(-1, part.size)
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    centred = (part - part.mean()).ravel()
+    norms = np.linalg.norm(windows, axis=1) * np.linalg.norm(centred)
+    return float((windows @ centred / np.maximum(norms, 1e-6)).max())

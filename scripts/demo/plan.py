@@ -1,0 +1,113 @@
+"""Which images the demo consists of: class, scene, size and format of each, before any is made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from scripts.demo.encoding import Encoding, draw_encoding, draw_size
+from scripts.demo.generators import GENERATORS, SIZE_MULTIPLE
+from scripts.demo.photos import Photo
+from scripts.demo.randomness import Stream, stream
+
+__all__ = ["MIN_IMAGES", "REAL", "Job", "Rendition", "plan_drawn", "plan_photos"]
+
+REAL = ""  # in place of a generator's name
+
+_FIRST, _SECOND, _THIRD = GENERATORS
+# (generator, scene) of twelve images: one scene appears as a photograph and from each generator,
+# eight appear once. Were every scene rendered in both classes, a classifier that remembers a
+# training scene by its size or colours would be wrong about its twin, and score *below* chance.
+CYCLE = (
+    *((REAL, 0), (_FIRST, 0), (REAL, 1), (_SECOND, 0), (REAL, 2), (_THIRD, 0)),
+    *((REAL, 3), (_FIRST, 4), (REAL, 5), (_SECOND, 6), (REAL, 7), (_THIRD, 8)),
+)
+SCENES_PER_CYCLE = 9
+MIN_IMAGES = len(CYCLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """One image to make."""
+
+    number: int
+    """Of the image, from 0; seeds everything about it but its scene."""
+    scene: int
+    generator: str
+    """A key of ``GENERATORS``, or :data:`REAL`."""
+    group: str
+    width: int
+    height: int
+    encoding: Encoding
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where the image lies, relative to the output folder."""
+        folder = f"generated/{self.generator}" if self.generator else "real"
+        return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The renditions of one scene or photograph, made together because what they show is costly."""
+
+    photo: Path | None
+    """The photograph to cut from; None for a drawn scene."""
+    renditions: list[Rendition] = field(default_factory=list)
+
+
+def plan_drawn(images: int, seed: int) -> list[Job]:
+    """``images`` renditions of drawn scenes; half are real."""
+    jobs: dict[int, Job] = {}
+    for number in range(images):
+        generator, scene = _slot(number)
+        width, height, encoding = _file(number, seed)
+        rendition = Rendition(
+            number, scene, generator, f"scene-{scene:06d}", width, height, encoding
+        )
+        jobs.setdefault(scene, Job(None)).renditions.append(rendition)
+    return list(jobs.values())
+
+
+def plan_photos(
+    images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]
+) -> list[Job]:
+    """``images`` renditions of photographs; ``pictures[i]`` is the picture that photo i shows."""
+    jobs = [Job(photo.path) for photo in photos]
+    rng = stream(seed, Stream.PLAN)
+    num_scenes = max(_slot(number)[1] for number in range(images)) + 1
+    # Shuffled anew each round: in a fixed order, a picture could meet one class only.
+    rounds = (rng.permutation(len(photos)).tolist() for _ in range(0, num_scenes, len(photos)))
+    photo_of_scene = list(chain.from_iterable(rounds))
+    for number in range(images):
+        generator, scene = _slot(number)
+        index = photo_of_scene[scene]
+        width, height, encoding = _file(number, seed)
+        width, height = _fit(width, height, photos[index])
+        group = f"picture-{pictures[index]:06d}"
+        jobs[index].renditions.append(
+            Rendition(number, scene, generator, group, width, height, encoding)
+        )
+    return [job for job in jobs if job.renditions]
+
+
+def _slot(number: int) -> tuple[str, int]:
+    """Generator and scene of image ``number``."""
+    generator, scene = CYCLE[number % len(CYCLE)]
+    return generator, scene + number // len(CYCLE) * SCENES_PER_CYCLE
+
+
+def _file(number: int, seed: int) -> tuple[int, int, Encoding]:
+    rng = stream(seed, Stream.FILE, number)
+    return *draw_size(rng), draw_encoding(rng)
+
+
+def _fit(width: int, height: int, photo: Photo) -> tuple[int, int]:
+    """The size turned to the photograph's orientation and shrunk to fit half of it."""
+    if (width > height) != (photo.width > photo.height):
+        width, height = height, width
+    # Whole multiples, since the image is made at the next multiple and then cropped.
+    room_width = photo.width // 2 // SIZE_MULTIPLE * SIZE_MULTIPLE
+    room_height = photo.height // 2 // SIZE_MULTIPLE * SIZE_MULTIPLE
+    scale = min(1.0, room_width / width, room_height / height)
+    return max(1, int(width * scale)), max(1, int(height * scale))

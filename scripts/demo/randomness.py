@@ -1,0 +1,24 @@
+"""Random streams of the demo: one per purpose and number, so that no draw depends on another's."""
+
+from enum import IntEnum
+
+import numpy as np
+
+__all__ = ["Stream", "stream"]
+
+
+class Stream(IntEnum):
+    """What a stream of random numbers is for. The numbers are part of "same seed, same bytes"."""
+
+    PLAN = 1  # which source each scene comes from
+    FILE = 2  # size, format and quality: numbered by image, so it cannot know the class
+    SCENE = 3  # what a drawn scene shows: numbered by scene, shared by its renditions
+    FRAMING = 4  # which part of a photograph an image shows
+    CAMERA = 5  # lens, sensor noise and sharpening
+    GENERATOR = 6  # the detail a generator invents
+    PHOTOS = 7  # which photographs are used where there are more than needed
+
+
+def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:
+    """The random numbers of one purpose and one scene or image; ``seed`` and ``number`` are ≥ 0."""
+    return np.random.default_rng([seed, int(purpose), number])

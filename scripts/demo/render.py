@@ -1,0 +1,50 @@
+"""Makes the images of one scene or photograph and writes them; runs in any process."""
+
+from pathlib import Path
+
+from PIL import Image
+
+from scripts.demo.camera import draw_camera, photograph
+from scripts.demo.encoding import encode
+from scripts.demo.generators import SIZE_MULTIPLE, regenerate
+from scripts.demo.photos import cut_scene, open_half
+from scripts.demo.plan import Job, Rendition
+from scripts.demo.randomness import Stream, stream
+from scripts.demo.scenes import draw_scene
+from shards.atomic import write_bytes_atomic
+
+__all__ = ["render", "render_job"]
+
+
+def render_job(job: Job, out: Path, seed: int) -> int:
+    """Writes every rendition of ``job`` under ``out`` and returns how many pixels they have."""
+    half = open_half(job.photo) if job.photo else None
+    for rendition in job.renditions:
+        image = render(rendition, half, seed)
+        write_bytes_atomic(out / rendition.path, encode(image, rendition.encoding))
+    return sum(rendition.width * rendition.height for rendition in job.renditions)
+
+
+def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
+    """The pixels of ``rendition`` as an RGB image of its size.
+
+    A generator starts from what the same camera model saw: its images then have the brightness,
+    noise and sharpness of photographs, and differ in how they were enlarged.
+    """
+    width, height = _round_up(rendition.width), _round_up(rendition.height)
+    if half is None:
+        scene = draw_scene(stream(seed, Stream.SCENE, rendition.scene), width, height)
+    else:
+        framing = stream(seed, Stream.FRAMING, rendition.number)
+        scene = cut_scene(half, framing, width, height)
+    rng = stream(seed, Stream.CAMERA, rendition.number)
+    photo = photograph(scene, draw_camera(rng), rng)
+    image = Image.merge("RGB", [Image.fromarray(plane) for plane in photo])
+    if rendition.generator:
+        rng = stream(seed, Stream.GENERATOR, rendition.number)
+        image = regenerate(image, rendition.generator, rng)
+    return image.crop((0, 0, rendition.width, rendition.height))
+
+
+def _round_up(side: int) -> int:
+    return -(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE
