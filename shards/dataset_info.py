@@ -76,7 +76,7 @@ def read_info(folder: Path) -> DatasetInfo:
     try:
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         version = fields["format_version"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(_missing(folder)) from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
