@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from shards.tiled_tiff import TiledImage
+
 __all__ = ["DecodeFailure", "DecodeJob", "Leaf"]
 
 
@@ -30,16 +32,23 @@ class DecodeJob:
     sample: int
     """Place of the sample in the batch."""
     image_format: str
-    """``JPEG``, ``PNG``, … as in the manifest."""
+    """``JPEG``, ``TIFF``, …: that of ``data``, which may be another than the source's."""
     mode: str
     """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
 
     spliced: bool = False
     """Whether ``data`` was made for one window (and ``windows`` holds just that)."""
+    tiles: TiledImage | None = None
+    """``data`` opened, where it is stored as tiles and only those touched shall be read."""
 
     def with_slots(self, slots: npt.NDArray[np.int64]) -> "DecodeJob":
         """The same job, written elsewhere."""
         return replace(self, slots=slots)
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of ``data`` decoding looks at."""
+        return self.data.size if self.tiles is None else self.tiles.bytes_touched(self.windows)
 
     @property
     def turbo_decodes(self) -> bool:

@@ -20,6 +20,7 @@ from loaders.shard_reader import (
 )
 from loaders.splice import STATUS_REASONS, Splicer
 from loaders.stats import LoaderStats
+from shards.tiled_tiff import BadTiles, TiledImage
 
 __all__ = ["BatchPlan", "JobMaker"]
 
@@ -81,14 +82,17 @@ class JobMaker:
                     self._read_global_view(int(plan.slice.rows[place]), views[place])
                 except UnreadableMember as error:
                     failures.append(DecodeFailure(place, "unreadable member", str(error)))
+                except BadTiles as error:
+                    failures.append(DecodeFailure(place, "undecodable", str(error)))
         failed = {failure.sample for failure in failures}
         whole = [job for job in whole if job.sample not in failed]
         spliced = self._splice(plan, [job for job in whole if plan.windowed[job.sample]])
         done = {job.sample for job in spliced}
         whole = [job for job in whole if job.sample not in done]
-        self._stats.count("windowed", len(done))
-        self._stats.count("full", len(whole))
-        self._stats.count("bytes_read", sum(job.data.size for job in (*whole, *spliced)))
+        num_tiled = sum(job.tiles is not None for job in whole)
+        self._stats.count("windowed", len(done) + num_tiled)
+        self._stats.count("full", len(whole) - num_tiled)
+        self._stats.count("bytes_read", sum(job.bytes_read for job in (*whole, *spliced)))
         return whole + spliced, failures
 
     def _windowed(
@@ -99,7 +103,7 @@ class JobMaker:
         if config.decode == "full":
             return np.zeros(len(rows), np.bool_)
         indexed = samples.entry_points.length[rows] > 0
-        for code in samples.not_indexable[rows[~indexed]].tolist():
+        for code in samples.not_indexable[rows[~indexed & ~samples.tiled(rows)]].tolist():
             self._stats.reason("fallback", samples.not_indexable_reasons[code] if code >= 0 else "")
         if config.decode == "window":
             return indexed
@@ -164,10 +168,11 @@ class JobMaker:
         data = self._shards.member(
             int(samples.shard[row]), int(samples.image.offset[row]), int(samples.image.length[row])
         )
+        by_tiles = self._config.decode != "full" and bool(samples.tiled(np.array([row]))[0])
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],
             slots=np.arange(place * num_crops, (place + 1) * num_crops), sample=place,
-            image_format=samples.formats[samples.format[row]],
-            mode=samples.modes[samples.mode[row]],
+            image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
+            tiles=TiledImage(data) if by_tiles else None,
         )  # fmt: skip

@@ -1,5 +1,5 @@
 """The oracle: every image decoded whole by Pillow, by the rules for pixels, and cropped by
-slicing."""
+slicing. Images stored as tiles are read tile by tile where a job asks for that."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,6 +7,7 @@ import torch
 
 from loaders.jobs import DecodeFailure, DecodeJob
 from shards.pixels import RejectedImage, decode_rgb
+from shards.tiled_tiff import BadTiles, TiledImage
 
 __all__ = ["ReferenceLeaf", "blank", "place_windows"]
 
@@ -43,19 +44,26 @@ class ReferenceLeaf:
         pixels = crops.numpy()
         failures = []
         for job in jobs:
-            try:
-                image = decode_rgb(job.data.tobytes())
-            except RejectedImage as error:
-                failures.append(DecodeFailure(job.sample, "undecodable", str(error)))
+            failure = self._decode(job, pixels)
+            if failure is not None:
+                failures.append(failure)
                 blank(job, pixels)
-                continue
+        return failures
+
+    def _decode(self, job: DecodeJob, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
+        try:
+            image = job.tiles or decode_rgb(job.data.tobytes())
             if image.shape[:2] != (job.height, job.width):
                 detail = f"{image.shape[1]}x{image.shape[0]}, not {job.width}x{job.height}"
-                failures.append(DecodeFailure(job.sample, "size differs from manifest", detail))
+                return DecodeFailure(job.sample, "size differs from manifest", detail)
+            if isinstance(image, TiledImage):
                 blank(job, pixels)
-                continue
-            place_windows(image, job, pixels)
-        return failures
+                image.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
+            else:
+                place_windows(image, job, pixels)
+        except (RejectedImage, BadTiles) as error:
+            return DecodeFailure(job.sample, "undecodable", str(error))
+        return None
 
     def close(self) -> None:
         """Nothing is held."""

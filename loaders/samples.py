@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.dataset import ShardDataset
+from shards.stored_form import STORED_FORMATS
 
 __all__ = ["Member", "SampleTable"]
 
@@ -34,8 +35,20 @@ class SampleTable:
         self.entry_points = Member(dataset.column("mcu_offset"), dataset.column("mcu_length"))
         self.shard, self.shards = dataset.codes("shard")
         self.format, self.formats = dataset.codes("format")
+        self.stored_as, self.forms = dataset.codes("stored_as")
         self.mode, self.modes = dataset.codes("mode")
         self.not_indexable, self.not_indexable_reasons = dataset.codes("not_indexable")
+
+    def stored_format(self, row: int) -> str:
+        """The format of the image as it lies in its shard; the manifest tells that of its
+        source."""
+        form = self.forms[self.stored_as[row]]
+        return STORED_FORMATS.get(form, self.formats[self.format[row]])
+
+    def tiled(self, rows: Int64) -> npt.NDArray[np.bool_]:
+        """Which of ``rows`` are stored as tiled TIFF."""
+        code = self.forms.index("tiled") if "tiled" in self.forms else -1
+        return self.stored_as[rows] == code
 
     def keys(self, rows: Int64) -> list[str]:
         """The sample keys of ``rows``."""

@@ -139,6 +139,11 @@ class TiledImage:
         if len(self._offsets) != num_tiles or len(self._lengths) != num_tiles:
             raise BadTiles(f"{len(self._offsets)} tiles instead of {num_tiles}")
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3), that of the image as an array."""
+        return self.height, self.width, 3
+
     def read(self, windows: np.ndarray, outs: list[np.ndarray]) -> None:
         """Copies windows, (K, 4) of (top, left, height, width), into ``outs``: K arrays of uint8.
 
@@ -147,30 +152,47 @@ class TiledImage:
         """
         tiles: dict[int, np.ndarray] = {}  # crops of a small image share tiles
         tile_height, tile_width = self._tile
-        for (top, left, height, width), out in zip(windows.tolist(), outs, strict=True):
+        for window, out in zip(windows.tolist(), outs, strict=True):
+            top, left, height, width = window
             bottom, right = top + height, left + width
-            if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
-                raise BadTiles(f"a window {top, left, height, width} outside the image")
             if out.shape[0] < height or out.shape[1] < width or out.shape[2] != 3:
                 raise ValueError(f"window {height}×{width} into an array of shape {out.shape}")
-            for row in range(top // tile_height, -(-bottom // tile_height)):
-                for column in range(left // tile_width, -(-right // tile_width)):
-                    number = row * self._across + column
-                    if number not in tiles:
-                        tiles[number] = self._decompress(number)
-                    y, x = row * tile_height, column * tile_width
-                    from_y, from_x = max(top, y), max(left, x)
-                    to_y, to_x = min(bottom, y + tile_height), min(right, x + tile_width)
-                    _copy(
-                        tiles[number], self._predicted, from_y - y, to_y - y, from_x - x, to_x - x,
-                        out[from_y - top : to_y - top, from_x - left : to_x - left],
-                    )  # fmt: skip
+            for number in self._touched(window):
+                if number not in tiles:
+                    tiles[number] = self._decompress(number)
+                row, column = divmod(number, self._across)
+                y, x = row * tile_height, column * tile_width
+                from_y, from_x = max(top, y), max(left, x)
+                to_y, to_x = min(bottom, y + tile_height), min(right, x + tile_width)
+                _copy(
+                    tiles[number], self._predicted, from_y - y, to_y - y, from_x - x, to_x - x,
+                    out[from_y - top : to_y - top, from_x - left : to_x - left],
+                )  # fmt: skip
 
     def read_all(self) -> np.ndarray:
         """The whole image, (height, width, 3) uint8."""
         pixels = np.empty((self.height, self.width, 3), np.uint8)
         self.read(np.array([(0, 0, self.height, self.width)]), [pixels])
         return pixels
+
+    def bytes_touched(self, windows: np.ndarray) -> int:
+        """How many bytes of the file :meth:`read` looks at for these windows."""
+        numbers = {number for window in windows.tolist() for number in self._touched(window)}
+        listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
+        return listed + sum(int(self._lengths[number]) for number in numbers)
+
+    def _touched(self, window: list[int]) -> list[int]:
+        """Numbers of the tiles in which a window lies."""
+        top, left, height, width = window
+        bottom, right = top + height, left + width
+        if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
+            raise BadTiles(f"a window {top, left, height, width} outside the image")
+        tile_height, tile_width = self._tile
+        return [
+            row * self._across + column
+            for row in range(top // tile_height, -(-bottom // tile_height))
+            for column in range(left // tile_width, -(-right // tile_width))
+        ]
 
     def _values(self) -> dict[int, int]:
         """Tag → its value, or the number of its values where they are a list."""
