@@ -187,7 +187,9 @@ class _Run:
 
     def _alternate(self, tasks: Sequence[Task]) -> list[Measurement]:
         outcome: Outcome = alternate(tasks, self.rounds, progress)
-        self.skipped.update(outcome.skipped)
+        for name, reason in outcome.skipped.items():
+            hint = "; pip install -e '.[peers]'" if name in PEERS else ""
+            self.skipped[name] = reason + hint
         self.failed.update(outcome.failed)
         return outcome.measurements
 
@@ -199,6 +201,12 @@ def _show(document: Mapping[str, Any]) -> None:
     print(f"{found['cpu']}, cores {found['cores_used']}, commit {found['commit']}, {found['date']}")
     print("files in the page cache; turns from empty queues to the last result\n")
     print_rows(document["rows"], "medians over alternated rounds")
+    for row in document["rows"]:
+        if row["method"] == SIZE_METHOD and row["windowed_share"] < 1:
+            print(
+                f"{row['images']} {row['megapixels']} megapixels: only {row['windowed_share']:.0%} "
+                "of the images could be read by windows, the others were decoded whole"
+            )
     print_about(document["methods"])
     print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
     print_skipped(document["skipped"], document["failed"])

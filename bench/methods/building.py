@@ -1,5 +1,7 @@
 """What happens to an image when shards are built, beside the decode that any use of it costs."""
 
+from typing import Any
+
 from PIL import Image
 
 from bench.corpus import GLOBAL_SIZE, SPLIT
@@ -24,27 +26,27 @@ class _EncodedPasses(FilePasses):
 class PillowDecode(FilePasses):
     """One full decode to RGB."""
 
-    def one(self, copy: int, index: int, turn: int) -> None:
+    def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
         with Image.open(self._corpus.path(index)) as image:
-            image.convert("RGB")
+            return image.convert("RGB")
 
 
 class EntryPoints(_EncodedPasses):
     """The walk through the scan alone."""
 
-    def one(self, copy: int, index: int, turn: int) -> None:
+    def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
-        build_entry_points(self._encoded[index])
+        return build_entry_points(self._encoded[index])
 
 
 class BuildSample(_EncodedPasses):
     """Everything: facts, hashes, the decode, the global view, entry points."""
 
-    def one(self, copy: int, index: int, turn: int) -> None:
+    def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
         source = PackedSource(
             path=self._corpus.images[index].file, sha256=b"", format="JPEG", label=0, generator="",
             group="", split=SPLIT,
         )  # fmt: skip
-        build_sample(self._encoded[index], source, sample_key(0, index), "", GLOBAL_SIZE)
+        return build_sample(self._encoded[index], source, sample_key(0, index), "", GLOBAL_SIZE)

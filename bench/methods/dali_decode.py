@@ -86,13 +86,16 @@ class _DaliPasses(ABC):
 
     def run(self) -> int:
         """See :class:`bench.task.Method`."""
+        return sum(len(results[0]) for results in self.results())
+
+    def results(self) -> Iterator[tuple[Any, ...]]:
+        """The results of one turn, batch by batch; each is valid until the next is asked for."""
         self._pipeline.reset()
-        images = 0
         while True:
             try:
-                images += len(self._pipeline.run()[0])
+                yield self._pipeline.run()
             except StopIteration:
-                return images
+                return
 
     def report(self) -> dict[str, float]:
         """See :class:`bench.task.Method`."""

@@ -4,6 +4,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,9 @@ class FilePasses(ABC):
         self._passes = 1
 
     @abstractmethod
-    def one(self, copy: int, index: int, turn: int) -> None:
-        """Does the work for image ``index`` with its windows of ``copy``; ``turn`` counts the
-        images of the round."""
+    def one(self, copy: int, index: int, turn: int) -> Any:
+        """Does the work for image ``index`` with its windows of ``copy`` and returns the result,
+        which a turn drops; ``turn`` counts the images of the round."""
 
     def warm_up(self) -> float:
         """See :class:`bench.task.Method`. A pass that is slower than a round is not run twice."""

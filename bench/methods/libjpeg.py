@@ -12,6 +12,8 @@ from bench.task import Task
 
 __all__ = ["PrecutCrops", "WholeImages"]
 
+Bytes = npt.NDArray[np.uint8]
+
 BATCH_SIZE, BATCHES = 32, 4
 """As many results stay in memory as the loader's buffers hold."""
 
@@ -26,12 +28,12 @@ class WholeImages(FilePasses):
         self._largest = max(image.width * image.height for image in self._corpus.images)
         self._scratch = threading.local()
 
-    def one(self, copy: int, index: int, turn: int) -> None:
-        """See :class:`FilePasses`."""
+    def one(self, copy: int, index: int, turn: int) -> Bytes:
+        """See :class:`FilePasses`: (H, W, 3) uint8."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None:
             buffer = self._scratch.buffer = np.empty(3 * self._largest, np.uint8)
-        simplejpeg.decode_jpeg(self._encoded[index], "RGB", buffer=buffer)
+        return simplejpeg.decode_jpeg(self._encoded[index], "RGB", buffer=buffer)
 
 
 class PrecutCrops(FilePasses):
@@ -41,13 +43,15 @@ class PrecutCrops(FilePasses):
         super().__init__(task)
         self._stored, self._bounds = self._corpus.precut(task.num_crops)
         size = (BATCH_SIZE * BATCHES, task.num_crops, CROP_SIZE * CROP_SIZE * 3)
-        self._batches: npt.NDArray[np.uint8] = np.zeros(size, np.uint8)
+        self._batches: Bytes = np.zeros(size, np.uint8)
 
-    def one(self, copy: int, index: int, turn: int) -> None:
-        """See :class:`FilePasses`."""
+    def one(self, copy: int, index: int, turn: int) -> list[Bytes]:
+        """See :class:`FilePasses`: N of (h, w, 3) uint8, views of the batch."""
         places = self._batches[turn % len(self._batches)]
-        for place, (first, last) in zip(places, self._bounds[copy, index].tolist(), strict=True):
+        return [
             simplejpeg.decode_jpeg(self._stored[first:last], "RGB", buffer=place)
+            for place, (first, last) in zip(places, self._bounds[copy, index].tolist(), strict=True)
+        ]
 
     def report(self) -> dict[str, float]:
         """See :class:`bench.task.Method`."""

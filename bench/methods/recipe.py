@@ -25,8 +25,8 @@ class Recipe(FilePasses):
         Image.MAX_IMAGE_PIXELS = None  # 200 megapixels are allowed here
         torch.set_num_threads(1)
 
-    def one(self, copy: int, index: int, turn: int) -> None:
-        """See :class:`FilePasses`."""
+    def one(self, copy: int, index: int, turn: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """See :class:`FilePasses`: (3, S, S) and (N, 3, C, C) float32, normalised."""
         with Image.open(self._corpus.path(index)) as opened:
             image = functional.to_tensor(opened.convert("RGB"))
         view = functional.resize(image, [GLOBAL_SIZE, GLOBAL_SIZE], antialias=True)
@@ -34,5 +34,4 @@ class Recipe(FilePasses):
         windows = self._windows[copy, index].tolist()
         for crop, (top, left, height, width) in zip(crops, windows, strict=True):
             crop[:, :height, :width] = image[:, top : top + height, left : left + width]
-        functional.normalize(view, MEAN, STD)
-        functional.normalize(crops, MEAN, STD)
+        return functional.normalize(view, MEAN, STD), functional.normalize(crops, MEAN, STD)

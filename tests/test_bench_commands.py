@@ -1,0 +1,129 @@
+"""``python -m bench``: what it prints, and what it says to mistakes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.__main__ import main
+from bench.registry import BENCHES
+from bench.result import check_document
+from shards.command import InputError
+
+
+def document_of(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_the_benches_are_listed(arguments, capsys):
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in BENCHES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["decod"], "no bench is called 'decod'; there are decode, loader, build"),
+        (["decode"], "give --photos DIR, --megapixels"),
+        (["decode", "--photos", "nowhere"], "--photos nowhere: no such folder"),
+        (["decode", "--megapixels", "3", "--crops", "0"], "--crops 0: all must be above 0"),
+        (["decode", "--megapixels", "3", "--crops", "1.5"], "must be whole numbers"),
+        (["decode", "--megapixels", "x"], "--megapixels x: must be numbers"),
+        (["decode", "--megapixels", "900"], "must be 0.1 … 200"),
+        (["decode", "--megapixels", "3", "--threads", "4096"], "--threads 4096: only"),
+        (["decode", "--megapixels", "3", "--rounds", "0"], "--rounds 0: must be at least 1"),
+        (["decode", "--megapixels", "3", "--images", "1"], "--images 1: must be at least 2"),
+        (["decode", "--megapixels", "3", "--methods", "magic"], "'magic' is not known; there are"),
+        (["decode", "--megapixels", "3", "--output", __file__], "is a file: give a folder"),
+        (["build"], "nothing to measure on"),
+        (["loader", "--data", "nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments, message):
+    with pytest.raises(InputError) as caught:
+        main(arguments)
+    assert message in str(caught.value)
+
+
+def test_a_mistake_ends_with_exit_code_2():
+    command = [sys.executable, "-m", "bench", "magic"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: no bench is called 'magic'; there are decode, loader, build\n"
+
+
+@pytest.mark.slow
+def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
+    photographs = tmp_path / "photos"
+    photographs.mkdir()
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 255, (30, 40, 3), np.uint8)
+        Image.fromarray(noise).resize((1200, 900)).save(photographs / f"{number}.jpg")
+    Image.fromarray(noise).resize((1200, 900)).save(photographs / "left-out.png")
+    code = main(
+        [
+            "decode", "--photos", str(photographs), "--megapixels", "0.2,0.8", "--images", "2",
+            "--crops", "1,4", "--threads", "1", "--rounds", "2", "--seconds-per-round", "0.05",
+            "--methods", "recipe,window,precut", "--output", str(tmp_path / "out"),
+            "--cache", str(tmp_path / "cache"),
+        ]
+    )  # fmt: skip
+    assert code == 0
+    document = document_of(capsys)
+    check_document(document)
+    assert document["failed"] == document["skipped"] == {}
+    cells = {(r["method"], r["num_crops"], r["images"], r["megapixels"]) for r in document["rows"]}
+    assert len(cells) == len(document["rows"]) == 3 * 2 * 3
+    assert document["image_sets"][0]["skipped"] == {"not a JPEG but png": 1}
+    names = set(document["ratios"])
+    assert {
+        "window_over_recipe", "window_over_precut@0.2mp", "window_0.8mp_over_0.2mp",
+        "entry_points_share_median",
+    } <= names  # fmt: skip
+    assert not any("@photographs" in name for name in names)
+    by_method = {
+        row["method"]: row for row in document["rows"]
+        if (row["num_crops"], row["images"]) == (4, "photographs")
+    }  # fmt: skip
+    assert by_method["window"]["windowed_share"] == 1
+    assert by_method["window"]["images_per_s"] > by_method["recipe"]["images_per_s"]
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"decode.json", "decode-num-crops-1-threads.svg"} <= written
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_loader_measures_shards_that_exist(synthetic_shards, capsys):
+    code = main(
+        [
+            "loader", "--data", str(synthetic_shards), "--split", "train", "--threads", "1",
+            "--decode", "auto,full", "--backends", "turbo", "--crops", "2", "--rounds", "2",
+            "--seconds-per-round", "0.05", "--batch-size", "4",
+        ]
+    )  # fmt: skip
+    assert code == 0
+    document = document_of(capsys)
+    check_document(document)
+    assert [row["method"] for row in document["rows"]] == ["auto/turbo", "full/turbo"]
+    assert "auto_over_full@turbo@2crops" in document["ratios"]
+    assert all(row["decode_ms"] > 0 for row in document["rows"])
+
+
+@pytest.mark.slow
+def test_build_measures_entry_points(tmp_path, capsys):
+    code = main(
+        ["build", "--megapixels", "0.2", "--images", "2", "--rounds", "2",
+         "--seconds-per-round", "0.05"]
+    )  # fmt: skip
+    assert code == 0
+    document = document_of(capsys)
+    check_document(document)
+    assert {row["method"] for row in document["rows"]} == {
+        "pillow_decode", "entry_points", "build_sample",
+    }  # fmt: skip
+    assert document["ratios"]["build_sample_time_over_pillow_decode"] > 0.1

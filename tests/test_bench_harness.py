@@ -1,0 +1,167 @@
+"""Rounds are alternated, processes pinned, crashes contained; ratios are taken round by round."""
+
+import json
+import os
+import textwrap
+
+import pytest
+
+from bench.harness import Measurement, alternate, ratio
+from bench.pinning import choose_cores, thread_environment
+from bench.ratios import GOALS, method_ratios, reference_crops, thread_ratios
+from bench.task import Task
+from shards.command import InputError
+
+FAKES = '''
+"""Methods that write down when they run and what they see."""
+import json, os, threading, time
+
+
+class Fake:
+    def __init__(self, task):
+        self.task = task
+        if task.options.get("missing"):
+            raise ImportError("no such library here")
+
+    def note(self, what):
+        with open(self.task.data, "a") as file:
+            file.write(f"{what} {self.task.method}\\n")
+
+    def warm_up(self):
+        print("libraries print what they like")
+        self.note("warm")
+        return 0.01
+
+    def prepare(self, passes):
+        self.passes = passes
+
+    def run(self):
+        self.note("run")
+        if self.task.options.get("crash") and open(self.task.data).read().count("run") > 3:
+            raise ZeroDivisionError("a defect")
+        ballast = bytearray(self.task.num_crops << 20)
+        deadline = time.process_time() + 0.05
+        while time.process_time() < deadline:
+            pass
+        return 10 * self.passes
+
+    def report(self):
+        return {"bytes_read_per_image": 7, "cores": len(os.sched_getaffinity(0)),
+                "openmp": int(os.environ["OMP_NUM_THREADS"])}
+
+    def close(self):
+        self.note("close")
+'''
+
+
+@pytest.fixture
+def fake_task(tmp_path, monkeypatch):
+    """Makes tasks of fakes that share one log."""
+    (tmp_path / "fakes.py").write_text(textwrap.dedent(FAKES))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+    def make(method: str, crops: int = 1, **options: str) -> Task:
+        return Task(
+            method, "fakes:Fake", str(tmp_path / "log"), crops, 1, choose_cores(1), 0.04, options
+        )
+
+    return make, tmp_path / "log"
+
+
+def test_methods_take_turns(fake_task):
+    make, log = fake_task
+    outcome = alternate([make("a"), make("b"), make("c")], rounds=3)
+    lines = log.read_text().split("\n")
+    assert lines[:3] == ["warm a", "warm b", "warm c"]
+    assert lines[3:12] == ["run a", "run b", "run c"] * 3
+    assert [m.task.method for m in outcome.measurements] == ["a", "b", "c"]
+    assert not outcome.skipped
+    assert not outcome.failed
+
+
+def test_a_turn_is_long_enough_and_counted_in_full(fake_task):
+    """0.01 s a pass, 0.04 s a round: 4 passes of 10 images, each costing what it costs."""
+    make, _ = fake_task
+    (measurement,) = alternate([make("a")], rounds=2).measurements
+    assert measurement.images == 2 * 4 * 10
+    assert measurement.cpu_s >= 2 * 0.05
+    assert max(measurement.images_per_s) <= 40 / 0.05
+    assert measurement.report["bytes_read_per_image"] == 7
+
+
+def test_processes_are_pinned_and_libraries_limited(fake_task):
+    make, _ = fake_task
+    (measurement,) = alternate([make("a")], rounds=1).measurements
+    assert measurement.report["cores"] == 1
+    assert measurement.report["openmp"] == 1
+
+
+def test_peak_memory_is_the_method_s_own(fake_task):
+    """The process that holds 200 MiB more is seen to hold them, the one beside it is not."""
+    make, _ = fake_task
+    small, large = alternate([make("a", 1), make("b", 201)], rounds=1).measurements
+    assert large.peak_rss_mib - small.peak_rss_mib == pytest.approx(200, abs=20)
+
+
+def test_what_cannot_run_is_skipped_and_what_crashes_named(fake_task):
+    make, _ = fake_task
+    tasks = [make("a"), make("b", missing="yes"), make("c", crash="yes"), make("d")]
+    outcome = alternate(tasks, rounds=3)
+    assert outcome.skipped == {"b": "no such library here"}
+    assert set(outcome.failed) == {"c"}
+    assert "ZeroDivisionError: a defect" in outcome.failed["c"]
+    assert [(m.task.method, len(m.images_per_s)) for m in outcome.measurements] == [
+        ("a", 3), ("d", 3),
+    ]  # fmt: skip
+
+
+def measured(method: str, rates: list[float], threads: int = 1) -> Measurement:
+    task = Task(method, "x:y", "", 4, threads, [0], 1.0)
+    return Measurement(task, images_per_s=rates)
+
+
+def test_ratios_are_taken_round_by_round():
+    """A machine that slows down by half between rounds changes no ratio."""
+    quotient = ratio(measured("a", [100, 50, 20]), measured("b", [10, 5, 2]))
+    assert (quotient.median, quotient.low, quotient.high) == (10, 10, 10)
+    quotient = ratio(measured("a", [8, 9, 30]), measured("b", [2, 3, 3]))
+    assert (quotient.median, quotient.low, quotient.high) == (4, 3, 10)
+
+
+def test_ratios_exist_for_what_was_measured():
+    cell = [measured("window", [600.0]), measured("precut", [800.0]), measured("spdl", [20.0])]
+    found = method_ratios(cell, ["spdl", "litdata"])
+    assert {name: value.median for name, value in found.items()} == {
+        "window_over_precut": 0.75, "window_over_spdl": 30,
+    }  # fmt: skip
+    two = measured("window", [900.0], threads=2)
+    assert thread_ratios([*cell, two], "window")["speedup_2_threads"].median == 1.5
+    assert thread_ratios([two], "window") == {}
+
+
+def test_ratios_are_computed_at_four_crops_where_there_are():
+    assert reference_crops([1, 2, 4, 8]) == 4
+    assert reference_crops([2, 8]) == 2
+
+
+def test_goals_know_their_direction():
+    assert GOALS["window_over_recipe"].met(200)
+    assert not GOALS["window_over_recipe"].met(199)
+    assert GOALS["entry_points_share_median"].met(0.029)
+    assert not GOALS["entry_points_share_median"].met(0.031)
+
+
+def test_more_threads_than_cpus_is_a_mistake():
+    available = len(os.sched_getaffinity(0))
+    assert len(set(choose_cores(available))) == available
+    with pytest.raises(InputError, match=f"only {available} CPUs"):
+        choose_cores(available + 1)
+
+
+def test_a_task_survives_its_journey():
+    task = Task("a", "m:C", "/data", 4, 2, [0, 1], 0.5, {"decode": "window"})
+    line = task.to_json()
+    assert "\n" not in line
+    assert Task.from_json(line) == task
+    assert json.loads(line)["cores"] == [0, 1]
+    assert thread_environment(2)["OMP_NUM_THREADS"] == "1"
