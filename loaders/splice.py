@@ -9,12 +9,14 @@ shard's checksum to find, then only memory safety is promised.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
-from loaders.splice_header import KEY_BYTES, SLOT_WORDS, SLOTS
-from loaders.splice_kernel import STARTS_SIZE, TAIL_BYTES, splice_windows
+from loaders.splice_header import HEADER_BYTES, KEY_BYTES, MAX_TABLE_BYTES, SLOT_WORDS, SLOTS
+from loaders.splice_index import INFO_SIZE
+from loaders.splice_kernel import AREA_SIZE, OPENED_SIZE, TAIL_BYTES, Memory, splice_windows
+from loaders.splice_row import BLOCKS_SIZE, STARTS_SIZE, STATE_SIZE
+from shards.huffman import LOOKUP_BITS
 from shards.kernels import address_of
 
 __all__ = ["STATUS_REASONS", "TAIL_BYTES", "Spliced", "Splicer"]
@@ -58,10 +60,27 @@ class _Workspace:
     """Lookup tables of the files seen last, and scratch; belongs to one call at a time."""
 
     def __init__(self) -> None:
-        self.words = np.zeros(SLOTS * SLOT_WORDS, np.uint32)
-        self.keys = np.zeros((SLOTS, KEY_BYTES), np.uint8)
-        self.key_sizes = np.zeros(SLOTS, np.int64)
-        self.starts = np.zeros(STARTS_SIZE, np.uint64)
+        # By the names of Memory's fields.
+        self.arrays = {
+            "words": np.zeros(SLOTS * SLOT_WORDS, np.uint32),
+            "keys": np.zeros(SLOTS * KEY_BYTES, np.uint8),
+            "key_sizes": np.zeros(SLOTS, np.int64),
+            "key": np.zeros(KEY_BYTES, np.uint8),
+            "head": np.zeros(HEADER_BYTES, np.uint8),
+            "singles": np.zeros(1 << LOOKUP_BITS, np.uint32),
+            "lengths": np.zeros(1 << LOOKUP_BITS, np.uint8),
+            "completed": np.zeros(MAX_TABLE_BYTES, np.uint8),
+            "info": np.zeros(INFO_SIZE, np.int64),
+            "blocks": np.zeros(BLOCKS_SIZE, np.uint64),
+            "starts": np.zeros(STARTS_SIZE, np.uint64),
+            "state": np.zeros(STATE_SIZE, np.uint64),
+            "dc": np.zeros(4, np.int64),
+            "last": np.zeros(4, np.int64),
+            "area": np.zeros(AREA_SIZE, np.int64),
+            "opened": np.zeros(OPENED_SIZE, np.int64),
+        }
+        self.addresses = {name: np.uint64(address_of(a)) for name, a in self.arrays.items()}
+        self.bits = np.empty(1 << 16, np.uint8)
 
 
 class Splicer:
@@ -75,6 +94,7 @@ class Splicer:
         self._restarts = restarts
         # One per thread that is inside a call; popping and appending are atomic.
         self._idle: deque[_Workspace] = deque()
+        self._bytes_per_window = 16_384  # of the call before, to begin with about the right size
 
     def splice(self, jpeg: np.ndarray, mcu: np.ndarray, windows: np.ndarray) -> Spliced:
         """Splices the windows of one image; see :meth:`splice_batch`."""
@@ -101,23 +121,50 @@ class Splicer:
             raise ValueError(f"image_of reaches beyond the {len(jpegs)} images")
         images = np.array(
             [
-                (address_of(jpeg), jpeg.size, address_of(mcu), mcu.size)
+                (address_of(jpeg), jpeg.nbytes, address_of(mcu), mcu.nbytes)
                 for jpeg, mcu in zip(jpegs, mcus, strict=True)
             ],
             np.uint64,
-        ).reshape(-1, 4)
-        capacity = np.uint64(20_000 * len(windows) + TAIL_BYTES)
-        return Spliced(*self._run(images, windows, image_of, capacity))
-
-    def _run(
-        self, images: np.ndarray, windows: np.ndarray, image_of: np.ndarray, capacity: np.uint64
-    ) -> tuple[np.ndarray, ...]:
+        )
         try:
             work = self._idle.pop()
         except IndexError:
             work = _Workspace()
-        run = partial(splice_windows, images, windows, image_of, self._restarts)
         try:
-            return run(work.words, work.keys, work.key_sizes, work.starts, capacity)
+            return self._run(work, images, windows, image_of)
         finally:
             self._idle.append(work)
+
+    def _run(
+        self, work: _Workspace, images: np.ndarray, windows: np.ndarray, image_of: np.ndarray
+    ) -> Spliced:
+        count = len(windows)
+        out = np.empty(count * self._bytes_per_window + 4 * TAIL_BYTES, np.uint8)
+        offsets = np.zeros(count + 1, np.int64)
+        origin, size = np.zeros((2, count, 2), np.int32)
+        status = np.zeros(count, np.int32)
+        inputs = {"images": images, "windows": windows, "image_of": image_of}
+        results = {"offsets": offsets, "origin": origin, "size": size, "status": status}
+        fixed = work.addresses | {
+            name: np.uint64(address_of(array)) for name, array in (inputs | results).items()
+        }
+        window = 0
+        while True:
+            memory = Memory(
+                **fixed,
+                num_windows=np.uint64(count),
+                out=np.uint64(address_of(out)),
+                out_size=np.uint64(out.size),
+                bits=np.uint64(address_of(work.bits)),
+                bits_size=np.uint64(work.bits.size),
+            )
+            window, scratch, room = splice_windows(memory, window, self._restarts)
+            if scratch > work.bits.size:
+                work.bits = np.empty(scratch + scratch // 2, np.uint8)
+            if room > out.size:
+                larger = np.empty(room + room // 2, np.uint8)
+                larger[: offsets[window]] = out[: offsets[window]]
+                out = larger
+            if window == count:
+                self._bytes_per_window = int(offsets[count] * 1.2) // max(count, 1) + 1024
+                return Spliced(out, offsets, origin, size, status)

@@ -6,10 +6,10 @@ copied, because every byte written may be an FF that takes a stuffed zero.
 """
 
 import numpy as np
-from numba import njit, uint8, uint64
+from numba import uint8, uint64
 
 from shards.entropy import has_ff, load64, store64
-from shards.kernels import Scalar
+from shards.kernels import Scalar, compiled, inlined
 
 __all__ = ["close_row", "copy_bits", "put_bits"]
 
@@ -21,7 +21,7 @@ U32 = np.uint64(32)
 U64 = np.uint64(64)
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
     """64 bits from bit ``position`` on; reads nine bytes."""
     byte = position >> U3
@@ -29,7 +29,7 @@ def _bits64(data: np.ndarray, position: Scalar) -> Scalar:
     return (load64(data, byte) << shift) | (uint64(data[byte + U8]) >> (U8 - shift))
 
 
-@njit(nogil=True)
+@compiled
 def put_bits(
     out: np.ndarray, at: Scalar, held: Scalar, count: Scalar, value: Scalar, length: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
@@ -47,7 +47,7 @@ def put_bits(
     return at, held & ((U1 << count) - U1), count
 
 
-@njit(nogil=True)
+@compiled
 def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
     """Appends eight bytes one by one, because one of them is an FF."""
     for i in range(8):
@@ -60,7 +60,7 @@ def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
     return at
 
 
-@njit(nogil=True)
+@compiled
 def copy_bits(
     data: np.ndarray,
     position: Scalar,
@@ -100,7 +100,7 @@ def copy_bits(
     return at, held, count
 
 
-@njit(nogil=True)
+@compiled
 def close_row(out: np.ndarray, at: Scalar, held: Scalar, count: Scalar) -> Scalar:
     """Fills up the last byte with ones."""
     if count > uint64(0):

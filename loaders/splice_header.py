@@ -6,7 +6,7 @@ splicing a crop. Each set of slots belongs to one thread at a time.
 """
 
 import numpy as np
-from numba import int64, njit, uint8, uint32, uint64
+from numba import int64, uint8, uint32, uint64
 
 from loaders.splice_index import (
     AC_OF,
@@ -21,8 +21,9 @@ from loaders.splice_index import (
     QUANT_AT,
     SCAN_AT,
 )
-from shards.huffman import LOOKUP_BITS, PAIR_WORDS, augment_dc, build_pair
-from shards.kernels import Scalar
+from loaders.splice_row import COMPONENT_OF, FIRST, PAIRS
+from shards.huffman import PAIR_WORDS, augment_dc, build_pair
+from shards.kernels import Scalar, compiled
 
 __all__ = ["HEADER_BYTES", "KEY_BYTES", "SLOTS", "SLOT_WORDS", "find_tables", "layout", "template"]
 
@@ -37,7 +38,7 @@ FNV_OFFSET = np.uint32(2166136261)
 FNV_PRIME = np.uint32(16777619)
 
 
-@njit(nogil=True)
+@compiled
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
     """Where the Huffman table at ``at`` ends; ``open_index`` has checked that it does."""
     end = at + 17
@@ -46,7 +47,7 @@ def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
     return end
 
 
-@njit(nogil=True)
+@compiled
 def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     """Writes what the lookup tables depend on to ``key`` and returns its length.
 
@@ -65,7 +66,7 @@ def _make_key(jpeg: np.ndarray, info: np.ndarray, key: np.ndarray) -> Scalar:
     return size
 
 
-@njit(nogil=True)
+@compiled
 def _first_with_tables(info: np.ndarray, component: Scalar) -> Scalar:
     """The first component that uses both tables of ``component``."""
     for c in range(component):
@@ -75,7 +76,7 @@ def _first_with_tables(info: np.ndarray, component: Scalar) -> Scalar:
     return component
 
 
-@njit(nogil=True)
+@compiled
 def find_tables(
     jpeg: np.ndarray,
     info: np.ndarray,
@@ -83,8 +84,13 @@ def find_tables(
     keys: np.ndarray,
     key_sizes: np.ndarray,
     key: np.ndarray,
+    singles: np.ndarray,
+    lengths: np.ndarray,
 ) -> Scalar:
-    """Offset in ``words`` of this file's set of tables, built if need be; -1 if illegal."""
+    """Offset in ``words`` of this file's set of tables, built if need be; -1 if illegal.
+
+    ``keys`` (``SLOTS * KEY_BYTES``) and ``key_sizes`` say what is there; the rest is scratch.
+    """
     size = _make_key(jpeg, info, key)
     crc = FNV_OFFSET
     for i in range(size):
@@ -94,12 +100,10 @@ def find_tables(
     if key_sizes[slot] == size:
         same = True
         for i in range(size):
-            same = same and keys[slot, i] == key[i]
+            same = same and keys[slot * KEY_BYTES + i] == key[i]
         if same:
             return at
     key_sizes[slot] = 0  # until the new set is whole
-    singles = np.empty(1 << LOOKUP_BITS, np.uint32)
-    lengths = np.empty(1 << LOOKUP_BITS, np.uint8)
     for c in range(info[COMPONENTS]):
         if _first_with_tables(info, c) == c:
             dc, ac = info[DC_TABLE_AT + info[DC_OF + c]], info[AC_TABLE_AT + info[AC_OF + c]]
@@ -108,31 +112,29 @@ def find_tables(
             if not build_pair(dc_table, ac_table, words, pair, singles, lengths):
                 return int64(-1)
     for i in range(size):
-        keys[slot, i] = key[i]
+        keys[slot * KEY_BYTES + i] = key[i]
     key_sizes[slot] = size
     return at
 
 
-@njit(nogil=True)
-def layout(
-    info: np.ndarray, tables: Scalar, pairs: np.ndarray, components: np.ndarray, first: np.ndarray
-) -> Scalar:
-    """Fills tables and component of every block of an MCU, and the first block of each component.
+@compiled
+def layout(info: np.ndarray, tables: Scalar, blocks: np.ndarray) -> Scalar:
+    """Fills ``Work.blocks`` for an image whose set of tables is at ``tables``.
 
     Returns the number of blocks per MCU.
     """
     block = int64(0)
     for c in range(info[COMPONENTS]):
-        first[c] = uint64(block)
+        blocks[FIRST + c] = uint64(block)
         pair = tables + _first_with_tables(info, c) * PAIR_WORDS
         for _ in range(info[BLOCKS_AT + c]):
-            pairs[block] = uint64(pair)
-            components[block] = uint64(c)
+            blocks[PAIRS + block] = uint64(pair)
+            blocks[COMPONENT_OF + block] = uint64(c)
             block += 1
     return block
 
 
-@njit(nogil=True)
+@compiled
 def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Scalar:
     """Marker and length of a segment with ``length`` bytes of payload."""
     out[at] = uint8(0xFF)
@@ -142,17 +144,18 @@ def _segment(out: np.ndarray, at: Scalar, marker: Scalar, length: Scalar) -> Sca
     return at + 4
 
 
-@njit(nogil=True)
+@compiled
 def _copy(data: np.ndarray, start: Scalar, length: Scalar, out: np.ndarray, at: Scalar) -> Scalar:
     for i in range(length):
         out[at + i] = data[start + i]
     return at + length
 
 
-@njit(nogil=True)
-def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar) -> Scalar:
+@compiled
+def _huffman_segments(
+    jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray
+) -> Scalar:
     """One segment for every table in use, DC tables completed. -1 where there is no room for it."""
-    completed = np.empty(MAX_TABLE_BYTES, np.uint8)
     used = int64(0)
     for c in range(info[COMPONENTS]):
         used |= 1 << info[DC_OF + c] | 16 << info[AC_OF + c]
@@ -170,11 +173,13 @@ def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: S
     return at
 
 
-@njit(nogil=True)
+@compiled
 def template(
-    jpeg: np.ndarray, info: np.ndarray, restarts: Scalar, out: np.ndarray
+    jpeg: np.ndarray, info: np.ndarray, restarts: Scalar, out: np.ndarray, completed: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Writes the header that all windows of an image share to ``out`` (``HEADER_BYTES``).
+
+    ``completed`` is scratch of ``MAX_TABLE_BYTES``.
 
     Returns its length, where the height and width belong, and where the restart interval (or 0).
     The length is -1 where a DC table has no room.
@@ -197,7 +202,7 @@ def template(
     length = 6 + 3 * info[COMPONENTS]
     size_at = at + 5
     at = _copy(jpeg, frame + 3, length, out, _segment(out, at, int64(jpeg[frame]), length))
-    at = _huffman_segments(jpeg, info, out, at)
+    at = _huffman_segments(jpeg, info, out, at, completed)
     if at < 0:
         return at, size_at, int64(0)
     restart_at = int64(0)

@@ -8,7 +8,7 @@ places. :mod:`shards.entry_points` documents the format.
 import zlib
 
 import numpy as np
-from numba import int64, njit, uint8, uint32, uint64
+from numba import int64, uint8, uint32, uint64
 
 from shards.entry_points import (
     ENTRIES_PER_BASE,
@@ -19,7 +19,7 @@ from shards.entry_points import (
     TAIL_BYTES,
     VERSION,
 )
-from shards.kernels import Scalar
+from shards.kernels import Scalar, compiled, inlined
 from shards.scan_index import MAX_MCUS_PER_ENTRY
 
 __all__ = ["BAD_HEADER", "BAD_INDEX", "NO_INDEX", "OK", "OTHER_FILE", "open_index"]
@@ -54,22 +54,22 @@ CRC_TABLE = np.array(
 )
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def _u16(data: np.ndarray, at: Scalar) -> Scalar:
     return int64(data[at]) | int64(data[at + 1]) << 8
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def _u32(data: np.ndarray, at: Scalar) -> Scalar:
     return _u16(data, at) | _u16(data, at + 2) << 16
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def _u16_big(data: np.ndarray, at: Scalar) -> Scalar:
     return int64(data[at]) << 8 | int64(data[at + 1])
 
 
-@njit(nogil=True)
+@compiled
 def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
     """CRC-32 of ``data[start:stop]`` going on from ``crc`` (uint32, not inverted in between)."""
     for i in range(start, stop):
@@ -77,7 +77,7 @@ def _crc(data: np.ndarray, start: Scalar, stop: Scalar, crc: Scalar) -> Scalar:
     return crc
 
 
-@njit(nogil=True)
+@compiled
 def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
     """The fixed part, its checksum and the lengths that follow from it."""
     if mcu.size == 0:
@@ -121,7 +121,7 @@ def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
     return OK
 
 
-@njit(nogil=True)
+@compiled
 def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -> Scalar:
     """Length of the header part of ``kind`` at ``at``, or -1 where it does not end by ``end``."""
     length = int64(-1)
@@ -146,7 +146,7 @@ def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -
     return length if at + length <= end else int64(-1)
 
 
-@njit(nogil=True)
+@compiled
 def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
     """Where the header parts lie; proves by their checksum that the index belongs to the file."""
     crc = uint32(0xFFFFFFFF)
@@ -177,7 +177,7 @@ def _read_references(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Sca
     return OK if int64(crc ^ uint32(0xFFFFFFFF)) == _u32(mcu, 20) else OTHER_FILE
 
 
-@njit(nogil=True)
+@compiled
 def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
     """Sizes and sampling out of the frame header, tables out of the scan header."""
     components, frame, scan = info[COMPONENTS], info[FRAME_AT], info[SCAN_AT]
@@ -212,7 +212,7 @@ def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
     return _set_grid(info, max_h, max_v, min_h, min_v)
 
 
-@njit(nogil=True)
+@compiled
 def _set_grid(
     info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min_v: Scalar
 ) -> Scalar:
@@ -233,7 +233,7 @@ def _set_grid(
     return OK
 
 
-@njit(nogil=True)
+@compiled
 def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
     """Checks that ``mcu`` is whole and belongs to ``jpeg``, fills ``info``; returns a status."""
     for i in range(INFO_SIZE):
@@ -247,7 +247,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
     return _read_frame(jpeg, info)
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
     """The ``width`` (at most 57) bits from ``bit`` after byte ``at`` on, as int64."""
     byte = uint64(at + (bit >> 3))
@@ -264,7 +264,7 @@ def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
 
 
-@njit(nogil=True)
+@compiled
 def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
     """Bit position of an entry in the file, at most that of the scan's end."""
     base = _u32(mcu, info[BASES_AT] + 4 * (entry // ENTRIES_PER_BASE))
@@ -272,7 +272,7 @@ def entry_position(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
     return min((info[SCAN_START] + base) * 8 + bits, info[SCAN_END] * 8)
 
 
-@njit(nogil=True)
+@compiled
 def entry_dc(mcu: np.ndarray, info: np.ndarray, entry: Scalar, dc: np.ndarray) -> None:
     """Puts the DC predictors of an entry into ``dc`` (int64, one for each component)."""
     bit = entry * info[ENTRY_BITS] + info[POSITION_BITS]

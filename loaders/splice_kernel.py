@@ -1,14 +1,23 @@
 """Windows of JPEGs to small JPEGs, inside compiled code: one call for a batch, without the GIL."""
 
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import int64, njit, uint8, uint64
 
 from loaders import splice_bits, splice_header, splice_index, splice_row
 from loaders.splice_bits import close_row
-from loaders.splice_header import HEADER_BYTES, KEY_BYTES, find_tables, layout, template
+from loaders.splice_header import (
+    HEADER_BYTES,
+    KEY_BYTES,
+    MAX_TABLE_BYTES,
+    SLOT_WORDS,
+    SLOTS,
+    find_tables,
+    layout,
+    template,
+)
 from loaders.splice_index import (
     BAD_HEADER,
     EVERY,
@@ -28,38 +37,78 @@ from loaders.splice_index import (
     entry_position,
     open_index,
 )
-from loaders.splice_row import (
-    PIECE_ROOM,
-    STATE_SIZE,
-    Scratch,
-    Source,
-    Writer,
-    end_byte,
-)
-from loaders.splice_row import (
-    splice_row as append_row,
-)
+from loaders.splice_row import BLOCKS_SIZE, PIECE_ROOM, Work, Writer, end_byte
+from loaders.splice_row import splice_row as append_row
 from shards import entropy, huffman, scan_index
 from shards.entropy import SLACK
-from shards.kernels import Scalar, bytes_at, source_digest
-from shards.scan_index import MAX_MCUS_PER_ENTRY
+from shards.huffman import LOOKUP_BITS
+from shards.kernels import (
+    Scalar,
+    bytes_at,
+    compiled,
+    int32_at,
+    int64_at,
+    source_digest,
+    uint32_at,
+    uint64_at,
+)
 
-__all__ = ["BAD_SCAN", "BAD_WINDOW", "STARTS_SIZE", "TAIL_BYTES", "splice_windows"]
+__all__ = ["BAD_SCAN", "BAD_WINDOW", "TAIL_BYTES", "Memory", "splice_windows"]
 
 BAD_SCAN = 5
 BAD_WINDOW = 6
+MORE_ROOM = 7  # inside this file only: the caller grows the buffers and goes on
 
-MAX_BLOCKS_PER_MCU = 10
-STARTS_SIZE = (MAX_MCUS_PER_ENTRY + 2) * MAX_BLOCKS_PER_MCU + 2
 # libjpeg-turbo's fast path wants 512 bytes per block of an MCU still ahead of it. Whoever hands it
 # a spliced JPEG together with what follows in the buffer lets it run to the end.
-TAIL_BYTES = 512 * MAX_BLOCKS_PER_MCU
+TAIL_BYTES = 512 * 10
 
-# Places in ``area``: MCU columns and rows, size to declare, offset of the crop.
+# Places in the memory at Memory.area: MCU columns and rows, size to declare, offset of the crop.
 COLUMN, COLUMN_STOP, ROW, ROW_STOP, AREA_HEIGHT, AREA_WIDTH, TOP, LEFT = range(8)
+AREA_SIZE = 8
+# Places in the memory at Memory.opened: image, status, blocks per MCU, template.
+IMAGE, IMAGE_STATUS, PER_MCU, HEAD_SIZE, SIZE_AT, RESTART_AT = range(6)
+OPENED_SIZE = 6
 
 
-@njit(nogil=True)
+class Memory(NamedTuple):
+    """Addresses, and sizes in elements, of all that a call reads and writes, as uint64."""
+
+    images: Any
+    """uint64, 4 per image: addresses and sizes of the JPEG and of its entry points."""
+    windows: Any
+    """int32, 4 per window."""
+    image_of: Any
+    """int64, one per window."""
+    num_windows: Any
+    offsets: Any
+    """int64, one more than windows; as ``origin``, ``size`` and ``status`` part of the result."""
+    origin: Any
+    size: Any
+    status: Any
+    out: Any
+    out_size: Any
+    bits: Any
+    bits_size: Any
+    words: Any
+    keys: Any
+    key_sizes: Any
+    key: Any
+    head: Any
+    singles: Any
+    lengths: Any
+    completed: Any
+    info: Any
+    blocks: Any
+    starts: Any
+    state: Any
+    dc: Any
+    last: Any
+    area: Any
+    opened: Any
+
+
+@compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
     """Widens a window by the margin, out to whole MCUs; false where it leaves the image.
 
@@ -85,153 +134,178 @@ def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
     return True
 
 
-@njit(nogil=True)
-def _grown(array: np.ndarray, used: Scalar, need: Scalar) -> np.ndarray:
-    """``array`` if it has ``need`` elements, else a larger copy of its first ``used``."""
-    if uint64(array.size) >= need:
-        return array
-    larger = np.empty(need + need // uint64(2), np.uint8)
-    larger[:used] = array[:used]
-    return larger
-
-
-@njit(nogil=True)
-def _write_header(
-    head: np.ndarray, size: Scalar, size_at: Scalar, restart_at: Scalar,
-    area: np.ndarray, out: np.ndarray, at: Scalar,
-) -> Scalar:  # fmt: skip
-    """Copies the template ``head`` with this window's size."""
-    for i in range(size):
+@compiled
+def _write_header(memory: Memory, at: Scalar) -> Scalar:
+    """Copies the image's template with this window's size to ``out[at:]``, returns its end."""
+    opened, area = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.area, AREA_SIZE)
+    head, out = bytes_at(memory.head, HEADER_BYTES), bytes_at(memory.out, memory.out_size)
+    for i in range(opened[HEAD_SIZE]):
         out[at + uint64(i)] = head[i]
     for place, value in (
-        (size_at, area[AREA_HEIGHT]),
-        (size_at + 2, area[AREA_WIDTH]),
-        (restart_at, area[COLUMN_STOP] - area[COLUMN]),
+        (opened[SIZE_AT], area[AREA_HEIGHT]),
+        (opened[SIZE_AT] + 2, area[AREA_WIDTH]),
+        (opened[RESTART_AT], area[COLUMN_STOP] - area[COLUMN]),
     ):
         if place > 0:
             out[at + uint64(place)] = uint8(value >> 8)
-            out[at + uint64(place) + uint64(1)] = uint8(value & 255)
-    return at + uint64(size)
+            out[at + uint64(place + 1)] = uint8(value & 255)
+    return at + uint64(opened[HEAD_SIZE])
 
 
-@njit(nogil=True)
+@compiled
+def _room_for_row(work: Work, start: Scalar, stop: Scalar) -> tuple[bool, Scalar, Scalar]:
+    """Whether the row's bytes follow one another, and the bytes of scratch and output it may take.
+
+    A byte of the scan takes two at most in the output, where an FF of other bits needs stuffing.
+    """
+    info = int64_at(work.info, INFO_SIZE)
+    mcu = bytes_at(work.mcu, work.mcu_size)
+    low = uint64(entry_position(mcu, info, start // info[EVERY]) >> 3)
+    high = end_byte(mcu, info, stop // info[EVERY] + 1)
+    if high < low:
+        return False, uint64(0), uint64(0)
+    pieces = 1 if info[RESTART] == 0 else (stop - start) // info[RESTART] + 2
+    scratch = high - low + uint64(4 * SLACK)
+    return True, scratch, uint64(2) * scratch + uint64(PIECE_ROOM * pieces + TAIL_BYTES)
+
+
+@compiled
+def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
+    """Ends a row with a marker, after which predictors start at 0."""
+    out = bytes_at(work.out, work.out_size)
+    at = close_row(out, writer.at, writer.held, writer.count)
+    out[at] = uint8(0xFF)
+    out[at + uint64(1)] = uint8(marker)
+    last = int64_at(work.last, 4)
+    for c in range(4):
+        last[c] = 0
+    return Writer(at + uint64(2), uint64(0), uint64(0))
+
+
+@compiled
 def _splice_area(
-    source: Source, scratch: Scratch, area: np.ndarray, restarts: bool, out: np.ndarray, at: Scalar
-) -> tuple[bool, Scalar, Any, Any]:
+    work: Work, area: np.ndarray, restarts: bool, at: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
     """Appends all MCU rows of an area and the EOI marker.
 
-    Returns whether all is sound, where the output ends, the output and the scratch bits, which may
-    have grown.
+    Returns a status, where the output ends and 0; or ``MORE_ROOM`` and the sizes that scratch and
+    output need.
     """
-    info = source.info
-    bits = scratch.bits
+    info, last = int64_at(work.info, INFO_SIZE), int64_at(work.last, 4)
     writer = Writer(at, uint64(0), uint64(0))
-    most = at + uint64(2) * uint64(info[SCAN_END] - info[SCAN_START])
-    most += uint64(PIECE_ROOM) * uint64(area[ROW_STOP] - area[ROW])
-    scratch.last[:] = 0
+    # No scan has more bits than itself: beyond this an index leads in circles.
+    most = at + uint64(2 * (info[SCAN_END] - info[SCAN_START]))
+    for c in range(4):
+        last[c] = 0
     for row in range(area[ROW], area[ROW_STOP]):
         start = row * info[MCUS_PER_ROW] + area[COLUMN]
         stop = row * info[MCUS_PER_ROW] + area[COLUMN_STOP]
-        pieces = 1 if info[RESTART] == 0 else (stop - start) // info[RESTART] + 2
-        low = uint64(entry_position(source.mcu, info, start // info[EVERY]) >> 3)
-        high = end_byte(source.mcu, info, stop // info[EVERY] + 1)
-        if high < low or writer.at > most:
-            # No scan has more bits than itself: the index leads in circles.
-            return False, at, out, bits
-        need = high - low + uint64(4 * SLACK)
-        bits = _grown(bits, uint64(0), need)
-        room = uint64(2) * need + uint64(PIECE_ROOM * pieces + TAIL_BYTES)
-        out = _grown(out, writer.at, writer.at + room)
-        scratch = Scratch(bits, scratch.starts, scratch.dc, scratch.last, scratch.state)
-        sound, writer = append_row(source, scratch, start, stop, not restarts, out, writer)
+        sound, scratch, room = _room_for_row(work, start, stop)
+        if not sound or writer.at > most:
+            return int64(BAD_SCAN), uint64(0), uint64(0)
+        if scratch > work.bits_size or writer.at + room > work.out_size:
+            return int64(MORE_ROOM), scratch, writer.at + room
+        sound, writer = append_row(work, start, stop, not restarts, writer)
         if not sound:
-            return False, at, out, bits
-        if row + 1 == area[ROW_STOP] or restarts:
-            end = close_row(out, writer.at, writer.held, writer.count)
-            out[end] = uint8(0xFF)
-            out[end + uint64(1)] = uint8(0xD0 + ((row - area[ROW]) & 7))
-            if row + 1 == area[ROW_STOP]:
-                out[end + uint64(1)] = uint8(0xD9)
-            writer = Writer(end + uint64(2), uint64(0), uint64(0))
-            scratch.last[:] = 0
-    return True, writer.at, out, bits
+            return int64(BAD_SCAN), uint64(0), uint64(0)
+        if restarts and row + 1 < area[ROW_STOP]:
+            number = (row - area[ROW]) & 7
+            most += uint64(PIECE_ROOM)
+            writer = _close(work, writer, 0xD0 + number)
+    writer = _close(work, writer, 0xD9)
+    return int64(OK), writer.at, uint64(0)
 
 
-@njit(nogil=True)
+@compiled
+def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
+    """Checks an image's index, finds its tables, writes its template; fills ``opened``."""
+    opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
+    images = uint64_at(memory.images, uint64(4 * (image + 1)))
+    jpeg = bytes_at(images[4 * image], images[4 * image + 1])
+    mcu = bytes_at(images[4 * image + 2], images[4 * image + 3])
+    opened[IMAGE] = image
+    opened[IMAGE_STATUS] = open_index(jpeg, mcu, info)
+    if opened[IMAGE_STATUS] != OK:
+        return
+    tables = find_tables(
+        jpeg, info,
+        uint32_at(memory.words, SLOTS * SLOT_WORDS), bytes_at(memory.keys, SLOTS * KEY_BYTES),
+        int64_at(memory.key_sizes, SLOTS), bytes_at(memory.key, KEY_BYTES),
+        uint32_at(memory.singles, 1 << LOOKUP_BITS), bytes_at(memory.lengths, 1 << LOOKUP_BITS),
+    )  # fmt: skip
+    opened[IMAGE_STATUS] = BAD_HEADER
+    if tables >= 0:
+        opened[PER_MCU] = layout(info, tables, uint64_at(memory.blocks, BLOCKS_SIZE))
+        head, completed = bytes_at(memory.head, HEADER_BYTES), memory.completed
+        opened[HEAD_SIZE], opened[SIZE_AT], opened[RESTART_AT] = template(
+            jpeg, info, restarts, head, bytes_at(completed, MAX_TABLE_BYTES)
+        )
+        if opened[HEAD_SIZE] > 0:
+            opened[IMAGE_STATUS] = OK
+
+
+@compiled
+def _splice_window(
+    memory: Memory, window: Scalar, restarts: bool, at: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Appends one window of the opened image; returns as ``_splice_area``."""
+    opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
+    area = int64_at(memory.area, AREA_SIZE)
+    windows = int32_at(memory.windows, uint64(4) * memory.num_windows)
+    if opened[IMAGE_STATUS] != OK:
+        return opened[IMAGE_STATUS], at, uint64(0)
+    if not _measure(info, windows[4 * window : 4 * window + 4], area):
+        return int64(BAD_WINDOW), at, uint64(0)
+    if at + uint64(HEADER_BYTES + TAIL_BYTES) > memory.out_size:
+        return int64(MORE_ROOM), memory.bits_size, at + uint64(HEADER_BYTES + TAIL_BYTES)
+    images = uint64_at(memory.images, uint64(4 * (opened[IMAGE] + 1)))
+    at_image = 4 * opened[IMAGE]
+    work = Work(
+        images[at_image], images[at_image + 1], images[at_image + 2], images[at_image + 3],
+        memory.info, memory.words, uint64(SLOTS * SLOT_WORDS), memory.blocks,
+        uint64(opened[PER_MCU]), memory.bits, memory.bits_size, memory.starts, memory.state,
+        memory.dc, memory.last, memory.out, memory.out_size,
+    )  # fmt: skip
+    begin = _write_header(memory, at)
+    return _splice_area(work, area, restarts, begin)
+
+
+@compiled
 def _splice_windows(
-    images: np.ndarray, windows: np.ndarray, image_of: np.ndarray, restarts: bool,
-    words: np.ndarray, keys: np.ndarray, key_sizes: np.ndarray, starts: np.ndarray,
-    capacity: Scalar,
-) -> tuple[Any, Any, Any, Any, Any]:  # fmt: skip
-    num_windows = windows.shape[0]
-    out = np.empty(capacity, np.uint8)
-    bits = np.empty(1 << 16, np.uint8)
-    offsets = np.zeros(num_windows + 1, np.int64)
-    origin = np.zeros((num_windows, 2), np.int32)
-    size = np.zeros((num_windows, 2), np.int32)
-    status = np.zeros(num_windows, np.int32)
-    info = np.zeros(INFO_SIZE, np.int64)
-    key = np.empty(KEY_BYTES, np.uint8)
-    head = np.empty(HEADER_BYTES, np.uint8)
-    pairs = np.zeros(MAX_BLOCKS_PER_MCU, np.uint64)
-    components = np.zeros(MAX_BLOCKS_PER_MCU, np.uint64)
-    first = np.zeros(4, np.uint64)
-    dc, last = np.zeros(4, np.int64), np.zeros(4, np.int64)
-    state = np.zeros(STATE_SIZE, np.uint64)
-    area = np.zeros(8, np.int64)
-    at = uint64(0)
-    opened = int64(-1)
-    image_status = int64(OK)
-    tables, per_mcu = int64(0), int64(0)
-    head_size, size_at, restart_at = int64(0), int64(0), int64(0)
-    for i in range(num_windows):
-        image = image_of[i]
-        jpeg = bytes_at(images[image, 0], images[image, 1])
-        mcu = bytes_at(images[image, 2], images[image, 3])
-        if image != opened:
-            opened = image
-            image_status = open_index(jpeg, mcu, info)
-            if image_status == OK:
-                tables = find_tables(jpeg, info, words, keys, key_sizes, key)
-                if tables >= 0:
-                    per_mcu = layout(info, tables, pairs, components, first)
-                    head_size, size_at, restart_at = template(jpeg, info, restarts, head)
-                if tables < 0 or head_size < 0:
-                    image_status = BAD_HEADER
-        offsets[i + 1] = int64(at)
-        status[i] = image_status
-        if image_status != OK:
-            continue
-        if not _measure(info, windows[i], area):
-            status[i] = BAD_WINDOW
-            continue
-        out = _grown(out, at, at + uint64(HEADER_BYTES + TAIL_BYTES))
-        begin = _write_header(head, head_size, size_at, restart_at, area, out, at)
-        source = Source(jpeg, mcu, info, words, pairs[:per_mcu], components[:per_mcu], first)
-        scratch = Scratch(bits, starts, dc, last, state)
-        sound, end, out, bits = _splice_area(source, scratch, area, restarts, out, begin)
-        if not sound:
-            status[i] = BAD_SCAN
-            continue
-        at = end
-        offsets[i + 1] = int64(at)
-        origin[i, 0], origin[i, 1] = area[TOP], area[LEFT]
-        size[i, 0], size[i, 1] = area[AREA_HEIGHT], area[AREA_WIDTH]
-    out = _grown(out, at, at + uint64(TAIL_BYTES))
-    return out, offsets, origin, size, status
+    memory: Memory, window: Scalar, restarts: bool
+) -> tuple[Scalar, Scalar, Scalar]:
+    num_windows = int64(memory.num_windows)
+    image_of = int64_at(memory.image_of, memory.num_windows)
+    offsets = int64_at(memory.offsets, memory.num_windows + uint64(1))
+    origin = int32_at(memory.origin, uint64(2) * memory.num_windows)
+    size = int32_at(memory.size, uint64(2) * memory.num_windows)
+    status = int32_at(memory.status, memory.num_windows)
+    opened, area = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.area, AREA_SIZE)
+    opened[IMAGE] = -1
+    while window < num_windows:
+        if image_of[window] != opened[IMAGE]:
+            _open(memory, image_of[window], restarts)
+        at = uint64(offsets[window])
+        result, end, more = _splice_window(memory, window, restarts, at)
+        if result == MORE_ROOM:
+            return window, end, more
+        status[window] = result
+        offsets[window + 1] = int64(end if result == OK else at)
+        if result == OK:
+            origin[2 * window], origin[2 * window + 1] = area[TOP], area[LEFT]
+            size[2 * window], size[2 * window + 1] = area[AREA_HEIGHT], area[AREA_WIDTH]
+        window += 1
+    at = uint64(offsets[num_windows])
+    return window, uint64(0), at + uint64(TAIL_BYTES)
 
 
 def _compile(digest: str) -> Any:
-    @njit(nogil=True, cache=True)
-    def kernel(
-        images: np.ndarray, windows: np.ndarray, image_of: np.ndarray, restarts: bool,
-        words: np.ndarray, keys: np.ndarray, key_sizes: np.ndarray, starts: np.ndarray,
-        capacity: Scalar,
-    ) -> Any:  # fmt: skip
+    @njit(nogil=True, cache=True, _nrt=False)
+    def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
+        """Splices from ``window`` on. Returns the window to go on from once there is room for the
+        two numbers that follow: bytes of scratch, and of output."""
         _ = digest
-        return _splice_windows(
-            images, windows, image_of, restarts, words, keys, key_sizes, starts, capacity
-        )
+        return _splice_windows(memory, window, restarts)
 
     return kernel
 

@@ -10,10 +10,10 @@ of negative indices, and ``uint64 + int64`` would turn into a float.
 """
 
 import numpy as np
-from numba import int64, njit, uint8, uint64
+from numba import int64, uint8, uint64
 
 from shards.huffman import AC, DC, DC_BITS, LOOKUP_BITS, START, slow_dc, slow_entry
-from shards.kernels import Scalar
+from shards.kernels import Scalar, compiled, inlined
 
 __all__ = [
     "BROKEN",
@@ -46,7 +46,7 @@ LOOKUP_SHIFT = np.uint64(64 - LOOKUP_BITS)
 DC_SHIFT = np.uint64(64 - DC_BITS)
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def load64(data: np.ndarray, at: Scalar) -> Scalar:
     """The eight bytes from ``at`` on, big-endian. LLVM makes one load of it."""
     return (
@@ -61,7 +61,7 @@ def load64(data: np.ndarray, at: Scalar) -> Scalar:
     )
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
     """Writes ``word`` big-endian to the eight bytes from ``at`` on."""
     data[at] = uint8(word >> uint64(56))
@@ -74,13 +74,13 @@ def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
     data[at + U7] = uint8(word)
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def has_ff(word: Scalar) -> bool:
     """Whether one of the eight bytes is FF."""
     return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
 
 
-@njit(nogil=True)
+@compiled
 def unstuff(
     data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar
 ) -> tuple[Scalar, Scalar]:
@@ -119,7 +119,7 @@ def unstuff(
     return start, at
 
 
-@njit(nogil=True)
+@compiled
 def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Scalar]:
     """Where the restart marker at ``at`` (after fill bytes) ends, and its number or -1."""
     if at >= end or data[at] != uint8(0xFF):
@@ -131,7 +131,33 @@ def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Sca
     return at + U1, int64(data[at]) - int64(0xD0)
 
 
-@njit(nogil=True)
+@compiled
+def _step_alone(
+    words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """The first symbol alone: its code is a long one, or the others belong to the next block."""
+    if entry == uint64(0):
+        top = int64(window >> uint64(48))
+        entry = uint64(slow_entry(words, int64(here), top, k == uint64(0)))
+        if entry == uint64(0):
+            return uint64(0), U64 + U1, uint64(0)
+    reach = k + ((entry >> uint64(17)) & uint64(127))
+    return (entry >> U5) & uint64(31), reach, ((entry >> uint64(25)) & U1) | (reach >> U6)
+
+
+@inlined
+def _step(
+    words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """One lookup: bits consumed, coefficients reached (65 if invalid), whether the block ends."""
+    entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
+    reach = k + ((entry >> uint64(10)) & uint64(127))
+    if entry == uint64(0) or reach > U64:
+        return _step_alone(words, here, entry, window, k)
+    return entry & uint64(31), reach, ((entry >> uint64(24)) & U1) | (reach >> U6)
+
+
+@compiled
 def walk_blocks(
     bits: np.ndarray,
     limit: Scalar,
@@ -150,8 +176,8 @@ def walk_blocks(
     """
     k = uint64(0)
     done_blocks = uint64(0)
-    per_mcu = uint64(pairs.size)
     block = uint64(0)
+    per_mcu = uint64(pairs.size)
     if per_mcu == uint64(0) or num_blocks >= uint64(starts.size):
         return BROKEN
     if limit + uint64(8 * SLACK) > uint64(bits.size) * U8:
@@ -159,45 +185,37 @@ def walk_blocks(
     here = pairs[0]
     base = here + uint64(START)
     starts[0] = position
-    while done_blocks < num_blocks:
-        if position > limit:
-            return BROKEN
+    if num_blocks == uint64(0):
+        return position if position <= limit else BROKEN
+    while position <= limit:
+        # 57 bits or more, enough for two steps of 31 and the 16 that the slowest look at; for a
+        # third after short ones.
         window = load64(bits, position >> U3) << (position & U7)
-        entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
-        reach = k + ((entry >> uint64(10)) & uint64(127))
-        if entry == uint64(0) or reach > U64:
-            if entry == uint64(0):
-                top = int64(window >> uint64(48))
-                entry = uint64(slow_entry(words, int64(here), top, k == uint64(0)))
-                if entry == uint64(0):
-                    return BROKEN
-            # The first symbol alone: the others may already belong to the next block.
-            position += (entry >> U5) & uint64(31)
-            reach = k + ((entry >> uint64(17)) & uint64(127))
-            if reach > U64:
+        third = position + uint64(40)
+        for step in range(3):
+            if step == 2 and position > third:
+                break
+            length, k, done = _step(words, here, base, window, k)
+            if k > U64:
                 return BROKEN
-            done = ((entry >> uint64(25)) & U1) | (reach >> U6)
-        else:
-            position += entry & uint64(31)
-            done = ((entry >> uint64(24)) & U1) | (reach >> U6)
-        starts[done_blocks + U1] = position  # overwritten until the block is done
-        done_blocks += done
-        if done != uint64(0):
-            block += U1
-            if block == per_mcu:
-                block = uint64(0)
-            here = pairs[block]
-            base = here + uint64(START)
-            k = uint64(0)
-        else:
+            window <<= length
+            position += length
             base = here + uint64(AC)
-            k = reach
-    if position > limit:
-        return BROKEN
-    return position
+            if done != uint64(0):
+                done_blocks += U1
+                starts[done_blocks] = position
+                if done_blocks == num_blocks:
+                    return position if position <= limit else BROKEN
+                block += U1
+                if block == per_mcu:
+                    block = uint64(0)
+                here = pairs[block]
+                base = here + uint64(START)
+                k = uint64(0)
+    return BROKEN
 
 
-@njit(nogil=True, inline="always")
+@inlined
 def dc_at(
     bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray
 ) -> tuple[Scalar, Scalar]:
@@ -208,14 +226,14 @@ def dc_at(
         entry = uint64(slow_dc(words, int64(pair), int64(window >> uint64(48))))
     length = entry & uint64(31)
     category = entry >> U8
-    # Two shifts, because one by 64 is undefined.
+    # Two shifts, because one by 64 is undefined; no branch on the sign, which no one can predict.
     value = int64(((window << length) >> U1) >> (uint64(63) - category))
-    if category > uint64(0) and value < (int64(1) << int64(category - U1)):
-        value -= (int64(1) << int64(category)) - int64(1)
+    power = int64(1) << int64(category)
+    value += ((value - (power >> 1)) >> 63) & (int64(1) - power)
     return value, length + category
 
 
-@njit(nogil=True)
+@compiled
 def sum_dc(
     bits: np.ndarray,
     starts: np.ndarray,

@@ -18,9 +18,9 @@ is longer than ``LOOKUP_BITS`` or invalid.
 """
 
 import numpy as np
-from numba import int64, njit, uint32
+from numba import int64, uint32
 
-from shards.kernels import Scalar
+from shards.kernels import Scalar, compiled
 
 __all__ = [
     "AC",
@@ -52,7 +52,7 @@ ENCODER = SLOW_AC + SLOW_WORDS
 PAIR_WORDS = ENCODER + 16
 
 
-@njit(nogil=True)
+@compiled
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
     """Fills the slow part at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
 
@@ -80,7 +80,7 @@ def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
     return first
 
 
-@njit(nogil=True)
+@compiled
 def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
     """Code length and symbol of the code that starts the 16 bits ``window``; length 0 if none."""
     for length in range(1, 17):
@@ -90,7 +90,7 @@ def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
     return 0, 0
 
 
-@njit(nogil=True)
+@compiled
 def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
     """Single-symbol entry of an AC code, 0 for a symbol that a sequential scan has no use for."""
     run, size = symbol >> 4, symbol & 15
@@ -100,7 +100,7 @@ def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
     return _pack(length + size, run + 1, eob)
 
 
-@njit(nogil=True)
+@compiled
 def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
     """Single-symbol entry of a DC code, 0 for a category that 8-bit samples never need."""
     if symbol > MAX_DC_CATEGORY:
@@ -108,12 +108,12 @@ def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
     return _pack(length + symbol, 1, 0)
 
 
-@njit(nogil=True)
+@compiled
 def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
     return uint32(bits | bits << 5 | reach << 10 | reach << 17 | eob << 24 | eob << 25)
 
 
-@njit(nogil=True)
+@compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
     """Entry of the first code in the 16 bits ``window`` (int64), 0 where there is none."""
     if is_dc:
@@ -123,7 +123,7 @@ def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> 
     return _ac_entry(length, symbol) if length > 0 else uint32(0)
 
 
-@njit(nogil=True)
+@compiled
 def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
     """Code length | category << 8 of the DC code in the 16 bits ``window``, 0 where none."""
     length, symbol = _find(words, pair + SLOW_DC, window)
@@ -132,7 +132,7 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
     return uint32(length | symbol << 8)
 
 
-@njit(nogil=True)
+@compiled
 def _fill_single(
     words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray
 ) -> None:
@@ -159,7 +159,7 @@ def _fill_single(
         code <<= 1
 
 
-@njit(nogil=True)
+@compiled
 def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
     """``entry`` plus the AC symbols whose codes lie wholly in the rest of the index bits."""
     mask = (1 << LOOKUP_BITS) - 1
@@ -181,7 +181,7 @@ def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarr
     return uint32(first | bits | reach << 10 | eob << 24)
 
 
-@njit(nogil=True)
+@compiled
 def build_pair(
     dc_table: np.ndarray,
     ac_table: np.ndarray,
@@ -214,7 +214,7 @@ def build_pair(
     return True
 
 
-@njit(nogil=True)
+@compiled
 def _fill_dc(
     words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray
 ) -> None:
@@ -246,7 +246,7 @@ def _fill_dc(
         code <<= 1
 
 
-@njit(nogil=True)
+@compiled
 def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
     """Writes the DC table with every category 0 … 11 to ``out`` (uint8, 17 + 256 bytes at least).
 
@@ -277,7 +277,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
     return 17 + count
 
 
-@njit(nogil=True)
+@compiled
 def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
     """Code | length << 16 of every DC category in the table as ``augment_dc`` completes it."""
     for category in range(16):

@@ -12,7 +12,7 @@ from numba import int64, njit, uint8, uint64
 from shards import entropy, huffman
 from shards.entropy import BROKEN, SLACK, skip_restart, walk_blocks
 from shards.huffman import LOOKUP_BITS, PAIR_WORDS, augment_dc, build_pair
-from shards.kernels import Scalar, bytes_at, source_digest
+from shards.kernels import Scalar, bytes_at, compiled, source_digest
 
 __all__ = [
     "BAD_TABLE",
@@ -40,7 +40,7 @@ U7 = np.uint64(7)
 U8 = np.uint64(8)
 
 
-@njit(nogil=True)
+@compiled
 def _unstuff_scan(
     data: np.ndarray,
     start: Scalar,
@@ -92,7 +92,7 @@ def _unstuff_scan(
     return position, at, num_gaps, num_intervals + U1
 
 
-@njit(nogil=True)
+@compiled
 def _add_dc(
     bits: np.ndarray,
     starts: np.ndarray,
@@ -117,7 +117,7 @@ def _add_dc(
             block = uint64(0)
 
 
-@njit(nogil=True)
+@compiled
 def _walk_scan(
     bits: np.ndarray,
     ends: np.ndarray,
@@ -128,16 +128,18 @@ def _walk_scan(
     pairs: np.ndarray,
     components: np.ndarray,
     words: np.ndarray,
+    starts: np.ndarray,
+    dc: np.ndarray,
     points: np.ndarray,
     extremes: np.ndarray,
 ) -> bool:
     """Fills ``points`` (n, 5) int64: bit position in ``bits`` and four DC values at every entry.
 
+    ``starts`` (uint64, one more than the blocks between entries) and ``dc`` (4 zeros) are scratch.
+
     Returns whether the scan is sound: every MCU there, only padding before restarts.
     """
     per_mcu = uint64(pairs.size)
-    starts = np.empty(every * per_mcu + U1, np.uint64)
-    dc = np.zeros(4, np.int64)
     position = uint64(0)
     interval = uint64(0)
     next_restart = restart_interval if restart_interval > uint64(0) else num_mcus
@@ -161,11 +163,12 @@ def _walk_scan(
             position = limit
             interval += U1
             next_restart += restart_interval
-            dc[:] = 0
+            for c in range(4):
+                dc[c] = 0
     return True  # bytes after the last MCU are no decoder's concern
 
 
-@njit(nogil=True)
+@compiled
 def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -> None:
     """Turns bit positions in the unstuffed bytes into positions in the file, from scan start on."""
     gap = uint64(0)
@@ -235,9 +238,10 @@ def _index_scan(
     every = (spacing_bits * num_mcus + num_bytes * uint64(4)) // max(num_bytes * U8, U1)
     every = min(max(every, U1), uint64(MAX_MCUS_PER_ENTRY))
     points = np.zeros(((num_mcus + every - U1) // every, uint64(5)), np.int64)
+    starts = np.empty(every * uint64(pairs.size) + U1, np.uint64)
     if num_intervals == uint64(0) or not _walk_scan(
         bits, ends, num_intervals, restart_interval, num_mcus, every,
-        pairs, components, words, points, extremes,
+        pairs, components, words, starts, np.zeros(4, np.int64), points, extremes,
     ):  # fmt: skip
         return CORRUPT_SCAN, scan_end, every, points, extremes
     _to_file_positions(points, gaps, num_gaps)
