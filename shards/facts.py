@@ -125,6 +125,8 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
         bits = int(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (1,))[0])
     elif kind == "AVIF":
         bits = _avif_bits(data)
+    elif kind == "HEIF":
+        bits = int(image.info.get("bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
         mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
     return mode, bits

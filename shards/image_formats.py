@@ -163,7 +163,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     if kind != "HEIF":
         return _READERS[kind]
-    try:
+    try:  # libheif turns the pixels upright itself, and says so by an orientation of 1
         from pillow_heif import HeifImageFile
     except ImportError:
         detail = "HEIC needs the extra: pip install -e '.[heic]'"

@@ -13,7 +13,7 @@ from shards.facts import facts_of
 from shards.image_formats import open_image
 from shards.packing import PackedSource
 from shards.perceptual_hash import perceptual_hash
-from shards.pixels import load_rgb
+from shards.pixels import RejectedImage, load_rgb
 from shards.schema import CLASS_NAMES, MEMBERS, content_id
 from shards.stored_form import stored_form
 
@@ -48,6 +48,10 @@ def build_sample(
     pixels_digest, view = hash_and_shrink(rgb, global_size)
     sha256 = hashlib.sha256(data).digest()
     stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
+    if stored.not_indexable == "corrupt scan":
+        # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
+        # and fills the rest with grey; the walk through the scan for entry points does not.
+        raise RejectedImage("corrupt", "the entropy-coded data is damaged")
     row: dict[str, Any] = {
         "sample_key": key,
         "content_id": content_id(sha256),

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -298,3 +299,23 @@ def test_pixel_hash_tells_shapes_apart(coded_image, encode_image):
     assert pixel_sha256(flat) != pixel_sha256(flat.reshape(4, 4, 3))
     pixels = coded_image(1, 30, 20)
     assert pixel_sha256(decode_rgb(encode_image(pixels, "BMP"))) == pixel_sha256(pixels)
+
+
+def test_heic_is_read_where_the_extra_is_installed(coded_image):
+    heif = pytest.importorskip("pillow_heif", reason="the extra heic is not installed")
+    pixels = coded_image(3, 64, 48)
+    buffer = io.BytesIO()
+    heif.from_pillow(Image.fromarray(pixels)).save(buffer, quality=-1, chroma=444)
+    data = buffer.getvalue()
+    assert sniff_format(data) == "HEIF"
+    assert np.abs(decode_rgb(data).astype(int) - pixels).max() <= 3
+    with pytest.raises(RejectedImage):
+        decode_rgb(data[: len(data) // 2])
+
+
+def test_heic_without_the_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+    with pytest.raises(RejectedImage, match=r"pip install -e '\.\[heic\]'") as caught:
+        decode_rgb(data)
+    assert caught.value.reason == "unsupported_format"

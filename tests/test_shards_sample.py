@@ -1,0 +1,74 @@
+"""From one file to one sample: everything follows from one decode."""
+
+import hashlib
+import io
+import json
+import zlib
+
+import numpy as np
+import pytest
+
+from shards.packing import PackedSource
+from shards.pixels import decode_rgb, global_view, pixel_sha256
+from shards.rejection import RejectedImage
+from shards.sample import build_sample
+from shards.schema import MEMBERS, SAMPLE_SCHEMA
+
+SOURCE = PackedSource("real/a.jpg", b"", "JPEG", 1, "gan", "scene", "train")
+
+
+@pytest.fixture(scope="module")
+def noisy_jpeg(encode_image):
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    return encode_image(noise, "JPEG", quality=80)
+
+
+def sample_of(data):
+    return build_sample(data, SOURCE, "000000000007", "train-000000.tar", 64)
+
+
+def test_members_and_row_follow_from_the_file(noisy_jpeg):
+    sample = sample_of(noisy_jpeg)
+    image, facts, view, entry_points = (content for _, content in sample.members)
+    assert [name for name, _ in sample.members] == ["jpg", "json", "global.npy", "mcu"]
+    assert image == noisy_jpeg
+    pixels = decode_rgb(noisy_jpeg)
+    np.testing.assert_array_equal(np.load(io.BytesIO(view)), global_view(pixels, 64))
+    assert entry_points.startswith(b"GMCU")
+    row = sample.row
+    assert row["sha256"] == hashlib.sha256(noisy_jpeg).digest()
+    assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
+    assert row["pixel_sha256"] == pixel_sha256(pixels)
+    assert row["image_crc32"] == zlib.crc32(noisy_jpeg)
+    assert (row["label"], row["class_name"], row["generator"]) == (1, "generated", "gan")
+    offsets = {f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")}
+    assert set(row) | offsets == set(SAMPLE_SCHEMA.names)
+    assert json.loads(facts)["pixel_sha256"] == row["pixel_sha256"].hex()
+    assert not set(json.loads(facts)) & offsets
+
+
+def test_equal_files_make_equal_samples(noisy_jpeg):
+    assert sample_of(noisy_jpeg) == sample_of(noisy_jpeg)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2] + b"\xff\xd9",
+        lambda data: data[:3000] + b"\x5a" * 400 + data[3400:],
+    ],
+    ids=["half an image with an end marker", "a stretch overwritten"],
+)
+def test_damage_that_pillow_passes_over_is_rejected(damage, noisy_jpeg):
+    damaged = damage(noisy_jpeg)
+    assert decode_rgb(damaged).shape == (200, 300, 3)  # with grey or rubbish in it
+    with pytest.raises(RejectedImage) as caught:
+        sample_of(damaged)
+    assert caught.value.reason == "corrupt"
+
+
+def test_rubbish_behind_the_image_is_harmless(noisy_jpeg):
+    """Cameras append previews and videos."""
+    sample = sample_of(noisy_jpeg + b"more" * 100)
+    assert sample.row["not_indexable"] is None
+    assert sample.row["pixel_sha256"] == sample_of(noisy_jpeg).row["pixel_sha256"]
