@@ -61,7 +61,7 @@ def _draw(
     for place, (value, rows) in zip(axes[0], panels.items(), strict=True):
         _draw_panel(place, rows, axis)
         unit = "crops" if fixed == "num_crops" else "megapixels"
-        place.set_title(f"{value:g} {unit}", fontsize=10)
+        place.set_title(f"{value:.3g} {unit}", fontsize=10)
     axes[0][0].set_ylabel(f"images/s, {threads} thread{'s' * (threads > 1)}, median and range")
     axes[0][-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     written = []
@@ -90,7 +90,7 @@ def _draw_panel(place: Any, rows: Rows, axis: str) -> None:
     place.set_xscale("log", base=2)
     place.set_yscale("log")
     ticks = sorted({row[axis] for row in rows})
-    place.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    place.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
     place.minorticks_off()
     place.set_xlabel("crops per image" if axis == "num_crops" else "megapixels per image")
     place.grid(True, which="major", alpha=0.3)

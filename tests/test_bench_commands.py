@@ -58,6 +58,7 @@ def test_a_mistake_ends_with_exit_code_2():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     photographs = tmp_path / "photos"
     photographs.mkdir()
@@ -68,7 +69,7 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     code = main(
         [
             "decode", "--photos", str(photographs), "--megapixels", "0.2,0.8", "--images", "2",
-            "--crops", "1,4", "--threads", "1", "--rounds", "2", "--seconds-per-round", "0.05",
+            "--crops", "4", "--threads", "1", "--rounds", "2", "--seconds-per-round", "0.05",
             "--methods", "recipe,window,precut", "--output", str(tmp_path / "out"),
             "--cache", str(tmp_path / "cache"),
         ]
@@ -78,7 +79,7 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     check_document(document)
     assert document["failed"] == document["skipped"] == {}
     cells = {(r["method"], r["num_crops"], r["images"], r["megapixels"]) for r in document["rows"]}
-    assert len(cells) == len(document["rows"]) == 3 * 2 * 3
+    assert len(cells) == len(document["rows"]) == 3 * 3
     assert document["image_sets"][0]["skipped"] == {"not a JPEG but png": 1}
     names = set(document["ratios"])
     assert {
@@ -87,13 +88,12 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     } <= names  # fmt: skip
     assert not any("@photographs" in name for name in names)
     by_method = {
-        row["method"]: row for row in document["rows"]
-        if (row["num_crops"], row["images"]) == (4, "photographs")
+        row["method"]: row for row in document["rows"] if row["images"] == "photographs"
     }  # fmt: skip
     assert by_method["window"]["windowed_share"] == 1
     assert by_method["window"]["images_per_s"] > by_method["recipe"]["images_per_s"]
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"decode.json", "decode-num-crops-1-threads.svg"} <= written
+    assert {"decode.json", "decode-megapixels-1-threads.svg"} <= written
     assert len(list((tmp_path / "cache").iterdir())) == 4
 
 

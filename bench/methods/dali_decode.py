@@ -18,8 +18,9 @@ from bench.task import Task
 
 __all__ = ["DaliFull", "DaliRegions"]
 
-BATCH_SIZE = 8
-"""Results of a batch live together: 8 images of 48 megapixels take 1.2 GB."""
+MAX_BATCH_SIZE = 16
+MAX_BATCH_BYTES = 512 << 20
+"""Decoded images of a batch live together, those of several batches at a time."""
 
 Array = npt.NDArray[Any]
 
@@ -35,17 +36,21 @@ EXACT = {
 class _Input:
     """Batches of (encoded images, windows); each ``iter()`` gives one turn's worth."""
 
-    def __init__(self, corpus: Corpus, num_crops: int) -> None:
+    def __init__(self, corpus: Corpus, num_crops: int, threads: int) -> None:
         self._encoded = [mapped(corpus.path(index)) for index in range(len(corpus))]
         self._windows = corpus.windows(num_crops)
         self.passes = 1
+        largest = 3 * max(image.width * image.height for image in corpus.images)
+        # Two per thread at least, so that threads need not wait for each other at every image.
+        self.batch_size = max(2 * threads, min(MAX_BATCH_SIZE, MAX_BATCH_BYTES // largest))
 
     def __len__(self) -> int:
         return self.passes * len(self._encoded)
 
     def __iter__(self) -> Iterator[tuple[list[Array], list[Array]]]:
-        for first in range(0, len(self), BATCH_SIZE):
-            pairs = [self._pair(turn) for turn in range(first, min(first + BATCH_SIZE, len(self)))]
+        for first in range(0, len(self), self.batch_size):
+            last = min(first + self.batch_size, len(self))
+            pairs = [self._pair(turn) for turn in range(first, last)]
             yield [encoded for encoded, _ in pairs], [windows for _, windows in pairs]
 
     def _pair(self, turn: int) -> tuple[Array, Array]:
@@ -64,7 +69,7 @@ class _DaliPasses(ABC):
     def __init__(self, task: Task) -> None:
         corpus = Corpus.open(task.data)
         self._bytes_per_image = float(np.mean([image.num_bytes for image in corpus.images]))
-        self._input = _Input(corpus, task.num_crops)
+        self._input = _Input(corpus, task.num_crops, task.threads)
         self._num_crops = task.num_crops
         self._pipeline = self._define(task.threads)
         self._pipeline.build()
@@ -107,8 +112,9 @@ class _DaliPasses(ABC):
 
     def _define(self, threads: int) -> Any:
         @pipeline_def(
-            batch_size=BATCH_SIZE, num_threads=threads, device_id=None, prefetch_queue_depth=2
-        )
+            batch_size=self._input.batch_size, num_threads=threads, device_id=None,
+            prefetch_queue_depth=2,
+        )  # fmt: skip
         def pipeline() -> tuple[Any, ...]:
             encoded, windows = fn.external_source(
                 source=self._input, num_outputs=2, dtype=[types.UINT8, types.INT32], ndim=[1, 2],
