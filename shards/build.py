@@ -4,16 +4,9 @@ sources ──scan──▶ plan ──split, pack──▶ shard plans ──wo
                                                    ──finish──▶ samples.arrow, dataset.json
 """
 
-import errno
-import fcntl
 import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 from shards.build_plan import (
     PLAN_NAME,
@@ -26,6 +19,14 @@ from shards.build_plan import (
 from shards.command import InputError
 from shards.consolidate import finish, is_finished
 from shards.dataset_info import DatasetInfo, read_info
+from shards.output_folder import (
+    by_reason,
+    cannot_write,
+    is_temporary,
+    locked,
+    progress_bar,
+    remove_temporaries,
+)
 from shards.packing import ShardPlan
 from shards.settings import BuildSettings
 from shards.shard_writer import ShardTask, read_record
@@ -34,9 +35,6 @@ from shards.sources import SourceList
 from shards.workers import write_shards
 
 __all__ = ["BuildReport", "build_dataset"]
-
-_TEMPORARY = re.compile(r"\..*\.\d+\.tmp$")  # what shards.atomic leaves behind when killed
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -65,22 +63,20 @@ def build_dataset(
     sources = read_sources(source)
     try:
         _make_folder(out)
-        with _locked(out):
+        with locked(out):
             return _build(sources, out, settings, workers, progress)
     except OSError as error:
-        raise InputError(_cannot_write(out, error)) from error
+        raise InputError(cannot_write(out, error)) from error
 
 
 def _build(
     sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool
 ) -> BuildReport:
-    for name in os.listdir(out):
-        if _TEMPORARY.fullmatch(name):
-            (out / name).unlink()
+    remove_temporaries(out)
     plan = read_plan(out)
     continued = plan is not None
     if plan is None:
-        with _bar(sources.table.num_rows, "reading", progress) as bar:
+        with progress_bar(sources.table.num_rows, "reading", progress) as bar:
             plan = make_plan(sources, settings, out, 2 * workers, bar.update)
     else:
         require_unchanged(plan, sources, settings, out, is_finished(out))
@@ -93,7 +89,7 @@ def _build(
     if not info.num_samples:
         raise InputError(
             f"all {sum(info.rejected.values()):,} images were rejected "
-            f"({_by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
+            f"({by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
         )
     return BuildReport(info, False, continued, sources.notes)
 
@@ -106,7 +102,7 @@ def _write(
     tasks = [ShardTask(shard, sources.root, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
     left = sum(len(shard.sources) for shard in todo)
-    with _bar(total, "building", progress, total - left) as bar:
+    with progress_bar(total, "building", progress, total - left) as bar:
         write_shards(tasks, workers, bar.update)
 
 
@@ -131,42 +127,9 @@ def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the data set")
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in os.listdir(out) if not _TEMPORARY.fullmatch(name)]
+    names = [name for name in os.listdir(out) if not is_temporary(name)]
     if names and PLAN_NAME not in names:
         raise InputError(
             f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): "
             "give a new folder"
         )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Keeps a second build out of the folder. Goes with the process, however that ends."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise InputError(f"another build is writing to {out}: wait for it to end") from None
-    finally:
-        os.close(descriptor)
-
-
-def _cannot_write(out: Path, error: OSError) -> str:
-    if error.errno in _DISK_FULL:
-        return (
-            f"the disk is full at {out}: free some space and run the same command again, "
-            "it continues where it stopped"
-        )
-    return f"cannot write to {out}: {error.strerror or error}"
-
-
-def _by_reason(rejected: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
-
-
-def _bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
-    return tqdm(
-        total=total, initial=initial, desc=what, unit="images", disable=not progress,
-        dynamic_ncols=True, smoothing=0.1, mininterval=0.5,
-    )  # fmt: skip

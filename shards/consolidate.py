@@ -23,6 +23,7 @@ __all__ = [
     "is_finished",
     "not_indexable_counts",
     "split_counts",
+    "write_rejected",
     "stored_as_counts",
     "write_manifest",
 ]
@@ -53,7 +54,14 @@ def finish(
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
     records = [read_record(manifest) for manifest in manifests]
-    rejected = _write_rejected(plan, records, misnamed, out / REJECTED_NAME)
+    found = [
+        Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
+        for row in plan.table.to_pylist()
+        if row["reason"]
+    ]
+    found += [rejection for record in records for rejection in record.rejected]
+    found += [Rejection(name, None, None, "file_name", "") for name in misnamed]
+    rejected = write_rejected(found, out / REJECTED_NAME)
     tables = [pq.read_table(manifest, schema=SAMPLE_SCHEMA) for manifest in manifests]
     table = pa.concat_tables(tables) if tables else SAMPLE_SCHEMA.empty_table()
     if table.num_rows:
@@ -66,7 +74,7 @@ def finish(
         num_samples=table.num_rows,
         counts=split_counts(table),
         not_indexable=not_indexable_counts(table),
-        rejected={name: rejected[name] for name in REASONS if rejected[name]},
+        rejected=rejected,
         shards=tuple(record.info for record in records if record.info.samples),
         stored_as=stored_as_counts(table),
         written_by=plan.written_by,
@@ -91,24 +99,25 @@ def write_manifest(table: pa.Table, path: Path) -> pa.Table:
     return table
 
 
-def _write_rejected(
-    plan: BuildPlan, records: Iterable[ShardRecord], misnamed: Iterable[str], path: Path
-) -> Counter[str]:
-    found = [
-        Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
-        for row in plan.table.to_pylist()
-        if row["reason"]
-    ]
-    found += [rejection for record in records for rejection in record.rejected]
-    found.sort(key=lambda rejection: (rejection.source_path, rejection.label))
+def write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
+    """Writes the list of rejects, sorted by path. Returns how many there are for each reason."""
     rows = [
-        (r.source_path, CLASS_NAMES[r.label], r.generator, r.reason, r.detail) for r in found
-    ] + [(name, None, None, "file_name", "") for name in sorted(misnamed)]
+        (
+            rejection.source_path,
+            None if rejection.label is None else CLASS_NAMES[rejection.label],
+            rejection.generator,
+            rejection.reason,
+            rejection.detail,
+        )
+        for rejection in found
+    ]
+    rows.sort(key=lambda row: (row[0], row[1] or "", row[3]))
     columns = list(zip(*rows, strict=True)) or [()] * len(REJECTED_SCHEMA)
     table = pa.table([list(column) for column in columns], schema=REJECTED_SCHEMA)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
-    return Counter(row[3] for row in rows)
+    counted = Counter(row[3] for row in rows)
+    return {name: counted[name] for name in REASONS if counted[name]}
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:

@@ -22,7 +22,14 @@ from shards.scan import read_source
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
 from shards.tar_file import Member, ShardTar, dali_index
 
-__all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard"]
+__all__ = [
+    "Rejection",
+    "ShardRecord",
+    "ShardTask",
+    "read_record",
+    "write_shard",
+    "write_shard_manifest",
+]
 
 _RECORD = b"shard"
 
@@ -32,8 +39,9 @@ class Rejection:
     """A row of ``rejected.parquet``."""
 
     source_path: str
-    label: int
-    generator: str
+    label: int | None
+    """``None`` where it is not known."""
+    generator: str | None
     reason: str
     detail: str
 
@@ -60,6 +68,14 @@ class ShardTask:
     @property
     def manifest(self) -> Path:
         return self.out / f"{self.plan.stem}.parquet"
+
+    @property
+    def num_images(self) -> int:
+        return len(self.plan.sources)
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """:func:`write_shard` of this task."""
+        write_shard(self, advance)
 
 
 class _NoSamples(Exception):
@@ -88,7 +104,7 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     if rows:
         write_text_atomic(task.out / f"{plan.stem}.idx", dali_index(members))
     info = ShardInfo(plan.name, plan.split, plan.format, len(rows), num_bytes, sha256)
-    _write_manifest(task.manifest, rows, ShardRecord(info, tuple(rejected)))
+    write_shard_manifest(task.manifest, rows, ShardRecord(info, tuple(rejected)))
 
 
 def _add(
@@ -129,7 +145,8 @@ def _read_again(path: Path, sha256: bytes) -> bytes:
     return data
 
 
-def _write_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
+def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
+    """Writes a shard's Parquet file, which marks the shard as done."""
     text = json.dumps(
         {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]},
         ensure_ascii=False,

@@ -9,12 +9,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
-from typing import Any
+from typing import Any, Protocol
 
 from shards.command import InputError
-from shards.shard_writer import ShardTask, write_shard
 
-__all__ = ["write_shards"]
+__all__ = ["Task", "write_shards"]
 
 _POLL_S = 0.2
 
@@ -30,18 +29,26 @@ class _Channel:
     stop: "Synchronized[int]"
 
 
-def write_shards(
-    tasks: Sequence[ShardTask], workers: int, advance: Callable[[int], object]
-) -> None:
+class Task(Protocol):
+    """The work of one shard; picklable."""
+
+    @property
+    def num_images(self) -> int: ...
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """Does the work; ``advance()`` is called after every image, and stops it by raising."""
+
+
+def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
     """Writes all shards, the largest first. ``advance(n)`` is told of ``n`` images done.
 
     The first error stops all workers, after the image each is at, and is raised; shards finished
     by then stay.
     """
-    ordered = sorted(tasks, key=lambda task: -len(task.plan.sources))
+    ordered = sorted(tasks, key=lambda task: -task.num_images)
     if min(workers, len(ordered)) <= 1:
         for task in ordered:
-            write_shard(task, lambda: advance(1))
+            task.write(lambda: advance(1))
         return
     # The fork server imports torch (through WebDataset) once for all workers, and unlike a plain
     # fork inherits no threads of this process.
@@ -91,8 +98,8 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: ShardTask) -> None:
-    write_shard(task, _advance)
+def _work(task: Task) -> None:
+    task.write(_advance)
 
 
 def _advance() -> None:

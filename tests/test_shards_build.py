@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import shards.workers
+import shards.shard_writer
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -71,7 +71,7 @@ def crash_after(monkeypatch):
             write_shard(task, advance)
             written.append(task)
 
-        monkeypatch.setattr(shards.workers, "write_shard", write_and_count)
+        monkeypatch.setattr(shards.shard_writer, "write_shard", write_and_count)
         return Crash
 
     return arm

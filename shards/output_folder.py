@@ -1,0 +1,73 @@
+"""The folder that a build writes to, and what a person sees of the writing."""
+
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from shards.command import InputError
+
+__all__ = [
+    "by_reason",
+    "cannot_write",
+    "is_temporary",
+    "locked",
+    "progress_bar",
+    "remove_temporaries",
+]
+
+_TEMPORARY = re.compile(r"\..*\.\d+\.tmp$")  # what shards.atomic leaves behind when killed
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name was left behind by a build that was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporaries(out: Path) -> None:
+    """Deletes what killed builds left behind in ``out``."""
+    for name in os.listdir(out):
+        if is_temporary(name):
+            (out / name).unlink()
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps a second build out of the folder. Goes with the process, however that ends."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise InputError(f"another build is writing to {out}: wait for it to end") from None
+    finally:
+        os.close(descriptor)
+
+
+def cannot_write(out: Path, error: OSError) -> str:
+    """The sentence for a person when writing to ``out`` failed."""
+    if error.errno in _DISK_FULL:
+        return (
+            f"the disk is full at {out}: free some space and run the same command again, "
+            "it continues where it stopped"
+        )
+    return f"cannot write to {out}: {error.strerror or error}"
+
+
+def by_reason(rejected: Mapping[str, int]) -> str:
+    """ "3 corrupt, 1 truncated"."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
+
+
+def progress_bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
+    """A bar on stderr that counts images; shows nothing without ``progress``."""
+    return tqdm(
+        total=total, initial=initial, desc=what, unit="images", disable=not progress,
+        dynamic_ncols=True, smoothing=0.1, mininterval=0.5,
+    )  # fmt: skip
