@@ -8,8 +8,8 @@ copied, because every byte written may be an FF that takes a stuffed zero.
 import numpy as np
 from numba import uint8, uint64
 
-from shards.entropy import has_ff, load64, store64
-from shards.kernels import Scalar, compiled, inlined
+from shards.entropy import has_ff
+from shards.kernels import Scalar, compiled, inlined, load64, store64
 
 __all__ = ["close_row", "copy_bits", "put_bits"]
 

@@ -19,7 +19,7 @@ from shards.entry_points import (
     TAIL_BYTES,
     VERSION,
 )
-from shards.kernels import Scalar, compiled, inlined
+from shards.kernels import Scalar, compiled, inlined, load64_little
 from shards.scan_index import MAX_MCUS_PER_ENTRY
 
 __all__ = ["BAD_HEADER", "BAD_INDEX", "NO_INDEX", "OK", "OTHER_FILE", "open_index"]
@@ -251,16 +251,7 @@ def open_index(jpeg: np.ndarray, mcu: np.ndarray, info: np.ndarray) -> Scalar:
 def _field(mcu: np.ndarray, at: Scalar, bit: Scalar, width: Scalar) -> Scalar:
     """The ``width`` (at most 57) bits from ``bit`` after byte ``at`` on, as int64."""
     byte = uint64(at + (bit >> 3))
-    word = (
-        uint64(mcu[byte])
-        | (uint64(mcu[byte + uint64(1)]) << uint64(8))
-        | (uint64(mcu[byte + uint64(2)]) << uint64(16))
-        | (uint64(mcu[byte + uint64(3)]) << uint64(24))
-        | (uint64(mcu[byte + uint64(4)]) << uint64(32))
-        | (uint64(mcu[byte + uint64(5)]) << uint64(40))
-        | (uint64(mcu[byte + uint64(6)]) << uint64(48))
-        | (uint64(mcu[byte + uint64(7)]) << uint64(56))
-    )
+    word = load64_little(mcu, byte)
     return int64((word >> uint64(bit & 7)) & ((uint64(1) << uint64(width)) - uint64(1)))
 
 

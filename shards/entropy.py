@@ -13,15 +13,14 @@ import numpy as np
 from numba import int64, uint8, uint64
 
 from shards.huffman import AC, DC, DC_BITS, LOOKUP_BITS, START, slow_dc, slow_entry
-from shards.kernels import Scalar, compiled, inlined
+from shards.kernels import Scalar, compiled, inlined, load64, load_word, store_word
 
 __all__ = [
     "BROKEN",
     "SLACK",
     "dc_at",
-    "load64",
+    "has_ff",
     "skip_restart",
-    "store64",
     "sum_dc",
     "unstuff",
     "walk_blocks",
@@ -47,34 +46,6 @@ DC_SHIFT = np.uint64(64 - DC_BITS)
 
 
 @inlined
-def load64(data: np.ndarray, at: Scalar) -> Scalar:
-    """The eight bytes from ``at`` on, big-endian. LLVM makes one load of it."""
-    return (
-        (uint64(data[at]) << uint64(56))
-        | (uint64(data[at + U1]) << uint64(48))
-        | (uint64(data[at + U2]) << uint64(40))
-        | (uint64(data[at + U3]) << uint64(32))
-        | (uint64(data[at + U4]) << uint64(24))
-        | (uint64(data[at + U5]) << uint64(16))
-        | (uint64(data[at + U6]) << uint64(8))
-        | uint64(data[at + U7])
-    )
-
-
-@inlined
-def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Writes ``word`` big-endian to the eight bytes from ``at`` on."""
-    data[at] = uint8(word >> uint64(56))
-    data[at + U1] = uint8(word >> uint64(48))
-    data[at + U2] = uint8(word >> uint64(40))
-    data[at + U3] = uint8(word >> uint64(32))
-    data[at + U4] = uint8(word >> uint64(24))
-    data[at + U5] = uint8(word >> uint64(16))
-    data[at + U6] = uint8(word >> uint64(8))
-    data[at + U7] = uint8(word)
-
-
-@inlined
 def has_ff(word: Scalar) -> bool:
     """Whether one of the eight bytes is FF."""
     return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
@@ -91,8 +62,8 @@ def unstuff(
     counts as data: whether a zero or a marker follows is beyond what was asked for.
     """
     while start + U8 <= end:
-        word = load64(data, start)
-        store64(out, at, word)
+        word = load_word(data, start)
+        store_word(out, at, word)
         if not has_ff(word):
             start += U8
             at += U8

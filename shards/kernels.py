@@ -18,6 +18,7 @@ splice); so they allocate nothing.
 """
 
 import hashlib
+import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -36,8 +37,13 @@ __all__ = [
     "inlined",
     "int32_at",
     "int64_at",
+    "load64",
+    "load64_little",
+    "load_word",
     "pasted",
     "source_digest",
+    "store64",
+    "store_word",
     "uint32_at",
     "uint64_at",
 ]
@@ -78,6 +84,90 @@ uint32_at = _view(types.uint32)
 uint64_at = _view(types.uint64)
 int32_at = _view(types.int32)
 int64_at = _view(types.int64)
+
+
+@intrinsic
+def _load_word(typing_context: Any, data: Any, at: Any) -> Any:
+    """Eight bytes of the uint8 array ``data`` from ``at`` on, in the machine's order."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = builder.gep(array.data, [arguments[1]])
+        word = context.get_value_type(types.uint64)
+        return builder.load(builder.bitcast(pointer, word.as_pointer()), align=1)
+
+    return types.uint64(data, types.uint64), generate
+
+
+@intrinsic
+def _store_word(typing_context: Any, data: Any, at: Any, word: Any) -> Any:
+    """Writes eight bytes, in the machine's order, to the uint8 array ``data`` from ``at`` on."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        pointer = builder.gep(array.data, [arguments[1]])
+        word = context.get_value_type(types.uint64)
+        builder.store(arguments[2], builder.bitcast(pointer, word.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(data, types.uint64, types.uint64), generate
+
+
+@intrinsic
+def _swap(typing_context: Any, word: Any) -> Any:
+    """The bytes of ``word`` the other way round."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bswap(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+CHECKED = bool(config.BOUNDSCHECK)
+LITTLE_ENDIAN = sys.byteorder == "little"
+SEVEN = np.uint64(7)
+
+
+@inlined
+def load_word(data: np.ndarray, at: Scalar) -> Scalar:
+    """Eight bytes from ``at`` (uint64) on, in the machine's order.
+
+    LLVM does not always make one load of eight, so this is one by construction; under Numba's
+    bounds checks it is checked as the array accesses it stands for.
+    """
+    if CHECKED:
+        data[at]
+        data[at + SEVEN]
+    return _load_word(data, at)
+
+
+@inlined
+def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
+    """Writes eight bytes from ``at`` (uint64) on, in the machine's order; see ``load_word``."""
+    if CHECKED:
+        data[at]
+        data[at + SEVEN]
+    _store_word(data, at, word)
+
+
+@inlined
+def load64(data: np.ndarray, at: Scalar) -> Scalar:
+    """The eight bytes from ``at`` (uint64) on as a big-endian number."""
+    word = load_word(data, at)
+    return _swap(word) if LITTLE_ENDIAN else word
+
+
+@inlined
+def store64(data: np.ndarray, at: Scalar, word: Scalar) -> None:
+    """Writes ``word`` as a big-endian number to the eight bytes from ``at`` (uint64) on."""
+    store_word(data, at, _swap(word) if LITTLE_ENDIAN else word)
+
+
+@inlined
+def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
+    """The eight bytes from ``at`` (uint64) on as a little-endian number."""
+    word = load_word(data, at)
+    return word if LITTLE_ENDIAN else _swap(word)
 
 
 def address_of(array: np.ndarray) -> int:
