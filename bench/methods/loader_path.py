@@ -28,7 +28,7 @@ class LoaderPath:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._dataset = ShardDataset.open(Corpus.open(task.data).shards)
-        self._folder = Path(tempfile.mkdtemp(prefix="glass-bench-"))
+        self._folder = Path(tempfile.mkdtemp(dir=task.data))
         self._loader = self._build(1)
         self._before: dict[str, Any] = {}
 
