@@ -94,8 +94,12 @@ class Loader:
             raise InputError(f"split {split!r} of {dataset.root} holds no samples")
         self._samples = SampleTable(dataset)
         self._shards = MappedShards([dataset.shard_path(name) for name in self._samples.shards])
+        self._members = self._shards
+        if dataset.has_sidecars:
+            paths = [dataset.members_path(name) for name in self._samples.shards]
+            self._members = MappedShards(paths)
         self._stats = LoaderStats()
-        self._maker = JobMaker(self._samples, self._shards, config, self._stats)
+        self._maker = JobMaker(self._samples, self._shards, self._members, config, self._stats)
         self._leaf = _leaf(config, self._device_batch_size)
         self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
         self._stream = torch.cuda.Stream() if config.device == "cuda" else None
@@ -155,6 +159,7 @@ class Loader:
         self._finisher.shutdown(cancel_futures=True)
         self._leaf.close()
         self._shards.close()
+        self._members.close()
 
     def __enter__(self) -> "Loader":
         return self

@@ -45,9 +45,12 @@ class JobMaker:
     """Plans batches and reads what their jobs need. Safe to use from several threads."""
 
     def __init__(
-        self, samples: SampleTable, shards: MappedShards, config: LoaderConfig, stats: LoaderStats
-    ) -> None:
-        self._samples, self._shards, self._config, self._stats = samples, shards, config, stats
+        self, samples: SampleTable, shards: MappedShards, members: MappedShards,
+        config: LoaderConfig, stats: LoaderStats,
+    ) -> None:  # fmt: skip
+        """``shards`` hold the images, ``members`` all else: the same tars, or their sidecars."""
+        self._samples, self._shards, self._members = samples, shards, members
+        self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
         self._header = global_view_header(config.global_size)
         self._splicer = Splicer()
@@ -152,14 +155,14 @@ class JobMaker:
         where = self._samples.entry_points
         shard = int(self._samples.shard[row])
         try:
-            return self._shards.member(shard, int(where.offset[row]), int(where.length[row]))
+            return self._members.member(shard, int(where.offset[row]), int(where.length[row]))
         except UnreadableMember:
             return np.empty(0, np.uint8)
 
     def _read_global_view(self, row: int, out: npt.NDArray[np.uint8]) -> None:
         where = self._samples.global_view
         shard = int(self._samples.shard[row])
-        member = self._shards.member(shard, int(where.offset[row]), int(where.length[row]))
+        member = self._members.member(shard, int(where.offset[row]), int(where.length[row]))
         read_global_view(member, self._header, out)
         self._stats.count("bytes_read", member.size)
 

@@ -17,7 +17,7 @@ from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
 from shards.split import parse_shares
 from shards.stored_form import STORED_FORMATS
 
-__all__ = ["main"]
+__all__ = ["main", "summary"]
 
 
 def _parser() -> CommandParser:
@@ -69,12 +69,13 @@ def main(argv: list[str] | None = None) -> int:
         keep_progressive=arguments.keep_progressive,
     )
     report = build_dataset(arguments.source, arguments.out, settings, arguments.workers)
-    for line in _summary(report, arguments.out):
+    for line in summary(report, arguments.out):
         print(printable(line))
     return 0
 
 
-def _summary(report: BuildReport, out: Path) -> list[str]:
+def summary(report: BuildReport, out: Path) -> list[str]:
+    """What a build or an index did, in lines for a person."""
     info = report.info
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {info.num_samples:,} samples"]

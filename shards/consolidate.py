@@ -14,7 +14,7 @@ from shards.dataset_info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.packing import ShardPlan
 from shards.rejection import REASONS
 from shards.schema import CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
-from shards.shard_writer import Rejection, ShardRecord, read_record
+from shards.shard_writer import Rejection, read_record
 
 __all__ = [
     "REJECTED_NAME",
@@ -23,9 +23,9 @@ __all__ = [
     "is_finished",
     "not_indexable_counts",
     "split_counts",
-    "write_rejected",
     "stored_as_counts",
     "write_manifest",
+    "write_rejected",
 ]
 
 REJECTED_NAME = "rejected.parquet"

@@ -23,6 +23,7 @@ class ShardDataset:
     def __init__(self, root: Path, info: DatasetInfo, table: pa.Table) -> None:
         self.root = root
         self.info = info
+        self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
         self.table = table
         """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
 
@@ -92,6 +93,16 @@ class ShardDataset:
     def shard_path(self, name: str) -> Path:
         """Where the tar called ``name`` lies."""
         return self.root / name
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether any shard is a tar that was made elsewhere."""
+        return any(self._sidecars.values())
+
+    def members_path(self, name: str) -> Path:
+        """Where all members but the images of shard ``name`` lie: in the shard itself, or in the
+        sidecar of a tar that was made elsewhere."""
+        return self.root / (self._sidecars.get(name) or name)
 
     @property
     def generators(self) -> list[str]:

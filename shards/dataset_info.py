@@ -19,14 +19,21 @@ class ShardInfo:
     """One tar of the data set."""
 
     name: str
-    """File name, such as ``train-000012.tar``."""
+    """File name, such as ``train-000012.tar``; of a tar made elsewhere the path to it from the
+    data set's folder."""
     split: str
+    """The split of all its samples. In a tar made elsewhere there may be several: ``train+test``.
+    """
     format: str
-    """Image format of all its samples."""
+    """The format of all its images, as they are stored. In a tar made elsewhere: ``JPEG+PNG``."""
     samples: int
     num_bytes: int
     sha256: str
     """Of the tar, in hexadecimal."""
+    sidecar: str = ""
+    """For a tar made elsewhere: file name of the tar that holds all members but the images."""
+    sidecar_bytes: int = 0
+    sidecar_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,11 @@ REASONS = {
     "truncated": "the file ends before the image does",
     "corrupt": "the image cannot be decoded",
     "duplicate_conflict": "the same bytes come as real and as generated",
+    "duplicate_split": "the same bytes come in a split that is kept for measuring",
+    "duplicate_key": "two members of a tar have the same name",
+    "unsafe_member": "a member of a tar is a link or a device, or its name leads out of the tar",
+    "no_image": "a sample in a tar has no image of the extensions wanted",
+    "no_label": "nothing says whether a sample in a tar is real or generated",
 }
 """Reason → what it means, in the order in which summaries list them."""
 

@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.command import InputError
 from shards.consolidate import (
     REJECTED_NAME,
     not_indexable_counts,
@@ -33,6 +35,7 @@ from shards.sample import encode_global_view, json_fields
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
 from shards.stored_form import entry_points_of, member_extension
 from shards.tar_file import Member, dali_index
+from shards.tar_listing import list_tar
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
@@ -76,12 +79,13 @@ def verify_dataset(
     with ThreadPoolExecutor(threads) as pool:
         for info in dataset.info.shards:
             rows = dataset.table.filter(pc.equal(shards, info.name))
+            if info.sidecar:  # the manifest has them split by split, the sidecar in the tar's order
+                rows = rows.sort_by("sample_key")
             findings += _check_manifest(dataset.root, info, rows)
             records = rows.to_pylist()
-            path = dataset.root / info.name
             try:
-                findings += _check_tar(path, info, records)
-                findings += _check_samples(path, dataset, records, pool, advance)
+                findings += _check_tars(dataset, info, records)
+                findings += _check_samples(dataset, info, records, pool, advance)
             except OSError as error:
                 findings.append(Finding("tar", info.name, error.strerror or str(error)))
     return findings
@@ -98,8 +102,11 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
             {v["values"]: v["counts"] for v in table.column("shard").value_counts().to_pylist()},
         ),
         "tars": (
-            sorted(shard.name for shard in info.shards),
-            sorted(path.name for path in dataset.root.glob("*.tar")),
+            sorted(shard.sidecar or shard.name for shard in info.shards),
+            sorted(
+                path.name
+                for path in dataset.root.glob("*.sidecar.tar" if dataset.has_sidecars else "*.tar")
+            ),
         ),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
@@ -117,7 +124,7 @@ def _rejected(path: Path) -> dict[str, int] | str:
 
 
 def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Finding]:
-    name = Path(info.name).with_suffix(".parquet").name
+    name = Path(info.sidecar or info.name).with_suffix(".parquet").name
     try:
         table = pq.read_table(root / name, schema=SAMPLE_SCHEMA)
     except (OSError, pa.ArrowException) as error:
@@ -127,39 +134,71 @@ def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Fin
         yield Finding("manifest", name, "has other rows than samples.arrow")
 
 
-def _check_tar(path: Path, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
-    digest, num_bytes = hashlib.sha256(), 0
+def _check_tars(
+    dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]]
+) -> Iterator[Finding]:
+    path = dataset.shard_path(info.name)
+    yield from _check_bytes(path, info.name, info.num_bytes, info.sha256)
+    expected = [_members(record) for record in records]
+    if not info.sidecar:
+        yield from _check_members(path, expected)
+        index = path.with_suffix(".idx")
+        if not index.exists() or index.read_text(encoding="utf-8") != dali_index(expected):
+            yield Finding("index", index.name, "is missing or does not list what the manifest does")
+        return
+    sidecar = dataset.members_path(info.name)
+    yield from _check_bytes(sidecar, info.sidecar, info.sidecar_bytes, info.sidecar_sha256)
+    yield from _check_members(sidecar, [members[1:] for members in expected])
+    yield from _check_images(path, info.name, records)
+
+
+def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator[Finding]:
+    digest, found = hashlib.sha256(), 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
-            num_bytes += len(chunk)
-    if num_bytes != info.num_bytes:
-        yield Finding("tar", info.name, f"has {num_bytes:,} bytes, not {info.num_bytes:,}")
-    elif digest.hexdigest() != info.sha256:
-        yield Finding("tar", info.name, "has another SHA-256")
-    yield from _check_members(path, info, records)
+            found += len(chunk)
+    if found != num_bytes:
+        yield Finding("tar", name, f"has {found:,} bytes, not {num_bytes:,}")
+    elif digest.hexdigest() != sha256:
+        yield Finding("tar", name, "has another SHA-256")
 
 
-def _check_members(path: Path, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
-    expected = [_members(record) for record in records]
+def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding]:
     said = [(name, start, size) for sample in expected for _, start, size, name in sample]
     try:
         with tarfile.open(path, "r:") as tar:
             walked = [(m.name, m.offset_data, m.size) for m in tar]
     except tarfile.TarError as error:
-        yield Finding("members", info.name, f"cannot be walked: {error}")
+        yield Finding("members", path.name, f"cannot be walked: {error}")
         return
     for one, other in zip(said, walked, strict=False):
         if one != other:
             yield Finding(
-                "members", f"{info.name} {one[0]}", f"expected {one}, the tar has {other}"
+                "members", f"{path.name} {one[0]}", f"expected {one}, the tar has {other}"
             )
             break
     if len(said) != len(walked):
-        yield Finding("members", info.name, f"expected {len(said)}, the tar has {len(walked)}")
-    index = path.with_suffix(".idx")
-    if not index.exists() or index.read_text(encoding="utf-8") != dali_index(expected):
-        yield Finding("index", index.name, "is missing or does not list what the manifest does")
+        yield Finding("members", path.name, f"expected {len(said)}, the tar has {len(walked)}")
+
+
+def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:
+    """Whether the images lie where the manifest says in a tar that was made elsewhere."""
+    try:
+        listing = list_tar(path)
+    except InputError as error:
+        yield Finding("members", name, str(error))
+        return
+    walked = {
+        (f"{name}/{member.name}", member.offset, member.length)
+        for sample in listing.samples
+        for member in sample.members.values()
+    }
+    for record in records:
+        said = (record["source_path"], record["image_offset"], record["image_length"])
+        if said not in walked:
+            where = f"{name} {record['sample_key']}"
+            yield Finding("members", where, f"the tar has no member {said}")
 
 
 def _members(record: dict[str, Any]) -> list[Member]:
@@ -173,23 +212,32 @@ def _members(record: dict[str, Any]) -> list[Member]:
 
 
 def _check_samples(
-    path: Path, dataset: ShardDataset, records: list[dict[str, Any]], pool: ThreadPoolExecutor,
-    advance: Callable[[int], object],
+    dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]],
+    pool: ThreadPoolExecutor, advance: Callable[[int], object],
 ) -> Iterator[Finding]:  # fmt: skip
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as tar:
+    with (
+        _mapped(dataset.shard_path(info.name)) as tar,
+        _mapped(dataset.members_path(info.name)) as rest,
+    ):
 
         def check(record: dict[str, Any]) -> list[Finding]:
-            members = {
-                m: tar[record[f"{m}_offset"] : record[f"{m}_offset"] + record[f"{m}_length"]]
-                for m in MEMBERS
-            }
-            where = f"{path.name} {record['sample_key']}"
+            members = {}
+            for member in MEMBERS:
+                start, size = record[f"{member}_offset"], record[f"{member}_length"]
+                members[member] = (tar if member == "image" else rest)[start : start + size]
+            where = f"{info.name} {record['sample_key']}"
             found = _check_sample(record, members, dataset.info.global_size)
             return [Finding(kind, where, detail) for kind, detail in found]
 
         for found in pool.map(check, records):
             yield from found
             advance(1)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap.mmap]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
 
 
 def _check_sample(

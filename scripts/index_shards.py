@@ -1,0 +1,101 @@
+"""Index tars made elsewhere: ``python -m scripts.index_shards TAR… [--out DIR]``.
+
+TAR are plain WebDataset tars, or folders of them. They stay as they are: beside them, or in DIR, go
+a sidecar per tar (global views and entry points) and the files that make DIR a data set for
+training. Labels come from the members of the samples, their folders, the names of the tars or a
+list; whatever is not said is guessed from the first sample and printed.
+"""
+
+import os
+from pathlib import Path
+
+from scripts.build_shards import summary
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.index_settings import IndexSettings, parse_values
+from shards.indexing import index_tars
+from shards.settings import DEFAULT_SPLIT
+
+__all__ = ["main"]
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(prog="index_shards", description=__doc__.split("\n\n")[1])
+    parser.add_argument("tars", metavar="TAR", nargs="+", type=Path, help="tar, or folder of tars")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="folder of the data set (default: the one that the tars lie in)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label-from", metavar="RULE",
+        help="cls or txt: that member; json:KEY: a field of the .json member; folder: the folders "
+        "in the names of members; tar: the name of the tar; or a .csv or .parquet list with the "
+        "columns key,label[,generator,group,split] (default: guessed from the first sample)",
+    )  # fmt: skip
+    for name in ("real", "generated"):
+        parser.add_argument(
+            f"--{name}", default="", metavar="VALUES",
+            help=f"values that mean {name}, such as {'nature' if name == 'real' else 'ai,2'}, "
+            "besides real, generated, fake, 0 (real) and 1 (generated)",
+        )  # fmt: skip
+    parser.add_argument(
+        "--generator-from", metavar="RULE",
+        help="json:KEY or txt (default: the folder below the label's, or json:generator)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--group-from", metavar="RULE",
+        help="json:KEY or txt: samples of a group share a split (default: json:group)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--image-ext", default="", metavar="EXT,…",
+        help="extensions of the images in order of preference, such as png,jpg or input.jpg",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split", default="auto", metavar="SHARES|name",
+        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
+        f"(default: name where all do, else {DEFAULT_SPLIT})",
+    )  # fmt: skip
+    parser.add_argument(
+        "--split-seed", type=int, default=606, metavar="N", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--global-size", type=int, default=224, metavar="PIXELS",
+        help="side of the global views (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+        help="processes; does not change what is written (default: the cores, %(default)s here)",
+    )  # fmt: skip
+    return parser
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
+    arguments = _parser().parse_args(argv)
+    if arguments.workers < 1:
+        raise InputError(f"--workers {arguments.workers}: must be at least 1")
+    settings = IndexSettings(
+        split=arguments.split,
+        split_seed=arguments.split_seed,
+        label_from=arguments.label_from,
+        generator_from=arguments.generator_from,
+        group_from=arguments.group_from,
+        values=parse_values(_listed(arguments.real), _listed(arguments.generated)),
+        image_ext=tuple(e.lower().removeprefix(".") for e in _listed(arguments.image_ext)),
+        global_size=arguments.global_size,
+    )
+    report = index_tars(arguments.tars, arguments.out, settings, arguments.workers)
+    for line in summary(report, arguments.out or _folder_of(arguments.tars)):
+        print(printable(line))
+    return 0
+
+
+def _folder_of(tars: list[Path]) -> Path:
+    return tars[0] if tars[0].is_dir() else tars[0].parent
+
+
+if __name__ == "__main__":
+    run_command(main)

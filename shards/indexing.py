@@ -1,0 +1,324 @@
+"""Plain WebDataset tars made elsewhere become a data set, without being rewritten.
+
+tars ──examine──▶ images with labels ──split──▶ tasks ──workers──▶ sidecar tar, parquet per tar
+                                                 ──finish──▶ samples.arrow, dataset.json
+
+The folder of the data set may be the one that the tars lie in: only new files are written.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.atomic import write_text_atomic
+from shards.build import BuildReport
+from shards.build_plan import current_versions
+from shards.command import InputError
+from shards.consolidate import (
+    REJECTED_NAME,
+    not_indexable_counts,
+    split_counts,
+    stored_as_counts,
+    write_manifest,
+    write_rejected,
+)
+from shards.dataset import MANIFEST_NAME
+from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
+from shards.image_formats import FILE_SUFFIXES
+from shards.index_settings import IndexSettings
+from shards.label_rules import LabelRules, split_of_name
+from shards.output_folder import by_reason, cannot_write, is_temporary, locked, progress_bar
+from shards.schema import CLASS_NAMES, FORMAT_VERSION, SAMPLE_SCHEMA, SPLITS, TRAIN
+from shards.shard_writer import Rejection, read_record
+from shards.sidecar import ExaminedTar, SidecarTask, TarImage, examine_tar, guess_rules
+from shards.split import Splittable, assign_splits
+from shards.workers import write_shards
+
+__all__ = ["index_tars"]
+
+PLAN_NAME = ".index_plan.json"
+_OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
+
+
+@dataclass(frozen=True)
+class _Tar:
+    path: Path
+    name: str
+    """Relative to the data set's folder; says in the manifest which tar it is."""
+    stem: str
+    """Of its sidecar's name."""
+
+
+def index_tars(
+    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1,
+    progress: bool = True,
+) -> BuildReport:  # fmt: skip
+    """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
+
+    Without ``out`` the data set goes into the folder that all tars lie in. An interrupted run
+    continues when it is started again. Raises ``InputError`` for mistakes of the person's, for
+    files that are no tars, and where ``out`` cannot be written.
+    """
+    found = _find_tars(paths)
+    folder = out or _common_folder(found)
+    tars = _named(found, folder)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: give a folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            return _index(tars, folder, settings, workers, progress)
+    except OSError as error:
+        raise InputError(cannot_write(folder, error)) from error
+
+
+def _find_tars(paths: Sequence[Path]) -> list[Path]:
+    """The tars, each once, sorted; of folders those directly inside, sidecars left out."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            inside = [p for p in sorted(path.glob("*.tar")) if not p.name.endswith(".sidecar.tar")]
+            if not inside:
+                raise InputError(f"{path} holds no .tar files")
+            found.update(dict.fromkeys(p.resolve() for p in inside))
+        elif path.exists():
+            found[path.resolve()] = None
+        else:
+            raise InputError(f"{path} does not exist: give tars, or folders that hold them")
+    return sorted(found)
+
+
+def _common_folder(tars: list[Path]) -> Path:
+    folders = {path.parent for path in tars}
+    if len(folders) > 1:
+        raise InputError(
+            f"the tars lie in {len(folders)} folders: say with --out where the data set shall go"
+        )
+    return folders.pop()
+
+
+def _named(paths: list[Path], out: Path) -> list[_Tar]:
+    count = Counter(path.stem for path in paths)
+    tars = []
+    for number, path in enumerate(paths):
+        stem = path.stem if count[path.stem] == 1 else f"{number:06d}-{path.stem}"
+        tars.append(_Tar(path, Path(os.path.relpath(path, out.resolve())).as_posix(), stem))
+    return tars
+
+
+def _index(
+    tars: list[_Tar], out: Path, settings: IndexSettings, workers: int, progress: bool
+) -> BuildReport:
+    continued = _begin(tars, out, settings)
+    if continued and (out / INFO_NAME).exists():
+        return BuildReport(read_info(out), True, False, [])
+    rules = guess_rules(
+        tars[0].path, tars[0].name, settings.label_from, settings.generator_from,
+        settings.group_from, settings.values,
+    )  # fmt: skip
+    examined = _examine(tars, rules, settings, workers, progress)
+    images, rejected = _draw_splits(tars, examined, settings)
+    tasks = [
+        SidecarTask(
+            tar.path, tar.name, number, e.num_bytes, e.sha256, tuple(images[number]), out, tar.stem,
+            settings.global_size,
+        )
+        for number, (tar, e) in enumerate(zip(tars, examined, strict=True))
+    ]  # fmt: skip
+    todo = [task for task in tasks if not _is_done(task)]
+    total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
+    with progress_bar(total, "indexing", progress, total - left) as bar:
+        write_shards(todo, workers, bar.update)
+    shares = settings.shares([tar.path.name for tar in tars])
+    info = _finish(tasks, rejected, settings, shares or {}, out)
+    if not info.num_samples:
+        raise InputError(
+            f"all {sum(info.rejected.values()):,} images were rejected "
+            f"({by_reason(info.rejected)}): see {out / REJECTED_NAME}"
+        )
+    return BuildReport(info, False, continued, _notes(rules, shares is None, examined))
+
+
+def _begin(tars: list[_Tar], out: Path, settings: IndexSettings) -> bool:
+    """Writes down what is about to be done. Returns whether that was begun before.
+
+    Raises ``InputError`` where something else was begun, or files of the person's are in the way.
+    """
+    states = [(tar.name, tar.path.stat()) for tar in tars]
+    plan = {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.to_json(),
+        "written_by": current_versions(),
+        "tars": [[name, status.st_size, status.st_mtime_ns] for name, status in states],
+    }
+    path = out / PLAN_NAME
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        names = {*_OURS, *(f"{t.stem}.sidecar.{e}" for t in tars for e in ("tar", "parquet"))}
+        if in_the_way := sorted(names & set(os.listdir(out))):
+            raise InputError(
+                f"{out} holds {in_the_way[0]} already, which this command did not write: "
+                "give another folder with --out"
+            ) from None
+        write_text_atomic(path, json.dumps(plan, indent=1) + "\n")
+        return False
+    except ValueError:
+        before = {}
+    changes = [name for name, value in plan.items() if before.get(name) != value]
+    if changes == ["written_by"] and (out / INFO_NAME).exists():
+        changes = []  # versions could change bytes in the middle only
+    if changes:
+        raise InputError(
+            f"{out} holds another index (other {', '.join(changes)}): use the same tars and "
+            "settings, or another folder with --out"
+        )
+    for name in os.listdir(out):
+        if is_temporary(name) and (".sidecar." in name or name[1:].startswith(_OURS)):
+            (out / name).unlink()
+    return True
+
+
+def _examine(
+    tars: list[_Tar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
+) -> list[ExaminedTar]:
+    examined = []
+    with (
+        ThreadPoolExecutor(2 * workers) as pool,
+        progress_bar(0, "reading", progress) as bar,
+    ):
+        futures = [
+            pool.submit(examine_tar, t.path, t.name, rules, settings.image_ext, FILE_SUFFIXES)
+            for t in tars
+        ]
+        try:
+            for future in futures:
+                examined.append(future.result())
+                bar.update(len(examined[-1].images))
+        except InputError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return examined
+
+
+def _draw_splits(
+    tars: list[_Tar], examined: list[ExaminedTar], settings: IndexSettings
+) -> tuple[list[list[TarImage]], list[Rejection]]:
+    """The images of each tar with their splits, and all that was rejected up to here."""
+    shares = settings.shares([tar.path.name for tar in tars])
+    given = _given_splits(tars, examined, by_name=shares is None)
+    rejected = [rejection for e in examined for rejection in e.rejected]
+    labels: dict[bytes, set[int]] = {}
+    last_split: dict[bytes, int] = {}
+    for number, e in enumerate(examined):
+        for image, split in zip(e.images, given[number], strict=True):
+            labels.setdefault(image.source.sha256, set()).add(image.source.label)
+            place = SPLITS.index(split) if split else -1
+            last_split[image.source.sha256] = max(place, last_split.get(image.source.sha256, -1))
+    kept: list[list[TarImage]] = []
+    for number, e in enumerate(examined):
+        kept.append([])
+        for image, split in zip(e.images, given[number], strict=True):
+            source = image.source
+            reason = ""
+            if len(labels[source.sha256]) > 1:
+                reason = "duplicate_conflict"
+            elif split and SPLITS.index(split) != last_split[source.sha256]:
+                reason = "duplicate_split"
+            if reason:
+                detail = f"content {source.sha256.hex()[:16]}"
+                rejected.append(
+                    Rejection(source.path, source.label, source.generator, reason, detail)
+                )
+            else:
+                kept[-1].append(replace(image, source=replace(source, split=split)))
+    flat = [image.source for images in kept for image in images]
+    _require_both_classes({source.label for source in flat})
+    drawn = iter(
+        assign_splits(
+            [Splittable(s.sha256, s.label, s.group, s.split, s.path) for s in flat],
+            shares or {TRAIN: 1.0},  # where names say the split, nothing is left to draw
+            settings.split_seed,
+        )
+    )
+    return [
+        [replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept
+    ], rejected
+
+
+def _given_splits(tars: list[_Tar], examined: list[ExaminedTar], by_name: bool) -> list[list[str]]:
+    """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
+    names = [split_of_name(tar.path.name) or "" if by_name else "" for tar in tars]
+    return [
+        [image.source.split or name for image in e.images]
+        for name, e in zip(names, examined, strict=True)
+    ]
+
+
+def _require_both_classes(labels: set[int]) -> None:
+    if len(labels) == 1:
+        (label,) = labels
+        raise InputError(
+            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index "
+            "tars of both together"
+        )
+
+
+def _is_done(task: SidecarTask) -> bool:
+    """Whether a sidecar is complete, and of the tar as it is now."""
+    if not task.manifest.exists():
+        return False
+    info = read_record(task.manifest).info
+    if info.sha256 != task.sha256:
+        return False
+    path = task.out / task.sidecar
+    return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
+
+
+def _finish(
+    tasks: list[SidecarTask], rejected: list[Rejection], settings: IndexSettings,
+    shares: dict[str, float], out: Path,
+) -> DatasetInfo:  # fmt: skip
+    records = [read_record(task.manifest) for task in tasks]
+    rejected = rejected + [rejection for record in records for rejection in record.rejected]
+    tables = [pq.read_table(task.manifest, schema=SAMPLE_SCHEMA) for task in tasks]
+    table = pa.concat_tables(tables)
+    # Split after split, and within a split by tar and place, as the tables come.
+    places = [SPLITS.index(split) for split in table.column("split").to_pylist()]
+    table = table.unify_dictionaries().take(np.argsort(places, kind="stable"))
+    if table.num_rows:
+        table = write_manifest(table, out / MANIFEST_NAME)
+    info = DatasetInfo(
+        global_size=settings.global_size,
+        split_seed=settings.split_seed,
+        split_shares=shares,
+        samples_per_shard=max((record.info.samples for record in records), default=0),
+        num_samples=table.num_rows,
+        counts=split_counts(table),
+        not_indexable=not_indexable_counts(table),
+        rejected=write_rejected(rejected, out / REJECTED_NAME),
+        shards=tuple(record.info for record in records if record.info.samples),
+        stored_as=stored_as_counts(table),
+        written_by=current_versions(),
+    )
+    if table.num_rows:
+        write_text_atomic(out / INFO_NAME, info.to_json())
+    return info
+
+
+def _notes(rules: LabelRules, by_name: bool, examined: list[ExaminedTar]) -> list[str]:
+    notes = [f"labels by {rules.label}"]
+    if by_name:
+        notes.append("splits by the names of the tars")
+    passed_over = sum(e.passed_over for e in examined)
+    if passed_over:
+        notes.append(f"passed over {passed_over:,} files that belong to no sample")
+    return notes
