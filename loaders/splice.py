@@ -53,7 +53,7 @@ class Spliced:
     def jpeg(self, window: int, slack: int = 0) -> memoryview:
         """The JPEG of a window, and ``slack`` (at most ``TAIL_BYTES``) bytes that follow it."""
         start, stop = self.offsets[window], self.offsets[window + 1]
-        return memoryview(self.data[start : stop + slack])
+        return self.data[start : stop + slack].data
 
 
 class _Workspace:
@@ -61,7 +61,7 @@ class _Workspace:
 
     def __init__(self) -> None:
         # By the names of Memory's fields.
-        self.arrays = {
+        self.arrays: dict[str, np.ndarray] = {
             "words": np.zeros(SLOTS * SLOT_WORDS, np.uint32),
             "keys": np.zeros(SLOTS * KEY_BYTES, np.uint8),
             "key_sizes": np.zeros(SLOTS, np.int64),
@@ -143,8 +143,13 @@ class Splicer:
         offsets = np.zeros(count + 1, np.int64)
         origin, size = np.zeros((2, count, 2), np.int32)
         status = np.zeros(count, np.int32)
-        inputs = {"images": images, "windows": windows, "image_of": image_of}
-        results = {"offsets": offsets, "origin": origin, "size": size, "status": status}
+        inputs: dict[str, np.ndarray] = {"images": images, "windows": windows, "image_of": image_of}
+        results: dict[str, np.ndarray] = {
+            "offsets": offsets,
+            "origin": origin,
+            "size": size,
+            "status": status,
+        }
         fixed = work.addresses | {
             name: np.uint64(address_of(array)) for name, array in (inputs | results).items()
         }
