@@ -11,8 +11,9 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,12 +35,13 @@ from shards.dataset import MANIFEST_NAME
 from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
 from shards.image_formats import FILE_SUFFIXES
 from shards.index_settings import IndexSettings
-from shards.label_rules import LabelRules, split_of_name
+from shards.index_split import draw_splits
+from shards.label_rules import LabelRules
 from shards.output_folder import by_reason, cannot_write, is_temporary, locked, progress_bar
-from shards.schema import CLASS_NAMES, FORMAT_VERSION, SAMPLE_SCHEMA, SPLITS, TRAIN
+from shards.rejection import REASONS
+from shards.schema import FORMAT_VERSION, SAMPLE_SCHEMA, SPLITS
 from shards.shard_writer import Rejection, read_record
-from shards.sidecar import ExaminedTar, SidecarTask, TarImage, examine_tar, guess_rules
-from shards.split import Splittable, assign_splits
+from shards.sidecar import ExaminedTar, SidecarTask, examine_tar, guess_rules
 from shards.workers import write_shards
 
 __all__ = ["index_tars"]
@@ -117,7 +119,8 @@ def _named(paths: list[Path], out: Path) -> list[_Tar]:
 def _index(
     tars: list[_Tar], out: Path, settings: IndexSettings, workers: int, progress: bool
 ) -> BuildReport:
-    continued = _begin(tars, out, settings)
+    plan = _plan(tars, settings)
+    continued = _was_begun(plan, tars, out)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
     rules = guess_rules(
@@ -125,7 +128,14 @@ def _index(
         settings.group_from, settings.values,
     )  # fmt: skip
     examined = _examine(tars, rules, settings, workers, progress)
-    images, rejected = _draw_splits(tars, examined, settings)
+    shares = settings.shares([tar.path.name for tar in tars])
+    images, rejected = draw_splits(
+        [tar.path.name for tar in tars], examined, shares, settings.split_seed
+    )
+    if not any(images):
+        raise InputError(f"no image can be taken in ({_reasons(rejected)})")
+    if not continued:  # only now, so that a mistake above can be mended with other settings
+        write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
         SidecarTask(
             tar.path, tar.name, number, e.num_bytes, e.sha256, tuple(images[number]), out, tar.stem,
@@ -137,7 +147,6 @@ def _index(
     total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
     with progress_bar(total, "indexing", progress, total - left) as bar:
         write_shards(todo, workers, bar.update)
-    shares = settings.shares([tar.path.name for tar in tars])
     info = _finish(tasks, rejected, settings, shares or {}, out)
     if not info.num_samples:
         raise InputError(
@@ -147,21 +156,24 @@ def _index(
     return BuildReport(info, False, continued, _notes(rules, shares is None, examined))
 
 
-def _begin(tars: list[_Tar], out: Path, settings: IndexSettings) -> bool:
-    """Writes down what is about to be done. Returns whether that was begun before.
-
-    Raises ``InputError`` where something else was begun, or files of the person's are in the way.
-    """
+def _plan(tars: list[_Tar], settings: IndexSettings) -> dict[str, Any]:
+    """What a run is about to do, as JSON holds it."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
-    plan = {
+    return {
         "format_version": FORMAT_VERSION,
         "settings": settings.to_json(),
         "written_by": current_versions(),
         "tars": [[name, status.st_size, status.st_mtime_ns] for name, status in states],
     }
-    path = out / PLAN_NAME
+
+
+def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
+    """Whether a run of this plan was begun in ``out`` before.
+
+    Raises ``InputError`` where something else was begun, or files of the person's are in the way.
+    """
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads((out / PLAN_NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         names = {*_OURS, *(f"{t.stem}.sidecar.{e}" for t in tars for e in ("tar", "parquet"))}
         if in_the_way := sorted(names & set(os.listdir(out))):
@@ -169,7 +181,6 @@ def _begin(tars: list[_Tar], out: Path, settings: IndexSettings) -> bool:
                 f"{out} holds {in_the_way[0]} already, which this command did not write: "
                 "give another folder with --out"
             ) from None
-        write_text_atomic(path, json.dumps(plan, indent=1) + "\n")
         return False
     except ValueError:
         before = {}
@@ -209,69 +220,6 @@ def _examine(
     return examined
 
 
-def _draw_splits(
-    tars: list[_Tar], examined: list[ExaminedTar], settings: IndexSettings
-) -> tuple[list[list[TarImage]], list[Rejection]]:
-    """The images of each tar with their splits, and all that was rejected up to here."""
-    shares = settings.shares([tar.path.name for tar in tars])
-    given = _given_splits(tars, examined, by_name=shares is None)
-    rejected = [rejection for e in examined for rejection in e.rejected]
-    labels: dict[bytes, set[int]] = {}
-    last_split: dict[bytes, int] = {}
-    for number, e in enumerate(examined):
-        for image, split in zip(e.images, given[number], strict=True):
-            labels.setdefault(image.source.sha256, set()).add(image.source.label)
-            place = SPLITS.index(split) if split else -1
-            last_split[image.source.sha256] = max(place, last_split.get(image.source.sha256, -1))
-    kept: list[list[TarImage]] = []
-    for number, e in enumerate(examined):
-        kept.append([])
-        for image, split in zip(e.images, given[number], strict=True):
-            source = image.source
-            reason = ""
-            if len(labels[source.sha256]) > 1:
-                reason = "duplicate_conflict"
-            elif split and SPLITS.index(split) != last_split[source.sha256]:
-                reason = "duplicate_split"
-            if reason:
-                detail = f"content {source.sha256.hex()[:16]}"
-                rejected.append(
-                    Rejection(source.path, source.label, source.generator, reason, detail)
-                )
-            else:
-                kept[-1].append(replace(image, source=replace(source, split=split)))
-    flat = [image.source for images in kept for image in images]
-    _require_both_classes({source.label for source in flat})
-    drawn = iter(
-        assign_splits(
-            [Splittable(s.sha256, s.label, s.group, s.split, s.path) for s in flat],
-            shares or {TRAIN: 1.0},  # where names say the split, nothing is left to draw
-            settings.split_seed,
-        )
-    )
-    return [
-        [replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept
-    ], rejected
-
-
-def _given_splits(tars: list[_Tar], examined: list[ExaminedTar], by_name: bool) -> list[list[str]]:
-    """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
-    names = [split_of_name(tar.path.name) or "" if by_name else "" for tar in tars]
-    return [
-        [image.source.split or name for image in e.images]
-        for name, e in zip(names, examined, strict=True)
-    ]
-
-
-def _require_both_classes(labels: set[int]) -> None:
-    if len(labels) == 1:
-        (label,) = labels
-        raise InputError(
-            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index "
-            "tars of both together"
-        )
-
-
 def _is_done(task: SidecarTask) -> bool:
     """Whether a sidecar is complete, and of the tar as it is now."""
     if not task.manifest.exists():
@@ -281,6 +229,11 @@ def _is_done(task: SidecarTask) -> bool:
         return False
     path = task.out / task.sidecar
     return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
+
+
+def _reasons(rejected: list[Rejection]) -> str:
+    counted = Counter(rejection.reason for rejection in rejected)
+    return by_reason({name: counted[name] for name in REASONS if counted[name]})
 
 
 def _finish(
