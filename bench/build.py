@@ -31,7 +31,7 @@ __all__ = ["main"]
 BENCH = "build"
 METHODS = {
     "pillow_decode": MethodInfo(
-        "Pillow decodes the whole image to RGB, once", "bench.methods.building:PillowDecode"
+        "Pillow decodes the whole image, once", "bench.methods.building:PillowDecode"
     ),
     "entry_points": MethodInfo(
         "the walk through the scan that notes entry points", "bench.methods.building:EntryPoints"

@@ -24,12 +24,12 @@ class _EncodedPasses(FilePasses):
 
 
 class PillowDecode(FilePasses):
-    """One full decode to RGB."""
+    """One full decode, nothing more: ``convert`` would copy an RGB image once again."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
         with Image.open(self._corpus.path(index)) as image:
-            return image.convert("RGB")
+            return image.load()
 
 
 class EntryPoints(_EncodedPasses):
