@@ -1,4 +1,4 @@
-"""``train.py`` on real shards: resumes exactly, exports the best, answers mistakes in a sentence."""
+"""``train.py`` on real shards: resumes exactly, exports the best, tells mistakes in a sentence."""
 
 import json
 import os
@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # 12 training images: 3 batches of 4, or 2 steps of 2 + 1 micro-steps.
 SETTINGS = [
     "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
-    "loader.num_crops=2", "loader.crop_size=32", "epochs=3", "optim.lr=1e-3", "tensorboard=false",
+    "loader.num_crops=2", "loader.crop_size=32", "loader.decode=full", "epochs=3", "optim.lr=1e-3",
+    "tensorboard=false",
 ]  # fmt: skip
 TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
 
@@ -291,11 +292,11 @@ def torchrun(data: Path, output: Path, *overrides: str) -> list[str]:
     return [*launcher, "--nproc-per-node=2", "train.py", *arguments(data, output, *overrides)]
 
 
-def assert_close_runs(first: Path, second: Path) -> None:
-    """The same global batches, summed in another order."""
+def assert_close_runs(first: Path, second: Path, tolerance: float = 1e-5) -> None:
+    """The same global batches, summed in another order: 1e-7 apart, growing with the steps."""
     for one, other in zip(curve(first), curve(second), strict=True):
         for name in ("train_loss", "valid_loss"):
-            assert one[name] == pytest.approx(other[name], rel=1e-3)
+            assert one[name] == pytest.approx(other[name], rel=tolerance)
         assert (one["step"], one["train_images"]) == (other["step"], other["train_images"])
 
 
@@ -317,7 +318,7 @@ def test_two_processes_do_what_one_does(synthetic_shards, tmp_path):
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
     """SIGTERM to the launcher, as a cluster sends it; the curves are those of an unbroken run."""
-    overrides = ["model.dropout=0", "epochs=40", "loader.global_batch_size=2"]
+    overrides = ["model.dropout=0", "epochs=20", "loader.global_batch_size=2", "optim.lr=1e-4"]
     two = start(torchrun(synthetic_shards, tmp_path / "two", *overrides))
     deadline = time.monotonic() + 90
     while not (tmp_path / "two/metrics.jsonl").exists():
@@ -327,10 +328,10 @@ def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
     two.send_signal(signal.SIGTERM)
     two.communicate(timeout=60)
     done = curve(tmp_path / "two")
-    assert 0 < len(done) < 40
+    assert 0 < len(done) < 20
     assert train_run(synthetic_shards, settings(*overrides), tmp_path / "two")
     assert train_run(synthetic_shards, settings(*overrides), tmp_path / "one")
-    assert_close_runs(tmp_path / "one", tmp_path / "two")
+    assert_close_runs(tmp_path / "one", tmp_path / "two", tolerance=1e-4)
 
 
 @pytest.mark.slow
