@@ -10,7 +10,8 @@ __all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` and renames it to ``path`` when the block succeeds."""
+    """Yields a temporary path beside ``path`` and renames it to ``path`` when the block
+    succeeds."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -27,7 +28,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_bytes_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` so that a reader sees the old file or the new one, never a part."""
+    """Writes ``data`` to ``path`` so that a reader sees the old file or the new one, never a
+    part."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 

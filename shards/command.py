@@ -18,7 +18,8 @@ EXIT_INTERRUPTED = 130
 
 
 class InputError(Exception):
-    """A mistake of the person's. The message is one sentence that names the thing and what to do."""
+    """A mistake of the person's. The message is one sentence that names the thing and what to
+    do."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -34,7 +35,8 @@ def printable(text: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs ``main()`` and exits with its code; an ``InputError`` becomes one line and exit code 2."""
+    """Runs ``main()`` and exits with its code; an ``InputError`` becomes one line and exit code
+    2."""
     try:
         code = main() or 0
         sys.stdout.flush()

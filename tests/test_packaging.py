@@ -1,4 +1,5 @@
-"""The house rules: imports point one way, the wheel holds the four packages, cheap imports stay cheap."""
+"""The house rules: imports point one way, the wheel holds the four packages, cheap imports stay
+cheap."""
 
 import ast
 import subprocess
@@ -59,7 +60,8 @@ def test_every_module_says_what_it_is():
 
 
 def test_reading_a_manifest_loads_neither_torch_nor_dali():
-    """In a fresh interpreter and outside the repository: the editable install works from anywhere."""
+    """In a fresh interpreter and outside the repository: the editable install works from
+    anywhere."""
     code = (
         "import sys, shards, loaders, glass, bench, pathlib\n"
         "import shards.dataset, shards.build, loaders.config\n"
