@@ -284,6 +284,8 @@ def read_entry_points(payload: bytes) -> EntryPoints:
     references = payload[HEADER.size : end]
     if zlib.crc32(references, zlib.crc32(payload[: HEADER.size - 4])) != check:
         raise BadEntryPoints("checksum of the header does not match")
+    if not 1 <= num_components <= 4 or max(widths) > 57:
+        raise BadEntryPoints(f"{num_components} components, fields of {max(widths)} bits")
     num_bases = -(-num_entries // ENTRIES_PER_BASE)
     packed = end + 4 * num_bases
     if len(payload) != packed + -(-num_entries * sum(widths) // 8) + TAIL_BYTES:
