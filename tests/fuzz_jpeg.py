@@ -13,8 +13,6 @@ a status; memory and time stay bounded. Where a mutated file decodes without a w
 entry points, its windows equal that decode bit for bit.
 """
 
-# ruff: noqa: T201 (a command)
-
 import argparse
 import ctypes
 import mmap
