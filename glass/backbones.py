@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import timm
 import torch
 from torch import nn
 
+from glass.hub import cache_only_if_unreachable
 from shards.command import InputError
 
 __all__ = ["Backbone", "create_backbone", "read_weights"]
@@ -86,7 +88,8 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
     if known is not None and known.fixed_input_size:
         settings["img_size"] = image_size  # a transformer's position table depends on it
     try:
-        return timm.create_model(name, pretrained=pretrained, **settings)
+        with cache_only_if_unreachable() if pretrained else nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **settings)
     except Exception as error:
         # timm, the hub client and the network below raise exceptions of a dozen unrelated types.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"

@@ -23,8 +23,16 @@ CONFIG = RunConfig(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu():
+    """Exact comparisons are made on the CPU, also on a machine with a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
 @pytest.fixture(scope="module")
-def accelerator(tmp_path_factory):
+def accelerator(on_the_cpu, tmp_path_factory):
     return make_accelerator(CONFIG, tmp_path_factory.mktemp("run"))[0]
 
 

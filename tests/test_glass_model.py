@@ -1,5 +1,7 @@
 """Glass and SingleView: sizes, the same seam for both, pixels in, weights from files."""
 
+import time
+
 import numpy as np
 import pytest
 import safetensors.torch
@@ -201,12 +203,15 @@ class TestMistakes:
         safetensors.torch.save_file(network.state_dict(), path)
         self.refused("another network.*it has layer1", global_weights=str(path))
 
-    def test_pretrained_weights_without_a_network(self, monkeypatch, tmp_path):
-        """The message says what to give instead."""
+    def test_pretrained_weights_without_a_network(self, monkeypatch):
+        """Told at once, with what to give instead: the hub's client alone retries for minutes."""
         import huggingface_hub.constants
 
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+        nobody = "http://127.0.0.1:9"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", nobody)
+        start = time.monotonic()
         with pytest.raises(InputError, match=r"--set model\.global_weights=FILE") as caught:
             create_backbone("resnet26.bt_in1k", 64, pretrained=True)
         assert "--set model.pretrained=false" in str(caught.value)
+        assert time.monotonic() - start < 10
+        assert not huggingface_hub.constants.HF_HUB_OFFLINE

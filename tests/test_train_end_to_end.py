@@ -63,8 +63,16 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert all(torch.equal(own[name], other[name]) for name in own)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu():
+    """Exact comparisons are made on the CPU, also on a machine with a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
 @pytest.fixture(scope="module")
-def unbroken(synthetic_shards, tmp_path_factory) -> Path:
+def unbroken(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
     """A run that nobody disturbed."""
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     assert train.main(arguments(synthetic_shards, run)) == 0
