@@ -38,6 +38,9 @@ class DecodeJob:
 
     spliced: bool = False
     """Whether ``data`` was made for one window (and ``windows`` holds just that)."""
+    padded: npt.NDArray[np.uint8] | None = None
+    """``data`` with some bytes that follow it and mean nothing: libjpeg-turbo's fast path needs
+    them to run on to the end of the image."""
     tiles: TiledImage | None = None
     """``data`` opened, where it is stored as tiles and only those touched shall be read."""
 

@@ -1,6 +1,6 @@
 """From a slice of the order to decode jobs: which windows, read from where, spliced or whole."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from loaders.shard_reader import (
     global_view_header,
     read_global_view,
 )
-from loaders.splice import STATUS_REASONS, Splicer
+from loaders.splice import STATUS_REASONS, TAIL_BYTES, Splicer
 from loaders.stats import LoaderStats
 from shards.tiled_tiff import BadTiles, TiledImage
 
@@ -36,6 +36,9 @@ class BatchPlan:
     """(B, N)."""
     windowed: npt.NDArray[np.bool_]
     """(B,): whether the windows are to be spliced out of the JPEG."""
+
+    slots: npt.NDArray[np.int64]
+    """(B, N): places of the crops in the batch's flat (B·N) crops."""
 
     def __len__(self) -> int:
         return len(self.slice.rows)
@@ -68,7 +71,8 @@ class JobMaker:
                 num_crops=config.num_crops, seed=config.seed, epoch=epoch, appearance=appearance,
             )  # fmt: skip
         windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
-        return BatchPlan(part, windows, mask, self._windowed(rows, windows))
+        slots = np.arange(mask.size).reshape(shape)
+        return BatchPlan(part, windows, mask, self._windowed(rows, windows), slots)
 
     def read(
         self, plan: BatchPlan, places: range, global_views: torch.Tensor
@@ -130,24 +134,24 @@ class JobMaker:
         placed = np.concatenate(
             [spliced.origin, np.concatenate([image.windows[:, 2:] for image in images])], axis=1
         )
+        bounds, sizes = spliced.offsets.tolist(), spliced.size.tolist()
         jobs = []
         for number, image in enumerate(images):
             if status[number]:
                 self._stats.reason("fallback", STATUS_REASONS[status[number]])
                 continue
-            for k in range(num_crops):
-                place = number * num_crops + k
+            for place in range(number * num_crops, (number + 1) * num_crops):
+                start, stop = bounds[place : place + 2]
+                height, width = sizes[place]
                 jobs.append(
-                    replace(
-                        image,
-                        data=spliced.data[spliced.offsets[place] : spliced.offsets[place + 1]],
-                        height=int(spliced.size[place, 0]),
-                        width=int(spliced.size[place, 1]),
+                    DecodeJob(
+                        data=spliced.data[start:stop], height=height, width=width,
                         windows=placed[place : place + 1],
-                        slots=image.slots[k : k + 1],
-                        spliced=True,
+                        slots=image.slots[place % num_crops : place % num_crops + 1],
+                        sample=image.sample, image_format=image.image_format, mode=image.mode,
+                        spliced=True, padded=spliced.data[start : stop + TAIL_BYTES],
                     )
-                )
+                )  # fmt: skip
         return jobs
 
     def _entry_points(self, row: int) -> npt.NDArray[np.uint8]:
@@ -167,7 +171,7 @@ class JobMaker:
         self._stats.count("bytes_read", member.size)
 
     def _whole_job(self, plan: BatchPlan, place: int) -> DecodeJob:
-        samples, row, num_crops = self._samples, int(plan.slice.rows[place]), self._config.num_crops
+        samples, row = self._samples, int(plan.slice.rows[place])
         data = self._shards.member(
             int(samples.shard[row]), int(samples.image.offset[row]), int(samples.image.length[row])
         )
@@ -175,7 +179,7 @@ class JobMaker:
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],
-            slots=np.arange(place * num_crops, (place + 1) * num_crops), sample=place,
+            slots=plan.slots[place], sample=place,
             image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
             tiles=TiledImage(data) if by_tiles else None,
         )  # fmt: skip

@@ -47,7 +47,9 @@ class TurboLeaf:
                 continue
             try:
                 image = simplejpeg.decode_jpeg(
-                    job.data, "RGB", buffer=self._buffer(job.height * job.width * 3)
+                    job.data if job.padded is None else job.padded,
+                    "RGB",
+                    buffer=self._buffer(job.height * job.width * 3),
                 )
             except ValueError:
                 image = None
