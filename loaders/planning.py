@@ -37,6 +37,8 @@ class BatchPlan:
     windowed: npt.NDArray[np.bool_]
     """(B,): whether the windows are to be spliced out of the JPEG."""
 
+    tiled: npt.NDArray[np.bool_]
+    """(B,): whether only the tiles touched are to be read."""
     slots: npt.NDArray[np.int64]
     """(B, N): places of the crops in the batch's flat (B·N) crops."""
 
@@ -72,7 +74,9 @@ class JobMaker:
             )  # fmt: skip
         windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
         slots = np.arange(mask.size).reshape(shape)
-        return BatchPlan(part, windows, mask, self._windowed(rows, windows), slots)
+        tiled = samples.tiled(rows) & (config.decode != "full")
+        windowed = self._windowed(rows[~tiled], windows[~tiled])
+        return BatchPlan(part, windows, mask, _spread(windowed, ~tiled), tiled, slots)
 
     def read(
         self, plan: BatchPlan, places: range, global_views: torch.Tensor
@@ -110,7 +114,7 @@ class JobMaker:
         if config.decode == "full":
             return np.zeros(len(rows), np.bool_)
         indexed = samples.entry_points.length[rows] > 0
-        for code in samples.not_indexable[rows[~indexed & ~samples.tiled(rows)]].tolist():
+        for code in samples.not_indexable[rows[~indexed]].tolist():
             self._stats.reason("fallback", samples.not_indexable_reasons[code] if code >= 0 else "")
         if config.decode == "window":
             return indexed
@@ -175,11 +179,17 @@ class JobMaker:
         data = self._shards.member(
             int(samples.shard[row]), int(samples.image.offset[row]), int(samples.image.length[row])
         )
-        by_tiles = self._config.decode != "full" and bool(samples.tiled(np.array([row]))[0])
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],
             slots=plan.slots[place], sample=place,
             image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
-            tiles=TiledImage(data) if by_tiles else None,
+            tiles=TiledImage(data) if plan.tiled[place] else None,
         )  # fmt: skip
+
+
+def _spread(values: npt.NDArray[np.bool_], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """``values`` at the places ``where``, False elsewhere."""
+    spread = np.zeros(len(where), np.bool_)
+    spread[where] = values
+    return spread

@@ -27,7 +27,7 @@ from shards.kernels import Scalar, compiled
 
 __all__ = ["HEADER_BYTES", "KEY_BYTES", "SLOTS", "SLOT_WORDS", "find_tables", "layout", "template"]
 
-SLOTS = 32
+SLOTS = 64
 SLOT_WORDS = 4 * PAIR_WORDS
 MAX_TABLE_BYTES = 17 + 256
 KEY_BYTES = 4 * (1 + 2 * MAX_TABLE_BYTES)
