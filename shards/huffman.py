@@ -37,7 +37,7 @@ __all__ = [
     "slow_entry",
 ]
 
-LOOKUP_BITS = 11
+LOOKUP_BITS = 10  # 11 walks 5 % faster, but is slower to build and fills the first-level cache
 DC_BITS = 9
 # 8-bit samples need no more: a DC value is ±1024 at the finest quantisation, a difference ±2047.
 MAX_DC_CATEGORY = 11
