@@ -26,5 +26,5 @@ def preset() -> RunConfig:
         optim=OptimConfig(
             lr_global=2e-3, lr_local=2e-3, lr_head=2e-3, wd_global=1e-2, wd_local=1e-2
         ),
-        epochs=40,
+        epochs=24,
     )

@@ -28,8 +28,9 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """A camera at a random sensitivity: 3.5 to 7 grey levels of noise per mosaic pixel."""
-    noise = np.exp(rng.uniform(np.log(3.5), np.log(7.0))) / 255
+    """A camera at a random sensitivity: 8 to 16 grey levels of noise per mosaic pixel, as at
+    night."""
+    noise = np.exp(rng.uniform(np.log(8.0), np.log(16.0))) / 255
     return Camera(
         red_row=int(rng.integers(2)),
         red_column=int(rng.integers(2)),
