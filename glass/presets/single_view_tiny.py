@@ -19,12 +19,12 @@ def preset() -> RunConfig:
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(
-            kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.1
+            kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0
         ),
         # The model reads no crops: one is the fewest that the loader cuts.
         loader=LoaderConfig(global_batch_size=8, num_crops=1, crop_size=64, global_size=64),
         optim=OptimConfig(
-            lr_global=2e-3, lr_local=2e-3, lr_head=2e-3, wd_global=1e-2, wd_local=1e-2
+            lr_global=2e-3, lr_local=2e-3, lr_head=1e-3, wd_global=1e-2, wd_local=1e-2
         ),
-        epochs=24,
+        epochs=16,
     )
