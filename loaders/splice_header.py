@@ -40,11 +40,14 @@ FNV_PRIME = np.uint32(16777619)
 
 @compiled
 def _table_end(jpeg: np.ndarray, at: Scalar) -> Scalar:
-    """Where the Huffman table at ``at`` ends; ``open_index`` has checked that it does."""
+    """Where the Huffman table at ``at`` ends.
+
+    ``open_index`` has checked that it does; the file may be written to while it is mapped.
+    """
     end = at + 17
     for i in range(1, 17):
         end += int64(jpeg[at + i])
-    return end
+    return min(end, at + MAX_TABLE_BYTES, jpeg.size)
 
 
 @compiled

@@ -194,7 +194,8 @@ def _splice_area(
     info, last = int64_at(work.info, INFO_SIZE), int64_at(work.last, 4)
     writer = Writer(at, uint64(0), uint64(0))
     # No scan has more bits than itself: beyond this an index leads in circles.
-    most = at + uint64(2 * (info[SCAN_END] - info[SCAN_START]))
+    mcus = (area[ROW_STOP] - area[ROW]) * (area[COLUMN_STOP] - area[COLUMN])
+    most = at + uint64(2 * (info[SCAN_END] - info[SCAN_START]) + PIECE_ROOM * mcus)
     for c in range(4):
         last[c] = 0
     for row in range(area[ROW], area[ROW_STOP]):
@@ -210,7 +211,6 @@ def _splice_area(
             return int64(BAD_SCAN), uint64(0), uint64(0)
         if restarts and row + 1 < area[ROW_STOP]:
             number = (row - area[ROW]) & 7
-            most += uint64(PIECE_ROOM)
             writer = _close(work, writer, 0xD0 + number)
     writer = _close(work, writer, 0xD9)
     return int64(OK), writer.at, uint64(0)

@@ -177,6 +177,9 @@ VARIANTS: dict[str, Callable[[Pixels], bytes]] = {
     "optimised grey, coarse": lambda p: _pillow(p, "L", quality=5, optimize=True),
     "fine": lambda p: _pillow(p, quality=100, subsampling=0),
     "restart every MCU": lambda p: _pillow(p, restart_marker_blocks=1),
+    "restart every MCU, optimised": lambda p: _pillow(
+        p // 64 * 64, subsampling=0, optimize=True, quality=20, restart_marker_blocks=1
+    ),
     "restart every 3 MCUs": lambda p: _pillow(p, subsampling=0, restart_marker_blocks=3),
     "restart every 7 MCUs": lambda p: _pillow(p, "L", restart_marker_blocks=7),
     "restart every row": lambda p: _pillow(p, subsampling=1, restart_marker_rows=1),

@@ -22,6 +22,9 @@ from shards.entry_points import HEADER, NotIndexable, build_entry_points
 from shards.jpeg_header import read_header
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 
+# The first call compiles for half a minute of one core, and much longer on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 Decoder = Callable[[bytes], np.ndarray]
 
 SIZES = [(1, 1), (3, 2), (5, 19), (16, 16), (33, 4), (61, 83), (17, 260), (130, 97)]

@@ -19,6 +19,9 @@ from shards.entry_points import (
 from shards.jpeg_header import JpegHeader, read_header
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, cjpeg, have_cjpeg, photograph
 
+# The first call compiles for half a minute of one core, and much longer on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 def make(name: str, height: int = 45, width: int = 70) -> bytes:
     if name in NEED_CJPEG and not have_cjpeg():

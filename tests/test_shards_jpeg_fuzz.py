@@ -9,6 +9,9 @@ import pytest
 
 from tests.fuzz_jpeg import Fuzzer
 
+# The first call compiles for half a minute of one core, and much longer on a busy machine.
+pytestmark = pytest.mark.timeout(900)
+
 
 def test_mutations_end_in_a_status() -> None:
     fuzzer = Fuzzer(seed=20)
