@@ -20,6 +20,7 @@ CONFIG = RunConfig(
     model=ModelConfig(global_backbone="test_vit", pretrained=False, dropout=0.0),
     loader=LoaderConfig(num_crops=2, crop_size=32, global_size=32),
     tensorboard=False,
+    cpu_threads=1,  # tests run beside each other: threads that wait for each other crawl then
 )
 
 
