@@ -26,8 +26,8 @@ def preset() -> RunConfig:
         optim=OptimConfig(
             # At the rate that the crops need, the global view learns the few scenes by heart.
             lr_global=1e-6,
-            lr_local=2e-3,
-            lr_head=1e-3,
+            lr_local=7e-4,
+            lr_head=3e-4,
             wd_global=1e-2,
             wd_local=1e-2,
         ),

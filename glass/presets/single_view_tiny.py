@@ -24,7 +24,7 @@ def preset() -> RunConfig:
         # The model reads no crops: one is the fewest that the loader cuts.
         loader=LoaderConfig(global_batch_size=8, num_crops=1, crop_size=64, global_size=64),
         optim=OptimConfig(
-            lr_global=2e-3, lr_local=2e-3, lr_head=1e-3, wd_global=1e-2, wd_local=1e-2
+            lr_global=7e-4, lr_local=7e-4, lr_head=3e-4, wd_global=1e-2, wd_local=1e-2
         ),
         epochs=16,
     )
