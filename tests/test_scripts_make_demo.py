@@ -1,0 +1,67 @@
+"""Demo images: the same seed gives the same bytes, and every mistake is one sentence."""
+
+import csv
+import hashlib
+
+import pytest
+from PIL import Image
+
+from scripts.make_demo import main
+from shards.command import InputError
+
+
+def digests(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "images"
+    assert main([str(out), "--images", "12", "--seed", "3", "--workers", "1"]) == 0
+    return out
+
+
+def test_list_and_folders_agree(demo):
+    """Half real, half by three generators; sizes as promised; a group for each scene."""
+    with (demo / "images.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    real = [row for row in rows if not row["generator"]]
+    assert len(real) == 6
+    assert len({row["generator"] for row in rows if row["generator"]}) == 3
+    for row in rows:
+        assert row["group"]
+        folder = f"generated/{row['generator']}/" if row["generator"] else "real/"
+        assert row["path"].startswith(folder)
+        with Image.open(demo / row["path"]) as image:
+            assert 0.5e6 < image.width * image.height < 2.2e6
+    assert "simulat" in (demo / "README.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_bytes_depend_on_the_seed_alone(demo, tmp_path):
+    """Not on the number of workers; another seed gives other images."""
+    assert main([str(tmp_path / "two"), "--images", "12", "--seed", "3", "--workers", "2"]) == 0
+    assert digests(tmp_path / "two") == digests(demo)
+    assert main([str(tmp_path / "other"), "--images", "12", "--seed", "4", "--workers", "2"]) == 0
+    assert not set(digests(tmp_path / "other").values()) & {
+        value for name, value in digests(demo).items() if name.endswith((".jpg", ".png", ".webp"))
+    }
+
+
+def test_mistakes_are_one_sentence(demo, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for arguments in (
+        [str(demo)],  # not empty
+        [str(tmp_path / "a"), "--images", "1"],
+        [str(tmp_path / "b"), "--photos", str(tmp_path / "missing")],
+        [str(tmp_path / "c"), "--photos", str(empty)],
+    ):
+        with pytest.raises((InputError, SystemExit)):
+            main(arguments)
+    assert not (tmp_path / "b").exists()
