@@ -8,6 +8,8 @@ accelerate launch --config_file accelerate_config.yaml train.py \\
 
 SIGTERM or SIGUSR1 finishes the step, writes a checkpoint and exits with code 75 (try again): run
 the same command to go on. Exit code 0: the run is finished; 2: a mistake in what was asked for.
+``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet leaves
+out.
 """
 
 import argparse
