@@ -24,11 +24,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from scripts.demo.generators import GENERATORS
-from scripts.demo.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
-from scripts.demo.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
-from scripts.demo.randomness import Stream, stream
-from scripts.demo.render import render_job
+from scripts.demo_images.generators import GENERATORS
+from scripts.demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
+from scripts.demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
+from scripts.demo_images.randomness import Stream, stream
+from scripts.demo_images.render import render_job
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
 

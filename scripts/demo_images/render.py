@@ -4,13 +4,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.demo.camera import draw_camera, photograph
-from scripts.demo.encoding import encode
-from scripts.demo.generators import SIZE_MULTIPLE, regenerate
-from scripts.demo.photos import cut_scene, open_half
-from scripts.demo.plan import Job, Rendition
-from scripts.demo.randomness import Stream, stream
-from scripts.demo.scenes import draw_scene
+from scripts.demo_images.camera import draw_camera, photograph
+from scripts.demo_images.encoding import encode
+from scripts.demo_images.generators import SIZE_MULTIPLE, regenerate
+from scripts.demo_images.photos import cut_scene, open_half
+from scripts.demo_images.plan import Job, Rendition
+from scripts.demo_images.randomness import Stream, stream
+from scripts.demo_images.scenes import draw_scene
 from shards.atomic import write_bytes_atomic
 
 __all__ = ["render", "render_job"]
