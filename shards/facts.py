@@ -11,6 +11,7 @@ from shards.jpeg_header import BadJpeg, JpegHeader, read_header
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
 _EXIF_ORIENTATION = 0x0112
+_EXIF_DIRECTORY = 0x8769
 _TIFF_BITS_PER_SAMPLE = 258
 
 # The luminance table of the JPEG standard (annex K.1), in the zigzag order of the file.
@@ -53,6 +54,8 @@ class ImageFacts:
     """MCUs between the restart markers of a JPEG, 0 for none."""
     jpeg_quality: int | None
     """Estimate, 1 … 100; ``None`` for other formats."""
+    has_exif: bool
+    """Whether the file carries EXIF data, whatever it says."""
     exif_orientation: int
     """1 … 8; 1 also where nothing is said. Recorded, never applied."""
     has_icc: bool
@@ -103,7 +106,8 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         progressive=header.progressive if header else False,
         restart_interval=header.restart_interval if header else 0,
         jpeg_quality=jpeg_quality(header) if header else None,
-        exif_orientation=_orientation(image),
+        exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF behind the pixels
+        has_exif=_has_exif(image),
         has_icc=bool(image.info.get("icc_profile")),
         num_frames=num_frames,
         bit_depth=bit_depth,
@@ -139,6 +143,13 @@ def _avif_bits(data: bytes) -> int:
     if not flags & 0x40:
         return 8
     return 12 if flags & 0x20 else 10
+
+
+def _has_exif(image: ImageFile.ImageFile) -> bool:
+    """By what Pillow found; a TIFF, whose own tags Pillow calls EXIF, has it in a directory."""
+    if image.format == "TIFF":
+        return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
+    return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -61,6 +61,7 @@ def build_sample(
         "group": source.group,
         "split": source.split,
         "shard": shard,
+        "source_bytes": len(data),
         **asdict(facts),
         "sha256": sha256,
         "pixel_sha256": pixels_digest,

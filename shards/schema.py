@@ -48,6 +48,7 @@ SAMPLE_SCHEMA = pa.schema(
             for member in MEMBERS
             for what in ("offset", "length")
         ),
+        pa.field("source_bytes", pa.int64(), nullable=False),  # length of the source file
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("format", _NAME, nullable=False),
@@ -56,6 +57,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("progressive", pa.bool_(), nullable=False),
         pa.field("restart_interval", pa.int32(), nullable=False),
         pa.field("jpeg_quality", pa.int16()),
+        pa.field("has_exif", pa.bool_(), nullable=False),
         pa.field("exif_orientation", pa.int8(), nullable=False),
         pa.field("has_icc", pa.bool_(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),

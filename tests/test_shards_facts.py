@@ -22,7 +22,7 @@ def test_facts_of_a_jpeg(coded_image, encode_image):
     assert dataclasses.asdict(read_facts(data)) == {
         "width": 61, "height": 33, "format": "JPEG", "mode": "RGB", "subsampling": "4:2:0",
         "progressive": False, "restart_interval": 3, "jpeg_quality": 77, "exif_orientation": 8,
-        "has_icc": True, "num_frames": 1, "bit_depth": 8,
+        "has_exif": True, "has_icc": True, "num_frames": 1, "bit_depth": 8,
     }  # fmt: skip
 
 
@@ -99,8 +99,18 @@ def test_exif_behind_the_pixels_counts(coded_image, encode_image):
     length = 12 + int.from_bytes(data[start : start + 4], "big")
     end = data.index(b"IEND") - 4
     moved = data[:start] + data[start + length : end] + data[start : start + length] + data[end:]
-    assert read_facts(data).exif_orientation == 3
-    assert read_facts(moved).exif_orientation == 3
+    for facts in (read_facts(data), read_facts(moved)):
+        assert (facts.has_exif, facts.exif_orientation) == (True, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_exif_is_seen_whatever_it_says(kind, coded_image, encode_image):
+    exif = Image.Exif()
+    exif[0x0110] = "camera"
+    exif.get_ifd(0x8769)[0x9003] = "2020:01:02 03:04:05"
+    pixels = coded_image(1, 20, 20)
+    assert read_facts(encode_image(pixels, kind, exif=exif.tobytes())).has_exif
+    assert not read_facts(encode_image(pixels, kind)).has_exif
 
 
 @pytest.mark.parametrize("value", [0, 9, 65535])
