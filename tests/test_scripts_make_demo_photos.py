@@ -1,0 +1,64 @@
+"""Photographs as scenes: renditions of one picture share a group, bad files cost no others."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts.make_demo import main
+from shards.command import InputError
+
+SIDES = (1900, 1300)  # just above the smallest photograph that is used
+
+
+def picture(seed: int) -> Image.Image:
+    """A scene of soft blobs with edges: unlike any other seed's."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (13, 19, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(SIDES, Image.Resampling.NEAREST)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Four pictures; of the first also a smaller one, a crop, and a link; files of no use."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(4):
+        picture(seed).save(folder / f"picture-{seed}.jpg", quality=85)
+    first = picture(0)
+    (folder / "more").mkdir()
+    wide, high = SIDES
+    enlarged = first.resize((wide * 5 // 4, high * 5 // 4), Image.Resampling.BICUBIC)
+    enlarged.save(folder / "more" / "enlarged.png")
+    first.crop((0, 0, wide, high * 98 // 100)).save(folder / "more" / "cropped.jpg", quality=70)
+    (folder / "more" / "link.jpg").symlink_to(folder / "picture-0.jpg")
+    first.resize((400, 300)).save(folder / "small.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "picture-1.jpg").read_bytes()[:3000])
+    (folder / "text.jpg").write_text("not an image", encoding="utf-8")
+    return folder
+
+
+def test_renditions_of_one_picture_share_a_group(photos, tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert main([str(out), "--photos", str(photos), "--images", "24", "--workers", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "smaller than" in printed
+    assert "cannot be read" in printed
+    with (out / "images.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 24
+    assert len({row["group"] for row in rows}) == 4  # not six: three files show picture 0
+    for row in rows:
+        with Image.open(out / row["path"]) as image:
+            image.load()
+    assert "photographs" in (out / "README.txt").read_text(encoding="utf-8")
+
+
+def test_too_few_different_pictures_are_an_error(photos, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    for name in ("picture-0.jpg", "picture-1.jpg"):
+        (one / name).write_bytes((photos / name).read_bytes())
+    with pytest.raises(InputError, match="2 usable different pictures and at least 3"):
+        main([str(tmp_path / "out"), "--photos", str(one), "--images", "12", "--workers", "1"])
+    assert not (tmp_path / "out").exists()
