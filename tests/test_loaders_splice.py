@@ -18,7 +18,8 @@ import simplejpeg
 from PIL import Image
 
 from loaders.splice import STATUS_REASONS, TAIL_BYTES, Spliced, Splicer
-from shards.entry_points import HEADER, NotIndexable, build_entry_points
+from shards.baseline import to_baseline
+from shards.entry_points import HEADER, build_entry_points
 from shards.jpeg_header import read_header
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 
@@ -105,22 +106,46 @@ def test_windows_equal_the_full_decode_by_libjpeg_turbo(name: str) -> None:
         np.testing.assert_array_equal(crop(small, inside), crop(full, window))
 
 
-def dali_decode(jpegs: list[bytes]) -> list[np.ndarray]:
-    """All images through DALI on the CPU, with libjpeg's default upsampling and transform."""
-    from nvidia.dali import fn, pipeline_def, types
+class DaliDecoder:
+    """DALI on the CPU, with libjpeg's default upsampling and transform; one pipeline for all."""
 
-    @pipeline_def(batch_size=len(jpegs), num_threads=1, device_id=None)
-    def decode():  # type: ignore[no-untyped-def]
-        encoded = fn.external_source(source=lambda: [as_bytes(j) for j in jpegs], batch=True)
-        return fn.decoders.image(
-            encoded, output_type=types.RGB, jpeg_fancy_upsampling=True, use_fast_idct=False,
-            adjust_orientation=False,
-        )  # fmt: skip
+    def __init__(self, max_batch_size: int) -> None:
+        from nvidia.dali import fn, pipeline_def, types
 
-    pipeline = decode(prefetch_queue_depth=1)
-    pipeline.build()
-    (images,) = pipeline.run()
-    return [np.asarray(images[i]) for i in range(len(jpegs))]
+        @pipeline_def(batch_size=max_batch_size, num_threads=1, device_id=None)
+        def decode():  # type: ignore[no-untyped-def]
+            encoded = fn.external_source(name="encoded", device="cpu")
+            return fn.decoders.image(
+                encoded, output_type=types.RGB, jpeg_fancy_upsampling=True, use_fast_idct=False,
+                adjust_orientation=False,
+            )  # fmt: skip
+
+        self._pipeline = decode(prefetch_queue_depth=1)
+        self._pipeline.build()
+
+    def __call__(self, jpegs: list[bytes]) -> list[np.ndarray]:
+        self._pipeline.feed_input("encoded", [as_bytes(jpeg) for jpeg in jpegs])
+        (images,) = self._pipeline.run()
+        return [np.asarray(images[i]) for i in range(len(jpegs))]
+
+
+def pillow_decode_all(jpegs: list[bytes]) -> list[np.ndarray]:
+    return [pillow_decode(jpeg) for jpeg in jpegs]
+
+
+def assert_exact_by(
+    decode_all: Callable[[list[bytes]], list[np.ndarray]],
+    jpeg: bytes,
+    spliced: Spliced,
+    windows: np.ndarray,
+) -> None:
+    """The same as :func:`assert_exact`, for a decoder that takes a batch."""
+    assert [STATUS_REASONS[s] for s in spliced.status] == ["ok"] * len(windows)
+    smalls = [bytes(spliced.jpeg(i)) for i in range(len(windows))]
+    full, *decoded = decode_all([jpeg, *smalls])
+    for i, (small, window) in enumerate(zip(decoded, windows, strict=True)):
+        inside = (*spliced.origin[i], *window[2:])
+        np.testing.assert_array_equal(crop(small, inside), crop(full, window), err_msg=str(window))
 
 
 def test_windows_equal_the_full_decode_by_dali() -> None:
@@ -138,7 +163,7 @@ def test_windows_equal_the_full_decode_by_dali() -> None:
         for i, window in enumerate(windows):
             expected.append((number, window, np.array([*spliced.origin[i], *window[2:]])))
             encoded.append(bytes(spliced.jpeg(i)))
-    pixels = iter(dali_decode(encoded))
+    pixels = iter(DaliDecoder(len(encoded))(encoded))
     fulls: list[np.ndarray] = []
     for number, window, inside in expected:
         if number == len(fulls):
@@ -293,10 +318,15 @@ def test_bytes_read_follow_the_window_not_the_image() -> None:
     assert bytes(spliced.jpeg(0)) == expected
 
 
+@pytest.fixture(scope="module")
+def batch_decoders() -> dict[str, Callable[[list[bytes]], list[np.ndarray]]]:
+    return {"pillow": pillow_decode_all, "dali": DaliDecoder(101)}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", VARIANTS)
-def test_many_windows_of_every_variant(name: str) -> None:
+def test_many_windows_of_every_variant(name: str, batch_decoders) -> None:  # type: ignore[no-untyped-def]
     """``GLASS_SPLICE_WINDOWS`` windows (600 unless told), of images up to 3,000 pixels."""
     count = int(os.environ.get("GLASS_SPLICE_WINDOWS", "600"))
     rng = np.random.default_rng(4)
@@ -310,29 +340,28 @@ def test_many_windows_of_every_variant(name: str) -> None:
         windows = draw_windows(rng, height, width, per_image)
         windows[1:, 2:] = np.minimum(windows[1:, 2:], 300)
         spliced = splicers[number % 2].splice(as_bytes(jpeg), as_bytes(mcu), windows)
-        assert_exact(spliced, windows, pillow_decode(jpeg), pillow_decode)
+        for decode_all in batch_decoders.values():
+            assert_exact_by(decode_all, jpeg, spliced, windows)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_photographs() -> None:
-    """40 windows of every JPEG under ``GLASS_PHOTOS`` that has entry points."""
+def test_photographs(batch_decoders) -> None:  # type: ignore[no-untyped-def]
+    """100 windows of every JPEG under ``GLASS_PHOTOS``; progressive ones as they are stored."""
     folder = os.environ.get("GLASS_PHOTOS")
     if not folder:
         pytest.skip("GLASS_PHOTOS names no folder of photographs")
-    paths = {p.resolve() for p in Path(folder).rglob("*.jp*g")}
+    paths = sorted({p.resolve() for p in Path(folder).rglob("*.jp*g")})
     rng = np.random.default_rng(5)
-    checked = 0
-    for path in sorted(paths):
+    for path in paths:
         jpeg = path.read_bytes()
-        try:
-            mcu = build_entry_points(jpeg)
-        except NotIndexable:
-            continue
-        full = pillow_decode(jpeg)
-        windows = draw_windows(rng, *full.shape[:2], 40)
+        if read_header(jpeg).progressive:
+            jpeg = to_baseline(jpeg)
+        mcu = build_entry_points(jpeg)
+        header = read_header(jpeg)
+        windows = draw_windows(rng, header.height, header.width, 100)
         windows[1:, 2:] = np.minimum(windows[1:, 2:], 300)
         spliced = Splicer().splice(as_bytes(jpeg), as_bytes(mcu), windows)
-        assert_exact(spliced, windows, full, pillow_decode)
-        checked += 1
-    assert checked > 0, f"no indexable JPEG under {folder}"
+        for decode_all in batch_decoders.values():
+            assert_exact_by(decode_all, jpeg, spliced, windows)
+    assert paths, f"no JPEG under {folder}"
