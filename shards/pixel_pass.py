@@ -1,5 +1,5 @@
-"""One pass over decoded pixels for the two things that need all of them: their hash and the global
-view.
+"""One pass over decoded pixels for the things that need all of them: their hash, the global view,
+and the channels' sums.
 
 The view equals Pillow's ``resize`` to the bit, because it is the same integer arithmetic: weights
 of the widened triangle in 22-bit fixed point, first along the rows, rounded to 8 bits, then down
@@ -10,39 +10,84 @@ took 3.5 times a decode, and 2.8 times with this (67 photographs, median, one co
 
 import hashlib
 import struct
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from PIL import Image
 
-from shards.pixels import pixel_sha256, shrink
+from shards.channel_stats import channel_columns
+from shards.pixels import shrink
 
-__all__ = ["hash_and_shrink"]
+__all__ = ["PixelFacts", "pixel_facts"]
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)
 _STRIP_ROWS = 64
+_LANES = 48  # sixteen pixels: contiguous sums that the compiler turns into vectors
+_GROUPS_PER_FLUSH = 65_000  # 255² · 65,000 still fits 32 bits
 
 
-def hash_and_shrink(image: Image.Image, size: int) -> tuple[bytes, np.ndarray]:
-    """``pixel_sha256`` and ``global_view`` (see ``shards.pixels``) of an RGB Pillow image."""
+class PixelFacts(NamedTuple):
+    """What a pass over an image's pixels found."""
+
+    sha256: bytes
+    """See ``shards.pixels.pixel_sha256``."""
+    global_view: np.ndarray
+    """(S, S, 3) uint8, see ``shards.pixels.global_view``."""
+    channels: dict[str, float]
+    """See ``shards.channel_stats``."""
+
+
+def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
+    """Hash, global view of side ``size`` and channel statistics of an RGB Pillow image."""
     width, height = image.size
-    if height > size and height - size > 2 * (width - size):
-        # Here Pillow 13 goes down the columns first, which rounds otherwise; before 13 it did not.
-        return pixel_sha256(image), shrink(image, size)
+    # Here Pillow 13 goes down the columns first, which rounds otherwise; before 13 it did not.
+    columns_first = height > size and height - size > 2 * (width - size)
     digest = hashlib.sha256(struct.pack("<II", height, width))
+    sums = np.zeros((2, 3), np.int64)
     starts, weights = _triangle_weights(width, size)
     narrow = np.empty((height, 3 * size), np.uint8)
     for top in range(0, height, _STRIP_ROWS):
         bottom = min(height, top + _STRIP_ROWS)
         strip = image.crop((0, top, width, bottom)).tobytes()
         digest.update(strip)
-        rows = np.frombuffer(strip, np.uint8).reshape(bottom - top, 3 * width)
-        _shrink_rows(rows, starts, weights, narrow[top:bottom])
+        flat = np.frombuffer(strip, np.uint8)
+        _add_channels(flat, sums)
+        if not columns_first:
+            rows = flat.reshape(bottom - top, 3 * width)
+            _shrink_rows(rows, starts, weights, narrow[top:bottom])
+    channels = channel_columns(width * height, *sums.tolist())
+    if columns_first:
+        return PixelFacts(digest.digest(), shrink(image, size), channels)
     view = np.empty((size, 3 * size), np.uint8)
     _shrink_columns(narrow, *_triangle_weights(height, size), view)
-    return digest.digest(), view.reshape(size, size, 3)
+    return PixelFacts(digest.digest(), view.reshape(size, size, 3), channels)
+
+
+@njit(nogil=True, cache=True)
+def _add_channels(flat: Any, sums: Any) -> None:
+    """Adds each channel's sum and sum of squares over interleaved RGB bytes to (2, 3) int64.
+
+    A tenth of a nanosecond per byte, a twentieth of what decoding the byte took.
+    """
+    lanes, squares = np.zeros(_LANES, np.uint32), np.zeros(_LANES, np.uint32)
+    groups = flat.size // _LANES
+    for first in range(0, groups, _GROUPS_PER_FLUSH):
+        for group in range(first, min(groups, first + _GROUPS_PER_FLUSH)):
+            for lane in range(_LANES):
+                value = np.uint32(flat[group * _LANES + lane])
+                lanes[lane] += value
+                squares[lane] += value * value
+        for lane in range(_LANES):
+            sums[0, lane % 3] += lanes[lane]
+            sums[1, lane % 3] += squares[lane]
+        lanes[:] = 0
+        squares[:] = 0
+    for place in range(groups * _LANES, flat.size):
+        level = np.int64(flat[place])
+        sums[0, place % 3] += level
+        sums[1, place % 3] += level * level
 
 
 @njit(nogil=True, cache=True)

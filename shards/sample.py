@@ -40,12 +40,12 @@ def build_sample(
 ) -> Sample:  # fmt: skip
     """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
     # Numba takes a while to import, which commands that build nothing need not spend.
-    from shards.pixel_pass import hash_and_shrink
+    from shards.pixel_pass import pixel_facts
 
     image = open_image(data)
     rgb = load_rgb(image, data)
     facts = facts_of(image, data)
-    pixels_digest, view = hash_and_shrink(rgb, global_size)
+    pixels_digest, view, channels = pixel_facts(rgb, global_size)
     sha256 = hashlib.sha256(data).digest()
     stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
     if stored.not_indexable == "corrupt scan":
@@ -63,6 +63,7 @@ def build_sample(
         "shard": shard,
         "source_bytes": len(data),
         **asdict(facts),
+        **channels,
         "sha256": sha256,
         "pixel_sha256": pixels_digest,
         "perceptual_hash": perceptual_hash(view),

@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from shards.channel_stats import CHANNEL_COLUMNS
+
 __all__ = [
     "CALIBRATION",
     "CLASS_NAMES",
@@ -62,6 +64,8 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("has_icc", pa.bool_(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("bit_depth", pa.int8(), nullable=False),
+        # Grey levels of 0 … 255 over all pixels, see shards.channel_stats.
+        *(pa.field(name, pa.float64(), nullable=False) for name in CHANNEL_COLUMNS),
         pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
         pa.field("pixel_sha256", pa.binary(32), nullable=False),
         pa.field("perceptual_hash", pa.int64(), nullable=False),

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shards.channel_stats import channel_stats
 from shards.command import InputError
 from shards.consolidate import (
     REJECTED_NAME,
@@ -272,6 +273,8 @@ def _check_pixels(
         yield "pixels", "are others than when the shard was built"
     if perceptual_hash(view) != record["perceptual_hash"]:
         yield "pixels", "have another perceptual hash"
+    if any(record[name] != value for name, value in channel_stats(rgb).items()):
+        yield "pixels", "have other channel means or deviations"
     if encode_global_view(view) != stored_view:
         yield "global_view", "differs from one made afresh"
     if record["stored_as"] == "source":

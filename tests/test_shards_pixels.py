@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shards.channel_stats import channel_stats
 from shards.image_formats import MAX_PIXELS, open_image, sniff_format
-from shards.pixel_pass import hash_and_shrink
+from shards.pixel_pass import pixel_facts
 from shards.pixels import RejectedImage, decode_rgb, global_view, pixel_sha256
 
 SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np.uint16)
@@ -287,11 +288,27 @@ def test_hash_and_view_in_one_pass_equal_the_plain_ones(size):
     width, height = size
     pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
     for target in (16, 64, 224):
-        digest, view = hash_and_shrink(Image.fromarray(pixels), target)
+        digest, view, channels = pixel_facts(Image.fromarray(pixels), target)
         assert digest == pixel_sha256(pixels)
+        assert channels == channel_stats(Image.fromarray(pixels))
         np.testing.assert_array_equal(view, global_view(pixels, target))
         resized = Image.fromarray(pixels).resize((target, target), Image.Resampling.BILINEAR)
         np.testing.assert_array_equal(view, np.asarray(resized))
+
+
+def test_channel_statistics_are_those_of_all_pixels():
+    pixels = np.random.default_rng(3).integers(0, 256, (130, 97, 3), dtype=np.uint8)
+    found = pixel_facts(Image.fromarray(pixels), 16).channels
+    for place, channel in enumerate(("red", "green", "blue")):
+        assert found[f"{channel}_mean"] == pytest.approx(pixels[..., place].mean(), rel=1e-12)
+        assert found[f"{channel}_sd"] == pytest.approx(pixels[..., place].std(), rel=1e-12)
+
+
+def test_channel_sums_do_not_overflow_on_large_white_images():
+    white = Image.new("RGB", (4096, 4096), "white")
+    channels = pixel_facts(white, 16).channels
+    assert channels == {f"{c}_{w}": v for c in ("red", "green", "blue")
+                        for w, v in (("mean", 255.0), ("sd", 0.0))}  # fmt: skip
 
 
 def test_pixel_hash_tells_shapes_apart(coded_image, encode_image):
