@@ -28,6 +28,8 @@ from shards.dataset import ShardDataset
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(os.environ.get("RANK", "0"))
+AUGMENT_SHARE = 0.5
+"""Of --augment without a number."""
 PATIENCE_S = 20
 """How long another process waits, after a mistake, for the main one to tell the person of it."""
 
@@ -74,6 +76,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
     )  # fmt: skip
+    command.add_argument(
+        "--augment", nargs="?", type=float, const=AUGMENT_SHARE, metavar="SHARE",
+        help="change this share of the training images as the world does: JPEG, WebP, blur, "
+        f"resize, noise (default {AUGMENT_SHARE})",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, help="seed of weights, dropout, order and windows")
     command.add_argument(
         "--checkpoint-every", type=int, metavar="STEPS",
@@ -95,9 +102,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The preset with ``--seed``, then ``--set``, applied."""
-    seeds = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
-    return apply_overrides(load_preset(options.preset), [*seeds, *options.set])
+    """The preset with ``--seed`` and ``--augment``, then ``--set``, applied."""
+    flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
+    if options.augment is not None:
+        flags.append(f"loader.augment={options.augment}")
+    return apply_overrides(load_preset(options.preset), [*flags, *options.set])
 
 
 def log_to_stderr() -> None:

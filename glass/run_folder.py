@@ -126,7 +126,9 @@ class RunFolder:
         return record["finished"] is not None or self.has_checkpoints()
 
     def _check_same(self, before: dict[str, Any], config: RunConfig, data: dict[str, Any]) -> None:
-        then, now = _flat(before["config"]), _flat(config_to_dict(config))
+        # A setting that did not exist then stands at its default, which is what was done then.
+        then = _flat(config_to_dict(RunConfig())) | _flat(before["config"])
+        now = _flat(config_to_dict(config))
         for key in [*now, *(key for key in then if key not in now)]:
             if key not in FREE_TO_CHANGE and then.get(key) != now.get(key):
                 raise InputError(

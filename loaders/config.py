@@ -39,6 +39,10 @@ class LoaderConfig:
     the windows of epoch 0."""
     class_balanced: bool = False
     """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
+    augment: float = 0.0
+    """Share of the samples, 0 … 1, that are changed as the world changes images (re-saved, resized,
+    blurred, noisy), crops and global view alike; only where ``shuffle`` is on, never in
+    evaluation."""
     num_threads: int = 2
     """Threads that read, splice and decode."""
     prefetch_batches: int = 2
@@ -59,5 +63,7 @@ class LoaderConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
+        if not isinstance(self.augment, int | float) or not 0 <= self.augment <= 1:
+            raise InputError(f"loader.augment={self.augment!r} must be a number from 0 to 1")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise InputError(f"loader.seed={self.seed!r} must be a whole number from 0 to 2**63-1")

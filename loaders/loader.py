@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from loaders.augment_windows import Patch, changed_windows, paste
 from loaders.batch import Batch, BufferPool
 from loaders.config import LoaderConfig
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
+from loaders.open_shards import OpenShards
 from loaders.order import EpochOrder, balanced_order, check_partition, shuffled_order
 from loaders.planning import BatchPlan, JobMaker
-from loaders.samples import SampleTable
-from loaders.shard_reader import MappedShards
 from loaders.stats import LoaderStats
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -27,11 +27,12 @@ MAX_SAMPLES_PER_TASK = 8
 """A thread takes this many samples of a batch at most, so that the threads finish a batch
 together."""
 
-Chunk = tuple[list[DecodeJob], list[DecodeFailure]]
+Chunk = tuple[list[DecodeJob], list[Patch], list[DecodeFailure]]
+"""What a thread made of its samples: jobs left to decode, crops that are done, what failed."""
 
 
 def build_loader(
-    data: str | Path | ShardDataset,
+    data: "str | Path | ShardDataset | OpenShards",
     split: str,
     config: LoaderConfig,
     rank: int = 0,
@@ -39,9 +40,14 @@ def build_loader(
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    Raises ``InputError`` where the data set, the split or a setting does not fit.
+    Of ``OpenShards`` it uses what is open, and leaves it open. Raises ``InputError`` where the data
+    set, the split or a setting does not fit.
     """
-    dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
+    opened = data if isinstance(data, OpenShards) else None
+    if opened is not None:
+        dataset = opened.dataset
+    else:
+        dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(
@@ -51,7 +57,7 @@ def build_loader(
         )
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
-    return Loader(dataset, split, config, rank, world_size)
+    return Loader(dataset, split, config, rank, world_size, opened)
 
 
 def _leaf(config: LoaderConfig, device_batch_size: int) -> Leaf:
@@ -66,13 +72,18 @@ def _leaf(config: LoaderConfig, device_batch_size: int) -> Leaf:
             config.device, num_crops=config.num_crops, crop_size=config.crop_size,
             batch_size=device_batch_size, num_threads=config.num_threads,
         )  # fmt: skip
-    if backend == "turbo":
-        from loaders.turbo import TurboLeaf
+    return _host_leaf(backend)
 
-        return TurboLeaf()
-    from loaders.reference import ReferenceLeaf
 
-    return ReferenceLeaf()
+def _host_leaf(backend: str) -> Leaf:
+    """The leaf that decodes in the calling thread, for ``backend``."""
+    if backend == "reference":
+        from loaders.reference import ReferenceLeaf
+
+        return ReferenceLeaf()
+    from loaders.turbo import TurboLeaf
+
+    return TurboLeaf()
 
 
 class Loader:
@@ -84,23 +95,23 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: ShardDataset, split: str, config: LoaderConfig, rank: int, world_size: int
-    ) -> None:
+        self, dataset: ShardDataset, split: str, config: LoaderConfig, rank: int, world_size: int,
+        opened: OpenShards | None = None,
+    ) -> None:  # fmt: skip
         self._device_batch_size = check_partition(config.global_batch_size, rank, world_size)
         self._dataset, self._split, self._config = dataset, split, config
         self._rank, self._world_size = rank, world_size
         self._rows = dataset.split_rows(split)
         if not len(self._rows):
             raise InputError(f"split {split!r} of {dataset.root} holds no samples")
-        self._samples = SampleTable(dataset)
-        self._shards = MappedShards([dataset.shard_path(name) for name in self._samples.shards])
-        self._members = self._shards
-        if dataset.has_sidecars:
-            paths = [dataset.members_path(name) for name in self._samples.shards]
-            self._members = MappedShards(paths)
+        self._owned = OpenShards(dataset) if opened is None else None
+        open_shards = self._owned or opened
+        assert open_shards is not None
+        self._samples = open_shards.samples
         self._stats = LoaderStats()
-        self._maker = JobMaker(self._samples, self._shards, self._members, config, self._stats)
+        self._maker = JobMaker(open_shards, config, self._stats)
         self._leaf = _leaf(config, self._device_batch_size)
+        self._host_leaf = _host_leaf(config.backend)
         self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
         self._stream = torch.cuda.Stream() if config.device == "cuda" else None
         self._workers = ThreadPoolExecutor(config.num_threads, thread_name_prefix="loader")
@@ -158,8 +169,8 @@ class Loader:
         self._workers.shutdown(cancel_futures=True)
         self._finisher.shutdown(cancel_futures=True)
         self._leaf.close()
-        self._shards.close()
-        self._members.close()
+        if self._owned is not None:
+            self._owned.close()
 
     def __enter__(self) -> "Loader":
         return self
@@ -218,11 +229,29 @@ class Loader:
         self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
         jobs, failures = self._maker.read(plan, places, views)
+        patches: list[Patch] = []
+        if plan.changed:
+            patches, failed = self._change(plan, places, jobs, views)
+            failures = failures + failed
+            jobs = [job for job in jobs if job.sample not in plan.changed]
         if not self._leaf.splits_batches:
-            return jobs, failures
+            return jobs, patches, failures
         assert crops is not None
         with self._stats.timed("decode"):
-            return [], failures + self._leaf.decode(jobs, crops)
+            return [], patches, failures + self._leaf.decode(jobs, crops)
+
+    def _change(
+        self, plan: BatchPlan, places: range, jobs: list[DecodeJob], views: torch.Tensor
+    ) -> tuple[list[Patch], list[DecodeFailure]]:
+        """The crops of changed samples; their global views are changed in place."""
+        with self._stats.timed("augment"):
+            pixels = views.numpy()
+            for place in places:
+                if place in plan.changed:
+                    pixels[place] = plan.changed[place].change.on_view(pixels[place])
+                    self._stats.count("augmented")
+            mine = [job for job in jobs if job.sample in plan.changed]
+            return changed_windows(mine, plan.changed, self._host_leaf, self._config.num_crops)
 
     def _finish(
         self,
@@ -232,17 +261,20 @@ class Loader:
         crops: torch.Tensor | None,
     ) -> Batch:
         done = [chunk.result() for chunk in chunks]
-        jobs = [job for chunk_jobs, _ in done for job in chunk_jobs]
-        failures = [failure for _, chunk_failures in done for failure in chunk_failures]
+        jobs = [job for chunk_jobs, _, _ in done for job in chunk_jobs]
+        patches = [patch for _, chunk_patches, _ in done for patch in chunk_patches]
+        failures = [failure for _, _, chunk_failures in done for failure in chunk_failures]
         if self._stream is None:
             assert crops is not None
             failures += self._decode_rest(jobs, crops)
+            paste(patches, crops)
             return self._assemble(plan, failures, views, crops)
         with torch.cuda.stream(self._stream):
             if crops is None:
                 shape = (len(plan) * self._config.num_crops, *[self._config.crop_size] * 2, 3)
                 crops = torch.empty(shape, dtype=torch.uint8, device="cuda")
             failures += self._decode_rest(jobs, crops)
+            paste(patches, crops)
             batch = self._assemble(plan, failures, views, crops)
             self._stream.synchronize()  # of this thread's stream; the training stream runs on
             return batch
@@ -261,7 +293,11 @@ class Loader:
         crops: torch.Tensor,
     ) -> Batch:
         """Masks what failed and moves everything to the device."""
-        is_valid, mask, windows = plan.slice.is_valid.copy(), plan.mask.copy(), plan.windows.copy()
+        is_valid, mask, windows = (
+            plan.slice.is_valid.copy(),
+            plan.mask.copy(),
+            plan.crop_windows.copy(),
+        )
         num_crops, crop_size = self._config.num_crops, self._config.crop_size
         for failure in failures:
             place = failure.sample

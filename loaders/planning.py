@@ -1,24 +1,26 @@
 """From a slice of the order to decode jobs: which windows, read from where, spliced or whole."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from loaders.augment import Change, ChangedSample, draw_changes
+from loaders.augment_operations import CropWindow
 from loaders.config import LoaderConfig
 from loaders.cost import windows_are_cheaper
 from loaders.jobs import DecodeFailure, DecodeJob
+from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
-from loaders.samples import SampleTable
 from loaders.sampling import crop_windows, sampling_rule
 from loaders.shard_reader import (
-    MappedShards,
     UnreadableMember,
     global_view_header,
     read_global_view,
 )
-from loaders.splice import STATUS_REASONS, TAIL_BYTES, Splicer
+from loaders.splice import STATUS_REASONS, TAIL_BYTES
 from loaders.stats import LoaderStats
 from shards.tiled_tiff import BadTiles, TiledImage
 
@@ -31,9 +33,13 @@ class BatchPlan:
 
     slice: BatchSlice
     windows: npt.NDArray[np.int32]
-    """(B, N, 4) in source pixels."""
+    """(B, N, 4) in source pixels: what is read."""
+    crop_windows: npt.NDArray[np.int32]
+    """(B, N, 4) in source pixels: what the crops show, which is less in changed samples."""
     mask: npt.NDArray[np.bool_]
     """(B, N)."""
+    changed: Mapping[int, ChangedSample]
+    """By place in the batch: the samples that are changed on their way."""
     windowed: npt.NDArray[np.bool_]
     """(B,): whether the windows are to be spliced out of the JPEG."""
 
@@ -49,34 +55,58 @@ class BatchPlan:
 class JobMaker:
     """Plans batches and reads what their jobs need. Safe to use from several threads."""
 
-    def __init__(
-        self, samples: SampleTable, shards: MappedShards, members: MappedShards,
-        config: LoaderConfig, stats: LoaderStats,
-    ) -> None:  # fmt: skip
-        """``shards`` hold the images, ``members`` all else: the same tars, or their sidecars."""
-        self._samples, self._shards, self._members = samples, shards, members
+    def __init__(self, data: OpenShards, config: LoaderConfig, stats: LoaderStats) -> None:
+        self._samples, self._shards, self._members = data.samples, data.shards, data.members
         self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
         self._header = global_view_header(config.global_size)
-        self._splicer = Splicer()
+        self._splicer = data.splicer
 
     def plan(self, part: BatchSlice, epoch: int) -> BatchPlan:
         """Draws the windows of a batch and decides how each sample is read."""
         config, samples, rows = self._config, self._samples, part.rows
+        height, width = samples.height[rows], samples.width[rows]
+        changes = self._changes(part, epoch)
+        for place, change in changes.items():
+            height[place], width[place] = change.size
         shape = (len(rows), config.num_crops)
         windows, mask = np.zeros((*shape, 4), np.int32), np.zeros(shape, np.bool_)
         for appearance in np.unique(part.appearance).tolist():
             chosen = part.appearance == appearance
             windows[chosen], mask[chosen] = crop_windows(
-                self._rule, samples.height[rows[chosen]], samples.width[rows[chosen]],
+                self._rule, height[chosen], width[chosen],
                 samples.content_id[rows[chosen]], crop_size=config.crop_size,
                 num_crops=config.num_crops, seed=config.seed, epoch=epoch, appearance=appearance,
             )  # fmt: skip
         windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
+        changed = {
+            place: ChangedSample(change, windows[place].copy(), mask[place])
+            for place, change in changes.items()
+        }
+        shown = windows.copy()
+        for place, sample in changed.items():
+            _to_source(sample, windows[place], shown[place])
         slots = np.arange(mask.size).reshape(shape)
         tiled = samples.tiled(rows) & (config.decode != "full")
-        windowed = self._windowed(rows[~tiled], windows[~tiled])
-        return BatchPlan(part, windows, mask, _spread(windowed, ~tiled), tiled, slots)
+        windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
+        return BatchPlan(part, windows, shown, mask, changed, windowed, tiled, slots)
+
+    def _changes(self, part: BatchSlice, epoch: int) -> dict[int, Change]:
+        """What happens to which place of the batch. Evaluation, which does not shuffle, sees
+        images as they are."""
+        config, samples = self._config, self._samples
+        if not config.augment or not config.shuffle:
+            return {}
+        changes: dict[int, Change] = {}
+        for appearance in np.unique(part.appearance).tolist():
+            places = np.flatnonzero(part.appearance == appearance)
+            rows = part.rows[places]
+            drawn = draw_changes(
+                samples.height[rows], samples.width[rows], samples.content_id[rows],
+                share=config.augment, seed=config.seed, epoch=epoch, appearance=appearance,
+            )  # fmt: skip
+            changes |= {p: c for p, c in zip(places.tolist(), drawn, strict=True) if c is not None}
+        return changes
 
     def read(
         self, plan: BatchPlan, places: range, global_views: torch.Tensor
@@ -186,6 +216,17 @@ class JobMaker:
             image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
             tiles=TiledImage(data) if plan.tiled[place] else None,
         )  # fmt: skip
+
+
+def _to_source(
+    sample: ChangedSample, read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]
+) -> None:
+    """Overwrites rows of ``read`` and ``shown`` (N, 4) with the parts of the source that the
+    sample's windows hang on, and that they show."""
+    for place in np.flatnonzero(sample.mask).tolist():
+        window = CropWindow(*sample.windows[place].tolist())
+        read[place] = sample.change.source_window(window)
+        shown[place] = sample.change.shown(window)
 
 
 def _spread(values: npt.NDArray[np.bool_], where: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
