@@ -20,8 +20,9 @@ from shards.stored_form import stored_form
 __all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
 
 _PLACES = frozenset(
-    {"shard", "image_crc32"} | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
-)  # in the manifest only: they say where the sample lies
+    {"shard", "image_crc32", "global_crc32", "mcu_crc32"}
+    | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
+)  # in the manifest only: they say where the sample lies, and with which bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def build_sample(
         # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
         # and fills the rest with grey; the walk through the scan for entry points does not.
         raise RejectedImage("corrupt", "the entropy-coded data is damaged")
+    global_view = encode_global_view(view)
     row: dict[str, Any] = {
         "sample_key": key,
         "content_id": content_id(sha256),
@@ -68,6 +70,8 @@ def build_sample(
         "pixel_sha256": pixels_digest,
         "perceptual_hash": perceptual_hash(view),
         "image_crc32": zlib.crc32(stored.data),
+        "global_crc32": zlib.crc32(global_view),
+        "mcu_crc32": zlib.crc32(stored.entry_points),
         "stored_as": stored.stored_as,
         "source_path": source.path,
         "not_indexable": stored.not_indexable,
@@ -75,7 +79,7 @@ def build_sample(
     members = (
         (stored.extension, stored.data),
         ("json", json.dumps(json_fields(row), ensure_ascii=False).encode()),
-        ("global.npy", encode_global_view(view)),
+        ("global.npy", global_view),
         ("mcu", stored.entry_points),
     )
     return Sample(members, row)

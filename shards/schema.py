@@ -69,7 +69,10 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
         pa.field("pixel_sha256", pa.binary(32), nullable=False),
         pa.field("perceptual_hash", pa.int64(), nullable=False),
-        pa.field("image_crc32", pa.int64(), nullable=False),  # zlib.crc32 of the stored image
+        # zlib.crc32 of members as they are stored: a loader checks what it reads against them.
+        pa.field("image_crc32", pa.int64(), nullable=False),
+        pa.field("global_crc32", pa.int64(), nullable=False),
+        pa.field("mcu_crc32", pa.int64(), nullable=False),
         pa.field("stored_as", _NAME, nullable=False),  # see shards.stored_form
         pa.field("source_path", pa.string(), nullable=False),  # relative to the source
         pa.field("not_indexable", _NAME),  # why the .mcu member is empty

@@ -49,8 +49,8 @@ CHECKS = {
     "image": "CRC-32 of each stored image, and SHA-256 where it is the source itself",
     "facts": "the .json member and the manifest say of each image what the file says",
     "pixels": "each image decodes, to the pixels it had when the shard was built",
-    "global_view": "each stored global view equals one made afresh",
-    "entry_points": "the entry points of each JPEG equal those of a fresh walk",
+    "global_view": "each stored global view equals one made afresh, and has its CRC-32",
+    "entry_points": "the entry points of each JPEG equal those of a fresh walk, CRC-32 included",
 }
 """Check → what holds if it finds nothing."""
 
@@ -257,6 +257,8 @@ def _check_sample(
         yield "facts", "the .json member is not JSON"
     if entry_points_of(data, sniff_format(data) or "") != (members["mcu"], record["not_indexable"]):
         yield "entry_points", "differ from a fresh walk"
+    elif zlib.crc32(members["mcu"]) != record["mcu_crc32"]:
+        yield "entry_points", "have another CRC-32 than the manifest says"
     try:
         yield from _check_pixels(record, data, members["global"], global_size)
     except RejectedImage as rejected:
@@ -277,6 +279,8 @@ def _check_pixels(
         yield "pixels", "have other channel means or deviations"
     if encode_global_view(view) != stored_view:
         yield "global_view", "differs from one made afresh"
+    elif zlib.crc32(stored_view) != record["global_crc32"]:
+        yield "global_view", "has another CRC-32 than the manifest says"
     if record["stored_as"] == "source":
         facts = asdict(facts_of(image, data))
         wrong = [name for name, value in facts.items() if record[name] != value]

@@ -40,6 +40,8 @@ def test_members_and_row_follow_from_the_file(noisy_jpeg):
     assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
     assert row["pixel_sha256"] == pixel_sha256(pixels)
     assert row["image_crc32"] == zlib.crc32(noisy_jpeg)
+    assert row["global_crc32"] == zlib.crc32(view)
+    assert row["mcu_crc32"] == zlib.crc32(entry_points)
     assert (row["label"], row["class_name"], row["generator"]) == (1, "generated", "gan")
     offsets = {f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")}
     assert set(row) | offsets == set(SAMPLE_SCHEMA.names)

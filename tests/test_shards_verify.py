@@ -147,10 +147,12 @@ def test_wrong_hashes_are_found(data):
         rows[1]["sha256"] = bytes(32)
         rows[2]["perceptual_hash"] ^= 1
         rows[3]["image_crc32"] ^= 1
+        rows[4]["global_crc32"] ^= 1
+        rows[5]["mcu_crc32"] ^= 1
 
     edit_rows(data, edit)
     found, _ = checks(data)
-    assert found == {"manifest", "pixels", "image", "facts"}
+    assert found == {"manifest", "pixels", "image", "facts", "global_view", "entry_points"}
 
 
 @pytest.mark.parametrize(
