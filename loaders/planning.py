@@ -14,7 +14,8 @@ from loaders.cost import windows_are_cheaper
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
-from loaders.sampling import crop_windows, sampling_rule
+from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
+from loaders.sampling_detail import Detail, read_detail
 from loaders.shard_reader import (
     UnreadableMember,
     global_view_header,
@@ -77,6 +78,7 @@ class JobMaker:
                 self._rule, height[chosen], width[chosen],
                 samples.content_id[rows[chosen]], crop_size=config.crop_size,
                 num_crops=config.num_crops, seed=config.seed, epoch=epoch, appearance=appearance,
+                details=self._details(rows[chosen]),
             )  # fmt: skip
         windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
         changed = {
@@ -90,6 +92,27 @@ class JobMaker:
         tiled = samples.tiled(rows) & (config.decode != "full")
         windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
         return BatchPlan(part, windows, shown, mask, changed, windowed, tiled, slots)
+
+    def _details(self, rows: npt.NDArray[np.int64]) -> list[Detail | None] | None:
+        """Where the rule asks for it, what the entry points tell of each sample's detail; samples
+        without them are counted as ``without_detail``."""
+        if self._config.sampling not in RULES_WITH_DETAIL:
+            return None
+        with self._stats.timed("detail"):
+            details = [self._detail(row) for row in rows.tolist()]
+        self._stats.count("without_detail", sum(detail is None for detail in details))
+        return details
+
+    def _detail(self, row: int) -> Detail | None:
+        samples = self._samples
+        if not samples.entry_points.length[row]:
+            return None
+        where = int(samples.image.offset[row]), int(samples.image.length[row])
+        try:
+            image = self._shards.member(int(samples.shard[row]), *where)
+        except UnreadableMember:
+            return None  # the sample is masked when it is read
+        return read_detail(image, self._entry_points(row))
 
     def _changes(self, part: BatchSlice, epoch: int) -> dict[int, Change]:
         """What happens to which place of the batch. Evaluation, which does not shuffle, sees

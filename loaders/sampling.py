@@ -1,30 +1,51 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
-A rule sees a whole batch at once. It returns ``crop_windows`` (B, N, 4) int32 rows of (top, left,
-height, width) in source pixels, half-open and inside the image, and ``crop_mask`` (B, N) bool,
-False where a rule has fewer than N windows to give.
+A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample, and for those
+in ``RULES_WITH_DETAIL`` what is known of each sample's detail. It returns ``crop_windows``
+(B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
+and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to give.
+
+===================  =============================================================================
+``stratified_grid``  the paper's: distinct cells of a square number of cells; where an image is too
+                     small for N of them, uniform crops
+``uniform``          anywhere, independently
+``aspect``           distinct cells of a grid of nearly square cells that tile the image; where it
+                     has fewer than N, all cells come equally often, give or take one
+``all``              every cell of that grid once, the rest masked; where it has more than N, N of
+                     them spread evenly over the image
+``texture``          cells of that grid spread over the image, a cell the oftener the more bits the
+                     JPEG spends on it; all cells alike where that is not known
+===================  =============================================================================
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from loaders.randomness import U64, bounded, draws, stream
+from loaders.sampling_grid import MAX_CELLS, MAX_GRID, cell_windows, draw_cells, grid_shape
 from shards.command import InputError
 
-__all__ = ["SAMPLING_RULES", "crop_windows", "sampling_rule"]
+if TYPE_CHECKING:
+    from loaders.sampling_detail import Detail
+
+__all__ = ["RULES_WITH_DETAIL", "SAMPLING_RULES", "crop_windows", "sampling_rule"]
 
 Sizes = npt.NDArray[np.int64]
 Windows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
-Rule = Callable[[Sizes, Sizes, int, int, U64], tuple[Windows, Mask]]
+Details = Sequence["Detail | None"] | None
+"""For each sample its detail, None where that is not known; None: of no sample is it known."""
+Rule = Callable[[Sizes, Sizes, int, int, U64, Details], tuple[Windows, Mask]]
 
 WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
 
-MAX_GRID = 8
-"""The grid has at most 8 × 8 cells (GLASS, arXiv 2601.00141)."""
+DETAIL_STEPS = 1 << 20
+"""In ``texture``, weights count in this many steps: half of a cell's are its share of the bits,
+half are the same for every cell, so that the plainest one is still seen."""
 
 
 def _uniform(
@@ -48,8 +69,9 @@ def _clipped(
 
 
 def uniform(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64
-) -> tuple[Windows, Mask]:
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
+    details: Details = None,
+) -> tuple[Windows, Mask]:  # fmt: skip
     """N independent uniform crops over the image."""
     random = draws(streams, 2 * num_crops)
     top, left = _uniform(height, width, crop_size, random[:, :num_crops], random[:, num_crops:])
@@ -57,13 +79,14 @@ def uniform(
 
 
 def stratified_grid(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64
-) -> tuple[Windows, Mask]:
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
+    details: Details = None,
+) -> tuple[Windows, Mask]:  # fmt: skip
     """Spatially stratified sampling, the paper's rule.
 
-    g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct cells of the g × g grid, whose
-    cells measure h // g × w // g, and in each a uniform crop. Elsewhere: N uniform crops over the
-    image.
+    As in GLASS (arXiv 2601.00141): g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct
+    cells of the g × g grid, whose cells measure h // g × w // g, and in each a uniform crop.
+    Elsewhere: N uniform crops over the image.
     """
     random = draws(streams, MAX_GRID * MAX_GRID + 2 * num_crops)
     cell_keys = random[:, : MAX_GRID * MAX_GRID]
@@ -90,7 +113,104 @@ def stratified_grid(
     return _clipped(top, left, height, width, crop_size)
 
 
-SAMPLING_RULES: dict[str, Rule] = {"stratified_grid": stratified_grid, "uniform": uniform}
+def aspect(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
+    details: Details = None,
+) -> tuple[Windows, Mask]:  # fmt: skip
+    """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
+    and in each a uniform crop. Where there are fewer than N, they come in turn."""
+    rows, columns = grid_shape(height, width, crop_size)
+    random = draws(streams, MAX_CELLS + 2 * num_crops)
+    outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
+    keys = np.where(outside, np.uint64(2**64 - 1), random[:, :MAX_CELLS])
+    order = np.argsort(keys, axis=1, kind="stable")
+    turn = np.arange(num_crops)[None, :] % (rows * columns)[:, None]
+    cells = np.take_along_axis(order, turn, axis=1)
+    return _in_cells(cells, height, width, crop_size, random[:, MAX_CELLS:], None)
+
+
+def every_cell(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
+    details: Details = None,
+) -> tuple[Windows, Mask]:  # fmt: skip
+    """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
+
+    Where there are more cells than N, N of them spread evenly along a curve through the image, from
+    a random start on.
+    """
+    rows, columns = grid_shape(height, width, crop_size)
+    count = np.minimum(rows * columns, num_crops)
+    random = draws(streams, 2 + 2 * num_crops)
+    drawn = draw_cells(rows, columns, None, count, random[:, :2])
+    cells = _padded(np.argsort(~drawn, axis=1, kind="stable"), num_crops)
+    mask = np.arange(num_crops)[None, :] < count[:, None]
+    return _in_cells(cells, height, width, crop_size, random[:, 2:], mask)
+
+
+def texture(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
+    details: Details = None,
+) -> tuple[Windows, Mask]:  # fmt: skip
+    """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
+    uniform crop. Where there are fewer than N, all come in turn and the remainder is drawn."""
+    rows, columns = grid_shape(height, width, crop_size)
+    num_cells = rows * columns
+    random = draws(streams, 2 + 2 * num_crops)
+    weights = _detail_weights(rows, columns, details)
+    drawn = draw_cells(rows, columns, weights, num_crops % num_cells, random[:, :2])
+    # Those drawn first, then whole rounds of all cells.
+    first = _padded(np.argsort(~drawn, axis=1, kind="stable"), num_crops)
+    place = np.arange(num_crops)[None, :] - (num_crops % num_cells)[:, None]
+    cells = np.where(place < 0, first, place % num_cells[:, None])
+    return _in_cells(cells, height, width, crop_size, random[:, 2:], None)
+
+
+def _in_cells(
+    cells: Sizes, height: Sizes, width: Sizes, crop_size: int, random: U64, mask: Mask | None
+) -> tuple[Windows, Mask]:
+    """A uniform crop in each of ``cells`` (B, N) of the grid; ``random`` (B, 2 · N)."""
+    num_crops = cells.shape[1]
+    rows, columns = grid_shape(height, width, crop_size)
+    top, left = cell_windows(
+        cells, height, width, rows, columns, crop_size,
+        random[:, :num_crops], random[:, num_crops:],
+    )  # fmt: skip
+    windows, every = _clipped(top, left, height, width, crop_size)
+    if mask is None:
+        return windows, every
+    windows[~mask] = 0
+    return windows, mask
+
+
+def _padded(cells: Sizes, num_crops: int) -> Sizes:
+    """The first N columns; a grid has 64 cells, N may be more."""
+    missing = max(0, num_crops - cells.shape[1])
+    return np.pad(cells, ((0, 0), (0, missing)))[:, :num_crops]
+
+
+def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | None:
+    """(B, 64) weights of the cells for ``draw_cells``."""
+    if details is None:
+        return None
+    weights = np.full((len(rows), MAX_CELLS), DETAIL_STEPS, np.int64)
+    for place, detail in enumerate(details):
+        if detail is not None:
+            bits = detail.cell_bits(int(rows[place]), int(columns[place]))
+            share = bits * DETAIL_STEPS // max(int(bits.sum()), 1)
+            weights[place, : len(bits)] = share + DETAIL_STEPS // len(bits)
+    return weights
+
+
+SAMPLING_RULES: dict[str, Rule] = {
+    "stratified_grid": stratified_grid,
+    "uniform": uniform,
+    "aspect": aspect,
+    "all": every_cell,
+    "texture": texture,
+}
+
+RULES_WITH_DETAIL = frozenset({"texture"})
+"""Rules that use what is known of a sample's detail."""
 
 
 def sampling_rule(name: str) -> Rule:
@@ -111,13 +231,16 @@ def crop_windows(
     seed: int,
     epoch: int,
     appearance: int = 0,
+    details: Details = None,
 ) -> tuple[Windows, Mask]:
-    """Windows of a batch: a pure function of (seed, epoch, content_id) and the image's size.
+    """Windows of a batch: a pure function of (seed, epoch, content_id), of the image's size, and
+    for rules in ``RULES_WITH_DETAIL`` of ``details``, one for each sample.
 
     ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced
     sampling repeats samples, with other windows).
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
     return rule(
-        np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams
-    )
+        np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams,
+        details,
+    )  # fmt: skip
