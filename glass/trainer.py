@@ -23,13 +23,17 @@ from glass.scoring import score
 from glass.stop_signal import StopSignal
 from shards.command import InputError
 
-__all__ = ["CHECK_EVERY", "Trainer"]
+__all__ = ["CHECK_EVERY", "Trainer", "TrainingDiverged"]
 
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
 """Steps between two looks at the loss, which wait for the device, and between two agreements of the
 processes on whether to stop."""
+
+
+class TrainingDiverged(InputError):
+    """Loss or scores are no longer finite: the settings' fault, and only of this run."""
 
 
 class Trainer:
@@ -139,7 +143,7 @@ class Trainer:
             self._give_up(f"the training loss became {loss} in one of the steps {first} to {step}")
 
     def _give_up(self, what: str) -> NoReturn:
-        raise InputError(
+        raise TrainingDiverged(
             f"{what} (epoch {self.state.progress.epoch + 1}): train into another --output with"
             " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
             " precision=float32"

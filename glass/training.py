@@ -22,13 +22,14 @@ from glass.run_folder import RunFolder, dataset_digest
 from glass.run_state import RunState
 from glass.trainer import Trainer
 from loaders import build_loader
+from loaders.open_shards import OpenShards
 from shards.dataset import ShardDataset
 
 __all__ = ["prepared_model", "train"]
 
 
 def train(
-    data: str | Path | ShardDataset,
+    data: str | Path | ShardDataset | OpenShards,
     config: RunConfig,
     output: str | Path,
     *,
@@ -37,22 +38,29 @@ def train(
 ) -> bool:
     """Trains on the shards in ``data`` into the folder ``output``, or goes on where it stopped.
 
+    ``OpenShards`` stay open, so that many runs on the same data open them once.
     ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
     each epoch's line of metrics and ends the run by returning False. Returns whether the run is
     finished. Raises ``InputError`` for data, settings or a folder that do not fit.
     """
+    if not isinstance(data, OpenShards):
+        dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
+        with OpenShards(dataset) as shards:
+            return train(
+                shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch
+            )
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
-    dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
     folder = RunFolder(output)
     main = accelerator.is_main_process
     with folder.locked() if main else nullcontext():
         if main:
-            folder.begin(config, dataset_digest(dataset.root), environment(accelerator, precision))
+            digest = dataset_digest(data.dataset.root)
+            folder.begin(config, digest, environment(accelerator, precision))
         accelerator.wait_for_everyone()
         with (
-            closing(_loader(dataset, config, accelerator, training=True)) as train_loader,
-            closing(_loader(dataset, config, accelerator, training=False)) as valid_loader,
+            closing(_loader(data, config, accelerator, training=True)) as train_loader,
+            closing(_loader(data, config, accelerator, training=False)) as valid_loader,
         ):
             parts = prepared_model(config, accelerator, with_weights=not _has_checkpoints(folder))
             state = RunState(accelerator, *parts, train_loader, config.seed)
@@ -94,7 +102,7 @@ def prepared_model(
 
 
 def _loader(
-    dataset: ShardDataset, config: RunConfig, accelerator: Accelerator, *, training: bool
+    shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool
 ) -> Any:
     """This process's share of the training split, or of the validation split: in manifest order
     with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
@@ -103,7 +111,7 @@ def _loader(
         settings = replace(settings, shuffle=False, class_balanced=False)
         split = config.valid_split
     return build_loader(
-        dataset, split, settings, accelerator.process_index, accelerator.num_processes
+        shards, split, settings, accelerator.process_index, accelerator.num_processes
     )
 
 

@@ -1,5 +1,6 @@
 """Opening a data set: its description and its manifest, memory-mapped, in milliseconds."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,16 @@ class ShardDataset:
     Reading only; safe to share between threads. Shards themselves are opened by the loaders.
     """
 
-    def __init__(self, root: Path, info: DatasetInfo, table: pa.Table) -> None:
+    def __init__(
+        self,
+        root: Path,
+        info: DatasetInfo,
+        table: pa.Table,
+        own_splits: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.root = root
         self.info = info
+        self._own_splits = dict(own_splits or {})
         self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
         self.table = table
         """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
@@ -45,6 +53,10 @@ class ShardDataset:
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
+        """The same data set with further splits: name → ascending row numbers, int64."""
+        return ShardDataset(self.root, self.info, self.table, {**self._own_splits, **splits})
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
@@ -81,6 +93,8 @@ class ShardDataset:
 
         Raises ``InputError`` naming the splits there are.
         """
+        if split in self._own_splits:
+            return self._own_splits[split]
         names = split.split("+")
         for name in names:
             if name not in self.info.counts:
