@@ -1,8 +1,8 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
 ``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
-settings with their seed, each backbone's mean and deviation, the whole configuration, versions, and
-the SHA-256 of the weights file it belongs to.
+settings with their seed, each backbone's mean and deviation, the rules and decoders behind the
+pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs to.
 """
 
 import hashlib
@@ -18,6 +18,8 @@ from torch import nn
 from glass.backbones import Backbone
 from glass.config import RunConfig, config_from_dict, config_to_dict
 from glass.model import Glass, SingleView, build_model
+from glass.pixel_rules import pixel_record
+from glass.tuning import exported_state
 from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
@@ -41,7 +43,7 @@ def save_model(
     pair that :func:`load_model` refuses rather than a wrong record.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
     card = {
@@ -59,6 +61,7 @@ def save_model(
         "weights_sha256": _sha256(folder / WEIGHTS_FILE),
         "chosen": chosen,
         "config": config_to_dict(config),
+        "pixels": pixel_record(),
         "versions": installed_versions(),
     }
     write_text_atomic(folder / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
@@ -82,7 +85,7 @@ def load_model(
             " model, or run the training command again if it was interrupted"
         )
     config = config_from_dict(card["config"])
-    model = build_model(config, with_weights=False)
+    model = build_model(config, with_weights=False, for_training=False)
     load_state(model, _tensors(weights), str(weights))
     for name, backbone in _backbones(model):
         # The model's own, even if timm has changed its mind since.

@@ -36,15 +36,22 @@ class Predictions:
     """(n, N, 4) int32: top, left, height, width in source pixels."""
     crop_mask: Array
     """(n, N) bool: whether a window exists."""
+    temperature: float = 1.0
+    """Of the calibration in force."""
 
     def __len__(self) -> int:
         return len(self.label)
 
     @property
     def probability(self) -> Array:
-        """(n,) float64: softmax probability of "generated"."""
+        """(n,) float64: softmax probability of "generated", of the logits / ``temperature``."""
+        return np.exp(-np.logaddexp(0.0, -self.margin / self.temperature))
+
+    @property
+    def margin(self) -> Array:
+        """(n,) float64: logit of "generated" minus logit of "real"."""
         logits = self.logits.astype(np.float64)
-        return np.exp(-np.logaddexp(0.0, logits[:, 0] - logits[:, GENERATED]))
+        return logits[:, GENERATED] - logits[:, 0]
 
 
 def score(

@@ -15,7 +15,7 @@ from loaders.config import LoaderConfig
 from loaders.sampling import crop_windows, sampling_rule
 from shards.pixels import global_view
 
-__all__ = ["pixel_batch"]
+__all__ = ["cut_windows", "pixel_batch"]
 
 
 def pixel_batch(
@@ -52,7 +52,9 @@ def pixel_batch(
     )  # fmt: skip
     windows[~mask] = 0
     views = np.stack([global_view(np.ascontiguousarray(i), config.global_size) for i in images])
-    crops = _cut(images, windows, config.crop_size)
+    crops = np.stack(
+        [cut_windows(i, w, config.crop_size) for i, w in zip(images, windows, strict=True)]
+    )
     label = np.zeros(len(images), np.int64) if labels is None else np.asarray(labels, np.int64)
 
     def on_device(array: npt.NDArray) -> torch.Tensor:
@@ -70,13 +72,12 @@ def pixel_batch(
     )
 
 
-def _cut(
-    images: Sequence[npt.NDArray[np.uint8]], windows: npt.NDArray[np.int32], crop_size: int
+def cut_windows(
+    image: npt.NDArray[np.uint8], windows: npt.NDArray[np.int32], crop_size: int
 ) -> npt.NDArray[np.uint8]:
-    """(B, N, C, C, 3): the pixels of (B, N, 4) windows, zeros below and to the right of small
-    ones and in place of those of no area."""
-    crops = np.zeros((*windows.shape[:2], crop_size, crop_size, 3), np.uint8)
-    for image, places, out in zip(images, windows.tolist(), crops, strict=True):
-        for (top, left, height, width), crop in zip(places, out, strict=True):
-            crop[:height, :width] = image[top : top + height, left : left + width]
+    """(N, C, C, 3): the pixels of (N, 4) windows of an (H, W, 3) image, zeros below and to the
+    right of small ones and in place of those of no area."""
+    crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
+    for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
+        crop[:height, :width] = image[top : top + height, left : left + width]
     return crops

@@ -1,0 +1,344 @@
+"""A trained detector to use: images in, verdicts out.
+
+>>> from glass.detector import Detector
+>>> detector = Detector.from_pretrained("runs/first")
+>>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
+
+Windows hang on the content of a file, so the same bytes always get the same score: in any batch,
+under any name, and the one that ``scripts.evaluate`` gives them in a shard.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from glass.calibration import Calibration, ViewSettings, read_calibration, sigmoid
+from glass.config import RunConfig
+from glass.export import load_model, read_model_card
+from glass.hub import model_folder
+from glass.model import Glass, SingleView
+from glass.pixel_rules import warn_of_other_pixels
+from glass.precision import autocast, resolve_precision
+from glass.scoring import GENERATED, score
+from glass.verdicts import ImageVerdict
+from loaders.image_sources import ImageSource, MemberSource, source_of
+from loaders.loader import build_loader
+from loaders.sampling import sampling_rule
+from loaders.shard_rows import ShardRows
+from loaders.view_rows import (
+    CHANGES,
+    ViewRow,
+    covering_rows,
+    harmless_changes,
+    stack_rows,
+    view_rows,
+)
+from shards.command import InputError
+from shards.pixels import RejectedImage
+
+__all__ = ["RAW_THRESHOLD", "Detector", "PredictOptions"]
+
+RAW_THRESHOLD = 0.5
+"""Where the verdict of a model that is not calibrated for the views turns."""
+
+COVERING_STEP = 8
+"""Crops of a covering row come in multiples of this, so that few shapes occur."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How to look at the images; None keeps what the model was trained with."""
+
+    num_crops: int | None = None
+    sampling: str | None = None
+    coverage: str = "sample"
+    """``sample``, or ``all``: a crop from every cell of the grid."""
+    draws: int = 1
+    """Draws of windows; the score is that of the mean logits."""
+    stability: bool = True
+    """Ask again after each of ``loaders.view_rows.CHANGES``."""
+    batch_size: int | None = None
+    """Rows per forward pass."""
+    num_threads: int = 2
+    """Threads that read and decode."""
+
+    def __post_init__(self) -> None:
+        if self.coverage not in ("sample", "all"):
+            raise InputError(f"coverage={self.coverage!r} is neither sample nor all")
+        for name in ("num_crops", "draws", "batch_size", "num_threads"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise InputError(f"{name}={value!r} must be a whole number of at least 1")
+        if self.sampling is not None:
+            sampling_rule(self.sampling)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An image as rows of batches: the draws, then the changes."""
+
+    rows: list[ViewRow]
+    size: tuple[int, int]
+    content_id: int
+
+
+class Detector:
+    """A model, its calibration, and the settings it was trained with."""
+
+    def __init__(
+        self, model: Glass | SingleView, config: RunConfig, card: dict[str, Any],
+        calibration: Calibration | None, device: str,
+    ) -> None:  # fmt: skip
+        """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``."""
+        self.model, self.config, self.card = model, config, card
+        self.calibration, self.device = calibration, device
+        # A CPU has no fp16, and what was trained in it on a GPU is used in float32 there.
+        half_on_cpu = device == "cpu" and config.precision == "fp16"
+        self.precision = "auto" if half_on_cpu else config.precision
+        self._format = resolve_precision(self.precision, device)[0]
+
+    @classmethod
+    def from_pretrained(
+        cls, path_or_hub_id: str | Path, *, device: str = "auto", revision: str | None = None
+    ) -> "Detector":
+        """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
+
+        Nothing is unpickled. Raises ``InputError`` where there is no model or a file of it is
+        missing or damaged; warns with ``DecoderWarning`` where pixels may differ from training's.
+        """
+        folder = model_folder(path_or_hub_id, revision)
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        elif device == "cuda" and not torch.cuda.is_available():
+            raise InputError("device cuda was asked for, but there is none: use cpu")
+        card = read_model_card(folder)
+        model, config = load_model(folder, device)
+        calibration = read_calibration(folder, card["weights_sha256"])
+        warn_of_other_pixels(card.get("pixels"), str(path_or_hub_id))
+        return cls(model, config, card, calibration, device)
+
+    @property
+    def sees_crops(self) -> bool:
+        """Whether the model looks at windows at all."""
+        return isinstance(self.model, Glass)
+
+    def views(self, options: PredictOptions) -> ViewSettings:
+        """What the model will see of an image. Raises ``InputError`` where it sees no crops and
+        ``options`` ask for some."""
+        if not self.sees_crops and (
+            options.num_crops or options.sampling or options.draws > 1 or options.coverage == "all"
+        ):
+            raise InputError("a single_view model sees no crops: leave out crops, draws, coverage")
+        loader = self.config.loader
+        return ViewSettings(
+            num_crops=options.num_crops or loader.num_crops,
+            sampling=options.sampling or loader.sampling,
+            coverage=options.coverage,
+            draws=options.draws,
+        )
+
+    def calibration_for(self, options: PredictOptions) -> Calibration | None:
+        """The calibration, where it was made with the views of ``options``."""
+        calibration = self.calibration
+        matches = calibration is not None and calibration.views == self.views(options)
+        return calibration if matches else None
+
+    def predict(
+        self, images: Sequence[Any], options: PredictOptions | None = None, **changes: Any
+    ) -> list[ImageVerdict]:
+        """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
+
+        ``changes`` are fields of :class:`PredictOptions`. What cannot be read gets a verdict with
+        its ``reason``.
+        """
+        sources = [source_of(image, number) for number, image in enumerate(images)]
+        return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
+
+    def predict_iter(
+        self, sources: Iterable[ImageSource], options: PredictOptions
+    ) -> Iterator[ImageVerdict]:
+        """Verdicts in the order of ``sources``; few images are held at a time.
+
+        Rows of one data set that follow each other are read through the loader, by windows where
+        that is cheaper, if nothing is asked that needs whole images.
+        """
+        self.views(options)
+        for dataset, run in groupby(
+            sources, lambda source: self._readable_by_rows(source, options)
+        ):
+            if dataset is None:
+                yield from self._from_sources(run, options)
+            else:
+                yield from self._from_shards(dataset, list(run), options)
+
+    def _readable_by_rows(self, source: ImageSource, options: PredictOptions) -> Any:
+        whole = options.stability or options.draws > 1 or options.coverage == "all"
+        if whole or not isinstance(source, MemberSource) or source.dataset is None:
+            return None
+        fits = source.dataset.info.global_size == self.config.loader.global_size
+        return source.dataset if fits else None
+
+    def _batch_size(self, options: PredictOptions) -> int:
+        return options.batch_size or self.config.loader.global_batch_size
+
+    def _loader_config(self, options: PredictOptions) -> Any:
+        """Of evaluation, with the views of ``options``."""
+        views = self.views(options)
+        return replace(
+            self.config.loader, num_crops=views.num_crops, sampling=views.sampling, decode="auto",
+            shuffle=False, class_balanced=False, num_threads=options.num_threads,
+            global_batch_size=self._batch_size(options), device=self.device,
+        )  # fmt: skip
+
+    def _from_shards(
+        self, dataset: Any, sources: list[MemberSource], options: PredictOptions
+    ) -> Iterator[ImageVerdict]:
+        rows = np.array([source.row for source in sources], np.int64)
+        with build_loader(
+            ShardRows(dataset, rows), "chosen", self._loader_config(options)
+        ) as loader:
+            scored = score(self.model, loader, self.device, self.precision)
+        keys = dataset.table.column("sample_key").take(rows).to_pylist()
+        places = {key: place for place, key in enumerate(scored.sample_key)}
+        margins = scored.logits[:, GENERATED].astype(np.float64) - scored.logits[:, 0]
+        height, width = dataset.column("height")[rows], dataset.column("width")[rows]
+        for number, (source, key) in enumerate(zip(sources, keys, strict=True)):
+            place = places.get(key)
+            if place is None:  # the loader masked it; read alone, it says why
+                yield from self._from_sources([source], options)
+                continue
+            weights, mask = scored.attention_weights, scored.crop_mask[place]
+            yield self._verdict(
+                source.name, options, margins[place : place + 1], (), scored.crop_windows[place],
+                mask, None if weights is None else weights[place],
+                (int(height[number]), int(width[number])), int(scored.content_id[place]),
+            )  # fmt: skip
+
+    def _from_sources(
+        self, sources: Iterable[ImageSource], options: PredictOptions
+    ) -> Iterator[ImageVerdict]:
+        """Chunks of ``batch_size`` images; while one is computed on, the next is decoded."""
+        remaining = iter(sources)
+        waiting: deque[list[tuple[ImageSource, Future[_Prepared | RejectedImage]]]] = deque()
+        with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
+            try:
+                while True:
+                    chunk = list(islice(remaining, self._batch_size(options)))
+                    if chunk:
+                        waiting.append(
+                            [(s, pool.submit(self._prepare, s, options)) for s in chunk]
+                        )  # fmt: skip
+                    if len(waiting) > 1 or (waiting and not chunk):
+                        yield from self._finish(waiting.popleft(), options)
+                    elif not chunk:
+                        return
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _prepare(self, source: ImageSource, options: PredictOptions) -> _Prepared | RejectedImage:
+        """In a thread: all that is wanted of the pixels, which are then dropped."""
+        config = self._loader_config(options)
+        make_rows = covering_rows if options.coverage == "all" else view_rows
+        try:
+            image = source.load()
+            rows = make_rows(image.pixels, image.content_id, config, options.draws)
+            if options.stability:
+                for changed in harmless_changes(image.pixels):
+                    rows += make_rows(changed, image.content_id, config)
+        except RejectedImage as error:
+            return error
+        except MemoryError:
+            return RejectedImage("too_large", "not enough memory to decode it")
+        height, width = image.pixels.shape[:2]
+        return _Prepared(rows, (height, width), image.content_id)
+
+    def _finish(
+        self, chunk: list[tuple[ImageSource, "Future[_Prepared | RejectedImage]"]],
+        options: PredictOptions,
+    ) -> Iterator[ImageVerdict]:  # fmt: skip
+        prepared = [future.result() for _, future in chunk]
+        rows = [row for image in prepared if isinstance(image, _Prepared) for row in image.rows]
+        covering = options.coverage == "all"
+        margins, attention = self.score_rows(rows, self._batch_size(options), covering)
+        start = 0
+        for (source, _), image in zip(chunk, prepared, strict=True):
+            if isinstance(image, RejectedImage):
+                yield ImageVerdict(source.name, reason=str(image))
+                continue
+            mine = slice(start, start + len(image.rows))
+            start = mine.stop
+            first, draws = image.rows[0], options.draws
+            yield self._verdict(
+                source.name, options, margins[mine][:draws], margins[mine][draws:], first.windows,
+                first.mask, attention[mine.start], image.size, image.content_id,
+            )  # fmt: skip
+
+    def score_rows(
+        self, rows: Sequence[ViewRow], batch_size: int, covering: bool = False
+    ) -> tuple[npt.NDArray[np.float64], list[npt.NDArray[np.float32] | None]]:
+        """The margin, logit(generated) - logit(real), of each row, and its attention weights (N,),
+        None without attention.
+
+        Rows have equally many crops and come in batches of one shape; ``covering`` rows differ in
+        that, so each is a batch, of a shape that hangs on the image alone. Raises ``InputError``
+        for a model whose scores are not finite.
+        """
+        size = 1 if covering else batch_size
+        margins: list[npt.NDArray[np.float64]] = []
+        attention: list[npt.NDArray[np.float32] | None] = []
+        for start in range(0, len(rows), size):
+            part = rows[start : start + size]
+            count = len(part[0].crops)
+            padded = -(-count // COVERING_STEP) * COVERING_STEP if covering else count
+            logits, weights = self._forward(stack_rows(part, size, padded, self.device))
+            margins.append((logits[:, GENERATED] - logits[:, 0])[: len(part)])
+            attention += [None if weights is None else weights[k][:count] for k in range(len(part))]
+        if not margins:
+            return np.zeros(0), []
+        if not np.isfinite(np.concatenate(margins)).all():
+            raise InputError("the model gives scores that are not finite: train it again")
+        return np.concatenate(margins), attention
+
+    def _forward(
+        self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
+        with torch.no_grad(), autocast(self._format, self.device):
+            logits, weights = self.model(*batch)
+        as_array = logits.double().cpu().numpy()
+        return as_array, None if weights is None else weights.cpu().numpy()
+
+    def _verdict(
+        self, name: str, options: PredictOptions, draws: npt.NDArray[np.float64],
+        changes: Sequence[float] | npt.NDArray[np.float64], windows: npt.NDArray[np.int32],
+        mask: npt.NDArray[np.bool_], attention: npt.NDArray[np.float32] | None,
+        size: tuple[int, int], content_id: int,
+    ) -> ImageVerdict:  # fmt: skip
+        calibration = self.calibration_for(options)
+        margin = float(np.mean(draws))
+        raw, changed = float(sigmoid(margin)), sigmoid(np.asarray(changes, np.float64))
+        probability, unstable = None, None
+        verdict = "generated" if raw >= RAW_THRESHOLD else "real"
+        flips = (changed >= RAW_THRESHOLD) != (raw >= RAW_THRESHOLD)
+        if calibration is not None:
+            probability = float(calibration.probability(margin))
+            verdict = calibration.verdict(probability)
+            after = calibration.probability(changes)
+            flips = (after >= calibration.threshold) != (probability >= calibration.threshold)
+        if options.stability:
+            unstable = bool(flips.any())
+        shown = mask if self.sees_crops else np.zeros_like(mask)
+        return ImageVerdict(
+            name, score=raw, probability=probability, verdict=verdict, unstable=unstable,
+            height=size[0], width=size[1], content_id=content_id, windows=windows[shown],
+            attention=None if attention is None else attention[: len(shown)][shown],
+            draw_scores=tuple(sigmoid(draws).tolist()),
+            change_scores=dict(zip(CHANGES, changed.tolist(), strict=False)),
+        )  # fmt: skip

@@ -1,0 +1,179 @@
+"""Single images to predict on: files, bytes, decoded pixels, members of tars.
+
+A source is asked once for its pixels and its identity, in whatever thread; what cannot be read
+raises ``RejectedImage`` with its reason.
+"""
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from loaders.encoded_image import decode_file
+from shards.dataset import ShardDataset
+from shards.pixels import RejectedImage, pixel_sha256
+from shards.schema import content_id
+
+__all__ = [
+    "BytesSource",
+    "FileSource",
+    "ImageSource",
+    "LoadedImage",
+    "MemberSource",
+    "PixelSource",
+    "source_of",
+]
+
+MAX_FILE_BYTES = 2 << 30
+"""A larger file is no image that anyone means; it is not read."""
+
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """Pixels (height, width, 3) uint8, and the content id that the windows hang on."""
+
+    pixels: npt.NDArray[np.uint8]
+    content_id: int
+
+
+class ImageSource(Protocol):
+    """An image that can be loaded; ``name`` is what a person calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self) -> LoadedImage:
+        """Reads and decodes. Raises ``RejectedImage``."""
+        ...
+
+
+def _identified(data: bytes) -> LoadedImage:
+    import hashlib
+
+    pixels = decode_file(data)
+    return LoadedImage(pixels, content_id(hashlib.sha256(data).digest()))
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file; only a regular one is read, so that no pipe and no device keeps a thread waiting."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        try:
+            status = self.path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                raise RejectedImage("unreadable", "it is a folder")
+            if not stat.S_ISREG(status.st_mode):
+                raise RejectedImage("unreadable", "it is a pipe, a device or a socket")
+            if status.st_size > MAX_FILE_BYTES:
+                raise RejectedImage("too_large", f"the file has {status.st_size:,} bytes")
+            data = self.path.read_bytes()
+        except (OSError, ValueError) as error:
+            raise RejectedImage(
+                "unreadable", getattr(error, "strerror", "") or str(error)
+            ) from error
+        return _identified(data)
+
+
+@dataclass(frozen=True)
+class BytesSource:
+    """The bytes of an image file."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        return _identified(self.data)
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Decoded pixels, (H, W, 3) uint8 or a Pillow image.
+
+    There are no source bytes, so the pixels are the identity: windows, and with them the score, may
+    differ from those of the file that the pixels came from.
+    """
+
+    name: str
+    image: Any = field(repr=False)
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        image = self.image
+        if isinstance(image, Image.Image):
+            if image.mode not in _MODES:
+                raise RejectedImage("unsupported_mode", f"Pillow's mode {image.mode}")
+            image = np.asarray(image.convert("RGB"))
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            detail = f"an array {image.shape} of {image.dtype}; (height, width, 3) uint8 is wanted"
+            raise RejectedImage("unsupported_mode", detail)
+        return LoadedImage(image, content_id(pixel_sha256(image)))
+
+
+@dataclass(frozen=True)
+class MemberSource:
+    """An image inside a tar, known by its place there.
+
+    ``identity`` is its content id where that is not the hash of the bytes in the tar: the shards of
+    ``build_shards`` hold some images in another form than their source's. ``dataset`` and ``row``
+    say where it stands in a manifest, so that a loader may read it by windows.
+    """
+
+    tar: Path
+    member: str
+    offset: int
+    length: int
+    identity: Callable[[], int | None] | int | None = None
+    dataset: ShardDataset | None = field(default=None, repr=False)
+    row: int = -1
+
+    @property
+    def name(self) -> str:
+        where = os.fsencode(self.tar).decode("utf-8", "backslashreplace")
+        return f"{where}/{self.member}"
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        try:
+            with self.tar.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.length)
+        except OSError as error:
+            raise RejectedImage("unreadable", error.strerror or str(error)) from error
+        if len(data) < self.length:
+            raise RejectedImage("truncated", "the tar ends before the image does")
+        loaded = _identified(data)
+        known = self.identity() if callable(self.identity) else self.identity
+        return loaded if known is None else LoadedImage(loaded.pixels, known)
+
+
+def source_of(image: Any, number: int) -> ImageSource:
+    """The source for whatever a caller has: a path, bytes, a Pillow image, an array, a source.
+
+    ``number`` names what has no name. Raises ``TypeError`` for anything else.
+    """
+    if isinstance(image, str | os.PathLike):
+        return FileSource(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return BytesSource(f"image {number}", bytes(image))
+    if isinstance(image, np.ndarray | Image.Image):
+        return PixelSource(f"image {number}", image)
+    if hasattr(image, "load") and hasattr(image, "name"):
+        return image
+    raise TypeError(f"image {number} is a {type(image).__name__}; give a path, bytes or pixels")

@@ -1,0 +1,133 @@
+"""From what a person types to images: files, folders, patterns, tars, lists on stdin."""
+
+import glob
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loaders.image_sources import FileSource, ImageSource, MemberSource
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.image_formats import FILE_SUFFIXES
+from shards.rejection import RejectedImage
+from shards.sidecar import choose_image
+from shards.tar_listing import TarSample, list_tar
+
+__all__ = ["FoundImages", "find_images"]
+
+_MAX_JSON_BYTES = 1 << 20
+
+
+@dataclass
+class FoundImages:
+    """Images in the order in which they were named; folders and patterns sorted by name."""
+
+    sources: list[ImageSource] = field(default_factory=list)
+    passed_over: int = 0
+    """Files in folders and members of tars whose names are not those of images."""
+
+
+def find_images(arguments: Iterable[str], lines: Iterable[str] = ()) -> FoundImages:
+    """The images that ``arguments`` name: files, folders (searched to the bottom), patterns, tars
+    and data sets of shards, ``-`` for the paths in ``lines``, one each.
+
+    Raises ``InputError`` for an argument that names nothing. A path in ``lines`` that does not
+    exist is a source like any other, which says so when it is loaded.
+    """
+    found = FoundImages()
+    for argument in arguments:
+        if argument == "-":
+            for line in lines:
+                if path := line.rstrip("\r\n"):
+                    _add(Path(path), found)
+            continue
+        if os.path.lexists(argument):
+            _add(Path(argument), found)
+            continue
+        matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
+        if not matches:
+            raise InputError(f"{argument} does not exist: give files, folders, patterns or tars")
+        for match in matches:
+            _add(Path(match), found)
+    return found
+
+
+def _add(path: Path, found: FoundImages) -> None:
+    if path.is_dir():
+        if (path / "dataset.json").is_file():
+            dataset = ShardDataset.open(path)
+            found.sources += _rows(dataset, None)
+        else:
+            _add_folder(path, found)
+    elif path.suffix.lower() == ".tar" and path.is_file():
+        _add_tar(path, found)
+    else:
+        found.sources.append(FileSource(path))
+
+
+def _add_folder(folder: Path, found: FoundImages) -> None:
+    """Image files at any depth by name, hidden ones left out; links to folders are not followed."""
+    for here, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in sorted(name for name in files if not name.startswith(".")):
+            if Path(name).suffix.lower() in FILE_SUFFIXES:
+                found.sources.append(FileSource(Path(here, name)))
+            else:
+                found.passed_over += 1
+
+
+def _add_tar(path: Path, found: FoundImages) -> None:
+    """By the manifest, where the tar is a shard of the data set that it lies in."""
+    if (path.parent / "dataset.json").is_file():
+        dataset = ShardDataset.open(path.parent)
+        if any(shard.name == path.name for shard in dataset.info.shards):
+            found.sources += _rows(dataset, path.name)
+            return
+    listing = list_tar(path)
+    found.passed_over += listing.passed_over
+    for sample in listing.samples:
+        try:
+            member = choose_image(sample, (), FILE_SUFFIXES)
+        except RejectedImage:
+            found.passed_over += 1
+            continue
+        identity = _SampleIdentity(path, sample)
+        found.sources.append(
+            MemberSource(path, member.name, member.offset, member.length, identity)
+        )
+
+
+@dataclass(frozen=True)
+class _SampleIdentity:
+    """The content id in the ``.json`` that ``build_shards`` wrote beside an image, if it did."""
+
+    tar: Path
+    sample: TarSample
+
+    def __call__(self) -> int | None:
+        member = self.sample.members.get("json")
+        if member is None or member.length > _MAX_JSON_BYTES:
+            return None
+        with self.tar.open("rb") as file:
+            file.seek(member.offset)
+            try:
+                facts = json.loads(file.read(member.length))
+            except ValueError:
+                return None
+        known = isinstance(facts, dict) and "pixel_sha256" in facts and facts.get("content_id")
+        return known if type(known) is int and -(2**63) <= known < 2**63 else None
+
+
+def _rows(dataset: ShardDataset, shard: str | None) -> Iterator[ImageSource]:
+    """Sources for the rows of a data set, or for those of one shard."""
+    codes, shards = dataset.codes("shard")
+    names = ("sample_key", "image_offset", "image_length", "content_id", "source_path")
+    key, offset, length, identity, source_path = (dataset.column(name) for name in names)
+    for row, code in enumerate(codes.tolist()):
+        if shard is None or shards[code] == shard:
+            yield MemberSource(
+                dataset.shard_path(shards[code]), f"{key[row]} ({source_path[row]})",
+                int(offset[row]), int(length[row]), int(identity[row]), dataset, row,
+            )  # fmt: skip
