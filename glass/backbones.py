@@ -47,9 +47,31 @@ class Backbone(nn.Module):
         self.scale.copy_(1.0 / (255.0 * std_tensor))
         self.shift.copy_(-mean_tensor / std_tensor)
 
+    @property
+    def has_fixed_size(self) -> bool:
+        """Whether it takes images of one size only: a transformer's position table."""
+        return bool(self.network.pretrained_cfg.get("fixed_input_size"))
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no weight learns: it then computes as in evaluation and keeps no activations."""
+        return not any(parameter.requires_grad for parameter in self.network.parameters())
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """As of any module; but parts whose weights are all frozen stay in evaluation mode, so that
+        their BatchNorm statistics are frozen too."""
+        super().train(mode)
+        if mode:
+            for module in self.network.modules():
+                weights = list(module.parameters())
+                if weights and not any(weight.requires_grad for weight in weights):
+                    module.eval()
+        return self
+
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """``pixels`` (B, 3, H, W) uint8, any memory format, to (B, ``embed_dim``)."""
-        return self.network(self.normalise(pixels))
+        with torch.no_grad() if self.is_frozen else nullcontext():
+            return self.network(self.normalise(pixels))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(value / 255 - mean) / deviation as float32, memory format kept."""

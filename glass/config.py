@@ -84,11 +84,54 @@ class ModelConfig:
     """Rate of the dropouts in the attention and in front of the head."""
     attention_dim: int = 128
     """Width of the hidden layer that scores the crops."""
+    crop_chunk: int | None = None
+    """Crops of each image that pass through the local backbone at a time; their activations are
+    computed again in the backward pass, so memory does not grow with the number of crops. None:
+    all at once. (``single_view`` has no crops and ignores what is said of them.)"""
+    grad_checkpoint_global: bool = False
+    """Compute the activations of the global backbone again too, block by block (timm's gradient
+    checkpointing)."""
+    share_backbone: bool = False
+    """One backbone for the global view and the crops, with ``optim.lr_global``; the views must be
+    of one size where the architecture depends on it."""
+    freeze_global: bool = False
+    """The global backbone keeps its weights and statistics, and needs no activations."""
+    freeze_local: bool = False
+    """The local backbone keeps its weights and statistics, and needs no activations."""
+    tune_last_blocks: int | None = None
+    """Only this many blocks at the end of each backbone learn (0: none; attention and head always
+    do). None: all of them."""
+    lora_rank: int | None = None
+    """The backbones learn only a correction of this rank to each projection of their attention
+    (LoRA; needs the extra ``lora``). It is merged into the exported model. None: no LoRA."""
 
     def __post_init__(self) -> None:
         check_types(self, "model.")
         _check_range("model.", self, ("dropout",), 0.0, 0.99)
         _check_range("model.", self, ("attention_dim",), 1, 65536)
+        for name, low in (("crop_chunk", 1), ("tune_last_blocks", 0), ("lora_rank", 1)):
+            if getattr(self, name) is not None:
+                _check_range("model.", self, (name,), low, 65536)
+        self._check_what_learns()
+
+    def _check_what_learns(self) -> None:
+        if self.freeze_global and (self.kind == "single_view" or self.freeze_local):
+            raise InputError(
+                "model.freeze_global and model.freeze_local leave no backbone to learn: unfreeze"
+                " one, or set model.tune_last_blocks=0 instead to train the head alone"
+            )
+        if self.lora_rank is not None and self.tune_last_blocks is not None:
+            raise InputError(
+                "model.lora_rank and model.tune_last_blocks exclude each other: set one to none"
+            )
+        if not self.share_backbone or self.kind == "single_view":
+            return
+        for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights"):
+            if getattr(self, name):
+                raise InputError(
+                    f"model.share_backbone leaves one backbone, so model.{name} cannot be set: use"
+                    " model.global_backbone, global_weights, tune_last_blocks and lora_rank"
+                )
 
 
 @dataclass(frozen=True)

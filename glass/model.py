@@ -8,12 +8,15 @@ import torch
 from torch import nn
 
 from glass.backbones import Backbone, create_backbone
+from glass.chunking import as_images, chunked_features
 from glass.pooling import AttentionPool
+from glass.tuning import checkpoint_activations, choose_weights_to_tune
+from shards.command import InputError
 
 if TYPE_CHECKING:  # model code needs no loader; the configuration of a run names one
     from glass.config import RunConfig
 
-__all__ = ["NUM_CLASSES", "Glass", "SingleView", "build_model"]
+__all__ = ["NUM_CLASSES", "Glass", "SingleView", "build_model", "compile_backbones"]
 
 NUM_CLASSES = 2
 
@@ -22,23 +25,30 @@ class Glass(nn.Module):
     """Global view and crops through a backbone each, the crops weighed by attention.
 
     GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head =
-    LayerNorm(Dg + Dl) – Dropout – Linear. The backbones share no weights. Parameters, as in the
-    paper: 171.70 M with ViT-B/16, 55.74 M with ConvNeXt-T, 47.29 M with ResNet-50.
+    LayerNorm(Dg + Dl) – Dropout – Linear. The backbones share no weights, unless there is but one
+    (``local_backbone`` None). Parameters, as in the paper: 171.70 M with ViT-B/16, 55.74 M with
+    ConvNeXt-T, 47.29 M with ResNet-50. ``crop_chunk`` crops of each image pass through the
+    backbone at a time (:mod:`glass.chunking`); None: all.
     """
 
     def __init__(
         self,
         global_backbone: Backbone,
-        local_backbone: Backbone,
+        local_backbone: Backbone | None,
         *,
         dropout: float = 0.0,
         attention_dim: int = 128,
+        crop_chunk: int | None = None,
     ) -> None:
         super().__init__()
+        self.crop_chunk = crop_chunk
         self.global_backbone = global_backbone
-        self.local_backbone = local_backbone
-        self.attention_pool = AttentionPool(local_backbone.embed_dim, attention_dim, dropout)
-        embed_dim = global_backbone.embed_dim + local_backbone.embed_dim
+        self.shares_backbone = local_backbone is None
+        if local_backbone is not None:  # a shared one is registered, and saved, once
+            self.local_backbone = local_backbone
+        local_dim = (local_backbone or global_backbone).embed_dim
+        self.attention_pool = AttentionPool(local_dim, attention_dim, dropout)
+        embed_dim = global_backbone.embed_dim + local_dim
         self.head = nn.Sequential(
             nn.LayerNorm(embed_dim), nn.Dropout(dropout), nn.Linear(embed_dim, NUM_CLASSES)
         )
@@ -59,10 +69,12 @@ class Glass(nn.Module):
         return self.head(feature).float(), attention_weights
 
     def crop_features(self, local_crops: torch.Tensor) -> torch.Tensor:
-        """(B, N, 3, C, C) uint8 to (B, N, D), all crops of the batch in one pass."""
+        """(B, N, 3, C, C) uint8 to (B, N, D), in one pass or in chunks."""
+        backbone = self.global_backbone if self.shares_backbone else self.local_backbone
         batch_size, num_crops = local_crops.shape[:2]
-        features = self.local_backbone(local_crops.flatten(0, 1))
-        return features.unflatten(0, (batch_size, num_crops))
+        if self.crop_chunk is not None and self.crop_chunk < num_crops:
+            return chunked_features(backbone, local_crops, self.crop_chunk)
+        return backbone(as_images(local_crops)).unflatten(0, (batch_size, num_crops))
 
 
 class SingleView(nn.Module):
@@ -88,34 +100,67 @@ class SingleView(nn.Module):
         return self.head(self.global_backbone(global_view)).float(), None
 
 
-def build_model(config: "RunConfig", *, with_weights: bool = True) -> Glass | SingleView:
+def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
+    """Compiles each backbone in place, by itself: all but a thousandth of a step is theirs, and the
+    loop over chunks of crops stays outside."""
+    for part in model.children():
+        if isinstance(part, Backbone):
+            part.compile(backend=backend)
+
+
+def build_model(
+    config: "RunConfig", *, with_weights: bool = True, for_training: bool = True
+) -> Glass | SingleView:
     """The network of ``config`` for its view sizes, on the CPU, freshly initialised from torch's
     generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
 
-    Raises ``InputError`` as :func:`glass.backbones.create_backbone` does.
+    ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged. Raises
+    ``InputError`` as :func:`glass.backbones.create_backbone` and :mod:`glass.tuning` do.
     """
     model = config.model
-    pretrained = model.pretrained and with_weights
-    global_backbone = create_backbone(
-        model.global_backbone,
-        config.loader.global_size,
-        pretrained=pretrained,
-        weights=model.global_weights if with_weights else None,
-    )
+    global_backbone = _global_backbone(config, with_weights)
+    if for_training and model.grad_checkpoint_global:
+        checkpoint_activations(global_backbone)
+    if for_training:
+        choose_weights_to_tune(global_backbone, model, frozen=model.freeze_global)
     if model.kind == "single_view":
         return SingleView(global_backbone, dropout=model.dropout)
-    local_name = model.local_backbone or model.global_backbone
-    same = local_name == model.global_backbone
-    local_weights = model.local_weights or (model.global_weights if same else None)
-    local_backbone = create_backbone(
-        local_name,
-        config.loader.crop_size,
-        pretrained=pretrained,
-        weights=local_weights if with_weights else None,
-    )
+    local_backbone = None if model.share_backbone else _local_backbone(config, with_weights)
+    if for_training and local_backbone is not None:
+        choose_weights_to_tune(local_backbone, model, frozen=model.freeze_local)
     return Glass(
         global_backbone,
         local_backbone,
         dropout=model.dropout,
         attention_dim=model.attention_dim,
+        crop_chunk=model.crop_chunk,
+    )
+
+
+def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
+    model, loader = config.model, config.loader
+    backbone = create_backbone(
+        model.global_backbone,
+        loader.global_size,
+        pretrained=model.pretrained and with_weights,
+        weights=model.global_weights if with_weights else None,
+    )
+    if model.share_backbone and loader.global_size != loader.crop_size and backbone.has_fixed_size:
+        raise InputError(
+            f"model.share_backbone needs views of one size for {model.global_backbone}: set"
+            f" loader.crop_size to loader.global_size, which is {loader.global_size}"
+        )
+    return backbone
+
+
+def _local_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
+    model = config.model
+    name = model.local_backbone or model.global_backbone
+    same = name == model.global_backbone
+    weights = model.local_weights or (model.global_weights if same else None)
+    return create_backbone(
+        name,
+        config.loader.crop_size,
+        pretrained=model.pretrained and with_weights,
+        weights=weights if with_weights else None,
     )

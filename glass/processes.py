@@ -38,7 +38,7 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
         mixed_precision=ACCELERATE_NAMES[precision],
         # Ours too: Accelerate would divide the loss by a number from its config file.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        dynamo_backend="inductor" if config.compile else "no",
+        dynamo_backend="no",  # ``prepared_model`` compiles the backbones
         step_scheduler_with_optimizer=False,  # once per epoch, not once per step and process
         log_with="tensorboard" if config.tensorboard else None,
         project_dir=str(output),

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from glass.config import RunConfig
-from glass.model import build_model
+from glass.model import build_model, compile_backbones
 from glass.optim import build_optimizer, build_schedule, parameter_groups
 from glass.processes import environment, make_accelerator
 from glass.random_state import seed_all
@@ -94,6 +94,8 @@ def prepared_model(
     with accelerator.local_main_process_first():  # one download per machine, not one per process
         model = build_model(config, with_weights=with_weights)
     model.to(accelerator.device)
+    if config.compile:
+        compile_backbones(model)
     optimizer = build_optimizer(parameter_groups(model, config.optim))
     schedule = build_schedule(optimizer, config.epochs, config.optim.lr_min)
     # From here on each process draws its own dropout masks.

@@ -1,0 +1,154 @@
+"""Crops through a backbone a few at a time, with memory for a few at a time.
+
+A chunk's activations are dropped after its forward pass and computed again in the backward pass;
+what stays are the features. The last chunk keeps its own, because the backward pass begins with
+it: so one chunk of activations lives at any moment, and one chunk less is computed twice.
+
+The result is that of all crops in one pass, wherever crops do not meet: dropout and stochastic
+depth draw the same masks again, and gradients of all chunks add up in float32 also where the
+network computes in half precision. In BatchNorm layers crops do meet:
+
+* a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
+* the running statistics move once per forward pass, towards the mean over chunks (weighed by their
+  crops) of these means and variances; computing a chunk again moves nothing.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["RunningStatistics", "as_images", "chunked_features", "keep_statistics_in_backward"]
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class RunningStatistics:
+    """The running means and variances, and counts, of those BatchNorm layers of ``network`` that
+    learn them now."""
+
+    def __init__(self, network: nn.Module) -> None:
+        layers = [
+            layer
+            for layer in network.modules()
+            if isinstance(layer, BatchNorm) and layer.training and layer.running_mean is not None
+        ]
+        # ``data``: the backward pass of a batch's own statistics never reads these, but autograd
+        # would refuse it if it saw them change in between.
+        self.moments = [
+            buffer.data
+            for layer in layers
+            for buffer in (layer.running_mean, layer.running_var)
+            if buffer is not None
+        ]
+        self.counts = [
+            layer.num_batches_tracked.data
+            for layer in layers
+            if layer.num_batches_tracked is not None
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self.moments)
+
+    def copy(self) -> list[torch.Tensor]:
+        """The present values."""
+        return [buffer.clone() for buffer in (*self.moments, *self.counts)]
+
+    def restore(self, values: list[torch.Tensor]) -> None:
+        """Puts back what :meth:`copy` returned."""
+        if values:
+            torch._foreach_copy_([*self.moments, *self.counts], values)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """A context in which the layers compute as ever and learn no statistics."""
+        before = self.copy()
+        try:
+            yield
+        finally:
+            self.restore(before)
+
+
+# Traced as one graph, all chunks would be unrolled and the compiler, not this function, would
+# decide what to keep: only the backbone is compiled, by itself.
+@torch.compiler.disable
+def chunked_features(
+    backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int
+) -> torch.Tensor:
+    """``local_crops`` (B, N, 3, C, C) uint8 to (B, N, D), ``crop_chunk`` crops of each image at a
+    time; the gradient is exact, with BatchNorm as the module says."""
+    batch_size, num_crops = local_crops.shape[:2]
+    statistics = RunningStatistics(backbone)
+    before = statistics.copy()
+    mean = [torch.zeros_like(moment) for moment in statistics.moments]
+    recompute = torch.is_grad_enabled() and any(p.requires_grad for p in backbone.parameters())
+
+    def features_of(crops: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        return backbone(as_images(crops[:, start:stop]))
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), statistics.unchanged()
+
+    features = []
+    with _autocast_without_cache(local_crops.device.type):
+        for start in range(0, num_crops, crop_chunk):
+            stop = min(start + crop_chunk, num_crops)
+            if recompute and stop < num_crops:
+                # All crops go in: nothing is copied, and their device is the one whose random
+                # numbers are drawn again.
+                chunk = checkpoint(
+                    features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts
+                )
+            else:
+                chunk = features_of(local_crops, start, stop)
+            features.append(chunk.unflatten(0, (batch_size, stop - start)))
+            if statistics:
+                share = (stop - start) / num_crops
+                torch._foreach_add_(mean, statistics.moments, alpha=share)
+                if stop < num_crops:
+                    statistics.restore(before)
+                else:  # the counts have gone up by one
+                    torch._foreach_copy_(statistics.moments, mean)
+    return torch.cat(features, dim=1)
+
+
+def as_images(crops: torch.Tensor) -> torch.Tensor:
+    """(B, N, 3, C, C) to (B · N, 3, C, C): a view where there can be one, else a channels-last
+    copy."""
+    return crops.permute(0, 1, 3, 4, 2).flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _autocast_without_cache(device_type: str) -> AbstractContextManager[None]:
+    """Autocast as it is, but each chunk casts the weights for itself.
+
+    With one cast for all of them the gradients of N chunks would be summed in half precision.
+    """
+    if not torch.is_autocast_enabled(device_type):
+        return nullcontext()
+    dtype = torch.get_autocast_dtype(device_type)
+    return torch.autocast(device_type, dtype=dtype, cache_enabled=False)
+
+
+def keep_statistics_in_backward(network: nn.Module) -> None:
+    """Makes BatchNorm layers learn no statistics while autograd runs backward.
+
+    For networks with gradient checkpointing of timm's, which runs their layers a second time there.
+    """
+    kept: dict[nn.Module, AbstractContextManager[None]] = {}
+
+    def enter(layer: nn.Module, _: object) -> None:
+        # Compiled, the second run is part of the graph and leaves out what it has done before.
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+            kept[layer] = RunningStatistics(layer).unchanged()
+            kept[layer].__enter__()
+
+    def leave(layer: nn.Module, *_: object) -> None:
+        if layer in kept:
+            kept.pop(layer).__exit__(None, None, None)
+
+    for layer in network.modules():
+        if isinstance(layer, BatchNorm):
+            layer.register_forward_pre_hook(enter)
+            layer.register_forward_hook(leave, always_call=True)
