@@ -1,0 +1,96 @@
+"""The robustness table as a picture: changes down, generators across, two metrics per model."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["heat_map_png"]
+
+METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", 0.0))
+"""Metric, its name for people, where its colours begin."""
+
+ALL = "all"
+MAX_GENERATORS = 12
+"""Columns of generators; of more, those with the lowest AUROC in any row are shown."""
+
+CELL_WIDTH, CELL_HEIGHT = 1.0, 0.36  # inches
+LABEL_WIDTH = 2.2
+
+
+def heat_map_png(document: Mapping[str, Any]) -> bytes:
+    """A PNG of a document of ``glass.robustness``: value and 95 % interval in every cell."""
+    from matplotlib.figure import Figure
+
+    columns = [ALL, *_generators(document)]
+    panels = [(model, *metric) for model in document["models"] for metric in METRICS]
+    rows = document["rows"]
+    size = (
+        LABEL_WIDTH + len(panels) * (len(columns) * CELL_WIDTH + 0.3),
+        1.9 + len(rows) * CELL_HEIGHT,
+    )
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    for number, (axes, panel) in enumerate(
+        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
+    ):
+        _panel(axes, rows, columns, *panel, labelled=number == 0)
+    samples = rows[0]["models"][next(iter(document["models"]))]["samples"]
+    figure.suptitle(
+        f"{document['dataset']['name']}, {document['split']}: {samples['real']} real, "
+        f"{samples['generated']} generated images",
+        parse_math=False,
+    )
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _generators(document: Mapping[str, Any]) -> list[str]:
+    lowest: dict[str, float] = {}
+    for row in document["rows"]:
+        for result in row["models"].values():
+            for name, values in result["per_generator"]["generators"].items():
+                auroc = 1.0 if values["auroc"] is None else values["auroc"]
+                lowest[name] = min(lowest.get(name, 1.0), auroc)
+    return sorted(sorted(lowest, key=lambda name: lowest[name])[:MAX_GENERATORS])
+
+
+def _panel(
+    axes: "Axes", rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
+    model: str, metric: str, title: str, low: float, *, labelled: bool,
+) -> None:  # fmt: skip
+    import numpy as np
+
+    cells = [[_cell(row["models"][model], column, metric) for column in columns] for row in rows]
+    values = np.array([[np.nan if v is None else v for v, _ in line] for line in cells], float)
+    axes.imshow(values, vmin=low, vmax=1.0, cmap="cividis", aspect="auto")
+    for y, line in enumerate(cells):
+        for x, (value, interval) in enumerate(line):
+            if value is None:
+                continue
+            ink = "black" if (value - low) / (1 - low) > 0.6 else "white"
+            axes.text(x, y - 0.12, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+            if interval is not None:
+                text = f"{interval[0]:.2f}–{interval[1]:.2f}"
+                axes.text(x, y + 0.26, text, ha="center", va="center", color=ink, fontsize=5.5)
+    names = [column.replace("_", " ") for column in columns]
+    axes.set_xticks(range(len(columns)), names, rotation=35, ha="left", fontsize=8)
+    axes.xaxis.tick_top()
+    for label in axes.get_xticklabels():
+        label.set_parse_math(False)
+    axes.set_yticks(range(len(rows)), [row["title"] for row in rows] if labelled else [])
+    axes.tick_params(length=0, labelsize=8)
+    axes.set_xlabel(f"{model}: {title}", fontsize=9, parse_math=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _cell(
+    result: Mapping[str, Any], column: str, metric: str
+) -> tuple[float | None, Sequence[float] | None]:
+    if column == ALL:
+        return result["metrics"][metric], result["intervals"][metric]
+    row = result["per_generator"]["generators"].get(column)
+    return (None, None) if row is None else (row[metric], row["intervals"].get(metric))

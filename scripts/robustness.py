@@ -1,0 +1,187 @@
+"""What is left of a detector once images were re-saved, resized, blurred? A table and a heat map.
+
+python -m scripts.robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
+python -m scripts.robustness --model before=RUN --model after=RUN --data DATA --output DIR
+
+Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given).
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, measures, writes, prints."""
+    arguments = _parse(argv)
+    from glass.perturbations import chosen_rows
+    from shards.dataset import ShardDataset
+
+    rows = chosen_rows(arguments.rows)
+    dataset = ShardDataset.open(arguments.data)
+    dataset.split_rows(arguments.split)
+    # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
+    from glass.hub import model_folder
+
+    folders = {name: model_folder(path) for name, path in arguments.models.items()}
+    output: Path = arguments.output or Path(next(iter(arguments.models.values())))
+    target = output / f"robustness-{arguments.split}"
+    _check_target(target)
+    document = _measure(arguments, folders, dataset, rows)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        _write(target, document)
+    except OSError as error:
+        raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
+    _print(document)
+    print(printable(f"wrote {target}.json and {target}.png"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.robustness", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model"
+    )
+    parser.add_argument(
+        "--model", action="append", default=[], dest="named", metavar="NAME=MODEL",
+        help="several models side by side, compared with the first (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--split", default="test", help="default test; valid+test joins two")
+    parser.add_argument(
+        "--rows", action="append", default=[], metavar="PATTERN",
+        help='only these rows, besides the clean one, e.g. "jpeg-*" (repeatable)',
+    )  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: the first MODEL")
+    parser.add_argument("--threads", type=_at_least_one, help="default: one per core")
+    parser.add_argument("--draws", type=_at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    arguments = parser.parse_args(argv)
+    arguments.models = _models(arguments.model, arguments.named)
+    return arguments
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _models(positional: str | None, named: list[str]) -> dict[str, str]:
+    """Name → path or hub id, in the order given."""
+    models = {} if positional is None else {Path(positional).resolve().name: positional}
+    for text in named:
+        name, equals, path = text.partition("=")
+        if not equals or not name or not path:
+            raise InputError(f"--model {text!r} must be NAME=MODEL, such as before=runs/first")
+        if name in models:
+            raise InputError(f"the name {name!r} is given to two models: give each its own")
+        models[name] = path
+    if not models:
+        raise InputError("give a model: the folder of a training run, or --model NAME=MODEL")
+    return models
+
+
+def _check_target(target: Path) -> None:
+    """Raises ``InputError`` where the file that would be replaced is not one of this command's."""
+    path = target.with_name(target.name + ".json")
+    if not path.exists():
+        return
+    from glass.robustness import check_robustness
+
+    try:
+        check_robustness(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no table of this command ({error}): move it away or give another --output"
+        ) from error
+
+
+def _measure(
+    arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]
+) -> dict[str, Any]:
+    import torch
+
+    from glass.robustness import load_contender, measure_robustness
+
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = arguments.threads or os.cpu_count() or 1
+    contenders = {
+        name: load_contender(folder, device, arguments.threads) for name, folder in folders.items()
+    }
+    return measure_robustness(
+        contenders, dataset, arguments.split, rows,
+        threads=threads, draws=arguments.draws, progress=True,
+    )  # fmt: skip
+
+
+def _write(target: Path, document: dict[str, Any]) -> None:
+    from glass.report.heat_map import heat_map_png
+    from shards.atomic import atomic_path, write_text_atomic
+
+    with atomic_path(target.with_name(target.name + ".png")) as temporary:
+        temporary.write_bytes(heat_map_png(document))
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    write_text_atomic(target.with_name(target.name + ".json"), text)
+
+
+def _print(document: dict[str, Any]) -> None:
+    """The table for people; names come from the data and are printed, never obeyed."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from glass.report.tables import cell, percent
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    several = len(document["models"]) > 1
+    for name in document["models"]:
+        table = Table(title=Text(printable(name)))
+        for column in (
+            "images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator",
+            "false alarms at the threshold",
+            *(("AUROC against the first",) if several else ()),
+        ):  # fmt: skip
+            table.add_column(column)
+        for row in document["rows"]:
+            result = row["models"][name]
+            metrics, intervals = result["metrics"], result["intervals"]
+            worst = result["per_generator"]["worst"]
+            lowest = result["per_generator"]["minimum"]["auroc"]
+            cells = [
+                row["title"],
+                str(cell(metrics["auroc"], intervals["auroc"])),
+                str(cell(metrics["tpr_at_fpr_1"], intervals["tpr_at_fpr_1"])),
+                "–" if worst is None else f"{cell(lowest)} {printable(worst)}",
+                percent(result["per_generator"]["real"]["false_positive_rate"]),
+            ]
+            if several:
+                cells.append(_difference(row["differences"].get(name)))
+            table.add_row(*(Text(text) for text in cells))
+        console.print(table)
+        low = document["worst"][name]
+        console.print(Text(f"{printable(name)}: lowest AUROC {cell(low['auroc'])}, {low['row']}"))
+
+
+def _difference(value: dict[str, Any] | None) -> str:
+    if value is None or value["difference"] is None or value["interval"] is None:
+        return ""
+    low, high = value["interval"]
+    return f"{value['difference']:+.3f} ({low:+.2f} to {high:+.2f})"
+
+
+if __name__ == "__main__":
+    run_command(main)
