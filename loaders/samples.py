@@ -33,11 +33,15 @@ class SampleTable:
         self.image = Member(dataset.column("image_offset"), dataset.column("image_length"))
         self.global_view = Member(dataset.column("global_offset"), dataset.column("global_length"))
         self.entry_points = Member(dataset.column("mcu_offset"), dataset.column("mcu_length"))
+        self.crc32 = {name: dataset.column(f"{name}_crc32") for name in ("image", "global", "mcu")}
         self.shard, self.shards = dataset.codes("shard")
         self.format, self.formats = dataset.codes("format")
         self.stored_as, self.forms = dataset.codes("stored_as")
         self.mode, self.modes = dataset.codes("mode")
         self.not_indexable, self.not_indexable_reasons = dataset.codes("not_indexable")
+
+    def __len__(self) -> int:
+        return len(self.content_id)
 
     def stored_format(self, row: int) -> str:
         """The format of the image as it lies in its shard; the manifest tells that of its

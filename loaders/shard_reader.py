@@ -3,6 +3,7 @@ here."""
 
 import io
 import mmap
+import os
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -39,13 +40,15 @@ class MappedShards:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
         Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where it is
-        gone.
+        gone. A file that is cut off while it is mapped would end the process at the next touch of
+        what is missing, so its size is asked for each time (2 µs).
         """
         data = self._map(shard)
-        if not 0 <= offset <= offset + length <= data.size:
+        size = min(data.size, _size_now(self._paths[shard], data.size))
+        if not 0 <= offset <= offset + length <= size:
             name = self._paths[shard].name
             raise UnreadableMember(
-                f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}"
+                f"{name}: bytes {offset}…{offset + length} lie outside its {size}"
             )
         return data[offset : offset + length]
 
@@ -71,6 +74,14 @@ class MappedShards:
             if len(self._maps) > MAX_MAPPED:
                 self._maps.popitem(last=False)
             return self._maps[shard]
+
+
+def _size_now(path: Path, mapped: int) -> int:
+    """The size of the file; that of its map where the name is gone, which leaves the map whole."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return mapped
 
 
 def global_view_header(global_size: int) -> bytes:
