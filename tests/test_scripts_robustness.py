@@ -1,0 +1,182 @@
+"""The robustness table: through real shards and models, its clean row the evaluation's."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glass.perturbations import CLEAN, PERTURBATIONS, chosen_rows
+from glass.robustness import check_robustness
+from scripts import robustness
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder as training leaves it, with an untrained model."""
+    return make_run(tmp_path_factory.mktemp("runs") / "first", seed=0)
+
+
+def make_run(folder: Path, seed: int) -> Path:
+    import torch
+
+    from glass.export import save_model
+    from glass.model import build_model
+    from glass.presets import load_preset
+
+    torch.manual_seed(seed)
+    config = load_preset("glass_tiny")
+    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    return folder
+
+
+def measured(arguments: list[str], output: Path) -> dict[str, Any]:
+    common = ["--output", str(output), "--draws", "20", "--device", "cpu", "--threads", "2"]
+    assert robustness.main([*arguments, *common]) == 0
+    return json.loads((output / "robustness-test.json").read_text())
+
+
+def test_the_grid_is_the_fields() -> None:
+    """The rows that detectors are compared on, and two chains."""
+    kinds = {name.rpartition("-")[0] or name for name in PERTURBATIONS}
+    assert kinds == {"clean", "jpeg", "webp", "blur", "resize", "noise", "double", "web", "hard"}
+    for name in ("jpeg-95", "jpeg-50", "webp-50", "blur-0.5", "blur-4", "resize-0.25", "resize-2"):
+        assert name in PERTURBATIONS
+    assert {"noise-0.015", "noise-0.075"} <= set(PERTURBATIONS)
+    rows = chosen_rows(["noise-*", "web"])
+    assert [row.name for row in rows] == [
+        "clean", "noise-0.015", "noise-0.03", "noise-0.05", "noise-0.075", "web",
+    ]  # fmt: skip
+    assert chosen_rows([]) == list(PERTURBATIONS.values())
+    with pytest.raises(InputError, match="no such row"):
+        chosen_rows(["sepia"])
+
+
+def test_changes_hang_on_the_images_content_alone() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (600, 900, 3), np.uint8)
+    for name, row in PERTURBATIONS.items():
+        once = row.on_image(image, 5)
+        if name == CLEAN:
+            assert np.array_equal(once, image)
+            continue
+        assert not np.array_equal(once, image)
+        assert np.array_equal(row.on_image(image, 5), once)
+        seeded = name.startswith("noise") or name == "double-jpeg"
+        assert np.array_equal(row.on_image(image, 6), once) != seeded
+    assert PERTURBATIONS["resize-0.25"].on_image(image, 1).shape == (150, 225, 3)
+    assert PERTURBATIONS["web"].on_image(image, 1).shape == (512, 768, 3)
+    assert PERTURBATIONS["hard"].on_image(image, 1).shape == (341, 512, 3)
+
+
+def test_the_table_of_a_model(
+    run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schema that holds, a picture, a printed row per change, and the evaluation as clean row."""
+    from glass.evaluation import EvaluationOptions, evaluate_run
+
+    rows = ["--rows", "jpeg-70", "--rows", "resize-0.5", "--rows", "hard"]
+    document = measured([str(run), "--data", str(synthetic_shards), *rows], tmp_path)
+    check_robustness(document)
+    names = [row["name"] for row in document["rows"]]
+    assert names == ["clean", "jpeg-70", "resize-0.5", "hard"]
+    dataset = ShardDataset.open(synthetic_shards)
+    evaluation, _ = evaluate_run(run, dataset, "test", EvaluationOptions(device="cpu", draws=20))
+    clean = document["rows"][0]["models"]["first"]
+    for part in ("samples", "metrics", "intervals", "confusion", "per_generator"):
+        assert clean[part] == evaluation[part]
+    changed = [row["models"]["first"]["metrics"]["nll"] for row in document["rows"]]
+    assert len(set(changed)) == len(changed)
+    worst = min(document["rows"], key=lambda row: row["models"]["first"]["metrics"]["auroc"])
+    assert document["worst"]["first"]["row"] == worst["name"]
+    with Image.open(io.BytesIO((tmp_path / "robustness-test.png").read_bytes())) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 600
+    printed = " ".join(capsys.readouterr().out.split())
+    for text in ("as it is", "JPEG 70", "resized × 0.5", "lowest AUROC"):
+        assert text in printed
+
+
+def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
+    """On the same pixels: a copy differs from the first by nothing, another model by something;
+    an exported model's folder will do."""
+    shutil.copytree(run / "model", tmp_path / "exported")
+    other = make_run(tmp_path / "other", seed=1)
+    named = {"before": run, "copy": tmp_path / "exported", "after": other}
+    models = [part for name, path in named.items() for part in ("--model", f"{name}={path}")]
+    arguments = [*models, "--data", str(synthetic_shards), "--rows", "noise-0.05"]
+    document = measured(arguments, tmp_path / "out")
+    for row in document["rows"]:
+        assert set(row["differences"]) == {"copy", "after"}
+        assert row["differences"]["copy"]["difference"] == 0
+        metrics = {name: result["metrics"] for name, result in row["models"].items()}
+        assert metrics["before"] == metrics["copy"] != metrics["after"]
+        gain = metrics["after"]["auroc"] - metrics["before"]["auroc"]
+        assert row["differences"]["after"]["difference"] == pytest.approx(gain)
+
+
+def test_threads_and_order_change_nothing(
+    run: Path, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    arguments = [str(run), "--data", str(synthetic_shards), "--rows", "noise-0.03"]
+    one = measured([*arguments, "--threads", "1"], tmp_path / "one")
+    two = measured([*arguments, "--threads", "2"], tmp_path / "two")
+    for document in (one, two):
+        del document["timing"], document["models"]["first"]["settings"]["num_threads"]
+    assert one == two
+
+
+def test_an_image_that_cannot_be_read_is_left_out(
+    run: Path, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "shards"
+    shutil.copytree(synthetic_shards, damaged)
+    dataset = ShardDataset.open(damaged)
+    row = int(dataset.split_rows("test")[0])
+    path = dataset.shard_path(dataset.column("shard")[row])
+    start, length = (int(dataset.column(f"image_{n}")[row]) for n in ("offset", "length"))
+    data = bytearray(path.read_bytes())
+    data[start : start + length] = bytes(length)
+    path.write_bytes(data)
+    document = measured([str(run), "--data", str(damaged), "--rows", "blur-1"], tmp_path / "out")
+    assert [row["undecodable"] for row in document["rows"]] == [1, 1]
+
+
+def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
+    data = ["--data", str(synthetic_shards)]
+    (tmp_path / "robustness-test.json").write_text("{}")
+    cases = [
+        ([str(tmp_path / "none"), *data], "does not exist"),
+        ([str(run), "--data", str(tmp_path / "none")], "does not exist"),
+        ([str(run), *data, "--split", "tset"], "no split 'tset'"),
+        ([str(run), *data, "--rows", "sepia"], "no such row; there are clean, jpeg-95"),
+        ([*data], "give a model"),
+        (["--model", "x", *data], "NAME=MODEL"),
+        (["--model", f"a={run}", "--model", f"a={run}", *data], "two models"),
+        ([str(run), *data, "--output", str(tmp_path)], "no table of this command"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(InputError, match=message):
+            robustness.main(arguments)
+    assert (tmp_path / "robustness-test.json").read_text() == "{}"
+
+
+def test_a_damaged_document_is_noticed(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
+    arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
+    document = measured(arguments, tmp_path)
+    check_robustness(document)
+    for path in (("rows",), ("worst",), ("models", "first", "kind"), ("rows", 0, "title"),
+                 ("rows", 0, "models", "first", "metrics"), ("format_version",)):  # fmt: skip
+        broken = json.loads(json.dumps(document))
+        part = broken
+        for step in path[:-1]:
+            part = part[step]
+        del part[path[-1]]
+        with pytest.raises(ValueError, match=str(path[-1])):
+            check_robustness(broken)
