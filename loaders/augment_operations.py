@@ -40,8 +40,8 @@ GRID = 16
 """JPEG with halved chroma and VP8 code squares of this side."""
 
 VIEW_LIMIT = 3
-"""Re-saving is done to the global view of an image up to this many times as large per side; the
-marks it leaves in larger ones have averaged out where the view was made (docs/LOG.md)."""
+"""Re-saving is done to the global view of an image up to this many times as large per side. What it
+leaves in the views of larger ones, 1 to 2 grey levels of 255 in the mean, is left out."""
 
 
 class CropWindow(NamedTuple):
@@ -111,7 +111,7 @@ def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
 
 def _saved_view(view: Pixels, size: Size, image_format: str, quality: int) -> Pixels:
     """The view enlarged to the image's size, saved, and shrunk again; unchanged where that would
-    show nothing."""
+    show little."""
     side = len(view)
     if max(size) > VIEW_LIMIT * side:
         return view
