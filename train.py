@@ -73,6 +73,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     command.add_argument("--preset", help=", ".join(preset_names()))
     command.add_argument("--output", type=Path, help="folder of this run")
     command.add_argument(
+        "--params", type=Path, metavar="FILE", help="a best.json of scripts.tune, for this preset"
+    )
+    command.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
     )  # fmt: skip
@@ -102,11 +105,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def settings(options: argparse.Namespace) -> RunConfig:
-    """The preset with ``--seed`` and ``--augment``, then ``--set``, applied."""
+    """The preset with ``--params``, then ``--seed`` and ``--augment``, then ``--set``, applied."""
     flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
     if options.augment is not None:
         flags.append(f"loader.augment={options.augment}")
-    return apply_overrides(load_preset(options.preset), [*flags, *options.set])
+    preset = load_preset(options.preset)
+    if options.params is not None:
+        from glass.best_params import apply_params
+
+        preset = apply_params(preset, options.params)
+    return apply_overrides(preset, [*flags, *options.set])
 
 
 def log_to_stderr() -> None:

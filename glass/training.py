@@ -25,7 +25,11 @@ from loaders import build_loader
 from loaders.open_shards import OpenShards
 from shards.dataset import ShardDataset
 
-__all__ = ["prepared_model", "train"]
+__all__ = ["TrainingStopped", "prepared_model", "train"]
+
+
+class TrainingStopped(Exception):
+    """A signal asked a study of several runs to stop; the run it was in has a checkpoint."""
 
 
 def train(

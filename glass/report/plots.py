@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
     from glass.report.data import RunData
 
-__all__ = ["NUM_RUN_COLOURS", "reliability_svg", "roc_svg", "training_svg"]
+__all__ = [
+    "GRID", "INK", "NUM_RUN_COLOURS", "add_legend", "as_svg", "panel", "reliability_svg", "roc_svg",
+    "run_style", "training_svg",
+]  # fmt: skip
 
 NUM_RUN_COLOURS = 6
 INK, GRID = "#010101", "#020202"
@@ -31,32 +34,33 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
     """Detection rate against false-alarm rate: below 10 % false alarms, and in whole."""
     panels = []
     for title, limit in (("up to 10 % false alarms", 0.1), ("all thresholds", 1.0)):
-        figure, axes = _panel()
+        figure, axes = panel()
         axes.plot([0, 1], [0, 1], color=GRID, linewidth=1)
         for number, run in enumerate(runs):
             curve = run.evaluation["roc"]
             if curve is not None:
-                axes.plot(curve["fpr"], curve["tpr"], **_style(number), label=run.name)
+                axes.plot(curve["fpr"], curve["tpr"], **run_style(number), label=run.name)
         axes.set(
             xlabel="false alarms (share of real images)", ylabel="detected (share of generated)",
             xlim=(-0.02 * limit, 1.02 * limit), ylim=(-0.02, 1.02), title=title,
         )  # fmt: skip
-        _legend(axes, "lower right")
-        panels.append(_svg(figure, f"ROC curves, {title}"))
+        # Good curves run along the top, curves near guessing along the bottom of the left panel.
+        add_legend(axes, "lower right" if limit == 1.0 else "center right")
+        panels.append(as_svg(figure, f"ROC curves, {title}"))
     return panels
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
     """How often it was generated against the probability given (dot area by number of images);
     and how the probabilities are spread."""
-    (left, curve), (right, spread) = _panel(), _panel()
+    (left, curve), (right, spread) = panel(), panel()
     curve.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     for number, run in enumerate(runs):
         bins = run.evaluation["reliability"]
         given = [b["mean_probability"] for b in bins]
         share = [b["share_generated"] for b in bins]
         images = np.array([b["count"] for b in bins])
-        style = _style(number)
+        style = run_style(number)
         curve.plot(given, share, **style, label=run.name)
         curve.scatter(given, share, s=15 + 300 * images / images.sum(), color=style["color"])
         by_low = {round(b["low"] * NUM_ECE_BINS): b["count"] / images.sum() for b in bins}
@@ -71,17 +75,17 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
         xlabel="probability given", ylabel="share of images", title="how sure", ylim=(0, None)
     )  # fmt: skip
     for axes in (curve, spread):
-        _legend(axes, "best")
-    return [_svg(left, "Reliability diagram"), _svg(right, "Spread of the probabilities")]
+        add_legend(axes, "best")
+    return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the probabilities")]
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:
     """Loss (training solid, validation dotted) and validation AUROC by epoch."""
     from matplotlib.ticker import MaxNLocator
 
-    (left, loss), (right, auroc) = _panel(), _panel()
+    (left, loss), (right, auroc) = panel(), panel()
     for number, run in enumerate(runs):
-        colour = _style(number)["color"]
+        colour = run_style(number)["color"]
         epochs = [entry["epoch"] for entry in run.epochs]
         for name, dash in (("train_loss", "-"), ("valid_loss", ":")):
             label = f"{run.name}, {'training' if name == 'train_loss' else 'validation'}"
@@ -96,8 +100,8 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
     auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
     for axes in (loss, auroc):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _legend(axes, "best")
-    return [_svg(left, "Loss by epoch"), _svg(right, "Validation AUROC by epoch")]
+        add_legend(axes, "best")
+    return [as_svg(left, "Loss by epoch"), as_svg(right, "Validation AUROC by epoch")]
 
 
 def _column(run: "RunData", name: str) -> list[float]:
@@ -105,7 +109,7 @@ def _column(run: "RunData", name: str) -> list[float]:
     return [np.nan if entry.get(name) is None else entry[name] for entry in run.epochs]
 
 
-def _style(number: int) -> dict[str, Any]:
+def run_style(number: int) -> dict[str, Any]:
     """Colour and dash of run ``number``: told apart without colour too."""
     return {
         "color": RUN_COLOURS[number % NUM_RUN_COLOURS],
@@ -114,15 +118,16 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
-def _panel() -> "tuple[Figure, Axes]":
+def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":
+    """An empty figure of so many inches, and its axes."""
     # A Figure of its own, not pyplot's: no display, no global state.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
 
-def _legend(axes: "Axes", place: str) -> None:
+def add_legend(axes: "Axes", place: str) -> None:
     """None where nothing was drawn: a split of one class has no curve."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place)
@@ -146,7 +151,8 @@ def _finish(axes: "Axes") -> None:
             text.set_fontsize(9)
 
 
-def _svg(figure: "Figure", title: str) -> str:
+def as_svg(figure: "Figure", title: str) -> str:
+    """The figure as inline SVG in the page's colours; ``title`` is what a screen reader says."""
     import matplotlib
 
     for axes in figure.axes:

@@ -1,0 +1,252 @@
+"""A search over settings: trials that train, are pruned early, and are never lost.
+
+Every trial trains in a folder of its own with checkpoints, and tells the storage of each epoch.
+A search that was killed goes on with the trial it was in, at the epoch it was in; what comes out
+equals what would have come out. Shards stay open from trial to trial.
+"""
+
+import gc
+import json
+import logging
+import shutil
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import Trial, TrialState
+
+from glass.config import RunConfig, config_to_dict
+from glass.run_folder import FREE_TO_CHANGE, dataset_digest
+from glass.search_record import write_records
+from glass.search_space import Dimension, LogRange, settings_at, space_record
+from glass.search_store import SearchStore
+from glass.seeded_sampler import SAMPLER_SEED
+from glass.trainer import TrainingDiverged
+from glass.training import TrainingStopped, train
+from loaders.open_shards import OpenShards
+from shards.atomic import write_text_atomic
+from shards.command import InputError
+
+__all__ = ["Search", "SearchPlan"]
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES_IN_A_ROW = 3
+"""Trials that may fail one after the other for a reason that is neither memory nor divergence."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched; ``config.epochs`` are those of a trial, ``config.select_by`` the metric."""
+
+    config: RunConfig
+    space: tuple[Dimension, ...]
+    name: str = ""
+    """Of the study in its storage; empty: the preset's."""
+    min_epochs: int = 5
+    """Epochs that every trial gets, at most ``config.epochs``."""
+
+    @property
+    def direction(self) -> str:
+        """Whether the metric is better high or low."""
+        return "minimize" if self.config.select_by == "loss" else "maximize"
+
+    def record(self, data: OpenShards) -> dict[str, Any]:
+        """What a storage remembers, to refuse to go on with another search."""
+        config = config_to_dict(self.config)
+        varied = {key for dimension in self.space for key in dimension.settings}
+        flat = {
+            f"{part}.{key}" if part else key: value
+            for part in ("", "model", "loader", "optim")
+            for key, value in (config[part] if part else config).items()
+            if not isinstance(value, dict)
+        }
+        fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}
+        return {
+            **fixed,
+            "space": space_record(self.space),
+            "min_epochs": self.min_epochs,
+            "sampler_seed": SAMPLER_SEED,
+            "data": dataset_digest(data.dataset.root)["dataset_json_sha256"],
+        }
+
+
+class _Pruned(Exception):
+    """The pruner has seen enough of a trial."""
+
+
+class Search:
+    """The trials of a plan, from one process; any number of processes may share the folder."""
+
+    def __init__(
+        self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None
+    ) -> None:
+        """Raises ``InputError`` for a storage that cannot be opened or holds another study."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.data, self.plan, self.output = data, plan, output
+        settings = json.loads(json.dumps(plan.record(data)))
+        self.store = SearchStore(
+            output, storage, plan.name or plan.config.preset, direction=plan.direction,
+            min_epochs=min(plan.min_epochs, plan.config.epochs), max_epochs=plan.config.epochs,
+            settings=settings,
+        )  # fmt: skip
+        self._failures = 0
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's."""
+        return self.store.study
+
+    def is_finished(self, trials: int) -> bool:
+        """Whether ``trials`` trials have ended, and none is under way."""
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        return len(states) >= trials and TrialState.RUNNING not in states
+
+    def run(
+        self,
+        trials: int,
+        on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None,
+        *,
+        write: bool = True,
+    ) -> dict[str, Any]:
+        """Works until ``trials`` trials have been begun; returns the document of ``tuning.json``.
+
+        ``on_trial`` is told of each trial that ended here. With ``write`` false the files are left
+        to another process.
+        """
+        while (claim := self.store.claim(trials)) is not None:
+            try:
+                self._work(claim.trial, claim.taken_up)
+            finally:
+                claim.release()
+            on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
+        if not write:
+            return {}
+        return self.write_records()
+
+    def write_records(self) -> dict[str, Any]:
+        """``tuning.json`` and ``best.json``, of what is known by now."""
+        return write_records(self.study, self.plan.config, self.plan.space, self.output)
+
+    def _work(self, trial: Trial, taken_up: bool) -> None:
+        """Trains one trial and tells the storage how it ended. What ends the process leaves it
+        running, to be taken up."""
+        folder = self.store.trial_folder(trial.number)
+        point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
+        logger.info("trial %d%s: %s", trial.number, " (taken up)" if taken_up else "", point)
+        why, value = None, None
+        try:
+            value = self._train(
+                trial, settings_at(self.plan.config, self.plan.space, point), folder
+            )
+        except _Pruned:
+            pass
+        except TrainingDiverged as error:
+            why = str(error)
+        except (InputError, TrainingStopped):
+            raise
+        except Exception as error:
+            why = self._failure(error, folder)
+        state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
+        if why:
+            trial.set_user_attr("why", why)
+        self.study.tell(trial, value, state=state or TrialState.PRUNED)
+        for name in ("checkpoints", "model"):  # gigabytes that nobody needs once a trial has ended
+            shutil.rmtree(folder / name, ignore_errors=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _train(self, trial: Trial, config: RunConfig, folder: Path) -> float:
+        """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
+        told = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        best = _Best(self.plan.direction)
+
+        def tell(line: dict[str, Any]) -> bool:
+            """Whether the trial may go on."""
+            best.see(line[f"valid_{config.select_by}"], config.select_by)
+            if line["epoch"] not in told:
+                trial.report(best.value, line["epoch"])
+                if trial.should_prune():
+                    raise _Pruned
+            return True
+
+        lines = _lines(folder)
+        for line in lines:  # epochs before a kill, of which the storage may not know the last
+            tell(line)
+
+        def on_epoch(line: dict[str, Any]) -> bool:
+            return tell(line) if line["epoch"] > len(lines) else True
+
+        finished = train(self.data, replace(config, tensorboard=False), folder, on_epoch=on_epoch)
+        if not finished:
+            raise TrainingStopped
+        return best.value
+
+    def _failure(self, error: Exception, folder: Path) -> str:
+        """Why a trial failed, in a sentence. Raises ``InputError`` where the trials all do."""
+        if is_out_of_memory(error):
+            self._failures = 0
+            return "out of memory"
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        self._failures += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(folder / "error.txt", traceback.format_exc())
+        logger.warning("%s failed: %s", folder.name, why)
+        if self._failures >= MAX_FAILURES_IN_A_ROW:
+            raise InputError(
+                f"{self._failures} trials in a row failed, the last with {why}: see"
+                f" {folder / 'error.txt'}"
+            ) from error
+        return why
+
+
+class _Best:
+    """The best value seen."""
+
+    def __init__(self, direction: str) -> None:
+        self._better: Callable[[float, float], float] = max if direction == "maximize" else min
+        self._value: float | None = None
+
+    @property
+    def value(self) -> float:
+        """Raises ``RuntimeError`` before anything was seen."""
+        if self._value is None:
+            raise RuntimeError("no epoch was seen")
+        return self._value
+
+    def see(self, value: float | None, metric: str) -> None:
+        """Raises ``InputError`` where the metric is undefined, as the AUROC of one class is."""
+        if value is None:
+            raise InputError(
+                f"the validation split has no {metric}, because it holds one class only: choose"
+                " another --metric, or build the shards with both classes in it"
+            )
+        self._value = value if self._value is None else self._better(self._value, value)
+
+
+def _suggest(trial: Trial, dimension: Dimension) -> Any:
+    """A value; the one that the storage remembers where the trial is taken up."""
+    if isinstance(dimension, LogRange):
+        return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
+    return trial.suggest_categorical(dimension.name, dimension.options)
+
+
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    """``metrics.jsonl`` of a run that was begun before; the last line may lie after its last
+    checkpoint, and then comes out the same again."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's or the machine's memory was too small."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

@@ -1,0 +1,156 @@
+"""The memory of a search: Optuna's storage, and which process works on which trial.
+
+A trial that is marked as running is either worked on, then its process holds the lock of its file,
+or its process was killed, then whoever comes next takes it up. Locks lie in the folder of the
+search, so several processes and machines that share it do not get in each other's way; trials of a
+search on the same storage from another folder are left alone.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.pruners import HyperbandPruner
+from optuna.trial import Trial, TrialState
+
+from glass.seeded_sampler import SAMPLER_SEED, SeededTPE
+from shards.atomic import write_text_atomic
+from shards.command import InputError
+
+__all__ = ["REDUCTION_FACTOR", "Claim", "SearchStore"]
+
+REDUCTION_FACTOR = 3
+"""Hyperband lets one of so many go on at each rung."""
+
+
+class Claim:
+    """A trial that this process works on, until :meth:`release`."""
+
+    def __init__(self, trial: Trial, descriptor: int, taken_up: bool) -> None:
+        self.trial = trial
+        self.taken_up = taken_up
+        """Whether another process began it."""
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Lets go of the lock; ending the process does too."""
+        os.close(self._descriptor)
+
+
+class SearchStore:
+    """One study in one storage, as worked on from one folder."""
+
+    def __init__(
+        self, folder: Path, storage: str | None, name: str, *, direction: str,
+        min_epochs: int, max_epochs: int, settings: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Opens or creates the study.
+
+        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None is a
+        SQLite file in ``folder``. ``settings`` say what the study is a study of; a storage that
+        holds ``name`` with others raises ``InputError`` naming the first difference.
+        """
+        self.folder = folder
+        self._own_storage = storage is None
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        self._home = self._home_id()
+        pruner = HyperbandPruner(
+            min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
+        )
+        url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
+        with self._alone():
+            self.study = optuna.create_study(
+                storage=open_storage(url), sampler=SeededTPE(SAMPLER_SEED), pruner=pruner,
+                study_name=name, direction=direction, load_if_exists=True,
+            )  # fmt: skip
+            self._check_settings(url, settings)
+        # A pruner that has not been asked yet puts every trial into its first bracket, so the
+        # proposals of a reopened study would differ from those of one that went on.
+        pruner.prune(self.study, optuna.trial.create_trial(state=TrialState.RUNNING))
+
+    def claim(self, trials: int) -> Claim | None:
+        """A trial to work on: one whose process was killed, else a new one as long as there are
+        less than ``trials``, else None."""
+        with self._alone():
+            for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
+                descriptor = self._lock(frozen.number) if home == self._home else None
+                if descriptor is not None:
+                    return Claim(Trial(self.study, frozen._trial_id), descriptor, True)
+            if len(self.study.get_trials(deepcopy=False)) >= trials:
+                return None
+            trial = self.study.ask()
+            descriptor = self._lock(trial.number)
+            assert descriptor is not None, "a new trial's number is nobody else's"
+            trial.set_user_attr("home", self._home)
+            return Claim(trial, descriptor, False)
+
+    def trial_folder(self, number: int) -> Path:
+        """Where trial ``number`` trains."""
+        return self.folder / "trials" / f"trial-{number:04d}"
+
+    def _lock(self, number: int) -> int | None:
+        """The open, locked file of a trial, or None where another process holds it."""
+        path = self.folder / "trials" / f"trial-{number:04d}.lock"
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process at a time looks for a trial."""
+        descriptor = os.open(self.folder / ".claims", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _home_id(self) -> str:
+        path = self.folder / ".home"
+        with self._alone():
+            with suppress(FileNotFoundError):
+                return path.read_text(encoding="ascii")
+            write_text_atomic(path, uuid.uuid4().hex)
+        return path.read_text(encoding="ascii")
+
+    def _check_settings(self, url: str, settings: dict[str, Any]) -> None:
+        before = self.study.user_attrs.get("settings")
+        if before is None:
+            if self.study.get_trials(deepcopy=False):
+                raise InputError(f"{url} holds a study of another program: give another --storage")
+            self.study.set_user_attr("settings", settings)
+            return
+        for key in [*settings, *before]:
+            if before.get(key) != settings.get(key):
+                raise InputError(
+                    f"{url} holds another study, with {key}={before.get(key)!r} and not"
+                    f" {settings.get(key)!r}: give another --output or --storage, or the settings"
+                    " it was begun with"
+                )
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """The storage behind a URL; ``InputError`` where it cannot be opened."""
+    try:
+        if url.startswith("journal:///"):
+            from optuna.storages.journal import JournalFileBackend
+
+            path = url.removeprefix("journal:///")
+            return optuna.storages.JournalStorage(JournalFileBackend(path))
+        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
+        raise InputError(
+            f"--storage {url} cannot be opened ({str(error).splitlines()[0]}): give"
+            " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
+        ) from error

@@ -1,0 +1,203 @@
+"""Searches the settings of a preset: TPE proposes, Hyperband prunes, and nothing is lost to a kill.
+
+python -m scripts.tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
+
+Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots.
+Run again, the same command goes on; with a larger --trials it adds trials. Several processes
+(--workers) and several machines may work on one study: give them the same --storage
+(sqlite:///FILE on one machine, journal:///FILE or a database beyond it) and the same --output.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from glass.config import RunConfig, SelectBy
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.dataset import ShardDataset
+
+if TYPE_CHECKING:
+    from glass.search import Search
+
+EXIT_STOPPED = 75
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, searches, writes, prints."""
+    words = sys.argv[1:] if argv is None else argv
+    options = parse(words)
+    config = settings(options)
+    dataset = ShardDataset.open(options.data)
+    for split in (config.train_split, config.valid_split):
+        dataset.split_rows(split)
+    choose_device(options.device)
+    from glass.search import Search, SearchPlan  # seconds of imports, after the mistakes
+    from glass.search_space import changed_space, space_for
+    from glass.training import TrainingStopped
+    from loaders.open_shards import OpenShards
+
+    space = changed_space(space_for(config), config, options.search)
+    plan = SearchPlan(config, space, min_epochs=options.min_epochs)
+    make_folder(options.output)
+    with OpenShards(dataset) as data:
+        search = Search(data, plan, options.output, options.storage)
+        if search.is_finished(options.trials):
+            print(f"{options.output} is finished: {summary(search.write_records())}")
+            return 0
+        try:
+            if options.as_worker:
+                search.run(options.trials, _tell, write=False)
+                return 0
+            document = _work_with_others(search, options, words)
+        except TrainingStopped:
+            print("stopped, with a checkpoint: run the same command to go on")
+            return EXIT_STOPPED
+    _write_plots(document, options.output)
+    print(printable(f"wrote {options.output}/tuning.json and plots: {summary(document)}"))
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = CommandParser(
+        prog="python -m scripts.tune", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser.add_argument("--output", type=Path, help="folder (default runs/tune-PRESET)")
+    parser.add_argument("--trials", type=at_least_one, default=100, help="default 100")
+    parser.add_argument("--epochs", type=at_least_one, default=25, help="of a trial; default 25")
+    parser.add_argument(
+        "--min-epochs", type=at_least_one, default=5, help="before pruning; default 5"
+    )
+    parser.add_argument(
+        "--metric", default="accuracy", help=f"{', '.join(get_args(SelectBy))}; of the best epoch"
+    )
+    parser.add_argument("--storage", metavar="URL", help="default: a SQLite file in the folder")
+    parser.add_argument("--workers", type=at_least_one, default=1, help="processes; default 1")
+    parser.add_argument(
+        "--search", action="append", default=[], metavar="NAME=LOW..HIGH|A,B,C",
+        help="change the search space, as lr_local=1e-5..1e-3 or num_crops=2,4 (repeatable)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="change a setting that is not searched, as in train.py (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    options.output = options.output or Path("runs") / f"tune-{options.preset}"
+    return options
+
+
+def settings(options: argparse.Namespace) -> RunConfig:
+    """The preset with ``--set``, epochs and metric, and a share of the cores per worker."""
+    if options.metric not in get_args(SelectBy):
+        raise InputError(
+            f"--metric {options.metric!r} is not known; there are {', '.join(get_args(SelectBy))}"
+        )
+    config = apply_overrides(load_preset(options.preset), options.set)
+    if options.workers > 1 and config.cpu_threads is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        config = replace(config, cpu_threads=max((cores or 1) // options.workers, 1))
+    return replace(config, epochs=options.epochs, select_by=options.metric)
+
+
+def choose_device(device: str) -> None:
+    """Keeps training off the GPU, or requires one; ``InputError`` where there is none."""
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes an output folder; ``InputError`` where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made ({error.strerror}): give another --output"
+        ) from error
+
+
+def at_least_one(text: str) -> int:
+    """An argument that is a whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def summary(document: dict[str, Any]) -> str:
+    """How many trials ended how, and the best of them."""
+    states = document["states"]
+    text = ", ".join(f"{number} {name}" for name, number in states.items() if number)
+    complete = [row for row in document["trials"] if row["state"] == "complete"]
+    if not complete:
+        return f"{text}; no trial is complete"
+    choose = min if document["metric"] == "loss" else max
+    best = choose(complete, key=lambda row: row["value"])
+    point = ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in best["params"].items()
+    )
+    return (
+        f"{text}; best validation {document['metric']} {best['value']:.4f} by trial"
+        f" {best['number']}: {point}"
+    )
+
+
+def _work_with_others(
+    search: "Search", options: argparse.Namespace, words: list[str]
+) -> dict[str, Any]:
+    """Works beside ``--workers`` - 1 processes of this command, and finishes what they leave."""
+    others = [_start_worker(words, number) for number in range(1, options.workers)]
+    try:
+        search.run(options.trials, _tell, write=False)
+        for other in others:
+            other.wait()
+    finally:
+        for other in others:
+            if other.poll() is None:
+                other.terminate()
+    return search.run(options.trials, _tell)  # also what a worker left behind that died
+
+
+def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
+    import torch
+
+    environment = dict(os.environ)
+    if torch.cuda.device_count() > 1:
+        environment["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+    return subprocess.Popen(
+        [sys.executable, "-m", "scripts.tune", *words, "--as-worker"], env=environment
+    )
+
+
+def _tell(trial: Any) -> None:
+    """A line per trial that ended."""
+    value = "" if trial.value is None else f" {trial.value:.4f}"
+    why = trial.user_attrs.get("why", "")
+    state = trial.state.name.lower()
+    text = f"trial {trial.number}: {state}{value} after {len(trial.intermediate_values)} epochs"
+    print(printable(f"{text} {why}".strip()), flush=True)
+
+
+def _write_plots(document: dict[str, Any], output: Path) -> None:
+    from glass.report.search_plots import save_svg, search_svgs
+
+    for name, svg in search_svgs(document).items():
+        save_svg(svg, output / f"{name}.svg")
+
+
+if __name__ == "__main__":
+    run_command(main)
