@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +95,7 @@ class Detector:
 
     def __init__(
         self, model: Glass | SingleView, config: RunConfig, card: dict[str, Any],
-        calibration: Calibration | None, device: str,
+        calibration: Calibration | None, device: Literal["cpu", "cuda"],
     ) -> None:  # fmt: skip
         """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``."""
         self.model, self.config, self.card = model, config, card
@@ -107,23 +107,29 @@ class Detector:
 
     @classmethod
     def from_pretrained(
-        cls, path_or_hub_id: str | Path, *, device: str = "auto", revision: str | None = None
+        cls,
+        path_or_hub_id: str | Path,
+        *,
+        device: str = "auto",
+        revision: str | None = None,
+        calibrated: bool = True,
     ) -> "Detector":
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
-        Nothing is unpickled. Raises ``InputError`` where there is no model or a file of it is
-        missing or damaged; warns with ``DecoderWarning`` where pixels may differ from training's.
+        Nothing is unpickled. ``calibrated=False`` leaves its calibration unread. Raises
+        ``InputError`` where there is no model or a file of it is missing or damaged; warns with
+        ``DecoderWarning`` where pixels may differ from training's.
         """
         folder = model_folder(path_or_hub_id, revision)
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        elif device == "cuda" and not torch.cuda.is_available():
+        there = torch.cuda.is_available()
+        if device == "cuda" and not there:
             raise InputError("device cuda was asked for, but there is none: use cpu")
+        where: Literal["cpu", "cuda"] = "cuda" if there and device != "cpu" else "cpu"
         card = read_model_card(folder)
-        model, config = load_model(folder, device)
-        calibration = read_calibration(folder, card["weights_sha256"])
+        model, config = load_model(folder, where)
+        calibration = read_calibration(folder, card["weights_sha256"]) if calibrated else None
         warn_of_other_pixels(card.get("pixels"), str(path_or_hub_id))
-        return cls(model, config, card, calibration, device)
+        return cls(model, config, card, calibration, where)
 
     @property
     def sees_crops(self) -> bool:
@@ -177,7 +183,7 @@ class Detector:
             if dataset is None:
                 yield from self._from_sources(run, options)
             else:
-                yield from self._from_shards(dataset, list(run), options)
+                yield from self._from_shards(dataset, cast(list[MemberSource], list(run)), options)
 
     def _readable_by_rows(self, source: ImageSource, options: PredictOptions) -> Any:
         whole = options.stability or options.draws > 1 or options.coverage == "all"
@@ -205,7 +211,8 @@ class Detector:
         with build_loader(
             ShardRows(dataset, rows), "chosen", self._loader_config(options)
         ) as loader:
-            scored = score(self.model, loader, self.device, self.precision)
+            batches = cast(Iterable[dict[str, Any]], loader)
+            scored = score(self.model, batches, self.device, self.precision)
         keys = dataset.table.column("sample_key").take(rows).to_pylist()
         places = {key: place for place, key in enumerate(scored.sample_key)}
         margins = scored.logits[:, GENERATED].astype(np.float64) - scored.logits[:, 0]
@@ -336,8 +343,9 @@ class Detector:
             unstable = bool(flips.any())
         shown = mask if self.sees_crops else np.zeros_like(mask)
         return ImageVerdict(
-            name, score=raw, probability=probability, verdict=verdict, unstable=unstable,
-            height=size[0], width=size[1], content_id=content_id, windows=windows[shown],
+            name, score=raw, margin=margin, probability=probability, verdict=verdict,
+            unstable=unstable, height=size[0], width=size[1], content_id=content_id,
+            windows=windows[shown],
             attention=None if attention is None else attention[: len(shown)][shown],
             draw_scores=tuple(sigmoid(draws).tolist()),
             change_scores=dict(zip(CHANGES, changed.tolist(), strict=False)),

@@ -13,8 +13,13 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
 ``settings``        what the loader was told (``num_crops``, ``sampling``, ``seed`` …), ``device``,
                     ``precision``
 ``threshold``       ``value``, ``source``: where it comes from (0.5 until a model is calibrated)
+``calibration``     object | null, absent in older documents: ``temperature``, the
+                    ``false_alarms`` promised, and ``ece``, ``nll``, ``brier`` of this split
+                    ``before`` and ``after``; the metrics are of calibrated probabilities then
 ``samples``         ``scored``, ``real``, ``generated``, ``scenes`` (what the bootstrap resamples),
                     ``undecodable`` (in the split, but without a score)
+``missing``         absent in older documents: an object for each of those, with ``shard``,
+                    ``sample_key``, ``reason``, ``detail``
 ``bootstrap``       ``draws``, ``seed``, ``level``
 ``metrics``         name → float | null, see ``glass.metrics.binary_metrics``
 ``intervals``       name → [low, high] | null
@@ -52,6 +57,7 @@ from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
+    from glass.calibration import Calibration, ViewSettings
     from glass.config import RunConfig
     from glass.scoring import Predictions
     from loaders.config import LoaderConfig
@@ -70,6 +76,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 THRESHOLD = 0.5
+UNCALIBRATED = "fixed at 0.5, not calibrated"
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "format_version": int, "split": str, "model": dict, "dataset": dict, "settings": dict,
@@ -120,6 +127,7 @@ def evaluate_run(
     rows = dataset.split_rows(split)
     import torch  # here, so that whoever only reads evaluations does not wait for it
 
+    from glass.calibration import ViewSettings, read_calibration
     from glass.export import load_model, read_model_card
 
     device = options.device
@@ -127,11 +135,16 @@ def evaluate_run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model, config = load_model(run / "model", device)
     card = read_model_card(run / "model")
+    calibration = read_calibration(run / "model", card["weights_sha256"])
     loader_config = _loader_config(config, options, device)
     start = time.perf_counter()
-    predictions = _scores(model, dataset, split, loader_config, config.precision, options.progress)
+    predictions, missing = _scores(model, dataset, split, loader_config, config.precision, options.progress)
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
+    views = ViewSettings(loader_config.num_crops, loader_config.sampling)
+    applies = calibration is not None and calibration.views == views
+    if calibration is not None and applies:
+        predictions = replace(predictions, temperature=calibration.temperature)
     table = prediction_table(predictions, dataset, split)
     document = {
         "format_version": FORMAT_VERSION,
@@ -143,11 +156,13 @@ def evaluate_run(
         },
         "dataset": dataset_digest(dataset.root),
         "settings": asdict(loader_config) | {"precision": config.precision},
-        **evaluate_table(table, draws=options.draws, seed=options.seed),
+        **evaluate_table(table, *_threshold(calibration, views), options.draws, options.seed),
+        "calibration": _calibrated(calibration, table) if calibration and applies else None,
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
         "versions": installed_versions(),
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
+    document["missing"] = missing
     check_evaluation(document)
     return document, table
 
@@ -189,23 +204,60 @@ def _scores(
     config: "LoaderConfig",
     precision: str,
     progress: bool,
-) -> "Predictions":
+) -> tuple["Predictions", list[dict[str, Any]]]:
+    """The scores, and what had none."""
     from tqdm import tqdm
 
+    from glass.bad_samples import bad_sample_rows
     from glass.scoring import score
     from loaders import build_loader
 
     with build_loader(dataset, split, config) as loader:
         batches = tqdm(loader, f"scoring {split}", unit="batch", disable=not progress)
-        return score(model, batches, config.device, precision)
+        predictions = score(model, batches, config.device, precision)
+        return predictions, bad_sample_rows(loader.bad_samples(), split)
+
+
+def _threshold(calibration: "Calibration | None", views: "ViewSettings") -> tuple[float, str]:
+    """The threshold, and where it comes from."""
+    if calibration is None:
+        return THRESHOLD, UNCALIBRATED
+    if calibration.views != views:
+        return THRESHOLD, f"fixed at 0.5: calibrated for {calibration.views}, not for {views}"
+    rule = (
+        f"at most {calibration.max_fpr:.3g} false alarms on {calibration.data['real']} real images"
+    )
+    return calibration.threshold, f"{rule} of {calibration.data.get('split', 'another split')}"
+
+
+def _calibrated(calibration: "Calibration", table: pa.Table) -> dict[str, Any]:
+    """What calibration did to the probabilities of this split."""
+    label = table["label"].to_numpy()
+    logits = np.array(table["logits"].to_pylist(), np.float64)
+    raw = np.exp(-np.logaddexp(0.0, logits[:, 0] - logits[:, 1]))
+    quality = {}
+    for name, values in (("before", raw), ("after", table["probability"].to_numpy())):
+        metrics = binary_metrics(label, values)
+        quality[name] = {key: metrics[key] for key in ("ece", "nll", "brier")}
+    return {
+        "temperature": calibration.temperature,
+        "false_alarms": dict(calibration.false_alarms),
+        "data": dict(calibration.data),
+        **quality,
+    }
 
 
 def evaluate_table(
-    table: pa.Table, threshold: float = THRESHOLD, draws: int = 1000, seed: int = 0
+    table: pa.Table,
+    threshold: float = THRESHOLD,
+    source: str = UNCALIBRATED,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The measured parts of the document, from a table of PREDICTION_SCHEMA alone.
 
-    A function of the table, ``threshold``, ``draws`` and ``seed``; ``undecodable`` is 0 here.
+    A function of the table, ``threshold`` (``source`` says where it comes from), ``draws`` and
+    ``seed``; ``undecodable`` is 0 here.
     """
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)
@@ -214,7 +266,7 @@ def evaluate_table(
     flagged, generated = probability >= threshold, label == 1
     named = groups[groups != ""]
     return {
-        "threshold": {"value": threshold, "source": "fixed at 0.5, not calibrated"},
+        "threshold": {"value": threshold, "source": source},
         "samples": {
             "scored": len(label),
             "real": int((~generated).sum()),

@@ -27,7 +27,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("label", pa.int8()),  # 1 generated, 0 real
         pa.field("generator", pa.string()),  # "" for real images
         pa.field("group", pa.string()),
-        pa.field("probability", pa.float64()),  # of "generated", softmax of the logits
+        pa.field("probability", pa.float64()),  # of "generated"; calibrated where the model is
         pa.field("logits", pa.list_(pa.float32())),  # real, generated
         pa.field("attention_weights", pa.list_(pa.float32())),  # one per window; null without
         pa.field("crop_windows", pa.list_(pa.list_(pa.int32()))),  # top, left, height, width

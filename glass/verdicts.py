@@ -26,6 +26,8 @@ class ImageVerdict:
     """Why there is no verdict; None where there is one."""
     score: float | None = None
     """Softmax probability of "generated" as the network says it, 0 … 1."""
+    margin: float | None = None
+    """Logit of "generated" minus logit of "real": ``score`` before it is squeezed."""
     probability: float | None = None
     """Calibrated; None where the model is not calibrated for these views."""
     verdict: str | None = None

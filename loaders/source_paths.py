@@ -3,9 +3,11 @@
 import glob
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from loaders.image_sources import FileSource, ImageSource, MemberSource
 from shards.command import InputError
@@ -15,7 +17,7 @@ from shards.rejection import RejectedImage
 from shards.sidecar import choose_image
 from shards.tar_listing import TarSample, list_tar
 
-__all__ = ["FoundImages", "find_images"]
+__all__ = ["FoundImages", "find_images", "row_sources"]
 
 _MAX_JSON_BYTES = 1 << 20
 
@@ -58,7 +60,7 @@ def _add(path: Path, found: FoundImages) -> None:
     if path.is_dir():
         if (path / "dataset.json").is_file():
             dataset = ShardDataset.open(path)
-            found.sources += _rows(dataset, None)
+            found.sources += row_sources(dataset, range(len(dataset)))
         else:
             _add_folder(path, found)
     elif path.suffix.lower() == ".tar" and path.is_file():
@@ -83,7 +85,7 @@ def _add_tar(path: Path, found: FoundImages) -> None:
     if (path.parent / "dataset.json").is_file():
         dataset = ShardDataset.open(path.parent)
         if any(shard.name == path.name for shard in dataset.info.shards):
-            found.sources += _rows(dataset, path.name)
+            found.sources += row_sources(dataset, _shard_rows(dataset, path.name))
             return
     listing = list_tar(path)
     found.passed_over += listing.passed_over
@@ -120,14 +122,20 @@ class _SampleIdentity:
         return known if type(known) is int and -(2**63) <= known < 2**63 else None
 
 
-def _rows(dataset: ShardDataset, shard: str | None) -> Iterator[ImageSource]:
-    """Sources for the rows of a data set, or for those of one shard."""
+def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
+    """The images of manifest rows, in their order."""
     codes, shards = dataset.codes("shard")
     names = ("sample_key", "image_offset", "image_length", "content_id", "source_path")
     key, offset, length, identity, source_path = (dataset.column(name) for name in names)
-    for row, code in enumerate(codes.tolist()):
-        if shard is None or shards[code] == shard:
-            yield MemberSource(
-                dataset.shard_path(shards[code]), f"{key[row]} ({source_path[row]})",
-                int(offset[row]), int(length[row]), int(identity[row]), dataset, row,
-            )  # fmt: skip
+    return [
+        MemberSource(
+            dataset.shard_path(shards[codes[row]]), f"{key[row]} ({source_path[row]})",
+            int(offset[row]), int(length[row]), int(identity[row]), dataset, int(row),
+        )
+        for row in rows
+    ]  # fmt: skip
+
+
+def _shard_rows(dataset: ShardDataset, shard: str) -> Iterable[int]:
+    codes, shards = dataset.codes("shard")
+    return np.flatnonzero(codes == shards.index(shard)) if shard in shards else []

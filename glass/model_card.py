@@ -1,0 +1,162 @@
+"""The ``README.md`` of an exported model: what it is, how good, calibrated how, and its limits.
+
+Filled from what lies in the run's folder; what was not measured is said to be not measured.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from glass.calibration import read_calibration
+from glass.evaluation import check_evaluation
+from glass.export import read_model_card
+from shards.command import InputError, printable
+
+__all__ = ["model_card"]
+
+_METRICS = (
+    ("auroc", "AUROC"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("accuracy_real", "real images passed"),
+    ("accuracy_generated", "generated images detected"),
+    ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms"),
+    ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms"),
+    ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms"),
+    ("ece", "calibration error (ECE)"),
+)
+
+_LIMITS = (
+    "It detects traces of the generators it was trained on. Others, newer ones among them, may pass"
+    " unseen; the table per generator says how much results differ between those that were tested.",
+    "The rate of false alarms holds for images like those calibrated on. Edited, filtered, scanned"
+    " or heavily compressed photographs are another kind.",
+    "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable"
+    " where a small change of that kind flips it.",
+    "A verdict is a hint, not a proof. Do not use it alone to accuse anyone.",
+)
+
+
+def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
+    """Markdown for the model in ``folder``: evaluations are those in ``run``, ``audit`` the JSON of
+    ``scripts.audit``. Raises ``InputError`` for a file that is not what it should be."""
+    card = read_model_card(folder)
+    settings = card["config"]
+    model, loader = settings["model"], settings["loader"]
+    views = f"a global view of {loader['global_size']} × {loader['global_size']} pixels"
+    if card["kind"] != "single_view":
+        side = loader["crop_size"]
+        views += f" and {loader['num_crops']} crops of {side} × {side} at native resolution"
+    parts = [
+        "---\npipeline_tag: image-classification\ntags:\n- ai-generated-image-detection\n---",
+        "# Detector of AI-generated images",
+        f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
+        f" {views}. It says how likely an image is to be AI-generated.",
+        "```python\nfrom glass.detector import Detector\n\n"
+        'detector = Detector.from_pretrained("THIS MODEL")\n'
+        'detector.predict(["photo.jpg"])\n```',
+        "## Results",
+        *_results(run, card["weights_sha256"]),
+        "## Calibration",
+        _calibration(folder, card["weights_sha256"]),
+        "## Training data",
+        *_data(audit),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in _LIMITS),
+        "## Reproducing a score",
+        _pixels(card),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(run: Path | None, weights_sha256: str) -> list[str]:
+    documents = (
+        [] if run is None else [_evaluation(p) for p in sorted(run.glob("evaluation-*.json"))]
+    )
+    own = [d for d in documents if d["model"]["weights_sha256"] == weights_sha256]
+    if not own:
+        return ["Not measured: no evaluation of these weights was at hand when this was written."]
+    parts = []
+    for document in own:
+        samples, rows = document["samples"], document["per_generator"]
+        parts.append(
+            f"Data `{_cell(document['dataset']['name'])}`, split `{_cell(document['split'])}`:"
+            f" {samples['real']} real and {samples['generated']} generated images. Threshold"
+            f" {document['threshold']['value']:.4g} ({_cell(document['threshold']['source'])})."
+        )
+        lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+        for name, title in _METRICS:
+            interval = document["intervals"][name]
+            shown = "" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"
+            lines.append(f"| {title} | {_number(document['metrics'][name])} | {shown} |")
+        parts.append("\n".join(lines))
+        lines = ["| generator | AUROC | detected at ≤ 5 % false alarms |", "|---|---|---|"]
+        named = {**rows["generators"], "**mean**": rows["mean"], "**minimum**": rows["minimum"]}
+        for name, row in named.items():
+            title = name if name.startswith("**") else _cell(name)
+            lines.append(f"| {title} | {_number(row['auroc'])} | {_number(row['tpr_at_fpr_5'])} |")
+        parts.append("\n".join(lines))
+    return parts
+
+
+def _calibration(folder: Path, weights_sha256: str) -> str:
+    calibration = read_calibration(folder, weights_sha256)
+    if calibration is None:
+        return "Not calibrated: scores are raw, and 0.5 is an arbitrary threshold."
+    data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
+    return (
+        f"On {data['real']} real and {data['generated']} generated images of split"
+        f" `{_cell(str(data.get('split')))}`, {calibration.views}: temperature"
+        f" {calibration.temperature:.4g}. Generated from {calibration.threshold:.4f}"
+        f" ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real below"
+        f" {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the"
+        " generated), uncertain in between. With another number of crops, coverage or draws there"
+        " is only the raw score."
+    )
+
+
+def _data(audit: Path | None) -> list[str]:
+    if audit is None:
+        return ["Not audited for format bias or duplicates, or the audit was not handed over."]
+    try:
+        findings = json.loads(audit.read_text(encoding="utf-8"))["findings"]
+        lines = [
+            "- " + ", ".join(f"{_cell(str(k))}: {_cell(str(v))}" for k, v in finding.items())
+            for finding in findings
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{audit} is no audit: give the file of scripts.audit --json") from error
+    if not lines:
+        return ["The audit of the data found nothing."]
+    return ["Findings of the audit of the data:", "\n".join(lines)]
+
+
+def _pixels(card: dict[str, Any]) -> str:
+    pixels = card.get("pixels")
+    if not pixels:
+        return "The decoders that it was trained with are not recorded."
+    decoders = ", ".join(f"{name} {version}" for name, version in pixels["decoders"].items())
+    return (
+        f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by"
+        f" {_cell(decoders)}. Other decoders may give other scores; predicting with them warns."
+    )
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        check_evaluation(document)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no evaluation of this version: evaluate again") from error
+    return document
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Names come from folders and files: no markup of theirs reaches the page."""
+    escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    for character in ("\\", "|", "`", "[", "]", "*"):
+        escaped = escaped.replace(character, f"&#{ord(character)};")
+    return escaped

@@ -1,0 +1,63 @@
+"""Predictions as files: a JSON document, a CSV table. Neither replaces a file of anyone else."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from glass.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
+from shards.atomic import write_text_atomic
+from shards.command import InputError
+
+__all__ = ["check_csv_target", "check_json_target", "write_csv", "write_json"]
+
+FORMAT, FORMAT_VERSION = "glass-predictions", 1
+_JSON_START = f'{{\n "format": "{FORMAT}"'
+_CSV_START = ",".join(CSV_COLUMNS)
+
+
+def check_json_target(path: Path) -> None:
+    """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
+    _check(path, _JSON_START)
+
+
+def check_csv_target(path: Path) -> None:
+    """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
+    _check(path, _CSV_START)
+
+
+def _check(path: Path, start: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"the folder {path.parent} does not exist: make it first")
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                ours = file.read(len(start)) == start.encode()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        if not ours:
+            raise InputError(f"{path} exists and is not written by this command: give another name")
+
+
+def write_json(path: Path, head: dict[str, Any], verdicts: Sequence[ImageVerdict]) -> None:
+    """``head`` (model, views, calibration) and ``images``, a record for each verdict."""
+    document = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        **head,
+        "images": [json_row(verdict) for verdict in verdicts],
+    }
+    write_text_atomic(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, verdicts: Sequence[ImageVerdict]) -> None:
+    """A header and a line for each verdict."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    writer.writerows(csv_row(verdict) for verdict in verdicts)
+    write_text_atomic(path, text.getvalue())

@@ -1,0 +1,164 @@
+"""What do a detector's scores mean? Chooses temperature and threshold on a split of their own.
+
+python -m scripts.calibrate RUN --data DATA [--split calibration]
+
+Writes calibration.json beside the model; predict and evaluate use it from then on. The split must
+hold images that the model neither learned from nor was chosen by: give build_shards four shares,
+as in --split 0.6,0.15,0.15,0.1.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+if TYPE_CHECKING:
+    from glass.calibration import Calibration
+
+FEW_REAL = 300
+"""Below this many real images a false-positive rate of 1 % means three images at most."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, scores the split, fits, writes, prints."""
+    arguments = _parse(argv)
+    # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
+    from shards.dataset import ShardDataset
+
+    dataset = ShardDataset.open(arguments.data)
+    rows = _rows(dataset, arguments.split)
+    from glass.calibration import CALIBRATION_FILE, write_calibration
+    from glass.detector import Detector
+    from glass.hub import model_folder
+
+    folder = model_folder(arguments.run)
+    # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
+    detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
+    calibration = _calibrate(detector, dataset, rows, arguments)
+    path = folder / CALIBRATION_FILE
+    verb = "rewrote" if path.exists() else "wrote"
+    try:
+        write_calibration(folder, calibration)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    _print(calibration)
+    print(printable(f"{verb} {path}"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.calibrate", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--split", default="calibration", help="default: calibration")
+    parser.add_argument(
+        "--max-fpr", type=_share, default=0.01, help="share of real images that may be called "
+        "generated (default 0.01)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-misses", type=_share, default=0.05, help="share of generated images that may be "
+        "called real; between the two the verdict is uncertain (default 0.05)",
+    )  # fmt: skip
+    parser.add_argument("--crops", type=_at_least_one, help="number of crops (default: training's)")
+    parser.add_argument("--coverage", choices=("sample", "all"), default="sample")
+    parser.add_argument("--draws", type=_at_least_one, default=1, help="draws of windows")
+    parser.add_argument("--threads", type=_at_least_one, default=2)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser.parse_args(argv)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 0.5:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 0.5")
+    return value
+
+
+def _rows(dataset: Any, split: str) -> Any:
+    if "calibration" in split.split("+") and "calibration" not in dataset.info.counts:
+        raise InputError(
+            f"{dataset.root} has no split calibration: build the shards with four shares, as in"
+            " --split 0.6,0.15,0.15,0.1"
+        )
+    return dataset.split_rows(split)
+
+
+def _calibrate(
+    detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace
+) -> "Calibration":
+    import numpy as np
+    from tqdm import tqdm
+
+    from glass.calibration import fit_calibration
+    from glass.detector import PredictOptions
+    from glass.run_folder import dataset_digest
+    from loaders.source_paths import row_sources
+
+    config = detector.config
+    used = {*config.train_split.split("+"), *config.valid_split.split("+")}
+    if reused := sorted(used & set(arguments.split.split("+"))):
+        raise InputError(
+            f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its"
+            " own"
+        )
+    options = PredictOptions(
+        num_crops=arguments.crops, coverage=arguments.coverage, draws=arguments.draws,
+        num_threads=arguments.threads, stability=False,
+    )  # fmt: skip
+    views = detector.views(options)
+    verdicts = detector.predict_iter(row_sources(dataset, rows), options)
+    scored = [v.margin for v in tqdm(verdicts, f"scoring {arguments.split}", len(rows), None)]
+    kept = np.array([margin is not None for margin in scored])
+    if not kept.any():
+        raise InputError(f"none of the images of {arguments.split} in {dataset.root} can be read")
+    margin = np.array([value for value in scored if value is not None], np.float64)
+    label = dataset.column("label")[rows][kept]
+    calibration = fit_calibration(
+        margin, label, views, detector.card["weights_sha256"], arguments.max_fpr,
+        arguments.max_misses,
+    )  # fmt: skip
+    data = calibration.data | dataset_digest(dataset.root) | {"split": arguments.split}
+    return replace(calibration, data=data)
+
+
+def _print(calibration: "Calibration") -> None:
+    data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
+    print(
+        f"{data['real']} real and {data['generated']} generated images of split {data['split']},"
+        f" {calibration.views}"
+    )
+    if data["real"] < FEW_REAL:
+        print(
+            f"note: {data['real']} real images say little about rare false alarms; use"
+            f" {FEW_REAL} or more"
+        )
+    print(f"temperature {calibration.temperature:.4g}")
+    for name in ("ece", "nll", "brier"):
+        print(
+            f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after"
+        )
+    print(
+        f"generated from {calibration.threshold:.4f}: false alarms {alarms['rate']:.2%} of the real"
+        f" (95 % interval {alarms['low']:.2%} to {alarms['high']:.2%})"
+    )
+    print(
+        f"real below {calibration.real_below:.4f}: {misses['rate']:.2%} of the generated"
+        f" ({misses['low']:.2%} to {misses['high']:.2%}); uncertain in between"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,87 @@
+"""Takes a model out of a run: python -m scripts.export RUN [--to DIR] [--push ID] [--onnx FILE]
+
+--to writes config.json, model.safetensors, calibration.json and a model card into a new folder;
+--push uploads the same to the Hugging Face hub; --onnx writes one file for other runtimes.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from shards.atomic import write_text_atomic
+from shards.command import CommandParser, InputError, printable, run_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, checks, writes."""
+    arguments = _parse(argv)
+    if arguments.to is not None and arguments.to.exists() and any(arguments.to.iterdir()):
+        raise InputError(f"{arguments.to} holds files: give a new folder")
+    if arguments.onnx is not None and arguments.onnx.exists():
+        raise InputError(f"{arguments.onnx} exists: give a new name")
+    from glass.export import load_model, read_model_card
+    from glass.hub import model_folder, publish
+
+    folder = model_folder(arguments.run)
+    model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
+    try:
+        if arguments.to is not None:
+            _collect(folder, arguments.to, arguments)
+            print(printable(f"wrote {arguments.to}"))
+        if arguments.onnx is not None:
+            from glass.onnx_export import export_onnx
+
+            export_onnx(arguments.onnx, model, config, read_model_card(folder))
+            print(printable(f"wrote {arguments.onnx}"))
+        if arguments.push is not None:
+            with tempfile.TemporaryDirectory() as temporary:
+                _collect(folder, Path(temporary), arguments)
+                where = publish(Path(temporary), arguments.push, private=not arguments.public)
+            print(printable(f"published {where}"))
+    except OSError as error:
+        raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.export", description=(__doc__ or "").partition("\n\n")[2]
+    )
+    parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
+    parser.add_argument("--to", type=Path, metavar="DIR")
+    parser.add_argument("--push", metavar="USER/NAME")
+    parser.add_argument("--public", action="store_true", help="with --push: for all to see")
+    parser.add_argument("--onnx", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--audit", type=Path, metavar="JSON", help="of scripts.audit, for the model card"
+    )
+    arguments = parser.parse_args(argv)
+    if not (arguments.to or arguments.push or arguments.onnx):
+        parser.error("say what to write: --to DIR, --push USER/NAME or --onnx FILE")
+    return arguments
+
+
+def _collect(folder: Path, to: Path, arguments: argparse.Namespace) -> None:
+    """The files of the model and its card. Paths of this machine are left behind."""
+    from glass.calibration import CALIBRATION_FILE
+    from glass.export import CARD_FILE, WEIGHTS_FILE, read_model_card
+    from glass.model_card import model_card
+
+    to.mkdir(parents=True, exist_ok=True)
+    card = read_model_card(folder)
+    model = card["config"]["model"]
+    for name in ("global_weights", "local_weights"):
+        if model.get(name):
+            model[name] = Path(model[name]).name
+    shutil.copyfile(folder / WEIGHTS_FILE, to / WEIGHTS_FILE)
+    write_text_atomic(to / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    if (folder / CALIBRATION_FILE).is_file():
+        shutil.copyfile(folder / CALIBRATION_FILE, to / CALIBRATION_FILE)
+    run = folder.parent if folder.name == "model" else None
+    write_text_atomic(to / "README.md", model_card(to, run, arguments.audit))
+
+
+if __name__ == "__main__":
+    run_command(main)

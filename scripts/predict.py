@@ -1,0 +1,231 @@
+"""Are these images generated? python -m scripts.predict MODEL PATH…
+
+MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
+file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
+line per image, in order. Exit code 3 says that some could not be read; the others have verdicts.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+if TYPE_CHECKING:
+    from glass.detector import Detector, PredictOptions
+    from glass.verdicts import ImageVerdict
+    from loaders.image_sources import ImageSource
+
+EXIT_SOME_UNREADABLE = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, finds the images, scores them, writes, prints."""
+    arguments = _parse(argv)
+    # Mistakes in paths are told before torch is imported, which takes seconds.
+    from loaders.source_paths import find_images
+
+    _check_outputs(arguments)
+    found = find_images(arguments.paths, sys.stdin)
+    if not found.sources:
+        raise InputError(f"no images in {' '.join(arguments.paths)}")
+    if found.passed_over:
+        print(
+            f"passed over {found.passed_over:,} files that are no images by name", file=sys.stderr
+        )
+    detector, options = _detector(arguments)
+    print(_heading(detector, options), file=sys.stderr)
+    try:
+        verdicts = list(_shown(detector, found.sources, options, arguments))
+        head = _head(detector, options, arguments.model)
+        _write(verdicts, head, arguments)
+    except OSError as error:
+        raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
+    counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
+    unstable = sum(bool(verdict.unstable) for verdict in verdicts)
+    parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
+    print(", ".join([*parts, f"{unstable:,} unstable"]), file=sys.stderr)
+    return EXIT_SOME_UNREADABLE if counts["unreadable"] else 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.predict", description=(__doc__ or "").partition("\n")[2].strip()
+    )
+    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("paths", metavar="PATH", nargs="+")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
+    parser.add_argument(
+        "--heatmaps", type=Path, metavar="DIR", help="write each image with its windows, tinted by "
+        "attention, into a new folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dense", action="store_true", help="with --heatmaps: and a map of overlapping windows"
+    )
+    parser.add_argument("--crops", type=_at_least_one, metavar="N", help="default: training's")
+    parser.add_argument("--sampling", metavar="RULE", help="rule that places them")
+    parser.add_argument(
+        "--coverage", choices=("sample", "all"), default="sample",
+        help="all: a crop from every cell of the grid",
+    )  # fmt: skip
+    parser.add_argument(
+        "--draws", type=_at_least_one, default=1, metavar="K",
+        help="average K draws of windows and tell their spread",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-stability", action="store_true",
+        help="do not ask again after harmless changes: several times as fast",
+    )  # fmt: skip
+    parser.add_argument("--batch-size", type=_at_least_one, help="default: training's")
+    parser.add_argument("--threads", type=_at_least_one, default=2, help="default 2")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    arguments = parser.parse_args(argv)
+    if arguments.dense and arguments.heatmaps is None:
+        parser.error("--dense needs --heatmaps DIR")
+    return arguments
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    from glass.prediction_files import check_csv_target, check_json_target
+
+    if arguments.json is not None:
+        check_json_target(arguments.json)
+    if arguments.csv is not None:
+        check_csv_target(arguments.csv)
+    folder: Path | None = arguments.heatmaps
+    if folder is None:
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    if taken:
+        raise InputError(f"{folder} holds files: give a new folder for the heat maps")
+
+
+def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
+    import warnings
+
+    import torch
+
+    from glass.detector import Detector, PredictOptions
+    from glass.pixel_rules import DecoderWarning
+
+    torch.set_num_threads(arguments.threads)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DecoderWarning)
+        detector = Detector.from_pretrained(
+            arguments.model, device=arguments.device, revision=arguments.revision
+        )
+    for warning in caught:
+        print(printable(f"warning: {warning.message}"), file=sys.stderr)
+    options = PredictOptions(
+        num_crops=arguments.crops, sampling=arguments.sampling, coverage=arguments.coverage,
+        draws=arguments.draws, stability=not arguments.no_stability,
+        batch_size=arguments.batch_size, num_threads=arguments.threads,
+    )  # fmt: skip
+    detector.views(options)
+    if arguments.heatmaps is not None and not detector.sees_crops:
+        raise InputError("a single_view model looks nowhere in particular: leave out --heatmaps")
+    return detector, options
+
+
+def _heading(detector: "Detector", options: "PredictOptions") -> str:
+    """What the figures in the first column are."""
+    calibration = detector.calibration_for(options)
+    if calibration is not None:
+        alarms = calibration.false_alarms
+        return (
+            f"calibrated probability of being generated; from {calibration.threshold:.3f}"
+            f" generated, below {calibration.real_below:.3f} real; false alarms"
+            f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
+        )
+    if detector.calibration is not None:
+        why = f"calibrated for {detector.calibration.views}, not for {detector.views(options)}"
+    else:
+        why = "the model is not calibrated (python -m scripts.calibrate)"
+    return f"raw scores, generated from 0.5: {why}"
+
+
+def _head(detector: "Detector", options: "PredictOptions", model: str) -> dict[str, Any]:
+    calibration = detector.calibration_for(options)
+    return {
+        "model": {
+            "path": printable(model),
+            "kind": detector.config.model.kind,
+            "weights_sha256": detector.card["weights_sha256"],
+        },
+        "views": asdict(detector.views(options)),
+        "calibrated": calibration is not None,
+        "threshold": 0.5 if calibration is None else calibration.threshold,
+        "real_below": 0.5 if calibration is None else calibration.real_below,
+        "note": _heading(detector, options),
+    }
+
+
+def _shown(
+    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions",
+    arguments: argparse.Namespace,
+) -> "Iterator[ImageVerdict]":  # fmt: skip
+    """The verdicts, each printed, and drawn where that is asked."""
+    for number, verdict in enumerate(detector.predict_iter(sources, options)):
+        print(_line(verdict), flush=True)
+        if arguments.heatmaps is not None and verdict.reason is None:
+            _draw(detector, sources[number], verdict, arguments, number)
+        yield verdict
+
+
+def _line(verdict: "ImageVerdict") -> str:
+    path = printable(verdict.path).replace("\n", "\\n")
+    if verdict.reason is not None:
+        return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
+    value = verdict.score if verdict.probability is None else verdict.probability
+    spread = ""
+    if len(verdict.draw_scores) > 1:
+        low, high = min(verdict.draw_scores), max(verdict.draw_scores)
+        spread = f"  (raw scores of the draws {low:.3f} to {high:.3f})"
+    unstable = "unstable" if verdict.unstable else ""
+    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}"
+
+
+def _draw(
+    detector: "Detector", source: "ImageSource", verdict: "ImageVerdict",
+    arguments: argparse.Namespace, number: int,
+) -> None:  # fmt: skip
+    from glass.heatmaps import dense_attention, draw_dense, draw_windows
+
+    pixels = source.load().pixels
+    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)[:80]
+    name = f"{number:06d}-{stem}"
+    draw_windows(pixels, verdict).save(arguments.heatmaps / f"{name}.png")
+    if arguments.dense:
+        windows, attention = dense_attention(detector, pixels)
+        draw_dense(pixels, windows, attention).save(arguments.heatmaps / f"{name}-dense.png")
+
+
+def _write(
+    verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace
+) -> None:
+    from glass.prediction_files import write_csv, write_json
+
+    if arguments.json is not None:
+        write_json(arguments.json, head, verdicts)
+    if arguments.csv is not None:
+        write_csv(arguments.csv, verdicts)
+
+
+if __name__ == "__main__":
+    run_command(main)
