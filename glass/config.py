@@ -198,6 +198,9 @@ class RunConfig:
     """Split that chooses the epoch to keep."""
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses it; ties by AUROC, then by loss, then the earlier epoch."""
+    max_bad_samples: float = 0.001
+    """Share of a split's samples that may be unreadable: above it the run stops with a summary.
+    One bad sample never stops a run, unless this is 0."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -208,6 +211,7 @@ class RunConfig:
         if self.cpu_threads is not None:
             _check_range("", self, ("cpu_threads",), 1, 4096)
         _check_range("", self, ("label_smoothing",), 0.0, 0.99)
+        _check_range("", self, ("max_bad_samples",), 0.0, 1.0)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

@@ -23,8 +23,9 @@ __all__ = ["RunFolder", "dataset_digest"]
 FORMAT_VERSION = 1
 
 FREE_TO_CHANGE = frozenset(
-    {"cpu_threads"}
+    {"cpu_threads", "max_bad_samples", "loader.verify"}
     | {f"loader.{name}" for name in ("backend", "decode", "num_threads", "prefetch_batches")}
+    | {"loader.remote_reads"}
     | {"loader.device"}
 )
 """Settings that may differ when a run goes on: they change how fast it gets the same pixels."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from accelerate.utils import broadcast_object_list, gather_object
 
+from glass.bad_samples import LedgerLoader
 from glass.checkpoint import CheckpointStore
 from glass.engine import Totals
 from glass.export import load_state
@@ -17,7 +18,7 @@ __all__ = ["BatchLoader", "Progress", "RunState"]
 logger = logging.getLogger(__name__)
 
 
-class BatchLoader(Protocol):
+class BatchLoader(LedgerLoader, Protocol):
     """What training needs of a loader; ``loaders.build_loader`` makes one."""
 
     def __iter__(self) -> Any: ...

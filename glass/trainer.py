@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import distributed
 
+from glass.bad_samples import BadSampleLedger
 from glass.checkpoint import CheckpointStore
 from glass.config import RunConfig
 from glass.engine import Engine, Totals, grouped
@@ -58,6 +59,9 @@ class Trainer:
         self.valid_loader, self.folder, self.precision = valid_loader, folder, precision
         self.checkpoint_every, self.on_epoch = checkpoint_every, on_epoch
         self.store = CheckpointStore(folder.checkpoints)
+        self.ledger = BadSampleLedger(
+            folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples
+        )
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
 
     def resume(self) -> bool:
@@ -65,6 +69,7 @@ class Trainer:
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False
+        self.ledger.take_up()
         if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
             self.folder.write_metrics(progress.history)
         logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
@@ -81,6 +86,7 @@ class Trainer:
                     return False
                 line = self._finish_epoch()
                 self.state.save(self.store)
+                self._require_readable(saved=True)
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
                     break
@@ -104,6 +110,8 @@ class Trainer:
                 self._look(display)
                 if progress.step_in_epoch == steps:  # the end of an epoch saves itself
                     break
+                if progress.step % CHECK_EVERY == 0:
+                    self._require_readable()
                 if self._stopped(stop):
                     return False
                 if self.checkpoint_every and progress.step % self.checkpoint_every == 0:
@@ -148,6 +156,19 @@ class Trainer:
             " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
             " precision=float32"
         )
+
+    def _require_readable(self, saved: bool = False) -> None:
+        """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
+        on from once the shards are mended."""
+        told = (
+            self.ledger.collect(self.config.train_split, self.state.loader),
+            self.ledger.collect(self.config.valid_split, self.valid_loader),
+        )
+        if not any(told):
+            return
+        if not saved:
+            self.state.save(self.store)
+        raise InputError("; ".join(summary for summary in told if summary))
 
     def _stopped(self, stop: StopSignal) -> bool:
         """One process stops after any step; several agree on it every ``CHECK_EVERY`` steps."""
