@@ -67,6 +67,8 @@ class DatasetInfo:
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, int] = field(default_factory=dict)
     """Form (see ``shards.stored_form``) → samples."""
+    equalised: str = ""
+    """What was done so that the files of both classes look alike, in words; empty for nothing."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Versions of the programs that wrote the shards."""
     format_version: int = FORMAT_VERSION

@@ -1,0 +1,110 @@
+"""Would results on this data set mislead? Looks for what gives the classes away, and for leaks.
+
+    python -m scripts.audit DATA [--json FILE] [--html FILE] [--no-near] [--threads N]
+
+Tells how well size, format and compression alone separate the classes and which of them does, and
+finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
+reports show on top. The exit code is 1 where something is serious.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from shards.atomic import write_text_atomic
+from shards.command import CommandParser, InputError, printable, run_command
+
+__all__ = ["main"]
+
+EXIT_SERIOUS = 1
+_MARKS = {".json": '"findings"', ".html": 'content="glass-hires audit"'}
+"""In every file of ours of a kind: only such a one is replaced."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Audits, writes, prints; 1 where a finding is serious, else 0."""
+    arguments = _parse(argv)
+    from shards.dataset import ShardDataset
+
+    dataset = ShardDataset.open(arguments.data)
+    outputs = {kind: path for kind in (".json", ".html") if (path := getattr(arguments, kind[1:]))}
+    for kind, path in outputs.items():
+        _require_ours(path, _MARKS[kind])
+    from glass.audit import AUDIT_NAME, audit_dataset
+    from glass.report.audit import audit_sentence, render_audit_html
+    from shards.output_folder import progress_bar
+
+    total = len(dataset) if arguments.near else 0
+    with progress_bar(total, "reading views", arguments.near) as bar:
+        document = audit_dataset(dataset, arguments.near, arguments.threads, advance=bar.update)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    for line in _lines(document):
+        print(printable(line))
+    print(audit_sentence(document))
+    texts = {".json": text, ".html": render_audit_html(document) if arguments.html else ""}
+    for kind, path in outputs.items():
+        _write(path, texts[kind])
+    _write(dataset.root / AUDIT_NAME, text, required=False)
+    return EXIT_SERIOUS if document["severity"] == "serious" else 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.audit", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people")
+    parser.add_argument(
+        "--no-near", dest="near", action="store_false",
+        help="leave out near duplicates, for which all global views are read",
+    )  # fmt: skip
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N")
+    arguments = parser.parse_args(argv)
+    if arguments.threads < 1:
+        parser.error(f"--threads {arguments.threads}: must be at least 1")
+    return arguments
+
+
+def _require_ours(path: Path, mark: str) -> None:
+    """An output of this command may be replaced, anything else of that name not."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder: give the name of a file in one")
+    if path.exists() and mark not in path.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{path} was not written by this command: give another name")
+
+
+def _write(path: Path, text: str, required: bool = True) -> None:
+    try:
+        write_text_atomic(path, text)
+    except OSError as error:
+        if required:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        print(printable(f"note: {path} cannot be written, so reports will not show the findings"))
+    else:
+        print(printable(f"wrote {path}"))
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """The findings for a terminal."""
+    samples, lines = document["samples"], []
+    lines.append(
+        f"{document['dataset']['name']}: {samples['all']:,} images, {samples['real']:,} real and "
+        f"{samples['generated']:,} generated"
+    )
+    if document["equalised"]:
+        lines.append(f"equalised when it was built: {document['equalised']}")
+    for finding in document["findings"]:
+        lines.append(f"[{finding['severity']}] {finding['text']}")
+        lines += [f"    such as {' and '.join(names)}" for names in finding["examples"][:2]]
+        if finding["advice"]:
+            lines.append(f"    what to do: {finding['advice']}")
+    return lines
+
+
+if __name__ == "__main__":
+    run_command(main)

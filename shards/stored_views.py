@@ -1,0 +1,67 @@
+"""Reading the global views of a data set back, by row of the manifest."""
+
+import io
+import mmap
+import threading
+from types import TracebackType
+
+import numpy as np
+
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+__all__ = ["StoredViews"]
+
+
+class StoredViews:
+    """The stored global views. Shards are mapped when they are first asked for; safe in threads.
+
+    >>> with StoredViews(dataset) as views:
+    ...     views[17]  # (S, S, 3) uint8
+    """
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+        self._shard, self._names = dataset.codes("shard")
+        self._offset = dataset.column("global_offset")
+        self._length = dataset.column("global_length")
+        self._maps: dict[int, mmap.mmap] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._offset)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Raises ``InputError`` where a shard is missing, or holds something else in its place."""
+        name = self._names[self._shard[row]]
+        start, size = int(self._offset[row]), self._dataset.info.global_size
+        try:
+            data = self._map(int(self._shard[row]))[start : start + int(self._length[row])]
+            view = np.load(io.BytesIO(data), allow_pickle=False)
+            if view.shape != (size, size, 3) or view.dtype != np.uint8:
+                raise ValueError(f"holds an array of {view.shape}")
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"the global view of row {row} in {self._dataset.members_path(name)} cannot be "
+                f"read ({error}): run scripts.verify_shards {self._dataset.root}"
+            ) from error
+        return view
+
+    def __enter__(self) -> "StoredViews":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        for data in self._maps.values():
+            data.close()
+        self._maps.clear()
+
+    def _map(self, shard: int) -> mmap.mmap:
+        with self._lock:
+            if shard not in self._maps:
+                path = self._dataset.members_path(self._names[shard])
+                with path.open("rb") as file:
+                    self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return self._maps[shard]
