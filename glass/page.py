@@ -45,7 +45,8 @@ def describe(detector: "Detector", verdict: ImageVerdict) -> str:
     """The verdict as HTML. Names of files are untrusted and escaped."""
     if verdict.reason is not None:
         return f"<p>This file cannot be read: {html.escape(verdict.reason)}</p>"
-    assert verdict.score is not None and verdict.verdict is not None
+    assert verdict.score is not None
+    assert verdict.verdict is not None
     if verdict.probability is not None:
         value = f"probability of being generated {verdict.probability:.1%}"
     else:
