@@ -11,6 +11,7 @@ Backend = Literal["auto", "dali", "turbo", "reference"]
 Decode = Literal["auto", "window", "full"]
 Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
+RemoteReads = Literal["auto", "range", "whole"]
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,17 @@ class LoaderConfig:
     """Name of the rule in ``loaders.sampling`` that places the windows."""
     seed: int = 0
     """Seed of order and windows, 0 … 2⁶³-1."""
-    shuffle: bool = True
+    shuffle: bool | Literal["shard"] = True
     """Permute the samples each epoch; ``False`` keeps the manifest's order and, as in evaluation,
-    the windows of epoch 0."""
+    the windows of epoch 0; ``shard`` permutes the shards, and the samples within each few of them,
+    so that shards in a store are fetched one after the other."""
+    shuffle_shards: int = 16
+    """With ``shuffle="shard"``: how many shards are mixed with one another. More mix better and
+    take more room in the cache."""
+    shuffle_lanes: int = 1
+    """With ``shuffle="shard"``: in how many places of the permuted shards a batch is read at once.
+    As many as there are machines, and each machine fetches its own shards only. A divisor of the
+    batch."""
     class_balanced: bool = False
     """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
     augment: float = 0.0
@@ -51,11 +60,17 @@ class LoaderConfig:
     verify: Verify = "first-touch"
     """``first-touch`` compares each sample's bytes with their checksums when this process first
     reads it (measured: the first epoch takes about a quarter longer), ``off`` trusts them."""
+    remote_reads: RemoteReads = "auto"
+    """Of shards in a store: ``whole`` fetches shards into a local cache, ``range`` only the bytes
+    that a batch needs; ``auto`` measures the way to the store and takes what costs less."""
     device: Device = "cpu"
     """Where the tensors of a batch lie."""
 
     def __post_init__(self) -> None:
-        choices_of = {"backend": Backend, "decode": Decode, "device": Device, "verify": Verify}
+        choices_of = {
+            "backend": Backend, "decode": Decode, "device": Device, "verify": Verify,
+            "remote_reads": RemoteReads,
+        }  # fmt: skip
         for name, kinds in choices_of.items():
             value = getattr(self, name)
             if value not in get_args(kinds):
@@ -63,7 +78,7 @@ class LoaderConfig:
                 raise InputError(f"loader.{name}={value!r} is not one of {choices}")
         for name in (
             "global_batch_size", "num_crops", "crop_size", "global_size", "num_threads",
-            "prefetch_batches",
+            "prefetch_batches", "shuffle_shards", "shuffle_lanes",
         ):  # fmt: skip
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
@@ -72,3 +87,20 @@ class LoaderConfig:
             raise InputError(f"loader.augment={self.augment!r} must be a number from 0 to 1")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise InputError(f"loader.seed={self.seed!r} must be a whole number from 0 to 2**63-1")
+        self._check_order()
+
+    def _check_order(self) -> None:
+        if self.shuffle not in (True, False, "shard"):
+            raise InputError(f"loader.shuffle={self.shuffle!r} is not one of true, false, shard")
+        if self.shuffle != "shard":
+            return
+        if self.class_balanced:
+            raise InputError(
+                "loader.class_balanced draws samples from all shards at once, "
+                "loader.shuffle='shard' does not: set one of them to false"
+            )
+        if self.global_batch_size % self.shuffle_lanes:
+            raise InputError(
+                f"loader.shuffle_lanes={self.shuffle_lanes} does not divide "
+                f"loader.global_batch_size={self.global_batch_size}"
+            )

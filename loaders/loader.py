@@ -15,10 +15,13 @@ from loaders.augment_windows import Patch, changed_windows, paste
 from loaders.bad_samples import BadSample, BadSampleLog
 from loaders.batch import Batch, BufferPool
 from loaders.config import LoaderConfig
+from loaders.epoch_order import epoch_order
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.open_shards import OpenShards
-from loaders.order import EpochOrder, balanced_order, check_partition, shuffled_order
+from loaders.order import EpochOrder, check_partition
 from loaders.planning import BatchPlan, JobMaker
+from loaders.remote_ahead import Ahead
+from loaders.remote_mode import ranges_to_read
 from loaders.stats import LoaderStats
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -48,8 +51,8 @@ def build_loader(
     set, the split or a setting does not fit.
     """
     opened = data if isinstance(data, OpenShards) else None
-    if opened is not None:
-        dataset = opened.dataset
+    if isinstance(data, OpenShards):
+        dataset = data.dataset
     else:
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
     stored = dataset.info.global_size
@@ -114,7 +117,10 @@ class Loader:
         self._samples = open_shards.samples
         self._stats = LoaderStats()
         self._bad = BadSampleLog()
-        self._maker = JobMaker(open_shards, config, self._stats)
+        self._traced = False
+        ranges = ranges_to_read(open_shards, self._rows, config)
+        self._maker = JobMaker(open_shards, config, self._stats, ranges)
+        self._ahead = None if ranges else Ahead.of(open_shards, self._rows, config)
         self._leaf = _leaf(config, self._device_batch_size)
         self._host_leaf = _host_leaf(config.backend)
         self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
@@ -166,7 +172,8 @@ class Loader:
 
     def stats(self) -> dict[str, Any]:
         """Counts and times since the loader was built (:class:`loaders.stats.LoaderStats`)."""
-        return self._stats.snapshot()
+        remote = self._dataset.remote
+        return {**self._stats.snapshot(), **({"remote": dict(remote.counts)} if remote else {})}
 
     def bad_samples(self, since: int = 0) -> list[BadSample]:
         """The samples that could not be read, each once, but for the first ``since`` of them.
@@ -225,6 +232,8 @@ class Loader:
         """Queues the work of one batch: reading (and decoding, where the leaf splits) in the
         threads, the rest in the finisher."""
         window_epoch = epoch if self._config.shuffle else 0
+        if self._ahead is not None:
+            self._ahead.look(order, index)
         plan = self._maker.plan(order.batch(index), window_epoch)
         config = self._config
         views = self._buffers.borrow((len(plan), config.global_size, config.global_size, 3))
@@ -249,7 +258,9 @@ class Loader:
         except Exception as error:
             if len(places) == 1:
                 detail = f"{type(error).__name__}: {error}"
-                logger.warning("a sample failed in an unforeseen way", exc_info=True)
+                # With its trace the first time; others of its kind are counted and named later.
+                logger.warning("a sample failed in an unforeseen way", exc_info=not self._traced)
+                self._traced = True
                 return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
         done = [self._chunk(plan, range(p, p + 1), views, crops) for p in places]
         jobs, patches, failures = ([x for part in done for x in part[k]] for k in range(3))
@@ -371,23 +382,15 @@ class Loader:
         return batch
 
     def _identity(self) -> dict[str, Any]:
-        names = ("global_batch_size", "seed", "shuffle", "class_balanced")
+        names: tuple[str, ...] = ("global_batch_size", "seed", "shuffle", "class_balanced")
+        if self._config.shuffle == "shard":
+            names += ("shuffle_shards", "shuffle_lanes")
         settings = {name: getattr(self._config, name) for name in names}
         return {"version": 1, "split": self._split, "num_samples": len(self._rows), **settings}
 
     def _epoch_order(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._make_order(epoch))
+            order = epoch_order(self._samples, self._rows, self._config, epoch)
+            size = self._config.global_batch_size
+            self._order = (epoch, EpochOrder(*order, size, self._rank, self._world_size))
         return self._order[1]
-
-    def _make_order(self, epoch: int) -> EpochOrder:
-        config, rows = self._config, self._rows
-        appearance = np.zeros(len(rows), np.int32)
-        content_id = self._samples.content_id[rows]
-        if config.class_balanced:
-            label = self._samples.label[rows]
-            order, appearance = balanced_order(content_id, label, config.seed, epoch)
-            rows = rows[order]
-        elif config.shuffle:
-            rows = rows[shuffled_order(content_id, config.seed, epoch)]
-        return EpochOrder(rows, appearance, config.global_batch_size, self._rank, self._world_size)

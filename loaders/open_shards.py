@@ -7,10 +7,13 @@ given these opens nothing itself and leaves them open when it is closed.
 from types import TracebackType
 
 from loaders.first_touch import FirstTouch
+from loaders.remote_reader import RangeReader
+from loaders.remote_shards import CachedShards, remote_tars
 from loaders.samples import SampleTable
 from loaders.shard_reader import MappedShards
 from loaders.splice import Splicer
 from shards.dataset import ShardDataset
+from shards.remote_dataset import shard_cache
 
 __all__ = ["OpenShards"]
 
@@ -21,13 +24,26 @@ class OpenShards:
     def __init__(self, dataset: ShardDataset) -> None:
         self.dataset = dataset
         self.samples = SampleTable(dataset)
-        self.shards = MappedShards([dataset.shard_path(name) for name in self.samples.shards])
+        self.ranges: RangeReader | None = None
+        """Reads parts of shards that lie in a store."""
+        names = self.samples.shards
+        self.shards: MappedShards | CachedShards
         """The tars that hold the images."""
-        self.members = self.shards
+        self.members: MappedShards | CachedShards
         """The tars that hold all else: the same, or the sidecars of tars made elsewhere."""
-        if dataset.has_sidecars:
-            paths = [dataset.members_path(name) for name in self.samples.shards]
-            self.members = MappedShards(paths)
+        if dataset.remote is not None:
+            images = remote_tars(dataset, names, sidecars=False)
+            others = remote_tars(dataset, names, sidecars=True)
+            cache = shard_cache(dataset.remote)
+            self.shards = self.members = CachedShards(dataset.remote, images, cache)
+            if dataset.has_sidecars:
+                self.members = CachedShards(dataset.remote, others, cache)
+            self.ranges = RangeReader(dataset.remote, self.samples, images, others)
+        else:
+            self.shards = MappedShards([dataset.shard_path(name) for name in names])
+            self.members = self.shards
+            if dataset.has_sidecars:
+                self.members = MappedShards([dataset.members_path(name) for name in names])
         self.touched = FirstTouch(len(self.samples))
         """Which images and global views were found to be those that were written."""
         self.index_touched = FirstTouch(len(self.samples))
@@ -38,6 +54,8 @@ class OpenShards:
         """Lets go of the shards. Batches handed out stay valid."""
         self.shards.close()
         self.members.close()
+        if self.ranges is not None:
+            self.ranges.close()
 
     def __enter__(self) -> "OpenShards":
         return self

@@ -124,3 +124,10 @@ class EpochOrder:
         positions = np.arange(start, start + size)
         wrapped = positions % len(self.rows)
         return BatchSlice(self.rows[wrapped], self.appearance[wrapped], positions < len(self.rows))
+
+    def rank_rows(self, start: int, stop: int) -> Rows:
+        """The rows of this rank in global batches ``start`` … ``stop - 1``, fillers left out."""
+        size = self.global_batch_size // self.world_size
+        first = np.arange(start, stop) * self.global_batch_size + self.rank * size
+        positions = (first[:, None] + np.arange(size)).ravel()
+        return self.rows[positions[positions < len(self.rows)]]

@@ -1,7 +1,7 @@
 """From a slice of the order to decode jobs: which windows, read from where, spliced or whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from loaders.first_touch import BadChecksum
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
+from loaders.remote_reader import FetchedBatch, RangeReader
 from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
 from loaders.sampling_detail import Detail, read_detail
 from loaders.shard_reader import (
@@ -51,6 +52,8 @@ class BatchPlan:
     """(B,): whether only the tiles touched are to be read."""
     slots: npt.NDArray[np.int64]
     """(B, N): places of the crops in the batch's flat (B·N) crops."""
+    fetched: FetchedBatch | None = None
+    """What is on its way, where ranges are read out of a store."""
 
     def __len__(self) -> int:
         return len(self.slice.rows)
@@ -59,7 +62,12 @@ class BatchPlan:
 class JobMaker:
     """Plans batches and reads what their jobs need. Safe to use from several threads."""
 
-    def __init__(self, data: OpenShards, config: LoaderConfig, stats: LoaderStats) -> None:
+    def __init__(
+        self, data: OpenShards, config: LoaderConfig, stats: LoaderStats,
+        ranges: RangeReader | None = None,
+    ) -> None:  # fmt: skip
+        """``ranges`` reads what a batch needs out of a store; without it, tars are mapped."""
+        self._ranges = ranges
         self._samples, self._shards, self._members = data.samples, data.shards, data.members
         self._config, self._stats = config, stats
         self._rule = sampling_rule(config.sampling)
@@ -97,7 +105,10 @@ class JobMaker:
         slots = np.arange(mask.size).reshape(shape)
         tiled = samples.tiled(rows) & (config.decode != "full")
         windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
-        return BatchPlan(part, epoch, windows, shown, mask, changed, windowed, tiled, slots)
+        fetched = None if self._ranges is None else self._ranges.begin(rows, windows, windowed)
+        return BatchPlan(
+            part, epoch, windows, shown, mask, changed, windowed, tiled, slots, fetched
+        )
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[Detail | None] | None:
         """Where the rule asks for it, what the entry points tell of each sample's detail; samples
@@ -148,9 +159,10 @@ class JobMaker:
         with self._stats.timed("read"):
             for place in places:
                 try:
-                    self._verify(int(plan.slice.rows[place]))
+                    if plan.fetched is None:  # what comes out of a store is compared on arrival
+                        self._verify(int(plan.slice.rows[place]))
                     whole.append(self._whole_job(plan, place))
-                    self._read_global_view(int(plan.slice.rows[place]), views[place])
+                    self._read_global_view(plan, place, views[place])
                 except BadChecksum as error:
                     failures.append(DecodeFailure(place, "checksum", str(error)))
                 except UnreadableMember as error:
@@ -162,6 +174,8 @@ class JobMaker:
         spliced = self._splice(plan, [job for job in whole if plan.windowed[job.sample]])
         done = {job.sample for job in spliced}
         whole = [job for job in whole if job.sample not in done]
+        whole, lost = _completed(plan, whole)
+        failures += lost
         num_tiled = sum(job.tiles is not None for job in whole)
         self._stats.count("windowed", len(done) + num_tiled)
         self._stats.count("full", len(whole) - num_tiled)
@@ -210,7 +224,10 @@ class JobMaker:
             return []
         num_crops = self._config.num_crops
         with self._stats.timed("splice"):
-            entry_points = [self._entry_points(int(plan.slice.rows[i.sample])) for i in images]
+            if plan.fetched is None:
+                entry_points = [self._entry_points(int(plan.slice.rows[i.sample])) for i in images]
+            else:
+                entry_points = [plan.fetched.sample(i.sample).entry_points for i in images]
             spliced = self._splicer.splice_batch(
                 [image.data for image in images], entry_points,
                 np.concatenate([image.windows for image in images]),
@@ -256,18 +273,23 @@ class JobMaker:
             return np.zeros(1, np.uint8)
         return member
 
-    def _read_global_view(self, row: int, out: npt.NDArray[np.uint8]) -> None:
-        where = self._samples.global_view
-        shard = int(self._samples.shard[row])
-        member = self._members.member(shard, int(where.offset[row]), int(where.length[row]))
+    def _read_global_view(self, plan: BatchPlan, place: int, out: npt.NDArray[np.uint8]) -> None:
+        if plan.fetched is not None:
+            member = plan.fetched.sample(place).global_view
+        else:
+            where, row = self._samples.global_view, int(plan.slice.rows[place])
+            shard = int(self._samples.shard[row])
+            member = self._members.member(shard, int(where.offset[row]), int(where.length[row]))
         read_global_view(member, self._header, out)
         self._stats.count("bytes_read", member.size)
 
     def _whole_job(self, plan: BatchPlan, place: int) -> DecodeJob:
         samples, row = self._samples, int(plan.slice.rows[place])
-        data = self._shards.member(
-            int(samples.shard[row]), int(samples.image.offset[row]), int(samples.image.length[row])
-        )
+        if plan.fetched is not None:
+            data = plan.fetched.sample(place).image
+        else:
+            shard, where = int(samples.shard[row]), samples.image
+            data = self._shards.member(shard, int(where.offset[row]), int(where.length[row]))
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],
@@ -275,6 +297,23 @@ class JobMaker:
             image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
             tiles=TiledImage(data) if plan.tiled[place] else None,
         )  # fmt: skip
+
+
+def _completed(
+    plan: BatchPlan, jobs: list[DecodeJob]
+) -> tuple[list[DecodeJob], list[DecodeFailure]]:
+    """Jobs that take the full decode, with the whole of their images."""
+    if plan.fetched is None:
+        return jobs, []
+    completed: list[DecodeJob] = []
+    failures: list[DecodeFailure] = []
+    for job in jobs:
+        try:
+            whole = plan.fetched.whole_image(job.sample)
+            completed.append(job if whole is job.data else replace(job, data=whole))
+        except BadChecksum as error:
+            failures.append(DecodeFailure(job.sample, "checksum", str(error)))
+    return completed, failures
 
 
 def _to_source(

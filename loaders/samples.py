@@ -38,6 +38,7 @@ class SampleTable:
         self.format, self.formats = dataset.codes("format")
         self.stored_as, self.forms = dataset.codes("stored_as")
         self.mode, self.modes = dataset.codes("mode")
+        self.subsampling, self.subsamplings = dataset.codes("subsampling")
         self.not_indexable, self.not_indexable_reasons = dataset.codes("not_indexable")
 
     def __len__(self) -> int:

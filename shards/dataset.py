@@ -8,6 +8,8 @@ import pyarrow as pa
 
 from shards.command import InputError
 from shards.dataset_info import DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.remote import RemoteFolder, as_url
+from shards.remote_dataset import fetch_description
 from shards.schema import SAMPLE_SCHEMA, SPLITS
 
 __all__ = ["MANIFEST_NAME", "DatasetInfo", "ShardDataset", "ShardInfo", "SplitCounts"]
@@ -27,8 +29,12 @@ class ShardDataset:
         info: DatasetInfo,
         table: pa.Table,
         own_splits: Mapping[str, np.ndarray] | None = None,
+        remote: RemoteFolder | None = None,
     ) -> None:
         self.root = root
+        """The folder; of a data set in a store a local one with its description and manifest."""
+        self.remote = remote
+        """The store that holds the shards, ``None`` where they lie in ``root``."""
         self.info = info
         self._own_splits = dict(own_splits or {})
         self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
@@ -37,11 +43,14 @@ class ShardDataset:
 
     @classmethod
     def open(cls, path: str | Path) -> "ShardDataset":
-        """Opens the data set in folder ``path``.
+        """Opens the data set in folder ``path``, or in a store: ``s3://…``, ``gs://…``,
+        ``http(s)://…``, ``hf://…``.
 
         Raises ``InputError`` for what is missing, damaged or of another format version.
         """
-        root = Path(path)
+        url = as_url(path)
+        remote = None if url is None else RemoteFolder(url)
+        root = Path(path) if remote is None else fetch_description(remote, MANIFEST_NAME)
         info = read_info(root)
         table = _map_manifest(root / MANIFEST_NAME)
         if table.num_rows != info.num_samples:
@@ -49,14 +58,15 @@ class ShardDataset:
                 f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "
                 f"{info.num_samples}: they are of different builds"
             )
-        return cls(root, info, table)
+        return cls(root, info, table, remote=remote)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
         """The same data set with further splits: name → ascending row numbers, int64."""
-        return ShardDataset(self.root, self.info, self.table, {**self._own_splits, **splits})
+        own_splits = {**self._own_splits, **splits}
+        return ShardDataset(self.root, self.info, self.table, own_splits, self.remote)
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
@@ -105,8 +115,8 @@ class ShardDataset:
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:
-        """Where the tar called ``name`` lies."""
-        return self.root / name
+        """Where the tar called ``name`` lies. Raises ``InputError`` where that is in a store."""
+        return self._local(name)
 
     @property
     def has_sidecars(self) -> bool:
@@ -116,12 +126,20 @@ class ShardDataset:
     def members_path(self, name: str) -> Path:
         """Where all members but the images of shard ``name`` lie: in the shard itself, or in the
         sidecar of a tar that was made elsewhere."""
-        return self.root / (self._sidecars.get(name) or name)
+        return self._local(self._sidecars.get(name) or name)
 
     @property
     def generators(self) -> list[str]:
         """The generators of all splits, by name."""
         return sorted({name for counts in self.info.counts.values() for name in counts.generators})
+
+    def _local(self, name: str) -> Path:
+        if self.remote is not None:
+            raise InputError(
+                f"{self.remote} lies in a store, and this reads shards on a local disk alone: "
+                "copy the folder and give the copy"
+            )
+        return self.root / name
 
     def _array(self, name: str) -> pa.Array:
         if name not in self.table.column_names:

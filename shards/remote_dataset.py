@@ -1,0 +1,63 @@
+"""Description and manifest of a data set in a store, kept on the local disk.
+
+``dataset.json`` is read anew at every opening. The manifest lies in a folder named by its digest,
+so that a data set that was built again gets another one, and is fetched once per machine.
+"""
+
+import hashlib
+from pathlib import Path
+
+from shards.atomic import atomic_path, write_bytes_atomic
+from shards.command import InputError
+from shards.dataset_info import INFO_NAME
+from shards.output_folder import cannot_write
+from shards.remote import RemoteFolder, RemoteUnavailable
+from shards.shard_cache import ShardCache, locked_file
+
+__all__ = ["fetch_description", "shard_cache"]
+
+
+def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
+    """A local folder with ``dataset.json`` and the manifest of the data set.
+
+    Raises ``InputError`` where the store does not give them or the disk cannot take them.
+    """
+    try:
+        description = remote.read(INFO_NAME)
+    except RemoteUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(
+                f"{remote} holds no {INFO_NAME}, so it is no finished data set: check the "
+                "address, or run scripts.build_shards, which also continues an interrupted build"
+            ) from error
+        raise
+    names = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
+    folder = remote.settings.folder / "datasets" / "-".join(names)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked_file(folder / ".lock"):
+            if not (folder / INFO_NAME).exists():
+                _download(remote, manifest_name, folder / manifest_name)
+                # Last, for it says that all is here.
+                write_bytes_atomic(folder / INFO_NAME, description)
+    except OSError as error:
+        raise InputError(cannot_write(folder, error)) from error
+    return folder
+
+
+def _download(remote: RemoteFolder, name: str, path: Path) -> None:
+    size = remote.size(name)
+    if size is None:
+        raise InputError(f"{remote}/{name} is missing: run scripts.build_shards again to write it")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        if not remote.has_ranges(name):
+            file.close()
+            remote.stream(name, temporary, size)
+            return
+        for start, stop in remote.parts(size):
+            file.write(remote.read_range(name, start, stop))
+
+
+def shard_cache(remote: RemoteFolder) -> ShardCache:
+    """The cache of whole shards of this machine, whichever data sets they are of."""
+    return ShardCache(remote.settings.folder / "shards", remote.settings.cache_bytes)

@@ -1,0 +1,78 @@
+"""How this machine reads from stores. Of the machine, not of a run: so it comes from the
+environment and stands in no record of a run."""
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from shards.command import InputError
+
+__all__ = ["RemoteSettings"]
+
+_VARIABLES = {
+    "cache_folder": "GLASS_CACHE_DIR",
+    "cache_gigabytes": "GLASS_CACHE_GB",
+    "connections": "GLASS_REMOTE_CONNECTIONS",
+    "timeout_s": "GLASS_REMOTE_TIMEOUT_S",
+    "attempts": "GLASS_REMOTE_ATTEMPTS",
+}
+
+
+def _default_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "glass-hires"
+
+
+@dataclass(frozen=True)
+class RemoteSettings:
+    """Limits of remote reading. Raises ``InputError`` naming the value at fault."""
+
+    cache_folder: Path | None = None
+    """Local folder for manifests and whole shards, shared by the processes of a machine; must be
+    on a disk of this machine. ``None``: ``glass-hires`` in the user's cache folder."""
+    cache_gigabytes: float = 100.0
+    """Whole shards take at most this much of it (10⁹ bytes)."""
+    connections: int = 32
+    """Requests under way at once, per process."""
+    timeout_s: float = 60.0
+    """For one request, of 8 MiB at most."""
+    attempts: int = 8
+    """Tries of a request; the pauses between them add up to 13 s at 8."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("cache_gigabytes", 0), ("timeout_s", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not value > low:
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be a number above {low}")
+        for name, high in (("connections", 1024), ("attempts", 100)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= high:
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be a number from 1 to {high}")
+
+    @classmethod
+    def from_environment(cls) -> "RemoteSettings":
+        """The defaults, changed by ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``,
+        ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S`` and ``GLASS_REMOTE_ATTEMPTS``."""
+        found: dict[str, object] = {}
+        for field in fields(cls):
+            text = os.environ.get(_VARIABLES[field.name])
+            if not text:
+                continue
+            kind = {"cache_folder": Path, "connections": int, "attempts": int}.get(
+                field.name, float
+            )
+            try:
+                found[field.name] = kind(text)
+            except ValueError:
+                raise InputError(f"{_VARIABLES[field.name]}={text!r} is not a number") from None
+        return cls(**found)  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> Path:
+        """The cache folder that is meant."""
+        return self.cache_folder or _default_folder()
+
+    @property
+    def cache_bytes(self) -> int:
+        """``cache_gigabytes`` in bytes."""
+        return int(self.cache_gigabytes * 1e9)

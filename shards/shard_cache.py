@@ -1,0 +1,178 @@
+"""Whole shards on the local disk, up to a limit; shared by all processes of a machine.
+
+A shard is a file named by its SHA-256, so nothing in the cache can be out of date. While it is
+fetched it is ``NAME.part``, locked by the process that fetches it: others wait for that lock and
+find the shard done, and a part that nobody holds is left over from a crash. Room is made by
+deleting what was opened longest ago; who has it mapped keeps it until he lets go.
+"""
+
+import fcntl
+import hashlib
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.command import InputError
+from shards.output_folder import cannot_write
+
+__all__ = ["ShardCache", "locked_file"]
+
+Bytes = npt.NDArray[np.uint8]
+
+_ATTEMPTS = 3
+"""Downloads of a shard whose checksum comes out wrong."""
+
+
+class ShardCache:
+    """Files of known SHA-256 in ``folder``, of ``max_bytes`` together.
+
+    Safe to use from several threads and processes of one machine; the folder must not lie on a
+    network file system, whose locks are not to be trusted.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder, self._max_bytes = folder, max_bytes
+
+    @property
+    def max_bytes(self) -> int:
+        """What the files may take together."""
+        return self._max_bytes
+
+    def mapped(
+        self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str
+    ) -> tuple[Bytes, bool]:
+        """(the file's bytes as a read-only map, whether it had to be fetched).
+
+        ``fetch(path)`` writes into the file at ``path``, which has its length already. Raises
+        ``InputError`` where the disk is full or the bytes have another checksum; ``name`` is what
+        the person knows the file by.
+        """
+        if num_bytes > self._max_bytes:
+            raise InputError(
+                f"{name} has {num_bytes:,} bytes and the cache in {self._folder} may hold "
+                f"{self._max_bytes:,}: raise GLASS_CACHE_GB, or read ranges "
+                "(loader.remote_reads=range)"
+            )
+        path = self._folder / f"{sha256}.tar"
+        fetched = False
+        try:
+            while True:
+                found = _map(path, num_bytes)
+                if found is not None:
+                    return found, fetched
+                fetched = self._fetch(path, num_bytes, fetch, name) or fetched
+        except OSError as error:
+            raise InputError(cannot_write(self._folder, error)) from error
+
+    def holds(self, sha256: str) -> bool:
+        """Whether the file is there now."""
+        return (self._folder / f"{sha256}.tar").exists()
+
+    def _fetch(self, path: Path, num_bytes: int, fetch: Callable[[Path], None], name: str) -> bool:
+        """Brings a file in, or waits for another process to; whether it was this one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with locked_file(part) as descriptor:
+            if path.exists() or not _is_at(descriptor, part):
+                return False  # done by another process while this one waited, or given up by it
+            try:
+                with self._only_one_makes_room():
+                    self._make_room(num_bytes, part)
+                    os.ftruncate(descriptor, num_bytes)  # others count it from here on
+                for attempt in range(1, _ATTEMPTS + 1):
+                    fetch(part)
+                    if _sha256(part) == path.stem:
+                        break
+                    if attempt == _ATTEMPTS:
+                        raise InputError(
+                            f"{name} has another checksum than dataset.json says, {_ATTEMPTS} "
+                            "times in a row: it was changed or damaged in the store; upload it "
+                            "again or build it anew"
+                        )
+                os.replace(part, path)
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    part.unlink()
+                raise
+        return True
+
+    @contextmanager
+    def _only_one_makes_room(self) -> Iterator[None]:
+        with locked_file(self._folder / ".lock"):
+            yield
+
+    def _make_room(self, wanted: int, own: Path) -> None:
+        """Deletes what was opened longest ago until ``wanted`` bytes fit; and parts that nobody
+        writes."""
+        kept: list[tuple[int, int, Path]] = []
+        total = 0
+        for path in self._folder.iterdir():
+            with suppress(FileNotFoundError):
+                if path.suffix == ".part" and path != own and not _delete_abandoned(path):
+                    total += path.stat().st_size
+                elif path.suffix == ".tar":
+                    status = path.stat()
+                    total += status.st_size
+                    kept.append((status.st_mtime_ns, status.st_size, path))
+        for _, size, path in sorted(kept):
+            if total + wanted <= self._max_bytes:
+                break
+            with suppress(FileNotFoundError):
+                path.unlink()
+            total -= size
+
+
+def _map(path: Path, num_bytes: int) -> Bytes | None:
+    """The file as a map, its time of use set to now; ``None`` where it is not there, or is not
+    what it was."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != num_bytes:
+                path.unlink()  # cut off by something other than us
+                return None
+            os.utime(file.fileno())
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def locked_file(path: Path) -> Iterator[int]:
+    """Holds the lock of a file, which is made where it is missing; goes with the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether ``path`` still names the open file: the process before may have renamed it."""
+    try:
+        return os.fstat(descriptor).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
+
+
+def _delete_abandoned(part: Path) -> bool:
+    """Deletes a part that no process holds."""
+    descriptor = os.open(part, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        part.unlink()
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

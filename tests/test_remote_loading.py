@@ -1,0 +1,192 @@
+"""Shards on a web server: the same batches as from disk, whatever the server does."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from loaders import LoaderConfig, build_loader
+from loaders.batch import Batch
+from loaders.open_shards import OpenShards
+from shards.build import build_dataset
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
+from tests.jpeg_variants import photograph
+from tests.remote_server import Server, serving
+
+pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
+
+CONFIG = LoaderConfig(
+    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window",
+    backend="turbo", seed=5,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own for each test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(folder))
+    monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "8")
+    return folder
+
+
+@pytest.fixture
+def server(synthetic_shards: Path) -> Iterator[Server]:
+    with serving(synthetic_shards) as state:
+        yield state
+
+
+def batches(data: str | Path, config: LoaderConfig = CONFIG, **place: int) -> list[Batch]:
+    with build_loader(data, "train+valid+test", config, **place) as loader:
+        return list(loader)
+
+
+def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for name, value in one.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, other[name]), name  # type: ignore[literal-required]
+            else:
+                assert value == other[name]  # type: ignore[literal-required]
+
+
+@pytest.mark.parametrize("reads", ["whole", "range", "auto"])
+def test_batches_are_those_of_the_local_shards(
+    server: Server, synthetic_shards: Path, reads: str
+) -> None:
+    config = replace(CONFIG, remote_reads=reads)
+    assert_equal(batches(server.url, config), batches(synthetic_shards, config))
+
+
+@pytest.mark.parametrize("reads", ["whole", "range"])
+@pytest.mark.parametrize("fault", ["reset", "unavailable", "short"])
+def test_no_sample_is_lost_when_a_quarter_of_the_answers_fail(
+    server: Server, synthetic_shards: Path, reads: str, fault: str
+) -> None:
+    server.fault_share, server.faults = 0.25, (fault,)
+    config = replace(CONFIG, remote_reads=reads)
+    found = batches(server.url, config)
+    assert server.counts[f"fault_{fault}"] > 0
+    assert_equal(found, batches(synthetic_shards, config))
+
+
+def test_a_slow_answer_is_asked_for_again(
+    server: Server, synthetic_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLASS_REMOTE_TIMEOUT_S", "0.3")
+    server.fault_share, server.faults, server.slow_s = 0.05, ("slow",), 1.0
+    config = replace(CONFIG, remote_reads="range")
+    found = batches(server.url, config)
+    assert server.counts["fault_slow"] > 0
+    assert_equal(found, batches(synthetic_shards, config))
+
+
+def test_a_store_that_never_answers_is_said_in_one_sentence(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "2")
+    dataset = ShardDataset.open(server.url)
+    server.fault_share = 1.0
+    with pytest.raises(InputError, match=r"could not be reached, 2 attempts.*continue"):
+        list(build_loader(dataset, "train", replace(CONFIG, remote_reads="whole")))
+
+
+def test_a_wrong_address_is_told_without_trying_again(server: Server) -> None:
+    with pytest.raises(InputError, match=r"/elsewhere holds no dataset\.json"):
+        ShardDataset.open(f"{server.url}/elsewhere")
+    assert server.counts["requests"] == 1
+
+
+def test_a_server_without_ranges_gives_whole_shards(server: Server, synthetic_shards: Path) -> None:
+    server.ranges = False
+    assert_equal(batches(server.url), batches(synthetic_shards))
+    with pytest.raises(InputError, match="sends whole files only"):
+        build_loader(server.url, "train", replace(CONFIG, remote_reads="range"))
+
+
+def test_shards_are_fetched_once_and_kept(server: Server) -> None:
+    config = replace(CONFIG, remote_reads="whole")
+    batches(server.url, config)
+    before = server.counts["bytes"]
+    batches(server.url, config)
+    assert server.counts["bytes"] - before < 100_000  # dataset.json alone
+
+
+def test_a_shard_that_was_changed_in_the_store_is_refused(
+    server: Server, synthetic_shards: Path
+) -> None:
+    server.damage = ShardDataset.open(synthetic_shards).info.shards[0].name
+    with pytest.raises(InputError, match=r"another checksum than dataset\.json says"):
+        batches(server.url, replace(CONFIG, remote_reads="whole"))
+
+
+def test_a_path_that_was_made_of_a_url_still_is_one(server: Server) -> None:
+    assert ShardDataset.open(Path(server.url)).remote is not None
+
+
+def test_two_ranks_see_what_one_sees(server: Server) -> None:
+    config = replace(CONFIG, remote_reads="range")
+    alone = [key for batch in batches(server.url, config) for key in batch["sample_key"]]
+    parts = [batches(server.url, config, rank=r, world_size=2) for r in range(2)]
+    both = [k for pair in zip(*parts, strict=True) for batch in pair for k in batch["sample_key"]]
+    assert both == alone
+
+
+@pytest.fixture(scope="module")
+def large_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four JPEGs of 1.2 megapixels, whose windows are a small part of them."""
+    root = tmp_path_factory.mktemp("large")
+    for index in range(4):
+        folder = root / "images" / ("real" if index % 2 else "generated/gan")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = photograph(960, 1280, seed=index)
+        options = [{}, {"subsampling": 0}, {"restart_marker_blocks": 50}, {"subsampling": 1}][index]
+        Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=92, **options)
+    settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
+    build_dataset(root / "images", root / "shards", settings, progress=False)
+    return root / "shards"
+
+
+def test_ranges_are_a_small_part_of_large_images(large_shards: Path) -> None:
+    config = replace(CONFIG, remote_reads="range", global_batch_size=2)
+    whole = sum(shard.num_bytes for shard in ShardDataset.open(large_shards).info.shards)
+    with serving(large_shards) as server, OpenShards(ShardDataset.open(server.url)) as data:
+        assert data.ranges is not None
+        assert data.ranges.link.latency_s > 0  # measured before the counting begins
+        before = server.counts["bytes"]
+        with build_loader(data, "train", config) as loader:
+            found = list(loader)
+        fetched = server.counts["bytes"] - before
+    with build_loader(large_shards, "train", config) as loader:
+        assert_equal(found, list(loader))
+        assert loader.stats()["fallback"] == {}
+    assert fetched < 0.4 * whole
+
+
+def test_the_whole_image_is_fetched_where_the_splice_falls_back(
+    tmp_path: Path, large_shards: Path
+) -> None:
+    """An index whose checksum is wrong costs a full decode and no sample."""
+    copy = tmp_path / "copy"
+    shutil.copytree(large_shards, copy)
+    dataset = ShardDataset.open(copy)
+    row = 0
+    with (copy / str(dataset.column("shard")[row])).open("r+b") as file:
+        file.seek(int(dataset.column("mcu_offset")[row]) + 100)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 255]))
+    config = replace(CONFIG, remote_reads="range", global_batch_size=2)
+    with serving(copy) as server, build_loader(server.url, "train", config) as loader:
+        found = list(loader)
+        assert loader.stats()["fallback"] == {"damaged entry points": 1}
+    with build_loader(large_shards, "train", config) as loader:
+        assert_equal(found, list(loader))
