@@ -67,6 +67,7 @@ __all__ = [
     "THRESHOLD",
     "EvaluationOptions",
     "check_evaluation",
+    "decision_threshold",
     "evaluate_run",
     "evaluate_table",
     "evaluation_path",
@@ -138,7 +139,9 @@ def evaluate_run(
     calibration = read_calibration(run / "model", card["weights_sha256"])
     loader_config = _loader_config(config, options, device)
     start = time.perf_counter()
-    predictions, missing = _scores(model, dataset, split, loader_config, config.precision, options.progress)
+    predictions, missing = _scores(
+        model, dataset, split, loader_config, config.precision, options.progress
+    )
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
     views = ViewSettings(loader_config.num_crops, loader_config.sampling)
@@ -156,7 +159,9 @@ def evaluate_run(
         },
         "dataset": dataset_digest(dataset.root),
         "settings": asdict(loader_config) | {"precision": config.precision},
-        **evaluate_table(table, *_threshold(calibration, views), options.draws, options.seed),
+        **evaluate_table(
+            table, *decision_threshold(calibration, views), options.draws, options.seed
+        ),
         "calibration": _calibrated(calibration, table) if calibration and applies else None,
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
         "versions": installed_versions(),
@@ -218,8 +223,10 @@ def _scores(
         return predictions, bad_sample_rows(loader.bad_samples(), split)
 
 
-def _threshold(calibration: "Calibration | None", views: "ViewSettings") -> tuple[float, str]:
-    """The threshold, and where it comes from."""
+def decision_threshold(
+    calibration: "Calibration | None", views: "ViewSettings"
+) -> tuple[float, str]:
+    """The threshold for a model seeing ``views``, and where it comes from."""
     if calibration is None:
         return THRESHOLD, UNCALIBRATED
     if calibration.views != views:

@@ -48,34 +48,50 @@ class Perturbation:
         return self.change((pixels.shape[0], pixels.shape[1]), content_id).on_image(pixels)
 
 
-def _quality(draw: np.uint64) -> int:
-    """50 to 95."""
-    return 50 + int(bounded(np.asarray([draw]), 46)[0])
+Make = Callable[[Size, U64], tuple[Operation, ...]]
+
+
+def _always(*operations: Operation) -> Make:
+    """The same for every image."""
+    return lambda size, random: operations
+
+
+def _resized(percent: int) -> Make:
+    return lambda size, random: scaled(size, percent)
+
+
+def _noisy(deviation: float) -> Make:
+    return lambda size, random: (Noise(deviation, int(random[0])),)
+
+
+def _saved_twice(size: Size, random: U64) -> tuple[Operation, ...]:
+    """At two qualities from 50 to 95."""
+    return tuple(Jpeg(50 + int(quality)) for quality in bounded(random, 46))
+
+
+def _shared(longest: int, quality: int) -> Make:
+    return lambda size, random: (*fit_within(size, longest), Jpeg(quality))
 
 
 def _grid() -> list[Perturbation]:
-    rows = [Perturbation(CLEAN, "as it is", lambda size, random: ())]
+    rows = [Perturbation(CLEAN, "as it is", _always())]
 
-    def add(name: str, title: str, make: Callable[[Size, U64], tuple[Operation, ...]]) -> None:
+    def add(name: str, title: str, make: Make) -> None:
         rows.append(Perturbation(name, title, make))
 
     for quality in (95, 90, 80, 70, 60, 50):
-        add(f"jpeg-{quality}", f"JPEG {quality}", lambda s, r, q=quality: (Jpeg(q),))
+        add(f"jpeg-{quality}", f"JPEG {quality}", _always(Jpeg(quality)))
     for quality in (90, 80, 50):
-        add(f"webp-{quality}", f"WebP {quality}", lambda s, r, q=quality: (WebP(q),))
+        add(f"webp-{quality}", f"WebP {quality}", _always(WebP(quality)))
     for sigma in (0.5, 1.0, 2.0, 4.0):
-        add(f"blur-{sigma:g}", f"blur, σ {sigma:g} px", lambda s, r, x=sigma: (Blur(x),))
+        add(f"blur-{sigma:g}", f"blur, σ {sigma:g} px", _always(Blur(sigma)))
     for percent in (25, 50, 75, 150, 200):
-        factor = percent / 100
-        add(f"resize-{factor:g}", f"resized × {factor:g}", lambda s, r, p=percent: scaled(s, p))
-    for mille in (15, 30, 50, 75):
-        add(
-            f"noise-{mille / 1000:g}", f"noise, sd {mille / 1000:g}",
-            lambda s, r, m=mille: (Noise(m / 1000, int(r[0])),),
-        )  # fmt: skip
-    add("double-jpeg", "JPEG twice, 50 … 95 each", lambda s, r: tuple(Jpeg(_quality(x)) for x in r))
-    add("web", "web: ≤ 768 px, JPEG 60", lambda s, r: (*fit_within(s, 768), Jpeg(60)))
-    add("hard", "hard: ≤ 512 px, JPEG 40", lambda s, r: (*fit_within(s, 512), Jpeg(40)))
+        add(f"resize-{percent / 100:g}", f"resized × {percent / 100:g}", _resized(percent))
+    for deviation in (0.015, 0.03, 0.05, 0.075):
+        add(f"noise-{deviation:g}", f"noise, sd {deviation:g}", _noisy(deviation))
+    add("double-jpeg", "JPEG twice, 50 … 95 each", _saved_twice)
+    add("web", "web: ≤ 768 px, JPEG 60", _shared(768, 60))
+    add("hard", "hard: ≤ 512 px, JPEG 40", _shared(512, 40))
     return rows
 
 

@@ -8,10 +8,9 @@ written or read):
 ``format_version``  int, 1
 ``split``           str
 ``dataset``         ``name`` of its folder, ``dataset_json_sha256``
-``models``          name → ``kind``, ``weights_sha256``, ``chosen``, ``settings`` (the loader's,
-                    ``precision``, ``device``)
+``models``          name → ``kind``, ``weights_sha256``, ``chosen``, ``threshold`` (``value``,
+                    ``source``), ``settings`` (the loader's, ``precision``, ``device``)
 ``bootstrap``       ``draws``, ``seed``, ``level``
-``threshold``       ``value``, ``source``
 ``rows``            list, the clean one first: ``name``, ``title``, ``undecodable``, ``models``
                     (name → ``metrics``, ``intervals``, ``confusion``, ``samples``,
                     ``per_generator`` as in an evaluation) and ``differences`` (each further
@@ -26,14 +25,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glass.calibration import ViewSettings, read_calibration
 from glass.config import RunConfig
-from glass.evaluation import evaluate_table
+from glass.evaluation import decision_threshold, evaluate_table
 from glass.export import load_model, read_model_card
 from glass.metrics import paired_difference
 from glass.perturbations import CLEAN, Perturbation
@@ -60,9 +60,9 @@ Pixels = npt.NDArray[np.uint8]
 
 _FIELDS: dict[str, type] = {
     "format_version": int, "split": str, "dataset": dict, "models": dict, "bootstrap": dict,
-    "threshold": dict, "rows": list, "worst": dict, "timing": dict, "versions": dict,
+    "rows": list, "worst": dict, "timing": dict, "versions": dict,
 }  # fmt: skip
-_MODEL_PARTS = {"kind", "weights_sha256", "chosen", "settings"}
+_MODEL_PARTS = {"kind", "weights_sha256", "chosen", "threshold", "settings"}
 _ROW_PARTS = {"name", "title", "undecodable", "models", "differences"}
 _RESULT_PARTS = ("samples", "metrics", "intervals", "confusion", "per_generator")
 
@@ -76,16 +76,31 @@ class Contender:
     loader: LoaderConfig
     """As in evaluation: in order, with the windows of epoch 0, nothing augmented."""
     card: dict[str, Any]
+    threshold: tuple[float, str]
+    """Its value, and where it comes from."""
+    temperature: float
+    """Of its calibration, 1 without one."""
 
 
 def load_contender(folder: Path, device: str, num_threads: int | None) -> Contender:
     """The exported model in ``folder``. Raises ``InputError`` where there is none."""
     model, config = load_model(folder, device)
+    card = read_model_card(folder)
     loader = replace(
-        config.loader, device=device, decode="auto", shuffle=False, class_balanced=False,
+        config.loader,
+        device=cast(Literal["cpu", "cuda"], device),
+        decode="auto",
+        shuffle=False,
+        class_balanced=False,
         num_threads=num_threads or config.loader.num_threads,
+    )
+    calibration = read_calibration(folder, card["weights_sha256"])
+    views = ViewSettings(loader.num_crops, loader.sampling)
+    applies = calibration is not None and calibration.views == views
+    return Contender(
+        model, config, loader, card, decision_threshold(calibration, views),
+        calibration.temperature if calibration is not None and applies else 1.0,
     )  # fmt: skip
-    return Contender(model, config, loader, read_model_card(folder))
 
 
 def measure_robustness(
@@ -115,8 +130,13 @@ def measure_robustness(
                 predictions = _clean_scores(contenders, dataset, split)
             else:
                 predictions = _changed_scores(contenders, images, row, threads)
-            tables = {n: prediction_table(p, dataset, split) for n, p in predictions.items()}
-            measured.append(_measured_row(row, tables, len(images.rows), draws, seed))
+            tables = {
+                name: prediction_table(
+                    replace(scored, temperature=contenders[name].temperature), dataset, split
+                )
+                for name, scored in predictions.items()
+            }
+            measured.append(_measured_row(row, contenders, tables, len(images.rows), draws, seed))
     finally:
         images.close()
     document = {
@@ -125,8 +145,7 @@ def measure_robustness(
         "dataset": dataset_digest(dataset.root),
         "models": {name: _described(contender) for name, contender in contenders.items()},
         "bootstrap": {"draws": draws, "seed": seed, "level": 0.95},
-        "threshold": measured[0].pop("threshold"),
-        "rows": [{k: v for k, v in row.items() if k != "threshold"} for row in measured],
+        "rows": measured,
         "worst": {name: _worst(measured, name) for name in contenders},
         "timing": {"time_s": time.perf_counter() - start},
         "versions": installed_versions(),
@@ -167,8 +186,9 @@ def _clean_scores(
     for name, contender in contenders.items():
         with build_loader(dataset, split, contender.loader) as loader:
             scores[name] = score(
-                contender.model, loader, contender.loader.device, contender.config.precision
-            )
+                contender.model, cast(Any, loader), contender.loader.device,
+                contender.config.precision,
+            )  # fmt: skip
     return scores
 
 
@@ -229,10 +249,12 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _measured_row(
-    row: Perturbation, tables: Mapping[str, pa.Table], num_images: int, draws: int, seed: int
-) -> dict[str, Any]:
+    row: Perturbation, contenders: Mapping[str, Contender], tables: Mapping[str, pa.Table],
+    num_images: int, draws: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
     results = {
-        name: evaluate_table(table, draws=draws, seed=seed) for name, table in tables.items()
+        name: evaluate_table(table, *contenders[name].threshold, draws=draws, seed=seed)
+        for name, table in tables.items()
     }
     first, *others = tables
     return {
@@ -253,7 +275,6 @@ def _measured_row(
             )
             for name in others
         },
-        "threshold": results[first]["threshold"],
     }
 
 
@@ -263,6 +284,7 @@ def _described(contender: Contender) -> dict[str, Any]:
         "kind": config.model.kind,
         "weights_sha256": contender.card["weights_sha256"],
         "chosen": contender.card.get("chosen"),
+        "threshold": dict(zip(("value", "source"), contender.threshold, strict=True)),
         "settings": asdict(contender.loader) | {"precision": config.precision},
     }
 
