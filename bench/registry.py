@@ -18,4 +18,5 @@ BENCHES = {
     "decode": Bench("bench.decode", "images to crops: our loader beside other ways to decode"),
     "loader": Bench("bench.loader", "the loader on shards that exist: backends, modes, threads"),
     "build": Bench("bench.build", "building a sample and its entry points beside one full decode"),
+    "memory": Bench("bench.memory", "a training step's memory and time, plain and in chunks"),
 }
