@@ -161,7 +161,7 @@ def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.build_shards", many_images, out, "--workers=2",
-         "--samples-per-shard=20"],
+         "--samples-per-shard=1"],  # 240 shards: far from done when the first is
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     wait_for(lambda: done(out))
@@ -181,7 +181,7 @@ def test_workers_do_not_outlive_a_killed_build(many_images, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
         [sys.executable, "-m", "scripts.build_shards", many_images, out, "--workers=2",
-         "--samples-per-shard=20"],
+         "--samples-per-shard=1"],  # 240 shards: far from done when the first is
         cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     wait_for(lambda: done(out))
