@@ -9,8 +9,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from shards.build import BuildReport, build_dataset
+from shards.build import ENGINES, BuildReport, build_dataset
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.equalise import METHODS
 from shards.rejection import REASONS
 from shards.schema import SPLITS
 from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
@@ -23,7 +24,7 @@ __all__ = ["main", "summary"]
 def _parser() -> CommandParser:
     parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", type=Path, help="folder of images, or list")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the data set")
+    parser.add_argument("out", metavar="OUT", help="folder for the data set, or s3://… or gs://…")
     parser.add_argument(
         "--split", default=DEFAULT_SPLIT, metavar="TRAIN,VALID,TEST[,CALIBRATION]",
         help="shares that add up to 1; a list may have its own column split (default %(default)s)",
@@ -40,6 +41,11 @@ def _parser() -> CommandParser:
         help="processes; does not change what is written (default: the cores, %(default)s here)",
     )  # fmt: skip
     parser.add_argument(
+        "--engine", choices=ENGINES, default="local",
+        help="local: processes of this machine; ray: the cluster at RAY_ADDRESS, which needs SRC "
+        "and OUT at the same paths everywhere (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--global-size", type=int, default=224, metavar="PIXELS",
         help="side of the stored global views (default %(default)s)",
     )  # fmt: skip
@@ -51,6 +57,12 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--keep-progressive", action="store_true",
         help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
+    )  # fmt: skip
+    parser.add_argument(
+        "--equalise", choices=METHODS, default="none",
+        help="match: leave out images until the files of both classes look alike (rejected.parquet "
+        "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
+        "pixels (default %(default)s)",
     )  # fmt: skip
     return parser
 
@@ -67,14 +79,17 @@ def main(argv: list[str] | None = None) -> int:
         global_size=arguments.global_size,
         lossless=arguments.lossless,
         keep_progressive=arguments.keep_progressive,
+        equalise=arguments.equalise,
     )
-    report = build_dataset(arguments.source, arguments.out, settings, arguments.workers)
+    report = build_dataset(
+        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine
+    )
     for line in summary(report, arguments.out):
         print(printable(line))
     return 0
 
 
-def summary(report: BuildReport, out: Path) -> list[str]:
+def summary(report: BuildReport, out: str | Path) -> list[str]:
     """What a build or an index did, in lines for a person."""
     info = report.info
     if report.finished_before:
@@ -89,14 +104,17 @@ def summary(report: BuildReport, out: Path) -> list[str]:
                 f"  {split:<12}{counts.samples:>10,}  real {counts.real:,}, "
                 f"generated {counts.generated:,}{_in_brackets(counts.generators)}"
             )
-    converted = {name: info.stored_as[name] for name in STORED_FORMATS if name in info.stored_as}
+    if info.equalised:
+        lines.append(f"  equalised: {info.equalised}")
+    same_pixels = [name for name in STORED_FORMATS if name != "recompressed"]
+    converted = {name: info.stored_as[name] for name in same_pixels if name in info.stored_as}
     if converted:
         lines.append(f"  stored otherwise, with the same pixels:{_in_brackets(converted)}")
     if info.not_indexable:
         lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
     if info.rejected:
         lines.append(
-            f"rejected {sum(info.rejected.values()):,} images, named in {out / 'rejected.parquet'}:"
+            f"rejected {sum(info.rejected.values()):,} images, named in {out}/rejected.parquet:"
         )
         lines += [
             f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()

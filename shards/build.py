@@ -17,8 +17,9 @@ from shards.build_plan import (
     require_unchanged,
 )
 from shards.command import InputError
-from shards.consolidate import finish, is_finished
-from shards.dataset_info import DatasetInfo, read_info
+from shards.consolidate import REJECTED_NAME, finish, is_finished
+from shards.dataset import MANIFEST_NAME
+from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
 from shards.output_folder import (
     by_reason,
     cannot_write,
@@ -28,13 +29,19 @@ from shards.output_folder import (
     remove_temporaries,
 )
 from shards.packing import ShardPlan
+from shards.ray_engine import write_shards_on_ray
+from shards.remote import as_url
+from shards.remote_output import RemoteOutput
 from shards.settings import BuildSettings
 from shards.shard_writer import ShardTask, read_record
 from shards.source_lists import read_sources
 from shards.sources import SourceList
-from shards.workers import write_shards
+from shards.workers import Task, write_shards
 
-__all__ = ["BuildReport", "build_dataset"]
+__all__ = ["ENGINES", "BuildReport", "build_dataset"]
+
+ENGINES = ("local", "ray")
+"""Who does the work: processes of this machine, or a Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -51,64 +58,90 @@ class BuildReport:
 
 
 def build_dataset(
-    source: Path, out: Path, settings: BuildSettings, workers: int = 1, progress: bool = True
-) -> BuildReport:
+    source: Path, out: str | Path, settings: BuildSettings, workers: int = 1,
+    progress: bool = True, engine: str = "local",
+) -> BuildReport:  # fmt: skip
     """Builds the data set ``out`` from ``source``, or continues to.
 
-    Writes nothing but new files in ``out``, each complete when it appears. Equal sources and
-    settings give equal bytes, whatever ``workers`` is. Shows bars on stderr with ``progress``.
-    Raises ``InputError`` for mistakes in the arguments, and where the disk is full or read-only;
-    the same call then continues.
+    ``out`` is a folder, or a URL of a store (``s3://…``, ``gs://…``). Writes nothing but new files
+    there, each complete when it appears. Equal sources and settings give equal bytes, whatever
+    ``workers`` and ``engine`` (of ``ENGINES``) are. Shows bars on stderr with ``progress``. Raises
+    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only; the same
+    call then continues.
     """
     sources = read_sources(source)
+    url = as_url(out)
+    store = None if url is None else RemoteOutput(url, PLAN_NAME)
+    out = Path(out) if store is None else store.folder
     try:
-        _make_folder(out)
+        if store is None:
+            _make_folder(out)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
         with locked(out):
-            return _build(sources, out, settings, workers, progress)
+            if store is not None:
+                store.pull()
+            return _build(sources, out, settings, workers, progress, engine, store)
     except OSError as error:
         raise InputError(cannot_write(out, error)) from error
 
 
 def _build(
-    sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool
-) -> BuildReport:
+    sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool,
+    engine: str, store: RemoteOutput | None,
+) -> BuildReport:  # fmt: skip
     remove_temporaries(out)
     plan = read_plan(out)
     continued = plan is not None
     if plan is None:
-        with progress_bar(sources.table.num_rows, "reading", progress) as bar:
+        passes = 1 if settings.equalise == "none" else 2
+        with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             plan = make_plan(sources, settings, out, 2 * workers, bar.update)
+        if store is not None:
+            store.push(PLAN_NAME)
     else:
-        require_unchanged(plan, sources, settings, out, is_finished(out))
+        finished = is_finished(out) if store is None else store.is_finished
+        require_unchanged(plan, sources, settings, out, finished)
     shards = plan_shards(plan)
-    todo = [shard for shard in shards if not _is_done(shard, out)]
-    if not todo and is_finished(out):
+    todo = [shard for shard in shards if not _is_done(shard, out, store)]
+    if not todo and store is not None and store.is_finished:
+        return BuildReport(store.info(), True, False, sources.notes)
+    if not todo and store is None and is_finished(out):
         return BuildReport(read_info(out), True, False, sources.notes)
-    _write(todo, shards, plan, sources, out, workers, progress)
+    _write(todo, shards, plan, sources, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if not info.num_samples:
         raise InputError(
             f"all {sum(info.rejected.values()):,} images were rejected "
             f"({by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
         )
+    if store is not None:
+        store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
     return BuildReport(info, False, continued, sources.notes)
 
 
 def _write(
     todo: list[ShardPlan], shards: list[ShardPlan], plan: BuildPlan, sources: SourceList, out: Path,
-    workers: int, progress: bool,
+    workers: int, progress: bool, engine: str, store: RemoteOutput | None,
 ) -> None:  # fmt: skip
     size, keep = plan.settings.global_size, plan.settings.keep_progressive
     tasks = [ShardTask(shard, sources.root, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
     left = sum(len(shard.sources) for shard in todo)
+    work: list[Task] = list(tasks) if store is None else [store.task(task) for task in tasks]
     with progress_bar(total, "building", progress, total - left) as bar:
-        write_shards(tasks, workers, bar.update)
+        if engine == "ray":
+            write_shards_on_ray(work, workers, bar.update, plan.written_by)
+            remove_temporaries(out)  # of workers that were lost: all tasks have ended
+        else:
+            write_shards(work, workers, bar.update)
 
 
-def _is_done(shard: ShardPlan, out: Path) -> bool:
+def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
     """Whether a shard is complete. ``InputError`` where it was complete and is damaged now."""
     manifest = out / f"{shard.stem}.parquet"
+    if store is not None:
+        return store.has(manifest.name)
     if not manifest.exists():
         return False
     info = read_record(manifest).info

@@ -18,7 +18,10 @@ from PIL import features
 
 from shards.atomic import write_bytes_atomic
 from shards.command import InputError
+from shards.equalise import equalise
+from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, pack
+from shards.parquet_file import open_parquet
 from shards.scan import SCAN_SCHEMA, examine, scan
 from shards.schema import FORMAT_VERSION
 from shards.settings import BuildSettings
@@ -40,6 +43,10 @@ class BuildPlan:
     """Versions of the programs that decide about bytes."""
     table: pa.Table
     """Columns of ``SCAN_SCHEMA``."""
+    equalised: str = ""
+    """What was done to make the classes alike, in words."""
+    recompress_quality: int = 0
+    """JPEG quality for all images, 0 to leave them as they are."""
 
 
 def current_versions() -> dict[str, str]:
@@ -58,12 +65,20 @@ def make_plan(
     advance: Callable[[int], object],
 ) -> BuildPlan:  # fmt: skip
     """Does the first pass and writes the plan into ``out``."""
-    plan = BuildPlan(settings, current_versions(), scan(sources, threads, advance))
+    table = scan(sources, threads, advance)
+    decided = equalise(
+        settings.equalise, table, sources.root, settings.split_seed, threads, advance
+    )
+    plan = BuildPlan(
+        settings, current_versions(), decided.table, decided.description, decided.recompress_quality
+    )
     text = json.dumps(
         {
             "format_version": FORMAT_VERSION,
             "settings": asdict(settings),
             "written_by": plan.written_by,
+            "equalised": plan.equalised,
+            "recompress_quality": plan.recompress_quality,
         }
     )
     table = plan.table.replace_schema_metadata({_SETTINGS: text.encode()})
@@ -77,8 +92,9 @@ def read_plan(out: Path) -> BuildPlan | None:
     """The plan of the build that was begun in ``out``, ``None`` if none was."""
     path = out / PLAN_NAME
     try:
-        table = pq.read_table(path)
-        fields = json.loads(table.schema.metadata[_SETTINGS])
+        with open_parquet(path) as file:
+            table = file.read()
+        fields = parse_json(table.schema.metadata[_SETTINGS])
         if fields["format_version"] != FORMAT_VERSION:
             raise InputError(
                 f"{out} was begun with format version {fields['format_version']}, this program "
@@ -87,7 +103,9 @@ def read_plan(out: Path) -> BuildPlan | None:
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
             raise ValueError("other columns")
-        return BuildPlan(BuildSettings(**fields["settings"]), fields["written_by"], table)
+        settings = BuildSettings(**fields["settings"])
+        decided = fields["equalised"], fields["recompress_quality"]
+        return BuildPlan(settings, fields["written_by"], table, *decided)
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
@@ -104,10 +122,13 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
         settings.split_seed,
     )
     names = ("path", "sha256", "format", "label", "generator", "group")
-    tile = settings.lossless == "tile"
+    tile = settings.lossless == "tile" and not plan.recompress_quality
     packed = (
         PackedSource(
-            **{name: row[name] for name in names}, split=split, tiled=tile and row["can_tile"]
+            **{name: row[name] for name in names},
+            split=split,
+            tiled=tile and row["can_tile"],
+            recompress_quality=plan.recompress_quality,
         )
         for row, split in zip(taken, splits, strict=True)
     )

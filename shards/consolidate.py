@@ -77,6 +77,7 @@ def finish(
         rejected=rejected,
         shards=tuple(record.info for record in records if record.info.samples),
         stored_as=stored_as_counts(table),
+        equalised=plan.equalised,
         written_by=plan.written_by,
     )
     if table.num_rows:

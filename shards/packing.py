@@ -31,10 +31,14 @@ class PackedSource:
     split: str
     tiled: bool = False
     """Stored as tiled TIFF instead of as it is."""
+    recompress_quality: int = 0
+    """Re-encoded as JPEG of this quality; 0 for not."""
 
     @property
     def stored_format(self) -> str:
         """The format of its member in the shard."""
+        if self.recompress_quality:
+            return "JPEG"
         return "TIFF" if self.tiled else self.format
 
 

@@ -12,6 +12,7 @@ REASONS = {
     "too_large": "the image has more than 200 million pixels",
     "truncated": "the file ends before the image does",
     "corrupt": "the image cannot be decoded",
+    "unmatched": "left out so that the files of both classes look alike (--equalise match)",
     "duplicate_conflict": "the same bytes come as real and as generated",
     "duplicate_split": "the same bytes come in a split that is kept for measuring",
     "duplicate_key": "two members of a tar have the same name",

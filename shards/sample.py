@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from shards.equalise import recompressed
 from shards.facts import facts_of
 from shards.image_formats import open_image
 from shards.packing import PackedSource
@@ -43,11 +44,13 @@ def build_sample(
     # Numba takes a while to import, which commands that build nothing need not spend.
     from shards.pixel_pass import pixel_facts
 
+    sha256, source_bytes = hashlib.sha256(data).digest(), len(data)
+    if source.recompress_quality:  # from here on, the new file stands for the source
+        data = recompressed(data, source.recompress_quality)
     image = open_image(data)
     rgb = load_rgb(image, data)
     facts = facts_of(image, data)
     pixels_digest, view, channels = pixel_facts(rgb, global_size)
-    sha256 = hashlib.sha256(data).digest()
     stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
     if stored.not_indexable == "corrupt scan":
         # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
@@ -63,7 +66,7 @@ def build_sample(
         "group": source.group,
         "split": source.split,
         "shard": shard,
-        "source_bytes": len(data),
+        "source_bytes": source_bytes,
         **asdict(facts),
         **channels,
         "sha256": sha256,
@@ -72,7 +75,7 @@ def build_sample(
         "image_crc32": zlib.crc32(stored.data),
         "global_crc32": zlib.crc32(global_view),
         "mcu_crc32": zlib.crc32(stored.entry_points),
-        "stored_as": stored.stored_as,
+        "stored_as": "recompressed" if source.recompress_quality else stored.stored_as,
         "source_path": source.path,
         "not_indexable": stored.not_indexable,
     }

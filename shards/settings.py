@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from shards.command import InputError
+from shards.equalise import METHODS
 from shards.split import parse_shares
 
 __all__ = ["DEFAULT_SPLIT", "LOSSLESS_FORMS", "BuildSettings"]
@@ -28,6 +29,9 @@ class BuildSettings:
     read 5 (1 megapixel) to 40 times (8) as fast as of a PNG; ``keep``: as they are."""
     keep_progressive: bool = False
     """Leave progressive JPEGs as they are instead of making them baseline."""
+    equalise: str = "none"
+    """``match``: leave out images until the files of both classes look alike; ``recompress``:
+    re-encode all images alike, which changes their pixels; ``none``."""
 
     def __post_init__(self) -> None:
         limits = {
@@ -42,3 +46,5 @@ class BuildSettings:
                 raise InputError(f"{flag} {value}: must be a whole number from {low} to {high}")
         if self.lossless not in LOSSLESS_FORMS:
             raise InputError(f"--lossless {self.lossless}: is none of {', '.join(LOSSLESS_FORMS)}")
+        if self.equalise not in METHODS:
+            raise InputError(f"--equalise {self.equalise}: is none of {', '.join(METHODS)}")

@@ -16,8 +16,9 @@ from shards.pixels import decode_rgb
 
 __all__ = ["STORED_FORMATS", "StoredImage", "entry_points_of", "member_extension", "stored_form"]
 
-STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF"}
-"""``stored_as`` → format of the member, where that is not the source's."""
+STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
+"""``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
+other pixels than the source: see ``shards.equalise``, and all facts are those of the new file."""
 
 _CONVERTIBLE = ("progressive", "several scans")  # reasons of entry points that a conversion mends
 _MAX_GROWTH = 1.1
