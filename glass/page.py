@@ -61,7 +61,8 @@ def describe(detector: "Detector", verdict: ImageVerdict) -> str:
         else "Harmless changes do not flip the verdict."
     )
     return (
-        f'<p style="font-size:1.6em;color:{COLOURS[verdict.verdict]}"><b>{verdict.verdict}</b></p>'
+        f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'
+        f"{verdict.verdict}</b></p>"
         f"<p>{value}; {verdict.width} × {verdict.height} pixels</p><p>{stable}</p>"
         f"<table><tr><th>raw score</th><th></th></tr>{rows}</table>"
         "<p>A verdict is a hint, not a proof.</p>"
@@ -91,8 +92,10 @@ def build_page(detector: "Detector") -> Any:
                 dense = gradio.Checkbox(label="Also a dense map (slower)", value=False)
                 verdict = gradio.HTML()
             with gradio.Column():
-                windows = gradio.Image(label="Windows, red where it looked most", format="png")
-                attention = gradio.Image(label="Dense map of attention", format="png")
+                # The button that is left out would share the image with the world.
+                shown = {"format": "png", "buttons": ["download", "fullscreen"]}
+                windows = gradio.Image(label="Windows, red where it looked most", **shown)
+                attention = gradio.Image(label="Dense map of attention", **shown)
         for event in (upload.change, dense.change):
             event(answer, [upload, dense], [verdict, windows, attention], api_name=False)
     return page

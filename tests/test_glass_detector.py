@@ -1,0 +1,315 @@
+"""A detector's laws: the score of a file is the one evaluation gives it, whatever comes with it."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from glass.calibration import ViewSettings, fit_calibration, write_calibration
+from glass.detector import Detector, PredictOptions
+from glass.evaluation import EvaluationOptions, evaluate_run
+from glass.export import load_model, save_model
+from glass.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
+from glass.model import build_model
+from glass.page import describe, look
+from glass.pixel_rules import DecoderWarning
+from glass.presets import load_preset
+from loaders.image_sources import BytesSource
+from loaders.source_paths import find_images, row_sources
+from loaders.view_rows import CHANGES, harmless_changes
+from shards.command import InputError
+
+QUICK = PredictOptions(stability=False)
+
+
+def make_run(folder, preset="glass_tiny", **loader):
+    """A run with an untrained model."""
+    torch.manual_seed(0)
+    config = load_preset(preset)
+    config = replace(config, loader=replace(config.loader, crop_size=48, **loader))
+    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    return folder
+
+
+def spread_scores(run, files):
+    """Moves the head of a run's model so that the margins of ``files`` have mean 0 and deviation
+    2: an untrained model says nearly the same of all."""
+    model, config = load_model(run / "model", "cpu")
+    verdicts = Detector.from_pretrained(run, device="cpu").predict(files, QUICK)
+    margin = np.array([verdict.margin for verdict in verdicts])
+    scale, last = 2.0 / margin.std(), model.head[-1]
+    with torch.no_grad():
+        last.weight *= scale
+        last.bias.copy_(torch.tensor([margin.mean() * scale, last.bias.diff().item() * scale]))
+    save_model(run / "model", model, config)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, files):
+    folder = make_run(tmp_path_factory.mktemp("run"))
+    spread_scores(folder, files)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(run):
+    return Detector.from_pretrained(run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def files(synthetic_images):
+    return find_images([str(synthetic_images)]).sources
+
+
+@pytest.fixture(scope="module")
+def verdicts(detector, files):
+    return list(detector.predict_iter(files, QUICK))
+
+
+def same(first, second, tolerance=1e-5):
+    assert np.array_equal(first.windows, second.windows)
+    assert first.content_id == second.content_id
+    assert first.verdict == second.verdict
+    assert first.score == pytest.approx(second.score, abs=tolerance)
+
+
+def test_scores_are_those_of_evaluate(run, detector, verdicts, synthetic_dataset):
+    """Of the very shards that hold the files' bytes: scores, windows, attention, by content."""
+    by_content = {verdict.content_id: verdict for verdict in verdicts}
+    options = EvaluationOptions(device="cpu", draws=5)
+    table = evaluate_run(run, synthetic_dataset, "train+test", options)[1].to_pylist()
+    assert np.ptp([row["probability"] for row in table]) > 0.01
+    for row in table:
+        verdict = by_content[row["content_id"]]
+        assert verdict.score == pytest.approx(row["probability"], abs=1e-5)
+        assert verdict.windows.tolist() == row["crop_windows"]
+        assert verdict.attention == pytest.approx(row["attention_weights"], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 1}, {"batch_size": 32}, {"num_threads": 1}, {"batch_size": 5}]
+)
+def test_neither_batch_nor_threads_count(detector, files, verdicts, change):
+    for one, other in zip(
+        verdicts, detector.predict_iter(files, replace(QUICK, **change)), strict=True
+    ):
+        same(one, other)
+        assert one.path == other.path
+
+
+def test_neither_order_nor_company_nor_name_counts(detector, files, verdicts):
+    """Where shapes are fixed, scores are equal to the bit, also alone in a batch."""
+    back = list(detector.predict_iter(files[::-1], QUICK))[::-1]
+    renamed = [BytesSource("x", source.path.read_bytes()) for source in files[:3]]
+    for source, one, other in zip(files, verdicts, back, strict=True):
+        same(one, other, 1e-6)
+        assert source.name == other.path
+    for one, other in zip(verdicts, detector.predict_iter(renamed, QUICK), strict=False):
+        same(one, other, 1e-6)
+
+
+def test_shards_through_the_loader_and_decoded_whole(detector, synthetic_dataset):
+    sources = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
+    by_windows = list(detector.predict_iter(sources, QUICK))
+    whole = list(detector.predict_iter(sources, PredictOptions(stability=True)))
+    assert [v.path for v in by_windows] == [s.name for s in sources]
+    for one, other in zip(by_windows, whole, strict=True):
+        same(one, other)
+        assert one.unstable is None
+        assert other.unstable is not None
+        assert set(other.change_scores) == set(CHANGES)
+
+
+def test_what_cannot_be_read_costs_no_other(detector, files, verdicts, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(files[0].path.read_bytes()[:300])
+    mixed = [tmp_path / "bad.jpg", files[0].path, tmp_path / "none", b"rubbish", files[1].path]
+    seen = detector.predict(mixed, QUICK)
+    reasons = [verdict.reason and verdict.reason.split(":")[0] for verdict in seen]
+    assert reasons == ["truncated", None, "unreadable", "not_an_image", None]
+    assert seen[0].score is seen[0].verdict is seen[0].unstable is None
+    same(seen[1], verdicts[0])
+    same(seen[4], verdicts[1])
+    assert detector.predict([]) == []
+
+
+def test_pixels_and_pillow_images(detector, coded_image):
+    pixels = coded_image(5, 300, 200)
+    one, other = detector.predict([pixels, Image.fromarray(pixels)])
+    same(one, other)
+    assert (one.width, one.height) == (300, 200)
+
+
+def test_images_smaller_than_a_crop(detector, coded_image):
+    for size in ((1, 1), (7, 300), (47, 47)):
+        (verdict,) = detector.predict([coded_image(1, *size)])
+        assert verdict.verdict in ("real", "generated")
+        assert verdict.unstable is not None
+
+
+def test_draws_and_coverage(detector, files):
+    once, thrice = (detector.predict(files[:4], QUICK, draws=k) for k in (1, 3))
+    for one, many in zip(once, thrice, strict=True):
+        assert len(many.draw_scores) == 3
+        assert many.draw_scores[0] == pytest.approx(one.score, abs=1e-5)
+        assert min(many.draw_scores) <= many.score <= max(many.draw_scores)
+    covered = detector.predict(files[:6], QUICK, coverage="all")
+    for verdict in covered:
+        cells = max(min(min(verdict.width, verdict.height) // 48, 8) ** 2, 1)
+        assert len(verdict.windows) == cells == len(verdict.attention)
+    alone = detector.predict(files[3:4], QUICK, coverage="all")[0]
+    assert alone.score == covered[3].score
+
+
+def test_harmless_changes_are_what_they_say(coded_image):
+    pixels = coded_image(3, 200, 100)
+    saved, resized, shifted = harmless_changes(pixels)
+    assert saved.shape == pixels.shape
+    assert 0 < np.abs(saved.astype(int) - pixels).mean() < 3
+    assert resized.shape == (90, 180, 3)
+    assert np.array_equal(shifted, pixels[5:, 3:])
+    assert [c.shape for c in harmless_changes(pixels[:1, :1])] == [(1, 1, 3)] * 3
+
+
+def calibrated(run, folder, middle, views=None):
+    """The run's model with a calibration whose threshold lies at the margin ``middle``."""
+    import shutil
+
+    shutil.copytree(run / "model", folder)
+    views = views or ViewSettings(4, "stratified_grid")
+    sha = json.loads((folder / "config.json").read_text())["weights_sha256"]
+    margin = middle + np.concatenate([np.linspace(-3, -1, 99), np.linspace(1, 3, 99)])
+    write_calibration(folder, fit_calibration(margin, np.repeat([0, 1], 99), views, sha))
+    return Detector.from_pretrained(folder, device="cpu")
+
+
+def test_calibration_speaks_for_its_views_only(run, tmp_path, files, verdicts):
+    middle = float(np.median([verdict.margin for verdict in verdicts]))
+    detector = calibrated(run, tmp_path / "m", middle)
+    for verdict, raw in zip(detector.predict(files, QUICK), verdicts, strict=True):
+        expected = "generated" if raw.margin > middle else "real"
+        assert verdict.verdict == expected
+        assert (verdict.probability >= detector.calibration.threshold) == (expected == "generated")
+        assert verdict.score == pytest.approx(raw.score, abs=1e-6)
+    for other in ({"num_crops": 2}, {"draws": 2}, {"coverage": "all"}, {"sampling": "uniform"}):
+        (verdict,) = detector.predict(files[:1], QUICK, **other)
+        assert verdict.probability is None
+        assert verdict.verdict == ("generated" if verdict.score >= 0.5 else "real")
+
+
+def test_unstable_is_a_flip_at_the_threshold(run, tmp_path, files, detector):
+    (verdict,) = detector.predict(files[:1])
+    after = dict(verdict.change_scores)
+    logits = [np.log(s / (1 - s)) for s in after.values()]
+    furthest = max(logits, key=lambda value: abs(value - verdict.margin))
+    between = (furthest + verdict.margin) / 2
+    (flipped,) = calibrated(run, tmp_path / "a", between).predict(files[:1])
+    (steady,) = calibrated(run, tmp_path / "b", min([*logits, verdict.margin]) - 9).predict(
+        files[:1]
+    )
+    assert flipped.unstable is True
+    assert steady.unstable is False
+
+
+def test_a_model_without_crops(tmp_path, files):
+    detector = Detector.from_pretrained(make_run(tmp_path, "single_view_tiny"), device="cpu")
+    (verdict,) = detector.predict(files[:1])
+    assert verdict.attention is None
+    assert len(verdict.windows) == 0
+    for options in ({"num_crops": 2}, {"draws": 2}, {"coverage": "all"}):
+        with pytest.raises(InputError, match="sees no crops"):
+            detector.predict(files[:1], **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"num_crops": 0}, {"draws": 0}, {"coverage": "some"}, {"sampling": "x"}, {"batch_size": -1}],
+)
+def test_options_out_of_range(options):
+    with pytest.raises(InputError):
+        PredictOptions(**options)
+
+
+def test_other_decoders_warn(run, tmp_path):
+    """Other versions, other pixels, other rules each; a model without a record is silent."""
+    import shutil
+
+    shutil.copytree(run / "model", tmp_path / "m")
+    path = tmp_path / "m" / "config.json"
+    card = json.loads(path.read_text())
+    record = card["pixels"]
+    assert record["probe"]["pillow"] == record["probe"]["simplejpeg"]
+    cases = [
+        ({"decoders": record["decoders"] | {"pillow": "9.9"}}, "decode a test file alike"),
+        ({"probe": {}}, "decode differently"),
+        ({"rules_version": 2}, "other rules for pixels"),
+    ]
+    for change, words in cases:
+        path.write_text(json.dumps(card | {"pixels": record | change}))
+        with pytest.warns(DecoderWarning, match=words):
+            Detector.from_pretrained(tmp_path / "m", device="cpu")
+    path.write_text(json.dumps({k: v for k, v in card.items() if k != "pixels"}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Detector.from_pretrained(tmp_path / "m", device="cpu")
+
+
+def test_scores_that_are_no_numbers_are_told(tmp_path, files):
+    make_run(tmp_path)
+    config = load_preset("glass_tiny")
+    config = replace(config, loader=replace(config.loader, crop_size=48))
+    model = build_model(config)
+    with torch.no_grad():
+        model.head[-1].bias.fill_(float("nan"))
+    save_model(tmp_path / "model", model, config)
+    with pytest.raises(InputError, match="not finite"):
+        Detector.from_pretrained(tmp_path, device="cpu").predict(files[:1], QUICK)
+
+
+class TestHeatmaps:
+    def test_windows_are_tinted_where_they_lie(self, detector):
+        pixels = np.full((200, 300, 3), 40, np.uint8)
+        (verdict,) = detector.predict([pixels])
+        drawn = np.asarray(draw_windows(pixels, verdict))
+        assert drawn.shape == pixels.shape
+        inside = np.zeros((200, 300), bool)
+        for top, left, height, width in verdict.windows.tolist():
+            inside[top : top + height, left : left + width] = True
+        changed = (drawn != pixels).any(axis=2)
+        assert np.array_equal(changed, inside)
+
+    def test_dense_windows_cover_every_pixel(self):
+        for height, width in ((1, 1), (47, 300), (97, 145), (480, 480)):
+            seen = np.zeros((height, width), bool)
+            for top, left, tall, wide in dense_windows(height, width, 48).tolist():
+                assert 0 <= top <= top + tall <= height
+                assert 0 <= left <= left + wide <= width
+                seen[top : top + tall, left : left + wide] = True
+            assert seen.all()
+        assert len(dense_windows(8000, 12000, 48)) <= 1024
+
+    def test_dense_attention_does_not_hang_on_its_chunks(self, detector, coded_image, monkeypatch):
+        import glass.heatmaps
+
+        pixels = coded_image(2, 200, 150)
+        windows, attention = dense_attention(detector, pixels)
+        assert attention.mean() == pytest.approx(1.0)
+        monkeypatch.setattr(glass.heatmaps, "CHUNK", 7)
+        again = dense_attention(detector, pixels)[1]
+        np.testing.assert_allclose(again, attention, rtol=1e-3)
+        assert draw_dense(pixels, windows, attention).size == (200, 150)
+
+
+def test_the_page_says_what_predict_says(detector, files):
+    verdict, windows, dense = look(detector, files[0].path, dense=False)
+    (expected,) = detector.predict([files[0].path])
+    assert verdict.score == pytest.approx(expected.score, abs=1e-6)
+    assert verdict.verdict == expected.verdict
+    assert windows is not None
+    assert dense is None
+    assert f"{verdict.score:.4f}" in describe(detector, verdict)
+    bad = replace(verdict, reason="<script>")
+    assert "<script>" not in describe(detector, bad)
