@@ -1,0 +1,49 @@
+"""Holding back part of the training data to choose an epoch by: deterministic, by whole groups."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.schema import TRAIN, VALID
+from shards.split import Splittable, assign_splits
+
+__all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
+
+LEARNT, HELD_BACK = "final_train", "final_valid"
+"""Names of the two parts as splits."""
+SEED = 606
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """A data set with the splits ``LEARNT`` and ``HELD_BACK``, and how many samples they hold."""
+
+    dataset: ShardDataset
+    learnt: int
+    held_back: int
+
+
+def hold_back(dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05) -> HoldOut:
+    """Shares the samples of ``splits`` out anew: about ``share`` of each class is held back.
+
+    Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
+    function of the samples alone. Raises ``InputError`` where one of the parts would be empty.
+    """
+    rows = dataset.split_rows(splits)
+    columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}
+    samples = [
+        Splittable(columns["sha256"][row].tobytes(), int(columns["label"][row]),
+                   str(columns["group"][row]))
+        for row in rows
+    ]  # fmt: skip
+    assigned = np.array(assign_splits(samples, {TRAIN: 1 - share, VALID: share}, SEED))
+    parts = {LEARNT: rows[assigned == TRAIN], HELD_BACK: rows[assigned == VALID]}
+    for name, part in parts.items():
+        if not len(part):
+            raise InputError(
+                f"of the {len(rows)} samples in {splits} of {dataset.root}, {share:.0%} held back"
+                f" leave {name} empty: give another --hold-out"
+            )
+    return HoldOut(dataset.with_splits(parts), len(parts[LEARNT]), len(parts[HELD_BACK]))

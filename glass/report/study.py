@@ -1,0 +1,231 @@
+"""A study's document as one page, as Markdown, and the tables that both are made of."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from glass.report.crop_plots import crop_svgs
+from glass.report.plots import add_legend, as_svg, panel, run_style
+from glass.report.search_plots import search_svgs
+from glass.report.tables import METRIC_ROWS, number
+from shards.command import printable
+
+__all__ = ["study_html", "study_markdown"]
+
+MIB = 2**20
+SHOWN = ("accuracy", "auroc", "weighted_f1", "ece")
+RESULT_HEAD = ("model", "terms", "trials", "accuracy", "AUROC", "weighted F1", "ECE")
+COMPARISON_HEAD = (
+    "backbone",
+    "terms",
+    "metric",
+    "GLASS",
+    "baseline",
+    "difference",
+    "95 % interval",
+)
+SEARCH_HEAD = (
+    "search", "complete", "pruned", "failed", "operations", "best validation", "best settings",
+)  # fmt: skip
+FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
+BASELINE_HEAD = ("baseline", "batch", "peak memory of a step", "epoch of the final runs")
+
+Document = Mapping[str, Any]
+Rows = list[list[str]]
+
+
+def study_html(document: Document) -> str:
+    """One file without a script, a link or a request; every text is escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
+        undefined=jinja2.StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    results = document["results"]
+    searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
+    return environment.get_template("study.html.j2").render(
+        document=document,
+        seeds=len(results[0]["final"]["seeds"]) if results else 0,
+        crop_batch=document["baseline_memory"][0]["batch"] if document["baseline_memory"] else "–",
+        result_head=RESULT_HEAD,
+        result_rows=[
+            {"kind": row["kind"], "cells": cells}
+            for row, cells in zip(results, _result_rows(document), strict=True)
+        ],
+        result_names=[_title(row) for row in results],
+        metric_rows=_metric_rows(results),
+        comparison_head=COMPARISON_HEAD,
+        comparison_rows=_comparison_rows(document),
+        search_head=SEARCH_HEAD,
+        search_rows=_search_rows(document),
+        fit_head=FIT_HEAD,
+        fit_rows=_fit_rows(document),
+        baseline_head=BASELINE_HEAD,
+        baseline_rows=_baseline_rows(document),
+        plots={
+            "results": Markup(_results_svg(results)),
+            "searches": {n: [Markup(s) for s in svgs.values()] for n, svgs in searches.items()},
+            "crops": {
+                name: [Markup(svg) for svg in crop_svgs(study).values()]
+                for name, study in document["crop_studies"].items()
+            },
+        },
+    )
+
+
+def study_markdown(document: Document) -> str:
+    """The tables of the page, for a README or an issue."""
+    dataset = document["dataset"]["name"]
+    parts = [
+        f"# GLASS against the resize-only baseline on {_cell(dataset)}",
+        f"Budget {document['budget']}, {document['device']}, {document['created']}.",
+        *([f"> {document['note']}"] if document["note"] else []),
+        "## Test results, mean ± sd over the seeds",
+        _table(RESULT_HEAD, _result_rows(document)),
+        "## Differences, seed by seed",
+        _table(COMPARISON_HEAD, _comparison_rows(document)),
+        "## Tuning",
+        _table(SEARCH_HEAD, _search_rows(document)),
+        "## What a crop costs",
+        f"Memory is {document['memory_is']}.",
+        _table(FIT_HEAD, _fit_rows(document)),
+        "## Baselines",
+        _table(BASELINE_HEAD, _baseline_rows(document)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value)
+    return value
+
+
+def _cell(text: str) -> str:
+    return printable(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _table(head: Sequence[str], rows: Rows) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    kind = "GLASS" if row["kind"] == "glass" else "resize-only"
+    return f"{kind} {row['family']}" + ("" if row["terms"] == "tuned" else f", {row['terms']}")
+
+
+def _spread(summary: Mapping[str, Any]) -> str:
+    if summary["mean"] is None:
+        return "–"
+    return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")
+
+
+def _result_rows(document: Document) -> Rows:
+    return [
+        [
+            f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
+            row["terms"],
+            str(row["trials"]),
+            *(_spread(row["final"]["summary"][metric]) for metric in SHOWN),
+        ]
+        for row in document["results"]
+    ]
+
+
+def _metric_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {"title": title, "cells": [_spread(row["final"]["summary"][name]) for row in results]}
+        for name, title, _ in METRIC_ROWS
+    ]
+
+
+def _comparison_rows(document: Document) -> Rows:
+    return [
+        [
+            row["family"], row["terms"], "AUROC" if row["metric"] == "auroc" else row["metric"],
+            number(row["glass"]), number(row["baseline"]),
+            "–" if row["difference"] is None else f"{row['difference']:+.3f}",
+            _interval(row["interval"], "+.3f"),
+        ]
+        for row in document["comparisons"]
+    ]  # fmt: skip
+
+
+def _interval(interval: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
+    if interval is None:
+        return "–"
+    return f"{interval[0] / scale:{form}} to {interval[1] / scale:{form}}"
+
+
+def _search_rows(document: Document) -> Rows:
+    rows = []
+    for search in document["searches"]:
+        tuning = search["tuning"]
+        complete = [row for row in tuning["trials"] if row["state"] == "complete"]
+        best = max(complete, key=lambda row: row["value"], default=None)
+        point = {} if best is None else best["params"]
+        settings = ", ".join(
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in point.items()
+        )
+        states = tuning["states"]
+        rows.append(
+            [
+                search["name"], str(states["complete"]), str(states["pruned"]),
+                str(states["failed"]), f"{search['flops']:.3g}",
+                "–" if best is None else f"{best['value']:.4f} (trial {best['number']})", settings,
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def _fit_rows(document: Document) -> Rows:
+    rows = []
+    for name, study in document["crop_studies"].items():
+        for what, fit in study["fits"].items():
+            scale, unit = (MIB, "MiB") if what.endswith("_bytes") else (1e-3, "ms")
+            rows.append(
+                [
+                    name, what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
+                    f"{fit['intercept'] / scale:.3g} {unit}", f"{fit['slope'] / scale:.3g} {unit}",
+                    _interval(fit["slope_interval"], ".3g", scale),
+                    "–" if fit["r2"] is None else f"{fit['r2']:.4f}",
+                ]
+            )  # fmt: skip
+    return rows
+
+
+def _baseline_rows(document: Document) -> Rows:
+    return [
+        [
+            row["name"], str(row["batch"]),
+            ", ".join(
+                f"{name.removesuffix('_bytes')} {size / MIB:.0f} MiB"
+                for name, size in row["memory"].items()
+            ),
+            f"{row['epoch_time_s']:.1f} s",
+        ]
+        for row in document["baseline_memory"]
+    ]  # fmt: skip
+
+
+def _results_svg(results: Sequence[Mapping[str, Any]]) -> str:
+    figure, axes = panel(9.0, 0.42 * max(len(results), 2) + 1.4)
+    labels = {"glass": "GLASS", "single_view": "resize-only"}
+    for place, row in enumerate(results):
+        style = run_style(0 if row["kind"] == "glass" else 1)
+        values = [seed["metrics"]["auroc"] for seed in row["final"]["seeds"]]
+        known = [value for value in values if value is not None]
+        label = labels.pop(row["kind"], None)
+        axes.plot(known, [place] * len(known), "o", color=style["color"], markersize=5, label=label)
+        if known:
+            mean = sum(known) / len(known)
+            axes.plot([mean, mean], [place - 0.3, place + 0.3], color=style["color"], linewidth=2)
+    axes.set_yticks(range(len(results)), [_title(row) for row in results])
+    axes.invert_yaxis()
+    axes.set(xlabel="AUROC on the test split", title="every seed")
+    add_legend(axes, "best")
+    return as_svg(figure, "AUROC of every seed")

@@ -1,0 +1,276 @@
+"""The whole study: six models tuned, trained over the seeds, their crops studied, and compared.
+
+GLASS stands against the resize-only baseline on equal terms twice: with as many trials of tuning,
+and with as much computing, for which the baseline's search goes on until it has used the
+operations that GLASS's did. Every part has its folder and goes on where it was killed.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from glass.compute import training_flops
+from glass.config import RunConfig, config_from_dict
+from glass.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, run_crop_study
+from glass.documents import Map, Maybe, write_document
+from glass.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds, student_interval, summary
+from glass.run_folder import dataset_digest
+from glass.search import Search, SearchPlan
+from glass.search_record import TUNING_SCHEMA
+from glass.search_space import changed_space, settings_at, space_for
+from glass.study_budgets import Budget, StudyModel
+from glass.versions import installed_versions
+from loaders.open_shards import OpenShards
+
+__all__ = ["STUDY_SCHEMA", "Study"]
+
+FORMAT_VERSION = 1
+TUNED, EQUAL_TRIALS, EQUAL_COMPUTE = "tuned", "equal trials", "equal compute"
+COMPARED = ("accuracy", "auroc")
+
+STUDY_SCHEMA: dict[str, Any] = {
+    "format_version": int,
+    "created": str,  # ISO 8601, UTC
+    "budget": str,
+    "note": Maybe(str),
+    "dataset": {"name": str, "dataset_json_sha256": str},
+    "splits": Map(int),  # name → images
+    "device": str,
+    "versions": Map(str),
+    "searches": [
+        {"name": str, "family": str, "kind": str, "flops": float, "tuning": TUNING_SCHEMA}
+    ],
+    "results": [
+        {
+            "name": str,
+            "family": str,
+            "kind": str,
+            "terms": str,  # tuned | equal trials | equal compute
+            "trials": int,
+            "search_flops": float,
+            "best_trial": int,
+            "params": Map((int, float, str)),
+            "final": FINAL_SCHEMA,
+        }
+    ],
+    "comparisons": [
+        {
+            "family": str,
+            "terms": str,
+            "metric": str,
+            "glass": Maybe(float),
+            "baseline": Maybe(float),
+            "difference": Maybe(float),
+            "interval": Maybe([float]),  # Student's, over the seeds, paired
+        }
+    ],
+    "crop_studies": Map(CROP_SCHEMA),
+    "baseline_memory": [
+        {"name": str, "family": str, "batch": int, "memory": Map(float), "epoch_time_s": float}
+    ],
+    "memory_is": str,
+    "time_s": float,  # of this call; a study that went on took longer
+}
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Study:
+    """One study in one folder."""
+
+    data: OpenShards
+    budget: Budget
+    output: Path
+    meters: MemoryMeters
+    tell: Tell = lambda _: None
+
+    def run(self) -> dict[str, Any]:
+        """Does what is not done yet; writes and returns ``study.json``."""
+        start = time.monotonic()
+        searches, results = self._search_and_train()
+        crop_studies = {
+            model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)
+        }
+        counts = self.data.dataset.info.counts
+        document = {
+            "format_version": FORMAT_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "budget": self.budget.name,
+            "note": self.budget.note,
+            "dataset": dataset_digest(self.data.dataset.root),
+            "splits": {name: count.samples for name, count in counts.items()},
+            "device": next(iter(crop_studies.values()))["device"],
+            "versions": installed_versions(),
+            "searches": searches,
+            "results": results,
+            "comparisons": _comparisons(results),
+            "crop_studies": crop_studies,
+            "baseline_memory": [
+                self._memory(model) for model in self.budget.models if not _sees_crops(model)
+            ],
+            "memory_is": self.meters.meaning,
+            "time_s": time.monotonic() - start,
+        }
+        write_document(self.output / "study.json", document, STUDY_SCHEMA)
+        return document
+
+    def _search_and_train(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """All searches and final runs, GLASS of a family before its baseline."""
+        searches, results = [], []
+        flops: dict[str, float] = {}
+        for model in sorted(self.budget.models, key=lambda m: (m.family, not _sees_crops(m))):
+            if _sees_crops(model):
+                tuning, spent = self._tune(model, None)
+                flops[model.family] = spent
+            else:
+                tuning, spent = self._tune(model, flops.get(model.family))
+            searches.append(_about(model) | {"flops": spent, "tuning": tuning})
+            results += self._final(model, tuning)
+        return searches, results
+
+    def _plan(self, model: StudyModel) -> SearchPlan:
+        config = replace(model.config(), epochs=self.budget.trial_epochs)
+        kind = "glass" if _sees_crops(model) else "single_view"
+        changes = getattr(self.budget, f"{kind}_search")
+        space = changed_space(space_for(config), config, changes)
+        return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
+
+    def _tune(self, model: StudyModel, flops: float | None) -> tuple[dict[str, Any], float]:
+        """The document of the search and its operations; with ``flops`` it goes on beyond the
+        budget's trials until it has used as many."""
+        plan = self._plan(model)
+        folder = self.output / model.name / "tune"
+        folder.mkdir(parents=True, exist_ok=True)
+        search = Search(self.data, plan, folder)
+
+        def say(trial: Any) -> None:
+            value = "" if trial.value is None else f" {trial.value:.4f}"
+            self.tell(f"{model.name} trial {trial.number}: {trial.state.name.lower()}{value}")
+
+        trials = self.budget.trials
+        document = search.run(trials, say)
+        spent = self._flops(plan, document["trials"])
+        while flops is not None and spent < flops and trials < self.budget.max_trials:
+            trials += 1
+            document = search.run(trials, say)
+            spent = self._flops(plan, document["trials"])
+        return document, spent
+
+    def _flops(self, plan: SearchPlan, trials: Sequence[dict[str, Any]]) -> float:
+        images = len(self.data.dataset.split_rows(plan.config.train_split))
+        return sum(
+            training_flops(
+                settings_at(plan.config, plan.space, trial["params"]), images * trial["epochs"]
+            )
+            for trial in trials
+        )
+
+    def _final(self, model: StudyModel, tuning: dict[str, Any]) -> list[dict[str, Any]]:
+        """The final runs of the best settings, for a baseline on both terms."""
+        wanted = {TUNED: len(tuning["trials"])}
+        if not _sees_crops(model):
+            wanted = {EQUAL_TRIALS: self.budget.trials, EQUAL_COMPUTE: len(tuning["trials"])}
+        results = []
+        for terms, trials in wanted.items():
+            among = tuning["trials"][:trials]
+            best = max(
+                (row for row in among if row["state"] == "complete"),
+                key=lambda row: (row["value"], -row["number"]),
+                default=None,
+            )
+            if best is None:
+                self.tell(f"{model.name}: no trial is complete, so there is nothing to train")
+                continue
+            plan = self._plan(model)
+            config = settings_at(plan.config, plan.space, best["params"])
+            config = replace(config, epochs=self.budget.final_epochs)
+            final = FinalPlan(config, self.budget.seeds, self.budget.hold_out)
+            # Named by the trial: where both terms found the same one, its runs are shared.
+            folder = self.output / model.name / f"final-trial-{best['number']:04d}"
+            document = run_seeds(
+                self.data, final, folder, lambda line: self.tell(f"{model.name} {line}")
+            )
+            results.append(
+                _about(model)
+                | {
+                    "terms": terms,
+                    "trials": trials,
+                    "search_flops": self._flops(plan, among),
+                    "best_trial": best["number"],
+                    "params": best["params"],
+                    "final": document,
+                }
+            )
+        return results
+
+    def _crops(self, model: StudyModel) -> dict[str, Any]:
+        config = self._at_batch(model.config())
+        config = replace(config, epochs=self.budget.crop_epochs)
+        plan = CropPlan(config, self.budget.crops, self.budget.crop_steps, self.budget.draws)
+        return run_crop_study(
+            self.data, plan, self.output / model.name / "crops", self.meters,
+            lambda line: self.tell(f"{model.name} {line}"),
+        )  # fmt: skip
+
+    def _memory(self, model: StudyModel) -> dict[str, Any]:
+        """Memory of a baseline's step, and the time of an epoch in its final runs."""
+        (folder,) = sorted((self.output / model.name).glob("final-trial-*"))[:1]
+        final = json.loads((folder / "final_runs.json").read_text(encoding="utf-8"))
+        epochs = final["epochs"] * len(final["seeds"])
+        config: RunConfig = config_from_dict(final["config"])
+        at_batch = self._at_batch(config)
+        return {
+            "name": model.name,
+            "family": model.family,
+            "batch": self.budget.crop_batch,
+            "memory": self.meters.training(at_batch),
+            "epoch_time_s": sum(row["train_time_s"] for row in final["seeds"]) / epochs,
+        }
+
+    def _at_batch(self, config: RunConfig) -> RunConfig:
+        steps = config.grad_accum_steps
+        loader = replace(config.loader, global_batch_size=self.budget.crop_batch // steps)
+        return replace(config, loader=loader, tensorboard=False)
+
+
+def _sees_crops(model: StudyModel) -> bool:
+    return model.preset.startswith("glass_")
+
+
+def _about(model: StudyModel) -> dict[str, Any]:
+    kind = "glass" if _sees_crops(model) else "single_view"
+    return {"name": model.name, "family": model.family, "kind": kind}
+
+
+def _comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """GLASS minus baseline, seed by seed, for every family, terms and metric."""
+    rows = []
+    ours = {row["family"]: row for row in results if row["kind"] == "glass"}
+    for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):
+        glass = ours[other["family"]]
+        for metric in COMPARED:
+            a, b = (
+                {seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]}
+                for row in (glass, other)
+            )
+            differences = [
+                a[seed] - b[seed] for seed in a
+                if a[seed] is not None and b.get(seed) is not None
+            ]  # fmt: skip
+            rows.append(
+                {
+                    "family": other["family"],
+                    "terms": other["terms"],
+                    "metric": metric,
+                    "glass": glass["final"]["summary"][metric]["mean"],
+                    "baseline": other["final"]["summary"][metric]["mean"],
+                    "difference": summary(differences)["mean"],
+                    "interval": student_interval(differences),
+                }
+            )
+    return rows

@@ -1,0 +1,192 @@
+"""What do more crops cost and bring? Trains and measures a preset for each number of crops.
+
+python -m scripts.crop_study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
+
+For each N: peak memory of a training step, step and epoch time, data wait, validation accuracy, and
+straight-line fits; then, from one trained model, accuracy, calibration, latency and memory of
+prediction against N. Memory is the GPU's where there is one, otherwise that of tensors and of the
+process. Writes OUTPUT/crop_study.json and plots. Run again, it goes on.
+"""
+
+import argparse
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glass.config import RunConfig
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
+from scripts.tune import EXIT_STOPPED, at_least_one, choose_device, make_folder
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.dataset import ShardDataset
+
+if TYPE_CHECKING:
+    from glass.crop_study import MemoryMeters
+
+MAX_CROPS = 256
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, trains, measures, prints."""
+    options = _parse(argv)
+    config = _settings(options)
+    dataset = ShardDataset.open(options.data)
+    for split in (config.train_split, config.valid_split):
+        dataset.split_rows(split)
+    choose_device(options.device)
+    from glass.crop_study import CropPlan, is_finished, run_crop_study
+    from glass.training import TrainingStopped
+    from loaders.open_shards import OpenShards
+
+    plan = CropPlan(config, options.crops, options.steps)
+    make_folder(options.output)
+    with OpenShards(dataset) as data:
+        if is_finished(plan, options.output, data):
+            print(f"{options.output} is finished: see crop_study.json in it")
+            return 0
+        try:
+            document = run_crop_study(
+                data, plan, options.output, memory_meters(), lambda line: print(line, flush=True)
+            )
+        except TrainingStopped:
+            print("stopped, with a checkpoint: run the same command to go on")
+            return EXIT_STOPPED
+    _finish(document, options.output)
+    return 0
+
+
+def memory_meters() -> "MemoryMeters":
+    """What can be measured here: CUDA's allocator, or tensors and the process."""
+    import torch
+
+    from glass.crop_study import MemoryMeters, _device
+
+    if _device().type == "cuda":
+        return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
+    assert not torch.cuda.is_initialized()
+    return MemoryMeters(
+        "tensor_bytes: peak of all tensors alive, counted; process_bytes: tensors that stay plus"
+        " the growth of resident memory during the step",
+        _cpu_training,
+        _cpu_inference,
+    )
+
+
+def _cpu_training(config: RunConfig) -> dict[str, float]:
+    from bench.memory_count import ProcessPeak
+    from bench.memory_step import Step
+
+    found = Step(replace(config, grad_accum_steps=1)).count_by_storages(ProcessPeak())
+    return {"tensor_bytes": found["peak_bytes"], "process_bytes": found["process_peak_bytes"]}
+
+
+def _cuda_training(config: RunConfig) -> dict[str, float]:
+    from bench.memory_step import Step
+
+    step = Step(replace(config, grad_accum_steps=1))
+    return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
+
+
+def _cpu_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
+    import torch
+
+    from bench.memory_count import LiveStorages
+
+    views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
+    live = LiveStorages([*model.parameters(), *model.buffers(), *views], [])
+    with torch.no_grad(), live:
+        model(*views)
+    return {"tensor_bytes": float(live.peak_bytes)}
+
+
+def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
+    import torch
+
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    with torch.no_grad():
+        model(*(batch[name] for name in ("global_view", "local_crops", "crop_mask")))
+    torch.cuda.synchronize()
+    return {"cuda_bytes": float(torch.cuda.max_memory_allocated())}
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.crop_study", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser.add_argument("--output", type=Path, help="folder (default runs/crops-PRESET)")
+    parser.add_argument("--crops", type=_crops, default="1-16", metavar="A-B|A,B", help="1-16")
+    parser.add_argument("--batch", type=at_least_one, default=32, help="images; default 32")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=at_least_one, default=25, help="for each N; default 25")
+    length.add_argument("--steps", type=at_least_one, help="optimiser steps instead, for each N")
+    parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args(argv)
+    options.output = options.output or Path("runs") / f"crops-{options.preset}"
+    return options
+
+
+def _settings(options: argparse.Namespace) -> RunConfig:
+    config = load_preset(options.preset)
+    if config.model.kind != "glass":
+        raise InputError(f"--preset {options.preset} sees no crops: choose one called glass_…")
+    if options.params is not None:
+        from glass.best_params import apply_params
+
+        config = apply_params(config, options.params)
+    config = apply_overrides(config, options.set)
+    if options.batch % config.grad_accum_steps:
+        raise InputError(
+            f"--batch {options.batch} cannot be shared out over"
+            f" grad_accum_steps={config.grad_accum_steps}"
+        )
+    loader = replace(config.loader, global_batch_size=options.batch // config.grad_accum_steps)
+    return replace(config, loader=loader, epochs=1 if options.steps else options.epochs)
+
+
+def _crops(text: str) -> tuple[int, ...]:
+    found = re.fullmatch(r"(\d+)-(\d+)", text)
+    if found:
+        numbers = list(range(int(found[1]), int(found[2]) + 1))
+    else:
+        numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if not numbers or min(numbers) < 1 or max(numbers) > MAX_CROPS or len(set(numbers)) < len(
+        numbers
+    ):  # fmt: skip
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither a range such as 1-16 nor a list such as 1,4,8 of different"
+            f" numbers from 1 to {MAX_CROPS}"
+        )
+    return tuple(sorted(numbers))
+
+
+def _finish(document: dict[str, Any], output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from glass.report.crop_plots import crop_svgs
+    from glass.report.search_plots import save_svg
+
+    for name, svg in crop_svgs(document).items():
+        save_svg(svg, output / f"{name}.svg")
+    table = Table("against crops", "at no crop", "per crop", "R²", title=document["memory_is"])
+    for name, fit in document["fits"].items():
+        scale, unit = (2**20, "MiB") if name.endswith("_bytes") else (1, "s")
+        r2 = "–" if fit["r2"] is None else f"{fit['r2']:.4f}"
+        table.add_row(
+            name, f"{fit['intercept'] / scale:.4g} {unit}", f"{fit['slope'] / scale:.4g} {unit}", r2
+        )
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+    print(printable(f"wrote {output / 'crop_study.json'} and plots"))
+
+
+if __name__ == "__main__":
+    run_command(main)

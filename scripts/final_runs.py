@@ -1,0 +1,114 @@
+"""Final figures of a preset: trained with several seeds, each tested once, mean ± deviation.
+
+python -m scripts.final_runs --data DATA --preset glass_resnet50 [--params best.json]
+
+train and valid are merged and 5 % of them held back to choose the epoch; the test split is touched
+once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run again, it goes on.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glass.config import RunConfig
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
+from scripts.tune import EXIT_STOPPED, at_least_one, choose_device, make_folder
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.dataset import ShardDataset
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, trains, tests, prints."""
+    options = _parse(argv)
+    config = _settings(options)
+    dataset = ShardDataset.open(options.data)
+    for split in ("train+valid", "test"):
+        dataset.split_rows(split)
+    choose_device(options.device)
+    from glass.final_runs import FinalPlan, is_finished, run_seeds
+    from glass.training import TrainingStopped
+    from loaders.open_shards import OpenShards
+
+    plan = FinalPlan(config, options.seeds, options.hold_out)
+    make_folder(options.output)
+    with OpenShards(dataset) as data:
+        if is_finished(plan, options.output, data):
+            print(f"{options.output} is finished: see final_runs.json in it")
+            return 0
+        try:
+            document = run_seeds(
+                data, plan, options.output, lambda line: print(line, flush=True)
+            )  # fmt: skip
+        except TrainingStopped:
+            print("stopped, with a checkpoint: run the same command to go on")
+            return EXIT_STOPPED
+    _print(document)
+    print(printable(f"wrote {options.output / 'final_runs.json'}"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.final_runs", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
+    parser.add_argument("--output", type=Path, help="folder (default runs/final-PRESET)")
+    parser.add_argument("--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…")
+    parser.add_argument("--epochs", type=at_least_one, default=50, help="default 50")
+    parser.add_argument(
+        "--hold-out", type=float, default=0.05, metavar="SHARE",
+        help="of train and valid, to choose the epoch by; default 0.05",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    options = parser.parse_args(argv)
+    if not 0 < options.hold_out < 1:
+        raise InputError(f"--hold-out {options.hold_out:g} must lie between 0 and 1")
+    options.output = options.output or Path("runs") / f"final-{options.preset}"
+    return options
+
+
+def _settings(options: argparse.Namespace) -> RunConfig:
+    config = load_preset(options.preset)
+    if options.params is not None:
+        from glass.best_params import apply_params
+
+        config = apply_params(config, options.params)
+    return replace(apply_overrides(config, options.set), epochs=options.epochs)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = text.split(",")
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different whole numbers")
+    return tuple(int(part) for part in parts)
+
+
+def _print(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from glass.report.tables import METRIC_ROWS
+
+    seeds = len(document["seeds"])
+    table = Table("metric, test split", f"mean ± sd of {seeds} seeds", "95 % interval of the mean")
+    for name, title, _ in METRIC_ROWS:
+        row = document["summary"][name]
+        if row["mean"] is None:
+            continue
+        spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
+        interval = row["interval"]
+        between = "" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"
+        table.add_row(title, f"{row['mean']:.4f}{spread}", between)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,103 @@
+"""The whole reference study in one command: six models tuned, trained over the seeds, compared.
+
+python -m scripts.study --data DATA --output RUN [--budget tiny|paper]
+
+Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several
+seeds, studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and
+.json. Run again, it goes on; a finished study only writes its report again. tiny takes less than 25
+minutes on two free cores and the demo's shards.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from scripts.tune import EXIT_STOPPED, choose_device, make_folder
+from shards.command import CommandParser, InputError, printable, run_command
+from shards.dataset import ShardDataset
+
+BUDGET_FILE = "budget.json"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, studies, writes the report."""
+    options = _parse(argv)
+    dataset = ShardDataset.open(options.data)
+    for split in ("train", "valid", "test"):
+        dataset.split_rows(split)
+    choose_device(options.device)
+    make_folder(options.output)
+    _check_same_study(options.output, options.budget, dataset)
+    if (options.output / "study.json").is_file():
+        _write_reports(options.output)
+        print(printable(f"{options.output} is finished: see study.html in it"))
+        return 0
+    from glass.study import Study
+    from glass.study_budgets import BUDGETS
+    from glass.training import TrainingStopped
+    from loaders.open_shards import OpenShards
+    from scripts.crop_study import memory_meters
+
+    start = time.monotonic()
+
+    def tell(line: str) -> None:
+        print(printable(f"[{(time.monotonic() - start) / 60:5.1f} min] {line}"), flush=True)
+
+    with OpenShards(dataset) as data:
+        budget = BUDGETS[options.budget]
+        try:
+            Study(data, budget, options.output, memory_meters(), tell).run()
+        except TrainingStopped:
+            print("stopped, with a checkpoint: run the same command to go on")
+            return EXIT_STOPPED
+    _write_reports(options.output)
+    print(printable(f"wrote {options.output}/study.html, study.md and study.json"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.study", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the study")
+    parser.add_argument("--budget", choices=("tiny", "paper"), default="paper")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    return parser.parse_args(argv)
+
+
+def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
+    """Notes what is studied here; ``InputError`` where it is something else."""
+    from glass.run_folder import dataset_digest
+    from shards.atomic import write_text_atomic
+
+    now = {"budget": budget, "data": dataset_digest(dataset.root)["dataset_json_sha256"]}
+    path = output / BUDGET_FILE
+    if not path.exists():
+        if any(output.iterdir()):
+            raise InputError(f"{output} holds other files: give a new folder as --output")
+        write_text_atomic(path, json.dumps(now) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for key, value in now.items():
+        if before.get(key) != value:
+            raise InputError(
+                f"{output} holds a study with another {key}"
+                f" ({str(before.get(key))[:12]}): give another --output"
+            )
+
+
+def _write_reports(output: Path) -> None:
+    from glass.documents import read_document
+    from glass.report.study import study_html, study_markdown
+    from glass.study import STUDY_SCHEMA
+    from shards.atomic import write_text_atomic
+
+    document = read_document(output / "study.json", STUDY_SCHEMA, "a study")
+    write_text_atomic(output / "study.html", study_html(document))
+    write_text_atomic(output / "study.md", study_markdown(document))
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,287 @@
+"""The whole study in miniature: searched, trained, tested, compared, and written down."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import glass.crop_study
+import glass.final_runs
+from glass.compute import training_flops
+from glass.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, line_fit, run_crop_study
+from glass.documents import check_document
+from glass.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
+from glass.hold_out import HELD_BACK, LEARNT, hold_back
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.report.study import study_html, study_markdown
+from glass.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
+from glass.study_budgets import BUDGETS, StudyModel
+from loaders.open_shards import OpenShards
+from scripts import crop_study, final_runs, study
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
+            "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
+TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",
+         "created", "time_s"}  # fmt: skip
+METERS = MemoryMeters(
+    "made up", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
+    lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_dataset: ShardDataset):
+    with OpenShards(synthetic_dataset) as shards:
+        yield shards
+
+
+def config(*overrides: str, preset: str = "glass_tiny"):
+    return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
+
+
+def without_times(value):
+    """A document without what depends on the clock."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+def killed_at(number: int, module, monkeypatch):
+    """Lets ``module.train`` die in epoch ``number`` of all that it trains."""
+    real, seen = module.train, 0
+
+    def dying(*args, **kwargs):
+        def on_epoch(line):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                raise Killed
+            return True
+
+        return real(*args, on_epoch=on_epoch, **kwargs)
+
+    monkeypatch.setattr(module, "train", dying)
+
+
+def test_what_is_held_back_is_stratified_and_keeps_groups(synthetic_dataset):
+    held = hold_back(synthetic_dataset, "train+valid", 0.25)
+    parts = [held.dataset.split_rows(name) for name in (LEARNT, HELD_BACK)]
+    joined = sorted([*parts[0], *parts[1]])
+    assert joined == synthetic_dataset.split_rows("train+valid").tolist()
+    labels = synthetic_dataset.column("label")[parts[1]]
+    assert set(labels) == {0, 1}
+    assert len(parts[1]) == pytest.approx(0.25 * len(joined), abs=1)
+    again = hold_back(synthetic_dataset, "train+valid", 0.25)
+    assert again.dataset.split_rows(HELD_BACK).tolist() == parts[1].tolist()
+    with pytest.raises(InputError, match="no split 'final_train'"):
+        synthetic_dataset.split_rows(LEARNT)  # the data set itself is as it was
+    with pytest.raises(InputError, match="another --hold-out"):
+        hold_back(synthetic_dataset, "train+valid", 1e-6)
+
+
+def test_mean_deviation_and_interval_over_seeds():
+    found = summary([0.8, 0.9, 1.0, None])
+    assert found["mean"] == pytest.approx(0.9)
+    assert found["sd"] == pytest.approx(0.1)  # n - 1
+    half = 4.302652729911275 * 0.1 / 3**0.5  # Student's t with 2 degrees of freedom
+    assert found["interval"] == pytest.approx([0.9 - half, 0.9 + half])
+    assert found["seeds"] == 3
+    assert summary([0.5]) == {"mean": 0.5, "sd": None, "interval": None, "seeds": 1}
+
+
+def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(), seeds=(100, 200), hold_out=0.25)
+    whole = run_seeds(data, plan, tmp_path / "whole")
+    check_document(whole, FINAL_SCHEMA)
+    for number in (1, 3):
+        with monkeypatch.context() as patch:
+            killed_at(number, glass.final_runs, patch)
+            with pytest.raises(Killed):
+                run_seeds(data, plan, tmp_path / "killed")
+    assert not is_finished(plan, tmp_path / "killed", data)
+    again = run_seeds(data, plan, tmp_path / "killed")
+    assert without_times(again) == without_times(whole)
+    assert is_finished(plan, tmp_path / "killed", data)
+    with pytest.raises(InputError, match="epochs=2, not 3"):
+        is_finished(replace(plan, config=replace(plan.config, epochs=3)), tmp_path / "whole", data)
+
+
+def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    real, touched = glass.final_runs.evaluate_run, []
+
+    def counted(run, dataset, split, options):
+        touched.append((run.name, split))
+        return real(run, dataset, split, options)
+
+    monkeypatch.setattr(glass.final_runs, "evaluate_run", counted)
+    run_seeds(data, plan, tmp_path)
+    run_seeds(data, plan, tmp_path)
+    assert touched == [("seed-100", "test"), ("seed-200", "test")]
+
+
+@pytest.mark.slow
+def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
+    plan = CropPlan(config(), crops=(1, 3, 9), draws=50)
+    whole = run_crop_study(data, plan, tmp_path / "whole", METERS)
+    check_document(whole, CROP_SCHEMA)
+    for number in (2, 3):
+        with monkeypatch.context() as patch:
+            killed_at(number, glass.crop_study, patch)
+            with pytest.raises(Killed):
+                run_crop_study(data, plan, tmp_path / "killed", METERS)
+    again = run_crop_study(data, plan, tmp_path / "killed", METERS)
+    kept = without_times(whole), without_times(again)
+    for document in kept:
+        del document["fits"]
+    assert kept[0] == kept[1]
+    fit = whole["fits"]["tensor_bytes"]
+    assert (fit["slope"], fit["intercept"]) == pytest.approx((10, 100))
+    rows = whole["training"]
+    # A 96 × 64 image has 2 × 2 cells of 32 pixels: less than 9, but not less than 3.
+    assert rows[0]["images_without_grid"] == rows[1]["images_without_grid"] == 0
+    assert rows[2]["images_without_grid"] > 0
+    assert whole["inference"]["trained_with"] == 1  # 2 was wanted, 1 and 3 are equally near
+    assert glass.crop_study.is_finished(plan, tmp_path / "whole", data)
+    other = replace(plan, config=replace(plan.config, seed=5))
+    with pytest.raises(InputError, match="another config"):
+        glass.crop_study.is_finished(other, tmp_path / "whole", data)
+
+
+@pytest.mark.slow
+def test_steps_instead_of_epochs(data, tmp_path):
+    plan = CropPlan(replace(config(), epochs=1), crops=(1, 2), steps=2, draws=50)
+    document = run_crop_study(data, plan, tmp_path, METERS)
+    assert document["train_images"] == 8
+    assert [row["steps_per_epoch"] for row in document["training"]] == [2, 2]
+
+
+def test_a_line_through_points():
+    fit = line_fit([1, 2, 3, 4], [3.0, 5.0, 7.0, 9.0])
+    assert (fit["slope"], fit["intercept"], fit["r2"]) == pytest.approx((2, 1, 1))
+    assert fit["slope_interval"] == pytest.approx([2, 2])
+    noisy = line_fit([1, 2, 3], [1.0, 2.5, 3.0])
+    assert noisy["slope_interval"][0] < noisy["slope"] < noisy["slope_interval"][1]
+    assert line_fit([1, 2], [1.0, 2.0])["slope_interval"] is None
+
+
+def test_operations_grow_with_crops_images_and_not_with_seeds():
+    glass_config = config()
+    assert training_flops(glass_config, 10) == 10 * training_flops(glass_config, 1)
+    views = {
+        n: training_flops(apply_overrides(glass_config, [f"loader.num_crops={n}"]), 1)
+        for n in (1, 2, 5)
+    }
+    assert views[5] - views[2] == pytest.approx(3 * (views[2] - views[1]))
+    baseline = training_flops(config(preset="single_view_tiny"), 1)
+    assert baseline < views[1]
+
+
+@pytest.fixture(scope="module")
+def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A study of one family, with the least of everything."""
+    models = tuple(
+        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny",
+                   (*SETTINGS, "model.global_backbone=test_vit"))
+        for kind in ("glass", "single_view")
+    )  # fmt: skip
+    budget = replace(
+        BUDGETS["tiny"], models=models, trials=1, trial_epochs=1, seeds=(100, 200), final_epochs=1,
+        crops=(1, 2), crop_steps=1, max_trials=3, draws=50, crop_batch=4, hold_out=0.25,
+        glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
+    )  # fmt: skip
+    return Study(data, budget, tmp_path_factory.mktemp("study"), METERS).run()
+
+
+def test_the_study_holds_what_it_promises(document):
+    check_document(document, STUDY_SCHEMA)
+    rows = document["results"]
+    assert [row["terms"] for row in rows] == ["tuned", "equal trials", "equal compute"]
+    glass_search, other = document["searches"]
+    assert len(glass_search["tuning"]["trials"]) == 1
+    more = len(other["tuning"]["trials"])
+    assert more > 1  # one trial of the baseline is less computing than one of GLASS
+    assert other["flops"] >= glass_search["flops"] or more == 3
+    assert {row["terms"] for row in document["comparisons"]} == {"equal trials", EQUAL_COMPUTE}
+    assert list(document["crop_studies"]) == ["glass_vit"]
+    assert document["baseline_memory"][0]["memory"]["tensor_bytes"] > 0
+
+
+def test_the_report_is_one_file_and_escapes_names(document):
+    named = copy.deepcopy(document)
+    named["dataset"]["name"] = "<script>alert(1)</script>|x"
+    page, text = study_html(named), study_markdown(named)
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("<svg") >= 7
+    assert "| resize-only ViT | equal compute |" in text
+    assert "\\|x" in text
+    for row in named["results"]:
+        assert f"{row['final']['summary']['accuracy']['mean']:.3f}" in page
+
+
+@pytest.mark.parametrize("path", [("results",), ("comparisons", 0, "family"), ("budget",)])
+def test_a_document_with_a_hole_is_refused(document, path):
+    broken = copy.deepcopy(document)
+    *way, last = path
+    place = broken
+    for step in way:
+        place = place[step]
+    del place[last]
+    with pytest.raises(ValueError, match=rf"{last} is missing"):
+        check_document(broken, STUDY_SCHEMA)
+
+
+def test_the_papers_budget_is_the_papers():
+    paper = BUDGETS["paper"]
+    assert (paper.trials, paper.trial_epochs, paper.min_epochs) == (100, 25, 5)
+    assert (paper.seeds, paper.final_epochs) == ((100, 200, 300, 400, 500), 50)
+    assert (paper.crops, paper.crop_batch, paper.crop_epochs) == (tuple(range(1, 17)), 32, 25)
+    assert [model.preset for model in paper.models] == [
+        f"{kind}_{name}" for name in ("vit_base", "convnext_tiny", "resnet50")
+        for kind in ("glass", "single_view")
+    ]  # fmt: skip
+    assert all(model.config() for budget in BUDGETS.values() for model in budget.models)
+
+
+@pytest.mark.parametrize(("command", "words", "message"), [
+    (final_runs, ["--preset", "glass_tiny", "--hold-out", "1.5"], "--hold-out 1.5"),
+    (final_runs, ["--preset", "glass_tiny", "--params", "nowhere.json"], "cannot be read"),
+    (crop_study, ["--preset", "single_view_tiny"], "sees no crops"),
+])  # fmt: skip
+def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, command, words, message):
+    with pytest.raises(InputError, match=message):
+        command.main(["--data", str(synthetic_shards), "--output", str(tmp_path / "o"), *words])
+
+
+@pytest.mark.parametrize("words", [["--crops", "0-4"], ["--crops", "3,3"], ["--crops", "x"],
+                                   ["--steps", "1", "--epochs", "1"]])  # fmt: skip
+def test_crop_arguments_that_make_no_sense_are_refused(synthetic_shards, words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        crop_study.main(["--data", str(synthetic_shards), "--preset", "glass_tiny", *words])
+    assert stopped.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_study_refuses_other_files_and_other_budgets(synthetic_shards, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    arguments = ["--data", str(synthetic_shards), "--output"]
+    with pytest.raises(InputError, match="holds other files"):
+        study.main([*arguments, str(full)])
+    digest = json.loads(json.dumps({"budget": "paper", "data": "x"}))
+    Path(tmp_path / "other").mkdir()
+    (tmp_path / "other" / "budget.json").write_text(json.dumps(digest))
+    with pytest.raises(InputError, match="another budget"):
+        study.main([*arguments, str(tmp_path / "other"), "--budget", "tiny"])
