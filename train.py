@@ -7,7 +7,8 @@ accelerate launch --config_file accelerate_config.yaml train.py \\
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
 SIGTERM or SIGUSR1 finishes the step, writes a checkpoint and exits with code 75 (try again): run
-the same command to go on. Exit code 0: the run is finished; 2: a mistake in what was asked for.
+the same command to go on; so does a process that another one left alone. Exit code 0: the run is
+finished; 2: a mistake in what was asked for.
 ``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet leaves
 out.
 """
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 from glass.config import RunConfig
+from glass.lost_process import end_at_once, lost_process
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
 from glass.run_folder import RunFolder, dataset_digest
@@ -41,9 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     except InputError:
         if RANK == 0:
             raise
-        # The first process that exits ends the others: let that be the one that has spoken.
+        # The first process that exits ends the others: let that be the one that has spoken. Who
+        # still lives after that is alone with his mistake.
         time.sleep(PATIENCE_S)
-        return EXIT_INPUT_ERROR
+        raise
 
 
 def run(argv: list[str] | None) -> int:
@@ -59,7 +62,14 @@ def run(argv: list[str] | None) -> int:
 
     from glass.training import train  # seconds of imports, after the mistakes that need none
 
-    if not train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every):
+    try:
+        finished = train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every)
+    except RuntimeError as error:
+        lost = lost_process(error, config.process_timeout_s)
+        if lost is None or "WORLD_SIZE" not in os.environ:
+            raise
+        end_at_once(lost, EXIT_STOPPED)
+    if not finished:
         say("stopped, with a checkpoint: run the same command to go on")
         return EXIT_STOPPED
     say(f"finished: {outcome(folder)}")

@@ -201,6 +201,10 @@ class RunConfig:
     max_bad_samples: float = 0.001
     """Share of a split's samples that may be unreadable: above it the run stops with a summary.
     One bad sample never stops a run, unless this is 0."""
+    process_timeout_s: float = 600.0
+    """How long the processes of a run wait for one that does not answer before they stop. Longer
+    than the longest time that one may be behind the others: loading a model, writing a
+    checkpoint."""
     tensorboard: bool = True
     """Write training curves for TensorBoard."""
 
@@ -212,6 +216,7 @@ class RunConfig:
             _check_range("", self, ("cpu_threads",), 1, 4096)
         _check_range("", self, ("label_smoothing",), 0.0, 0.99)
         _check_range("", self, ("max_bad_samples",), 0.0, 1.0)
+        _check_range("", self, ("process_timeout_s",), 1.0, 86_400.0)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
+    InitProcessGroupKwargs,
     parse_flag_from_env,
 )
 
@@ -42,7 +44,10 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
         step_scheduler_with_optimizer=False,  # once per epoch, not once per step and process
         log_with="tensorboard" if config.tensorboard else None,
         project_dir=str(output),
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=timedelta(seconds=config.process_timeout_s)),
+        ],
     )
     _require_all_processes(accelerator)
     if not cuda:
