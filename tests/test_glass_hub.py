@@ -1,0 +1,119 @@
+"""Fetching and publishing detectors: the hub's own client, its cache, and no network."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import huggingface_hub.constants
+import pytest
+
+from glass import hub
+from shards.command import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An exported model as far as the hub cares, and a file that must not leave the machine."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in (*hub.MODEL_FILES, "secret.txt"):
+        (folder / name).write_text(name)
+    return folder
+
+
+class LocalHub:
+    """A hub that is a folder: what ``HfApi`` and ``snapshot_download`` do, on files."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create_repo(self, repo_id, private, exist_ok):
+        (self.root / repo_id).mkdir(parents=True, exist_ok=exist_ok)
+
+    def upload_folder(self, repo_id, folder_path, allow_patterns):
+        for name in allow_patterns:
+            if (Path(folder_path) / name).exists():
+                shutil.copy(Path(folder_path) / name, self.root / repo_id / name)
+        return SimpleNamespace(repo_url=f"local/{repo_id}")
+
+    def snapshot_download(self, repo_id, revision, allow_patterns, local_files_only):
+        assert set(allow_patterns) == set(hub.MODEL_FILES)
+        return str(self.root / repo_id)
+
+
+@pytest.fixture
+def online(monkeypatch, tmp_path):
+    local = LocalHub(tmp_path / "hub")
+    monkeypatch.setattr(hub, "_answers", lambda endpoint: True)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: local)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", local.snapshot_download)
+    return local
+
+
+def test_what_is_published_comes_back(online, folder, tmp_path, monkeypatch):
+    assert hub.publish(folder, "someone/detector") == "local/someone/detector"
+    monkeypatch.chdir(tmp_path)
+    fetched = hub.model_folder("someone/detector")
+    assert sorted(path.name for path in fetched.iterdir()) == sorted(hub.MODEL_FILES)
+
+
+def test_a_folder_goes_before_a_name(folder, tmp_path, monkeypatch):
+    (tmp_path / "some").mkdir()
+    shutil.copytree(folder, tmp_path / "some" / "run" / "model")
+    monkeypatch.chdir(tmp_path)
+    assert hub.model_folder("some/run") == Path("some/run/model")
+    assert hub.model_folder(folder) == folder
+
+
+def unreachable(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+def test_without_network_one_sentence(monkeypatch, tmp_path, folder):
+    unreachable(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="cannot be reached, and the cache does not have"):
+        hub.model_folder("someone/detector")
+    with pytest.raises(InputError, match="cannot be reached"):
+        hub.publish(folder, "someone/detector")
+
+
+def test_without_network_the_cache_is_used(monkeypatch, tmp_path, folder):
+    """Laid out as the hub's client leaves it; the client itself finds it."""
+    unreachable(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    commit = "a" * 40
+    repo = tmp_path / "cache" / "models--someone--detector"
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    from huggingface_hub import snapshot_download
+
+    def cached(*arguments, **options):
+        return snapshot_download(*arguments, cache_dir=tmp_path / "cache", **options)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    fetched = hub.model_folder("someone/detector")
+    assert (fetched / "config.json").read_text() == "config.json"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a/b/c", "../x", "-a/b", "a b/c", ""])
+def test_names_that_are_none(name, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        hub.publish(folder, name)
+    if name:
+        with pytest.raises(InputError, match="does not exist"):
+            hub.model_folder(name)
+
+
+def test_what_the_hub_refuses_is_told(online, folder, monkeypatch):
+    def refuse(repo_id, **arguments):
+        raise OSError("403 Forbidden\nlong story")
+
+    monkeypatch.setattr(online, "create_repo", refuse)
+    with pytest.raises(InputError, match="refused someone/detector") as caught:
+        hub.publish(folder, "someone/detector")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,274 @@
+"""The commands around a trained model, through their ``main``: predict, calibrate, export."""
+
+import csv
+import io
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from glass.calibration import ViewSettings
+from glass.detector import Detector
+from glass.evaluation import read_evaluation
+from glass.export import save_model
+from glass.model import build_model
+from glass.prediction_files import write_csv
+from glass.presets import load_preset
+from glass.verdicts import CSV_COLUMNS, ImageVerdict, json_row
+from loaders.source_paths import find_images
+from scripts import calibrate, evaluate, export, predict
+from shards.build import build_dataset
+from shards.command import InputError
+from shards.settings import BuildSettings
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    config = load_preset("glass_tiny")
+    config = replace(config, loader=replace(config.loader, crop_size=48))
+    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def paths(synthetic_images):
+    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
+
+
+def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
+    (tmp_path / "no.png").write_text("no image")
+    listed = [paths[0], str(tmp_path / "no.png"), str(tmp_path / "gone\x1b[2J.png"), paths[1]]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(listed) + "\n"))
+    files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
+    assert predict.main([str(run), "-", *files, "--no-stability"]) == 3
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out
+    lines = shown.out.splitlines()
+    assert [line.split()[0] == "unreadable" for line in lines] == [False, True, True, False]
+    assert "not calibrated" in shown.err
+    document = json.loads((tmp_path / "o.json").read_text())
+    assert document["calibrated"] is False
+    assert [image["path"] for image in document["images"]] == listed
+    first, bad = document["images"][:2]
+    assert first["verdict"] in ("real", "generated")
+    assert len(first["windows"]) == 4
+    assert first["probability"] is None
+    assert bad["reason"].startswith("not_an_image")
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert float(rows[0]["score"]) == first["score"]
+    assert rows[1]["score"] == ""
+    # What this command wrote it may write again, and nothing else.
+    assert predict.main([str(run), paths[0], *files, "--no-stability"]) == 0
+    (tmp_path / "mine.txt").write_text("mine")
+    for flag in ("--json", "--csv"):
+        with pytest.raises(InputError, match="not written by this command"):
+            predict.main([str(run), paths[0], flag, str(tmp_path / "mine.txt")])
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):
+    folder = tmp_path / "maps"
+    arguments = [str(run), paths[0], "--heatmaps", str(folder), "--dense", "--no-stability"]
+    assert predict.main(arguments) == 0
+    assert len(list(folder.glob("000000-*.png"))) == 2
+    with pytest.raises(InputError, match="holds files"):
+        predict.main(arguments)
+
+
+def test_spreadsheets_run_no_formula(tmp_path):
+    names = ["=1+1.png", "+x", "-x", "@x", "\tx", 'a"b,c.png', "plain"]
+    write_csv(tmp_path / "x.csv", [ImageVerdict(name, reason="=cmd") for name in names])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [*(f"'{n}" for n in names[:5]), *names[5:]]
+    assert {row["reason"] for row in rows} == {"'=cmd"}
+    assert json.dumps(json_row(ImageVerdict("x", reason="y")))
+
+
+@pytest.mark.slow
+def test_ten_thousand_paths_of_which_half_are_no_images(run, tmp_path, monkeypatch, encode_image):
+    small = [np.full((20, 30, 3), k, np.uint8) for k in range(10)]
+    lines = []
+    for number in range(10_000):
+        path = tmp_path / f"{number}.png"
+        if number % 2:
+            path.write_bytes(b"nothing" if number % 4 == 1 else b"")
+        else:
+            path.write_bytes(encode_image(small[number % 10], "PNG"))
+        lines.append(str(path))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    out = tmp_path / "out.json"
+    arguments = ["-", "--json", str(out), "--no-stability", "--batch-size", "100"]
+    assert predict.main([str(run), *arguments]) == 3
+    images = json.loads(out.read_text())["images"]
+    assert [image["path"] for image in images] == lines
+    assert [image["reason"] is None for image in images] == [k % 2 == 0 for k in range(10_000)]
+    assert len({image["score"] for image in images[::20]}) == 1
+
+
+def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(run / "model", lacking)
+    (lacking / "model.safetensors").unlink()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    cases = [
+        ([str(tmp_path / "none"), paths[0]], "does not exist"),
+        ([str(tmp_path / "empty"), paths[0]], "no model in"),
+        ([str(lacking), paths[0]], "model.safetensors is missing"),
+        ([paths[0], paths[0]], "is a file"),
+        ([str(run), str(tmp_path / "none.png")], "does not exist"),
+        ([str(run), str(tmp_path / "empty")], "no images in"),
+        ([str(run), "-"], "no images in"),
+        ([str(run), paths[0], "--sampling", "x"], "is not one of"),
+        ([str(run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
+        ([str(run), paths[0], "--csv", str(tmp_path)], "is a folder"),
+        ([str(run), paths[0], "--heatmaps", paths[0]], "cannot make the folder"),
+    ]
+    if not torch.cuda.is_available():
+        cases.append(([str(run), paths[0], "--device", "cuda"], "there is none"))
+    for arguments, words in cases:
+        with pytest.raises(InputError, match=words) as caught:
+            predict.main(arguments)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", [["--draws", "0"], ["--threads", "x"], ["--coverage", "some"],
+                                  ["--dense"]])  # fmt: skip
+def test_wrong_flags_are_one_sentence(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        predict.main(["run", "x.png", *flag])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def four_splits(synthetic_images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("four") / "data"
+    shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
+    build_dataset(synthetic_images, out, BuildSettings(split_shares=shares, global_size=64))
+    return out
+
+
+def test_calibrate_then_evaluate_and_predict(run, four_splits, paths, tmp_path, capsys):
+    """One calibration, used by both, and by neither at another number of crops."""
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
+    assert "say little about rare false alarms" in capsys.readouterr().out
+    detector = Detector.from_pretrained(mine, device="cpu")
+    calibration = detector.calibration
+    assert calibration is not None
+    assert calibration.views == ViewSettings(4, "stratified_grid")
+    assert calibration.data["split"] == "calibration"
+    common = [str(mine), "--data", str(four_splits), "--draws", "5", "--device", "cpu"]
+    assert evaluate.main(common) == 0
+    document = read_evaluation(mine, "test")
+    assert document["threshold"]["value"] == calibration.threshold
+    assert document["calibration"]["temperature"] == calibration.temperature
+    assert document["calibration"]["after"]["ece"] == document["metrics"]["ece"]
+    assert evaluate.main([*common, "--crops", "2"]) == 0
+    other = json.loads((mine / "evaluation-test-crops2.json").read_text())
+    assert other["threshold"]["value"] == 0.5
+    assert "calibrated for 4 crops" in other["threshold"]["source"]
+    assert other["calibration"] is None
+    out = tmp_path / "p.json"
+    assert predict.main([str(mine), paths[0], "--json", str(out), "--no-stability"]) == 0
+    (image,) = json.loads(out.read_text())["images"]
+    assert image["probability"] == float(calibration.probability(detector.predict(paths)[0].margin))
+    assert predict.main([str(mine), paths[0], "--json", str(out), "--crops", "2"]) == 0
+    document = json.loads(out.read_text())
+    assert document["images"][0]["probability"] is None
+    assert "calibrated for 4 crops" in document["note"]
+
+
+def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):
+    cases = [
+        (["--data", str(synthetic_shards)], "no split calibration"),
+        (["--data", str(four_splits), "--split", "valid"], "trained or chosen on valid"),
+        (["--data", str(four_splits), "--split", "train+test"], "trained or chosen on train"),
+    ]
+    for arguments, words in cases:
+        with pytest.raises(InputError, match=words):
+            calibrate.main([str(run), *arguments])
+
+
+def test_calibrate_at_other_views(run, four_splits, tmp_path):
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    views = ["--draws", "2", "--coverage", "all"]
+    assert calibrate.main([str(mine), "--data", str(four_splits), *views]) == 0
+    calibration = Detector.from_pretrained(mine, device="cpu").calibration
+    assert calibration is not None
+    assert calibration.views == ViewSettings(4, "stratified_grid", "all", 2)
+
+
+def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
+    audit = tmp_path / "audit.json"
+    audit.write_text(json.dumps({"findings": [{"kind": "metadata", "feature": "<b>|size"}]}))
+    to = tmp_path / "out"
+    assert export.main([str(run), "--to", str(to), "--audit", str(audit)]) == 0
+    assert sorted(p.name for p in to.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    one, other = (Detector.from_pretrained(f, device="cpu").predict(paths) for f in (run, to))
+    assert [v.score for v in one] == [v.score for v in other]
+    card = (to / "README.md").read_text()
+    for words in ("Not measured", "Not calibrated", "hint, not a proof", "&lt;b>&#124;size"):
+        assert words in card
+    with pytest.raises(InputError, match="holds files"):
+        export.main([str(run), "--to", str(to)])
+
+
+def test_the_card_tells_what_was_measured(run, four_splits, tmp_path):
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
+    assert evaluate.main([str(mine), "--data", str(four_splits), "--draws", "5"]) == 0
+    assert export.main([str(mine), "--to", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    for words in ("| AUROC |", "gan_a", "gan_b", "**minimum**", "temperature", "95 % interval"):
+        assert words in card
+    assert (tmp_path / "out" / "calibration.json").is_file()
+
+
+def test_paths_of_this_machine_stay_here(tmp_path):
+    config = load_preset("single_view_tiny")
+    model = replace(config.model, global_weights="/home/someone/secret/w.safetensors")
+    config = replace(config, model=model)
+    save_model(tmp_path / "model", build_model(config, with_weights=False), config)
+    assert export.main([str(tmp_path), "--to", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "config.json").read_text()
+    assert "w.safetensors" in text
+    assert "secret" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["glass_tiny", "single_view_tiny"])
+def test_onnx_scores_agree(preset, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    config = load_preset(preset)
+    model = build_model(config).eval()
+    save_model(tmp_path / "model", model, config)
+    assert export.main([str(tmp_path), "--onnx", str(tmp_path / "m.onnx")]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+    random = torch.Generator().manual_seed(1)
+    side = config.loader.crop_size
+    for batch, crops in ((1, 1), (3, 4), (5, 7)):
+        view = torch.randint(0, 256, (batch, 3, 64, 64), dtype=torch.uint8, generator=random)
+        shape = (batch, crops, 3, side, side)
+        local = torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
+        mask = torch.arange(crops)[None] <= torch.arange(batch)[:, None]
+        with torch.no_grad():
+            logits = model(view, local, mask)[0].numpy()
+        feeds = {"global_view": view, "local_crops": local, "crop_mask": mask}
+        wanted = {entry.name for entry in session.get_inputs()}
+        got = session.run(["logits"], {n: v.numpy() for n, v in feeds.items() if n in wanted})[0]
+        np.testing.assert_allclose(got, logits, atol=1e-4, rtol=1e-4)
+    assert "glass_views" in session.get_modelmeta().custom_metadata_map
