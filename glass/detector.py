@@ -31,7 +31,7 @@ from glass.scoring import GENERATED, score
 from glass.verdicts import ImageVerdict
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
-from loaders.sampling import sampling_rule
+from loaders.sampling import RULES_WITH_DETAIL, sampling_rule
 from loaders.shard_rows import ShardRows
 from loaders.view_rows import (
     CHANGES,
@@ -256,7 +256,12 @@ class Detector:
         make_rows = covering_rows if options.coverage == "all" else view_rows
         try:
             image = source.load()
-            rows = make_rows(image.pixels, image.content_id, config, options.draws)
+            detail = None
+            if config.sampling in RULES_WITH_DETAIL and image.encoded is not None:
+                from loaders.sampling_detail import detail_of_file
+
+                detail = detail_of_file(image.encoded)
+            rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
             if options.stability:
                 for changed in harmless_changes(image.pixels):
                     rows += make_rows(changed, image.content_id, config)

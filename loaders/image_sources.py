@@ -42,6 +42,8 @@ class LoadedImage:
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
+    encoded: bytes | None = None
+    """The file's bytes, where the content id is theirs."""
 
 
 class ImageSource(Protocol):
@@ -59,7 +61,7 @@ def _identified(data: bytes) -> LoadedImage:
     import hashlib
 
     pixels = decode_file(data)
-    return LoadedImage(pixels, content_id(hashlib.sha256(data).digest()))
+    return LoadedImage(pixels, content_id(hashlib.sha256(data).digest()), data)
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,9 @@ class MemberSource:
             raise RejectedImage("truncated", "the tar ends before the image does")
         loaded = _identified(data)
         known = self.identity() if callable(self.identity) else self.identity
-        return loaded if known is None else LoadedImage(loaded.pixels, known)
+        if known is None or known == loaded.content_id:
+            return loaded
+        return LoadedImage(loaded.pixels, known)
 
 
 def source_of(image: Any, number: int) -> ImageSource:

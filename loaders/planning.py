@@ -122,7 +122,8 @@ class JobMaker:
 
     def _detail(self, row: int) -> Detail | None:
         samples = self._samples
-        if not samples.entry_points.length[row]:
+        converted = samples.forms[samples.stored_as[row]] == "baseline"
+        if converted or not samples.entry_points.length[row]:
             return None
         where = int(samples.image.offset[row]), int(samples.image.length[row])
         try:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from loaders.config import LoaderConfig
 from loaders.pixel_batch import cut_windows
 from loaders.sampling import MAX_GRID, crop_windows, sampling_rule
 from shards.pixels import decode_rgb, global_view
+
+if TYPE_CHECKING:  # Numba takes a second to import
+    from loaders.sampling_detail import Detail
 
 __all__ = ["CHANGES", "ViewRow", "covering_rows", "harmless_changes", "stack_rows", "view_rows"]
 
@@ -43,16 +47,21 @@ class ViewRow:
 
 
 def view_rows(
-    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1
-) -> list[ViewRow]:
-    """The row that evaluation sees, and those of ``draws`` - 1 further draws of windows."""
+    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1,
+    detail: "Detail | None" = None,
+) -> list[ViewRow]:  # fmt: skip
+    """The row that evaluation sees, and those of ``draws`` - 1 further draws of windows.
+
+    ``detail`` is what a rule in ``loaders.sampling.RULES_WITH_DETAIL`` knows of the image.
+    """
     small = global_view(pixels, config.global_size)
-    return [_row(pixels, small, content_id, config, k) for k in range(draws)]
+    return [_row(pixels, small, content_id, config, k, detail) for k in range(draws)]
 
 
 def covering_rows(
-    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1
-) -> list[ViewRow]:
+    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1,
+    detail: "Detail | None" = None,
+) -> list[ViewRow]:  # fmt: skip
     """As :func:`view_rows`, with a crop from every cell of the grid that spatially stratified
     sampling draws from: N is as many as there are cells, 1 … 64."""
     cells = min(min(pixels.shape[:2]) // config.crop_size, MAX_GRID) ** 2
@@ -61,13 +70,14 @@ def covering_rows(
 
 
 def _row(
-    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, draw: int
-) -> ViewRow:
+    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, draw: int,
+    detail: "Detail | None",
+) -> ViewRow:  # fmt: skip
     height, width = pixels.shape[:2]
     windows, mask = crop_windows(
         sampling_rule(config.sampling), np.array([height]), np.array([width]),
         np.array([content_id], np.int64), crop_size=config.crop_size, num_crops=config.num_crops,
-        seed=config.seed, epoch=0, appearance=draw,
+        seed=config.seed, epoch=0, appearance=draw, details=[detail],
     )  # fmt: skip
     windows[~mask] = 0
     return ViewRow(small, cut_windows(pixels, windows[0], config.crop_size), windows[0], mask[0])

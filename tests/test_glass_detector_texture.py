@@ -1,0 +1,41 @@
+"""The rule that reads a file's bits gives a file the windows that evaluation gives its shard."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from glass.detector import Detector, PredictOptions
+from glass.evaluation import EvaluationOptions, evaluate_run
+from glass.export import save_model
+from glass.model import build_model
+from glass.presets import load_preset
+from loaders.source_paths import find_images, row_sources
+from shards.dataset import ShardDataset
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = load_preset("glass_tiny")
+    loader = replace(config.loader, crop_size=32, num_crops=3, sampling="texture")
+    config = replace(config, loader=loader)
+    folder = tmp_path_factory.mktemp("run")
+    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    return folder
+
+
+def test_files_members_and_shards_agree(
+    run: Path, synthetic_images: Path, synthetic_dataset: ShardDataset
+) -> None:
+    detector = Detector.from_pretrained(run, device="cpu")
+    options = EvaluationOptions(device="cpu", draws=5)
+    table = evaluate_run(run, synthetic_dataset, "train+test", options)[1].to_pylist()
+    expected = {row["content_id"]: row["crop_windows"] for row in table}
+    files = find_images([str(synthetic_images)]).sources
+    members = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
+    for sources, stability in ((files, False), (members, False), (members, True)):
+        found = detector.predict_iter(sources, PredictOptions(stability=stability))
+        windows = {verdict.content_id: verdict.windows.tolist() for verdict in found}
+        assert {content: windows[content] for content in expected} == expected
