@@ -59,7 +59,8 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     assert len(first["windows"]) == 4
     assert first["probability"] is None
     assert bad["reason"].startswith("not_an_image")
-    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    with (tmp_path / "o.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == CSV_COLUMNS
     assert float(rows[0]["score"]) == first["score"]
     assert rows[1]["score"] == ""
