@@ -1,0 +1,91 @@
+"""Downloads the study's images from Kaggle: 12,000 real and generated ones.
+
+python -m scripts.download_data OUT
+
+Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
+generated/, links or copies as --copy says, which scripts.build_shards takes.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from shards.command import CommandParser, InputError, printable, run_command
+
+DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
+ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
+FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
+"""The study uses the data set's folder `test`; its classes → ours."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, downloads, lays out."""
+    options = _parse(argv)
+    out: Path = options.output
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not an empty folder: give a new one")
+    source = options.source or _download()
+    found = _find(source)
+    try:
+        for ours, folder in found.items():
+            target = out / ours
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if options.copy:
+                shutil.copytree(folder, target)
+            else:
+                target.symlink_to(folder.resolve(), target_is_directory=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {out}: {error.strerror or error}") from error
+    counts = {name: sum(1 for _ in folder.iterdir()) for name, folder in found.items()}
+    print(printable(f"{out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} images"))
+    print(printable(f"next: python -m scripts.build_shards {out} SHARDS"))
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        prog="python -m scripts.download_data", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
+    parser.add_argument("--source", type=Path, help="the unpacked data set, downloaded by hand")
+    parser.add_argument("--copy", action="store_true", help="copy instead of linking to the cache")
+    return parser.parse_args(argv)
+
+
+def _by_hand() -> str:
+    """What to do where this command cannot download."""
+    return (
+        f"download {ADDRESS} by hand, unpack it so that there are SOURCE/{FOLDER}/real and"
+        f" SOURCE/{FOLDER}/fake, and give --source SOURCE"
+    )
+
+
+def _download() -> Path:
+    """kagglehub's folder of the data set; ``InputError`` where it cannot be had."""
+    try:
+        hub: Any = __import__("kagglehub")
+    except ImportError:
+        raise InputError(
+            f'kagglehub is not installed: pip install -e ".[kaggle]", or {_by_hand()}'
+        ) from None
+    try:
+        return Path(hub.dataset_download(DATASET))
+    except Exception as error:  # requests', kagglehub's and file errors have no common ancestor
+        what = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"Kaggle's data set {DATASET} cannot be downloaded ({what}): without network or"
+            f" credentials {_by_hand()}"
+        ) from error
+
+
+def _find(source: Path) -> dict[str, Path]:
+    """Our class name → its folder of images, below ``source``."""
+    for root in (source / FOLDER, source):
+        if all((root / theirs).is_dir() for theirs in CLASSES):
+            return {ours: root / theirs for theirs, ours in CLASSES.items()}
+    raise InputError(f"{source} holds no {FOLDER}/real and {FOLDER}/fake: {_by_hand()}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,135 @@
+"""What a data set holds, from its manifest alone: counts, sizes, formats, channels, rejects.
+
+All that needs pixels was gathered when the shards were built, so a million samples take seconds.
+Per class, and per generator of the generated class.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from shards.channel_stats import CHANNELS
+from shards.consolidate import REJECTED_NAME
+from shards.dataset import ShardDataset
+from shards.schema import CLASS_NAMES
+
+__all__ = ["HISTOGRAM_EDGES", "UNNAMED", "data_statistics"]
+
+UNNAMED = "(unnamed)"
+"""Generated images whose generator is not known."""
+HISTOGRAM_EDGES = {
+    "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
+    "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
+    "brightness": [float(edge) for edge in range(0, 257, 16)],
+}
+"""Bins, half-open; brightness is the mean of an image's channel means, of 0 … 255."""
+TEXTS = ("format", "mode", "subsampling", "stored_as")
+
+Array = npt.NDArray[Any]
+
+
+def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
+    """Plain values: ``samples``, ``splits`` (name → class → images), ``edges`` of the histograms,
+    ``rejected`` (reason → images), and ``groups``: "real", "generated", and "generated/<generator>"
+    → counts, ``width`` and ``height`` (mean, median, smallest, largest), tables of formats and the
+    like, ``histograms``, and ``channels`` (mean and deviation over all pixels, in grey levels)."""
+    label = dataset.column("label")
+    generator, generators = dataset.codes("generator")
+    split, splits = dataset.codes("split")
+    columns = _Columns(dataset)
+    groups = {name: columns.describe(label == code) for code, name in enumerate(CLASS_NAMES)}
+    for code, name in sorted(enumerate(generators), key=lambda pair: pair[1]):
+        chosen = (generator == code) & (label == 1)
+        if chosen.any():
+            groups[f"{CLASS_NAMES[1]}/{name or UNNAMED}"] = columns.describe(chosen)
+    return {
+        "samples": len(dataset),
+        "splits": {
+            name: {
+                kind: int(((split == code) & (label == place)).sum())
+                for place, kind in enumerate(CLASS_NAMES)
+            }
+            for code, name in enumerate(splits)
+        },
+        "edges": HISTOGRAM_EDGES,
+        "rejected": dict(dataset.info.rejected),
+        "rejected_by_class": _rejected_by_class(dataset),
+        "groups": groups,
+    }
+
+
+class _Columns:
+    """The columns that every group is described by."""
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self.width, self.height = dataset.column("width"), dataset.column("height")
+        self.texts = {name: dataset.codes(name) for name in TEXTS}
+        self.quality = dataset.column("jpeg_quality")
+        self.moments = {
+            channel: (dataset.column(f"{channel}_mean"), dataset.column(f"{channel}_sd"))
+            for channel in CHANNELS
+        }
+        self.pixels = self.width.astype(np.float64) * self.height
+        self.values = {
+            "megapixels": self.pixels / 1e6,
+            "aspect_ratio": self.width / np.maximum(self.height, 1),
+            "brightness": sum(mean for mean, _ in self.moments.values()) / len(CHANNELS),
+        }
+
+    def describe(self, chosen: Array) -> dict[str, Any]:
+        """One group; ``chosen`` (rows,) bool."""
+        if not chosen.any():
+            return {"images": 0}
+        quality = self.quality[chosen]
+        known = quality[quality > 0]
+        return {
+            "images": int(chosen.sum()),
+            "width": _size(self.width[chosen]),
+            "height": _size(self.height[chosen]),
+            "pixels": float(self.pixels[chosen].sum()),
+            **{name: self._table(name, chosen) for name in TEXTS},
+            "jpeg_quality_median": float(np.median(known)) if len(known) else None,
+            "channels": {
+                channel: _pooled(self.pixels[chosen], mean[chosen], sd[chosen])
+                for channel, (mean, sd) in self.moments.items()
+            },
+            "histograms": {
+                name: np.histogram(self.values[name][chosen], edges)[0].tolist()
+                for name, edges in HISTOGRAM_EDGES.items()
+            },
+        }
+
+    def _table(self, name: str, chosen: Array) -> dict[str, int]:
+        codes, names = self.texts[name]
+        counts = np.bincount(codes[chosen], minlength=len(names))
+        found = {names[code] or "–": int(n) for code, n in enumerate(counts) if n}
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _size(values: Array) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()), "median": float(np.median(values)),
+        "smallest": int(values.min()), "largest": int(values.max()),
+    }  # fmt: skip
+
+
+def _pooled(pixels: Array, mean: Array, sd: Array) -> dict[str, float]:
+    """Mean and deviation over all pixels of all images, from each image's own."""
+    weight = pixels / pixels.sum()
+    overall = float((weight * mean).sum())
+    variance = float((weight * (sd**2 + (mean - overall) ** 2)).sum())
+    return {"mean": overall, "sd": variance**0.5}
+
+
+def _rejected_by_class(dataset: ShardDataset) -> Mapping[str, int]:
+    """Class (or "unknown") → images that were not taken in, from the list of rejects."""
+    path = dataset.root / REJECTED_NAME
+    if not path.is_file():
+        return {}
+    found: dict[str, int] = {}
+    for name in pq.read_table(path, columns=["class_name"])["class_name"].to_pylist():
+        found[name or "unknown"] = found.get(name or "unknown", 0) + 1
+    return found
