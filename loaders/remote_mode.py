@@ -12,7 +12,7 @@ from loaders.remote_reader import RangeReader
 from loaders.sampling import RULES_WITH_DETAIL
 from shards.command import InputError
 
-__all__ = ["ranges_to_read", "whole_cost_s"]
+__all__ = ["range_mode_cost_s", "ranges_to_read", "whole_cost_s"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,8 @@ def ranges_to_read(
     if total <= data.dataset.remote.settings.cache_bytes:
         return None
     link = reader.link
-    ranges, whole = _range_cost_s(data, rows, config, link), whole_cost_s(data, rows, config, link)
+    ranges = range_mode_cost_s(data, rows, config, link)
+    whole = whole_cost_s(data, rows, config, link)
     logger.info(
         "%s: %.0f ms and %.0f MB/s; %.1f ms per sample in ranges, %.1f ms in whole shards",
         data.dataset.remote, 1e3 * link.latency_s, link.bytes_per_s / 1e6, 1e3 * ranges,
@@ -82,9 +83,10 @@ def whole_cost_s(
     return link.cost_s(float(num_bytes.sum() / len(rows)), len(codes) / len(rows))
 
 
-def _range_cost_s(
+def range_mode_cost_s(
     data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link
 ) -> float:
+    """Seconds of the link per sample when only ranges are fetched, from a part of ``rows``."""
     samples = data.samples
     some = rows[:: -(-len(rows) // _EXAMINED)]
     indexed = (samples.entry_points.length[some] > 0) & (config.decode != "full")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.range_server import Server, serving
 from loaders import LoaderConfig, build_loader
 from loaders.batch import Batch
 from loaders.open_shards import OpenShards
@@ -17,7 +18,6 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.settings import BuildSettings
 from tests.jpeg_variants import photograph
-from tests.remote_server import Server, serving
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")

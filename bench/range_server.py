@@ -1,7 +1,8 @@
-"""A web server on loopback with the faults of real stores, for tests of remote shards.
+"""A web server on loopback with the slowness and the faults of real stores.
 
-It answers ranges, counts what it sends, and on request breaks a share of its answers: the same
-requests break in every run, because what decides is a hash of the request and its number of tries.
+For ``python -m bench remote`` and the tests of remote shards. It answers ranges, counts what it
+sends, and on request breaks a share of its answers: the same requests break in every run, because
+what decides is a hash of the request and its number of tries.
 """
 
 import hashlib

@@ -1,0 +1,201 @@
+"""The order that goes through shards one after the other, and the cache that it spares."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from loaders import LoaderConfig, build_loader
+from loaders.order import EpochOrder
+from loaders.shard_order import shard_order, upcoming_shards
+from shards.command import InputError
+from shards.shard_cache import ShardCache
+
+CONFIG = LoaderConfig(global_batch_size=12, shuffle="shard", shuffle_shards=3, seed=9)
+
+
+def samples(shards: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
+    """(content ids, shard numbers) of a data set."""
+    rng = np.random.default_rng(shards)
+    content = rng.integers(-(2**62), 2**62, shards * per_shard)
+    return content, np.repeat(np.arange(shards), per_shard)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 4, 12])
+@pytest.mark.parametrize(("shards", "per_shard"), [(1, 1), (2, 30), (17, 1), (20, 13)])
+def test_every_sample_comes_once(lanes: int, shards: int, per_shard: int) -> None:
+    content, shard = samples(shards, per_shard)
+    order = shard_order(content, shard, replace(CONFIG, shuffle_lanes=lanes), 4)
+    assert sorted(order.tolist()) == list(range(len(content)))
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
+def test_global_batches_do_not_hang_on_the_number_of_ranks(world_size: int) -> None:
+    content, shard = samples(20, 13)
+    rows = shard_order(content, shard, replace(CONFIG, shuffle_lanes=4), 0)
+    blank = np.zeros(len(rows), np.int32)
+    alone = EpochOrder(rows, blank, 12, 0, 1)
+    ranks = [EpochOrder(rows, blank, 12, rank, world_size) for rank in range(world_size)]
+    assert {len(order) for order in ranks} == {len(alone)}
+    for index in range(len(alone)):
+        parts = np.concatenate([order.batch(index).rows for order in ranks])
+        assert parts.tolist() == alone.batch(index).rows.tolist()
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    content, shard = samples(20, 13)
+    first = shard_order(content, shard, CONFIG, 0)
+    assert first.tolist() == shard_order(content, shard, CONFIG, 0).tolist()
+    assert first.tolist() != shard_order(content, shard, CONFIG, 1).tolist()
+    assert first.tolist() != shard_order(content, shard, replace(CONFIG, seed=10), 0).tolist()
+
+
+def test_golden_order() -> None:
+    """Changing this changes the batches of every run with shuffle="shard"."""
+    content, shard = np.arange(12, dtype=np.int64), np.repeat(np.arange(4), 3)
+    order = shard_order(content, shard, replace(CONFIG, shuffle_shards=2, global_batch_size=4), 0)
+    assert order.tolist() == GOLDEN
+
+
+GOLDEN = [5, 4, 1, 2, 3, 0, 9, 8, 6, 10, 7, 11]
+
+
+def test_the_order_survives_another_numbering_of_the_shards() -> None:
+    content, shard = samples(20, 13)
+    renamed = np.random.default_rng(0).permutation(20)[shard]
+    first, second = (shard_order(content, s, CONFIG, 0) for s in (shard, renamed))
+    assert content[first].tolist() == content[second].tolist()
+
+
+def test_only_a_window_of_shards_is_open_at_a_time() -> None:
+    content, shard = samples(39, 25)
+    order = shard_order(content, shard, CONFIG, 0)
+    here = shard[order]
+    last = {number: int(np.flatnonzero(here == number)[-1]) for number in range(39)}
+    for start in range(0, len(here), 75):  # 3 shards of 25
+        assert len(set(here[start : start + 75].tolist())) == 3
+        assert all(last[number] < start + 75 for number in set(here[: start + 75].tolist()))
+
+
+def test_with_a_lane_per_rank_each_shard_is_read_by_one_rank() -> None:
+    """But for those that lie across the border of two lanes."""
+    content, shard = samples(40, 25)
+    rows = shard_order(content, shard, replace(CONFIG, shuffle_lanes=4), 0)
+    orders = [EpochOrder(rows, np.zeros(len(rows), np.int32), 12, r, 4) for r in range(4)]
+    read = [set(shard[order.rank_rows(0, len(order))].tolist()) for order in orders]
+    assert set().union(*read) == set(range(40))
+    assert sum(map(len, read)) <= 40 + 3 + 4  # the last, uneven batch may reach across too
+
+
+def test_samples_of_a_window_are_mixed() -> None:
+    content, shard = samples(3, 400)
+    order = shard_order(content, shard, CONFIG, 0)
+    counts = np.bincount(shard[order[:300]], minlength=3)
+    assert counts.min() > 70  # 100 ± 8 each
+
+
+def test_upcoming_shards_are_in_order_of_need() -> None:
+    assert upcoming_shards(np.array([4, 4, 1, 4, 2, 1])) == [4, 1, 2]
+
+
+def test_a_loader_resumes_in_the_middle(synthetic_shards: Path) -> None:
+    config = replace(CONFIG, global_batch_size=4, crop_size=48, num_crops=2, global_size=64)
+    with build_loader(synthetic_shards, "train", config) as loader:
+        whole = [batch["sample_key"] for batch in loader]
+        steps = iter(loader)
+        next(steps)
+        state = loader.state_dict()
+    with build_loader(synthetic_shards, "train", config, rank=1, world_size=2) as loader:
+        loader.load_state_dict(state)
+        assert [batch["sample_key"] for batch in loader] == [keys[2:] for keys in whole[1:]]
+    narrower = build_loader(synthetic_shards, "train", replace(config, shuffle_shards=2))
+    with narrower, pytest.raises(InputError, match="shuffle_shards was 3, now 2"):
+        narrower.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"class_balanced": True}, "class_balanced"),
+        ({"shuffle_lanes": 5}, "does not divide"),
+        ({"shuffle": "shards"}, "not one of true, false, shard"),
+        ({"shuffle_shards": 0}, "at least 1"),
+    ],
+)
+def test_settings_that_do_not_fit(changes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        replace(CONFIG, **changes)
+
+
+def content(number: int) -> bytes:
+    return bytes([number]) * 1000
+
+
+def take(cache: ShardCache, number: int, fetched: list[int] | None = None) -> bytes:
+    def fetch(path: Path) -> None:
+        if fetched is not None:
+            fetched.append(number)
+        path.write_bytes(content(number))
+
+    digest = sha256(content(number)).hexdigest()
+    return cache.mapped(digest, 1000, fetch, f"shard {number}")[0].tobytes()
+
+
+def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
+    cache, fetched = ShardCache(tmp_path, 3500), list[int]()
+    for number in (0, 1, 2, 0, 3, 0, 1):
+        assert take(cache, number, fetched) == content(number)
+    assert fetched == [0, 1, 2, 3, 1]  # 3 pushed 1 out, for 0 had been used since
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.tar")) <= 3500
+
+
+def test_threads_that_want_one_shard_fetch_it_once(tmp_path: Path) -> None:
+    cache, fetched = ShardCache(tmp_path, 5000), list[int]()
+    threads = [threading.Thread(target=take, args=(cache, 1, fetched)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert fetched == [1]
+
+
+def _die_while_fetching(folder: Path) -> None:
+    def fetch(path: Path) -> None:
+        path.write_bytes(content(1)[:400])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    digest = sha256(content(1)).hexdigest()
+    ShardCache(folder, 5000).mapped(digest, 1000, fetch, "shard 1")
+
+
+def test_a_process_that_dies_while_fetching_leaves_nothing(tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=_die_while_fetching, args=(tmp_path,)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert list(tmp_path.glob("*.part"))
+    cache = ShardCache(tmp_path, 1500)
+    assert take(cache, 2) == content(2)  # and the abandoned part takes no room from it
+    assert not list(tmp_path.glob("*.part"))
+    assert take(cache, 1) == content(1)
+
+
+def test_a_file_that_was_cut_off_is_fetched_again(tmp_path: Path) -> None:
+    cache, fetched = ShardCache(tmp_path, 5000), list[int]()
+    take(cache, 1, fetched)
+    next(tmp_path.glob("*.tar")).write_bytes(b"cut")
+    assert take(cache, 1, fetched) == content(1)
+    assert fetched == [1, 1]
+
+
+def test_a_shard_larger_than_the_cache_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="raise GLASS_CACHE_GB"):
+        take(ShardCache(tmp_path, 999), 1)

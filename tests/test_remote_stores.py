@@ -1,0 +1,167 @@
+"""An S3 server and nginx on loopback: builds into a store, and batches out of it."""
+
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from loaders import LoaderConfig, build_loader
+from shards.build import build_dataset
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
+
+pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+
+SETTINGS = BuildSettings(
+    split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64
+)
+CONFIG = LoaderConfig(
+    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window", seed=5
+)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """``s3://shards`` of an empty S3 server."""
+    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    pytest.importorskip("moto", reason="the extra [remote-test] is not installed")
+    import fsspec
+    import s3fs
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    # Not AWS_ENDPOINT_URL: file systems that fsspec keeps from another test would not heed it.
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+    s3fs.S3FileSystem.clear_instance_cache()
+    # What an earlier server held is still in this process.
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+    s3fs.S3FileSystem().mkdir("shards")
+    yield "s3://shards/set"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def assert_same_batches(first: str | Path, second: str | Path, config: LoaderConfig) -> None:
+    with build_loader(first, "train", config) as one, build_loader(second, "train", config) as two:
+        for a, b in zip(one, two, strict=True):
+            assert a["sample_key"] == b["sample_key"]
+            assert torch.equal(a["local_crops"], b["local_crops"])
+            assert torch.equal(a["global_view"], b["global_view"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["range", "whole"])
+def test_s3_gives_the_batches_of_the_disk(
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, reads: str
+) -> None:
+    report = build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    assert report.info == ShardDataset.open(synthetic_shards).info
+    config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads, "shuffle": "shard"})
+    assert_same_batches(bucket, synthetic_shards, config)
+
+
+@pytest.mark.slow
+def test_a_build_into_s3_holds_the_bytes_of_one_into_a_folder(
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    import s3fs
+
+    build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    store = s3fs.S3FileSystem()
+    names = sorted(path.rpartition("/")[2] for path in store.ls("shards/set"))
+    assert names == sorted(path.name for path in synthetic_shards.iterdir())
+    for name in names:
+        if name != ".build_plan.parquet":  # it knows the times of the sources
+            assert store.cat_file(f"shards/set/{name}") == (synthetic_shards / name).read_bytes()
+    staged = list((tmp_path / "cache/builds").rglob("*.tar"))
+    assert not staged  # the disk never holds more than the shards at work
+    assert build_dataset(synthetic_images, bucket, SETTINGS, progress=False).finished_before
+
+
+@pytest.mark.slow
+def test_another_machine_continues_a_build_into_s3(
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import s3fs
+
+    build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    store = s3fs.S3FileSystem()
+    for name in ("dataset.json", "samples.arrow", "train-000001.parquet", "train-000001.tar"):
+        store.rm_file(f"shards/set/{name}")
+    store.pipe_file("shards/set/train-000001.tar", b"half a shard")
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "elsewhere"))
+    report = build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    assert report.continued
+    expected = (synthetic_shards / "train-000001.tar").read_bytes()
+    assert store.cat_file("shards/set/train-000001.tar") == expected
+
+
+@pytest.mark.slow
+def test_what_lies_in_the_store_already_is_not_written_over(
+    bucket: str, synthetic_images: Path
+) -> None:
+    import s3fs
+
+    s3fs.S3FileSystem().pipe_file("shards/set/thesis.tex", b"years of work")
+    with pytest.raises(InputError, match=r"is not empty.*thesis\.tex"):
+        build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+
+
+def test_a_web_server_cannot_be_built_into(synthetic_images: Path) -> None:
+    with pytest.raises(InputError, match="can be read but not built into"):
+        build_dataset(synthetic_images, "http://127.0.0.1:9/x", SETTINGS, progress=False)
+
+
+@pytest.fixture
+def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
+    """The URL of an nginx that serves the shards."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    paths = " ".join(
+        f"{kind}_temp_path {tmp_path}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (tmp_path / "nginx.conf").write_text(
+        f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}}\n"
+        f"http {{ access_log off; {paths} server {{ listen 127.0.0.1:{port}; "
+        f"root {synthetic_shards}; }} }}"
+    )
+    process = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])
+    try:
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["range", "whole"])
+def test_nginx_gives_the_batches_of_the_disk(
+    nginx: str, synthetic_shards: Path, reads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
+    assert_same_batches(nginx, synthetic_shards, config)
