@@ -24,6 +24,7 @@ import numpy.typing as npt
 from glass.versions import installed_versions
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.json_file import read_json
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -226,7 +227,7 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
     if not path.is_file():
         return None
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         version = document.pop("format_version")
         if version == FORMAT_VERSION:
             known = {entry.name for entry in fields(Calibration)}

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import safetensors.torch
 import torch
 
 from shards.command import InputError
+from shards.json_file import read_json
 
 __all__ = ["KEEP", "CheckpointStore"]
 
@@ -110,14 +112,29 @@ class CheckpointStore:
         try:
             return (
                 safetensors.torch.load_file(folder / MODEL),
-                torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True),
-                torch.load(folder / TRAINING, map_location="cpu", weights_only=True),
+                _load_plain(folder / OPTIMIZER),
+                _load_plain(folder / TRAINING),
             )
         except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
             raise InputError(
                 f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
                 " on from the one before"
             ) from error
+
+
+def _load_plain(path: Path) -> Any:
+    """Tensors and plain containers from a file of ``torch.save``.
+
+    Its zip archive must hold its members as they are: packed ones could unpack to any size.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("packed members")
+    if unpacked > path.stat().st_size:
+        raise ValueError("members that overlap")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _write_index(folder: Path, step: int) -> None:
@@ -134,7 +151,7 @@ def _write_index(folder: Path, step: int) -> None:
 def _check(folder: Path) -> None:
     """Raises ``_Damaged`` unless every file is there with the hash that was noted."""
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_json(folder / INDEX)
         version, digests = index["format_version"], index["sha256"]
         if version != FORMAT_VERSION:
             raise InputError(

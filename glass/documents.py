@@ -16,6 +16,7 @@ from typing import Any
 
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.json_file import read_json
 
 __all__ = ["Map", "Maybe", "check_document", "read_document", "write_document"]
 
@@ -84,7 +85,7 @@ def write_document(path: Path, document: Mapping[str, Any], schema: Schema) -> N
 def read_document(path: Path, schema: Schema, what: str) -> dict[str, Any]:
     """The document in ``path``; ``InputError`` where it is missing or is not ``what`` ("a …")."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         check_document(document, schema)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -25,6 +25,7 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
 ``intervals``       name → [low, high] | null
 ``confusion``       ``hits``, ``misses``, ``false_alarms``, ``real_passed``
 ``per_generator``   see ``glass.metrics.per_generator``
+``real_slices``     absent in older documents: see ``glass.slices.real_slices``
 ``roc``             ``fpr``, ``tpr``, ``threshold`` lists | null
 ``reliability``     list of bins, see ``glass.metrics.reliability_bins``
 ``timing``          ``time_s``, ``images_per_s`` of the scoring
@@ -52,9 +53,11 @@ from glass.metrics import (
 )
 from glass.predictions import prediction_table, predictions_path
 from glass.run_folder import dataset_digest
+from glass.slices import real_slices
 from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
+from shards.json_file import read_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
     from glass.calibration import Calibration, ViewSettings
@@ -168,6 +171,8 @@ def evaluate_run(
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     document["missing"] = missing
+    threshold = document["threshold"]["value"]
+    document["real_slices"] = real_slices(table, dataset, threshold, options.draws, options.seed)
     check_evaluation(document)
     return document, table
 
@@ -326,7 +331,7 @@ def read_evaluation(run: Path, split: str) -> dict[str, Any]:
             f"--data DATA --split {split} first"
         )
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         check_evaluation(document)
     except (ValueError, OSError) as error:
         raise InputError(

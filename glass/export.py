@@ -23,6 +23,7 @@ from glass.tuning import exported_state
 from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
+from shards.json_file import read_json
 
 __all__ = ["LABEL_NAMES", "load_model", "load_state", "read_model_card", "save_model"]
 
@@ -102,7 +103,7 @@ def read_model_card(folder: str | Path) -> dict[str, Any]:
             " run, or train one first"
         )
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = read_json(path)
         version = card["format_version"]
         if version == FORMAT_VERSION:
             for name in ("config", "normalisation", "weights_sha256"):

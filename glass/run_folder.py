@@ -17,6 +17,7 @@ from glass.config import RunConfig, config_to_dict
 from glass.versions import installed_versions
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.json_file import read_json
 
 __all__ = ["RunFolder", "dataset_digest"]
 
@@ -25,7 +26,7 @@ FORMAT_VERSION = 1
 FREE_TO_CHANGE = frozenset(
     {"cpu_threads", "max_bad_samples", "loader.verify"}
     | {f"loader.{name}" for name in ("backend", "decode", "num_threads", "prefetch_batches")}
-    | {"loader.remote_reads"}
+    | {"loader.remote_reads", "process_timeout_s"}
     | {"loader.device"}
 )
 """Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
@@ -78,7 +79,7 @@ class RunFolder:
         if not self._record_path.exists():
             return None
         try:
-            record = json.loads(self._record_path.read_text(encoding="utf-8"))
+            record = read_json(self._record_path)
             if record["format_version"] == FORMAT_VERSION:
                 return record
         except (OSError, ValueError, KeyError, TypeError) as error:

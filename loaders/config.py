@@ -11,6 +11,8 @@ Backend = Literal["auto", "dali", "turbo", "reference"]
 Decode = Literal["auto", "window", "full"]
 Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
+MOST = 1 << 20
+"""Of any number: settings may come from a file that a stranger made."""
 RemoteReads = Literal["auto", "range", "whole"]
 
 
@@ -83,6 +85,8 @@ class LoaderConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
+            if value > MOST:
+                raise InputError(f"loader.{name}={value!r} must be at most {MOST:,}")
         if not isinstance(self.augment, int | float) or not 0 <= self.augment <= 1:
             raise InputError(f"loader.augment={self.augment!r} must be a number from 0 to 1")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:

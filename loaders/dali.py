@@ -16,6 +16,7 @@ from nvidia.dali import fn, pipeline_def, types
 
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.reference import ReferenceLeaf
+from shards.jpeg_header import BadJpeg, read_header
 
 __all__ = ["DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
 
@@ -99,6 +100,20 @@ def _dali_decodes(job: DecodeJob) -> bool:
     return job.turbo_decodes or (job.image_format == "PNG" and job.mode in ("RGB", "L"))
 
 
+def _claims_its_size(job: DecodeJob) -> bool:
+    """Whether a file says of itself what the manifest says of it: DALI makes room for whatever a
+    file claims, 13 GB for a JPEG of a few bytes."""
+    if job.image_format == "PNG":
+        claimed = (int.from_bytes(job.data[20:24].tobytes(), "big"),
+                   int.from_bytes(job.data[16:20].tobytes(), "big"))  # fmt: skip
+        return claimed == (job.height, job.width)
+    try:
+        header = read_header(job.data)
+    except BadJpeg:
+        return False
+    return (header.height, header.width) == (job.height, job.width)
+
+
 class DaliLeaf:
     """Runs the two pipelines; each is built when first needed."""
 
@@ -117,7 +132,8 @@ class DaliLeaf:
         """See :class:`loaders.jobs.Leaf`."""
         on_host = [job for job in jobs if not _dali_decodes(job)]
         exact = [job for job in jobs if _dali_decodes(job)]
-        whole = [job for job in exact if not job.spliced]
+        whole = [job for job in exact if not job.spliced and _claims_its_size(job)]
+        on_host += [job for job in exact if not job.spliced and not _claims_its_size(job)]
         spliced = [job for job in exact if job.spliced]
         failures = self._run("whole", whole, crops) + self._run("spliced", spliced, crops)
         return failures + self._decode_on_host(on_host, crops)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.image_formats import MAX_PIXELS
 from shards.stored_form import STORED_FORMATS
 
 __all__ = ["Member", "SampleTable"]
@@ -40,6 +42,29 @@ class SampleTable:
         self.mode, self.modes = dataset.codes("mode")
         self.subsampling, self.subsamplings = dataset.codes("subsampling")
         self.not_indexable, self.not_indexable_reasons = dataset.codes("not_indexable")
+        self._check(dataset)
+
+    def _check(self, dataset: ShardDataset) -> None:
+        """Raises ``InputError`` naming a sample whose numbers no build can have written. Looks at
+        every row once (64 bytes each); whether members lie in their tar is known when it is
+        opened."""
+        pixels = self.width.astype(np.int64) * self.height
+        wrong = {
+            "label": (self.label < 0) | (self.label > 1),
+            "size": (self.width < 1) | (self.height < 1) | (pixels > MAX_PIXELS),
+            "shard": self.shard < 0,
+        }
+        for name in ("image", "global_view", "entry_points"):
+            member: Member = getattr(self, name)
+            places = (member.offset | member.length) >> 60 != 0  # negative, or absurd
+            wrong[f"place of its {name.replace('_', ' ')}"] = places
+        for what, rows in wrong.items():
+            if rows.any():
+                (key,) = self.keys(np.flatnonzero(rows)[:1])
+                raise InputError(
+                    f"the manifest in {dataset.root} is damaged: sample {key} has an impossible "
+                    f"{what}; run scripts.verify_shards on it, and build the shards again"
+                )
 
     def __len__(self) -> int:
         return len(self.content_id)

@@ -4,6 +4,7 @@ here."""
 import io
 import mmap
 import os
+import stat
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -63,6 +64,8 @@ class MappedShards:
                 self._maps.move_to_end(shard)
                 return self._maps[shard]
             try:
+                if not stat.S_ISREG(os.stat(self._paths[shard]).st_mode):
+                    raise OSError("not a file")  # opening a pipe would wait for ever
                 with self._paths[shard].open("rb") as file:
                     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from shards.arrow_file import map_table
 from shards.command import InputError
 from shards.dataset_info import DatasetInfo, ShardInfo, SplitCounts, read_info
 from shards.remote import RemoteFolder, as_url
@@ -53,6 +54,7 @@ class ShardDataset:
         root = Path(path) if remote is None else fetch_description(remote, MANIFEST_NAME)
         info = read_info(root)
         table = _map_manifest(root / MANIFEST_NAME)
+        _require_known_shards(table, info, root / MANIFEST_NAME)
         if table.num_rows != info.num_samples:
             raise InputError(
                 f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "
@@ -148,12 +150,25 @@ class ShardDataset:
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def _require_known_shards(table: pa.Table, info: DatasetInfo, path: Path) -> None:
+    """A manifest names shards of ``dataset.json``, whose names were looked at, or, where the two
+    disagree, files of the folder: never a path that leads out of it."""
+    known = {shard.name for shard in info.shards}
+    for chunk in table.column("shard").chunks:
+        for name in chunk.dictionary.to_pylist():
+            if name not in known and (Path(str(name)).name != name or name == ".."):
+                raise InputError(
+                    f"{path} names a shard {str(name)[:100]!r} that dataset.json does not: they "
+                    "are of different builds"
+                )
+
+
 def _map_manifest(path: Path) -> pa.Table:
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+        table = map_table(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run scripts.build_shards again to write it") from None
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a manifest ({error})") from error
     if not table.schema.equals(SAMPLE_SCHEMA):
         raise InputError(f"{path} has other columns than this version's: build the shards again")

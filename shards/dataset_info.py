@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, get_type_hints
 
 from shards.command import InputError
+from shards.json_file import read_json
 from shards.schema import FORMAT_VERSION
 
-__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "read_info"]
+__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "read_info"]
 
 INFO_NAME = "dataset.json"
 
@@ -83,7 +84,7 @@ def read_info(folder: Path) -> DatasetInfo:
     """Reads ``folder/dataset.json``. Raises ``InputError`` where it is missing or not ours."""
     path = folder / INFO_NAME
     try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        fields: dict[str, Any] = read_json(path)
         version = fields["format_version"]
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(_missing(folder)) from None
@@ -97,11 +98,55 @@ def read_info(folder: Path) -> DatasetInfo:
             "build the shards again or use a matching version of this program"
         )
     try:
-        fields["counts"] = {name: SplitCounts(**c) for name, c in fields["counts"].items()}
-        fields["shards"] = tuple(ShardInfo(**shard) for shard in fields["shards"])
-        return DatasetInfo(**fields)
-    except (KeyError, TypeError, AttributeError) as error:
+        fields["counts"] = {
+            name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()
+        }
+        fields["shards"] = tuple(checked_shard(shard) for shard in fields["shards"])
+        return _typed(DatasetInfo(**fields))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): build it again") from error
+
+
+def checked_shard(fields: Mapping[str, Any]) -> ShardInfo:
+    """A shard's description from JSON, its types and names looked at. Raises ``TypeError`` or
+    ``ValueError``.
+
+    Our own tars and sidecars lie in the data set's folder; a tar made elsewhere may lie beside it.
+    """
+    info = _typed(ShardInfo(**fields))
+    inside = (info.sidecar,) if info.sidecar else (info.name,)
+    for name in inside:
+        if name != PurePosixPath(name).name or name in ("", "..") or "\0" in name:
+            raise ValueError(f"{name!r} is no name of a file in this folder")
+    if not info.name or info.name.startswith("/") or "\0" in info.name:
+        raise ValueError(f"{info.name!r} is no relative path")
+    return info
+
+
+def _typed(record: Any) -> Any:
+    """``record``, a dataclass, once every field has the type that it is declared with. Raises
+    ``TypeError``; whole numbers below 0 count as of another type."""
+    for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if kind is int:
+            fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        elif kind is str:
+            fits = isinstance(value, str)
+        elif kind == Mapping[str, int]:
+            fits = _is_table(value, int)
+        elif kind == Mapping[str, float]:
+            fits = _is_table(value, (int, float))
+        elif kind == Mapping[str, str]:
+            fits = _is_table(value, str)
+        else:  # made of records that were looked at one by one
+            fits = isinstance(value, dict | tuple)
+        if not fits:
+            raise TypeError(f"{name} is {str(value)[:60]!r}")
+    return record
+
+
+def _is_table(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, dict) and all(isinstance(v, kind) for v in value.values())
 
 
 def _missing(folder: Path) -> str:

@@ -36,6 +36,7 @@ from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
 from shards.image_formats import FILE_SUFFIXES
 from shards.index_settings import IndexSettings
 from shards.index_split import draw_splits
+from shards.json_file import read_json
 from shards.label_rules import LabelRules
 from shards.output_folder import by_reason, cannot_write, is_temporary, locked, progress_bar
 from shards.rejection import REASONS
@@ -173,7 +174,7 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
     Raises ``InputError`` where something else was begun, or files of the person's are in the way.
     """
     try:
-        before = json.loads((out / PLAN_NAME).read_text(encoding="utf-8"))
+        before = read_json(out / PLAN_NAME)
     except FileNotFoundError:
         names = {*_OURS, *(f"{t.stem}.sidecar.{e}" for t in tars for e in ("tar", "parquet"))}
         if in_the_way := sorted(names & set(os.listdir(out))):
@@ -184,6 +185,7 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
         return False
     except ValueError:
         before = {}
+    before = before if isinstance(before, dict) else {}
     changes = [name for name, value in plan.items() if before.get(name) != value]
     if changes == ["written_by"] and (out / INFO_NAME).exists():
         changes = []  # versions could change bytes in the middle only

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shards.command import InputError
+from shards.parquet_file import open_parquet
 from shards.rejection import RejectedImage
 from shards.schema import SPLITS
 from shards.sources import LABELS, UNKNOWN_GENERATOR
@@ -225,8 +225,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
         else:
-            rows = pq.read_table(path).to_pylist()
-    except (OSError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+            with open_parquet(path) as parquet:
+                rows = parquet.read().to_pylist()
+    except (OSError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
         raise InputError(f"--label-from {path}: cannot be read ({error})") from error
     missing = [name for name in ("key", "label") if rows and name not in rows[0]]
     if missing:

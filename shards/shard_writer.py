@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from shards.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.command import InputError
-from shards.dataset_info import ShardInfo
+from shards.dataset_info import ShardInfo, checked_shard
+from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, sample_key
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
@@ -161,9 +162,9 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 def read_record(manifest: Path) -> ShardRecord:
     """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
     try:
-        fields = json.loads(pq.read_schema(manifest).metadata[_RECORD])
+        fields = parse_json(pq.read_schema(manifest).metadata[_RECORD])
         rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
-        return ShardRecord(ShardInfo(**fields["info"]), rejected)
+        return ShardRecord(checked_shard(fields["info"]), rejected)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         raise InputError(
             f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shards.command import InputError
+from shards.parquet_file import open_parquet
 from shards.schema import CLASS_NAMES, SPLITS
 from shards.sources import (
     LABELS,
@@ -125,7 +125,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """("row 7", row) for every row, counted from 1."""
     wanted = _REQUIRED + _OPTIONAL
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             names = file.schema_arrow.names
             _check_columns(path, names)
             present = [name for name in wanted if name in names]
@@ -134,7 +134,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"row {number}", {name: _text(row.get(name)) for name in wanted}
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a Parquet file that can be read: {error}") from error
 
 

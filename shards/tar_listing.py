@@ -4,14 +4,18 @@ The tar is not trusted and never unpacked. A sample is what shares a key, the na
 dot of its last part; its members need not be neighbours here.
 """
 
+import io
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from shards.command import InputError
+from shards.limits import limit
 
-__all__ = ["BadMember", "TarListing", "TarMember", "TarSample", "list_tar"]
+__all__ = ["BadMember", "TarListing", "TarMember", "TarSample", "list_tar", "walk_tar"]
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 
@@ -64,7 +68,9 @@ def list_tar(path: Path) -> TarListing:
     listing = TarListing()
     samples: dict[str, TarSample] = {}
     twice: set[str] = set()
-    for info in _walk(path):
+    for info in walk_tar(path):
+        if info.isdir():
+            continue
         reason, detail = _fault(info)
         if reason:
             name = info.name.encode("utf-8", "backslashreplace").decode()
@@ -83,8 +89,12 @@ def list_tar(path: Path) -> TarListing:
     return listing
 
 
-def _walk(path: Path) -> Iterator[tarfile.TarInfo]:
-    """All members but folders. Raises ``InputError``."""
+def walk_tar(path: Path) -> Iterator[tarfile.TarInfo]:
+    """The headers of all members, one after the other, none kept. Raises ``InputError``.
+
+    Python's ``tarfile`` trusts sizes: a negative one makes it walk in circles, and a long name may
+    claim gigabytes. So sizes are looked at, and headers are read through a limit.
+    """
     try:
         num_bytes = path.stat().st_size
         with path.open("rb") as file:
@@ -94,19 +104,41 @@ def _walk(path: Path) -> Iterator[tarfile.TarInfo]:
                 f"{path} is compressed with {packer}: unpack it to a plain .tar first, because "
                 "compressed members cannot be read by their places"
             )
-        with tarfile.open(path, "r:") as tar:
+        with _HeaderFile(path) as headers, tarfile.open(fileobj=headers, mode="r:") as tar:
             while (info := tar.next()) is not None:
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of a tar of millions
+                if info.size < 0:
+                    raise tarfile.ReadError(f"a member of {info.size} bytes")
                 if info.offset_data + info.size > num_bytes:
                     raise InputError(f"{path} is cut off inside {info.name}: fetch it again")
-                if not info.isdir():
-                    yield info
-    except tarfile.TarError as error:
+                yield info
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError,
+            RecursionError) as error:  # fmt: skip  # tarfile's own, on headers that make no sense
         raise InputError(
             f"{path} is no tar or is cut off ({error}): fetch it again or leave it out"
         ) from error
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+class _HeaderFile(io.FileIO):
+    """A file of which only headers are read: whatever asks for more is refused."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._most = limit("MAX_TAR_HEADER_BYTES")
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= self._most:
+            raise tarfile.ReadError("a header larger than GLASS_MAX_TAR_HEADER_BYTES")
+        data = cast(bytes, super().read(size))
+        # tarfile searches PAX records by an expression that takes quadratic time over digits.
+        if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
+            raise tarfile.ReadError("a header with a number of hundreds of digits")
+        return data
+
+
+_LONG_NUMBER = re.compile(rb"\d{256}")
 
 
 def _fault(info: tarfile.TarInfo) -> tuple[str, str]:

@@ -1,0 +1,32 @@
+"""JSON of strangers: of bounded size and depth, and without the numbers that JSON does not have."""
+
+import json
+from pathlib import Path
+from typing import Any, NoReturn
+
+from shards.limits import limit
+
+__all__ = ["parse_json", "read_json"]
+
+
+def read_json(path: Path) -> Any:
+    """The document in ``path``. Raises ``OSError``, and ``ValueError`` where it is too large, is
+    nested too deeply, or is no JSON."""
+    most = limit("MAX_JSON_BYTES")
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than GLASS_MAX_JSON_BYTES={most} bytes")
+    return parse_json(data)
+
+
+def parse_json(data: bytes) -> Any:
+    """The document in ``data``, UTF-8. Raises ``ValueError``."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

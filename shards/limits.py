@@ -1,0 +1,29 @@
+"""How large the things may be that are read from files of strangers, before they are refused.
+
+Each limit is a setting: the environment variable ``GLASS_<NAME>`` overrides its default. They bound
+what a file of a few kilobytes can make a program allocate, and lie far above what data needs.
+"""
+
+import os
+
+from shards.command import InputError
+
+__all__ = ["DEFAULTS", "limit"]
+
+DEFAULTS = {
+    "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
+    "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
+    "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares
+    "MAX_TAR_HEADER_BYTES": 32 << 10,  # of one extended header: long names, PAX records
+}
+"""Name → default."""
+
+
+def limit(name: str) -> int:
+    """The limit called ``name``. Raises ``InputError`` where the variable is no number."""
+    text = os.environ.get(f"GLASS_{name}", "")
+    if not text:
+        return DEFAULTS[name]
+    if not text.isdecimal():
+        raise InputError(f"GLASS_{name}={text!r} must be a whole number")
+    return int(text)

@@ -1,0 +1,30 @@
+"""Parquet of strangers: what a file claims to hold is looked at before anything is unpacked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from shards.limits import limit
+
+__all__ = ["open_parquet"]
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, opened, its footer read. Raises ``OSError`` or an Arrow exception where it is none,
+    ``ValueError`` where it claims more rows or bytes than ``shards.limits`` allow."""
+    with pq.ParquetFile(path) as file:
+        metadata = file.metadata
+        if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
+            raise ValueError(f"{metadata.num_rows:,} rows, more than GLASS_MAX_LIST_ROWS={most}")
+        claimed = 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            if group.num_rows > most:
+                raise ValueError(f"a group of {group.num_rows:,} rows")
+            claimed += max(group.total_byte_size, 0)
+        if claimed > (most := limit("MAX_PARQUET_BYTES")):
+            raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
+        yield file

@@ -1,0 +1,89 @@
+"""What the fuzz modules share: seeded mutations one by one, limits on time and memory, a summary.
+
+A module gives a :class:`Target`; every mutation is a function of the seed and its number, which a
+failure names. ``python -m tests.fuzz_<name> --mutations N --seed S [--only NUMBER]``.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import numpy as np
+import psutil
+
+from tests.fuzz_jpeg import mutate
+
+__all__ = ["MOST_RSS_BYTES", "Target", "mutated", "run_fuzz", "run_main"]
+
+MOST_RSS_BYTES = 256 << 20
+"""What resident memory may grow by over a run: the files are of kilobytes."""
+
+LONGEST_S = 5.0
+"""Of the processor, for one mutation."""
+
+
+class Target(Protocol):
+    """A family of parsers."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes its files in ``folder``."""
+
+    def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
+        """One mutation, counted by what became of it. Raises whatever must not happen."""
+
+
+def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()) -> bytes:
+    """``data`` with bytes changed, cut, doubled or moved, now and then several times; ``words`` are
+    put in at random places."""
+    for _ in range(1 + int(rng.exponential(1))):
+        if words and rng.random() < 0.4:
+            word = words[int(rng.integers(len(words)))]
+            place = int(rng.integers(0, len(data) + 1))
+            overwrite = rng.random() < 0.5
+            data = data[:place] + word + data[place + (len(word) if overwrite else 0) :]
+        else:
+            data = mutate(rng, data, 0, len(data)) or data
+    return data
+
+
+def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: int) -> Counter[str]:
+    """Runs mutations; ends with the number of the first that fails, in the error's notes."""
+    process, counts, longest = psutil.Process(), Counter[str](), 0.0
+    with TemporaryDirectory(prefix="fuzz-") as folder:
+        target = make(Path(folder))
+        target.run(np.random.default_rng([seed, 2**32 - 1]), Counter())  # compiles, imports
+        before = process.memory_info().rss
+        for number in numbers:
+            began = time.process_time()
+            try:
+                target.run(np.random.default_rng([seed, number]), counts)
+                longest = max(longest, time.process_time() - began)
+                assert longest < LONGEST_S, f"took {longest:.1f} s"
+                grown = process.memory_info().rss - before
+                assert grown < MOST_RSS_BYTES, f"memory grew by {grown >> 20} MiB"
+            except BaseException as error:
+                error.add_note(f"--seed {seed} --only {number}")
+                raise
+            if number % 2000 == 0 and len(numbers) > 5000:
+                print(f"{number} …", file=sys.stderr, flush=True)
+    counts["longest, ms"] = int(longest * 1000)
+    return counts
+
+
+def run_main(make: Callable[[Path], Target], about: str) -> int:
+    """The command line of a fuzz module."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
+    parser.add_argument("--mutations", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", type=int, help="the number of one mutation")
+    options = parser.parse_args()
+    numbers = range(options.mutations) if options.only is None else [options.only]
+    for what, count in sorted(run_fuzz(make, numbers, options.seed).items()):
+        print(f"{count:9d}  {what}")
+    print(f"{len(numbers)} mutations, seed {options.seed}: none failed")
+    return 0
