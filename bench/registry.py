@@ -18,6 +18,8 @@ BENCHES = {
     "decode": Bench("bench.decode", "images to crops: our loader beside other ways to decode"),
     "loader": Bench("bench.loader", "the loader on shards that exist: backends, modes, threads"),
     "remote": Bench("bench.remote", "shards in a store: bytes in ranges and in whole shards"),
+    "soak": Bench("bench.soak", "loader and training under faults: memory, handles, threads, rates"),
     "build": Bench("bench.build", "building a sample and its entry points beside one full decode"),
     "memory": Bench("bench.memory", "a training step's memory and time, plain and in chunks"),
+    "scale": Bench("bench.scale", "opening, shuffling and resuming, from 10³ to 10⁷ samples"),
 }

@@ -1,0 +1,164 @@
+"""``python -m bench scale``: what opening, shuffling and resuming cost as samples grow to 10⁷.
+
+Question: does a data set of ten million images open, start and resume as one of a thousand does?
+Method: synthetic manifests (all columns, no tars but one image that every row points to), each
+opened in a process of its own. ``open_s`` is ShardDataset.open with the rows of the training split;
+``first_batch_s`` from there to the first batch (loader, order of epoch 0, reading, decoding);
+``order_s`` the order of the next epoch; ``resume_s`` from a saved position in the middle of an
+epoch to its batch. Memory is the process's own peak, mapped pages of the manifest included.
+Files are warm in the page cache, as on the second run of a training; a cold disk adds its reading.
+
+    python -m bench scale --samples 1000,100000,10000000
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.arguments import bench_parser, progress, scratch_folder, whole_numbers
+from bench.environment import environment, warn_if_busy
+from bench.scale_manifest import write_dataset
+from bench.schemas import print_result
+
+__all__ = ["GOALS", "LARGE", "main"]
+
+BENCH = "scale"
+LARGE = 10_000_000
+GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
+"""At most, at ten million samples."""
+MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "peak_rss_mib")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 1 where a goal is missed at ten million samples."""
+    options = _parse(argv)
+    sizes = whole_numbers("--samples", options.samples)
+    found = environment(sorted(os.sched_getaffinity(0)))
+    warn_if_busy(found)
+    rows = []
+    with scratch_folder() as scratch:
+        for samples in sizes:
+            folder = scratch / str(samples)
+            progress(f"writing a manifest of {samples:,} samples")
+            write_dataset(folder, samples)
+            progress(f"opening it {options.rounds} times")
+            rows.append(_row(samples, [_measured(folder) for _ in range(options.rounds)], folder))
+    document = {"bench": BENCH, "rows": rows, "environment": found, "goals": GOALS}
+    _print(rows)
+    print_result(document, options.output, BENCH)
+    missed = [
+        name for row in rows if row["samples"] >= LARGE for name, limit in GOALS.items()
+        if row[name] > limit
+    ]  # fmt: skip
+    return 1 if missed else 0
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """All measurements of one data set, in this process."""
+    from bench.process_usage import reset_peak_rss, usage_now
+    from loaders import LoaderConfig, build_loader
+    from shards.dataset import ShardDataset
+
+    config = LoaderConfig(global_batch_size=32, num_crops=2, crop_size=32, global_size=64)
+    _compile(folder.parent, config)
+    reset_peak_rss()
+    before = usage_now().peak_rss_mib
+    start = time.perf_counter()
+    dataset = ShardDataset.open(folder)
+    dataset.split_rows("train")
+    opened = time.perf_counter()
+    loader = build_loader(dataset, "train", config)
+    epoch: Any = iter(loader)
+    next(epoch)
+    first = time.perf_counter()
+    epoch.close()
+    loader.set_epoch(1)
+    ordering = time.perf_counter()
+    batches = len(loader)  # needs the order
+    ordered = time.perf_counter()
+    state = {**loader.state_dict(), "batches_consumed": batches // 2}
+    loader.close()
+    resumed = time.perf_counter()
+    again = build_loader(dataset, "train", config)
+    again.load_state_dict(state)
+    epoch = iter(again)
+    next(epoch)
+    done = time.perf_counter()
+    epoch.close()
+    again.close()
+    return {
+        "open_s": opened - start, "first_batch_s": first - opened, "order_s": ordered - ordering,
+        "resume_s": done - resumed, "peak_rss_mib": usage_now().peak_rss_mib,
+        "rss_before_mib": before,
+    }  # fmt: skip
+
+
+def _compile(scratch: Path, config: Any) -> None:
+    """Loads kernels and libraries on a data set of a few samples, which is not what is measured."""
+    from loaders import build_loader
+
+    folder = scratch / "warm-up"
+    if not folder.exists():
+        write_dataset(folder, 64)
+    with build_loader(folder, "train", config) as loader:
+        next(iter(loader))
+
+
+def _measured(folder: Path) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.scale_worker", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"measuring {folder.name} samples failed: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str, Any]:
+    """Medians of the rounds, and the ranges beside them."""
+    from statistics import median
+
+    row: dict[str, Any] = {"bench": BENCH, "method": "open and start", "samples": samples,
+                           "rounds": len(rounds)}  # fmt: skip
+    row["manifest_mib"] = round((folder / "samples.arrow").stat().st_size / 2**20, 1)
+    row["ranges"] = {}
+    for name in MEASURED:
+        values = [found[name] for found in rounds]
+        row[name] = float(f"{median(values):.4g}")
+        row["ranges"][name] = [float(f"{f(values):.4g}") for f in (min, max)]
+    return row
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming by number of samples.")
+    parser.add_argument(
+        "--samples", default="1000,10000,100000,1000000,10000000", metavar="N,…",
+        help="sizes of the manifests; ten million take 4 GB of the temporary folder",
+    )  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=3, help="processes per size")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="also write the JSON document here"
+    )
+    return parser.parse_args(argv)
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("samples", "manifest MiB", "open s", "first batch s", "next order s", "resume s",
+                  "peak MiB", title="medians (smallest – largest); goals at 10⁷: open ≤ 5, first"
+                  " batch ≤ 3, order ≤ 2 s, 2048 MiB", box=box.SIMPLE_HEAD)  # fmt: skip
+    for row in rows:
+        cells = [
+            f"{row[name]:.3g} ({' – '.join(f'{v:.3g}' for v in row['ranges'][name])})"
+            for name in MEASURED
+        ]
+        table.add_row(f"{row['samples']:,}", f"{row['manifest_mib']:,.0f}", *cells)
+    Console(width=130).print(table)
