@@ -2,7 +2,8 @@
 
 Every row of ``glass.perturbations`` is done to the whole images of a split, and one or several
 models score the outcome, all on the same pixels. The clean row goes through the loader, so it
-equals ``scripts.evaluate``. The document (checked by :func:`check_robustness` whenever one is
+equals ``scripts.evaluate``. Changed images are pixels without a file: sampling rules that read a
+file's bits draw evenly on them. The document (checked by :func:`check_robustness` whenever one is
 written or read):
 
 ``format_version``  int, 1
