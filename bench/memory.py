@@ -10,6 +10,9 @@ keeps and of the process's resident memory. Then, at ``--time-crops``, plain and
 turn against the clock.
 
     python -m bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
+
+``--count shapes`` takes the same steps on tensors without numbers: the same count of storages, in
+seconds and for any size, without process memory and time.
 """
 
 import argparse
@@ -37,7 +40,7 @@ PRECISIONS = ("auto", "float32", "bf16", "fp16")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a process crashed: a plain step may not fit where a chunked one does."""
+    """Returns 0, or 1 where a process crashed: a plain step may not fit where another does."""
     options = _parse(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
@@ -50,7 +53,11 @@ def main(argv: list[str] | None = None) -> int:
         for number in crops:
             rounds = options.rounds if number in timed else 0
             progress(f"{preset}, {number} crops")
-            outcome = alternate(_tasks(options, preset, number, cores), rounds, progress)
+            tasks = _tasks(options, preset, number, cores)
+            if options.count == "shapes":
+                rows += [_row(options, _counted_by_shapes(task)) for task in tasks]
+                continue
+            outcome = alternate(tasks, rounds, progress)
             rows += [_row(options, measurement) for measurement in outcome.measurements]
             for method, reason in outcome.failed.items():
                 failed[f"{preset}, {number} crops, {method}"] = reason
@@ -95,6 +102,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="timed steps of each, in turn; 0: only count memory")
     add("--threads", type=int, default=1, help="threads on a CPU")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
+    add(
+        "--count", choices=("steps", "shapes"), default="steps",
+        help="count real steps, or what they would allocate, in seconds and without timing",
+    )  # fmt: skip
     add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
     add(
         "--save-model", action="store_true",
@@ -130,12 +141,21 @@ def _tasks(
             threads=options.threads, cores=cores, seconds_per_round=1e-6,
             options={
                 "preset": preset, "batch_size": str(options.batch_size),
-                "crop_chunk": str(chunk), "precision": options.precision,
+                "crop_chunk": str(chunk), "precision": options.precision, "count": options.count,
                 "set": "\n".join(options.set),
             },
         )
         for chunk in chunks
     ]  # fmt: skip
+
+
+def _counted_by_shapes(task: Task) -> Measurement:
+    """In this process: nothing is computed, so nothing is disturbed."""
+    from bench.memory_step import TrainingStep
+
+    step = TrainingStep(task)
+    step.warm_up()
+    return Measurement(task, report=step.report())
 
 
 def _row(options: argparse.Namespace, measurement: Measurement) -> dict[str, Any]:

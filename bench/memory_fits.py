@@ -62,18 +62,18 @@ def memory_ratios(
     for cell, time in step_times.items():
         ratios[f"step_time_chunked_over_plain@{cell}"] = time.median
         ranges[f"step_time_chunked_over_plain@{cell}"] = [time.low, time.high]
-    counts = [
-        (row["kept_by_autograd_bytes"] / row["activations_after_forward_bytes"],
-         row["process_peak_bytes"] / row["peak_bytes"])
-        for row in rows
-    ]  # fmt: skip
-    if counts:
-        for name, values in zip(
-            ("kept_by_autograd_over_live_storages", "process_peak_over_live_storages"),
-            zip(*counts, strict=True),
-            strict=True,
-        ):
-            # The row that agrees least stands for all.
+    counts = {
+        "kept_by_autograd_over_live_storages": [
+            row["kept_by_autograd_bytes"] / row["activations_after_forward_bytes"] for row in rows
+        ],
+        "process_peak_over_live_storages": [
+            row["process_peak_bytes"] / row["peak_bytes"]
+            for row in rows
+            if row["process_peak_bytes"] is not None
+        ],
+    }
+    for name, values in counts.items():
+        if values:  # the row that agrees least stands for all
             ratios[name] = max(values, key=lambda value: abs(value - 1))
             ranges[name] = [min(values), max(values)]
     return ratios, ranges

@@ -3,12 +3,16 @@ it, counted once and then timed."""
 
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.memory_count import KeptStorages, LiveStorages, ProcessPeak, storage_bytes
 from bench.task import Task
@@ -22,6 +26,7 @@ from glass.training import prepared_model
 __all__ = ["Step", "TrainingStep", "make_batch", "step_config"]
 
 COUNTED_ON_CPU = "tensor storages alive at the worst moment (CPU; no GPU was measured)"
+COUNTED_BY_SHAPES = "the same on tensors without numbers: what the CPU's operations would allocate"
 COUNTED_ON_GPU = "torch.cuda.max_memory_allocated"
 
 
@@ -83,15 +88,15 @@ class Step:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def count_by_storages(self) -> dict[str, float]:
-        """Takes a step and counts it in three ways, on a CPU."""
-        parts, learning, peak = self._parts(), self._learning(), ProcessPeak()
+    def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
+        """Takes a step and counts it in two ways, on a CPU; ``peak`` adds the third."""
+        parts, learning = self._parts(), self._learning()
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
         live = LiveStorages([*known, *_tensors(self.batch.values())], learning)
         kept = KeptStorages()
         after_forward: list[int] = []
         handle = self.model.register_forward_hook(lambda *_: after_forward.append(live.bytes))
-        with peak.watching(), live, kept.watching():
+        with peak.watching() if peak else nullcontext(), live, kept.watching():
             self.take()
         handle.remove()
         still = sum(sum(part.values()) for part in parts.values())
@@ -103,7 +108,7 @@ class Step:
             "activations_bytes": live.peak_bytes - still - gradients,
             "activations_after_forward_bytes": after_forward[0] - still,
             "kept_by_autograd_bytes": kept.bytes_beside(key for p in parts.values() for key in p),
-            "process_peak_bytes": still + peak.growth_bytes,
+            "process_peak_bytes": still + peak.growth_bytes if peak else None,
         }
 
     def count_by_allocator(self) -> dict[str, float]:
@@ -153,20 +158,38 @@ class TrainingStep:
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
-        self.step = Step(self.config)
+        self.by_shapes = task.options["count"] == "shapes"
+        self._fake = FakeTensorMode()
+        with self._mode():
+            self.step = Step(self.config)
         self.steps = 1
-        self.figures: dict[str, float] = {}
+        self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
         """Counts a step; returns its seconds."""
         start = time.perf_counter()
-        if self.step.device.type == "cuda":
+        if self.by_shapes:
+            with self._mode():
+                self.figures = self.step.count_by_storages()
+        elif self.step.device.type == "cuda":
             self.step.take()  # the first step chooses kernels and makes workspaces
             start = time.perf_counter()
             self.figures = self.step.count_by_allocator()
         else:
-            self.figures = self.step.count_by_storages()
+            self.figures = self.step.count_by_storages(ProcessPeak())
         return time.perf_counter() - start
+
+    @contextmanager
+    def _mode(self) -> Iterator[None]:
+        """Tensors that have a shape, a storage's size and no numbers, where asked for.
+
+        Such a tensor refuses to change its layout or device in place; neither changes its size.
+        """
+        if not self.by_shapes:
+            yield
+            return
+        with self._fake, mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):
+            yield
 
     def prepare(self, passes: int) -> None:
         """Sets the steps of a turn."""
@@ -183,7 +206,7 @@ class TrainingStep:
         on_gpu = self.step.device.type == "cuda"
         model, loader = self.config.model, self.config.loader
         return {
-            "counted_by": COUNTED_ON_GPU if on_gpu else COUNTED_ON_CPU,
+            "counted_by": self._counted_by(),
             "device": torch.cuda.get_device_name(self.step.device) if on_gpu else "cpu",
             "precision": self.step.precision,
             "backbone": model.global_backbone,
@@ -191,6 +214,11 @@ class TrainingStep:
             "crop_size": loader.crop_size,
             **self.figures,
         }
+
+    def _counted_by(self) -> str:
+        if self.by_shapes:
+            return COUNTED_BY_SHAPES
+        return COUNTED_ON_GPU if self.step.device.type == "cuda" else COUNTED_ON_CPU
 
     def close(self) -> None:
         """Nothing is open."""

@@ -36,7 +36,7 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         sizes = [row["peak_bytes"], *(row[f"{part}_bytes"] for part in PARTS)]
-        sizes += [row["kept_by_autograd_bytes"], row["process_peak_bytes"]]
+        sizes += [row["kept_by_autograd_bytes"], row["process_peak_bytes"] or 0]
         time = row["step_time_s"]
         table.add_row(
             row["preset"], str(row["batch_size"]), str(row["num_crops"]),

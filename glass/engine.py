@@ -10,10 +10,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
+import psutil
 import torch
 from torch.nn import functional
 
 from glass.config import RunConfig
+from glass.memory_plan import advice
+from shards.command import InputError
 
 __all__ = ["Engine", "Totals", "grouped"]
 
@@ -72,8 +75,15 @@ class Engine:
     def step(self, batches: list[Batch], totals: Totals) -> None:
         """One optimiser step over ``batches`` (its micro-steps, at least one), noted in ``totals``.
 
-        Every process calls it with equally many. Nothing here waits for the device.
+        Every process calls it with equally many. Nothing here waits for the device. Raises
+        ``InputError`` with settings that should fit, where the step does not.
         """
+        try:
+            self._step(batches, totals)
+        except torch.OutOfMemoryError as error:
+            raise InputError(self._does_not_fit(batches[0])) from error
+
+    def _step(self, batches: list[Batch], totals: Totals) -> None:
         device = self.accelerator.device
         valid = [batch["is_valid"].to(device, non_blocking=True) for batch in batches]
         count = torch.stack([mask.sum() for mask in valid]).sum()
@@ -110,6 +120,29 @@ class Engine:
         self.accelerator.backward(losses.sum() * scale)
         correct = (logits.detach().argmax(dim=1) == label) & is_valid
         totals.add(losses, correct, is_valid)
+
+    def _does_not_fit(self, batch: Batch) -> str:
+        device = self.accelerator.device
+        memory = (
+            torch.cuda.get_device_properties(device).total_memory
+            if device.type == "cuda"
+            else psutil.virtual_memory().total
+        )
+        images, crops = batch["local_crops"].shape[:2]
+        precision = {"no": "float32"}.get(
+            self.accelerator.mixed_precision, self.accelerator.mixed_precision
+        )
+        try:
+            what = advice(self.config, precision, memory, self.accelerator.num_processes)
+        except InputError:  # no step with these backbones was measured
+            what = (
+                "take smaller micro-batches (--set loader.global_batch_size=… --set"
+                " grad_accum_steps=…) or --set model.crop_chunk=1"
+            )
+        return (
+            f"a step with {images} images of {crops} crops does not fit into the"
+            f" {memory / 2**30:.1f} GiB of {device}: {what}"
+        )
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:

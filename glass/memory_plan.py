@@ -1,7 +1,7 @@
 """Which batch, number of crops and chunk fit into a GPU's memory, estimated from measurements."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -74,6 +74,7 @@ class Planner:
     def __init__(self, config: RunConfig, precision: str) -> None:
         self.config = config
         model = config.model
+        precision = "bf16" if precision == "fp16" else precision  # as many bytes
         self.global_costs = view_costs(model.global_backbone, precision)
         local_name = model.local_backbone or model.global_backbone
         self.has_crops = model.kind == "glass"
@@ -185,13 +186,6 @@ def advice(config: RunConfig, precision: str, memory_bytes: float, processes: in
     }
     words = " ".join(f"--set {key}={str(value).lower()}" for key, value in changes.items())
     return f"{words} should fit, with a peak of {best.estimate.peak / GIB:.1f} GiB"
-
-
-def with_crops(config: RunConfig, crops: int | None) -> RunConfig:
-    """``config`` with another number of crops."""
-    if crops is None:
-        return config
-    return replace(config, loader=replace(config.loader, num_crops=crops))
 
 
 def _bytes(tensors: list[Any]) -> float:

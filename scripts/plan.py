@@ -1,0 +1,124 @@
+"""Which batch, number of crops and chunk fit into a GPU, before one is rented.
+
+    python -m scripts.plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
+
+The estimate rests on steps that ``python -m bench memory --save-model`` counted; the last lines say
+how far it is from them. Figures are of tensors; what CUDA itself takes is assumed, not measured.
+"""
+
+import argparse
+import math
+from typing import TYPE_CHECKING
+
+from glass.config import RunConfig
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
+from shards.command import CommandParser, InputError, run_command
+
+if TYPE_CHECKING:
+    from glass.memory_plan import Plan, Planner
+
+GIB = 1 << 30
+SHOWN = 10
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the plans that fit; returns 0. Raises ``InputError`` where none does."""
+    options = _parse(argv)
+    config = _settings(options)
+    from glass.memory_plan import Planner, usable_bytes  # seconds of imports
+
+    usable = usable_bytes(options.gpu_memory_gib * GIB)
+    planner = Planner(config, options.precision)
+    plans = planner.plans(usable, config.loader.num_crops)
+    if not plans:
+        least = planner.estimate(1, config.loader.num_crops, 1).peak / GIB
+        raise InputError(
+            f"--gpu-memory-gib {options.gpu_memory_gib:g}: one image at a time needs {least:.1f} of"
+            f" the {usable / GIB:.1f} GiB that tensors may take; take a larger GPU, a smaller"
+            " backbone, or freeze one (--set model.freeze_global=true)"
+        )
+    best = plans[0]
+    _print_plans(plans[:SHOWN], config)
+    print(
+        f"take: --set loader.global_batch_size={best.batch}"
+        f" --set grad_accum_steps={best.grad_accum_steps} --set loader.num_crops={best.crops}"
+        f" --set model.crop_chunk={str(best.crop_chunk).lower()}"
+    )
+    print(
+        f"assumed: {usable / GIB:.1f} of {options.gpu_memory_gib:g} GiB for tensors; relative cost"
+        " is arithmetic, not time"
+    )
+    _print_errors(planner, best)
+    return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(prog="python -m scripts.plan", description=__doc__.split("\n\n")[0])
+    add = parser.add_argument
+    add("--preset", required=True, help=", ".join(preset_names()))
+    add("--gpu-memory-gib", type=float, required=True, metavar="G", help="memory of one GPU")
+    add("--crops", type=int, metavar="N", help="crops per image (default: the preset's)")
+    add(
+        "--precision", choices=("bf16", "fp16", "float32"), default="bf16",
+        help="what the GPU will compute in (default: bf16)",
+    )  # fmt: skip
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
+    return parser.parse_args(argv)
+
+
+def _settings(options: argparse.Namespace) -> RunConfig:
+    memory = options.gpu_memory_gib
+    if not (math.isfinite(memory) and 0 < memory <= 100_000):
+        raise InputError(f"--gpu-memory-gib {memory:g}: must be above 0")
+    crops = [] if options.crops is None else [f"loader.num_crops={options.crops}"]
+    return apply_overrides(load_preset(options.preset), [*crops, *options.set])
+
+
+def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    parts = ("weights", "gradients", "optimiser", "activations", "input")
+    table = Table(
+        title=f"{config.preset}: what fits, GiB at the peak of a step", title_justify="left",
+        box=box.SIMPLE_HEAD,
+    )  # fmt: skip
+    for name in ("batch", "× steps", "crops", "chunk", "peak", *parts, "relative cost"):
+        table.add_column(name, justify="right")
+    for plan in plans:
+        sizes = [plan.estimate.peak, *(getattr(plan.estimate, part) for part in parts)]
+        table.add_row(
+            str(plan.batch), str(plan.grad_accum_steps), str(plan.crops),
+            str(plan.crop_chunk or "–"), *(f"{size / GIB:.2f}" for size in sizes),
+            f"{plan.relative_cost:.2f}",
+        )  # fmt: skip
+    Console(width=110, highlight=False, markup=False).print(table)
+
+
+def _print_errors(planner: "Planner", best: "Plan") -> None:
+    errors = planner.errors()
+    if not errors:
+        print("no measured step is like these settings: the estimate is an extrapolation")
+        return
+
+    def distance(row: object) -> float:
+        assert isinstance(row, dict)
+        chunk = row["crop_chunk"] or row["num_crops"]
+        own = best.crop_chunk or best.crops
+        return abs(math.log(row["num_crops"] / best.crops)) + abs(math.log(chunk / own))
+
+    row, nearest = min(errors, key=lambda pair: distance(pair[0]))
+    chunk = "no chunks" if row["crop_chunk"] is None else f"chunks of {row['crop_chunk']}"
+    step = f"{row['batch_size']} images, {row['num_crops']} crops, {chunk}, {row['device']}"
+    quotients = [error for _, error in errors]
+    print(
+        f"nearest measured step ({step}): {row['peak_bytes'] / GIB:.2f} GiB, the estimate"
+        f" {nearest - 1:+.1%} off; over all {len(errors)} measured steps"
+        f" {min(quotients) - 1:+.1%} to {max(quotients) - 1:+.1%}"
+    )
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,77 @@
+"""Plans rest on measured steps, fit, and say how far they are off."""
+
+import pytest
+
+from glass.memory_plan import Planner, usable_bytes
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from scripts.plan import main
+from shards.command import InputError
+
+GIB = 1 << 30
+
+
+def planner(preset: str = "glass_resnet50", *overrides: str) -> Planner:
+    return Planner(apply_overrides(load_preset(preset), overrides), "float32")
+
+
+def test_the_estimate_is_close_to_every_measured_step():
+    errors = planner().errors()
+    assert len(errors) >= 6
+    assert all(abs(error - 1) < 0.1 for _, error in errors)
+
+
+def test_plans_fit_and_cover_the_whole_batch():
+    plans = planner().plans(8 * GIB, 16)
+    assert plans
+    assert all(plan.estimate.peak <= 8 * GIB for plan in plans)
+    assert all(plan.batch * plan.grad_accum_steps == 32 for plan in plans)
+    assert plans[0].batch >= 8  # ResNet normalises by the batch
+
+
+def test_chunks_flatten_memory_and_cost_a_third_at_most():
+    plan = planner()
+    few, many = plan.estimate(4, 4, 1).peak, plan.estimate(4, 64, 1).peak
+    assert many < 1.05 * few
+    assert plan.relative_cost(8, None) == 1
+    assert 1.2 < plan.relative_cost(8, 1) < 1.34
+
+
+def test_a_frozen_backbone_needs_less():
+    plain = planner().estimate(4, 8, None)
+    frozen = planner("glass_resnet50", "model.freeze_local=true").estimate(4, 8, None)
+    assert frozen.activations < 0.5 * plain.activations
+    assert frozen.optimiser < 0.6 * plain.optimiser
+
+
+def test_some_memory_is_never_tensors():
+    assert usable_bytes(12 * GIB) < 11.5 * GIB
+    assert usable_bytes(0) == 0
+
+
+def test_the_command_prints_settings_and_its_error(capsys):
+    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--crops", "16"]
+    assert main([*arguments, "--precision", "float32"]) == 0
+    out = capsys.readouterr().out
+    assert "take: --set loader.global_batch_size=" in out
+    assert "nearest measured step (4 images, " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--preset", "glass_huge", "--gpu-memory-gib", "12"], "glass_huge"),
+        (["--preset", "glass_resnet50", "--gpu-memory-gib", "-1"], "-1: must be above 0"),
+        (["--preset", "glass_resnet50", "--gpu-memory-gib", "nan"], "nan: must be above 0"),
+        (["--preset", "glass_resnet50", "--gpu-memory-gib", "0.7"], "take a larger GPU"),
+        (["--preset", "glass_resnet50", "--gpu-memory-gib", "9", "--crops", "0"], "num_crops"),
+    ],
+)
+def test_mistakes_get_one_sentence(arguments, words):
+    with pytest.raises(InputError, match=words):
+        main([*arguments, "--precision", "float32"])
+
+
+def test_a_backbone_that_was_not_measured_is_named():
+    with pytest.raises(InputError, match=r"no memory was measured for resnet18.*bench memory"):
+        planner("glass_resnet50", "model.global_backbone=resnet18")
