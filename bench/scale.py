@@ -20,10 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, progress, scratch_folder, whole_numbers
+from bench.arguments import bench_parser, progress, scratch_folder
 from bench.environment import environment, warn_if_busy
 from bench.scale_manifest import write_dataset
 from bench.schemas import print_result
+from shards.command import InputError
 
 __all__ = ["GOALS", "LARGE", "main"]
 
@@ -37,7 +38,7 @@ MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "peak_rss_mib")
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a goal is missed at ten million samples."""
     options = _parse(argv)
-    sizes = whole_numbers("--samples", options.samples)
+    sizes = _sizes(options.samples)
     found = environment(sorted(os.sched_getaffinity(0)))
     warn_if_busy(found)
     rows = []
@@ -56,6 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         if row[name] > limit
     ]  # fmt: skip
     return 1 if missed else 0
+
+
+def _sizes(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.isdecimal() and 100 <= int(part) <= 10**9 for part in parts):
+        raise InputError(f"--samples {text}: give whole numbers from 100 up, as 1000,1000000")
+    return sorted({int(part) for part in parts})
 
 
 def measure(folder: Path) -> dict[str, float]:
