@@ -9,12 +9,14 @@
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
                     ``formats``, ``median_megapixels``)
+``audit``           ``severity`` and ``findings`` of ``glass.audit``; null where the data set was
+                    not audited
 ``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
                     ``images`` and the parts of ``glass.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
-                    ``timing`` of the evaluation; ``training``: ``finished`` and
-                    the parts of :func:`training_summary`;
+                    ``timing``, ``calibration`` and ``real_slices`` of the evaluation;
+                    ``training``: ``finished`` and the parts of :func:`training_summary`;
                     ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
                     ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """
@@ -30,6 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glass.audit import read_audit
 from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.predictions import read_predictions
@@ -105,6 +108,7 @@ def report_document(
         "note": note,
         "split": split,
         "dataset": dataset_summary(dataset, split),
+        "audit": _audit(dataset),
         "comparisons": [compare_runs(runs[0], other) for other in runs[1:]],
     }
     for run in runs:
@@ -115,7 +119,12 @@ def report_document(
             )
         evaluation = run.evaluation
         document[run.name] = {
-            split: {**evaluation["metrics"], **{n: evaluation[n] for n in _FROM_EVALUATION}},
+            split: {
+                **evaluation["metrics"],
+                **{n: evaluation[n] for n in _FROM_EVALUATION},
+                "calibration": evaluation.get("calibration"),
+                "real_slices": evaluation.get("real_slices", []),
+            },
             "training": {
                 "finished": run.record.get("finished") is not None,
                 **training_summary(run.epochs, (evaluation["model"]["chosen"] or {}).get("epoch")),
@@ -125,6 +134,11 @@ def report_document(
             "versions": evaluation["versions"],
         }
     return document
+
+
+def _audit(dataset: "ShardDataset") -> dict[str, Any] | None:
+    audit = read_audit(dataset)
+    return audit and {name: audit[name] for name in ("severity", "equalised", "findings")}
 
 
 def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:

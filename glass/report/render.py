@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from glass.report import tables
+from glass.report.audit import audit_sentence
 from glass.report.data import RunData
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
 from glass.report.windows import Gallery
@@ -43,6 +44,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         names=names,
         results={name: document[name][split] for name in names},
         training={name: document[name]["training"] for name in names},
+        audit_sentence=document["audit"] and audit_sentence(document["audit"]),
         sentences=[tables.comparison_sentence(c) for c in document["comparisons"]],
         metric_rows=_metric_rows(document, names),
         generator_tables={
