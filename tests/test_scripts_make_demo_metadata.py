@@ -1,0 +1,53 @@
+"""The demo's files tell nothing of the class: size, format and quality are drawn alike for both."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from glass.metadata_audit import audit_metadata
+from scripts.demo_images.plan import plan_drawn
+from scripts.make_demo import main
+from shards.build import build_dataset
+from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
+
+
+def test_planned_files_are_alike_in_both_classes():
+    """Of 6,000 planned images, before any is made: every difference is within chance."""
+    images = [r for job in plan_drawn(6000, 1) for r in job.renditions]
+    generated = np.array([bool(r.generator) for r in images])
+    facts = {
+        "width": [r.width for r in images],
+        "height": [r.height for r in images],
+        "pixels": [r.width * r.height for r in images],
+        "aspect": [r.width / r.height for r in images],
+        "quality": [r.encoding.quality for r in images],
+        "progressive": [r.encoding.progressive for r in images],
+        **{name: [r.encoding.suffix == name for r in images] for name in ("jpg", "png", "webp")},
+        **{
+            name: [r.encoding.subsampling == name for r in images]
+            for name in ("4:4:4", "4:2:2", "4:2:0")
+        },
+    }
+    for name, column in facts.items():
+        values = np.array(column, float)
+        gap = values[generated].mean() - values[~generated].mean()
+        assert abs(gap) < 4 * values.std() / np.sqrt(len(images) / 4), name
+
+
+@pytest.mark.slow
+def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
+    """The made files, too, whose length hangs on what they show."""
+    assert main([str(tmp_path / "images"), "--images", "240", "--seed", "5", "--workers", "2"]) == 0
+    with (tmp_path / "images/images.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 240
+    settings = BuildSettings(global_size=32)
+    build_dataset(
+        tmp_path / "images/images.csv", tmp_path / "shards", settings, workers=2, progress=False
+    )
+    audit = audit_metadata(ShardDataset.open(tmp_path / "shards"))
+    assert audit is not None
+    low, high = audit.interval
+    assert low <= 0.5 <= high
