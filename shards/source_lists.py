@@ -59,7 +59,7 @@ def read_list(path: Path) -> SourceList:
     if len(labels) == 1:
         (label,) = labels
         raise InputError(f"{path} lists {CLASS_NAMES[label]} images only: a detector needs both")
-    if not any((path.parent / name).exists() for name in columns["path"]):
+    if not any(os.path.exists(path.parent / name) for name in columns["path"]):
         raise InputError(
             f"none of the files listed in {path} exists: paths in a list are relative to the "
             f"list's own folder, {path.parent}"

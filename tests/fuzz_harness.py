@@ -5,6 +5,7 @@ failure names. ``python -m tests.fuzz_<name> --mutations N --seed S [--only NUMB
 """
 
 import argparse
+import logging
 import sys
 import time
 from collections import Counter
@@ -82,6 +83,7 @@ def run_main(make: Callable[[Path], Target], about: str) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="the number of one mutation")
     options = parser.parse_args()
+    logging.disable(logging.CRITICAL)  # thousands of warnings, each of which is expected
     numbers = range(options.mutations) if options.only is None else [options.only]
     for what, count in sorted(run_fuzz(make, numbers, options.seed).items()):
         print(f"{count:9d}  {what}")

@@ -24,6 +24,7 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.json_file import parse_json, read_json
 from shards.label_rules import read_key_list
+from shards.scan import examine
 from shards.settings import BuildSettings
 from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
@@ -280,6 +281,18 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
     monkeypatch.setenv("GLASS_MAX_PARQUET_BYTES", "10")
     with pytest.raises(InputError, match="GLASS_MAX_PARQUET_BYTES=10"):
         read_sources(tmp_path / "list.parquet")
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".jpg", "x/" * 3000 + "a.jpg", "a\x01b.jpg"])
+def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
+    """They are missing files like any other. The fuzz found that Python raised on long ones."""
+    path = tmp_path / "list.csv"
+    path.write_text(f"path,label\n{name},real\nb.jpg,fake\n")
+    with pytest.raises(InputError, match="none of the files listed"):
+        read_sources(path)
+    (tmp_path / "b.jpg").write_bytes(b"")
+    assert read_sources(path).table.num_rows == 2
+    assert examine(tmp_path / name).reason == "unreadable"
 
 
 # -- images --------------------------------------------------------------------------------------

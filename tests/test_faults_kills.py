@@ -1,0 +1,183 @@
+"""SIGKILL inside the work, many times over: the same commands end as if nothing had been.
+
+Each kill is timed by progress (shards or steps done since the start), plus up to 50 ms drawn from
+a fixed seed. ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS`` and ``GLASS_TRAIN_KILLS`` change how many.
+"""
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 300
+TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+
+def kills_wanted(name: str, default: int) -> int:
+    return int(os.environ.get(f"GLASS_{name}_KILLS", str(default)))
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+
+
+def finish(command: list[str]) -> None:
+    process = start(command)
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, out.decode()
+
+
+def kill_often(command: list[str], progress: Callable[[], int], total: int, kills: int) -> int:
+    """Starts the command and kills it after some progress, again and again; how many kills landed
+    before it ended by itself."""
+    dice, landed = random.Random(17), 0
+    for number in range(kills):
+        before, process = progress(), start(command)
+        # The progress that is left is shared out, so that no life gets to the end.
+        wanted = min(before + 1, total - 1) if number % 5 else before
+        limit = time.monotonic() + PATIENCE_S
+        while progress() < wanted or (wanted == before and not _works(process, limit)):
+            assert time.monotonic() < limit
+            if process.poll() is not None:
+                break
+            time.sleep(0.002)
+        time.sleep(dice.random() * 0.05)
+        ended = process.poll() is not None
+        process.kill()
+        out, _ = process.communicate()
+        if ended:
+            assert process.returncode == 0, out.decode()
+            break
+        assert process.returncode == -signal.SIGKILL
+        landed += 1
+    return landed
+
+
+def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
+    """Whether the process has computed for a while: it is importing, reading or writing."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return True
+    busy_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return busy_s > 2.0 or time.monotonic() > limit
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def report(what: str, landed: int) -> None:
+    """Beside the test's verdict, for the log."""
+    sys.stderr.write(f"\n{what}: {landed} kills landed\n")
+
+
+def test_a_build_killed_fifty_times(tmp_path, encode_image):
+    kills = kills_wanted("BUILD", 50)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    for index in range(4 * (kills + 10)):
+        folder = tmp_path / "images" / ("real" if index % 2 else "fake/gan")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{index}.jpg").write_bytes(encode_image(np.roll(pixels, index, 0), "JPEG"))
+    command = ["-m", "scripts.build_shards", str(tmp_path / "images")]
+    options = ["--samples-per-shard", "4", "--global-size", "64", "--workers"]
+    finish([*command, str(tmp_path / "straight"), *options, "1"])
+    straight = contents(tmp_path / "straight")
+    shards = sum(name.endswith(".tar") for name in straight)
+    out = tmp_path / "out"
+
+    def done() -> int:
+        return len(list(out.glob("*-*.parquet"))) if out.exists() else 0
+
+    landed = kill_often([*command, str(out), *options, "1"], done, shards, kills)
+    finish([*command, str(out), *options, "2"])
+    assert contents(out) == straight
+    assert landed >= 0.9 * kills
+    report("build", landed)
+
+
+def test_an_index_killed_often(tmp_path, encode_image):
+    kills = kills_wanted("INDEX", 10)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    (tmp_path / "tars").mkdir()
+    for number in range(kills + 4):
+        with tarfile.open(tmp_path / "tars" / f"train-{number:03d}.tar", "w") as tar:
+            for index in range(6):
+                jpeg = encode_image(np.roll(pixels, 6 * number + index, 0), "JPEG")
+                for name, data in ((f"{index}.jpg", jpeg), (f"{index}.cls", b"%d" % (index % 2))):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    before = contents(tmp_path / "tars")
+    command = ["-m", "scripts.index_shards", str(tmp_path / "tars"), "--split", "0.5,0.25,0.25"]
+    finish([*command, "--out", str(tmp_path / "straight")])
+    out = tmp_path / "out"
+
+    def done() -> int:
+        return len(list(out.glob("*.sidecar.parquet"))) if out.exists() else 0
+
+    landed = kill_often([*command, "--out", str(out)], done, kills + 4, kills)
+    finish([*command, "--out", str(out)])
+    assert contents(out) == contents(tmp_path / "straight")
+    assert contents(tmp_path / "tars") == before
+    assert landed >= 0.8 * kills
+    report("index", landed)
+
+
+def curve(run: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: line[name] for name in line if name not in TIMES} for line in lines]
+
+
+def files(run: Path) -> set[str]:
+    """All but TensorBoard's, whose names hold times."""
+    return {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+
+
+def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
+    kills = kills_wanted("TRAIN", 20)
+    epochs = (kills + 8) // 3 + 1  # three steps each
+    settings = [
+        "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
+        "loader.num_crops=2", "loader.crop_size=32", f"epochs={epochs}", "tensorboard=false",
+        "cpu_threads=1",
+    ]  # fmt: skip
+    command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny"]
+    command += ["--checkpoint-every", "1", *(word for s in settings for word in ("--set", s))]
+    finish([*command, "--output", str(tmp_path / "straight")])
+    run = tmp_path / "run"
+
+    def done() -> int:
+        names = [path.name for path in (run / "checkpoints").glob("step-*")]
+        return max((int(name.partition("-")[2]) for name in names), default=0)
+
+    landed = kill_often([*command, "--output", str(run)], done, 3 * epochs, kills)
+    finish([*command, "--output", str(run)])
+    assert curve(run) == curve(tmp_path / "straight")
+    for part in ("model", f"checkpoints/step-{3 * epochs:08d}"):
+        own, other = (
+            safetensors.torch.load_file(folder / part / "model.safetensors")
+            for folder in (run, tmp_path / "straight")
+        )
+        assert all(torch.equal(own[name], other[name]) for name in other)
+    assert files(run) == files(tmp_path / "straight")
+    assert landed >= 0.9 * kills
+    report("training", landed)

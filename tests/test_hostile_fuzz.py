@@ -1,0 +1,36 @@
+"""A short run of every fuzz module; ``python -m tests.fuzz_<name>`` runs the long ones."""
+
+import pytest
+
+from tests.fuzz_dataset import DatasetTarget
+from tests.fuzz_harness import run_fuzz
+from tests.fuzz_lists import ListTarget
+from tests.fuzz_members import MemberTarget
+from tests.fuzz_runs import RunTarget
+from tests.fuzz_tar import TarTarget
+
+# Target, mutations, and outcomes that prove that the mutations reach what they are meant to.
+RUNS = {
+    "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
+    "lists": (
+        ListTarget, 200,
+        ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken",
+         "labels.parquet: refused"),
+    ),
+    "members": (
+        MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused"),
+    ),
+    "dataset": (
+        DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples"),
+    ),
+    "runs": (
+        RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_mutations_are_taken_or_refused(name: str) -> None:
+    make, count, reached = RUNS[name]
+    counts = run_fuzz(make, range(count), seed=5)
+    assert all(counts[what] > 0 for what in reached), counts
