@@ -47,6 +47,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "doctor": {
+        "bench": str,
+        "environment": ENVIRONMENT,
+        "rows": [{"check": str, "verdict": str, "words": str, "time_s": float}],
+    },
 }  # fmt: skip
 """Bench → schema, for those that do not count images per second of decoding methods."""
 

@@ -1,0 +1,111 @@
+"""The study's commands as processes: killed for good, two workers at once, run again when done."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1")
+SPACE = ("batch=4", "num_crops=1,2", "lr_local=1e-4..1e-2")
+
+
+def command(name: str, data: Path, output: Path, *words: str) -> list[str]:
+    sets = [word for setting in SETTINGS for word in ("--set", setting)]
+    return [sys.executable, "-m", f"scripts.{name}", "--data", str(data), "--preset", "glass_tiny",
+            "--output", str(output), *sets, *words]  # fmt: skip
+
+
+def tune(data: Path, output: Path, *words: str) -> list[str]:
+    space = [word for change in SPACE for word in ("--search", change)]
+    return command("tune", data, output, "--trials", "4", "--epochs", "3", "--min-epochs", "1",
+                   *space, *words)  # fmt: skip
+
+
+def run(words: list[str]) -> str:
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def kill_once_it_trains(words: list[str], lines: Path, at_least: int) -> None:
+    """SIGKILL as soon as the files below ``lines`` hold so many epochs."""
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline and process.poll() is None:
+            found = [f.read_text().count("\n") for f in lines.rglob("metrics.jsonl")]
+            if sum(found) >= at_least:
+                break
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def trials(output: Path) -> list[dict]:
+    return json.loads((output / "tuning.json").read_text())["trials"]
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_twice_ends_the_same(synthetic_shards, tmp_path):
+    run(tune(synthetic_shards, tmp_path / "whole"))
+    words = tune(synthetic_shards, tmp_path / "killed")
+    for epochs in (2, 6):
+        kill_once_it_trains(words, tmp_path / "killed", epochs)
+    run(words)
+    assert trials(tmp_path / "killed") == trials(tmp_path / "whole")
+    assert (tmp_path / "killed/best.json").read_text() == (tmp_path / "whole/best.json").read_text()
+    assert (tmp_path / "killed/history.svg").stat().st_size > 1000
+    assert "is finished: " in run(words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_two_workers_share_a_study(synthetic_shards, tmp_path, kind):
+    storage = f"{kind}:///{tmp_path}/storage"
+    out = tmp_path / "out"
+    run(tune(synthetic_shards, out, "--workers", "2", "--storage", storage))
+    rows = trials(out)
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    assert {row["state"] for row in rows} <= {"complete", "pruned"}
+    if kind == "sqlite":
+        found = optuna.load_study(study_name="glass_tiny", storage=storage).trials
+        assert len(found) == 4
+
+
+@pytest.mark.slow
+def test_final_runs_that_were_killed_end_the_same(synthetic_shards, tmp_path):
+    words = ("--seeds", "1,2", "--epochs", "2", "--hold-out", "0.25")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(command("final_runs", synthetic_shards, whole, *words))
+    kill_once_it_trains(command("final_runs", synthetic_shards, killed, *words), killed, 3)
+    run(command("final_runs", synthetic_shards, killed, *words))
+    found = [json.loads((f / "final_runs.json").read_text()) for f in (whole, killed)]
+    for document in found:
+        for row in document["seeds"]:
+            del row["train_time_s"]
+    assert found[0] == found[1]
+    again = run(command("final_runs", synthetic_shards, killed, *words))
+    assert "is finished" in again
+
+
+@pytest.mark.slow
+def test_a_crop_study_that_was_killed_ends_the_same(synthetic_shards, tmp_path):
+    words = ("--crops", "1,2", "--epochs", "2", "--batch", "4")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(command("crop_study", synthetic_shards, whole, *words))
+    kill_once_it_trains(command("crop_study", synthetic_shards, killed, *words), killed, 1)
+    run(command("crop_study", synthetic_shards, killed, *words))
+    found = [json.loads((f / "crop_study.json").read_text()) for f in (whole, killed)]
+    accuracy = [[row["accuracy"] for row in document["training"]] for document in found]
+    curves = [[row["metrics"] for row in document["inference"]["rows"]] for document in found]
+    tensors = [[r["memory"].get("tensor_bytes") for r in d["training"]] for d in found]
+    assert (accuracy[0], curves[0], tensors[0]) == (accuracy[1], curves[1], tensors[1])
+    assert "is finished" in run(command("crop_study", synthetic_shards, killed, *words))
