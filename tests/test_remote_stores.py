@@ -1,12 +1,17 @@
 """An S3 server and nginx on loopback: builds into a store, and batches out of it."""
 
+import hashlib
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +20,7 @@ from loaders import LoaderConfig, build_loader
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.remote_settings import RemoteSettings
 from shards.settings import BuildSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -27,31 +33,66 @@ CONFIG = LoaderConfig(
 )
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """``s3://shards`` of an empty S3 server."""
-    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
-    pytest.importorskip("moto", reason="the extra [remote-test] is not installed")
-    import fsspec
-    import s3fs
-    from moto.server import ThreadedMotoServer
+class FaultyStore:
+    """A WSGI application that breaks a share of the requests for objects.
 
+    Which ones hangs on the request and its number of tries, so that every run breaks the same.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self.store, self.share, self.broken = store, 0.0, 0
+        self._tries: Counter[str] = Counter()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        request = f"{environ['PATH_INFO']} {environ.get('HTTP_RANGE', '')}"
+        self._tries[request] += 1
+        digest = hashlib.sha256(f"{request} {self._tries[request]}".encode()).digest()
+        draw = int.from_bytes(digest[:4], "big") / 2**32
+        if environ["REQUEST_METHOD"] != "GET" or draw >= self.share:
+            return self.store(environ, start_response)
+        self.broken += 1
+        if digest[4] % 2:
+            start_response("503 Slow Down", [("Content-Length", "0")])
+            return []
+        start_response("206 Partial Content", [("Content-Length", "1000")])
+        return [b"cut off"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyStore]:
+    """An S3 server that holds an empty bucket ``shards``."""
+    pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    pytest.importorskip("moto", reason="the extra [dev] is not installed")
+    import s3fs
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import make_server
+
+    application = FaultyStore(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    address = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    # Not AWS_ENDPOINT_URL: file systems that fsspec keeps from another test would not heed it.
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": f"http://{host}:{port}"})
+    # File systems and their connections are kept by fsspec; those of another test know its server.
     s3fs.S3FileSystem.clear_instance_cache()
     # What an earlier server held is still in this process.
-    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+    urllib.request.urlopen(f"{address}/moto-api/reset", data=b"").close()
     s3fs.S3FileSystem().mkdir("shards")
-    yield "s3://shards/set"
+    yield application
     s3fs.S3FileSystem.clear_instance_cache()
-    server.stop()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def bucket(store: FaultyStore) -> str:
+    """An address in the empty bucket."""
+    return "s3://shards/set"
 
 
 def assert_same_batches(first: str | Path, second: str | Path, config: LoaderConfig) -> None:
@@ -71,6 +112,20 @@ def test_s3_gives_the_batches_of_the_disk(
     assert report.info == ShardDataset.open(synthetic_shards).info
     config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads, "shuffle": "shard"})
     assert_same_batches(bucket, synthetic_shards, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["range", "whole"])
+def test_no_sample_is_lost_when_five_per_cent_of_the_requests_fail(
+    store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path, reads: str
+) -> None:
+    build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    store.share = 0.05
+    config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
+    for seed in range(6):  # enough requests for some to fail, also where shards are few
+        shutil.rmtree(RemoteSettings.from_environment().folder / "shards", ignore_errors=True)
+        assert_same_batches(bucket, synthetic_shards, replace(config, seed=seed))
+    assert store.broken > 0
 
 
 @pytest.mark.slow
