@@ -232,13 +232,15 @@ class Detector:
     def _from_sources(
         self, sources: Iterable[ImageSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
-        """Chunks of ``batch_size`` images; while one is computed on, the next is decoded."""
-        remaining = iter(sources)
+        """Chunks of whole batches; while one is computed on, the next is decoded."""
+        remaining, batch_size = iter(sources), self._batch_size(options)
+        # Small batches come several at a time, so that all threads have something to decode.
+        step = batch_size * -(-2 * options.num_threads // batch_size)
         waiting: deque[list[tuple[ImageSource, Future[_Prepared | RejectedImage]]]] = deque()
         with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
             try:
                 while True:
-                    chunk = list(islice(remaining, self._batch_size(options)))
+                    chunk = list(islice(remaining, step))
                     if chunk:
                         waiting.append(
                             [(s, pool.submit(self._prepare, s, options)) for s in chunk]

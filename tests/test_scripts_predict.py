@@ -1,9 +1,14 @@
 """The commands around a trained model, through their ``main``: predict, calibrate, export."""
 
 import csv
+import importlib.util
 import io
 import json
 import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
 from dataclasses import replace
 
 import numpy as np
@@ -273,3 +278,21 @@ def test_onnx_scores_agree(preset, tmp_path):
         got = session.run(["logits"], {n: v.numpy() for n, v in feeds.items() if n in wanted})[0]
         np.testing.assert_allclose(got, logits, atol=1e-4, rtol=1e-4)
     assert "glass_views" in session.get_modelmeta().custom_metadata_map
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs the extra demo")
+def test_the_page_is_served_and_listens_here_only(run):
+    """In a process of its own: Gradio warns, and opens sockets."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "scripts.demo", str(run), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+        try:
+            assert served.stdout is not None
+            assert f"http://127.0.0.1:{port}" in served.stdout.readline()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
+                assert b"Is this image generated?" in answer.read()
+        finally:
+            served.terminate()
