@@ -12,16 +12,17 @@ from unittest import mock
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
+import glass.training
 from bench.memory_count import KeptStorages, LiveStorages, ProcessPeak, storage_bytes
 from bench.task import Task
 from glass.config import RunConfig
 from glass.engine import Engine, Totals
+from glass.model import build_model
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.processes import make_accelerator
-from glass.training import prepared_model
 
 __all__ = ["Step", "TrainingStep", "make_batch", "step_config"]
 
@@ -72,7 +73,9 @@ class Step:
         with tempfile.TemporaryDirectory() as folder:
             self.accelerator, self.precision = make_accelerator(config, Path(folder))
         self.device = self.accelerator.device
-        self.model, self.optimizer, _ = prepared_model(config, self.accelerator, with_weights=False)
+        self.model, self.optimizer, _ = glass.training.prepared_model(
+            config, self.accelerator, with_weights=False
+        )
         self.model.train()
         self.engine = Engine(config, self.accelerator, self.model, self.optimizer)
         self.totals = Totals(self.device)
@@ -181,14 +184,16 @@ class TrainingStep:
 
     @contextmanager
     def _mode(self) -> Iterator[None]:
-        """Tensors that have a shape, a storage's size and no numbers, where asked for.
-
-        Such a tensor refuses to change its layout or device in place; neither changes its size.
-        """
+        """Tensors that have a shape, a storage's size and no numbers, where asked for."""
         if not self.by_shapes:
             yield
             return
-        with self._fake, mock.patch.object(nn.Module, "to", lambda module, *_, **__: module):
+        with (
+            self._fake,
+            mock.patch.object(glass.training, "build_model", _model_without_numbers),
+            # Such a tensor refuses to change its layout or device in place; its size stays.
+            mock.patch.object(nn.Module, "to", lambda module, *_, **__: module),
+        ):
             yield
 
     def prepare(self, passes: int) -> None:
@@ -222,6 +227,19 @@ class TrainingStep:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
+    """Made without the mode, because timm reads numbers while it makes a network."""
+    with unset_fake_temporarily(), torch.device("meta"):
+        model = build_model(config, with_weights=with_weights)
+    for module in model.modules():
+        for name, weight in module.named_parameters(recurse=False):
+            empty = torch.empty(weight.shape, dtype=weight.dtype)
+            module.register_parameter(name, nn.Parameter(empty, weight.requires_grad))
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return model
 
 
 def _tensors(values: Iterable[Any]) -> list[torch.Tensor]:

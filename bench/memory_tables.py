@@ -13,7 +13,7 @@ __all__ = ["print_memory"]
 
 PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 MIB = 1 << 20
-WIDTH = 132
+WIDTH = 160
 
 
 def print_memory(document: Mapping[str, Any]) -> None:
@@ -36,12 +36,12 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         sizes = [row["peak_bytes"], *(row[f"{part}_bytes"] for part in PARTS)]
-        sizes += [row["kept_by_autograd_bytes"], row["process_peak_bytes"] or 0]
+        sizes += [row["kept_by_autograd_bytes"], row["process_peak_bytes"]]
         time = row["step_time_s"]
         table.add_row(
             row["preset"], str(row["batch_size"]), str(row["num_crops"]),
             str(row["crop_chunk"] or "–"), row["precision"],
-            *(f"{size / MIB:,.0f}" for size in sizes), "" if time is None else f"{time:.3g}",
+            *("" if size is None else f"{size / MIB:,.0f}" for size in sizes), "" if time is None else f"{time:.3g}",
         )  # fmt: skip
     return table
 

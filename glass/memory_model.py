@@ -48,7 +48,9 @@ class ViewCosts:
 def save_rows(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> Path:
     """Puts rows of the bench, as far as they are of unchanged presets, in place of older ones."""
     stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
-    fresh = [{**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]]
+    fresh: list[Mapping[str, Any]] = [
+        {**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]
+    ]
     replaced = {_identity(row) for row in fresh}
     older = [row for row in _read() if _identity(row) not in replaced]
     document = {"format_version": FORMAT_VERSION, "rows": sorted(older + fresh, key=_order)}
