@@ -43,6 +43,8 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
     Of two flat pictures both are 1 if they are of the same grey values, else 0. Not symmetric: a
     crop is the more surely found as ``second``.
     """
+    if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
+        return _equality(first[-1], second[-1])
     parameters = np.array([1.0, 0.0, 1.0, 0.0])
     for a, b in zip(first, second, strict=True):
         if not _align(a, b, parameters, _STEPS):
@@ -50,10 +52,15 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
         if a.shape[0] == _EARLY_SIDE and _compare(a, b, parameters)[1] < _EARLY_LEAST:
             return 0.0, 0.0
     detail, coarse, one, other = _compare(first[-1], second[-1], parameters)
-    if max(one, other) < _LEAST_DETAIL:
-        equal = float(np.abs(first[-1] - second[-1]).max() <= _LEAST_DETAIL)
-        return equal, equal
+    if max(one, other) < _LEAST_DETAIL:  # smooth, such as a gradient
+        return _equality(first[-1], second[-1])
     return (detail, coarse) if 2 * min(one, other) >= _LEAST_DETAIL else (0.0, coarse)
+
+
+def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Scores of pictures without detail."""
+    equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
+    return equal, equal
 
 
 @njit(nogil=True, cache=True)

@@ -1,0 +1,236 @@
+"""What the audit says of data sets that are biased in a known way, and of one that is not."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from glass.audit import KINDS, SEVERITIES, Finding, audit_dataset, check_audit, read_audit
+from glass.metadata_audit import FEATURES, audit_metadata, metadata_features
+from glass.report.audit import render_audit_html
+from scripts import audit
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+ROWS = 400
+
+
+@pytest.fixture
+def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
+    """``dataset(**columns)``: a manifest of 400 made-up rows, of which all columns that are not
+    given say nothing about the class. Shards are not there: only the manifest is audited."""
+
+    def make(**columns) -> ShardDataset:
+        random = np.random.default_rng(1)
+        base = synthetic_dataset.table
+        table = base.take(pa.array(random.integers(0, len(base), ROWS)))
+        hashes = [bytes(random.integers(0, 256, 32, dtype=np.uint8)) for _ in range(ROWS)]
+        values = {
+            "label": np.arange(ROWS) % 2,
+            "generator": [("", "gan_a", "", "gan_b")[i % 4] for i in range(ROWS)],
+            "group": [f"scene {i // 4}" if i < 100 else "" for i in range(ROWS)],
+            "split": ["train"] * ROWS,
+            "width": random.integers(300, 900, ROWS),
+            "height": random.integers(300, 900, ROWS),
+            "format": random.choice(["JPEG", "PNG"], ROWS, p=[0.8, 0.2]).tolist(),
+            "jpeg_quality": random.integers(85, 97, ROWS),
+            "source_bytes": random.integers(50_000, 90_000, ROWS),
+            "sha256": hashes,
+            "pixel_sha256": hashes,
+            **columns,
+        }
+        for name, column in values.items():
+            place, field = table.column_names.index(name), table.schema.field(name)
+            table = table.set_column(place, field, pa.array(column).cast(field.type))
+        (tmp_path / "dataset.json").write_bytes(
+            (synthetic_dataset.root / "dataset.json").read_bytes()
+        )
+        return ShardDataset(tmp_path, synthetic_dataset.info, table.combine_chunks())
+
+    return make
+
+
+def findings(dataset: ShardDataset) -> dict[str, dict]:
+    """Kind → the first of its findings."""
+    document = audit_dataset(dataset, near=False)
+    return {finding["kind"]: finding for finding in reversed(document["findings"])}
+
+
+def test_files_that_are_alike_come_out_clean(dataset):
+    document = audit_dataset(dataset(), near=False)
+    assert document["severity"] == "info"
+    low, high = document["metadata"]["interval"]
+    assert low <= 0.5 <= high
+    assert [f["kind"] for f in document["findings"]] == ["metadata", "not_searched"]
+    assert document == audit_dataset(dataset(), near=False)
+
+
+@pytest.mark.parametrize(
+    ("feature", "columns"),
+    [
+        ("format", {"format": ["PNG" if i % 2 else "JPEG" for i in range(ROWS)]}),
+        ("jpeg_quality", {"jpeg_quality": [92 if i % 2 else 75 for i in range(ROWS)]}),
+        ("has_exif", {"has_exif": [i % 2 == 0 and i % 16 > 0 for i in range(ROWS)]}),
+        (
+            "bits_per_pixel",
+            {
+                "source_bytes": [200_000 + 90_000 * (i % 2) + 97 * i for i in range(ROWS)],
+                "width": [600] * ROWS,
+                "height": [600] * ROWS,
+            },
+        ),
+    ],
+)
+def test_a_planted_bias_is_found_and_named(feature, columns, dataset):
+    found = findings(dataset(**columns))
+    for kind in ("metadata", "metadata_feature"):
+        assert found[kind]["severity"] == "serious"
+        assert found[kind]["feature"] == feature
+        assert found[kind]["auroc"] > 0.85
+    assert found["metadata"]["interval"][0] > 0.8
+    assert FEATURES[feature] in found["metadata"]["text"]
+
+
+def test_one_generator_that_gives_itself_away_is_named(dataset):
+    sizes = np.random.default_rng(3).integers(300, 900, ROWS)
+    sizes[3::4] = 512
+    found = findings(dataset(width=sizes, height=sizes))
+    assert found["metadata_generator"]["severity"] == "serious"
+    assert "gan_b" in found["metadata_generator"]["text"]
+    assert found["metadata_generator"]["auroc"] > 0.95
+
+
+def test_few_images_are_no_reason_for_a_verdict(synthetic_dataset):
+    assert audit_metadata(synthetic_dataset) is None
+    document = audit_dataset(synthetic_dataset, near=False)
+    assert document["metadata"] is None
+    assert document["severity"] == "warning"
+
+
+def test_re_encoded_samples_are_measured_by_what_is_stored(dataset):
+    stored = dataset(stored_as=["recompressed"] * ROWS, image_length=[8_000] * ROWS)
+    values = metadata_features(stored, np.arange(ROWS))
+    pixels = stored.column("width").astype(float) * stored.column("height")
+    np.testing.assert_allclose(values["bits_per_pixel"], 64_000 / pixels)
+
+
+def test_leaks_are_serious_and_name_the_files(dataset):
+    """One file in two splits, one picture as real and as generated, a group in two splits."""
+    hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "big") for i in range(ROWS)]
+    found = findings(
+        dataset(
+            pixel_sha256=hashes, label=[0, 1] * (ROWS // 2),
+            split=["train", "test"] + ["train"] * (ROWS - 2),
+            source_path=[f"<b>{i}\x1b.png" for i in range(ROWS)],
+        )
+    )  # fmt: skip
+    for kind in (
+        "duplicates_across_splits", "duplicates_of_both_classes", "group_across_splits"
+    ):  # fmt: skip
+        assert (found[kind]["severity"], found[kind]["count"]) == ("serious", 1)
+    assert found["duplicates_across_splits"]["examples"] == [["<b>0\x1b.png", "<b>1\x1b.png"]]
+    assert found["group_across_splits"]["examples"] == [["scene 0"]]
+
+
+def test_the_schema_is_what_the_module_says(dataset):
+    document = audit_dataset(dataset(), near=False)
+    for finding in document["findings"]:
+        assert set(finding) == set(Finding.__dataclass_fields__)
+        assert finding["kind"] in KINDS
+        assert finding["severity"] in SEVERITIES
+        assert isinstance(finding["text"], str)
+    for broken in (
+        [],
+        {**document, "format_version": 2},
+        {name: value for name, value in document.items() if name != "metadata"},
+        {**document, "findings": [{"kind": "metadata"}]},
+        {**document, "findings": [{**document["findings"][0], "kind": "mood"}]},
+        {**document, "severity": "fine"},
+    ):
+        with pytest.raises(ValueError, match=r"field|finding|JSON|severity|format_version"):
+            check_audit(broken)
+
+
+def test_the_page_obeys_no_name(dataset):
+    name = "<script>alert(1)</script>\x1b\u202e"
+    hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "big") for i in range(ROWS)]
+    biased = dataset(
+        source_path=[f"{name}{i}" for i in range(ROWS)], pixel_sha256=hashes,
+        generator=["" if i % 2 == 0 else f"{name}gan" for i in range(ROWS)],
+    )  # fmt: skip
+    page = render_audit_html(audit_dataset(biased, near=False))
+    assert "<script" not in page
+    assert not {"\x1b", "\u202e"} & set(page)
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"(src|href)=", page)
+
+
+def test_an_audit_belongs_to_its_data_set(dataset):
+    made = dataset()
+    assert read_audit(made) is None
+    document = audit_dataset(made, near=False)
+    path = made.root / "audit.json"
+    path.write_text(json.dumps(document))
+    assert read_audit(made) == document
+    other = {**document, "dataset": {**document["dataset"], "dataset_json_sha256": "0" * 64}}
+    path.write_text(json.dumps(other))
+    assert read_audit(made) is None
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"scripts\.audit"):
+        read_audit(made)
+
+
+@pytest.fixture
+def shards_copy(synthetic_shards: Path, tmp_path: Path) -> Path:
+    """The synthetic shards by links, so that the audit may be written beside them."""
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for path in synthetic_shards.iterdir():
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+def test_command_writes_its_files_and_says_how_bad_it_is(
+    shards_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = ["--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
+    code = audit.main([str(shards_copy), *outputs, "--no-near"])
+    document = json.loads((tmp_path / "a.json").read_text())
+    check_audit(document)
+    assert json.loads((shards_copy / "audit.json").read_text()) == document
+    assert code == (document["severity"] == "serious") == 0
+    assert 'content="glass-hires audit"' in (tmp_path / "a.html").read_text()
+    assert "too few scenes" in capsys.readouterr().out
+    assert audit.main([str(shards_copy), *outputs, "--no-near"]) == 0  # its own files it replaces
+
+
+def test_a_serious_finding_is_exit_code_one(
+    shards_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def serious(*_arguments, **_options):
+        document = audit_dataset(ShardDataset.open(shards_copy), near=False)
+        document["findings"][0]["severity"] = document["severity"] = "serious"
+        return document
+
+    monkeypatch.setattr("glass.audit.audit_dataset", serious)
+    assert audit.main([str(shards_copy), "--no-near"]) == 1
+
+
+def test_mistakes_are_said(shards_copy: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.html"
+    mine.write_text("my own page")
+    for arguments, what in (
+        ([str(tmp_path / "nowhere")], "does not exist"),
+        ([str(shards_copy), "--html", str(mine)], "was not written by this command"),
+        ([str(shards_copy), "--json", str(tmp_path)], "is a folder"),
+        ([str(shards_copy), "--json", str(tmp_path / "no/where.json")], "is not a folder"),
+    ):
+        with pytest.raises(InputError, match=what):
+            audit.main(arguments)
+    assert mine.read_text() == "my own page"
+    with pytest.raises(SystemExit) as stopped:
+        audit.main([str(shards_copy), "--threads", "0"])
+    assert stopped.value.code == 2
