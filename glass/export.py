@@ -85,12 +85,19 @@ def load_model(
             f"{weights} is not the file that {folder / CARD_FILE} describes: copy both files of one"
             " model, or run the training command again if it was interrupted"
         )
-    config = config_from_dict(card["config"])
+    damaged = f"{folder / CARD_FILE} is damaged: copy it again"
+    try:
+        config = config_from_dict(card["config"])
+    except (TypeError, AttributeError) as error:
+        raise InputError(damaged) from error
     model = build_model(config, with_weights=False, for_training=False)
     load_state(model, _tensors(weights), str(weights))
-    for name, backbone in _backbones(model):
-        # The model's own, even if timm has changed its mind since.
-        backbone.set_normalisation(**card["normalisation"][name])
+    try:
+        for name, backbone in _backbones(model):
+            # The model's own, even if timm has changed its mind since.
+            backbone.set_normalisation(**card["normalisation"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(damaged) from error
     return model.to(device).eval(), config
 
 

@@ -81,6 +81,9 @@ class RunFolder:
         try:
             record = read_json(self._record_path)
             if record["format_version"] == FORMAT_VERSION:
+                if not (isinstance(record["config"], dict) and isinstance(record["data"], dict)):
+                    raise TypeError("config and data are no objects")
+                _ = record["data"]["dataset_json_sha256"], record["finished"]
                 return record
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

@@ -1,7 +1,7 @@
 """SIGKILL inside the work, many times over: the same commands end as if nothing had been.
 
 Each kill is timed by progress (shards or steps done since the start), plus up to 50 ms drawn from
-a fixed seed. ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS`` and ``GLASS_TRAIN_KILLS`` change how many.
+a fixed seed. ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS``, ``GLASS_TRAIN_KILLS`` change how many.
 """
 
 import io

@@ -16,7 +16,10 @@ import torch
 
 from glass.checkpoint import CheckpointStore
 from glass.config import RunConfig
-from glass.export import read_model_card
+from glass.export import load_model, read_model_card, save_model
+from glass.model import build_model
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
 from glass.run_folder import RunFolder
 from loaders import LoaderConfig, build_loader
 from shards.build import build_dataset
@@ -342,6 +345,40 @@ def test_an_image_that_grew_in_its_shard_is_masked_in_bounded_memory(data, backe
         assert 0 < valid < 12
         assert len(loader.bad_samples()) == 12 - valid
     assert psutil.Process().memory_info().rss - before < 300 << 20
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda card: card.update(config=[1, 2]),
+        lambda card: card.update(normalisation={}),
+        lambda card: card["normalisation"]["global_backbone"].update(mean=["x"]),
+        lambda card: card["normalisation"]["global_backbone"].update(colour=1),
+        lambda card: card["config"].update(loader=7),
+    ],
+)
+def test_a_model_whose_description_makes_no_sense(tmp_path, edit):
+    """The fuzz found the second."""
+    config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
+    save_model(tmp_path, build_model(config, with_weights=False), config)
+    card = json.loads((tmp_path / "config.json").read_text())
+    edit(card)
+    (tmp_path / "config.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match=r"config\.json is damaged|unknown setting"):
+        load_model(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("name", ["config", "data", "finished"])
+def test_a_record_of_a_run_that_lacks_a_part(tmp_path, name):
+    folder = RunFolder(tmp_path / "run")
+    with folder.locked():
+        folder.begin(RunConfig(), {"name": "demo", "dataset_json_sha256": "a" * 64}, {})
+    path = tmp_path / "run" / "run.json"
+    record = json.loads(path.read_text())
+    del record[name]
+    path.write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"run\.json is damaged"):
+        folder.is_finished(RunConfig(), {"dataset_json_sha256": "a" * 64})
 
 
 # -- checkpoints and weights ---------------------------------------------------------------------
