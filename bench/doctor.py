@@ -182,7 +182,7 @@ def _read_s(name: str) -> float:
     return time.perf_counter() - start
 
 
-def _model_step(_: argparse.Namespace) -> Answer:
+def _model_step(options: argparse.Namespace) -> Answer:
     import torch
 
     start = time.perf_counter()
