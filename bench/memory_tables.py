@@ -41,7 +41,8 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_row(
             row["preset"], str(row["batch_size"]), str(row["num_crops"]),
             str(row["crop_chunk"] or "–"), row["precision"],
-            *("" if size is None else f"{size / MIB:,.0f}" for size in sizes), "" if time is None else f"{time:.3g}",
+            *("" if size is None else f"{size / MIB:,.0f}" for size in sizes),
+            "" if time is None else f"{time:.3g}",
         )  # fmt: skip
     return table
 
