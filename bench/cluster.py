@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     lanes = replace(config, shuffle_lanes=options.machines)
     figures: dict[str, Any] = {"samples": options.samples, "machines": options.machines}
     for name, settings in (("one_lane", config), ("lane_per_machine", lanes)):
-        rows, cost = _measured(lambda s=settings: shard_order(content, shard, s, 0))
+        rows, cost = _measured(partial(shard_order, content, shard, settings, 0))
         figures[name] = {**cost, **_fetched(rows, shard, options)}
     _, figures["plain_order"] = _measured(lambda: shuffled_order(content, 0, 0))
     for name in ("plain_order", "one_lane", "lane_per_machine"):

@@ -105,7 +105,9 @@ class JobMaker:
         slots = np.arange(mask.size).reshape(shape)
         tiled = samples.tiled(rows) & (config.decode != "full")
         windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
-        fetched = None if self._ranges is None else self._ranges.begin(rows, windows, windowed)
+        fetched = (
+            None if self._ranges is None else self._ranges.begin(rows, windows, windowed, tiled)
+        )
         return BatchPlan(
             part, epoch, windows, shown, mask, changed, windowed, tiled, slots, fetched
         )
@@ -309,6 +311,9 @@ def _completed(
     completed: list[DecodeJob] = []
     failures: list[DecodeFailure] = []
     for job in jobs:
+        if job.tiles is not None:
+            completed.append(job)
+            continue
         try:
             whole = plan.fetched.whole_image(job.sample)
             completed.append(job if whole is job.data else replace(job, data=whole))

@@ -4,12 +4,12 @@ When a batch is planned its samples begin to be fetched, many at once. Of a samp
 will be spliced, global view and entry points come first, with one request, for they lie side by
 side; they say which ranges of the JPEG the windows need, which come next, those that are near
 each other with one request. They are put where they belong into a buffer as long as the JPEG whose
-other pages stay untouched. Any other sample comes whole.
+other pages stay untouched. Of tiled images come directory and tiles touched, others come whole.
 """
 
 import mmap
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -34,11 +34,13 @@ from loaders.samples import Member, SampleTable
 from loaders.shard_reader import UnreadableMember
 from shards.dataset_info import INFO_NAME
 from shards.remote import RemoteFolder
+from shards.tiled_tiff import BadTiles, TiledImage, head_bytes
 
 __all__ = ["FetchedBatch", "FetchedSample", "RangeReader"]
 
 Bytes = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
+Way = Callable[[int, npt.NDArray[np.int32]], "FetchedSample"]
 
 
 @dataclass
@@ -94,11 +96,15 @@ class RangeReader:
 
     @property
     def link(self) -> Link:
-        """The way to the store, measured when it is first asked for."""
+        """The way to the store, measured when it is first asked for, unless it was set."""
         if self._link is None:
             largest = max(self._images, key=lambda tar: tar.num_bytes)
             self._link = measure_link(self._remote, largest.name, largest.num_bytes)
         return self._link
+
+    @link.setter
+    def link(self, link: Link) -> None:
+        self._link = link
 
     @property
     def has_ranges(self) -> bool:
@@ -106,13 +112,16 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(
-        self, rows: Rows, windows: npt.NDArray[np.int32], windowed: npt.NDArray[np.bool_]
-    ) -> FetchedBatch:
-        """Begins to fetch the samples of ``rows`` (B,): of those ``windowed`` (B,) what ``windows``
-        (B, N, 4) need, the others whole."""
+        self, rows: Rows, windows: npt.NDArray[np.int32], windowed: npt.NDArray[np.bool_],
+        tiled: npt.NDArray[np.bool_],
+    ) -> FetchedBatch:  # fmt: skip
+        """Begins to fetch the samples of ``rows`` (B,): of those ``windowed`` (B,) and ``tiled``
+        (B,) what ``windows`` (B, N, 4) need, the others whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         begun = [
-            self._fetching.submit(self._sample, row, windows[place], bool(windowed[place]))
+            self._fetching.submit(
+                self._sample, row, windows[place], self._way(windowed[place], tiled[place])
+            )
             for place, row in enumerate(rows.tolist())
         ]
         return FetchedBatch(self, rows, begun)
@@ -130,18 +139,21 @@ class RangeReader:
         self._fetching.shutdown(cancel_futures=True)
         self._requests.shutdown(cancel_futures=True)
 
-    def _sample(self, row: int, windows: npt.NDArray[np.int32], windowed: bool) -> FetchedSample:
+    def _way(self, windowed: bool, tiled: bool) -> Way:
+        """How a sample is fetched."""
+        return self._windows if windowed else self._tiles if tiled else self._whole
+
+    def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
         """Fetches a sample; once more where bytes came out damaged, which a proxy may do."""
-        sample = self._once(row, windows, windowed)
+        sample = way(row, windows)
         if sample.damaged:
-            sample = self._once(row, windows, windowed)
+            sample = way(row, windows)
         if sample.damaged == "mcu":  # costs a full decode, which the splicer will ask for
             return replace(sample, image=self.image(row), whole=True, damaged="")
         return sample
 
-    def _once(self, row: int, windows: npt.NDArray[np.int32], windowed: bool) -> FetchedSample:
-        if not windowed:
-            return self._whole(row)
+    def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
+        """What a splice of ``windows`` needs."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
         views, points = samples.global_view, samples.entry_points
         begin, end = int(views.offset[row]), int(points.offset[row] + points.length[row])
@@ -167,7 +179,26 @@ class RangeReader:
             return FetchedSample(view, mcu, self.image(row), True)
         return FetchedSample(view, mcu, image, False)
 
-    def _whole(self, row: int) -> FetchedSample:
+    def _tiles(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
+        """Directory and touched tiles of an image that is stored so."""
+        samples, shard = self._samples, int(self._samples.shard[row])
+        view = self._member(self._members[shard], samples.global_view, row)
+        damaged = "global" if self._is_damaged("global", row, view) else ""
+        nothing, length = np.empty(0, np.uint8), int(samples.image.length[row])
+        head = min(head_bytes(int(samples.height[row]), int(samples.width[row])), length)
+        image = _nothing(length)
+        self._fill(row, image, np.array([[0, head]]))
+        try:
+            opened = TiledImage(image)
+            wanted = opened.byte_ranges(windows)
+        except BadTiles:
+            wanted = None
+        if wanted is None or not 0 < opened.first_tile <= head:  # another layout than ours
+            return FetchedSample(view, nothing, self.image(row), True, damaged)
+        self._fill(row, image, coalesced(wanted, self.link.gap, length))
+        return FetchedSample(view, nothing, image, False, damaged)
+
+    def _whole(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
         """Image and global view: with one request where they lie in one tar, as the few facts
         between them are less than a request."""
         samples, shard = self._samples, int(self._samples.shard[row])

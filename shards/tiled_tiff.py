@@ -19,7 +19,7 @@ from numba import njit
 
 from shards.image_formats import MAX_PIXELS
 
-__all__ = ["BadTiles", "TiledImage", "encode_tiled"]
+__all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
 TILE_SIZE = 192
 """Side of a tile in pixels. Smaller ones compress less, larger ones make a crop decode more."""
@@ -111,6 +111,12 @@ def _directory(values: dict[int, list[int]]) -> bytes:
     return _HEAD.pack(_BEGIN, 8, len(_TAGS)) + entries + bytes(4) + lists
 
 
+def head_bytes(height: int, width: int) -> int:
+    """How many bytes lie before the first tile of a file of :func:`encode_tiled`, at most."""
+    tiles = -(-height // TILE_SIZE) * -(-width // TILE_SIZE)
+    return _DIRECTORY_BYTES + 8 + 8 * tiles
+
+
 class TiledImage:
     """A file of :func:`encode_tiled`, opened: its directory is checked, no tile is read yet.
 
@@ -180,6 +186,17 @@ class TiledImage:
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)
+
+    def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
+        """(n, 2) of start and stop: the tiles that :meth:`read` looks at for these windows."""
+        numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
+        starts, lengths = self._offsets[numbers], self._lengths[numbers]
+        return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)
+
+    @property
+    def first_tile(self) -> int:
+        """Offset of the first tile: what lies before it is header, directory and lists."""
+        return int(self._offsets.min())
 
     def _touched(self, window: list[int]) -> list[int]:
         """Numbers of the tiles in which a window lies."""
