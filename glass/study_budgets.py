@@ -84,7 +84,7 @@ BUDGETS = {
     "tiny": Budget(
         name="tiny", models=_tiny_models(), trials=2, trial_epochs=2, min_epochs=1,
         seeds=(100, 200), final_epochs=4, crops=(1, 2, 4, 8), crop_batch=8, crop_epochs=1,
-        crop_steps=8, max_trials=6, draws=200,
+        crop_steps=8, max_trials=12, draws=200,
         # The study's rates are for pretrained weights; nothing learns from nothing with them.
         glass_search=(
             "batch=8", "dropout=0.0,0.1", "num_crops=2,4", "lr_global=1e-6..1e-4",

@@ -47,7 +47,9 @@ def _lines(crops: Sequence[int], series: Mapping[str, Any], unit: str, title: st
                 ends, [fit["intercept"] + fit["slope"] * x for x in ends],
                 color=style["color"], linewidth=1,
             )  # fmt: skip
-    axes.set(xlabel="crops per image", ylabel=unit, title=title, ylim=(0, None))
+    axes.set(xlabel="crops per image", ylabel=unit, title=title)
+    axes.margins(y=0.1)
+    axes.set_ylim(bottom=0)
     add_legend(axes, "best")
     return as_svg(figure, title)
 

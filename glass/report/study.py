@@ -66,7 +66,13 @@ def study_html(document: Document) -> str:
         baseline_rows=_baseline_rows(document),
         plots={
             "results": Markup(_results_svg(results)),
-            "searches": {n: [Markup(s) for s in svgs.values()] for n, svgs in searches.items()},
+            "searches": {
+                name: {
+                    "narrow": [Markup(svg) for kind, svg in svgs.items() if kind != "parallel"],
+                    "wide": [Markup(svg) for kind, svg in svgs.items() if kind == "parallel"],
+                }
+                for name, svgs in searches.items()
+            },
             "crops": {
                 name: [Markup(svg) for svg in crop_svgs(study).values()]
                 for name, study in document["crop_studies"].items()
@@ -117,6 +123,17 @@ def _title(row: Mapping[str, Any]) -> str:
     return f"{kind} {row['family']}" + ("" if row["terms"] == "tuned" else f", {row['terms']}")
 
 
+def _terms(row: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
+    """On which terms the row stands, and by how much it missed them."""
+    glass = next(
+        (r for r in results if r["family"] == row["family"] and r["kind"] == "glass"), None
+    )
+    if row["terms"] != "equal compute" or glass is None:
+        return str(row["terms"])
+    share = row["search_flops"] / max(glass["search_flops"], 1)
+    return "equal compute" if share >= 1 else f"stopped at {share:.0%} of equal compute"
+
+
 def _spread(summary: Mapping[str, Any]) -> str:
     if summary["mean"] is None:
         return "–"
@@ -127,7 +144,7 @@ def _result_rows(document: Document) -> Rows:
     return [
         [
             f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
-            row["terms"],
+            _terms(row, document["results"]),
             str(row["trials"]),
             *(_spread(row["final"]["summary"][metric]) for metric in SHOWN),
         ]
