@@ -30,7 +30,15 @@ from loaders.order import shuffled_order
 from loaders.sampling import MAX_GRID
 from shards.command import InputError
 
-__all__ = ["CROP_SCHEMA", "CropPlan", "MemoryMeters", "is_finished", "line_fit", "run_crop_study"]
+__all__ = [
+    "CROP_SCHEMA",
+    "CropPlan",
+    "MemoryMeters",
+    "is_finished",
+    "line_fit",
+    "run_crop_study",
+    "study_device",
+]
 
 FORMAT_VERSION = 1
 ROW_FILE, STUDY_FILE = "row.json", "crop_study.json"
@@ -153,7 +161,7 @@ def run_crop_study(
     curve = _inference(data, plan, output, meters, tell)
     document = {
         **_identity(plan, data),
-        "device": _device().type,
+        "device": study_device().type,
         "memory_is": meters.meaning,
         "train_images": len(_train_rows(data, plan)),
         "training": rows,
@@ -270,7 +278,7 @@ def _inference(
         document, table = evaluate_run(run, data.dataset, split, options)
         images = len(table)
         batch = _batch(data, plan, crops)
-        model, _ = load_model(run / "model", _device())
+        model, _ = load_model(run / "model", study_device())
         rows.append(
             {
                 "num_crops": crops,
@@ -292,7 +300,7 @@ def _batch(data: OpenShards, plan: CropPlan, crops: int) -> dict[str, Any]:
     """The first batch of the validation split, on the device."""
     config = replace(
         plan.config.loader, num_crops=crops, shuffle=False, class_balanced=False,
-        device=_device().type,
+        device=study_device().type,
     )  # fmt: skip
     with build_loader(data, plan.config.valid_split, config) as loader:
         return dict(next(iter(loader)))
@@ -312,7 +320,8 @@ def _latency(model: Any, batch: dict[str, Any]) -> float:
     return statistics.median(times)
 
 
-def _device() -> torch.device:
+def study_device() -> torch.device:
+    """The GPU, unless there is none or the launcher was told ``use_cpu``."""
     from accelerate.utils import parse_flag_from_env
 
     cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")

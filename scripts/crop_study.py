@@ -60,9 +60,9 @@ def memory_meters() -> "MemoryMeters":
     """What can be measured here: CUDA's allocator, or tensors and the process."""
     import torch
 
-    from glass.crop_study import MemoryMeters, _device
+    from glass.crop_study import MemoryMeters, study_device
 
-    if _device().type == "cuda":
+    if study_device().type == "cuda":
         return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
     assert not torch.cuda.is_initialized()
     return MemoryMeters(
