@@ -9,7 +9,7 @@ from torch import nn
 
 from glass.config import RunConfig
 from glass.memory_model import ViewCosts, view_costs
-from glass.model import build_model
+from glass.model import Glass, build_model
 
 __all__ = [
     "USABLE_SHARE",
@@ -89,7 +89,9 @@ class Planner:
         self.weights_bytes = _bytes([*network.parameters(), *network.buffers()])
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         self.gradients_bytes = _bytes(learning)
-        local = getattr(network, "local_backbone", network.global_backbone)
+        local: nn.Module = network.global_backbone
+        if isinstance(network, Glass) and not network.shares_backbone:
+            local = network.local_backbone
         self.local_gradients_bytes = _bytes([w for w in local.parameters() if w.requires_grad])
         self.global_learns = any(w.requires_grad for w in network.global_backbone.parameters())
         self.local_learns = self.has_crops and self.local_gradients_bytes > 0
