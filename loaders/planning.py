@@ -293,12 +293,15 @@ class JobMaker:
         else:
             shard, where = int(samples.shard[row]), samples.image
             data = self._shards.member(shard, int(where.offset[row]), int(where.length[row]))
+        tiles = TiledImage(data) if plan.tiled[place] else None
+        if tiles is not None and tiles.shape[:2] != (samples.height[row], samples.width[row]):
+            raise BadTiles(f"{tiles.width}×{tiles.height} pixels, not what the manifest says")
         return DecodeJob(
             data=data, height=int(samples.height[row]), width=int(samples.width[row]),
             windows=plan.windows[place],
             slots=plan.slots[place], sample=place,
             image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
-            tiles=TiledImage(data) if plan.tiled[place] else None,
+            tiles=tiles,
         )  # fmt: skip
 
 

@@ -166,6 +166,20 @@ def test_offsets_outside_the_tar_cost_their_sample(data):
     assert sum(int(b["is_valid"].sum()) for b in batches) == 11
 
 
+def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
+    """The fuzz found that it was caught only as an unforeseen error."""
+
+    def enlarge(rows):
+        row = next(r for r in rows if r["stored_as"] == "tiled" and r["split"] == "train")
+        row["height"] += 20_000
+
+    edit_rows(data, enlarge)
+    with build_loader(data, "train", CONFIG) as loader:
+        assert sum(int(batch["is_valid"].sum()) for batch in loader) == 11
+        (bad,) = loader.bad_samples()
+    assert bad.reason == "undecodable"
+
+
 def test_members_that_overlap_are_found(data):
     def overlap(rows):
         rows[1]["image_offset"] = rows[0]["image_offset"] + 100
