@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from glass.run_folder import dataset_digest
 from shards.command import InputError
+from shards.json_file import read_json
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset
@@ -131,7 +132,7 @@ def read_audit(dataset: "ShardDataset") -> dict[str, Any] | None:
     """
     path = Path(dataset.root) / AUDIT_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         check_audit(document)
     except FileNotFoundError:
         return None

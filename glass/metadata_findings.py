@@ -9,6 +9,7 @@ SERIOUS_AUROC = 0.7
 """From here on a detector could look good by the files alone."""
 
 _SURE = 4.0  # standard deviations of chance: one in 30,000, as some dozen facts are tried
+_ABOUT = 0.05
 _LEAST = 0.05  # above 0.5: less matters little, however sure it is
 
 _ADVICE = (
@@ -47,7 +48,7 @@ def _tells(auroc: float, noise: float) -> bool:
 
 def _together(audit: MetadataAudit, telling: list[FeatureAudit]) -> Finding:
     low, high = audit.interval
-    most = telling[0] if telling else max(audit.features, key=lambda f: f.importance, default=None)
+    most = _cause(telling) or max(audit.features, key=lambda f: f.importance, default=None)
     measured = f"AUROC {audit.auroc:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     if low <= 0.5:
         text = (
@@ -64,6 +65,14 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit]) -> Finding:
         "the picture."
     )
     return Finding("metadata", severity, text, _ADVICE, name, audit.auroc, audit.interval)
+
+
+def _cause(telling: list[FeatureAudit]) -> FeatureAudit | None:
+    """Of the facts that tell about as much as the best one, the one that explains the others: the
+    first in ``FEATURES``. Another format has other bits per pixel, too."""
+    best = max((feature.auroc for feature in telling), default=0)
+    close = [feature for feature in telling if feature.auroc >= best - _ABOUT]
+    return min(close, key=lambda feature: list(FEATURES).index(feature.feature), default=None)
 
 
 def _alone(feature: FeatureAudit) -> Finding:

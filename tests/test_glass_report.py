@@ -154,7 +154,7 @@ def test_the_document_holds_what_its_reader_expects(
     document = report_document(runs, synthetic_dataset, SPLIT, "simulated")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert set(document) == {
-        "format_version", "created", "note", "split", "dataset", "comparisons", "glass",
+        "format_version", "created", "note", "split", "dataset", "audit", "comparisons", "glass",
         "single_view",
     }  # fmt: skip
     for run in runs:
@@ -469,3 +469,29 @@ def test_generator_rows_end_with_summaries_and_real_images(runs: list[RunData]) 
 )
 def test_durations_for_people(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_findings_of_the_audit_stand_on_top_and_are_escaped(
+    runs: list[RunData], synthetic_dataset: ShardDataset
+) -> None:
+    document = report_document(runs, synthetic_dataset, SPLIT)
+    gallery = build_gallery(runs, synthetic_dataset)
+    assert document["audit"] is None
+    assert "was not audited" in render_html(document, runs, gallery)
+    finding = {
+        "kind": "metadata", "severity": "serious", "text": "<i>format</i>", "advice": "mix",
+        "feature": "format", "auroc": 0.9, "interval": [0.8, 1], "count": None,
+        "examples": [["<b>a</b>\x1b.png"]],
+    }  # fmt: skip
+    document["audit"] = {"severity": "serious", "equalised": "", "findings": [finding]}
+    results = document[runs[0].name][SPLIT]
+    results["real_slices"] = [
+        {"slice": "<u>JPEG", "images": 12, "false_positive_rate": 0.25, "interval": [0.1, 0.4]}
+    ]
+    results["calibration"] = {"temperature": 2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
+    page = render_html(document, runs, gallery)
+    assert page.index("&lt;i&gt;format") < page.index('class="tiles"')
+    assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
+    assert "&lt;u&gt;JPEG" in page
+    assert "0.200 before, 0.030 after" in page
+    assert not {"<i>", "<b>a", "<u>"} & set(re.findall(r"<[biu]>a?", page)) - {"<b>"}
