@@ -83,7 +83,7 @@ def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[st
             raise RuntimeError("planted by the soak")
         return member(self, *arguments)
 
-    MappedShards.member = faulty  # type: ignore[method-assign]
+    MappedShards.member = faulty  # type: ignore[method-assign, assignment]
     try:
         yield done
     finally:
