@@ -113,7 +113,8 @@ class ShardDataset:
                 known = ", ".join(s for s in SPLITS if s in self.info.counts)
                 raise InputError(f"{self.root} has no split {name!r}, but {known}")
         codes, known_names = self.codes("split")
-        wanted = [known_names.index(name) for name in set(names)]
+        # A manifest that is damaged may lack a name that dataset.json has: no rows then.
+        wanted = [known_names.index(name) for name in set(names) if name in known_names]
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:

@@ -180,6 +180,13 @@ def test_a_manifest_that_makes_a_tiled_image_larger_costs_its_sample(data):
     assert bad.reason == "undecodable"
 
 
+def test_a_split_that_only_the_description_knows(data):
+    """The fuzz found a ``ValueError``."""
+    edit_rows(data, lambda rows: [row.update(split="valid") for row in rows])
+    with pytest.raises(InputError, match="holds no samples"):
+        load(data)
+
+
 def test_members_that_overlap_are_found(data):
     def overlap(rows):
         rows[1]["image_offset"] = rows[0]["image_offset"] + 100
