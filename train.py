@@ -121,7 +121,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         flags.append(f"loader.augment={options.augment}")
     preset = load_preset(options.preset)
     if options.params is not None:
-        from glass.best_params import apply_params
+        from glass.studies.best_params import apply_params
 
         preset = apply_params(preset, options.params)
     return apply_overrides(preset, [*flags, *options.set])

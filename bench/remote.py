@@ -4,7 +4,7 @@ shards.
 Question: from which store is it worth reading only the ranges that the windows need?
 Method: a web server on loopback gives the shards with the latency and the bandwidth of each link;
 one epoch in ranges, and one in whole shards from an empty cache. Beside the seconds measured stand
-those that the cost model (``loaders.remote_link``) foresees from its own measurement of the link,
+those that the cost model (``loaders.remote.link``) foresees from its own measurement of the link,
 and ``chosen`` is what ``remote_reads="auto"`` takes. Bytes are those that the server sent.
 
     python -m bench remote --data data/shards --links 5:1000,30:100
@@ -26,7 +26,7 @@ from bench.range_server import Server, serving
 from bench.result import print_document
 from loaders import LoaderConfig, build_loader
 from loaders.open_shards import OpenShards
-from loaders.remote_mode import range_mode_cost_s, whole_cost_s
+from loaders.remote.mode import range_mode_cost_s, whole_cost_s
 from shards.command import InputError
 from shards.dataset import ShardDataset
 

@@ -60,8 +60,8 @@ from shards.command import InputError
 from shards.json_file import read_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
-    from glass.calibration import Calibration, ViewSettings
     from glass.config import RunConfig
+    from glass.detection.calibration import Calibration, ViewSettings
     from glass.scoring import Predictions
     from loaders.config import LoaderConfig
     from shards.dataset import ShardDataset
@@ -131,7 +131,7 @@ def evaluate_run(
     rows = dataset.split_rows(split)
     import torch  # here, so that whoever only reads evaluations does not wait for it
 
-    from glass.calibration import ViewSettings, read_calibration
+    from glass.detection.calibration import ViewSettings, read_calibration
     from glass.export import load_model, read_model_card
 
     device = options.device

@@ -17,8 +17,8 @@ from torch import nn
 
 from glass.backbones import Backbone
 from glass.config import RunConfig, config_from_dict, config_to_dict
+from glass.detection.pixel_rules import pixel_record
 from glass.model import Glass, SingleView, build_model
-from glass.pixel_rules import pixel_record
 from glass.tuning import exported_state
 from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic

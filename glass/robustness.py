@@ -32,8 +32,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from glass.calibration import ViewSettings, read_calibration
 from glass.config import RunConfig
+from glass.detection.calibration import ViewSettings, read_calibration
 from glass.evaluation import decision_threshold, evaluate_table
 from glass.export import load_model, read_model_card
 from glass.metrics import paired_difference

@@ -20,8 +20,8 @@ from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.open_shards import OpenShards
 from loaders.order import EpochOrder, check_partition
 from loaders.planning import BatchPlan, JobMaker
-from loaders.remote_ahead import Ahead
-from loaders.remote_mode import ranges_to_read
+from loaders.remote.ahead import Ahead
+from loaders.remote.mode import ranges_to_read
 from loaders.stats import LoaderStats
 from shards.command import InputError
 from shards.dataset import ShardDataset

@@ -7,8 +7,8 @@ given these opens nothing itself and leaves them open when it is closed.
 from types import TracebackType
 
 from loaders.first_touch import FirstTouch
-from loaders.remote_reader import RangeReader
-from loaders.remote_shards import CachedShards, remote_tars
+from loaders.remote.reader import RangeReader
+from loaders.remote.shards import CachedShards, remote_tars
 from loaders.samples import SampleTable
 from loaders.shard_reader import MappedShards
 from loaders.splice import Splicer

@@ -15,7 +15,7 @@ from loaders.first_touch import BadChecksum
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
-from loaders.remote_reader import FetchedBatch, RangeReader
+from loaders.remote.reader import FetchedBatch, RangeReader
 from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
 from loaders.sampling_detail import Detail, read_detail
 from loaders.shard_reader import (

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     outputs = {kind: path for kind in (".json", ".html") if (path := getattr(arguments, kind[1:]))}
     for kind, path in outputs.items():
         _require_ours(path, _MARKS[kind])
-    from glass.audit import AUDIT_NAME, audit_dataset
+    from glass.auditing.audit import AUDIT_NAME, audit_dataset
     from glass.report.audit import audit_sentence, render_audit_html
     from shards.output_folder import progress_bar
 

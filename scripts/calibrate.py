@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from shards.command import CommandParser, InputError, printable, run_command
 
 if TYPE_CHECKING:
-    from glass.calibration import Calibration
+    from glass.detection.calibration import Calibration
 
 FEW_REAL = 300
 """Below this many real images a false-positive rate of 1 % means three images at most."""
@@ -29,8 +29,8 @@ def main(argv: list[str] | None = None) -> int:
 
     dataset = ShardDataset.open(arguments.data)
     rows = _rows(dataset, arguments.split)
-    from glass.calibration import CALIBRATION_FILE, write_calibration
-    from glass.detector import Detector
+    from glass.detection.calibration import CALIBRATION_FILE, write_calibration
+    from glass.detection.detector import Detector
     from glass.hub import model_folder
 
     folder = model_folder(arguments.run)
@@ -102,8 +102,8 @@ def _calibrate(
     import numpy as np
     from tqdm import tqdm
 
-    from glass.calibration import fit_calibration
-    from glass.detector import PredictOptions
+    from glass.detection.calibration import fit_calibration
+    from glass.detection.detector import PredictOptions
     from glass.run_folder import dataset_digest
     from loaders.source_paths import row_sources
 

@@ -22,7 +22,7 @@ from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
 if TYPE_CHECKING:
-    from glass.crop_study import MemoryMeters
+    from glass.studies.crop_study import MemoryMeters
 
 MAX_CROPS = 256
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.crop_study import CropPlan, is_finished, run_crop_study
+    from glass.studies.crop_study import CropPlan, is_finished, run_crop_study
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
 
@@ -60,7 +60,7 @@ def memory_meters() -> "MemoryMeters":
     """What can be measured here: CUDA's allocator, or tensors and the process."""
     import torch
 
-    from glass.crop_study import MemoryMeters, study_device
+    from glass.studies.crop_study import MemoryMeters, study_device
 
     if study_device().type == "cuda":
         return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
@@ -138,7 +138,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if config.model.kind != "glass":
         raise InputError(f"--preset {options.preset} sees no crops: choose one called glass_…")
     if options.params is not None:
-        from glass.best_params import apply_params
+        from glass.studies.best_params import apply_params
 
         config = apply_params(config, options.params)
     config = apply_overrides(config, options.set)

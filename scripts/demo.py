@@ -21,8 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    from glass.detector import Detector
-    from glass.page import build_page
+    from glass.detection.detector import Detector
+    from glass.detection.page import build_page
 
     detector = Detector.from_pretrained(arguments.model, device=arguments.device)
     page = build_page(detector)

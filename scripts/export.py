@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
             _collect(folder, arguments.to, arguments)
             print(printable(f"wrote {arguments.to}"))
         if arguments.onnx is not None:
-            from glass.onnx_export import export_onnx
+            from glass.detection.onnx_export import export_onnx
 
             export_onnx(arguments.onnx, model, config, read_model_card(folder))
             print(printable(f"wrote {arguments.onnx}"))
@@ -65,9 +65,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _collect(folder: Path, to: Path, arguments: argparse.Namespace) -> None:
     """The files of the model and its card. Paths of this machine are left behind."""
-    from glass.calibration import CALIBRATION_FILE
+    from glass.detection.calibration import CALIBRATION_FILE
+    from glass.detection.model_card import model_card
     from glass.export import CARD_FILE, WEIGHTS_FILE, read_model_card
-    from glass.model_card import model_card
 
     to.mkdir(parents=True, exist_ok=True)
     card = read_model_card(folder)

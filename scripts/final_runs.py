@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     for split in ("train+valid", "test"):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.final_runs import FinalPlan, is_finished, run_seeds
+    from glass.studies.final_runs import FinalPlan, is_finished, run_seeds
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
 
@@ -77,7 +77,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _settings(options: argparse.Namespace) -> RunConfig:
     config = load_preset(options.preset)
     if options.params is not None:
-        from glass.best_params import apply_params
+        from glass.studies.best_params import apply_params
 
         config = apply_params(config, options.params)
     return replace(apply_overrides(config, options.set), epochs=options.epochs)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from shards.command import CommandParser, InputError, printable, run_command
 
 if TYPE_CHECKING:
-    from glass.detector import Detector, PredictOptions
-    from glass.verdicts import ImageVerdict
+    from glass.detection.detector import Detector, PredictOptions
+    from glass.detection.verdicts import ImageVerdict
     from loaders.image_sources import ImageSource
 
 EXIT_SOME_UNREADABLE = 3
@@ -98,7 +98,7 @@ def _at_least_one(text: str) -> int:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    from glass.prediction_files import check_csv_target, check_json_target
+    from glass.detection.prediction_files import check_csv_target, check_json_target
 
     if arguments.json is not None:
         check_json_target(arguments.json)
@@ -121,8 +121,8 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
 
     import torch
 
-    from glass.detector import Detector, PredictOptions
-    from glass.pixel_rules import DecoderWarning
+    from glass.detection.detector import Detector, PredictOptions
+    from glass.detection.pixel_rules import DecoderWarning
 
     torch.set_num_threads(arguments.threads)
     with warnings.catch_warnings(record=True) as caught:
@@ -205,7 +205,7 @@ def _draw(
     detector: "Detector", source: "ImageSource", verdict: "ImageVerdict",
     arguments: argparse.Namespace, number: int,
 ) -> None:  # fmt: skip
-    from glass.heatmaps import dense_attention, draw_dense, draw_windows
+    from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
 
     pixels = source.load().pixels
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)[:80]
@@ -219,7 +219,7 @@ def _draw(
 def _write(
     verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace
 ) -> None:
-    from glass.prediction_files import write_csv, write_json
+    from glass.detection.prediction_files import write_csv, write_json
 
     if arguments.json is not None:
         write_json(arguments.json, head, verdicts)

@@ -33,8 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         _write_reports(options.output)
         print(printable(f"{options.output} is finished: see study.html in it"))
         return 0
-    from glass.study import Study
-    from glass.study_budgets import BUDGETS
+    from glass.studies.study import Study
+    from glass.studies.study_budgets import BUDGETS
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
     from scripts.crop_study import memory_meters
@@ -91,7 +91,7 @@ def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
 def _write_reports(output: Path) -> None:
     from glass.documents import read_document
     from glass.report.study import study_html, study_markdown
-    from glass.study import STUDY_SCHEMA
+    from glass.studies.study import STUDY_SCHEMA
     from shards.atomic import write_text_atomic
 
     document = read_document(output / "study.json", STUDY_SCHEMA, "a study")

@@ -23,7 +23,7 @@ from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
 if TYPE_CHECKING:
-    from glass.search import Search
+    from glass.studies.search import Search
 
 EXIT_STOPPED = 75
 
@@ -37,8 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.search import Search, SearchPlan  # seconds of imports, after the mistakes
-    from glass.search_space import changed_space, space_for
+    from glass.studies.search import Search, SearchPlan  # seconds of imports, after the mistakes
+    from glass.studies.search_space import changed_space, space_for
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
 

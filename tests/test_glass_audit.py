@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.audit import KINDS, SEVERITIES, Finding, audit_dataset, check_audit, read_audit
-from glass.metadata_audit import FEATURES, audit_metadata, metadata_features
+from glass.auditing.audit import KINDS, SEVERITIES, Finding, audit_dataset, check_audit, read_audit
+from glass.auditing.metadata_audit import FEATURES, audit_metadata, metadata_features
 from glass.report.audit import render_audit_html
 from scripts import audit
 from shards.command import InputError
@@ -224,7 +224,7 @@ def test_a_serious_finding_is_exit_code_one(
         document["findings"][0]["severity"] = document["severity"] = "serious"
         return document
 
-    monkeypatch.setattr("glass.audit.audit_dataset", serious)
+    monkeypatch.setattr("glass.auditing.audit.audit_dataset", serious)
     assert audit.main([str(shards_copy), "--no-near"]) == 1
 
 

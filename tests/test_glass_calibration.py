@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glass.calibration import (
+from glass.detection.calibration import (
     Calibration,
     ViewSettings,
     fit_calibration,

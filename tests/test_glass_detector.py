@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from glass.calibration import ViewSettings, fit_calibration, write_calibration
-from glass.detector import Detector, PredictOptions
+from glass.detection.calibration import ViewSettings, fit_calibration, write_calibration
+from glass.detection.detector import Detector, PredictOptions
+from glass.detection.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
+from glass.detection.page import describe, look
+from glass.detection.pixel_rules import DecoderWarning
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import load_model, save_model
-from glass.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
 from glass.model import build_model
-from glass.page import describe, look
-from glass.pixel_rules import DecoderWarning
 from glass.presets import load_preset
 from loaders.image_sources import BytesSource
 from loaders.source_paths import find_images, row_sources
@@ -292,12 +292,12 @@ class TestHeatmaps:
         assert len(dense_windows(8000, 12000, 48)) <= 1024
 
     def test_dense_attention_does_not_hang_on_its_chunks(self, detector, coded_image, monkeypatch):
-        import glass.heatmaps
+        import glass.detection.heatmaps
 
         pixels = coded_image(2, 200, 150)
         windows, attention = dense_attention(detector, pixels)
         assert attention.mean() == pytest.approx(1.0)
-        monkeypatch.setattr(glass.heatmaps, "CHUNK", 7)
+        monkeypatch.setattr(glass.detection.heatmaps, "CHUNK", 7)
         again = dense_attention(detector, pixels)[1]
         np.testing.assert_allclose(again, attention, rtol=1e-3)
         assert draw_dense(pixels, windows, attention).size == (200, 150)

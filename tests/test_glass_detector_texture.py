@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glass.detector import Detector, PredictOptions
+from glass.detection.detector import Detector, PredictOptions
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import save_model
 from glass.model import build_model

@@ -8,16 +8,16 @@ import optuna
 import pytest
 import torch
 
-import glass.search
+import glass.studies.search
 import train
-from glass.best_params import BEST_SCHEMA, apply_params
 from glass.config import RunConfig
 from glass.documents import check_document
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.search import Search, SearchPlan
-from glass.search_record import TUNING_SCHEMA
-from glass.search_space import (
+from glass.studies.best_params import BEST_SCHEMA, apply_params
+from glass.studies.search import Search, SearchPlan
+from glass.studies.search_record import TUNING_SCHEMA
+from glass.studies.search_space import (
     GLASS_SPACE,
     SINGLE_VIEW_SPACE,
     Choice,
@@ -63,8 +63,8 @@ def plan(**changes) -> SearchPlan:
 
 
 def fake_training(values: dict[float, list[float]] | None = None, calls: list | None = None):
-    """In place of ``glass.search.train``: an accuracy per epoch that hangs on the settings, with
-    ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
+    """In place of ``glass.studies.search.train``: an accuracy per epoch that hangs on the
+    settings, with ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
 
     def run(data, config: RunConfig, folder: Path, *, on_epoch) -> bool:
         folder.mkdir(parents=True, exist_ok=True)
@@ -145,10 +145,10 @@ def test_a_change_that_cannot_be_is_refused(change, message):
 
 def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
     """Killed in the middle of a trial, at every epoch of the first 14 trials in turn."""
-    monkeypatch.setattr(glass.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, plan(), tmp_path / "whole").run(14)
     calls: list = []
-    monkeypatch.setattr(glass.search, "train", fake_training(calls=calls))
+    monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
     real_report = optuna.trial.Trial.report
     told = 0
 
@@ -178,13 +178,13 @@ def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, mon
 
 
 def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     search = Search(data, plan(), tmp_path)
     assert not search.is_finished(2)
     search.run(2)
     assert Search(data, plan(), tmp_path).is_finished(2)
     calls: list = []
-    monkeypatch.setattr(glass.search, "train", fake_training(calls=calls))
+    monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
     Search(data, plan(), tmp_path).run(3)
     assert len(calls) == 1
 
@@ -201,7 +201,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
             raise errors.pop()
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(glass.search, "train", fails_four_times)
+    monkeypatch.setattr(glass.studies.search, "train", fails_four_times)
     document = Search(data, plan(), tmp_path).run(6)
     assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
     assert [row["why"] for row in document["trials"]][:4] == [
@@ -215,20 +215,20 @@ def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch
     def broken(*args, **kwargs):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(glass.search, "train", broken)
+    monkeypatch.setattr(glass.studies.search, "train", broken)
     with pytest.raises(InputError, match="3 trials in a row failed"):
         Search(data, plan(), tmp_path).run(10)
     assert "ZeroDivisionError" in (tmp_path / "trials/trial-0002/error.txt").read_text()
 
 
 def test_a_metric_without_values_is_told(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     with pytest.raises(InputError, match="one class only"):
         Search(data, plan(select_by="auroc"), tmp_path).run(2)
 
 
 def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, plan(), tmp_path).run(1)
     with pytest.raises(InputError, match="another study, with seed=0 and not 1"):
         Search(data, plan(seed=1), tmp_path)
@@ -236,7 +236,7 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
 
 
 def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, plan(), tmp_path).run(3)
     best = json.loads((tmp_path / "best.json").read_text())
     check_document(best, BEST_SCHEMA)

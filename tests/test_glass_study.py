@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-import glass.crop_study
-import glass.final_runs
+import glass.studies.crop_study
+import glass.studies.final_runs
 from glass.compute import training_flops
-from glass.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, line_fit, run_crop_study
 from glass.documents import check_document
-from glass.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
-from glass.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
-from glass.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
-from glass.study_budgets import BUDGETS, StudyModel
+from glass.studies.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, line_fit, run_crop_study
+from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
+from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
+from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
+from glass.studies.study_budgets import BUDGETS, StudyModel
 from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.command import InputError
@@ -104,7 +104,7 @@ def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path
     check_document(whole, FINAL_SCHEMA)
     for number in (1, 3):
         with monkeypatch.context() as patch:
-            killed_at(number, glass.final_runs, patch)
+            killed_at(number, glass.studies.final_runs, patch)
             with pytest.raises(Killed):
                 run_seeds(data, plan, tmp_path / "killed")
     assert not is_finished(plan, tmp_path / "killed", data)
@@ -117,13 +117,13 @@ def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path
 
 def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
     plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
-    real, touched = glass.final_runs.evaluate_run, []
+    real, touched = glass.studies.final_runs.evaluate_run, []
 
     def counted(run, dataset, split, options):
         touched.append((run.name, split))
         return real(run, dataset, split, options)
 
-    monkeypatch.setattr(glass.final_runs, "evaluate_run", counted)
+    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", counted)
     run_seeds(data, plan, tmp_path)
     run_seeds(data, plan, tmp_path)
     assert touched == [("seed-100", "test"), ("seed-200", "test")]
@@ -136,7 +136,7 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
     check_document(whole, CROP_SCHEMA)
     for number in (2, 3):
         with monkeypatch.context() as patch:
-            killed_at(number, glass.crop_study, patch)
+            killed_at(number, glass.studies.crop_study, patch)
             with pytest.raises(Killed):
                 run_crop_study(data, plan, tmp_path / "killed", METERS)
     again = run_crop_study(data, plan, tmp_path / "killed", METERS)
@@ -151,10 +151,10 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
     assert rows[0]["images_without_grid"] == rows[1]["images_without_grid"] == 0
     assert rows[2]["images_without_grid"] > 0
     assert whole["inference"]["trained_with"] == 1  # 2 was wanted, 1 and 3 are equally near
-    assert glass.crop_study.is_finished(plan, tmp_path / "whole", data)
+    assert glass.studies.crop_study.is_finished(plan, tmp_path / "whole", data)
     other = replace(plan, config=replace(plan.config, seed=5))
     with pytest.raises(InputError, match="another config"):
-        glass.crop_study.is_finished(other, tmp_path / "whole", data)
+        glass.studies.crop_study.is_finished(other, tmp_path / "whole", data)
 
 
 @pytest.mark.slow

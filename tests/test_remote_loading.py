@@ -13,7 +13,7 @@ from bench.range_server import Server, serving
 from loaders import LoaderConfig, build_loader
 from loaders.batch import Batch
 from loaders.open_shards import OpenShards
-from loaders.remote_link import Link
+from loaders.remote.link import Link
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glass.metadata_audit import audit_metadata
+from glass.auditing.metadata_audit import audit_metadata
 from scripts.demo_images.plan import plan_drawn
 from scripts.make_demo import main
 from shards.build import build_dataset

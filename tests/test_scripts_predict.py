@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from glass.calibration import ViewSettings
-from glass.detector import Detector
+from glass.detection.calibration import ViewSettings
+from glass.detection.detector import Detector
+from glass.detection.prediction_files import write_csv
+from glass.detection.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from glass.evaluation import read_evaluation
 from glass.export import save_model
 from glass.model import build_model
-from glass.prediction_files import write_csv
 from glass.presets import load_preset
-from glass.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from loaders.source_paths import find_images
 from scripts import calibrate, evaluate, export, predict
 from shards.build import build_dataset

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from glass.metadata_audit import audit_metadata
+from glass.auditing.metadata_audit import audit_metadata
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset

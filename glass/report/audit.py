@@ -25,7 +25,8 @@ def audit_sentence(document: Mapping[str, Any]) -> str:
 
 
 def render_audit_html(document: Mapping[str, Any]) -> str:
-    """One HTML file without a script, a link or a request, for ``glass.audit.audit_dataset``.
+    """One HTML file without a script, a link or a request, for
+    ``glass.auditing.audit.audit_dataset``.
 
     Every text is escaped, and characters that do not print are shown as escapes: names of files
     are untrusted.

@@ -9,8 +9,8 @@
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
                     ``formats``, ``median_megapixels``)
-``audit``           ``severity`` and ``findings`` of ``glass.audit``; null where the data set was
-                    not audited
+``audit``           ``severity`` and ``findings`` of ``glass.auditing.audit``; null where the data
+                    set was not audited
 ``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
                     ``images`` and the parts of ``glass.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
@@ -32,7 +32,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.audit import read_audit
+from glass.auditing.audit import read_audit
 from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.predictions import read_predictions

@@ -1,6 +1,6 @@
 """A trained detector to use: images in, verdicts out.
 
->>> from glass.detector import Detector
+>>> from glass.detection.detector import Detector
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
@@ -20,15 +20,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from glass.calibration import Calibration, ViewSettings, read_calibration, sigmoid
 from glass.config import RunConfig
+from glass.detection.calibration import Calibration, ViewSettings, read_calibration, sigmoid
+from glass.detection.pixel_rules import warn_of_other_pixels
+from glass.detection.verdicts import ImageVerdict
 from glass.export import load_model, read_model_card
 from glass.hub import model_folder
 from glass.model import Glass, SingleView
-from glass.pixel_rules import warn_of_other_pixels
 from glass.precision import autocast, resolve_precision
 from glass.scoring import GENERATED, score
-from glass.verdicts import ImageVerdict
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
 from loaders.sampling import RULES_WITH_DETAIL, sampling_rule

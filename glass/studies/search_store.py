@@ -18,7 +18,7 @@ import optuna
 from optuna.pruners import HyperbandPruner
 from optuna.trial import Trial, TrialState
 
-from glass.seeded_sampler import SAMPLER_SEED, SeededTPE
+from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glass.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
+from glass.detection.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 

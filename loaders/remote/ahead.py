@@ -6,7 +6,7 @@ import numpy.typing as npt
 from loaders.config import LoaderConfig
 from loaders.open_shards import OpenShards
 from loaders.order import EpochOrder
-from loaders.remote_shards import CachedShards
+from loaders.remote.shards import CachedShards
 from loaders.shard_order import upcoming_shards
 
 __all__ = ["Ahead"]

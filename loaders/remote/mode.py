@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from loaders.config import LoaderConfig
 from loaders.open_shards import OpenShards
-from loaders.remote_link import Link, range_cost_s
-from loaders.remote_reader import RangeReader
+from loaders.remote.link import Link, range_cost_s
+from loaders.remote.reader import RangeReader
 from loaders.sampling import RULES_WITH_DETAIL
 from shards.command import InputError
 

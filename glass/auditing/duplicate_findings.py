@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.audit import INFO, SERIOUS, WARNING, Finding
+from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
 from shards.duplicates import exact_duplicates, groups_across_splits, near_duplicates
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _LEAK = "What a model learned by heart counts as detected, so scores there are t
 def audit_duplicates(
     dataset: "ShardDataset", near: bool, threads: int, advance: Callable[[int], object]
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """(the ``duplicates`` entry of the document, findings). See ``glass.audit``."""
+    """(the ``duplicates`` entry of the document, findings). See ``glass.auditing.audit``."""
     files = exact_duplicates(dataset, "sha256")
     pixels = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None

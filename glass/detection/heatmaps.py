@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw
 
+from glass.detection.verdicts import ImageVerdict
 from glass.report.windows import NO_ATTENTION_COLOUR, attention_colour
-from glass.verdicts import ImageVerdict
 from loaders.pixel_batch import cut_windows
 from loaders.view_rows import ViewRow
 from shards.pixels import global_view
 
 if TYPE_CHECKING:
-    from glass.detector import Detector
+    from glass.detection.detector import Detector
 
 __all__ = ["dense_attention", "dense_windows", "draw_dense", "draw_windows"]
 

@@ -21,10 +21,10 @@ from optuna.trial import Trial, TrialState
 
 from glass.config import RunConfig, config_to_dict
 from glass.run_folder import FREE_TO_CHANGE, dataset_digest
-from glass.search_record import write_records
-from glass.search_space import Dimension, LogRange, settings_at, space_record
-from glass.search_store import SearchStore
-from glass.seeded_sampler import SAMPLER_SEED
+from glass.studies.search_record import write_records
+from glass.studies.search_space import Dimension, LogRange, settings_at, space_record
+from glass.studies.search_store import SearchStore
+from glass.studies.seeded_sampler import SAMPLER_SEED
 from glass.trainer import TrainingDiverged
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards

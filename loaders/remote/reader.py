@@ -18,8 +18,8 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from loaders.first_touch import BadChecksum
-from loaders.remote_link import Link, measure_link
-from loaders.remote_ranges import (
+from loaders.remote.link import Link, measure_link
+from loaders.remote.ranges import (
     GEOMETRY,
     Geometry,
     IndexHead,
@@ -29,7 +29,7 @@ from loaders.remote_ranges import (
     read_head,
     window_ranges,
 )
-from loaders.remote_shards import RemoteTar
+from loaders.remote.shards import RemoteTar
 from loaders.samples import Member, SampleTable
 from loaders.shard_reader import UnreadableMember
 from shards.dataset_info import INFO_NAME

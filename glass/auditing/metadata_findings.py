@@ -1,7 +1,7 @@
 """From what metadata tell of the class to findings that a person can act on."""
 
-from glass.audit import INFO, SERIOUS, WARNING, Finding
-from glass.metadata_audit import FEATURES, FeatureAudit, MetadataAudit
+from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
+from glass.auditing.metadata_audit import FEATURES, FeatureAudit, MetadataAudit
 
 __all__ = ["SERIOUS_AUROC", "metadata_findings"]
 
@@ -19,7 +19,7 @@ _ADVICE = (
 
 
 def metadata_findings(audit: MetadataAudit | None) -> list[Finding]:
-    """The findings of ``glass.metadata_audit.audit_metadata``: always at least one."""
+    """The findings of ``glass.auditing.metadata_audit.audit_metadata``: always at least one."""
     if audit is None:
         text = (
             "There are too few scenes (20 of each class are needed) to say whether metadata tell "

@@ -23,9 +23,9 @@ from glass.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from glass.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.metrics import METRIC_NAMES
 from glass.run_folder import RunFolder, dataset_digest
+from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 

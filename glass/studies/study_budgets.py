@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from glass.config import RunConfig
-from glass.final_runs import SEEDS
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
+from glass.studies.final_runs import SEEDS
 
 __all__ = ["BUDGETS", "Budget", "StudyModel"]
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glass.calibration import read_calibration
+from glass.detection.calibration import read_calibration
 from glass.evaluation import check_evaluation
 from glass.export import read_model_card
 from shards.command import InputError, printable
@@ -51,7 +51,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
         "# Detector of AI-generated images",
         f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
         f" {views}. It says how likely an image is to be AI-generated.",
-        "```python\nfrom glass.detector import Detector\n\n"
+        "```python\nfrom glass.detection.detector import Detector\n\n"
         'detector = Detector.from_pretrained("THIS MODEL")\n'
         'detector.predict(["photo.jpg"])\n```',
         "## Results",

@@ -6,10 +6,10 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from glass.best_params import BEST_SCHEMA
 from glass.config import RunConfig
 from glass.documents import Map, Maybe, write_document
-from glass.search_space import Dimension, settings_of
+from glass.studies.best_params import BEST_SCHEMA
+from glass.studies.search_space import Dimension, settings_of
 
 __all__ = ["TUNING_SCHEMA", "trial_rows", "write_records"]
 
@@ -19,7 +19,7 @@ TUNING_SCHEMA: dict[str, Any] = {
     "format_version": int,
     "study": str,
     "metric": str,
-    "settings": dict,  # what the study is a study of, see glass.search_store
+    "settings": dict,  # what the study is a study of, see glass.studies.search_store
     "states": {"complete": int, "pruned": int, "failed": int, "running": int},
     "trials": [
         {

@@ -73,7 +73,7 @@ class Finding:
     advice: str = ""
     """What to do about it."""
     feature: str | None = None
-    """Of metadata: key of ``glass.metadata_audit.FEATURES`` that tells most."""
+    """Of metadata: key of ``glass.auditing.metadata_audit.FEATURES`` that tells most."""
     auroc: float | None = None
     """Of metadata: 0.5 tells nothing, 1 everything."""
     interval: tuple[float, float] | None = None
@@ -93,9 +93,9 @@ def audit_dataset(
     ``advance(n)`` is told of every ``n`` global views read. Raises ``InputError`` where a shard
     cannot be read.
     """
-    from glass.duplicate_findings import audit_duplicates
-    from glass.metadata_audit import FEATURES, audit_metadata
-    from glass.metadata_findings import metadata_findings
+    from glass.auditing.duplicate_findings import audit_duplicates
+    from glass.auditing.metadata_audit import FEATURES, audit_metadata
+    from glass.auditing.metadata_findings import metadata_findings
 
     metadata = audit_metadata(dataset, seed)
     duplicates, findings = audit_duplicates(dataset, near, threads, advance)

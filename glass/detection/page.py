@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from glass.detector import PredictOptions
-from glass.heatmaps import dense_attention, draw_dense, draw_windows
-from glass.verdicts import ImageVerdict
+from glass.detection.detector import PredictOptions
+from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
+from glass.detection.verdicts import ImageVerdict
 from loaders.image_sources import FileSource
 from shards.command import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from glass.detector import Detector
+    from glass.detection.detector import Detector
 
 __all__ = ["build_page", "describe", "look"]
 

@@ -15,14 +15,14 @@ from typing import Any
 
 from glass.compute import training_flops
 from glass.config import RunConfig, config_from_dict
-from glass.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, run_crop_study
 from glass.documents import Map, Maybe, write_document
-from glass.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds, student_interval, summary
 from glass.run_folder import dataset_digest
-from glass.search import Search, SearchPlan
-from glass.search_record import TUNING_SCHEMA
-from glass.search_space import changed_space, settings_at, space_for
-from glass.study_budgets import Budget, StudyModel
+from glass.studies.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, run_crop_study
+from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds, student_interval, summary
+from glass.studies.search import Search, SearchPlan
+from glass.studies.search_record import TUNING_SCHEMA
+from glass.studies.search_space import changed_space, settings_at, space_for
+from glass.studies.study_budgets import Budget, StudyModel
 from glass.versions import installed_versions
 from loaders.open_shards import OpenShards
 

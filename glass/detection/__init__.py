@@ -1,0 +1,1 @@
+"""A trained model in use: verdicts, calibration, heat maps, handing it on."""

@@ -1,0 +1,1 @@
+"""Many runs: searching settings, final runs over seeds, studies of the number of crops."""
