@@ -74,8 +74,15 @@ class Backbone(nn.Module):
             return self.network(self.normalise(pixels))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(value / 255 - mean) / deviation as float32, memory format kept."""
-        return torch.addcmul(self.shift, pixels.float(), self.scale)
+        """(value / 255 - mean) / deviation, memory format kept, in the dtype computed with.
+
+        The arithmetic is float32's, since bf16 would round the mean itself; under autocast it is
+        cast at once, as the first convolution would do, so that no float32 copy stays alive."""
+        normalised = torch.addcmul(self.shift, pixels.float(), self.scale)
+        device_type = pixels.device.type
+        if torch.is_autocast_enabled(device_type):
+            return normalised.to(torch.get_autocast_dtype(device_type))
+        return normalised
 
 
 def create_backbone(

@@ -116,6 +116,8 @@ def test_pixels_are_normalised_by_the_networks_own_mean_and_deviation(name):
     normalised = backbone.normalise(pixels)
     torch.testing.assert_close(normalised.double(), expected, atol=1e-6, rtol=0)
     assert normalised.is_contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(backbone.normalise(pixels), normalised.bfloat16())
 
 
 def test_transformers_follow_the_view_sizes():
