@@ -15,6 +15,8 @@ from scripts import audit
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
+pytestmark = pytest.mark.slow  # tens of seconds together
+
 ROWS = 400
 
 

@@ -98,6 +98,7 @@ def test_gradients_are_those_of_the_plain_model(backbone, chunk, masked):
     assert_same(found, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_half_precision_loses_no_more_than_plainly(backbone):
     """Against float32: gradients of chunks are not added up in bf16."""
@@ -197,6 +198,7 @@ def losses(accelerator, settings: RunConfig, steps: int, micro_steps: int) -> li
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_thirty_steps_of_training_coincide(accelerator, backbone):
     """With two micro-steps each."""

@@ -143,6 +143,7 @@ def test_a_change_that_cannot_be_is_refused(change, message):
         changed_space(GLASS_SPACE, load_preset("glass_resnet50"), [change])
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
     """Killed in the middle of a trial, at every epoch of the first 14 trials in turn."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
@@ -189,6 +190,7 @@ def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.mark.slow
 def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, monkeypatch):
     errors = [
         torch.OutOfMemoryError("CUDA out of memory"), TrainingDiverged("loss became nan"),

@@ -24,6 +24,8 @@ from scripts import crop_study, final_runs, study
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
+pytestmark = pytest.mark.slow  # tens of seconds together
+
 SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
             "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
 TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",

@@ -16,6 +16,8 @@ from shards.registration import grey_pyramid, same_picture_scores
 from shards.settings import BuildSettings
 from shards.stored_views import StoredViews
 
+pytestmark = pytest.mark.slow  # tens of seconds together
+
 NUM_SCENES, PER_KIND = 60, 12
 KINDS = ("save", "resize", "crop", "largest_crop")
 
