@@ -184,7 +184,7 @@ class Loader:
 
     def close(self) -> None:
         """Ends the threads and lets go of shards and decoder. Batches handed out stay valid."""
-        self._closed = True
+        self._closed, self._order = True, None
         self._workers.shutdown(cancel_futures=True)
         self._finisher.shutdown(cancel_futures=True)
         self._leaf.close()
@@ -390,6 +390,7 @@ class Loader:
 
     def _epoch_order(self, epoch: int) -> EpochOrder:
         if self._order is None or self._order[0] != epoch:
+            self._order = None  # ten million samples take 80 MB: not two epochs' at a time
             order = epoch_order(self._samples, self._rows, self._config, epoch)
             size = self._config.global_batch_size
             self._order = (epoch, EpochOrder(*order, size, self._rank, self._world_size))

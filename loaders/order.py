@@ -22,6 +22,8 @@ ORDER_PURPOSE = 2 << 32
 """``purpose`` of the streams whose values sort the samples; cycle k of an epoch uses ORDER_PURPOSE
 + k."""
 
+_BLOCK = 1 << 16
+
 PAIR_PURPOSE = 3 << 32
 """``purpose`` of the streams that say which of a balanced pair comes first."""
 
@@ -34,7 +36,10 @@ def shuffled_order(
     Because the key hangs on the content, the order survives repacking; equal contents (exact
     duplicates) keep their relative place. ``cycle`` gives further permutations within an epoch.
     """
-    keys = stream(seed, epoch, content_id, ORDER_PURPOSE + cycle)
+    keys = np.empty(len(content_id), np.uint64)
+    for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
+        part = slice(start, start + _BLOCK)
+        keys[part] = stream(seed, epoch, content_id[part], ORDER_PURPOSE + cycle)
     return np.argsort(keys, kind="stable")
 
 

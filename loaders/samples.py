@@ -1,5 +1,6 @@
 """The manifest's columns that the loader needs, as arrays over all rows, mapped and not copied."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from shards.stored_form import STORED_FORMATS
 __all__ = ["Member", "SampleTable"]
 
 Int64 = npt.NDArray[np.int64]
+
+_CHECKED_ROWS = 1_000_000
+"""Rows whose columns are in memory at a time while they are checked."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +52,27 @@ class SampleTable:
         """Raises ``InputError`` naming a sample whose numbers no build can have written. Looks at
         every row once (64 bytes each); whether members lie in their tar is known when it is
         opened."""
-        pixels = self.width.astype(np.int64) * self.height
-        wrong = {
-            "label": (self.label < 0) | (self.label > 1),
-            "size": (self.width < 1) | (self.height < 1) | (pixels > MAX_PIXELS),
-            "shard": self.shard < 0,
-        }
+        for start in range(0, len(self), _CHECKED_ROWS):
+            part = slice(start, start + _CHECKED_ROWS)
+            for what, wrong in self._impossible(part):
+                if wrong.any():
+                    (key,) = self.keys(start + np.flatnonzero(wrong)[:1])
+                    raise InputError(
+                        f"the manifest in {dataset.root} is damaged: sample {key} has an impossible"
+                        f" {what}; run scripts.verify_shards on it, and build the shards again"
+                    )
+            dataset.forget_pages()
+
+    def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
+        """What can be wrong, and in which rows of ``part`` it is."""
+        label, width, height = self.label[part], self.width[part], self.height[part]
+        yield "label", (label < 0) | (label > 1)
+        yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)
+        yield "shard", self.shard[part] < 0
         for name in ("image", "global_view", "entry_points"):
             member: Member = getattr(self, name)
-            places = (member.offset | member.length) >> 60 != 0  # negative, or absurd
-            wrong[f"place of its {name.replace('_', ' ')}"] = places
-        for what, rows in wrong.items():
-            if rows.any():
-                (key,) = self.keys(np.flatnonzero(rows)[:1])
-                raise InputError(
-                    f"the manifest in {dataset.root} is damaged: sample {key} has an impossible "
-                    f"{what}; run scripts.verify_shards on it, and build the shards again"
-                )
+            places = member.offset[part] | member.length[part]
+            yield f"place of its {name.replace('_', ' ')}", places >> 60 != 0  # negative, or absurd
 
     def __len__(self) -> int:
         return len(self.content_id)

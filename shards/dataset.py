@@ -1,5 +1,6 @@
 """Opening a data set: its description and its manifest, memory-mapped, in milliseconds."""
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class ShardDataset:
         table: pa.Table,
         own_splits: Mapping[str, np.ndarray] | None = None,
         remote: RemoteFolder | None = None,
+        mapped: mmap.mmap | None = None,
     ) -> None:
         self.root = root
         """The folder; of a data set in a store a local one with its description and manifest."""
@@ -41,6 +43,7 @@ class ShardDataset:
         self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
         self.table = table
         """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
+        self._mapped = mapped
 
     @classmethod
     def open(cls, path: str | Path) -> "ShardDataset":
@@ -53,14 +56,14 @@ class ShardDataset:
         remote = None if url is None else RemoteFolder(url)
         root = Path(path) if remote is None else fetch_description(remote, MANIFEST_NAME)
         info = read_info(root)
-        table = _map_manifest(root / MANIFEST_NAME)
+        table, mapped = _map_manifest(root / MANIFEST_NAME)
         _require_known_shards(table, info, root / MANIFEST_NAME)
         if table.num_rows != info.num_samples:
             raise InputError(
                 f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "
                 f"{info.num_samples}: they are of different builds"
             )
-        return cls(root, info, table, remote=remote)
+        return cls(root, info, table, remote=remote, mapped=mapped)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -68,7 +71,13 @@ class ShardDataset:
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
         """The same data set with further splits: name → ascending row numbers, int64."""
         own_splits = {**self._own_splits, **splits}
-        return ShardDataset(self.root, self.info, self.table, own_splits, self.remote)
+        return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
+
+    def forget_pages(self) -> None:
+        """Gives back the memory of what was read of the manifest; it comes back from the page cache
+        when it is touched again. For those who look once at every row."""
+        if self._mapped is not None:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
         """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
@@ -164,13 +173,13 @@ def _require_known_shards(table: pa.Table, info: DatasetInfo, path: Path) -> Non
                 )
 
 
-def _map_manifest(path: Path) -> pa.Table:
+def _map_manifest(path: Path) -> tuple[pa.Table, mmap.mmap]:
     try:
-        table = map_table(path)
+        table, mapped = map_table(path)
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run scripts.build_shards again to write it") from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a manifest ({error})") from error
     if not table.schema.equals(SAMPLE_SCHEMA):
         raise InputError(f"{path} has other columns than this version's: build the shards again")
-    return table
+    return table, mapped

@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -32,17 +34,24 @@ def kills_wanted(name: str, default: int) -> int:
     return int(os.environ.get(f"GLASS_{name}_KILLS", str(default)))
 
 
-def start(command: list[str]) -> subprocess.Popen[bytes]:
+def start(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Starts a command; all that it says goes to a file, for a full pipe would hold it up."""
     return subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, *command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
 
 
+def said(log: IO[bytes]) -> str:
+    log.seek(0)
+    return log.read().decode()[-4000:]
+
+
 def finish(command: list[str]) -> None:
-    process = start(command)
-    out, _ = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, out.decode()
+    with tempfile.TemporaryFile() as log:
+        process = start(command, log)
+        process.wait(timeout=PATIENCE_S)
+        assert process.returncode == 0, said(log)
 
 
 def kill_often(command: list[str], progress: Callable[[], int], total: int, kills: int) -> int:
@@ -50,23 +59,23 @@ def kill_often(command: list[str], progress: Callable[[], int], total: int, kill
     before it ended by itself."""
     dice, landed = random.Random(17), 0
     for number in range(kills):
-        before, process = progress(), start(command)
+        before = progress()
         # The progress that is left is shared out, so that no life gets to the end.
         wanted = min(before + 1, total - 1) if number % 5 else before
-        limit = time.monotonic() + PATIENCE_S
-        while progress() < wanted or (wanted == before and not _works(process, limit)):
-            assert time.monotonic() < limit
-            if process.poll() is not None:
-                break
-            time.sleep(0.002)
-        time.sleep(dice.random() * 0.05)
-        ended = process.poll() is not None
-        process.kill()
-        out, _ = process.communicate()
+        with tempfile.TemporaryFile() as log:
+            process = start(command, log)
+            limit = time.monotonic() + PATIENCE_S
+            while progress() < wanted or (wanted == before and not _works(process, limit)):
+                assert time.monotonic() < limit
+                if process.poll() is not None:
+                    break
+                time.sleep(0.002)
+            time.sleep(dice.random() * 0.05)
+            ended = process.poll() is not None
+            process.kill()
+            assert process.wait() == (0 if ended else -signal.SIGKILL), said(log)
         if ended:
-            assert process.returncode == 0, out.decode()
             break
-        assert process.returncode == -signal.SIGKILL
         landed += 1
     return landed
 
