@@ -47,7 +47,9 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(lines[:-1]), flush=True)
         try:
             document = json.loads(lines[-1]) if lines else None
-            check_result(name, document)  # type: ignore[arg-type]
+            if not isinstance(document, dict):
+                raise ValueError(f"it ended with exit code {done.returncode} and no result")
+            check_result(name, document)
         except (ValueError, TypeError, KeyError) as error:
             failed.append(name)
             print(f"FAILED {name}: {error}")

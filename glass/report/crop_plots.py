@@ -22,11 +22,17 @@ def crop_svgs(document: Mapping[str, Any]) -> dict[str, str]:
         name: ([row[name] for row in training], document["fits"].get(name))
         for name in ("step_time_s",)
     }
+    seen = [row["num_crops"] for row in curve["rows"]]
+    predicting = {
+        name: ([row["memory"][name] / MIB for row in curve["rows"]], None)
+        for name in curve["rows"][0]["memory"]
+    }
     return {
         "memory": _lines(crops, memory, "MiB", "peak memory of a training step"),
         "step_time": _lines(crops, times, "seconds", "time of a training step"),
         "inference": _curve(curve),
         "latency": _latency(curve),
+        "inference_memory": _lines(seen, predicting, "MiB", "peak memory of a batch at prediction"),
     }
 
 

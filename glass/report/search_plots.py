@@ -71,7 +71,7 @@ def _importance(importance: Mapping[str, float]) -> str:
 def _parallel(complete: Rows, metric: str) -> str:
     """One line per complete trial over all settings, dark where the metric is good."""
     names = list(complete[0]["params"])
-    figure, axes = panel(1.1 * len(names) + 2.2, 3.6)
+    figure, axes = panel(11.0, 3.6)
     order = sorted(complete, key=lambda row: row["value"], reverse=metric == "loss")
     heights = {name: _heights([row["params"][name] for row in order]) for name in names}
     for place, _ in enumerate(order):
