@@ -98,10 +98,12 @@ def _lines(document: dict[str, Any]) -> list[str]:
     )
     if document["equalised"]:
         lines.append(f"equalised when it was built: {document['equalised']}")
-    for finding in document["findings"]:
+    findings = document["findings"]
+    for place, finding in enumerate(findings):
         lines.append(f"[{finding['severity']}] {finding['text']}")
         lines += [f"    such as {' and '.join(names)}" for names in finding["examples"][:2]]
-        if finding["advice"]:
+        following = findings[place + 1]["advice"] if place + 1 < len(findings) else ""
+        if finding["advice"] and finding["advice"] != following:  # once for findings in a row
             lines.append(f"    what to do: {finding['advice']}")
     return lines
 
