@@ -1,77 +1,134 @@
 """``python -m bench all``: several benches in turn, and a line for each in a file of results.
 
 Each bench runs as a process of its own with its own defaults; the document that it prints is kept
-as one line of ``bench/results/MACHINE.jsonl``. To add your machine: run this on it while nothing
-else runs, and send the file. ``python -m bench report`` sets machines side by side.
+as one line of ``bench/results/MACHINE.jsonl``, also where the bench ended with another exit code
+than 0 (a goal that was missed, a method that crashed): the line and the last words say so. To add
+your machine: run this on it while nothing else runs, and send the file. ``python -m bench report``
+sets machines side by side.
 
-    python -m bench all --data data/shards --machine ryzen-9950x --benches loader,train,scale
+    python -m bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
 
 import argparse
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench.arguments import bench_parser, names_among, progress
+from bench.registry import BENCHES
 from bench.schemas import check_result
 from shards.atomic import write_text_atomic
-from shards.command import InputError
+from shards.command import InputError, printable
+from shards.dataset import ShardDataset
 
 __all__ = ["RESULTS", "append_line", "main"]
 
 BENCH = "all"
 RESULTS = Path(__file__).parent / "results"
-NEEDS_DATA = ("loader", "train")
-NEEDS_NOTHING = ("doctor", "scale")
+KNOWN = tuple(name for name in BENCHES if name not in (BENCH, "report"))
+DEFAULT = ("doctor", "build", "decode", "loader", "train", "memory", "scale")
+NEEDS_DATA = ("loader", "train", "remote")
+NEEDS_IMAGES = ("build", "decode")
+WITHOUT_PHOTOS = ("--megapixels", "3,12")
+"""The sizes of the synthetic photographs that stand in for a person's own."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 0, or 1 where a bench failed; the others are kept."""
+    """Returns 0, or 1 where a bench gave no result or ended with another exit code than 0."""
     options = _parse(argv)
-    names = names_among("--benches", options.benches, (*NEEDS_DATA, *NEEDS_NOTHING, "memory"))
-    if options.data is None and set(names) & set(NEEDS_DATA):
-        raise InputError("--data SHARDS is needed by loader and train: give it, or other --benches")
+    names = _names(options)
     path = options.results / f"{options.machine}.jsonl"
-    failed = []
+    runs = []
     for name in names:
-        words = ["--data", str(options.data)] if name in NEEDS_DATA else []
-        progress(f"bench {name} {' '.join(words)}".strip())
+        words = [name, *_words(name, options)]
+        progress(f"bench {shlex.join(words)}")
         done = subprocess.run(
-            [sys.executable, "-m", "bench", name, *words], stdout=subprocess.PIPE, text=True,
-            check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "bench", *words], stdout=subprocess.PIPE, text=True, check=False
+        )
         lines = done.stdout.splitlines()
         print("\n".join(lines[:-1]), flush=True)
+        run = {"bench": name, "exit_code": done.returncode, "kept": True, "words": ""}
+        if done.returncode:
+            run["words"] = f"ended with exit code {done.returncode}; its result is kept"
         try:
-            document = json.loads(lines[-1]) if lines else None
-            if not isinstance(document, dict):
-                raise ValueError(f"it ended with exit code {done.returncode} and no result")
-            check_result(name, document)
+            document = _document(name, lines)
+            append_line(path, name, options.machine, shlex.join(words), done.returncode, document)
         except (ValueError, TypeError, KeyError) as error:
-            failed.append(name)
-            print(f"FAILED {name}: {error}")
-            continue
-        append_line(path, name, options.machine, " ".join([name, *words]), document)
-    print(json.dumps({"bench": BENCH, "results": str(path), "failed": failed}))
-    return 1 if failed else 0
+            run |= {"kept": False, "words": f"exit code {done.returncode} and no result: {error}"}
+        runs.append(run)
+        if run["words"]:
+            print(printable(f"{'NOTE' if run['kept'] else 'FAILED'} {name}: {run['words']}"))
+    print(json.dumps({"bench": BENCH, "results": str(path), "runs": runs}))
+    return 1 if any(run["words"] for run in runs) else 0
 
 
-def append_line(path: Path, bench: str, machine: str, command: str, document: Any) -> None:
+def append_line(
+    path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any
+) -> None:
     """Adds a line to a file of results."""
-    line = {"bench": bench, "machine": machine, "command": command, "document": document}
+    line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code,
+            "document": document}  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_text_atomic(path, before + json.dumps(line, allow_nan=False) + "\n")
 
 
+def _document(name: str, lines: list[str]) -> dict[str, Any]:
+    """The bench's last line. Raises ``ValueError`` that says what is wrong with it."""
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"its result holds {word}")
+
+    try:
+        document = json.loads(lines[-1] if lines else "", parse_constant=refuse)
+    except json.JSONDecodeError:
+        raise ValueError("its last line is no JSON document") from None
+    if not isinstance(document, dict):
+        raise ValueError("its last line is no JSON object")
+    check_result(name, document)
+    return document
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    """The benches asked for. Raises ``InputError`` where one lacks what it measures on."""
+    names = names_among("--benches", options.benches, KNOWN)
+    on_data = [name for name in names if name in NEEDS_DATA]
+    if on_data and options.data is None:
+        raise InputError(
+            f"--data SHARDS is needed by {' and '.join(on_data)}: give it, or other --benches"
+        )
+    if options.data is not None:
+        ShardDataset.open(options.data)  # now, not after an hour of other benches
+    if options.photos is not None and not options.photos.is_dir():
+        raise InputError(f"--photos {options.photos}: no such folder")
+    return names
+
+
+def _words(name: str, options: argparse.Namespace) -> list[str]:
+    """What a bench is told beside its own defaults."""
+    if name in NEEDS_DATA:
+        return ["--data", str(options.data)]
+    if name in NEEDS_IMAGES:
+        photos = options.photos
+        return list(WITHOUT_PHOTOS) if photos is None else ["--photos", str(photos)]
+    return []
+
+
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Several benches in turn, kept as lines of results.")
     parser.add_argument("--machine", required=True, metavar="NAME", help="as in epyc-2-cores")
-    parser.add_argument("--data", type=Path, metavar="SHARDS", help="for loader and train")
-    parser.add_argument("--benches", default="doctor,loader,train,scale", metavar="NAME,…")
+    parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"for {', '.join(NEEDS_DATA)}")
+    parser.add_argument(
+        "--photos", type=Path, metavar="DIR",
+        help=f"JPEGs for {' and '.join(NEEDS_IMAGES)}; without, synthetic ones are drawn",
+    )  # fmt: skip
+    parser.add_argument(
+        "--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"of {', '.join(KNOWN)}"
+    )
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     options = parser.parse_args(argv)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", options.machine):

@@ -16,7 +16,6 @@ seconds and for any size, without process memory and time.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ from bench.memory_fits import fit, memory_ratios
 from bench.memory_plots import plot_memory
 from bench.memory_tables import print_memory
 from bench.pinning import choose_cores
+from bench.schemas import print_result
 from bench.task import Task
 from glass.memory_model import save_rows
 from glass.presets import load_preset, preset_names
-from shards.atomic import write_text_atomic
 from shards.command import InputError
 
 __all__ = ["main"]
@@ -67,17 +66,16 @@ def main(argv: list[str] | None = None) -> int:
     fits = fit(rows)
     ratios, ranges = memory_ratios(rows, fits, step_times)
     document = {
-        "rows": rows, "ratios": ratios, "ratio_ranges": ranges, "fits": fits,
+        "bench": BENCH, "rows": rows, "ratios": ratios, "ratio_ranges": ranges, "fits": fits,
         "environment": found, "failed": failed,
     }  # fmt: skip
     print_memory(document)
     if options.output is not None:
         options.output.mkdir(parents=True, exist_ok=True)
         plot_memory(rows, fits, options.output)
-        write_text_atomic(options.output / "memory.json", json.dumps(document, indent=1) + "\n")
     if options.save_model:
         progress(f"wrote {save_rows(rows, found)}")
-    print(json.dumps(document), flush=True)
+    print_result(document, options.output, BENCH)
     return 1 if failed else 0
 
 

@@ -1,7 +1,6 @@
 """What the documents of the benches hold, beside those of ``bench.result``; checked when printed.
 
-``bench.result`` knows the rows of images per second; here are those of ``scale`` and ``train``, and
-the line that ``bench/results/*.jsonl`` keeps of any of them.
+``bench.result`` knows the rows of images per second; here are the others.
 """
 
 import json
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.result import check_document as check_image_rows
-from glass.documents import Map, check_document
+from glass.documents import Map, Maybe, check_document
 from shards.atomic import write_text_atomic
 
 __all__ = ["ENVIRONMENT", "SCHEMAS", "check_result", "print_result"]
@@ -44,6 +43,31 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "forward_s": float, "backward_s": float, "optimiser_s": float,
                 "images_per_s": float, "loader_images_per_s": float, "share_of_loader": float,
                 "ranges": RANGES,
+            }
+        ],
+    },
+    "memory": {
+        "bench": str,
+        "environment": ENVIRONMENT,
+        "ratios": Map(float),
+        "ratio_ranges": RANGES,
+        "failed": Map(str),
+        "fits": [
+            {
+                "preset": str, "method": str, "intercept_bytes": float,
+                "slope_bytes_per_crop": float, "r_squared": float, "crops": [int],
+            }
+        ],
+        "rows": [
+            {
+                "bench": str, "method": str, "preset": str, "backbone": str, "num_crops": int,
+                "crop_chunk": Maybe(int), "batch_size": int, "crop_size": int, "global_size": int,
+                "settings": [str], "threads": int, "device": str, "precision": str,
+                "counted_by": str, "rounds": int, "step_time_s": Maybe(float),
+                "spread": Maybe([float]), "peak_bytes": float, "weights_bytes": float,
+                "gradients_bytes": float, "optimiser_bytes": float, "input_bytes": float,
+                "activations_bytes": float, "activations_after_forward_bytes": float,
+                "kept_by_autograd_bytes": float, "process_peak_bytes": Maybe(float),
             }
         ],
     },

@@ -10,6 +10,7 @@ from bench.harness import Ratio
 from bench.memory_count import KeptStorages, LiveStorages
 from bench.memory_fits import fit, memory_ratios
 from bench.memory_step import Step, step_config
+from bench.schemas import check_result
 from shards.command import InputError
 
 FLOAT = 4
@@ -103,6 +104,7 @@ def test_the_bench_measures_both_ways_in_turn(tmp_path, capsys):
     arguments = ["--presets", "glass_tiny", "--crops", "1,4", "--time-crops", "4", "--rounds", "2"]
     assert main(["memory", *arguments, "--output", str(tmp_path)]) == 0
     document = json.loads(capsys.readouterr().out.splitlines()[-1])
+    check_result("memory", document)
     assert document["failed"] == {}
     assert [(r["method"], r["num_crops"]) for r in document["rows"]] == [
         ("plain", 1), ("chunked", 1), ("plain", 4), ("chunked", 4),

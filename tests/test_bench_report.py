@@ -7,7 +7,6 @@ import pytest
 
 from bench import doctor, report
 from bench.all import append_line
-from bench.all import main as bench_all
 from bench.environment import environment
 from bench.schemas import check_result
 from shards.command import InputError
@@ -26,12 +25,12 @@ def document() -> dict:
 
 
 def test_machines_stand_side_by_side(document, tmp_path):
-    append_line(tmp_path / "a.jsonl", "loader", "machine-a", "loader --data x", document)
+    append_line(tmp_path / "a.jsonl", "loader", "machine-a", "loader --data x", 0, document)
     faster = copy.deepcopy(document)
     faster["rows"] = faster["rows"][:1]
     faster["rows"][0] |= {"images_per_s": 300.0, "spread": [280.0, 310.0]}
     faster["environment"]["load_average_1m"] = 3.0
-    append_line(tmp_path / "b.jsonl", "loader", "machine-b", "loader --data x", faster)
+    append_line(tmp_path / "b.jsonl", "loader", "machine-b", "loader --data x", 0, faster)
     files = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
     assert report.main([str(tmp_path / "out"), *files]) == 0
     text = (tmp_path / "out/bench.md").read_text()
@@ -45,11 +44,11 @@ def test_machines_stand_side_by_side(document, tmp_path):
 
 
 def test_what_was_not_measured_alike_is_refused(document, tmp_path):
-    append_line(tmp_path / "r.jsonl", "loader", "machine-a", "loader", document)
+    append_line(tmp_path / "r.jsonl", "loader", "machine-a", "loader", 0, document)
     other = copy.deepcopy(document)
     for row in other["rows"]:
         row["num_crops"] = 8
-    append_line(tmp_path / "r.jsonl", "loader", "machine-b", "loader", other)
+    append_line(tmp_path / "r.jsonl", "loader", "machine-b", "loader", 0, other)
     with pytest.raises(InputError, match="no row in common that was measured alike"):
         report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")])
 
@@ -59,16 +58,6 @@ def test_a_line_that_is_no_result_is_named(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"r.jsonl line 1 is no bench result"):
         report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")])
-
-
-@pytest.mark.parametrize(("words", "message"), [
-    (["--machine", "../x"], "names a file"),
-    (["--machine", "m", "--benches", "loader"], "--data SHARDS is needed"),
-    (["--machine", "m", "--benches", "nothing"], "'nothing' is not known"),
-])  # fmt: skip
-def test_mistakes_are_told(words, message):
-    with pytest.raises(InputError, match=message):
-        bench_all(words)
 
 
 def test_the_doctor_speaks_of_every_check(tmp_path, capsys, monkeypatch):
