@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from bench.arguments import bench_parser, names_among, progress
 from bench.registry import BENCHES
-from bench.schemas import check_result
+from bench.schemas import check_line, check_result, print_result
 from shards.atomic import write_text_atomic
 from shards.command import InputError, printable
 from shards.dataset import ShardDataset
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         runs.append(run)
         if run["words"]:
             print(printable(f"{'NOTE' if run['kept'] else 'FAILED'} {name}: {run['words']}"))
-    print(json.dumps({"bench": BENCH, "results": str(path), "runs": runs}))
+    print_result({"bench": BENCH, "results": str(path), "runs": runs}, None, BENCH)
     return 1 if any(run["words"] for run in runs) else 0
 
 
@@ -72,6 +72,7 @@ def append_line(
     """Adds a line to a file of results."""
     line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code,
             "document": document}  # fmt: skip
+    check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_text_atomic(path, before + json.dumps(line, allow_nan=False) + "\n")

@@ -15,6 +15,7 @@ from typing import Any
 from bench.arguments import add_measuring, bench_parser, check_measuring, progress, scratch_folder
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, Ratio, alternate, ratio
+from bench.identity import corpus_digest
 from bench.image_sets import (
     ImageSet,
     add_images,
@@ -22,7 +23,8 @@ from bench.image_sets import (
     entry_point_ratios,
     reference_set,
 )
-from bench.result import print_document, ratio_fields, row_of
+from bench.result import ratio_fields, row_of
+from bench.schemas import print_result
 from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
 from bench.task import MethodInfo, Task
 
@@ -64,10 +66,17 @@ def main(argv: list[str] | None = None) -> int:
             skipped.update(outcome.skipped)
             failed.update(outcome.failed)
             rows += [
-                row_of(BENCH, measurement, image_set.corpus.megapixels, images=image_set.kind)
+                row_of(
+                    BENCH,
+                    measurement,
+                    image_set.corpus.megapixels,
+                    images=image_set.kind,
+                    data=corpus_digest(image_set.corpus),
+                )
                 for measurement in outcome.measurements
             ]
     document: dict[str, Any] = {
+        "bench": BENCH,
         "rows": rows,
         **ratio_fields(ratios),
         "environment": found,
@@ -81,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     print_about(document["methods"])
     print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
     print_skipped(skipped, failed)
-    print_document(document, options.output, BENCH)
+    print_result(document, options.output, BENCH)
     return 1 if failed else 0
 
 

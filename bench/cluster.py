@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from bench.arguments import bench_parser
 from bench.environment import environment
-from bench.result import print_document
+from bench.schemas import print_result
 from loaders.config import LoaderConfig
 from loaders.order import EpochOrder, shuffled_order
 from loaders.shard_order import shard_order
@@ -47,7 +47,10 @@ def main(argv: list[str] | None = None) -> int:
         shuffle="shard", global_batch_size=options.batch_size, shuffle_shards=options.window
     )
     lanes = replace(config, shuffle_lanes=options.machines)
-    figures: dict[str, Any] = {"samples": options.samples, "machines": options.machines}
+    figures: dict[str, Any] = {
+        "samples": options.samples, "shard_samples": options.shard_samples,
+        "machines": options.machines, "batch_size": options.batch_size,
+    }  # fmt: skip
     for name, settings in (("one_lane", config), ("lane_per_machine", lanes)):
         rows, cost = _measured(partial(shard_order, content, shard, settings, 0))
         figures[name] = {**cost, **_fetched(rows, shard, options)}
@@ -61,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
                   f"{values['shards']:,} shards: each is fetched {values['fetches']:.2f} times, "
                   f"{values['open_at_once']:.0f} at work at once", end="")  # fmt: skip
         print()
-    document = {"rows": [], "ratios": {}, "figures": figures, "environment": environment([0])}
-    print_document(document, options.output, BENCH)
+    document = {"bench": BENCH, "figures": figures, "environment": environment([0])}
+    print_result(document, options.output, BENCH)
     return 0
 
 

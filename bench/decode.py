@@ -25,8 +25,10 @@ from bench.arguments import (
     scratch_folder,
     whole_numbers,
 )
+from bench.corpus import CROP_SIZE
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, Outcome, Ratio, alternate, ratio
+from bench.identity import corpus_digest
 from bench.image_sets import (
     SYNTHETIC,
     ImageSet,
@@ -39,7 +41,8 @@ from bench.methods import METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
 from bench.ratios import method_ratios, reference_crops, thread_ratios
-from bench.result import print_document, ratio_fields, row_of
+from bench.result import ratio_fields, row_of
+from bench.schemas import print_result
 from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
 from bench.task import MethodInfo, Task
 
@@ -66,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
                 run.measure_cell(image_set, num_crops)
         run.compare(sets, reference_crops(crop_counts))
     document = {
+        "bench": BENCH,
         "rows": run.rows,
         **ratio_fields(run.ratios),
         "environment": found,
@@ -77,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
     _show(document)
     if options.output is not None:
         plot_rows(run.rows, options.output)
-    print_document(document, options.output, BENCH)
+    print_result(document, options.output, BENCH)
     return 1 if run.failed else 0
 
 
@@ -135,7 +139,14 @@ class _Run:
         measured = self._alternate(tasks)
         self._cells[image_set.suffix, num_crops] = measured
         self.rows += [
-            row_of(BENCH, measurement, image_set.corpus.megapixels, images=image_set.kind)
+            row_of(
+                BENCH,
+                measurement,
+                image_set.corpus.megapixels,
+                images=image_set.kind,
+                crop_size=CROP_SIZE,
+                data=corpus_digest(image_set.corpus),
+            )
             for measurement in measured
         ]
 

@@ -26,9 +26,12 @@ from bench.arguments import (
 )
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, Ratio, alternate, ratio
-from bench.result import print_document, ratio_fields, row_of
+from bench.identity import data_digest
+from bench.result import ratio_fields, row_of
+from bench.schemas import print_result
 from bench.table import print_ratios, print_rows, print_skipped, print_stages
 from bench.task import Task
+from loaders import LoaderConfig
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
@@ -50,12 +53,16 @@ def main(argv: list[str] | None = None) -> int:
     found = environment(max((task.cores for task in tasks), key=len))
     warn_if_busy(found)
     outcome = alternate(tasks, options.rounds, progress)
-    rows = [
-        row_of(BENCH, measurement, float(pixels[samples].mean()) / 1e6, images=options.split)
-        for measurement in outcome.measurements
-    ]
+    facts = {
+        "images": options.split, "batch_size": options.batch_size,
+        "crop_size": LoaderConfig().crop_size, "global_size": dataset.info.global_size,
+        "data": data_digest(dataset.info),
+    }  # fmt: skip
+    megapixels = float(pixels[samples].mean()) / 1e6
+    rows = [row_of(BENCH, measured, megapixels, **facts) for measured in outcome.measurements]
     ratios = _ratios(outcome.measurements)
     document: dict[str, Any] = {
+        "bench": BENCH,
         "rows": rows,
         **ratio_fields(ratios),
         "environment": found,
@@ -68,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     print_stages(rows)
     print_ratios(document["ratios"], document["ratio_ranges"], "ratios, round by round")
     print_skipped(outcome.skipped, outcome.failed)
-    print_document(document, options.output, BENCH)
+    print_result(document, options.output, BENCH)
     return 1 if outcome.failed else 0
 
 

@@ -22,8 +22,9 @@ import psutil
 
 from bench.arguments import bench_parser, progress
 from bench.environment import environment
+from bench.identity import data_digest
 from bench.range_server import Server, serving
-from bench.result import print_document
+from bench.schemas import print_result
 from loaders import LoaderConfig, build_loader
 from loaders.open_shards import OpenShards
 from loaders.remote.mode import range_mode_cost_s, whole_cost_s
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
             progress(f"{latency_ms:g} ms, {mbit:g} Mbit/s: {reads}")
             with serving(options.data, latency_s=latency_ms / 1e3, bytes_per_s=mbit * 125e3) as s:
                 rows.append(_epoch(s, options.split, replace(config, remote_reads=reads)))
-            rows[-1] |= {"latency_ms": latency_ms, "mbit_per_s": mbit}
+            rows[-1] |= {"latency_ms": latency_ms, "mbit_per_s": mbit,
+                         "data": data_digest(dataset.info)}  # fmt: skip
     print(f"{'link':>22} {'way':>6} {'kB/image':>10} {'requests':>9} {'ms/image':>9} {'model':>7}")
     for row in rows:
         link = f"{row['latency_ms']:g} ms {row['mbit_per_s']:g} Mbit/s"
@@ -59,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['requests_per_image']:9.1f} {1e3 / row['images_per_s']:9.1f} "
             f"{row['foreseen_ms_per_image']:7.1f}"
         )
-    document = {"rows": rows, "ratios": _ratios(rows), "environment": environment([0])}
-    print_document(document, options.output, BENCH)
+    document = {"bench": BENCH, "rows": rows, "ratios": _ratios(rows),
+                "environment": environment([0])}  # fmt: skip
+    print_result(document, options.output, BENCH)
     return 0
 
 
@@ -84,8 +87,9 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
             after, worked = server.counts.copy(), psutil.Process().cpu_times()
     megapixels = (dataset.column("width") * dataset.column("height").astype(float)).mean() / 1e6
     return {
-        "bench": BENCH, "method": config.remote_reads, "num_crops": config.num_crops,
-        "megapixels": round(float(megapixels), 2), "threads": 1, "images_per_s": images / passed,
+        "bench": BENCH, "method": config.remote_reads, "images": split,
+        "num_crops": config.num_crops, "megapixels": round(float(megapixels), 2), "threads": 1,
+        "images_per_s": images / passed,
         "spread": [images / passed, images / passed],
         "bytes_read_per_image": (after["bytes"] - before["bytes"]) / images,
         "requests_per_image": (after["requests"] - before["requests"]) / images,

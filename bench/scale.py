@@ -30,6 +30,7 @@ __all__ = ["GOALS", "LARGE", "main"]
 
 BENCH = "scale"
 LARGE = 10_000_000
+BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
 """At most, at ten million samples."""
 MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "peak_rss_mib")
@@ -72,7 +73,7 @@ def measure(folder: Path) -> dict[str, float]:
     from loaders import LoaderConfig, build_loader
     from shards.dataset import ShardDataset
 
-    config = LoaderConfig(global_batch_size=32, num_crops=2, crop_size=32, global_size=64)
+    config = LoaderConfig(global_batch_size=BATCH_SIZE, num_crops=2, crop_size=32, global_size=64)
     _compile(folder.parent, config)
     reset_peak_rss()
     before = usage_now().peak_rss_mib
@@ -132,7 +133,7 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
     from statistics import median
 
     row: dict[str, Any] = {"bench": BENCH, "method": "open and start", "samples": samples,
-                           "rounds": len(rounds)}  # fmt: skip
+                           "batch_size": BATCH_SIZE, "rounds": len(rounds)}  # fmt: skip
     row["manifest_mib"] = round((folder / "samples.arrow").stat().st_size / 2**20, 1)
     row["ranges"] = {}
     for name in MEASURED:

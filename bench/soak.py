@@ -14,11 +14,13 @@ from typing import Any
 
 from bench.arguments import bench_parser, progress, scratch_folder
 from bench.environment import environment
-from bench.result import print_document
+from bench.schemas import print_result
 from shards.atomic import atomic_path
 from shards.command import InputError
 
 __all__ = ["main"]
+
+BENCH = "soak"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,15 +62,14 @@ def main(argv: list[str] | None = None) -> int:
         options.output.mkdir(parents=True, exist_ok=True)
         _plot(soaked.columns(), options.output / "soak")
     document = {
-        "rows": [], "ratios": {"rss_growth": outcome["rss_growth"]}, "environment": found,
-        "soak": outcome, "series": soaked.columns(),
+        "bench": BENCH, "environment": found, "soak": outcome, "series": soaked.columns(),
     }  # fmt: skip
-    print_document(document, options.output, "soak")
+    print_result(document, options.output, BENCH)
     return 0 if outcome["verdict"] == "flat" else 1
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = bench_parser("soak", (__doc__ or "").partition("\n")[0])
+    parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="how long")
     parser.add_argument("--seed", type=int, default=0, help="of faults, pauses and kills")
     parser.add_argument(

@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.arguments import bench_parser, names_among, progress
 from bench.environment import environment, warn_if_busy
+from bench.identity import data_digest
 from bench.pinning import choose_cores
 from bench.schemas import print_result
 from glass.config import RunConfig
@@ -46,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for preset in presets:
         progress(f"{preset}: {options.steps} steps")
-        rows.append(measure_steps(dataset, _settings(preset, dataset, options), options.steps))
+        row = measure_steps(dataset, _settings(preset, dataset, options), options.steps)
+        rows.append(row | {"settings": list(options.set)})
     document = {"bench": BENCH, "rows": rows, "environment": found}
     _print(rows)
     print_result(document, options.output, BENCH)
@@ -87,7 +89,10 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int) -> dict[
     ranges = {name: [step[name] for step in taken] for name in PARTS} | {"step_s": totals}
     return {
         "bench": BENCH, "method": config.preset, "preset": config.preset,
-        "num_crops": config.loader.num_crops, "batch_size": batch,
+        "backbone": config.model.global_backbone, "data": data_digest(dataset.info),
+        "num_crops": config.loader.num_crops, "crop_chunk": config.model.crop_chunk,
+        "batch_size": batch, "crop_size": config.loader.crop_size,
+        "global_size": config.loader.global_size,
         "threads": torch.get_num_threads(), "device": device.type, "precision": precision,
         "steps": steps, "step_s": step_s,
         **{name: statistics.median(step[name] for step in taken) for name in PARTS},

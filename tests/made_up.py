@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from bench.schemas import SCHEMAS
 from glass.documents import Map, Maybe
 
-__all__ = ["made_up"]
+__all__ = ["made_up", "made_up_result"]
 
 
 def made_up(schema: Any) -> Any:
@@ -19,3 +20,14 @@ def made_up(schema: Any) -> Any:
         return made_up(schema.schema)
     kind = schema[0] if isinstance(schema, tuple) else schema
     return kind() if kind is dict else kind(1)
+
+
+def made_up_result(bench: str) -> dict[str, Any]:
+    """The document of a bench, of one row, whose median lies in its spread."""
+    document: dict[str, Any] = made_up(SCHEMAS[bench]) | {"bench": bench}
+    if "environment" in document:
+        document["environment"]["load_average_1m"] = 0.1  # quiet
+    for row in document.get("rows", []):
+        if "spread" in row:
+            row["spread"] = [1.0, 1.0]
+    return document

@@ -6,9 +6,9 @@ import subprocess
 import pytest
 
 from bench import all as bench_all
-from bench.schemas import SCHEMAS, check_result
+from bench.schemas import check_result
 from shards.command import InputError
-from tests.made_up import made_up
+from tests.made_up import made_up_result
 
 
 @pytest.fixture
@@ -35,8 +35,8 @@ def last_line(capsys) -> tuple[str, dict]:
 
 def test_a_missed_goal_is_told_and_its_result_kept(benches, tmp_path, capsys):
     ends, _ = benches
-    ends["memory"] = 0, json.dumps(made_up(SCHEMAS["memory"]))
-    ends["scale"] = 1, json.dumps(made_up(SCHEMAS["scale"]))
+    ends["memory"] = 0, json.dumps(made_up_result("memory"))
+    ends["scale"] = 1, json.dumps(made_up_result("scale"))
     ends["doctor"] = 2, "error: no such folder"
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "memory,scale,doctor"]
     assert bench_all.main(words) == 1
@@ -54,7 +54,7 @@ def test_a_missed_goal_is_told_and_its_result_kept(benches, tmp_path, capsys):
 
 def test_a_number_that_json_does_not_have_is_no_result(benches, tmp_path, capsys):
     ends, _ = benches
-    document = made_up(SCHEMAS["scale"]) | {"note": float("nan")}
+    document = made_up_result("scale") | {"note": float("nan")}
     ends["scale"] = 0, json.dumps(document)
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1

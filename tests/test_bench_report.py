@@ -2,83 +2,147 @@
 
 import copy
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from bench import doctor, report
+from bench import report
 from bench.all import append_line
-from bench.environment import environment
-from bench.schemas import check_result
+from bench.identity import IDENTITY, METRICS, data_digest
 from shards.command import InputError
+from tests.made_up import made_up_result
 
 
 @pytest.fixture
 def document() -> dict:
-    row = {
-        "bench": "loader", "method": "turbo <window>", "num_crops": 4, "megapixels": 6.9,
-        "threads": 1, "images_per_s": 100.0, "spread": [90.0, 110.0], "bytes_read_per_image": 1000,
-        "cpu_s_per_image": 0.01, "peak_rss_mib": 123.5, "images": "train",
-    }  # fmt: skip
-    found = environment([0]) | {"load_average_1m": 0.1}
+    """Two rows of ``bench loader``."""
+    document = made_up_result("loader")
+    (row,) = document["rows"]
+    row |= {"method": "turbo <window>", "num_crops": 4, "images_per_s": 100.0,
+            "spread": [90.0, 110.0]}  # fmt: skip
     other = row | {"threads": 2, "images_per_s": 180.0, "spread": [170.0, 190.0]}
-    return {"rows": [row, other], "ratios": {}, "environment": found}
+    return document | {"rows": [row, other]}
+
+
+def add(folder: Path, bench: str, machine: str, document: dict, exit_code: int = 0) -> None:
+    append_line(folder / "r.jsonl", bench, machine, f"{bench} --data x", exit_code, document)
+
+
+def reported(folder: Path) -> str:
+    assert report.main([str(folder / "out"), str(folder / "r.jsonl")]) == 0
+    return (folder / "out/bench.md").read_text()
+
+
+def last_line(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
 def test_machines_stand_side_by_side(document, tmp_path):
-    append_line(tmp_path / "a.jsonl", "loader", "machine-a", "loader --data x", 0, document)
+    add(tmp_path, "loader", "machine-a", document)
     faster = copy.deepcopy(document)
     faster["rows"] = faster["rows"][:1]
     faster["rows"][0] |= {"images_per_s": 300.0, "spread": [280.0, 310.0]}
     faster["environment"]["load_average_1m"] = 3.0
-    append_line(tmp_path / "b.jsonl", "loader", "machine-b", "loader --data x", 0, faster)
-    files = [str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")]
-    assert report.main([str(tmp_path / "out"), *files]) == 0
-    text = (tmp_path / "out/bench.md").read_text()
+    add(tmp_path, "loader", "machine-b", faster, exit_code=1)
+    text = reported(tmp_path)
     assert "100 (90 – 110) | 300 (280 – 310)" in text
     assert "1 rows that not every result has" in text
     assert text.count("(busy!)") == 2  # the column, and the note
+    assert "machine-b, 1, 1 with 1" in text  # a goal was missed
     page = (tmp_path / "out/bench.html").read_text()
     assert "&lt;window&gt;" in page
     assert "<svg" in page
     assert "<window>" not in page
 
 
-def test_what_was_not_measured_alike_is_refused(document, tmp_path):
-    append_line(tmp_path / "r.jsonl", "loader", "machine-a", "loader", 0, document)
+def test_every_field_of_the_identity_is_in_the_schema():
+    assert set(IDENTITY) == set(METRICS)
+    for bench in METRICS:
+        (row,) = made_up_result(bench)["rows"]
+        assert set(IDENTITY[bench]) | set(METRICS[bench]) <= set(row)
+
+
+@pytest.mark.parametrize("bench", METRICS)
+def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
+    """Each figure has its line; other figures of the same thing are no reason to refuse."""
+    add(tmp_path, bench, "machine-a", made_up_result(bench))
+    other = made_up_result(bench)
+    for metric in METRICS[bench]:
+        other["rows"][0][metric] = 1.0
+    add(tmp_path, bench, "machine-b", other)
+    text = reported(tmp_path)
+    assert last_line(capsys)["compared"] == {bench: 2}
+    assert all(f"| {metric.replace('_bytes', '_mib')} |" in text for metric in METRICS[bench])
+
+
+@pytest.mark.parametrize(
+    ("bench", "field"), [(bench, field) for bench in METRICS for field in IDENTITY[bench]]
+)
+def test_what_was_not_measured_alike_is_refused(bench, field, tmp_path):
+    """Other data, crop size, chunk, settings, batch …: each alone is enough."""
+    add(tmp_path, bench, "machine-a", made_up_result(bench))
+    other = made_up_result(bench)
+    (row,) = other["rows"]
+    value = row[field]
+    row[field] = [*value, "x=1"] if isinstance(value, list) else type(value)(2)
+    add(tmp_path, bench, "machine-b", other)
+    with pytest.raises(InputError, match="no row in common that was measured alike") as caught:
+        reported(tmp_path)
+    assert field in str(caught.value)
+
+
+def test_a_bench_without_common_rows_does_not_stop_the_others(document, tmp_path, capsys):
+    add(tmp_path, "loader", "machine-a", document)
     other = copy.deepcopy(document)
     for row in other["rows"]:
-        row["num_crops"] = 8
-    append_line(tmp_path / "r.jsonl", "loader", "machine-b", "loader", 0, other)
-    with pytest.raises(InputError, match="no row in common that was measured alike"):
-        report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")])
+        row["data"] = "other"
+    add(tmp_path, "loader", "machine-b", other)
+    for machine in ("machine-a", "machine-b"):
+        add(tmp_path, "scale", machine, made_up_result("scale"))
+    add(tmp_path, "doctor", "machine-a", made_up_result("doctor"))
+    text = reported(tmp_path)
+    assert "## scale" in text
+    assert "## loader" not in text
+    assert "- the results of loader (machine-a, 1, 1; machine-b, 1, 1) have no row" in text
+    assert "- 1 of doctor are left out" in text
+    found = last_line(capsys)
+    assert found["compared"] == {"scale": 2}
+    assert list(found["refused"]) == ["loader"]
+    assert "Not compared" in (tmp_path / "out/bench.html").read_text()
+
+
+@pytest.mark.parametrize("field", ["data", "batch_size", "crop_size"])
+def test_a_row_of_an_older_version_is_compared_with_nothing(document, field, tmp_path):
+    add(tmp_path, "loader", "machine-a", document)
+    add(tmp_path, "loader", "machine-b", document)
+    first, second = [json.loads(t) for t in (tmp_path / "r.jsonl").read_text().splitlines()]
+    for row in second["document"]["rows"]:
+        del row[field]
+    (tmp_path / "r.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    text = reported(tmp_path)
+    assert "machine-b" not in text
+    assert f"(document.rows[0].{field} is missing)" in text
 
 
 @pytest.mark.parametrize("line", ["nonsense", "{}", '{"bench": "loader", "document": {"rows": 1}}'])
 def test_a_line_that_is_no_result_is_named(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"r.jsonl line 1 is no bench result"):
-        report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")])
+        reported(tmp_path)
 
 
-def test_the_doctor_speaks_of_every_check(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "FILE_BYTES", 1 << 20)
-
-    def broken(options):
-        raise OSError("no such library")
-
-    monkeypatch.setitem(doctor.CPU_CHECKS, "libraries", broken)
-    assert doctor.main(["--folder", str(tmp_path)]) == 1
-    *lines, last = capsys.readouterr().out.splitlines()
-    document = json.loads(last)
-    check_result("doctor", document)
-    verdicts = {row["check"]: row["verdict"] for row in document["rows"]}
-    assert verdicts["libraries"] == "wrong"
-    assert "OSError: no such library" in lines[0]
-    assert verdicts["JPEG decoding"] in ("good", "slow")
-    assert verdicts["DALI"] in ("good", "absent")
+def test_the_digest_of_data_hangs_on_its_tars_alone(synthetic_dataset):
+    info = synthetic_dataset.info
+    found = data_digest(info)
+    assert len(found) == 16
+    for shards, same in ((info.shards[::-1], True), (info.shards[1:], False)):
+        assert (data_digest(replace(info, shards=shards)) == found) is same
 
 
-def test_committed_results_have_the_form(tmp_path):
-    files = sorted((report.Path(report.__file__).parent / "results").glob("*.jsonl"))
+def test_committed_results_have_the_form():
+    """Each line is a result, of this version or named as one of another."""
+    files = sorted((Path(report.__file__).parent / "results").glob("*.jsonl"))
     assert files
-    assert report.read_results(files)
+    results, left_out = report.read_results(files)
+    assert results or left_out
