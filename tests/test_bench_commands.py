@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench.__main__ import main
 from bench.registry import BENCHES
-from bench.result import check_document
+from bench.schemas import check_result
 from shards.command import InputError
 
 
@@ -77,7 +77,7 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     )  # fmt: skip
     assert code == 0
     document = document_of(capsys)
-    check_document(document)
+    check_result("decode", document)
     assert document["failed"] == document["skipped"] == {}
     cells = {(r["method"], r["num_crops"], r["images"], r["megapixels"]) for r in document["rows"]}
     assert len(cells) == len(document["rows"]) == 3 * 3
@@ -109,7 +109,7 @@ def test_loader_measures_shards_that_exist(synthetic_shards, capsys):
     )  # fmt: skip
     assert code == 0
     document = document_of(capsys)
-    check_document(document)
+    check_result("loader", document)
     assert [row["method"] for row in document["rows"]] == ["auto/turbo", "full/turbo"]
     assert "auto_over_full@turbo@2crops" in document["ratios"]
     assert all(row["decode_ms"] > 0 for row in document["rows"])
@@ -123,8 +123,38 @@ def test_build_measures_entry_points(tmp_path, capsys):
     )  # fmt: skip
     assert code == 0
     document = document_of(capsys)
-    check_document(document)
+    check_result("build", document)
     assert {row["method"] for row in document["rows"]} == {
         "pillow_decode", "entry_points", "build_sample",
     }  # fmt: skip
     assert document["ratios"]["build_sample_time_over_pillow_decode"] > 0.1
+
+
+def test_cluster_counts_what_machines_fetch(capsys):
+    sizes = ["--samples", "8000", "--shard-samples", "100", "--machines", "8"]
+    assert main(["cluster", *sizes, "--batch-size", "80"]) == 0
+    document = document_of(capsys)
+    check_result("cluster", document)
+    figures = document["figures"]
+    assert figures["lane_per_machine"]["fetches"] < figures["one_lane"]["fetches"]
+
+
+@pytest.mark.slow
+def test_remote_counts_the_bytes_of_both_ways(synthetic_shards, capsys, monkeypatch):
+    monkeypatch.setenv("GLASS_CACHE_DIR", "put back afterwards")
+    assert main(["remote", "--data", str(synthetic_shards), "--links", "0:1000"]) == 0
+    document = document_of(capsys)
+    check_result("remote", document)
+    assert [row["method"] for row in document["rows"]] == ["range", "whole"]
+    assert "range_over_whole_bytes_read_per_image@0ms@1000mbit" in document["ratios"]
+
+
+@pytest.mark.slow
+def test_soak_tells_what_it_saw(tmp_path, capsys):
+    """Too short for a verdict, long enough for a document."""
+    words = ["soak", "--minutes", "0.1", "--no-training", "--output", str(tmp_path)]
+    assert main(words) in (0, 1)
+    document = document_of(capsys)
+    check_result("soak", document)
+    assert document["soak"]["images"] > 0
+    assert {path.name for path in tmp_path.iterdir()} == {"soak.json", "soak.png", "soak.svg"}

@@ -1,0 +1,82 @@
+"""Every document that a bench prints has a written schema, and a hole in it is refused."""
+
+import copy
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.registry import BENCHES
+from bench.schemas import LINE, SCHEMAS, check_line, check_result
+from glass.documents import Map, Maybe
+from tests.made_up import made_up, made_up_result
+
+Path = tuple[str | int, ...]
+
+
+def places(schema: Any, at: Path = ()) -> Iterator[tuple[Path, bool]]:
+    """Every place of a made-up document, and whether it can be missing there."""
+    if isinstance(schema, Maybe):
+        schema = schema.schema
+    if isinstance(schema, dict):
+        for name, part in schema.items():
+            yield (*at, name), True
+            yield from places(part, (*at, name))
+    elif isinstance(schema, list):
+        yield (*at, 0), False
+        yield from places(schema[0], (*at, 0))
+    elif isinstance(schema, Map):
+        yield (*at, "made_up"), False
+        yield from places(schema.values, (*at, "made_up"))
+
+
+def named(path: Path) -> str:
+    """How an error names a place."""
+    return re.escape("".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path))
+
+
+def container(document: Any, path: Path) -> Any:
+    for step in path[:-1]:
+        document = document[step]
+    return document
+
+
+def test_every_bench_has_a_schema():
+    assert set(SCHEMAS) == set(BENCHES)
+
+
+@pytest.mark.parametrize("name", [*SCHEMAS, "line"])
+def test_a_document_with_a_hole_is_refused(name):
+    """Each field missing, and each of a type that no schema takes there."""
+    schema: Any = LINE if name == "line" else SCHEMAS[name]
+    if name == "line":
+        whole = made_up(LINE) | {"bench": "scale", "document": made_up_result("scale")}
+    else:
+        whole = made_up_result(name)
+
+    def check(document: Any) -> None:
+        check_line(document) if name == "line" else check_result(name, document)
+
+    check(whole)
+    found = list(places(schema))
+    assert len(found) > 4
+    for path, required in found:
+        broken = copy.deepcopy(whole)
+        container(broken, path)[path[-1]] = {1, 2}
+        with pytest.raises(ValueError, match=f"{named(path)} = .* is not"):
+            check(broken)
+        if required:
+            del container(broken, path)[path[-1]]
+            with pytest.raises(ValueError, match=f"{named(path)} is missing"):
+                check(broken)
+
+
+def test_a_line_is_of_the_bench_that_it_names():
+    line = made_up(LINE) | {"bench": "scale", "document": made_up_result("train")}
+    with pytest.raises(ValueError, match=r"document.goals is missing"):
+        check_line(line)
+    with pytest.raises(ValueError, match=r"line.bench = 'magic' is not one of"):
+        check_line(line | {"bench": "magic"})
+    with pytest.raises(ValueError, match=r"document.bench = '1' is not 'scale'"):
+        check_result("scale", made_up(SCHEMAS["scale"]))
