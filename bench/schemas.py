@@ -149,6 +149,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "doctor": {
         "bench": str,
+        "gpu_half": str,
         "environment": ENVIRONMENT,
         "rows": [{"check": str, "verdict": str, "words": str, "time_s": float}],
     },

@@ -18,7 +18,7 @@ from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.reference import ReferenceLeaf
 from shards.jpeg_header import BadJpeg, read_header
 
-__all__ = ["DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
+__all__ = ["DECODER", "EXACT", "DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
 
 Device = Literal["cpu", "cuda"]
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
