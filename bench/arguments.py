@@ -11,8 +11,8 @@ from bench.pinning import choose_cores
 from shards.command import CommandParser, InputError
 
 __all__ = [
-    "add_measuring", "bench_parser", "check_measuring", "names_among", "numbers", "progress",
-    "scratch_folder", "whole_numbers",
+    "add_measuring", "bench_parser", "check_at_least_1", "check_measuring", "check_output",
+    "names_among", "numbers", "progress", "scratch_folder", "whole_numbers",
 ]  # fmt: skip
 
 
@@ -40,14 +40,25 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     """Number of threads → the cores to pin them to. Raises ``InputError`` naming the argument."""
-    if options.rounds < 1:
-        raise InputError(f"--rounds {options.rounds}: must be at least 1")
+    check_at_least_1(options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
         raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be 0 … 600")
-    if options.output is not None and options.output.exists() and not options.output.is_dir():
-        raise InputError(f"--output {options.output} is a file: give a folder")
+    check_output(options)
     asked = whole_numbers("--threads", options.threads)
     return {threads: choose_cores(threads) for threads in asked}
+
+
+def check_at_least_1(options: argparse.Namespace, name: str) -> None:
+    """Raises ``InputError`` naming the argument, as in ``batch_size``, where its number is less."""
+    value = getattr(options, name)
+    if value < 1:
+        raise InputError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raises ``InputError`` where ``--output`` cannot be a folder."""
+    if options.output is not None and options.output.exists() and not options.output.is_dir():
+        raise InputError(f"--output {options.output} is a file: give a folder")
 
 
 def whole_numbers(name: str, text: str) -> list[int]:

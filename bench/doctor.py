@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from bench.arguments import bench_parser
+from bench.arguments import bench_parser, check_output
 from bench.doctor_answers import GOOD, SLOW, WRONG, Answer, Check
 from bench.doctor_decoding import check_cpu_decoding, check_dali
 from bench.doctor_gpu import GPU_CHECKS, check_presence, has_gpu
@@ -142,6 +142,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("."), help="where shards will lie")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
     options = parser.parse_args(argv)
+    check_output(options)
     if not os.access(options.folder, os.W_OK):
         raise InputError(f"--folder {options.folder} cannot be written to: give another")
     return options

@@ -19,6 +19,7 @@ import numpy as np
 from bench.arguments import (
     add_measuring,
     bench_parser,
+    check_at_least_1,
     check_measuring,
     names_among,
     progress,
@@ -32,7 +33,6 @@ from bench.schemas import print_result
 from bench.table import print_ratios, print_rows, print_skipped, print_stages
 from bench.task import Task
 from loaders import LoaderConfig
-from shards.command import InputError
 from shards.dataset import ShardDataset
 
 __all__ = ["main"]
@@ -93,8 +93,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
     """Every combination that was asked for. Raises ``InputError`` naming the argument at fault."""
-    if options.batch_size < 1:
-        raise InputError(f"--batch-size {options.batch_size}: must be at least 1")
+    check_at_least_1(options, "batch_size")
     backends = names_among("--backends", options.backends, BACKENDS)
     modes = names_among("--decode", options.decode, MODES)
     crop_counts = whole_numbers("--crops", options.crops)

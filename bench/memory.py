@@ -19,7 +19,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, names_among, progress, whole_numbers
+from bench.arguments import bench_parser, check_output, names_among, progress, whole_numbers
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, alternate, ratio
 from bench.memory_fits import fit, memory_ratios
@@ -122,8 +122,7 @@ def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]
         value = getattr(options, name)
         if value is not None and value < low:
             raise InputError(f"--{name.replace('_', '-')} {value}: must be at least {low}")
-    if options.output is not None and options.output.exists() and not options.output.is_dir():
-        raise InputError(f"--output {options.output} is a file: give a folder")
+    check_output(options)
     crops = whole_numbers("--crops", options.crops)
     return presets, crops, whole_numbers("--time-crops", options.time_crops)
 

@@ -92,7 +92,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "rows": [
             STEP_ROW
             | {
-                "data": str, "steps": int, "step_s": float, "data_wait_s": float,
+                "data": str, "rounds": int, "steps": int, "step_s": float, "data_wait_s": float,
                 "forward_s": float, "backward_s": float, "optimiser_s": float,
                 "images_per_s": float, "loader_images_per_s": float, "share_of_loader": float,
                 "ranges": RANGES,

@@ -11,10 +11,12 @@ from bench.ratios import GOALS
 
 __all__ = [
     "print_about", "print_image_sets", "print_ratios", "print_rows", "print_skipped",
-    "print_stages",
+    "print_spanning", "print_stages", "print_step_times", "spanned", "spanning_table",
 ]  # fmt: skip
 
 WIDTH = 120
+WIDE = 130
+"""For tables of many figures, each with its range below it."""
 
 
 def _console() -> Console:
@@ -93,6 +95,30 @@ def print_ratios(
     _console().print(table)
 
 
+def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
+    """A training step and its parts, with the rate beside the loader's."""
+    title = "times in ms, their share of a step; medians, below them smallest–largest"
+    table = spanning_table(title)
+    names = [part.removesuffix("_s").replace("_", " ") for part in parts]
+    head = ("preset", "batch", "crops", "step", *names, "images/s", "of the\nloader", "share")
+    for name in head:
+        table.add_column(name, justify="left" if name == "preset" else "right", no_wrap=True)
+    for row in rows:
+        shares = ["", *(f"{row[name] / row['step_s']:.0%}" for name in parts)]
+        table.add_row(
+            row["preset"], str(row["batch_size"]), str(row["num_crops"]),
+            *(
+                spanned(row[name], row["ranges"][name], scale=1e3) + f"\n{share}"
+                for name, share in zip(("step_s", *parts), shares, strict=True)
+            ),
+            *(
+                spanned(row[name], row["ranges"][name])
+                for name in ("images_per_s", "loader_images_per_s", "share_of_loader")
+            ),
+        )  # fmt: skip
+    print_spanning(table)
+
+
 def print_about(methods: Mapping[str, str]) -> None:
     """What each method does."""
     table = Table(box=None, show_header=False, padding=(0, 1))
@@ -109,6 +135,21 @@ def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():
         print(f"FAILED {name}: {reason}")
+
+
+def spanning_table(title: str) -> Table:
+    """A table for cells of :func:`spanned`, with little air between its many columns."""
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+
+
+def print_spanning(table: Table) -> None:
+    """Prints it as wide as it needs, up to :data:`WIDE`."""
+    Console(width=WIDE, highlight=False, markup=False).print(table)
+
+
+def spanned(value: float, span: Sequence[float], scale: float = 1.0) -> str:
+    """A cell of two lines: the median, and below it the smallest and the largest."""
+    return f"{_short(scale * value)}\n{'–'.join(_short(scale * v) for v in span)}"
 
 
 def _short(value: float) -> str:

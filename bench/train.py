@@ -2,10 +2,13 @@
 
 Question: does the model wait for data, and what is a step made of?
 Method: real batches from shards, real optimiser steps, timed part by part: waiting for the batch,
-forward with loss, backward, optimiser. On a GPU each part ends with a synchronisation, which a real
-run does not have, so there the sum is an upper bound of a step. The same batches are then taken
-without a model: the loader's ceiling. ``share_of_loader`` is the part of that rate that training
-takes; near 1 the loader is the bottleneck, far below it the model.
+forward with the loss, backward (with the clipping of gradients), optimiser. On a GPU each part ends
+with a synchronisation, which a real run does not have, so there the sum is an upper bound of a
+step. A round is ``--steps`` such steps and then as many batches without a model, the loader's
+ceiling; both begin with an empty queue and two batches that are not timed. ``share_of_loader`` is
+the part of that rate that training takes, round by round; near 1 the loader is the bottleneck, far
+below it the model. Times are medians over all steps, rates and the share over the rounds, each with
+the smallest and largest.
 
     python -m bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
@@ -17,12 +20,20 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest import mock
 
-from bench.arguments import bench_parser, names_among, progress
+from bench.arguments import (
+    bench_parser,
+    check_at_least_1,
+    check_output,
+    names_among,
+    progress,
+)
 from bench.environment import environment, warn_if_busy
 from bench.identity import data_digest
 from bench.pinning import choose_cores
 from bench.schemas import print_result
+from bench.table import print_step_times
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
@@ -46,17 +57,21 @@ def main(argv: list[str] | None = None) -> int:
     warn_if_busy(found)
     rows = []
     for preset in presets:
-        progress(f"{preset}: {options.steps} steps")
-        row = measure_steps(dataset, _settings(preset, dataset, options), options.steps)
+        progress(f"{preset}: {options.rounds} rounds of {options.steps} steps")
+        config = _settings(preset, dataset, options)
+        row = measure_steps(dataset, config, options.steps, options.rounds)
         rows.append(row | {"settings": list(options.set)})
     document = {"bench": BENCH, "rows": rows, "environment": found}
-    _print(rows)
+    print_step_times(rows, PARTS)
     print_result(document, options.output, BENCH)
     return 0
 
 
-def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int) -> dict[str, Any]:
-    """Times ``steps`` training steps of ``config`` and as many batches without a model.
+def measure_steps(
+    dataset: ShardDataset, config: RunConfig, steps: int, rounds: int
+) -> dict[str, Any]:
+    """Times ``rounds`` times ``steps`` training steps of ``config``, in turn with as many batches
+    without a model.
 
     Raises ``InputError`` where the training split is too small for them.
     """
@@ -82,24 +97,38 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int) -> dict[
                 f" {config.loader.global_batch_size}, {wanted} are needed: give less --steps or"
                 " a smaller --batch"
             )
-        taken = [timer.step(batch) for batch in timer.waited_for(loader, wanted)][WARM_UP_STEPS:]
-        ceiling = _loader_rate(loader, wanted)
-    totals = [sum(step.values()) for step in taken]
-    step_s, batch = statistics.median(totals), config.loader.global_batch_size
-    ranges = {name: [step[name] for step in taken] for name in PARTS} | {"step_s": totals}
+        turns = []
+        for number in range(rounds):
+            loader.set_epoch(2 * number)
+            taken = [timer.step(batch) for batch in timer.waited_for(loader, wanted)]
+            loader.set_epoch(2 * number + 1)
+            turns.append((taken[WARM_UP_STEPS:], _loader_rate(loader, wanted)))
     return {
         "bench": BENCH, "method": config.preset, "preset": config.preset,
         "backbone": config.model.global_backbone, "data": data_digest(dataset.info),
         "num_crops": config.loader.num_crops, "crop_chunk": config.model.crop_chunk,
-        "batch_size": batch, "crop_size": config.loader.crop_size,
-        "global_size": config.loader.global_size,
-        "threads": torch.get_num_threads(), "device": device.type, "precision": precision,
-        "steps": steps, "step_s": step_s,
-        **{name: statistics.median(step[name] for step in taken) for name in PARTS},
-        "images_per_s": batch / step_s, "loader_images_per_s": ceiling,
-        "share_of_loader": batch / step_s / ceiling,
-        "ranges": {name: [min(values), max(values)] for name, values in ranges.items()},
+        "batch_size": config.loader.global_batch_size, "crop_size": config.loader.crop_size,
+        "global_size": config.loader.global_size, "threads": torch.get_num_threads(),
+        "device": device.type, "precision": precision, "rounds": rounds, "steps": steps,
+        **_figures(turns, config.loader.global_batch_size),
     }  # fmt: skip
+
+
+def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
+    """Medians and ``ranges`` of the rounds (steps, rate of the loader): of the times over all
+    steps, of the rates over the rounds."""
+    steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
+    values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
+    values["images_per_s"] = [
+        batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns
+    ]
+    values["loader_images_per_s"] = [rate for _, rate in turns]
+    values["share_of_loader"] = [
+        mine / loader
+        for mine, loader in zip(values["images_per_s"], values["loader_images_per_s"], strict=True)
+    ]
+    medians = {name: statistics.median(found) for name, found in values.items()}
+    return {**medians, "ranges": {n: [min(found), max(found)] for n, found in values.items()}}
 
 
 class _StepTimer:
@@ -114,7 +143,6 @@ class _StepTimer:
         self.accelerator, self.totals = accelerator, totals
         self._waited_s = 0.0
         self._marks: dict[str, float] = {}
-        model.register_forward_hook(lambda *_: self._mark("forward"))
 
     def waited_for(self, loader: Any, number: int) -> Any:
         """``number`` batches of an epoch, noting the wait for each."""
@@ -130,17 +158,11 @@ class _StepTimer:
     def step(self, batch: dict[str, Any]) -> dict[str, float]:
         """One optimiser step; seconds of each part."""
         start = time.perf_counter()
-        real = self.engine.optimizer.step
-
-        def optimiser_step(*arguments: Any, **named: Any) -> Any:
-            self._mark("backward")
-            return real(*arguments, **named)
-
-        self.engine.optimizer.step = optimiser_step
-        try:
+        with (
+            self._marked("forward", self.accelerator, "backward"),
+            self._marked("backward", self.engine.optimizer, "step"),
+        ):
             self.engine.step([batch], self.totals)
-        finally:
-            self.engine.optimizer.step = real
         self._mark("optimiser")
         return {
             "data_wait_s": self._waited_s,
@@ -148,6 +170,16 @@ class _StepTimer:
             "backward_s": self._marks["backward"] - self._marks["forward"],
             "optimiser_s": self._marks["optimiser"] - self._marks["backward"],
         }
+
+    def _marked(self, ended: str, owner: Any, method: str) -> Any:
+        """While active, a call of ``owner.method`` is the end of the part before it."""
+        real = getattr(owner, method)
+
+        def marking(*arguments: Any, **named: Any) -> Any:
+            self._mark(ended)
+            return real(*arguments, **named)
+
+        return mock.patch.object(owner, method, marking)
 
     def _mark(self, name: str) -> None:
         self._synchronise()
@@ -162,11 +194,11 @@ class _StepTimer:
 
 def _loader_rate(loader: Any, batches: int) -> float:
     """Images per second of the loader alone."""
-    loader.set_epoch(1)
     taken = iter(loader)
-    next(taken)
+    for _ in range(WARM_UP_STEPS):
+        next(taken)
     start, images = time.perf_counter(), 0
-    for _ in range(batches - 1):
+    for _ in range(batches - WARM_UP_STEPS):
         images += len(next(taken)["sample_key"])
     seconds = time.perf_counter() - start
     taken.close()
@@ -189,31 +221,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
     parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")
     parser.add_argument("--batch", type=int, help="images of a step; the preset's otherwise")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of steps and loader")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps of a round")
     parser.add_argument("--threads", type=int, default=2, help="of the model and of the loader")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
     options = parser.parse_args(argv)
-    if options.steps < 1 or options.threads < 1:
-        raise InputError("--steps and --threads must be at least 1")
+    for name in ("rounds", "steps", "threads"):
+        check_at_least_1(options, name)
+    check_output(options)
     return options
-
-
-def _print(rows: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(
-        "preset", "batch", "crops", "step ms", *(name[:-2].replace("_", " ") for name in PARTS),
-        "images/s", "loader images/s", "share", box=box.SIMPLE_HEAD, title="medians, ms of a step",
-    )  # fmt: skip
-    for row in rows:
-        table.add_row(
-            row["preset"], str(row["batch_size"]), str(row["num_crops"]),
-            f"{1e3 * row['step_s']:.0f}",
-            *(f"{1e3 * row[name]:.0f} ({row[name] / row['step_s']:.0%})" for name in PARTS),
-            f"{row['images_per_s']:.1f}", f"{row['loader_images_per_s']:.0f}",
-            f"{row['share_of_loader']:.3f}",
-        )  # fmt: skip
-    Console(width=140).print(table)

@@ -1,12 +1,18 @@
 """``bench train`` and ``bench scale`` on small data."""
 
 import json
+import time
 
 import pytest
+from accelerate import Accelerator
+from torch.nn import functional
 
 from bench import scale, train
 from bench.scale_manifest import write_dataset
 from bench.schemas import check_result
+from bench.table import print_step_times
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
@@ -20,20 +26,71 @@ def last_line(capsys) -> dict:
 
 def test_the_parts_of_a_step_add_up(synthetic_shards, tmp_path, capsys):
     arguments = ["--data", str(synthetic_shards), *QUICK, *SMALL, "--output", str(tmp_path)]
-    assert train.main(arguments) == 0
+    assert train.main([*arguments, "--rounds", "2"]) == 0
     document = last_line(capsys)
     check_result("train", document)
-    (row,) = document["rows"]
-    assert row["num_crops"] == 2
-    parts = [row[name] for name in train.PARTS]
-    assert min(parts[1:]) > 0
-    assert row["images_per_s"] == pytest.approx(2 / row["step_s"])
-    assert (
-        0
-        < row["share_of_loader"]
-        == pytest.approx(row["images_per_s"] / row["loader_images_per_s"])
-    )
     assert json.loads((tmp_path / "train.json").read_text()) == document
+    (row,) = document["rows"]
+    assert (row["num_crops"], row["rounds"], row["steps"]) == (2, 2, 2)
+    assert row["settings"] == ["loader.crop_size=32", "loader.num_crops=2"]
+    assert min(row[name] for name in train.PARTS[1:]) > 0
+    for name, (low, high) in row["ranges"].items():
+        assert low <= row[name] <= high
+    rates = {"images_per_s", "loader_images_per_s", "share_of_loader"}
+    assert set(row["ranges"]) == {"step_s", *train.PARTS, *rates}
+
+
+def test_rates_are_medians_of_rounds_and_shares_are_taken_round_by_round():
+    def step(seconds):
+        return dict.fromkeys(train.PARTS, seconds / 4)
+
+    turns = [([step(1.0), step(3.0)], 8.0), ([step(4.0)], 2.0), ([step(1.0)], 16.0)]
+    found = train._figures(turns, batch=4)
+    assert found["step_s"] == 2.0  # of 1, 3, 4 and 1
+    assert found["ranges"]["step_s"] == [1.0, 4.0]
+    assert found["images_per_s"] == 2.0  # of 2, 1 and 4
+    assert found["share_of_loader"] == 0.25  # of 2/8, 1/2 and 4/16
+    assert found["ranges"]["share_of_loader"] == [0.25, 0.5]
+
+
+def test_tables_of_steps_fit_and_wrap_no_number(capsys):
+    row = {"preset": "glass_convnext_tiny", "batch_size": 256, "num_crops": 16,
+           "ranges": {}}  # fmt: skip
+    rates = ("images_per_s", "loader_images_per_s", "share_of_loader")
+    for name in ("step_s", *train.PARTS, *rates):
+        row[name], row["ranges"][name] = 2.345, [1.234, 12.345]
+    print_step_times([row], train.PARTS)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 130
+    assert out.count("100%") == 4
+    assert out.count("1,234–12,345") == 5
+    assert out.count("1.23–12.3") == 3
+
+
+def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
+    """And the optimiser alone with the optimiser."""
+
+    def slow_down(owner, name, seconds):
+        real = getattr(owner, name)
+
+        def slowed(*arguments, **named):
+            time.sleep(seconds)
+            return real(*arguments, **named)
+
+        monkeypatch.setattr(owner, name, slowed)
+
+    slow_down(functional, "cross_entropy", 0.2)
+    slow_down(Accelerator, "clip_grad_norm_", 0.1)
+    config = apply_overrides(
+        load_preset("glass_tiny"),
+        ["loader.crop_size=32", "loader.num_crops=1", "loader.global_size=64", "cpu_threads=1",
+         "loader.num_threads=1", "loader.global_batch_size=2", "optim.clip_grad_norm=1",
+         "tensorboard=false"],
+    )  # fmt: skip
+    row = train.measure_steps(synthetic_dataset, config, steps=1, rounds=1)
+    assert row["forward_s"] >= 0.2
+    assert 0.1 <= row["backward_s"] < 0.3
+    assert row["optimiser_s"] < 0.1
 
 
 def test_too_few_images_are_told(synthetic_shards):
