@@ -41,7 +41,7 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "train": ("images_per_s", "share_of_loader"),
     "memory": ("peak_bytes", "process_peak_bytes", "step_time_s"),
     "scale": (
-        "open_s", "first_batch_s", "order_s", "resume_s", "peak_rss_mib",
+        "open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib",
     ),
 }  # fmt: skip
 """Bench → figures that are set side by side; the first is plotted."""

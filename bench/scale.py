@@ -5,7 +5,8 @@ Method: synthetic manifests (all columns, no tars but one image that every row p
 opened in a process of its own. ``open_s`` is ShardDataset.open with the rows of the training split;
 ``first_batch_s`` from there to the first batch (loader, order of epoch 0, reading, decoding);
 ``order_s`` the order of the next epoch; ``resume_s`` from a saved position in the middle of an
-epoch to its batch. Memory is the process's own peak, mapped pages of the manifest included.
+epoch to its batch. Memory is the process's own peak, mapped pages of the manifest included: of
+opening alone (``open_peak_rss_mib``) and of everything, which is what the goal is held against.
 Files are warm in the page cache, as on the second run of a training; a cold disk adds its reading.
 
     python -m bench scale --samples 1000,100000,10000000
@@ -20,10 +21,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, progress, scratch_folder
+from bench.arguments import (
+    bench_parser,
+    check_at_least_1,
+    check_output,
+    progress,
+    scratch_folder,
+)
 from bench.environment import environment, warn_if_busy
 from bench.scale_manifest import write_dataset
 from bench.schemas import print_result
+from bench.table import print_spanning, spanned, spanning_table
 from shards.command import InputError
 
 __all__ = ["GOALS", "LARGE", "main"]
@@ -33,7 +41,9 @@ LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
 """At most, at ten million samples."""
-MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "peak_rss_mib")
+MEASURED = (
+    "open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib",
+)  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,11 +86,12 @@ def measure(folder: Path) -> dict[str, float]:
     config = LoaderConfig(global_batch_size=BATCH_SIZE, num_crops=2, crop_size=32, global_size=64)
     _compile(folder.parent, config)
     reset_peak_rss()
-    before = usage_now().peak_rss_mib
     start = time.perf_counter()
     dataset = ShardDataset.open(folder)
     dataset.split_rows("train")
     opened = time.perf_counter()
+    open_peak = usage_now().peak_rss_mib
+    starting = time.perf_counter()
     loader = build_loader(dataset, "train", config)
     epoch: Any = iter(loader)
     next(epoch)
@@ -101,9 +112,9 @@ def measure(folder: Path) -> dict[str, float]:
     epoch.close()
     again.close()
     return {
-        "open_s": opened - start, "first_batch_s": first - opened, "order_s": ordered - ordering,
-        "resume_s": done - resumed, "peak_rss_mib": usage_now().peak_rss_mib,
-        "rss_before_mib": before,
+        "open_s": opened - start, "first_batch_s": first - starting, "order_s": ordered - ordering,
+        "resume_s": done - resumed, "open_peak_rss_mib": open_peak,
+        "peak_rss_mib": usage_now().peak_rss_mib,
     }  # fmt: skip
 
 
@@ -153,21 +164,20 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    check_at_least_1(options, "rounds")
+    check_output(options)
+    return options
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("samples", "manifest MiB", "open s", "first batch s", "next order s", "resume s",
-                  "peak MiB", title="medians (smallest – largest); goals at 10⁷: open ≤ 5, first"
-                  " batch ≤ 3, order ≤ 2 s, 2048 MiB", box=box.SIMPLE_HEAD)  # fmt: skip
+    goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, peak of all ≤ 2048 MiB"
+    table = spanning_table(f"medians, below them smallest–largest; goals at 10⁷: {goals}")
+    head = ("samples", "manifest MiB", "open s", "first batch s", "next order s", "resume s",
+            "peak at opening MiB", "peak of all MiB")  # fmt: skip
+    for name in head:
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        cells = [
-            f"{row[name]:.3g} ({' – '.join(f'{v:.3g}' for v in row['ranges'][name])})"
-            for name in MEASURED
-        ]
+        cells = [spanned(row[name], row["ranges"][name]) for name in MEASURED]
         table.add_row(f"{row['samples']:,}", f"{row['manifest_mib']:,.0f}", *cells)
-    Console(width=130).print(table)
+    print_spanning(table)

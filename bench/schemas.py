@@ -107,7 +107,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             {
                 "samples": int, "batch_size": int, "rounds": int, "manifest_mib": float,
                 "open_s": float, "first_batch_s": float, "order_s": float, "resume_s": float,
-                "peak_rss_mib": float, "ranges": RANGES,
+                "open_peak_rss_mib": float, "peak_rss_mib": float, "ranges": RANGES,
             }
         ],
     },

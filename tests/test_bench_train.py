@@ -1,4 +1,4 @@
-"""``bench train`` and ``bench scale`` on small data."""
+"""``bench train`` on small data."""
 
 import json
 import time
@@ -7,14 +7,12 @@ import pytest
 from accelerate import Accelerator
 from torch.nn import functional
 
-from bench import scale, train
-from bench.scale_manifest import write_dataset
+from bench import train
 from bench.schemas import check_result
 from bench.table import print_step_times
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from shards.command import InputError
-from shards.dataset import ShardDataset
 
 QUICK = ["--presets", "glass_tiny", "--batch", "2", "--steps", "2", "--threads", "1"]
 SMALL = ["--set", "loader.crop_size=32", "--set", "loader.num_crops=2"]
@@ -96,15 +94,3 @@ def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
 def test_too_few_images_are_told(synthetic_shards):
     with pytest.raises(InputError, match="less --steps"):
         train.main(["--data", str(synthetic_shards), *QUICK[:4], "--steps", "99", *SMALL])
-
-
-def test_synthetic_manifests_are_data_sets(tmp_path):
-    write_dataset(tmp_path / "data", 1000)
-    dataset = ShardDataset.open(tmp_path / "data")
-    assert len(dataset) == 1000
-    sizes = {name: len(dataset.split_rows(name)) for name in ("train", "valid", "test")}
-    assert sizes == {"train": 700, "valid": 150, "test": 150}
-    assert len(set(dataset.column("content_id").tolist())) == 1000
-    found = scale.measure(tmp_path / "data")
-    assert set(scale.MEASURED) <= set(found)
-    assert all(found[name] > 0 for name in scale.MEASURED)
