@@ -155,4 +155,6 @@ def spanned(value: float, span: Sequence[float], scale: float = 1.0) -> str:
 def _short(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.3g}" if value >= 0.01 else f"{value:.2g}"

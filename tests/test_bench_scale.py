@@ -64,11 +64,14 @@ def test_the_goal_is_held_against_the_peak_over_everything(
 
 
 def test_the_table_wraps_no_number(capsys):
-    row = {"samples": 10_000_000, "manifest_mib": 1922.4, "ranges": {}}
+    large = {"samples": 10_000_000, "manifest_mib": 1922.4, "ranges": {}}
+    small = {"samples": 1_000, "manifest_mib": 0.3, "ranges": {}}
     for name in scale.MEASURED:
-        row[name], row["ranges"][name] = 1234.5, [1123.4, 12345.6]
-    scale._print([row])
+        large[name], large["ranges"][name] = 1234.5, [1123.4, 12345.6]
+        small[name], small["ranges"][name] = 0.000234567, [0.000123456, 0.000345678]
+    scale._print([small, large])
     out = capsys.readouterr().out
     assert out.count("1,123–12,346") == len(scale.MEASURED)
+    assert out.count("0.00012–0.00035") == len(scale.MEASURED)
     assert "10,000,000" in out
     assert max(map(len, out.splitlines())) <= 130
