@@ -18,9 +18,20 @@ from glass.config import RunConfig
 from glass.memory_plan import advice
 from shards.command import InputError
 
-__all__ = ["Engine", "Totals", "grouped"]
+__all__ = ["Engine", "StepDoesNotFit", "Totals", "grouped", "is_out_of_memory"]
 
 Batch = dict[str, Any]
+
+
+class StepDoesNotFit(InputError):
+    """The memory is too small for a step with these settings: a run's end, not that of a study."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's or the machine's memory was too small, in a step or around it."""
+    if isinstance(error, MemoryError | StepDoesNotFit | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 class Totals:
@@ -76,12 +87,12 @@ class Engine:
         """One optimiser step over ``batches`` (its micro-steps, at least one), noted in ``totals``.
 
         Every process calls it with equally many. Nothing here waits for the device. Raises
-        ``InputError`` with settings that should fit, where the step does not.
+        ``StepDoesNotFit`` with settings that should fit, where the step does not.
         """
         try:
             self._step(batches, totals)
         except torch.OutOfMemoryError as error:
-            raise InputError(self._does_not_fit(batches[0])) from error
+            raise StepDoesNotFit(self._does_not_fit(batches[0])) from error
 
     def _step(self, batches: list[Batch], totals: Totals) -> None:
         device = self.accelerator.device

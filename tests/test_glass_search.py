@@ -12,6 +12,7 @@ import glass.studies.search
 import train
 from glass.config import RunConfig
 from glass.documents import check_document
+from glass.engine import Engine
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.best_params import BEST_SCHEMA, apply_params
@@ -211,6 +212,57 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     ]  # fmt: skip
     assert document["states"]["failed"] == 4
     check_document(document, TUNING_SCHEMA)
+
+
+def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):
+    """Through the real training: only the step itself runs out of memory, in the first trial."""
+    real, steps = Engine._step, 0
+
+    def greedy(self, batches, totals):
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        real(self, batches, totals)
+
+    monkeypatch.setattr(Engine, "_step", greedy)
+    short = plan()
+    short = replace(short, config=replace(short.config, epochs=1))
+    rows = Search(data, short, tmp_path).run(2)["trials"]
+    assert [row["state"] for row in rows] == ["fail", "complete"]
+    assert rows[0]["why"] == "out of memory"
+
+
+def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+
+    def killed() -> int:
+        """A process takes the trial and dies, which lets its lock go."""
+        claim = Search(data, plan(), tmp_path).store.claim(2)
+        claim.release()
+        return claim.take_ups
+
+    assert [killed() for _ in range(4)] == [0, 1, 2, 3]
+    rows = Search(data, plan(), tmp_path).run(2)["trials"]
+    assert [row["state"] for row in rows] == ["fail", "complete"]
+    assert "was killed 4 times" in rows[0]["why"]
+    assert set(rows[0]["params"]) == {change.partition("=")[0] for change in SPACE}
+
+
+def test_an_epoch_or_a_person_makes_take_ups_count_anew(data, tmp_path):
+    store = Search(data, plan(), tmp_path).store
+
+    def take_up():
+        claim = store.claim(1)
+        claim.release()
+        return claim
+
+    trial = take_up().trial
+    assert [take_up().take_ups for _ in range(3)] == [1, 2, 3]
+    trial.report(0.5, 1)
+    assert [take_up().take_ups for _ in range(2)] == [1, 2]
+    store.forget_take_ups(trial)
+    assert take_up().take_ups == 1
 
 
 def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch):

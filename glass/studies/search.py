@@ -17,13 +17,14 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.trial import Trial, TrialState
+from optuna.trial import TrialState
 
 from glass.config import RunConfig, config_to_dict
+from glass.engine import StepDoesNotFit, is_out_of_memory
 from glass.run_folder import FREE_TO_CHANGE, dataset_digest
 from glass.studies.search_record import write_records
 from glass.studies.search_space import Dimension, LogRange, settings_at, space_record
-from glass.studies.search_store import SearchStore
+from glass.studies.search_store import Claim, SearchStore
 from glass.studies.seeded_sampler import SAMPLER_SEED
 from glass.trainer import TrainingDiverged
 from glass.training import TrainingStopped, train
@@ -37,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 MAX_FAILURES_IN_A_ROW = 3
 """Trials that may fail one after the other for a reason that is neither memory nor divergence."""
+MAX_TAKE_UPS = 3
+"""How often a trial is taken up again at the same epoch: the system may kill it each time, for the
+memory that it takes."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Search:
         """
         while (claim := self.store.claim(trials)) is not None:
             try:
-                self._work(claim.trial, claim.taken_up)
+                self._work(claim)
             finally:
                 claim.release()
             on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
@@ -132,22 +136,26 @@ class Search:
         """``tuning.json`` and ``best.json``, of what is known by now."""
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 
-    def _work(self, trial: Trial, taken_up: bool) -> None:
+    def _work(self, claim: Claim) -> None:
         """Trains one trial and tells the storage how it ended. What ends the process leaves it
         running, to be taken up."""
+        trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
-        logger.info("trial %d%s: %s", trial.number, " (taken up)" if taken_up else "", point)
-        why, value = None, None
+        logger.info("trial %d%s: %s", trial.number, " (taken up)" if claim.take_ups else "", point)
+        value, why = None, _killed_too_often(claim)
         try:
-            value = self._train(
-                trial, settings_at(self.plan.config, self.plan.space, point), folder
-            )
+            if why is None:
+                config = settings_at(self.plan.config, self.plan.space, point)
+                value = self._train(trial, config, folder)
         except _Pruned:
             pass
         except TrainingDiverged as error:
             why = str(error)
-        except (InputError, TrainingStopped):
+        except StepDoesNotFit as error:
+            why = self._failure(error, folder)
+        except (InputError, TrainingStopped, KeyboardInterrupt):
+            self.store.forget_take_ups(trial)  # a person's doing, and not the memory's
             raise
         except Exception as error:
             why = self._failure(error, folder)
@@ -161,7 +169,7 @@ class Search:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _train(self, trial: Trial, config: RunConfig, folder: Path) -> float:
+    def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
         """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
         told = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
@@ -191,6 +199,7 @@ class Search:
         """Why a trial failed, in a sentence. Raises ``InputError`` where the trials all do."""
         if is_out_of_memory(error):
             self._failures = 0
+            logger.warning("%s does not fit: %s", folder.name, error)
             return "out of memory"
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         self._failures += 1
@@ -229,7 +238,17 @@ class _Best:
         self._value = value if self._value is None else self._better(self._value, value)
 
 
-def _suggest(trial: Trial, dimension: Dimension) -> Any:
+def _killed_too_often(claim: Claim) -> str | None:
+    """Why a trial is not tried once more, or None."""
+    if claim.take_ups <= MAX_TAKE_UPS:
+        return None
+    return (
+        f"its process was killed {claim.take_ups} times before it finished another epoch, as a"
+        " system does whose memory is full"
+    )
+
+
+def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
     """A value; the one that the storage remembers where the trial is taken up."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
@@ -243,10 +262,3 @@ def _lines(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the machine's memory was too small."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

@@ -16,7 +16,7 @@ from typing import Any
 
 import optuna
 from optuna.pruners import HyperbandPruner
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
@@ -26,15 +26,18 @@ __all__ = ["REDUCTION_FACTOR", "Claim", "SearchStore"]
 
 REDUCTION_FACTOR = 3
 """Hyperband lets one of so many go on at each rung."""
+TAKE_UPS = "take_ups"
+"""User attribute of a trial: how often it was taken up, after how many epochs."""
 
 
 class Claim:
     """A trial that this process works on, until :meth:`release`."""
 
-    def __init__(self, trial: Trial, descriptor: int, taken_up: bool) -> None:
+    def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
         self.trial = trial
-        self.taken_up = taken_up
-        """Whether another process began it."""
+        self.take_ups = take_ups
+        """How many processes in a row were killed at it without finishing another epoch; 0: it is
+        new."""
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -81,14 +84,26 @@ class SearchStore:
                 home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
                 descriptor = self._lock(frozen.number) if home == self._home else None
                 if descriptor is not None:
-                    return Claim(Trial(self.study, frozen._trial_id), descriptor, True)
+                    trial = Trial(self.study, frozen._trial_id)
+                    return Claim(trial, descriptor, self._count_take_up(trial, frozen))
             if len(self.study.get_trials(deepcopy=False)) >= trials:
                 return None
             trial = self.study.ask()
             descriptor = self._lock(trial.number)
             assert descriptor is not None, "a new trial's number is nobody else's"
             trial.set_user_attr("home", self._home)
-            return Claim(trial, descriptor, False)
+            return Claim(trial, descriptor)
+
+    def forget_take_ups(self, trial: Trial) -> None:
+        """Counts the take-ups of ``trial`` from 0 again: its process was not killed."""
+        trial.set_user_attr(TAKE_UPS, None)
+
+    def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
+        epochs = len(frozen.intermediate_values)
+        before = frozen.user_attrs.get(TAKE_UPS) or {"epochs": epochs, "times": 0}
+        times = before["times"] + 1 if before["epochs"] == epochs else 1
+        trial.set_user_attr(TAKE_UPS, {"epochs": epochs, "times": times})
+        return times
 
     def trial_folder(self, number: int) -> Path:
         """Where trial ``number`` trains."""
