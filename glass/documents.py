@@ -82,13 +82,15 @@ def write_document(path: Path, document: Mapping[str, Any], schema: Schema) -> N
     write_text_atomic(path, text)
 
 
-def read_document(path: Path, schema: Schema, what: str) -> dict[str, Any]:
-    """The document in ``path``; ``InputError`` where it is missing or is not ``what`` ("a …")."""
+def read_document(path: Path, schema: Schema, what: str, remedy: str = "") -> dict[str, Any]:
+    """The document in ``path``; ``InputError``, ending in ``remedy``, where it is missing or is not
+    ``what`` ("a …")."""
     try:
         document = read_json(path)
         check_document(document, schema)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not {what} of this version ({error})") from error
+        ending = f": {remedy}" if remedy else ""
+        raise InputError(f"{path} is not {what} of this version ({error}){ending}") from error
     return document

@@ -2,14 +2,14 @@
 
 import difflib
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from glass.config import RunConfig, describe_type, is_union
 from shards.command import InputError
 
-__all__ = ["SHORTHANDS", "apply_overrides", "setting_names"]
+__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "setting_names"]
 
 SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
@@ -48,6 +48,17 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 def setting_names(config: RunConfig) -> list[str]:
     """All keys that ``--set`` takes, shorthands last."""
     return [*(key for key, _ in _settings(config)), *SHORTHANDS]
+
+
+def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings, as ``config_to_dict`` gives them, by the dotted keys of ``--set``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -19,19 +19,24 @@ from glass.config import RunConfig
 from glass.precision import ACCELERATE_NAMES, resolve_precision
 from shards.command import InputError
 
-__all__ = ["environment", "make_accelerator"]
+__all__ = ["environment", "make_accelerator", "run_device"]
 
 logger = logging.getLogger(__name__)
+
+
+def run_device() -> torch.device:
+    """The GPU, unless there is none or the launcher was told ``use_cpu``."""
+    cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+    return torch.device("cuda" if cuda else "cpu")
 
 
 def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]:
     """(accelerator, precision) of a run into the folder ``output``.
 
-    On a GPU unless there is none or the launcher was told ``use_cpu``. Raises ``InputError`` where
-    the device cannot compute in the precision that was asked for.
+    Raises ``InputError`` where the device cannot compute in the precision that was asked for.
     """
-    cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-    precision, reason = resolve_precision(config.precision, "cuda" if cuda else "cpu")
+    cuda = run_device().type == "cuda"
+    precision, reason = resolve_precision(config.precision, run_device())
     accelerator = Accelerator(
         # Without this Accelerate does not see the other processes of a run on CPUs: each would
         # train a model of its own.

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from glass.config import RunConfig, config_to_dict
+from glass.overrides import flat_settings
 from glass.versions import installed_versions
 from shards.atomic import write_text_atomic
 from shards.command import InputError
-from shards.json_file import read_json
+from shards.json_file import parse_json, read_json
 
 __all__ = ["RunFolder", "dataset_digest"]
 
@@ -132,8 +133,8 @@ class RunFolder:
 
     def _check_same(self, before: dict[str, Any], config: RunConfig, data: dict[str, Any]) -> None:
         # A setting that did not exist then stands at its default, which is what was done then.
-        then = _flat(config_to_dict(RunConfig())) | _flat(before["config"])
-        now = _flat(config_to_dict(config))
+        then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
+        now = flat_settings(config_to_dict(config))
         for key in [*now, *(key for key in then if key not in now)]:
             if key not in FREE_TO_CHANGE and then.get(key) != now.get(key):
                 raise InputError(
@@ -159,18 +160,24 @@ class RunFolder:
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
 
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; none where nothing was trained yet. ``InputError`` where
+        the file is damaged."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        try:
+            lines = [parse_json(line) for line in path.read_bytes().splitlines()]
+            if not all(isinstance(line, dict) and "epoch" in line for line in lines):
+                raise ValueError("a line is no epoch")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}): delete {self.path} and run the same command again"
+            ) from error
+        return lines
+
     def _write(self, record: dict[str, Any]) -> None:
         write_text_atomic(self._record_path, json.dumps(record, indent=2, allow_nan=False) + "\n")
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def dataset_digest(root: Path) -> dict[str, str]:

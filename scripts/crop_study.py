@@ -22,7 +22,7 @@ from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
 if TYPE_CHECKING:
-    from glass.studies.crop_study import MemoryMeters
+    from glass.studies.training_cost import MemoryMeters
 
 MAX_CROPS = 256
 
@@ -35,14 +35,14 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.studies.crop_study import CropPlan, is_finished, run_crop_study
+    from glass.studies.crop_study import CropPlan, finished_crop_study, run_crop_study
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
 
     plan = CropPlan(config, options.crops, options.steps)
     make_folder(options.output)
     with OpenShards(dataset) as data:
-        if is_finished(plan, options.output, data):
+        if finished_crop_study(plan, options.output, data) is not None:
             print(f"{options.output} is finished: see crop_study.json in it")
             return 0
         try:
@@ -60,14 +60,15 @@ def memory_meters() -> "MemoryMeters":
     """What can be measured here: CUDA's allocator, or tensors and the process."""
     import torch
 
-    from glass.studies.crop_study import MemoryMeters, study_device
+    from glass.processes import run_device
+    from glass.studies.training_cost import MemoryMeters
 
-    if study_device().type == "cuda":
+    if run_device().type == "cuda":
         return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
     assert not torch.cuda.is_initialized()
     return MemoryMeters(
         "tensor_bytes: peak of all tensors alive, counted; process_bytes: tensors that stay plus"
-        " the growth of resident memory during the step",
+        " the growth of resident memory during the step, or the pass at prediction",
         _cpu_training,
         _cpu_inference,
     )
@@ -89,15 +90,15 @@ def _cuda_training(config: RunConfig) -> dict[str, float]:
 
 
 def _cpu_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
-    import torch
-
-    from bench.memory_count import LiveStorages
+    from bench.memory_count import LiveStorages, ProcessPeak, storage_bytes
 
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
-    live = LiveStorages([*model.parameters(), *model.buffers(), *views], [])
-    with torch.no_grad(), live:
+    known = [*model.parameters(), *model.buffers(), *views]
+    live, peak = LiveStorages(known), ProcessPeak()
+    with peak.watching(), live:
         model(*views)
-    return {"tensor_bytes": float(live.peak_bytes)}
+    still = sum(storage_bytes(known).values())
+    return {"tensor_bytes": float(live.peak_bytes), "process_bytes": still + peak.growth_bytes}
 
 
 def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
@@ -105,8 +106,7 @@ def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
 
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    with torch.no_grad():
-        model(*(batch[name] for name in ("global_view", "local_crops", "crop_mask")))
+    model(*(batch[name] for name in ("global_view", "local_crops", "crop_mask")))
     torch.cuda.synchronize()
     return {"cuda_bytes": float(torch.cuda.max_memory_allocated())}
 
@@ -185,6 +185,8 @@ def _finish(document: dict[str, Any], output: Path) -> None:
         )
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)
+    for row in document["did_not_fit"]:
+        print(printable(f"{row['num_crops']} crops, {row['part']}: {row['why']}"))
     print(printable(f"wrote {output / 'crop_study.json'} and plots"))
 
 

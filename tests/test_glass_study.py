@@ -7,18 +7,25 @@ from pathlib import Path
 
 import pytest
 
-import glass.studies.crop_study
 import glass.studies.final_runs
+import glass.studies.training_cost
 from glass.compute import training_flops
 from glass.documents import check_document
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
-from glass.studies.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, line_fit, run_crop_study
+from glass.studies.crop_study import (
+    CROP_SCHEMA,
+    CropPlan,
+    finished_crop_study,
+    line_fit,
+    run_crop_study,
+)
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
 from glass.studies.study_budgets import BUDGETS, StudyModel
+from glass.studies.training_cost import MemoryMeters
 from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.command import InputError
@@ -138,7 +145,7 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
     check_document(whole, CROP_SCHEMA)
     for number in (2, 3):
         with monkeypatch.context() as patch:
-            killed_at(number, glass.studies.crop_study, patch)
+            killed_at(number, glass.studies.training_cost, patch)
             with pytest.raises(Killed):
                 run_crop_study(data, plan, tmp_path / "killed", METERS)
     again = run_crop_study(data, plan, tmp_path / "killed", METERS)
@@ -153,10 +160,7 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
     assert rows[0]["images_without_grid"] == rows[1]["images_without_grid"] == 0
     assert rows[2]["images_without_grid"] > 0
     assert whole["inference"]["trained_with"] == 1  # 2 was wanted, 1 and 3 are equally near
-    assert glass.studies.crop_study.is_finished(plan, tmp_path / "whole", data)
-    other = replace(plan, config=replace(plan.config, seed=5))
-    with pytest.raises(InputError, match="another config"):
-        glass.studies.crop_study.is_finished(other, tmp_path / "whole", data)
+    assert finished_crop_study(plan, tmp_path / "whole", data) == whole
 
 
 @pytest.mark.slow

@@ -22,14 +22,19 @@ def crop_svgs(document: Mapping[str, Any]) -> dict[str, str]:
         name: ([row[name] for row in training], document["fits"].get(name))
         for name in ("step_time_s",)
     }
+    training_svgs = {
+        "memory": _lines(crops, memory, "MiB", "peak memory of a training step"),
+        "step_time": _lines(crops, times, "seconds", "time of a training step"),
+    }
+    if not curve["rows"]:  # none fitted into memory
+        return training_svgs
     seen = [row["num_crops"] for row in curve["rows"]]
     predicting = {
         name: ([row["memory"][name] / MIB for row in curve["rows"]], None)
         for name in curve["rows"][0]["memory"]
     }
     return {
-        "memory": _lines(crops, memory, "MiB", "peak memory of a training step"),
-        "step_time": _lines(crops, times, "seconds", "time of a training step"),
+        **training_svgs,
         "inference": _curve(curve),
         "latency": _latency(curve),
         "inference_memory": _lines(seen, predicting, "MiB", "peak memory of a batch at prediction"),
@@ -78,7 +83,7 @@ def _curve(curve: Mapping[str, Any]) -> str:
                           color=style["color"], alpha=0.12, linewidth=0)  # fmt: skip
     axes.axvline(curve["trained_with"], color=GRID, linewidth=1.2)
     axes.set(xlabel="crops per image at prediction", ylim=(0, 1.02),
-             title=f"{curve['split']}, {curve['images']} images, 95 % intervals")  # fmt: skip
+             title=f"{curve['split']}, {rows[0]['images']} images, 95 % intervals")  # fmt: skip
     add_legend(axes, "best")
     return as_svg(figure, "Metrics against the number of crops at prediction")
 

@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 from glass.auditing.audit import read_audit
 from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
+from glass.overrides import flat_settings
 from glass.predictions import read_predictions
 from glass.run_folder import dataset_digest
 from shards.command import InputError
@@ -196,20 +197,9 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
     }
 
 
-def _flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     around = {name: record[name] for name in ("data", "environment") if name in record}
-    return _flatten(record.get("config", {})) | _flatten(around)
+    return flat_settings(record.get("config", {})) | flat_settings(around)
 
 
 def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:

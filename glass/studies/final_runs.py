@@ -5,7 +5,6 @@ tested. A folder per seed, so whatever was killed goes on; a finished one does n
 """
 
 import copy
-import json
 import math
 import shutil
 import statistics
@@ -145,8 +144,7 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
 
 def _row(seed: int, folder: Path, output: Path, select_by: str) -> dict[str, Any]:
     evaluation = read_evaluation(folder, TEST)
-    text = (folder / "metrics.jsonl").read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.splitlines()]
+    lines = RunFolder(folder).read_metrics()
     chosen = evaluation["model"]["chosen"]
     return {
         "seed": seed,

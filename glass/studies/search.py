@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 
 from glass.config import RunConfig, config_to_dict
 from glass.engine import StepDoesNotFit, is_out_of_memory
-from glass.run_folder import FREE_TO_CHANGE, dataset_digest
+from glass.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
 from glass.studies.search_record import write_records
 from glass.studies.search_space import Dimension, LogRange, settings_at, space_record
 from glass.studies.search_store import Claim, SearchStore
@@ -183,8 +183,10 @@ class Search:
                     raise _Pruned
             return True
 
-        lines = _lines(folder)
-        for line in lines:  # epochs before a kill, of which the storage may not know the last
+        # Epochs before a kill, of which the storage may not know the last; that one may also lie
+        # after the last checkpoint, and then comes out the same again.
+        lines = RunFolder(folder).read_metrics()
+        for line in lines:
             tell(line)
 
         def on_epoch(line: dict[str, Any]) -> bool:
@@ -253,12 +255,3 @@ def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    """``metrics.jsonl`` of a run that was begun before; the last line may lie after its last
-    checkpoint, and then comes out the same again."""
-    path = folder / "metrics.jsonl"
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

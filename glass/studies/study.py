@@ -17,12 +17,13 @@ from glass.compute import training_flops
 from glass.config import RunConfig, config_from_dict
 from glass.documents import Map, Maybe, write_document
 from glass.run_folder import dataset_digest
-from glass.studies.crop_study import CROP_SCHEMA, CropPlan, MemoryMeters, run_crop_study
+from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds, student_interval, summary
 from glass.studies.search import Search, SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
 from glass.studies.search_space import changed_space, settings_at, space_for
 from glass.studies.study_budgets import Budget, StudyModel
+from glass.studies.training_cost import MemoryMeters, device_name
 from glass.versions import installed_versions
 from loaders.open_shards import OpenShards
 
@@ -104,7 +105,7 @@ class Study:
             "note": self.budget.note,
             "dataset": dataset_digest(self.data.dataset.root),
             "splits": {name: count.samples for name, count in counts.items()},
-            "device": next(iter(crop_studies.values()))["device"],
+            "device": device_name(),
             "versions": installed_versions(),
             "searches": searches,
             "results": results,

@@ -1,0 +1,83 @@
+"""What one trained model gains and costs with each number of crops at prediction."""
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glass.config import RunConfig
+from glass.documents import Map, Maybe
+from glass.evaluation import EvaluationOptions, evaluate_run
+from glass.export import load_model
+from glass.precision import autocast, resolve_precision
+from glass.processes import run_device
+from glass.studies.training_cost import MemoryMeters
+from loaders import build_loader
+from loaders.open_shards import OpenShards
+
+__all__ = ["INFERENCE_ROW", "inference_row"]
+
+CURVE_METRICS = ("accuracy", "auroc", "ece", "brier", "nll")
+LATENCY_ROUNDS = 15
+
+INFERENCE_ROW: dict[str, Any] = {
+    "num_crops": int,
+    "images": int,  # scored
+    "metrics": Map(Maybe(float)),
+    "intervals": Map(Maybe([float])),
+    "images_per_s": float,  # loader and model, in batches
+    "latency_s": float,  # of the model on a batch of one image, median
+    "memory": Map(float),  # of one batch
+}
+
+
+def inference_row(
+    data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int, meters: MemoryMeters
+) -> dict[str, Any]:
+    """The model of ``run`` with ``crops`` crops on the validation split; see ``INFERENCE_ROW``.
+
+    Accuracy, latency and memory are of one device and one precision. Raises what is out of memory.
+    """
+    device = run_device()
+    options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
+    document, table = evaluate_run(run, data.dataset, config.valid_split, options)
+    batch = _batch(data, config, crops, device)
+    model, trained = load_model(run / "model", device)
+    precision, _ = resolve_precision(trained.precision, device)
+    with torch.no_grad(), autocast(precision, device):
+        latency_s = _latency(model, batch)
+        memory = meters.inference(model, batch)
+    return {
+        "num_crops": crops,
+        "images": len(table),
+        "metrics": {name: document["metrics"][name] for name in CURVE_METRICS},
+        "intervals": {name: document["intervals"][name] for name in CURVE_METRICS},
+        "images_per_s": document["timing"]["images_per_s"],
+        "latency_s": latency_s,
+        "memory": memory,
+    }
+
+
+def _batch(data: OpenShards, config: RunConfig, crops: int, device: torch.device) -> dict[str, Any]:
+    """The first batch of the validation split, on the device."""
+    loader_config = replace(
+        config.loader, num_crops=crops, shuffle=False, class_balanced=False, device=device.type
+    )
+    with build_loader(data, config.valid_split, loader_config) as loader:
+        return dict(next(iter(loader)))
+
+
+def _latency(model: Any, batch: dict[str, Any]) -> float:
+    """Median seconds of one image through the model, from a batch that lies on the device."""
+    one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
+    times = []
+    for _ in range(LATENCY_ROUNDS):
+        start = time.perf_counter()
+        model(*one)
+        if one[0].device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)

@@ -1,0 +1,160 @@
+"""What training costs with some number of crops: memory and time of a step, measured for a study.
+
+Each measurement has a folder of its own and is written there, so a study that was killed goes on.
+"""
+
+import copy
+import gc
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from glass.config import RunConfig, config_to_dict
+from glass.documents import Map, Maybe, read_document, write_document
+from glass.engine import is_out_of_memory
+from glass.processes import run_device
+from glass.run_folder import RunFolder, dataset_digest
+from glass.training import TrainingStopped, train
+from loaders.open_shards import OpenShards
+from loaders.order import shuffled_order
+from loaders.sampling import MAX_GRID
+
+__all__ = [
+    "ROW_FILE", "TRAINING_ROW", "MemoryMeters", "device_name", "free_memory", "measured_settings",
+    "run_folder", "training_cost", "training_rows", "why_it_does_not_fit",
+]  # fmt: skip
+
+ROW_FILE = "row.json"
+Memory = dict[str, float]
+
+TRAINING_ROW: dict[str, Any] = {
+    "num_crops": int,
+    "step_time_s": float,  # median over epochs of the mean step, data wait included
+    "epoch_time_s": float,  # median, training and validation
+    "data_wait_s": float,  # of the median epoch's training part
+    "images_per_s": float,
+    "epochs": int,
+    "steps_per_epoch": int,
+    "accuracy": Maybe(float),  # best validation epoch
+    "images_without_grid": int,  # whose grid has less than N cells: uniform crops, the paper's rule
+    "memory": Map(float),  # of one training step, see "memory_is"
+}
+
+
+@dataclass(frozen=True)
+class MemoryMeters:
+    """How memory is measured; functions, since what can be measured hangs on the machine."""
+
+    meaning: str
+    """What their numbers are, for people."""
+    training: Callable[[RunConfig], Memory]
+    """Of one training step: name → bytes."""
+    inference: Callable[[Any, dict[str, Any]], Memory]
+    """Of a model's pass over one batch: name → bytes. Called in the precision of predictions."""
+
+
+def training_cost(
+    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
+) -> dict[str, Any]:
+    """The ``TRAINING_ROW`` in ``folder``, measured now where there is none.
+
+    Trains ``config.epochs`` epochs, or one over as many images as ``steps`` optimiser steps see.
+    Raises ``TrainingStopped`` where a signal asked to stop, and what is out of memory.
+    """
+    if not (folder / ROW_FILE).is_file():
+        row = _measure(data, replace(config, tensorboard=False), steps, folder, meters)
+        write_document(folder / ROW_FILE, row, TRAINING_ROW)
+        shutil.rmtree(RunFolder(run_folder(folder)).checkpoints, ignore_errors=True)
+    return read_document(
+        folder / ROW_FILE, TRAINING_ROW, "a measured row",
+        f"delete {folder} and run the same command again",
+    )  # fmt: skip
+
+
+def run_folder(folder: Path) -> Path:
+    """Where the measured run lies."""
+    return folder / "run"
+
+
+def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
+    """Manifest rows to train on: the split, or of ``steps`` steps a seeded part of it."""
+    rows = data.dataset.split_rows(config.train_split)
+    if steps is None:
+        return rows
+    loader = config.loader
+    images = steps * loader.global_batch_size * config.grad_accum_steps
+    order = shuffled_order(data.dataset.column("content_id")[rows], loader.seed, 0)
+    return np.sort(rows[order[:images]])
+
+
+def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
+    """All that figures hang on: they stand in one table only where it is the same."""
+    return {
+        "config": config_to_dict(config),
+        "steps": steps,
+        "data": dataset_digest(data.dataset.root)["dataset_json_sha256"],
+        "device": device_name(),
+    }
+
+
+def device_name() -> str:
+    """``cpu``, or what the GPU is called."""
+    device = run_device()
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def why_it_does_not_fit(error: Exception) -> str | None:
+    """A sentence for what is out of memory; None for any other error."""
+    if not is_out_of_memory(error):
+        return None
+    return (str(error).splitlines() or ["out of memory"])[0]
+
+
+def free_memory() -> None:
+    """After what did not fit: the next one must find the memory that it held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _measure(
+    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
+) -> dict[str, Any]:
+    memory = meters.training(config)
+    rows = training_rows(data, config, steps)
+    part = copy.copy(data)  # the same open shards
+    part.dataset = data.dataset.with_splits({"measured": rows})
+    if not train(part, replace(config, train_split="measured"), run_folder(folder)):
+        raise TrainingStopped
+    lines = RunFolder(run_folder(folder)).read_metrics()
+    # The first epoch also warms up caches; where there is another, it does not count.
+    timed = lines[1:] or lines
+    middle = sorted(timed, key=lambda line: line["epoch_time_s"])[len(timed) // 2]
+    steps_per_epoch = lines[-1]["step"] // len(lines)
+    accuracies = [line["valid_accuracy"] for line in lines if line["valid_accuracy"] is not None]
+    return {
+        "num_crops": config.loader.num_crops,
+        "step_time_s": middle["train_time_s"] / steps_per_epoch,
+        "epoch_time_s": middle["epoch_time_s"],
+        "data_wait_s": middle["data_wait_s"],
+        "images_per_s": middle["images_per_s"],
+        "epochs": len(lines),
+        "steps_per_epoch": steps_per_epoch,
+        "accuracy": max(accuracies, default=None),
+        "images_without_grid": _without_grid(data, rows, config),
+        "memory": memory,
+    }
+
+
+def _without_grid(data: OpenShards, rows: np.ndarray, config: RunConfig) -> int:
+    """Images whose grid (g × g cells of at least the crop's size) has less than N cells."""
+    if config.loader.sampling != "stratified_grid":
+        return 0
+    shorter = np.minimum(data.samples.height[rows], data.samples.width[rows])
+    grid = np.minimum(shorter // config.loader.crop_size, MAX_GRID)
+    return int((grid * grid < config.loader.num_crops).sum())

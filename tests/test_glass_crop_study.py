@@ -1,0 +1,185 @@
+"""The crop study with something in the way: other settings, damaged files, too little memory."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+import glass.studies.training_cost
+from bench.memory_count import ProcessPeak
+from glass.documents import check_document
+from glass.engine import StepDoesNotFit
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.report.crop_plots import crop_svgs
+from glass.studies import crop_inference
+from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
+from glass.studies.training_cost import TRAINING_ROW, MemoryMeters
+from loaders.open_shards import OpenShards
+from scripts.crop_study import memory_meters
+from shards.command import InputError
+from shards.dataset import ShardDataset
+
+SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
+            "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def on_the_cpu():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_dataset: ShardDataset):
+    with OpenShards(synthetic_dataset) as shards:
+        yield shards
+
+
+def plan(*crops: int, **changes) -> CropPlan:
+    config = replace(apply_overrides(load_preset("glass_tiny"), SETTINGS), epochs=1, **changes)
+    return CropPlan(config, crops=crops, steps=1, draws=20)
+
+
+def meters(too_many: int = 99, at_prediction: int = 99) -> MemoryMeters:
+    """Numbers that are made up, and not enough memory for so many crops."""
+
+    def training(config):
+        if config.loader.num_crops >= too_many:
+            raise StepDoesNotFit("a step with 4 images does not fit: take less\nand so on")
+        return {"tensor_bytes": 100.0}
+
+    def inference(model, batch):
+        if batch["local_crops"].shape[1] >= at_prediction:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return {"tensor_bytes": 10.0}
+
+    return MemoryMeters("made up", training, inference)
+
+
+@pytest.fixture(scope="module")
+def study(data, tmp_path_factory) -> tuple:
+    """(folder, document) of a study in which 3 crops do not fit."""
+    folder = tmp_path_factory.mktemp("crops")
+    return folder, run_crop_study(data, plan(1, 2, 3), folder, meters(3, at_prediction=2))
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_noted_and_the_study_goes_on(study, data):
+    folder, document = study
+    check_document(document, CROP_SCHEMA)
+    assert [row["num_crops"] for row in document["training"]] == [1, 2]
+    assert [row["num_crops"] for row in document["inference"]["rows"]] == [1]
+    assert [(row["num_crops"], row["part"]) for row in document["did_not_fit"]] == [
+        (3, "training"), (2, "prediction"), (3, "prediction"),
+    ]  # fmt: skip
+    assert document["did_not_fit"][0]["why"] == "a step with 4 images does not fit: take less"
+    assert run_crop_study(data, plan(1, 2, 3), folder, meters()) == document  # finished
+    assert "latency" in crop_svgs(document)
+
+
+def test_where_nothing_fits_a_sentence_says_so(data, tmp_path):
+    with pytest.raises(InputError, match=r"no number of crops fits .* smaller --batch"):
+        run_crop_study(data, plan(1, 2), tmp_path, meters(1))
+
+
+def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_path, monkeypatch):
+    """Rows of other settings, lengths or devices never stand in one table."""
+
+    class Killed(BaseException):
+        """In place of SIGKILL, when the first row is written."""
+
+    def killed(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(glass.studies.training_cost, "train", killed)
+        with pytest.raises(Killed):
+            run_crop_study(data, plan(1), tmp_path, meters())
+    for other, message in (
+        (plan(1, seed=5), "config.seed=0, not 5"),
+        (replace(plan(1), steps=2), "steps=1, not 2"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run_crop_study(data, other, tmp_path, meters())
+    for module in ("glass.studies.training_cost", "glass.studies.crop_study"):
+        monkeypatch.setattr(f"{module}.device_name", lambda: "another GPU")
+    with pytest.raises(InputError, match="device='cpu', not 'another GPU'"):
+        run_crop_study(data, plan(1), tmp_path, meters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plan.json", "crop_study.json", "crops-01/row.json"])
+def test_a_damaged_file_is_told_in_a_sentence(data, study, tmp_path, name):
+    folder, _ = study
+    for file in ("plan.json", "crops-01/row.json"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    (tmp_path / name).write_text('{"num_crops": 1')
+    with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
+        run_crop_study(data, plan(1), tmp_path, meters())
+
+
+def test_a_folder_of_something_else_is_refused(data, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        run_crop_study(data, plan(1), tmp_path, meters())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hole", sorted(TRAINING_ROW))
+def test_a_row_with_a_hole_is_refused(study, hole):
+    row = json.loads((study[0] / "crops-01/row.json").read_text())
+    check_document(row, TRAINING_ROW)
+    broken = copy.deepcopy(row)
+    del broken[hole]
+    with pytest.raises(ValueError, match=f"{hole} is missing"):
+        check_document(broken, TRAINING_ROW)
+
+
+@pytest.mark.slow
+def test_prediction_is_measured_on_the_studys_device_and_as_promised(
+    data, study, tmp_path, monkeypatch
+):
+    """Also on a machine whose GPU must not be used; memory as ``memory_is`` says."""
+    asked = []
+    real = crop_inference.evaluate_run
+
+    def seen(run, dataset, split, options):
+        asked.append(options.device)
+        return real(run, dataset, split, options)
+
+    monkeypatch.setattr(crop_inference, "evaluate_run", seen)
+    monkeypatch.setattr(ProcessPeak, "growth_bytes", 0.0)
+    run = study[0] / "crops-01/run"
+    row = crop_inference.inference_row(data, run, plan(1).config, 2, 20, memory_meters())
+    assert asked == ["cpu"]
+    assert set(row["memory"]) == {"tensor_bytes", "process_bytes"}
+    assert all(name in memory_meters().meaning for name in row["memory"])
+    assert row["memory"]["process_bytes"] > 0
+
+
+@pytest.mark.slow
+def test_latency_and_memory_are_measured_in_the_precision_of_the_scores(data, study, monkeypatch):
+    seen = []
+
+    def inference(model, batch):
+        seen.append((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+        return {"tensor_bytes": 1.0}
+
+    real = crop_inference._latency
+
+    def latency(model, batch):
+        seen.append((torch.is_autocast_enabled("cpu"), torch.is_grad_enabled()))
+        return real(model, batch)
+
+    monkeypatch.setattr(crop_inference, "_latency", latency)
+    monkeypatch.setattr(crop_inference, "resolve_precision", lambda *_: ("bf16", "for the test"))
+    run = study[0] / "crops-01/run"
+    crop_inference.inference_row(
+        data, run, plan(1).config, 1, 20, MemoryMeters("", lambda config: {}, inference)
+    )
+    assert seen == [(True, False), (True, False)]
