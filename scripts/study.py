@@ -9,12 +9,11 @@ minutes on two free cores and the demo's shards.
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 from scripts.tune import EXIT_STOPPED, choose_device, make_folder
-from shards.command import CommandParser, InputError, printable, run_command
+from shards.command import CommandParser, printable, run_command
 from shards.dataset import ShardDataset
 
 BUDGET_FILE = "budget.json"
@@ -70,22 +69,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Notes what is studied here; ``InputError`` where it is something else."""
     from glass.run_folder import dataset_digest
-    from shards.atomic import write_text_atomic
+    from glass.studies.plan_file import settle_plan
 
-    now = {"budget": budget, "data": dataset_digest(dataset.root)["dataset_json_sha256"]}
-    path = output / BUDGET_FILE
-    if not path.exists():
-        if any(output.iterdir()):
-            raise InputError(f"{output} holds other files: give a new folder as --output")
-        write_text_atomic(path, json.dumps(now) + "\n")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    for key, value in now.items():
-        if before.get(key) != value:
-            raise InputError(
-                f"{output} holds a study with another {key}"
-                f" ({str(before.get(key))[:12]}): give another --output"
-            )
+    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    settle_plan(output / BUDGET_FILE, "a study", {"budget": budget, "data": digest})
 
 
 def _write_reports(output: Path) -> None:

@@ -1,9 +1,7 @@
 """The whole study in miniature: searched, trained, tested, compared, and written down."""
 
 import copy
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -23,6 +21,7 @@ from glass.studies.crop_study import (
 )
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
+from glass.studies.plan_file import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
 from glass.studies.study_budgets import BUDGETS, StudyModel
 from glass.studies.training_cost import MemoryMeters
@@ -122,6 +121,47 @@ def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path
     assert is_finished(plan, tmp_path / "killed", data)
     with pytest.raises(InputError, match="epochs=2, not 3"):
         is_finished(replace(plan, config=replace(plan.config, epochs=3)), tmp_path / "whole", data)
+
+
+def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    with monkeypatch.context() as patch:
+        killed_at(3, glass.studies.final_runs, patch)  # in the second seed
+        with pytest.raises(Killed):
+            run_seeds(data, plan, tmp_path)
+    with pytest.raises(InputError, match=r"hold_out=0.25, not 0.4"):
+        run_seeds(data, replace(plan, hold_out=0.4), tmp_path)
+    with pytest.raises(InputError, match=r"leaves out 200: give --seeds 100,200 "):
+        run_seeds(data, replace(plan, seeds=(100,)), tmp_path)
+    first = run_seeds(data, plan, tmp_path)
+    with pytest.raises(InputError, match=r"leaves out 100: give --seeds 100,200,300 \(more may"):
+        is_finished(replace(plan, seeds=(200, 300)), tmp_path, data)
+    more = replace(plan, seeds=(100, 200, 300))
+    assert not is_finished(more, tmp_path, data)
+    rows = run_seeds(data, more, tmp_path)["seeds"]
+    assert rows[:2] == first["seeds"]
+    assert rows[2]["seed"] == 300
+    for name in ("plan.json", "seeds.json", "final_runs.json"):
+        kept = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(kept[:-20])
+        with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
+            is_finished(more, tmp_path, data)
+        (tmp_path / name).write_text(kept)
+
+
+def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    asked = []
+
+    def seen(run, dataset, split, options):
+        asked.append(options.device)
+        raise Killed
+
+    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", seen)
+    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    with pytest.raises(Killed):
+        run_seeds(data, plan, tmp_path)
+    assert asked == ["cpu"]
 
 
 def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
@@ -286,8 +326,11 @@ def test_a_study_refuses_other_files_and_other_budgets(synthetic_shards, tmp_pat
     arguments = ["--data", str(synthetic_shards), "--output"]
     with pytest.raises(InputError, match="holds other files"):
         study.main([*arguments, str(full)])
-    digest = json.loads(json.dumps({"budget": "paper", "data": "x"}))
-    Path(tmp_path / "other").mkdir()
-    (tmp_path / "other" / "budget.json").write_text(json.dumps(digest))
-    with pytest.raises(InputError, match="another budget"):
-        study.main([*arguments, str(tmp_path / "other"), "--budget", "tiny"])
+    other = tmp_path / "other"
+    other.mkdir()
+    settle_plan(other / "budget.json", "a study", {"budget": "paper", "data": "x"})
+    with pytest.raises(InputError, match="a study with budget='paper', not 'tiny'"):
+        study.main([*arguments, str(other), "--budget", "tiny"])
+    (other / "budget.json").write_text("{")
+    with pytest.raises(InputError, match=r"budget.json is not the plan .*: give another"):
+        study.main([*arguments, str(other), "--budget", "paper"])

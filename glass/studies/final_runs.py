@@ -1,10 +1,12 @@
 """The study's protocol for a final figure: several seeds, and the test split touched once by each.
 
 train and valid are merged and 5 % held back to choose the epoch; the model of the best epoch is
-tested. A folder per seed, so whatever was killed goes on; a finished one does nothing.
+tested. A folder per seed, so whatever was killed goes on; a finished one does nothing. Seeds may be
+added later, and none left out: figures of chosen seeds would be worth nothing.
 """
 
 import copy
+import json
 import math
 import shutil
 import statistics
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from glass.config import RunConfig, config_to_dict
-from glass.documents import Map, Maybe, write_document
+from glass.documents import Map, Maybe, read_document, write_document
 from glass.evaluation import (
     EvaluationOptions,
     evaluate_run,
@@ -23,16 +25,24 @@ from glass.evaluation import (
     write_evaluation,
 )
 from glass.metrics import METRIC_NAMES
-from glass.run_folder import RunFolder, dataset_digest
+from glass.overrides import flat_settings
+from glass.processes import run_device
+from glass.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
+from glass.studies.plan_file import PLAN_FILE, settle_plan
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
+from shards.command import InputError
 
 __all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds", "student_interval"]
 
 FORMAT_VERSION = 1
 SEEDS = (100, 200, 300, 400, 500)
 TEST = "test"
+STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
+PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
+"""Settings that the protocol sets."""
+SEEDS_SCHEMA: dict[str, Any] = {"format_version": int, "seeds": [int]}
 
 SUMMARY = {"mean": Maybe(float), "sd": Maybe(float), "interval": Maybe([float]), "seeds": int}
 FINAL_SCHEMA: dict[str, Any] = {
@@ -81,19 +91,45 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested; ``InputError`` where ``output`` holds others."""
+    """Whether every seed is trained and tested; ``InputError`` where ``output`` holds runs with
+    other settings, another share held back, or seeds that the plan leaves out."""
     digest = dataset_digest(data.dataset.root)
+    flat = flat_settings(config_to_dict(plan.config))
+    fixed = {key: flat[key] for key in flat if key not in FREE_TO_CHANGE | PER_SEED}
+    settings = {**fixed, "hold_out": plan.hold_out, "data": digest["dataset_json_sha256"]}
+    settle_plan(output / PLAN_FILE, "final runs", settings)
+    _settle_seeds(plan.seeds, output)
     done = [_is_tested(plan.for_seed(s), seed_folder(output, s), digest) for s in plan.seeds]
-    return all(done) and (output / "final_runs.json").is_file()
+    path = output / STUDY_FILE
+    if not (all(done) and path.is_file()):
+        return False
+    remedy = "delete it and run the same command again"
+    document = read_document(path, FINAL_SCHEMA, "a document of final runs", remedy)
+    return {row["seed"] for row in document["seeds"]} == set(plan.seeds)
+
+
+def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
+    """Notes the seeds before they are run; ``InputError`` where noted ones are left out."""
+    path = output / SEEDS_FILE
+    before: list[int] = []
+    if path.exists():
+        remedy = "give another --output"
+        before = read_document(path, SEEDS_SCHEMA, "a list of seeds", remedy)["seeds"]
+    if left_out := [seed for seed in before if seed not in seeds]:
+        every = ",".join(str(seed) for seed in dict.fromkeys([*before, *seeds]))
+        raise InputError(
+            f"{output} holds final runs with seeds {', '.join(map(str, before))}, and --seeds"
+            f" leaves out {left_out[0]}: give --seeds {every} (more may be added), or another"
+            " --output"
+        )
+    if set(before) != set(seeds):
+        document = {"format_version": FORMAT_VERSION, "seeds": list(seeds)}
+        write_document(path, document, SEEDS_SCHEMA)
 
 
 def _is_tested(config: RunConfig, folder: Path, digest: dict[str, str]) -> bool:
-    run = RunFolder(folder)
-    before = run.record()
-    if before is not None:  # where the run was trained is no matter of settings
-        device = before["config"]["loader"]["device"]
-        config = replace(config, loader=replace(config.loader, device=device))
-    return run.is_finished(config, digest) and evaluation_path(folder, TEST).is_file()
+    finished = RunFolder(folder).is_finished(config, digest)
+    return finished and evaluation_path(folder, TEST).is_file()
 
 
 def run_seeds(
@@ -103,6 +139,9 @@ def run_seeds(
 
     ``tell`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
     """
+    output.mkdir(parents=True, exist_ok=True)
+    if is_finished(plan, output, data):
+        return json.loads((output / STUDY_FILE).read_text(encoding="utf-8"))
     held = hold_back(data.dataset, "train+valid", plan.hold_out)
     digest = dataset_digest(data.dataset.root)
     rows = []
@@ -128,7 +167,7 @@ def run_seeds(
             name: summary([row["metrics"][name] for row in rows]) for name in METRIC_NAMES
         },
     }  # fmt: skip
-    write_document(output / "final_runs.json", document, FINAL_SCHEMA)
+    write_document(output / STUDY_FILE, document, FINAL_SCHEMA)
     return document
 
 
@@ -137,7 +176,8 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
     with_parts.dataset = dataset
     if not train(with_parts, config, folder):
         raise TrainingStopped
-    document, table = evaluate_run(folder, data.dataset, TEST, EvaluationOptions())
+    options = EvaluationOptions(device=run_device().type)
+    document, table = evaluate_run(folder, data.dataset, TEST, options)
     write_evaluation(folder, document, table)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
 
