@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
-from scripts.tune import EXIT_STOPPED, at_least_one, choose_device, make_folder
+from scripts.tune import (
+    EXIT_STOPPED,
+    at_least_one,
+    choose_device,
+    make_folder,
+    require_one_process,
+)
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
@@ -30,6 +36,7 @@ MAX_CROPS = 256
 def main(argv: list[str] | None = None) -> int:
     """Parses, trains, measures, prints."""
     options = _parse(argv)
+    require_one_process("scripts.crop_study")
     config = _settings(options)
     dataset = ShardDataset.open(options.data)
     for split in (config.train_split, config.valid_split):

@@ -14,7 +14,13 @@ from typing import Any
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
-from scripts.tune import EXIT_STOPPED, at_least_one, choose_device, make_folder
+from scripts.tune import (
+    EXIT_STOPPED,
+    at_least_one,
+    choose_device,
+    make_folder,
+    require_one_process,
+)
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
@@ -22,6 +28,7 @@ from shards.dataset import ShardDataset
 def main(argv: list[str] | None = None) -> int:
     """Parses, trains, tests, prints."""
     options = _parse(argv)
+    require_one_process("scripts.final_runs")
     config = _settings(options)
     dataset = ShardDataset.open(options.data)
     for split in ("train+valid", "test"):

@@ -12,7 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
-from scripts.tune import EXIT_STOPPED, choose_device, make_folder
+from scripts.tune import EXIT_STOPPED, choose_device, make_folder, require_one_process
 from shards.command import CommandParser, printable, run_command
 from shards.dataset import ShardDataset
 
@@ -22,6 +22,7 @@ BUDGET_FILE = "budget.json"
 def main(argv: list[str] | None = None) -> int:
     """Parses, studies, writes the report."""
     options = _parse(argv)
+    require_one_process("scripts.study")
     dataset = ShardDataset.open(options.data)
     for split in ("train", "valid", "test"):
         dataset.split_rows(split)

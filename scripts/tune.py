@@ -32,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, searches, writes, prints."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
+    require_one_process("scripts.tune")
     config = settings(options)
     dataset = ShardDataset.open(options.data)
     for split in (config.train_split, config.valid_split):
@@ -118,6 +119,18 @@ def choose_device(device: str) -> None:
 
         if not torch.cuda.is_available():
             raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
+
+
+def require_one_process(command: str) -> None:
+    """``InputError`` under a launcher of several processes: each would do the whole study, into one
+    folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"{command} is one process and WORLD_SIZE says {processes}: start it without torchrun"
+            " or accelerate launch; on several GPUs use scripts.tune --workers N for a search, and"
+            " train.py for single runs"
+        )
 
 
 def make_folder(folder: Path) -> None:
