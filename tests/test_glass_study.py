@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 import glass.studies.final_runs
+import glass.studies.search
 import glass.studies.training_cost
 from glass.compute import training_flops
 from glass.documents import check_document
@@ -23,7 +24,7 @@ from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_s
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan_file import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
-from glass.studies.study_budgets import BUDGETS, StudyModel
+from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters
 from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
@@ -232,20 +233,25 @@ def test_operations_grow_with_crops_images_and_not_with_seeds():
     assert baseline < views[1]
 
 
-@pytest.fixture(scope="module")
-def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """A study of one family, with the least of everything."""
+def budget(trials: int, *kinds: str) -> Budget:
+    """The least of everything, for one family."""
     models = tuple(
         StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny",
                    (*SETTINGS, "model.global_backbone=test_vit"))
-        for kind in ("glass", "single_view")
+        for kind in kinds
     )  # fmt: skip
-    budget = replace(
-        BUDGETS["tiny"], models=models, trials=1, trial_epochs=1, seeds=(100, 200), final_epochs=1,
-        crops=(1, 2), crop_steps=1, max_trials=3, draws=50, crop_batch=4, hold_out=0.25,
-        glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
+    return replace(
+        BUDGETS["tiny"], models=models, trials=trials, trial_epochs=1, seeds=(100, 200),
+        final_epochs=1, crops=(1, 2), crop_steps=1, max_trials=3, draws=50, crop_batch=4,
+        hold_out=0.25, glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
     )  # fmt: skip
-    return Study(data, budget, tmp_path_factory.mktemp("study"), METERS).run()
+
+
+@pytest.fixture(scope="module")
+def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """A study of one family."""
+    output = tmp_path_factory.mktemp("study")
+    return Study(data, budget(1, "glass", "single_view"), output, METERS).run()
 
 
 def test_the_study_holds_what_it_promises(document):
@@ -259,7 +265,48 @@ def test_the_study_holds_what_it_promises(document):
     assert other["flops"] >= glass_search["flops"] or more == 3
     assert {row["terms"] for row in document["comparisons"]} == {"equal trials", EQUAL_COMPUTE}
     assert list(document["crop_studies"]) == ["glass_vit"]
-    assert document["baseline_memory"][0]["memory"]["tensor_bytes"] > 0
+    (baseline,) = document["baseline_memory"]
+    assert (baseline["batch"], baseline["why"]) == (4, None)
+    assert baseline["memory"]["tensor_bytes"] > 0
+    # One step of 4 images and the validation split, not the epochs of the final runs.
+    assert 0 < baseline["step_time_s"] < baseline["epoch_time_s"]
+
+
+def test_every_measured_number_of_crops_is_shown(document):
+    named = copy.deepcopy(document)
+    study_of = named["crop_studies"]["glass_vit"]
+    study_of["did_not_fit"] = [{"num_crops": 9, "part": "training", "why": "out of memory"}]
+    row = study_of["training"][1]
+    row |= {"images_without_grid": 7, "data_wait_s": 12.34}
+    study_of["inference"]["rows"][1]["latency_s"] = 0.0777
+    for text in (study_html(named), study_markdown(named)):
+        assert f"7 of {study_of['train_images']}" in text
+        assert "12.34 s" in text
+        assert "77.7 ms" in text
+        assert "9 crops, training: out of memory" in text
+    assert study_markdown(named).count("\n| 2 |") == 2  # a row of training, a row of prediction
+
+
+def test_a_study_without_results_has_a_report_all_the_same(document):
+    """No trial was complete, and there was no GLASS model."""
+    empty = document | {"results": [], "comparisons": [], "crop_studies": {}}
+    check_document(empty, STUDY_SCHEMA)
+    assert "<table" in study_html(empty)
+    assert "## Baselines" in study_markdown(empty)
+
+
+def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_path, monkeypatch):
+    """Nor does a study without GLASS: after hours of work there is a document."""
+
+    def fails(*args, **kwargs):
+        raise MemoryError
+
+    monkeypatch.setattr(glass.studies.search, "train", fails)
+    found = Study(data, budget(1, "single_view"), tmp_path, METERS).run()
+    assert found["results"] == []
+    assert found["searches"][0]["tuning"]["states"]["failed"] == 1
+    assert found["baseline_memory"][0]["epoch_time_s"] > 0
+    assert found["device"]
 
 
 def test_the_report_is_one_file_and_escapes_names(document):

@@ -8,6 +8,16 @@ import jinja2
 from markupsafe import Markup
 
 from glass.report.crop_plots import crop_svgs
+from glass.report.crop_tables import (
+    BASELINE_HEAD,
+    FIT_HEAD,
+    baseline_rows,
+    fit_rows,
+    inference_table,
+    interval,
+    not_fitting,
+    training_table,
+)
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.tables import METRIC_ROWS, number
@@ -15,7 +25,6 @@ from shards.command import printable
 
 __all__ = ["study_html", "study_markdown"]
 
-MIB = 2**20
 SHOWN = ("accuracy", "auroc", "weighted_f1", "ece")
 RESULT_HEAD = ("model", "terms", "trials", "accuracy", "AUROC", "weighted F1", "ECE")
 COMPARISON_HEAD = (
@@ -30,8 +39,6 @@ COMPARISON_HEAD = (
 SEARCH_HEAD = (
     "search", "complete", "pruned", "failed", "operations", "best validation", "best settings",
 )  # fmt: skip
-FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
-BASELINE_HEAD = ("baseline", "batch", "peak memory of a step", "epoch of the final runs")
 
 Document = Mapping[str, Any]
 Rows = list[list[str]]
@@ -61,9 +68,17 @@ def study_html(document: Document) -> str:
         search_head=SEARCH_HEAD,
         search_rows=_search_rows(document),
         fit_head=FIT_HEAD,
-        fit_rows=_fit_rows(document),
+        fit_rows=fit_rows(document),
         baseline_head=BASELINE_HEAD,
-        baseline_rows=_baseline_rows(document),
+        baseline_rows=baseline_rows(document),
+        crop_tables={
+            name: {
+                "training": training_table(study),
+                "inference": inference_table(study),
+                "not_fitting": not_fitting(study),
+            }
+            for name, study in document["crop_studies"].items()
+        },
         plots={
             "results": Markup(_results_svg(results)),
             "searches": {
@@ -96,11 +111,27 @@ def study_markdown(document: Document) -> str:
         _table(SEARCH_HEAD, _search_rows(document)),
         "## What a crop costs",
         f"Memory is {document['memory_is']}.",
-        _table(FIT_HEAD, _fit_rows(document)),
+        _table(FIT_HEAD, fit_rows(document)),
+        *_crop_parts(document),
         "## Baselines",
-        _table(BASELINE_HEAD, _baseline_rows(document)),
+        _table(BASELINE_HEAD, baseline_rows(document)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _crop_parts(document: Document) -> list[str]:
+    """Each crop study in Markdown: its rows, training and prediction apart."""
+    parts = []
+    for name, study in document["crop_studies"].items():
+        curve = study["inference"]
+        parts += [
+            f"### {_cell(name)}, training",
+            _table(*training_table(study)),
+            f"### {_cell(name)}, prediction by the model of {curve['trained_with']} crops",
+            _table(*inference_table(study)),
+            *(f"- {_cell(sentence)}" for sentence in not_fitting(study)),
+        ]
+    return parts
 
 
 def _shown(value: Any) -> Any:
@@ -165,16 +196,10 @@ def _comparison_rows(document: Document) -> Rows:
             row["family"], row["terms"], "AUROC" if row["metric"] == "auroc" else row["metric"],
             number(row["glass"]), number(row["baseline"]),
             "–" if row["difference"] is None else f"{row['difference']:+.3f}",
-            _interval(row["interval"], "+.3f"),
+            interval(row["interval"], "+.3f"),
         ]
         for row in document["comparisons"]
     ]  # fmt: skip
-
-
-def _interval(interval: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
-    if interval is None:
-        return "–"
-    return f"{interval[0] / scale:{form}} to {interval[1] / scale:{form}}"
 
 
 def _search_rows(document: Document) -> Rows:
@@ -197,36 +222,6 @@ def _search_rows(document: Document) -> Rows:
             ]
         )  # fmt: skip
     return rows
-
-
-def _fit_rows(document: Document) -> Rows:
-    rows = []
-    for name, study in document["crop_studies"].items():
-        for what, fit in study["fits"].items():
-            scale, unit = (MIB, "MiB") if what.endswith("_bytes") else (1e-3, "ms")
-            rows.append(
-                [
-                    name, what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
-                    f"{fit['intercept'] / scale:.3g} {unit}", f"{fit['slope'] / scale:.3g} {unit}",
-                    _interval(fit["slope_interval"], ".3g", scale),
-                    "–" if fit["r2"] is None else f"{fit['r2']:.4f}",
-                ]
-            )  # fmt: skip
-    return rows
-
-
-def _baseline_rows(document: Document) -> Rows:
-    return [
-        [
-            row["name"], str(row["batch"]),
-            ", ".join(
-                f"{name.removesuffix('_bytes')} {size / MIB:.0f} MiB"
-                for name, size in row["memory"].items()
-            ),
-            f"{row['epoch_time_s']:.1f} s",
-        ]
-        for row in document["baseline_memory"]
-    ]  # fmt: skip
 
 
 def _results_svg(results: Sequence[Mapping[str, Any]]) -> str:

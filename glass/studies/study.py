@@ -5,7 +5,6 @@ and with as much computing, for which the baseline's search goes on until it has
 operations that GLASS's did. Every part has its folder and goes on where it was killed.
 """
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from glass.compute import training_flops
-from glass.config import RunConfig, config_from_dict
+from glass.config import RunConfig
 from glass.documents import Map, Maybe, write_document
 from glass.run_folder import dataset_digest
+from glass.studies.baseline_memory import BASELINE_ROW, baseline_memory
+from glass.studies.comparison import COMPARISON_ROW, comparisons
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
-from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds, student_interval, summary
+from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
 from glass.studies.search import Search, SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
 from glass.studies.search_space import changed_space, settings_at, space_for
@@ -31,7 +32,6 @@ __all__ = ["STUDY_SCHEMA", "Study"]
 
 FORMAT_VERSION = 1
 TUNED, EQUAL_TRIALS, EQUAL_COMPUTE = "tuned", "equal trials", "equal compute"
-COMPARED = ("accuracy", "auroc")
 
 STUDY_SCHEMA: dict[str, Any] = {
     "format_version": int,
@@ -58,21 +58,9 @@ STUDY_SCHEMA: dict[str, Any] = {
             "final": FINAL_SCHEMA,
         }
     ],
-    "comparisons": [
-        {
-            "family": str,
-            "terms": str,
-            "metric": str,
-            "glass": Maybe(float),
-            "baseline": Maybe(float),
-            "difference": Maybe(float),
-            "interval": Maybe([float]),  # Student's, over the seeds, paired
-        }
-    ],
+    "comparisons": [COMPARISON_ROW],
     "crop_studies": Map(CROP_SCHEMA),
-    "baseline_memory": [
-        {"name": str, "family": str, "batch": int, "memory": Map(float), "epoch_time_s": float}
-    ],
+    "baseline_memory": [BASELINE_ROW],
     "memory_is": str,
     "time_s": float,  # of this call; a study that went on took longer
 }
@@ -109,7 +97,7 @@ class Study:
             "versions": installed_versions(),
             "searches": searches,
             "results": results,
-            "comparisons": _comparisons(results),
+            "comparisons": comparisons(results),
             "crop_studies": crop_studies,
             "baseline_memory": [
                 self._memory(model) for model in self.budget.models if not _sees_crops(model)
@@ -219,19 +207,11 @@ class Study:
         )  # fmt: skip
 
     def _memory(self, model: StudyModel) -> dict[str, Any]:
-        """Memory of a baseline's step, and the time of an epoch in its final runs."""
-        (folder,) = sorted((self.output / model.name).glob("final-trial-*"))[:1]
-        final = json.loads((folder / "final_runs.json").read_text(encoding="utf-8"))
-        epochs = final["epochs"] * len(final["seeds"])
-        config: RunConfig = config_from_dict(final["config"])
-        at_batch = self._at_batch(config)
-        return {
-            "name": model.name,
-            "family": model.family,
-            "batch": self.budget.crop_batch,
-            "memory": self.meters.training(at_batch),
-            "epoch_time_s": sum(row["train_time_s"] for row in final["seeds"]) / epochs,
-        }
+        config = replace(self._at_batch(model.config()), epochs=self.budget.crop_epochs)
+        folder = self.output / model.name / "memory"
+        row = baseline_memory(self.data, config, self.budget.crop_steps, folder, self.meters)
+        self.tell(f"{model.name} memory: {row['why'] or 'measured'}")
+        return {"name": model.name, "family": model.family, **row}
 
     def _at_batch(self, config: RunConfig) -> RunConfig:
         steps = config.grad_accum_steps
@@ -246,32 +226,3 @@ def _sees_crops(model: StudyModel) -> bool:
 def _about(model: StudyModel) -> dict[str, Any]:
     kind = "glass" if _sees_crops(model) else "single_view"
     return {"name": model.name, "family": model.family, "kind": kind}
-
-
-def _comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """GLASS minus baseline, seed by seed, for every family, terms and metric."""
-    rows = []
-    ours = {row["family"]: row for row in results if row["kind"] == "glass"}
-    for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):
-        glass = ours[other["family"]]
-        for metric in COMPARED:
-            a, b = (
-                {seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]}
-                for row in (glass, other)
-            )
-            differences = [
-                a[seed] - b[seed] for seed in a
-                if a[seed] is not None and b.get(seed) is not None
-            ]  # fmt: skip
-            rows.append(
-                {
-                    "family": other["family"],
-                    "terms": other["terms"],
-                    "metric": metric,
-                    "glass": glass["final"]["summary"][metric]["mean"],
-                    "baseline": other["final"]["summary"][metric]["mean"],
-                    "difference": summary(differences)["mean"],
-                    "interval": student_interval(differences),
-                }
-            )
-    return rows

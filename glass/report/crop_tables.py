@@ -1,0 +1,109 @@
+"""Tables of crop studies and of the baselines beside them: every figure that was measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from glass.report.tables import number
+
+__all__ = [
+    "BASELINE_HEAD", "FIT_HEAD", "baseline_rows", "fit_rows", "inference_table", "interval",
+    "not_fitting", "training_table",
+]  # fmt: skip
+
+MIB = 2**20
+FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
+BASELINE_HEAD = ("baseline", "batch", "peak memory of a step", "step", "epoch")
+
+Document = Mapping[str, Any]
+Rows = list[list[str]]
+
+
+def training_table(study: Document) -> tuple[list[str], Rows]:
+    """Head and rows of what training costs, a row per number of crops."""
+    memory = _memory_names(study["training"])
+    head = ["crops", "step", "epoch", "data wait of an epoch", *memory.values(),
+            "validation accuracy", "images without grid"]  # fmt: skip
+    rows = [
+        [
+            str(row["num_crops"]), f"{1e3 * row['step_time_s']:.0f} ms",
+            f"{row['epoch_time_s']:.1f} s", f"{row['data_wait_s']:.2f} s",
+            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory), number(row["accuracy"]),
+            f"{row['images_without_grid']} of {study['train_images']}",
+        ]
+        for row in study["training"]
+    ]  # fmt: skip
+    return head, rows
+
+
+def inference_table(study: Document) -> tuple[list[str], Rows]:
+    """Head and rows of what prediction gains and costs, a row per number of crops."""
+    found = study["inference"]["rows"]
+    memory = _memory_names(found)
+    head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s",
+            *memory.values()]  # fmt: skip
+    rows = [
+        [
+            str(row["num_crops"]), number(row["metrics"]["accuracy"]),
+            interval(row["intervals"]["accuracy"], ".3f"), number(row["metrics"]["ece"]),
+            f"{1e3 * row['latency_s']:.1f} ms", f"{row['images_per_s']:.1f}",
+            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory),
+        ]
+        for row in found
+    ]  # fmt: skip
+    return head, rows
+
+
+def not_fitting(study: Document) -> list[str]:
+    """A sentence for each number of crops that was out of memory."""
+    return [
+        f"{row['num_crops']} crops, {row['part']}: {row['why']}" for row in study["did_not_fit"]
+    ]
+
+
+def fit_rows(document: Document) -> Rows:
+    """The straight lines of all crop studies of a study."""
+    rows = []
+    for name, study in document["crop_studies"].items():
+        for what, fit in study["fits"].items():
+            scale, unit = (MIB, "MiB") if what.endswith("_bytes") else (1e-3, "ms")
+            rows.append(
+                [
+                    name, what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
+                    f"{fit['intercept'] / scale:.3g} {unit}", f"{fit['slope'] / scale:.3g} {unit}",
+                    interval(fit["slope_interval"], ".3g", scale),
+                    "–" if fit["r2"] is None else f"{fit['r2']:.4f}",
+                ]
+            )  # fmt: skip
+    return rows
+
+
+def baseline_rows(document: Document) -> Rows:
+    """Memory and time of the baselines, all at one batch."""
+    rows = []
+    for row in document["baseline_memory"]:
+        memory = ", ".join(
+            f"{name.removesuffix('_bytes')} {size / MIB:.0f} MiB"
+            for name, size in row["memory"].items()
+        )
+        step, epoch = row["step_time_s"], row["epoch_time_s"]
+        rows.append(
+            [
+                row["name"], str(row["batch"]), memory or row["why"] or "–",
+                "–" if step is None else f"{1e3 * step:.0f} ms",
+                "–" if epoch is None else f"{epoch:.1f} s",
+            ]
+        )  # fmt: skip
+    return rows
+
+
+def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> str:
+    """``low to high``, or a dash."""
+    if values is None:
+        return "–"
+    return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
+
+
+def _memory_names(rows: Sequence[Document]) -> dict[str, str]:
+    """Counts of memory, and what they are called at the head of a column."""
+    names = rows[0]["memory"] if rows else ()
+    return {name: f"{name.removesuffix('_bytes')} memory" for name in names}
