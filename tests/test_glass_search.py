@@ -4,9 +4,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.pruners import HyperbandPruner
+from optuna.trial import TrialState
 
 import glass.studies.search
 import train
@@ -16,6 +19,7 @@ from glass.engine import Engine
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.best_params import BEST_SCHEMA, apply_params
+from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.search import Search, SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
 from glass.studies.search_space import (
@@ -145,23 +149,31 @@ def test_a_change_that_cannot_be_is_refused(change, message):
 
 
 @pytest.mark.slow
-def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
-    """Killed in the middle of a trial, at every epoch of the first 14 trials in turn."""
+@pytest.mark.parametrize("killed_in", ["report", "after report", "decision"])
+def test_a_search_that_was_killed_ends_like_one_that_was_not(
+    data, tmp_path, monkeypatch, killed_in
+):
+    """Killed now and then between an epoch and what follows of it: told, decided, acted upon."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, plan(), tmp_path / "whole").run(14)
     calls: list = []
     monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
-    real_report = optuna.trial.Trial.report
+    killed_class = RepeatableHyperband if killed_in == "decision" else optuna.trial.Trial
+    name = "prune" if killed_in == "decision" else "report"
+    real = getattr(killed_class, name)
     told = 0
 
-    def dies_now_and_then(self, value, step):
+    def dies_now_and_then(*args):
         nonlocal told
         told += 1
+        if told % 5 == 2 and killed_in == "report":
+            raise KeyboardInterrupt
+        answer = real(*args)
         if told % 5 == 2:
             raise KeyboardInterrupt
-        real_report(self, value, step)
+        return answer
 
-    monkeypatch.setattr(optuna.trial.Trial, "report", dies_now_and_then)
+    monkeypatch.setattr(killed_class, name, dies_now_and_then)
     kills = 0
     while True:
         search = Search(data, plan(), tmp_path / "killed")
@@ -177,6 +189,32 @@ def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, mon
     assert any(epochs for _, epochs in calls)  # gone on from what was trained, not from the start
     best = [json.loads((tmp_path / n / "best.json").read_text()) for n in ("whole", "killed")]
     assert best[0] == best[1]
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize(("least", "most"), [(1, 9), (5, 25), (2, 40)])
+def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
+    """Trial by trial; and asked a second time the answer is the same."""
+    random = np.random.default_rng(7)
+    ours = RepeatableHyperband(least, most)
+    theirs = HyperbandPruner(min_resource=least, max_resource=most, reduction_factor=3)
+    study = optuna.create_study(direction=direction, pruner=theirs, study_name="same brackets")
+    theirs.prune(study, optuna.trial.create_trial(state=TrialState.RUNNING))
+    pruned = 0
+    for _ in range(40):
+        trial = study.ask()
+        for epoch in range(1, most + 1):
+            trial.report(float(random.choice(5)), epoch)  # ties too
+            frozen = study.get_trials()[trial.number]
+            answers = [ours.prune(study, frozen) for _ in range(2)]
+            assert answers == [theirs.prune(study, frozen)] * 2
+            if answers[0]:
+                pruned += 1
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, 0.0)
+    assert 5 < pruned < 40
 
 
 def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):

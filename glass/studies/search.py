@@ -173,19 +173,22 @@ class Search:
         """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
         told = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
+        # Epochs before a kill, of which the storage may not know the last; that one may also lie
+        # after the last checkpoint, and then comes out the same again.
+        lines = RunFolder(folder).read_metrics()
 
         def tell(line: dict[str, Any]) -> bool:
             """Whether the trial may go on."""
             best.see(line[f"valid_{config.select_by}"], config.select_by)
             if line["epoch"] not in told:
                 trial.report(best.value, line["epoch"])
-                if trial.should_prune():
-                    raise _Pruned
+            # Of the last epoch before a kill nobody knows whether it was decided.
+            elif line is not lines[-1]:
+                return True
+            if trial.should_prune():
+                raise _Pruned
             return True
 
-        # Epochs before a kill, of which the storage may not know the last; that one may also lie
-        # after the last checkpoint, and then comes out the same again.
-        lines = RunFolder(folder).read_metrics()
         for line in lines:
             tell(line)
 

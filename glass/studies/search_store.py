@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.pruners import HyperbandPruner
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 
-__all__ = ["REDUCTION_FACTOR", "Claim", "SearchStore"]
+__all__ = ["Claim", "SearchStore"]
 
-REDUCTION_FACTOR = 3
-"""Hyperband lets one of so many go on at each rung."""
 TAKE_UPS = "take_ups"
 """User attribute of a trial: how often it was taken up, after how many epochs."""
 
@@ -62,19 +60,14 @@ class SearchStore:
         self._own_storage = storage is None
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         self._home = self._home_id()
-        pruner = HyperbandPruner(
-            min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
-        )
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
         with self._alone():
             self.study = optuna.create_study(
-                storage=open_storage(url), sampler=SeededTPE(SAMPLER_SEED), pruner=pruner,
-                study_name=name, direction=direction, load_if_exists=True,
+                storage=open_storage(url), sampler=SeededTPE(SAMPLER_SEED),
+                pruner=RepeatableHyperband(min_epochs, max_epochs), study_name=name,
+                direction=direction, load_if_exists=True,
             )  # fmt: skip
             self._check_settings(url, settings)
-        # A pruner that has not been asked yet puts every trial into its first bracket, so the
-        # proposals of a reopened study would differ from those of one that went on.
-        pruner.prune(self.study, optuna.trial.create_trial(state=TrialState.RUNNING))
 
     def claim(self, trials: int) -> Claim | None:
         """A trial to work on: one whose process was killed, else a new one as long as there are
