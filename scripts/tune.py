@@ -188,12 +188,23 @@ def _work_with_others(
 def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
     import torch
 
-    environment = dict(os.environ)
-    if torch.cuda.device_count() > 1:
-        environment["CUDA_VISIBLE_DEVICES"] = str(number % torch.cuda.device_count())
+    gpu = gpu_of_worker(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
     return subprocess.Popen(
         [sys.executable, "-m", "scripts.tune", *words, "--as-worker"], env=environment
     )
+
+
+def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
+    """The only GPU that a worker may see; None where all see the same.
+
+    ``visible`` is what CUDA_VISIBLE_DEVICES says, of which CUDA counts ``count``: a scheduler may
+    have given us GPUs 4 and 5 of a machine, or GPUs by their names.
+    """
+    if count < 2:
+        return None
+    names = [str(index) for index in range(count)] if visible is None else visible.split(",")
+    return names[number % count].strip()
 
 
 def _tell(trial: Any) -> None:

@@ -26,6 +26,15 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("number", "count", "visible", "gpu"), [
+    (1, 2, None, "1"), (3, 2, None, "1"), (1, 1, None, None), (1, 0, "", None),
+    (1, 2, "4,5", "5"), (2, 2, "4, 5", "4"), (1, 2, "GPU-a,GPU-b", "GPU-b"), (1, 1, "7", None),
+    (2, 2, "0,1,-1,3", "0"),  # CUDA sees those in front of the first that is none
+])  # fmt: skip
+def test_workers_share_the_gpus_that_are_visible(number, count, visible, gpu):
+    assert tune.gpu_of_worker(number, count, visible) == gpu
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_gpu_that_is_not_there_is_told(synthetic_shards, tmp_path: Path, name):
