@@ -32,7 +32,7 @@ from glass.studies.search_space import (
 )
 from glass.trainer import TrainingDiverged
 from loaders.open_shards import OpenShards
-from scripts import tune
+from scripts import final_runs, tune
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
@@ -340,6 +340,27 @@ def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
         apply_params(load_preset("glass_resnet50"), tmp_path / "best.json")
     with pytest.raises(InputError, match=r"is not a best.json"):
         apply_params(load_preset("glass_tiny"), tmp_path / "tuning.json")
+
+
+def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
+    """Half the batch in each micro-step is another optimiser than all of it in the only one."""
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    changed = plan(grad_accum_steps=2, label_smoothing=0.0, compile=True)
+    Search(data, changed, tmp_path).run(1)
+    path = tmp_path / "best.json"
+    best = json.loads(path.read_text())
+    assert best["fixed"] == {
+        "grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True, "loader.crop_size": 32,
+    }  # fmt: skip
+    words = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params", str(path)]
+    single = train.settings(train.parse(words))
+    final = final_runs._settings(final_runs._parse(words))
+    for found in (single, final):
+        assert (found.grad_accum_steps, found.loader.global_batch_size) == (2, 2)
+        assert (found.label_smoothing, found.compile, found.loader.crop_size) == (0.0, True, 32)
+    assert single.epochs == load_preset("glass_tiny").epochs
+    asked = train.settings(train.parse([*words, "--set", "label_smoothing=0.2"]))
+    assert asked.label_smoothing == 0.2
 
 
 @pytest.mark.parametrize(("words", "message"), [

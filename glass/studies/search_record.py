@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from glass.config import RunConfig
 from glass.documents import Map, Maybe, write_document
-from glass.studies.best_params import BEST_SCHEMA
+from glass.studies.best_params import BEST_SCHEMA, fixed_settings
 from glass.studies.search_space import Dimension, settings_of
 
 __all__ = ["TUNING_SCHEMA", "trial_rows", "write_records"]
@@ -73,6 +73,7 @@ def write_records(
     write_document(output / "tuning.json", document, TUNING_SCHEMA)
     if count["complete"]:
         best = study.best_trial
+        varied = [key for dimension in space for key in dimension.settings]
         found = {
             "format_version": FORMAT_VERSION,
             "preset": config.preset,
@@ -83,6 +84,7 @@ def write_records(
             "trials": sum(row["state"] != "running" for row in rows),
             "params": dict(best.params),
             "settings": dict(settings_of(config, space, best.params)),
+            "fixed": fixed_settings(config, varied),
         }
         write_document(output / "best.json", found, BEST_SCHEMA)
     return document
