@@ -10,10 +10,33 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from glass.documents import Map, Maybe, write_document
 from shards.channel_stats import CHANNELS
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
+from shards.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
 
+SIZE = {"mean": float, "median": float, "smallest": int, "largest": int}
+STATS_SCHEMA: dict[str, Any] = {
+    "format_version": int,
+    "samples": int,
+    "splits": Map({"real": int, "generated": int}),
+    "edges": {name: [float] for name in HISTOGRAM_EDGES},  # of the histograms
+    "rejected": Map(int),  # reason → images
+    "rejected_by_group": Map(Map(int)),  # group, or "unknown" → reason → images
+    "groups": Map(  # "real", "generated", "generated/<generator>"
+        {
+            "images": int,
+            "width": SIZE,
+            "height": SIZE,
+            "pixels": float,
+            **{name: Map(int) for name in TEXTS},
+            "jpeg_quality_median": Maybe(float),
+            "channels": {name: {"mean": float, "sd": float} for name in CHANNELS},
+            "histograms": {name: [int] for name in HISTOGRAM_EDGES},
+        }
+    ),
+}
 BAR_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -22,8 +45,6 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, counts, prints."""
     options = _parse(argv)
     dataset = ShardDataset.open(options.data)
-    from shards.statistics import data_statistics
-
     document = {"format_version": 1, **data_statistics(dataset)}
     _print(document)
     if options.output is not None:
@@ -41,24 +62,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _write(document: dict[str, Any], output: Path) -> None:
-    from glass.documents import Map, Maybe, check_document, write_document
-
-    group = {"images": int}
-    schema = {
-        "format_version": int, "samples": int, "splits": Map(Map(int)), "edges": Map([float]),
-        "rejected": Map(int), "rejected_by_class": Map(int), "groups": Map(group),
-    }  # fmt: skip
-    filled = {
-        **group, "width": Map(float), "height": Map(float), "pixels": float, "format": Map(int),
-        "mode": Map(int), "jpeg_quality_median": Maybe(float), "channels": Map(Map(float)),
-        "histograms": Map([int]),
-    }  # fmt: skip
-    for name, values in document["groups"].items():
-        if values["images"]:
-            check_document(values, filled, f"groups.{name}")
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_document(output / "data_stats.json", document, schema)
+        write_document(output / "data_stats.json", document, STATS_SCHEMA)
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
     print(printable(f"wrote {output / 'data_stats.json'}"))
@@ -77,9 +83,10 @@ def _print(document: dict[str, Any]) -> None:
         for name, counts in document["splits"].items()
     )
     console.print(Text(f"{document['samples']:,} samples: {splits}"))
-    rejected = ", ".join(f"{n} {reason}" for reason, n in document["rejected"].items())
-    console.print(Text(f"rejected: {rejected or 'none'}"))
-    groups = {name: found for name, found in document["groups"].items() if found["images"]}
+    console.print(Text(f"rejected: {_reasons(document['rejected']) or 'none'}"))
+    for name, reasons in document["rejected_by_group"].items():
+        console.print(Text(printable(f"  {name}: {_reasons(reasons)}")))
+    groups = document["groups"]
     sizes = Table("images of", "number", "mean width × height", "smallest", "largest", "formats",
                   "modes")  # fmt: skip
     colours = Table("images of", *(f"{channel} mean ± sd" for channel in CHANNELS))
@@ -107,6 +114,10 @@ def _print(document: dict[str, Any]) -> None:
                 end = "…" if high >= 1e9 else f"{high:g}"
                 table.add_row(f"{low:g} – {end}", *bars)
         console.print(table)
+
+
+def _reasons(counts: dict[str, int]) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in counts.items())
 
 
 def _bar(group: dict[str, Any] | None, what: str, place: int) -> str:

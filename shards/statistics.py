@@ -4,19 +4,21 @@ All that needs pixels was gathered when the shards were built, so a million samp
 Per class, and per generator of the generated class.
 """
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from shards.channel_stats import CHANNELS
+from shards.command import InputError
 from shards.consolidate import REJECTED_NAME
 from shards.dataset import ShardDataset
+from shards.parquet_file import open_parquet
 from shards.schema import CLASS_NAMES
 
-__all__ = ["HISTOGRAM_EDGES", "UNNAMED", "data_statistics"]
+__all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "data_statistics"]
 
 UNNAMED = "(unnamed)"
 """Generated images whose generator is not known."""
@@ -33,18 +35,23 @@ Array = npt.NDArray[Any]
 
 def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
     """Plain values: ``samples``, ``splits`` (name → class → images), ``edges`` of the histograms,
-    ``rejected`` (reason → images), and ``groups``: "real", "generated", and "generated/<generator>"
-    → counts, ``width`` and ``height`` (mean, median, smallest, largest), tables of formats and the
-    like, ``histograms``, and ``channels`` (mean and deviation over all pixels, in grey levels)."""
+    ``rejected`` (reason → images), ``rejected_by_group`` (group → reason → images), and ``groups``
+    that have images: "real", "generated", and "generated/<generator>" → counts, ``width`` and
+    ``height`` (mean, median, smallest, largest), tables of formats and the like, ``histograms``,
+    and ``channels`` (mean and deviation over all pixels, in grey levels)."""
     label = dataset.column("label")
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")
     columns = _Columns(dataset)
-    groups = {name: columns.describe(label == code) for code, name in enumerate(CLASS_NAMES)}
+    groups = {
+        name: columns.describe(label == code)
+        for code, name in enumerate(CLASS_NAMES)
+        if (label == code).any()
+    }
     for code, name in sorted(enumerate(generators), key=lambda pair: pair[1]):
         chosen = (generator == code) & (label == 1)
         if chosen.any():
-            groups[f"{CLASS_NAMES[1]}/{name or UNNAMED}"] = columns.describe(chosen)
+            groups[_group_name(name)] = columns.describe(chosen)
     return {
         "samples": len(dataset),
         "splits": {
@@ -56,7 +63,7 @@ def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
         },
         "edges": HISTOGRAM_EDGES,
         "rejected": dict(dataset.info.rejected),
-        "rejected_by_class": _rejected_by_class(dataset),
+        "rejected_by_group": _rejected_by_group(dataset),
         "groups": groups,
     }
 
@@ -80,9 +87,7 @@ class _Columns:
         }
 
     def describe(self, chosen: Array) -> dict[str, Any]:
-        """One group; ``chosen`` (rows,) bool."""
-        if not chosen.any():
-            return {"images": 0}
+        """One group that has images; ``chosen`` (rows,) bool."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
         return {
@@ -124,12 +129,30 @@ def _pooled(pixels: Array, mean: Array, sd: Array) -> dict[str, float]:
     return {"mean": overall, "sd": variance**0.5}
 
 
-def _rejected_by_class(dataset: ShardDataset) -> Mapping[str, int]:
-    """Class (or "unknown") → images that were not taken in, from the list of rejects."""
+def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
+    """Group, or "unknown" where the class is not known → reason → images that were not taken in."""
     path = dataset.root / REJECTED_NAME
     if not path.is_file():
         return {}
-    found: dict[str, int] = {}
-    for name in pq.read_table(path, columns=["class_name"])["class_name"].to_pylist():
-        found[name or "unknown"] = found.get(name or "unknown", 0) + 1
-    return found
+    names = ["class_name", "generator", "reason"]
+    try:
+        with open_parquet(path) as file:
+            columns = file.read(names).to_pydict()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): run python -m scripts.verify_shards {dataset.root}"
+        ) from error
+    found: Counter[tuple[str, str]] = Counter()
+    for kind, generator, reason in zip(*(columns[name] for name in names), strict=True):
+        found[kind or "unknown", reason] += 1
+        if kind == CLASS_NAMES[1]:
+            found[_group_name(generator), reason] += 1
+    groups: dict[str, dict[str, int]] = {}
+    for (group, reason), images in sorted(found.items()):
+        groups.setdefault(group, {})[reason] = images
+    return groups
+
+
+def _group_name(generator: str | None) -> str:
+    """Of one generator's images."""
+    return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

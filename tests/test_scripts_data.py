@@ -7,9 +7,12 @@ import types
 import numpy as np
 import pytest
 
+from glass.documents import check_document
 from scripts import data_stats, download_data
+from shards.build import build_dataset
 from shards.command import InputError
 from shards.pixels import decode_rgb
+from shards.settings import BuildSettings
 from shards.statistics import data_statistics
 
 
@@ -54,7 +57,49 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert "generated/gan_b" in text
     assert "megapixels" in text
     document = json.loads((tmp_path / "new/data_stats.json").read_text())
+    check_document(document, data_stats.STATS_SCHEMA)
     assert document["groups"]["real"]["images"] > 0
+
+
+@pytest.mark.parametrize("way", [
+    ("rejected_by_group",), ("edges", "megapixels"), ("groups", "real", "width", "mean"),
+    ("groups", "generated/gan_a", "subsampling"), ("groups", "real", "channels", "red", "sd"),
+    ("groups", "generated", "histograms", "brightness"), ("splits", "test", "real"),
+])  # fmt: skip
+def test_statistics_with_a_hole_are_refused(synthetic_dataset, way):
+    document = {"format_version": 1, **data_statistics(synthetic_dataset)}
+    place = document = json.loads(json.dumps(document))
+    for step in way[:-1]:
+        place = place[step]
+    del place[way[-1]]
+    with pytest.raises(ValueError, match=f"{way[-1]} is missing"):
+        check_document(document, data_stats.STATS_SCHEMA)
+
+
+def test_rejects_are_told_per_class_and_generator(encode_image, coded_image, tmp_path, capsys):
+    images = tmp_path / "images"
+    for number, folder in enumerate(["real", "generated/gan_a", "generated/gan_b"] * 4):
+        (images / folder).mkdir(parents=True, exist_ok=True)
+        pixels = coded_image(number, 64, 64)
+        (images / folder / f"{number}.png").write_bytes(encode_image(pixels, "PNG"))
+    (images / "real/none.jpg").write_bytes(b"")
+    (images / "generated/gan_b/none.jpg").write_bytes(b"")
+    (images / "generated/gan_b/text.jpg").write_bytes(b"no image at all")
+    out = tmp_path / "out"
+    build_dataset(images, out, BuildSettings(global_size=32), progress=False)
+    assert data_stats.main([str(out), "--output", str(tmp_path / "new")]) == 0
+    document = json.loads((tmp_path / "new/data_stats.json").read_text())
+    assert document["rejected_by_group"] == {
+        "generated": {"empty_file": 1, "not_an_image": 1},
+        "generated/gan_b": {"empty_file": 1, "not_an_image": 1},
+        "real": {"empty_file": 1},
+    }
+    text = capsys.readouterr().out
+    assert "generated/gan_b: 1 empty_file, 1 not_an_image" in text
+    assert "  real: 1 empty_file" in text
+    (out / "rejected.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"rejected.parquet cannot be read .*verify_shards"):
+        data_stats.main([str(out)])
 
 
 def kaggle_folder(root):
