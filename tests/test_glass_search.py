@@ -191,6 +191,33 @@ def test_a_search_that_was_killed_ends_like_one_that_was_not(
     assert best[0] == best[1]
 
 
+def test_the_sampler_and_the_pruner_are_the_studys(data, tmp_path):
+    options = tune.parse(["--data", "d", "--preset", "glass_resnet50"])
+    config = tune.settings(options)
+    study = Search(data, SearchPlan(config, GLASS_SPACE), tmp_path).study
+    assert study.sampler.seed == 606
+    pruner = study.pruner
+    assert (pruner._min_resource, pruner._max_resource, pruner._reduction_factor) == (5, 25, 3)
+    assert isinstance(pruner, HyperbandPruner)  # by which TPE knows of brackets
+
+
+@pytest.mark.parametrize("hole", [
+    ("study",), ("settings",), ("states", "pruned"), ("trials", 0, "number"),
+    ("trials", 0, "params"), ("trials", 1, "why"), ("importance",),
+])  # fmt: skip
+def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch, hole):
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    Search(data, plan(), tmp_path).run(2)
+    document = json.loads((tmp_path / "tuning.json").read_text())
+    check_document(document, TUNING_SCHEMA)
+    place = document
+    for step in hole[:-1]:
+        place = place[step]
+    del place[hole[-1]]
+    with pytest.raises(ValueError, match=f"{hole[-1]} is missing"):
+        check_document(document, TUNING_SCHEMA)
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize(("least", "most"), [(1, 9), (5, 25), (2, 40)])
 def test_decisions_are_those_of_optunas_hyperband(direction, least, most):

@@ -1,12 +1,34 @@
-"""The study's commands: what they refuse, and what they do when they are run again."""
+"""The study's commands: defaults, what they refuse, and what they do when they are run again."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+import glass.presets
+import glass.studies.final_runs
+import glass.studies.search
+import glass.studies.training_cost
+import scripts.crop_study
+from glass.presets import preset_names
+from glass.studies import study_budgets
+from glass.studies.study import Study
+from glass.studies.study_budgets import StudyModel
+from glass.studies.training_cost import MemoryMeters
 from scripts import crop_study, final_runs, study, tune
 from shards.command import InputError
+
+SETTINGS = ("loader.crop_size=32", "loader.decode=full", "cpu_threads=1",
+            "loader.global_batch_size=4", "loader.num_crops=2",
+            "model.global_backbone=test_vit")  # fmt: skip
+TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",
+         "created", "time_s", "fits"}  # fmt: skip
+METERS = MemoryMeters(
+    "made up", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
+    lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
+)  # fmt: skip
 
 COMMANDS = {
     "tune": (tune, ["--preset", "glass_tiny"]),
@@ -42,3 +64,99 @@ def test_a_gpu_that_is_not_there_is_told(synthetic_shards, tmp_path: Path, name)
     arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path), *words]
     with pytest.raises(InputError, match="no CUDA device is here"):
         module.main([*arguments, "--device", "cuda"])
+
+
+def test_defaults_are_the_studys():
+    words = ["--data", "d", "--preset", "glass_resnet50"]
+    searched = tune.parse(words)
+    assert (searched.trials, searched.epochs, searched.min_epochs) == (100, 25, 5)
+    assert searched.metric == "accuracy"
+    final = final_runs._parse(words)
+    assert (final.seeds, final.epochs) == ((100, 200, 300, 400, 500), 50)
+    assert final.hold_out == 0.05
+    crops = crop_study._parse(words)
+    assert crops.crops == tuple(range(1, 17))
+    assert (crops.batch, crops.epochs, crops.steps) == (32, 25, None)
+    assert study._parse(["--data", "d", "--output", "o"]).budget == "paper"
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_is_short(name):
+    """A model is a preset, and no copy of code."""
+    file = Path(glass.presets.__path__[0]) / f"{name}.py"
+    assert len(file.read_text().splitlines()) <= 40
+
+
+@pytest.fixture
+def cut_down(monkeypatch) -> None:
+    """The tiny budget with one family and the least of everything; memory is not measured."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    models = tuple(
+        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny", SETTINGS)
+        for kind in ("glass", "single_view")
+    )
+    budget = replace(
+        study_budgets.BUDGETS["tiny"], models=models, trials=1, trial_epochs=2, seeds=(100, 200),
+        final_epochs=1, crops=(1, 2), crop_steps=1, max_trials=2, draws=20, crop_batch=4,
+        hold_out=0.25, glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
+    )  # fmt: skip
+    monkeypatch.setitem(study_budgets.BUDGETS, "tiny", budget)
+    monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+def killed_in_epoch(number: int, module, patch) -> None:
+    """Lets ``module.train`` die at the end of its epoch ``number``, of all that it trains."""
+    real, seen = module.train, 0
+
+    def dying(*args, on_epoch=None, **kwargs):
+        def counted(line):
+            nonlocal seen
+            seen += 1
+            if seen == number:
+                raise Killed
+            return on_epoch is None or on_epoch(line)
+
+        return real(*args, on_epoch=counted, **kwargs)
+
+    patch.setattr(module, "train", dying)
+
+
+def without_times(value):
+    """A document without what depends on the clock."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+def test_a_study_that_was_killed_ends_the_same_and_is_finished_then(
+    synthetic_shards, tmp_path, monkeypatch, cut_down, capsys
+):
+    words = ["--data", str(synthetic_shards), "--budget", "tiny", "--output"]
+    assert study.main([*words, str(tmp_path / "whole")]) == 0
+    killed = [*words, str(tmp_path / "killed")]
+    for number, module in (
+        (1, glass.studies.search), (2, glass.studies.search), (1, glass.studies.final_runs),
+        (1, glass.studies.final_runs), (2, glass.studies.training_cost),
+        (1, glass.studies.training_cost),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            killed_in_epoch(number, module, patch)
+            with pytest.raises(Killed):
+                study.main(killed)
+    assert study.main(killed) == 0
+    found = [json.loads((tmp_path / n / "study.json").read_text()) for n in ("whole", "killed")]
+    assert without_times(found[0]) == without_times(found[1])
+    capsys.readouterr()
+
+    def begun(*args, **kwargs):
+        raise AssertionError("a finished study was begun again")
+
+    monkeypatch.setattr(Study, "run", begun)
+    assert study.main(killed) == 0
+    assert "is finished: see study.html" in capsys.readouterr().out
+    assert json.loads((tmp_path / "killed/study.json").read_text()) == found[1]
