@@ -21,9 +21,7 @@ from loaders.open_shards import OpenShards
 from scripts.crop_study import memory_meters
 from shards.command import InputError
 from shards.dataset import ShardDataset
-
-SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
-            "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
+from tests.least_study import SETTINGS, Killed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,9 +86,6 @@ def test_where_nothing_fits_a_sentence_says_so(data, tmp_path):
 
 def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_path, monkeypatch):
     """Rows of other settings, lengths or devices never stand in one table."""
-
-    class Killed(BaseException):
-        """In place of SIGKILL, when the first row is written."""
 
     def killed(*_, **__):
         raise Killed

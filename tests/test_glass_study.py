@@ -20,27 +20,16 @@ from glass.studies.crop_study import (
     line_fit,
     run_crop_study,
 )
-from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
-from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan_file import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
-from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
-from glass.studies.training_cost import MemoryMeters
+from glass.studies.study_budgets import BUDGETS
 from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from tests.least_study import METERS, SETTINGS, Killed, killed_at, least_budget, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together
-
-SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
-            "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
-TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",
-         "created", "time_s"}  # fmt: skip
-METERS = MemoryMeters(
-    "made up", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
-    lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -51,132 +40,6 @@ def data(synthetic_dataset: ShardDataset):
 
 def config(*overrides: str, preset: str = "glass_tiny"):
     return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
-
-
-def without_times(value):
-    """A document without what depends on the clock."""
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
-
-
-class Killed(BaseException):
-    """In place of SIGKILL."""
-
-
-def killed_at(number: int, module, monkeypatch):
-    """Lets ``module.train`` die in epoch ``number`` of all that it trains."""
-    real, seen = module.train, 0
-
-    def dying(*args, **kwargs):
-        def on_epoch(line):
-            nonlocal seen
-            seen += 1
-            if seen == number:
-                raise Killed
-            return True
-
-        return real(*args, on_epoch=on_epoch, **kwargs)
-
-    monkeypatch.setattr(module, "train", dying)
-
-
-def test_what_is_held_back_is_stratified_and_keeps_groups(synthetic_dataset):
-    held = hold_back(synthetic_dataset, "train+valid", 0.25)
-    parts = [held.dataset.split_rows(name) for name in (LEARNT, HELD_BACK)]
-    joined = sorted([*parts[0], *parts[1]])
-    assert joined == synthetic_dataset.split_rows("train+valid").tolist()
-    labels = synthetic_dataset.column("label")[parts[1]]
-    assert set(labels) == {0, 1}
-    assert len(parts[1]) == pytest.approx(0.25 * len(joined), abs=1)
-    again = hold_back(synthetic_dataset, "train+valid", 0.25)
-    assert again.dataset.split_rows(HELD_BACK).tolist() == parts[1].tolist()
-    with pytest.raises(InputError, match="no split 'final_train'"):
-        synthetic_dataset.split_rows(LEARNT)  # the data set itself is as it was
-    with pytest.raises(InputError, match="another --hold-out"):
-        hold_back(synthetic_dataset, "train+valid", 1e-6)
-
-
-def test_mean_deviation_and_interval_over_seeds():
-    found = summary([0.8, 0.9, 1.0, None])
-    assert found["mean"] == pytest.approx(0.9)
-    assert found["sd"] == pytest.approx(0.1)  # n - 1
-    half = 4.302652729911275 * 0.1 / 3**0.5  # Student's t with 2 degrees of freedom
-    assert found["interval"] == pytest.approx([0.9 - half, 0.9 + half])
-    assert found["seeds"] == 3
-    assert summary([0.5]) == {"mean": 0.5, "sd": None, "interval": None, "seeds": 1}
-
-
-def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(), seeds=(100, 200), hold_out=0.25)
-    whole = run_seeds(data, plan, tmp_path / "whole")
-    check_document(whole, FINAL_SCHEMA)
-    for number in (1, 3):
-        with monkeypatch.context() as patch:
-            killed_at(number, glass.studies.final_runs, patch)
-            with pytest.raises(Killed):
-                run_seeds(data, plan, tmp_path / "killed")
-    assert not is_finished(plan, tmp_path / "killed", data)
-    again = run_seeds(data, plan, tmp_path / "killed")
-    assert without_times(again) == without_times(whole)
-    assert is_finished(plan, tmp_path / "killed", data)
-    with pytest.raises(InputError, match="epochs=2, not 3"):
-        is_finished(replace(plan, config=replace(plan.config, epochs=3)), tmp_path / "whole", data)
-
-
-def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
-    with monkeypatch.context() as patch:
-        killed_at(3, glass.studies.final_runs, patch)  # in the second seed
-        with pytest.raises(Killed):
-            run_seeds(data, plan, tmp_path)
-    with pytest.raises(InputError, match=r"hold_out=0.25, not 0.4"):
-        run_seeds(data, replace(plan, hold_out=0.4), tmp_path)
-    with pytest.raises(InputError, match=r"leaves out 200: give --seeds 100,200 "):
-        run_seeds(data, replace(plan, seeds=(100,)), tmp_path)
-    first = run_seeds(data, plan, tmp_path)
-    with pytest.raises(InputError, match=r"leaves out 100: give --seeds 100,200,300 \(more may"):
-        is_finished(replace(plan, seeds=(200, 300)), tmp_path, data)
-    more = replace(plan, seeds=(100, 200, 300))
-    assert not is_finished(more, tmp_path, data)
-    rows = run_seeds(data, more, tmp_path)["seeds"]
-    assert rows[:2] == first["seeds"]
-    assert rows[2]["seed"] == 300
-    for name in ("plan.json", "seeds.json", "final_runs.json"):
-        kept = (tmp_path / name).read_text()
-        (tmp_path / name).write_text(kept[:-20])
-        with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
-            is_finished(more, tmp_path, data)
-        (tmp_path / name).write_text(kept)
-
-
-def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    asked = []
-
-    def seen(run, dataset, split, options):
-        asked.append(options.device)
-        raise Killed
-
-    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", seen)
-    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
-    with pytest.raises(Killed):
-        run_seeds(data, plan, tmp_path)
-    assert asked == ["cpu"]
-
-
-def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
-    real, touched = glass.studies.final_runs.evaluate_run, []
-
-    def counted(run, dataset, split, options):
-        touched.append((run.name, split))
-        return real(run, dataset, split, options)
-
-    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", counted)
-    run_seeds(data, plan, tmp_path)
-    run_seeds(data, plan, tmp_path)
-    assert touched == [("seed-100", "test"), ("seed-200", "test")]
 
 
 @pytest.mark.slow
@@ -233,25 +96,11 @@ def test_operations_grow_with_crops_images_and_not_with_seeds():
     assert baseline < views[1]
 
 
-def budget(trials: int, *kinds: str) -> Budget:
-    """The least of everything, for one family."""
-    models = tuple(
-        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny",
-                   (*SETTINGS, "model.global_backbone=test_vit"))
-        for kind in kinds
-    )  # fmt: skip
-    return replace(
-        BUDGETS["tiny"], models=models, trials=trials, trial_epochs=1, seeds=(100, 200),
-        final_epochs=1, crops=(1, 2), crop_steps=1, max_trials=3, draws=50, crop_batch=4,
-        hold_out=0.25, glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A study of one family."""
     output = tmp_path_factory.mktemp("study")
-    return Study(data, budget(1, "glass", "single_view"), output, METERS).run()
+    return Study(data, least_budget(1, "glass", "single_view"), output, METERS).run()
 
 
 def test_the_study_holds_what_it_promises(document):
@@ -302,7 +151,7 @@ def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_pa
         raise MemoryError
 
     monkeypatch.setattr(glass.studies.search, "train", fails)
-    found = Study(data, budget(1, "single_view"), tmp_path, METERS).run()
+    found = Study(data, least_budget(1, "single_view"), tmp_path, METERS).run()
     assert found["results"] == []
     assert found["searches"][0]["tuning"]["states"]["failed"] == 1
     assert found["baseline_memory"][0]["epoch_time_s"] > 0

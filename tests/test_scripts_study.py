@@ -15,20 +15,9 @@ import scripts.crop_study
 from glass.presets import preset_names
 from glass.studies import study_budgets
 from glass.studies.study import Study
-from glass.studies.study_budgets import StudyModel
-from glass.studies.training_cost import MemoryMeters
 from scripts import crop_study, final_runs, study, tune
 from shards.command import InputError
-
-SETTINGS = ("loader.crop_size=32", "loader.decode=full", "cpu_threads=1",
-            "loader.global_batch_size=4", "loader.num_crops=2",
-            "model.global_backbone=test_vit")  # fmt: skip
-TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",
-         "created", "time_s", "fits"}  # fmt: skip
-METERS = MemoryMeters(
-    "made up", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
-    lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
-)  # fmt: skip
+from tests.least_study import METERS, Killed, killed_at, least_budget, without_times
 
 COMMANDS = {
     "tune": (tune, ["--preset", "glass_tiny"]),
@@ -91,45 +80,9 @@ def test_a_preset_is_short(name):
 def cut_down(monkeypatch) -> None:
     """The tiny budget with one family and the least of everything; memory is not measured."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    models = tuple(
-        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny", SETTINGS)
-        for kind in ("glass", "single_view")
-    )
-    budget = replace(
-        study_budgets.BUDGETS["tiny"], models=models, trials=1, trial_epochs=2, seeds=(100, 200),
-        final_epochs=1, crops=(1, 2), crop_steps=1, max_trials=2, draws=20, crop_batch=4,
-        hold_out=0.25, glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
-    )  # fmt: skip
+    budget = replace(least_budget(1, "glass", "single_view"), trial_epochs=2, max_trials=2)
     monkeypatch.setitem(study_budgets.BUDGETS, "tiny", budget)
     monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
-
-
-class Killed(BaseException):
-    """In place of SIGKILL."""
-
-
-def killed_in_epoch(number: int, module, patch) -> None:
-    """Lets ``module.train`` die at the end of its epoch ``number``, of all that it trains."""
-    real, seen = module.train, 0
-
-    def dying(*args, on_epoch=None, **kwargs):
-        def counted(line):
-            nonlocal seen
-            seen += 1
-            if seen == number:
-                raise Killed
-            return on_epoch is None or on_epoch(line)
-
-        return real(*args, on_epoch=counted, **kwargs)
-
-    patch.setattr(module, "train", dying)
-
-
-def without_times(value):
-    """A document without what depends on the clock."""
-    if isinstance(value, dict):
-        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
-    return [without_times(v) for v in value] if isinstance(value, list) else value
 
 
 @pytest.mark.slow
@@ -145,7 +98,7 @@ def test_a_study_that_was_killed_ends_the_same_and_is_finished_then(
         (1, glass.studies.training_cost),
     ):  # fmt: skip
         with monkeypatch.context() as patch:
-            killed_in_epoch(number, module, patch)
+            killed_at(number, module, patch)
             with pytest.raises(Killed):
                 study.main(killed)
     assert study.main(killed) == 0

@@ -1,0 +1,126 @@
+"""Final runs: what is held back, mean ± deviation, kills, and settings that must stay the same."""
+
+from dataclasses import replace
+
+import pytest
+
+import glass.studies.final_runs
+from glass.documents import check_document
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
+from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
+from loaders.open_shards import OpenShards
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from tests.least_study import SETTINGS, Killed, killed_at, without_times
+
+pytestmark = pytest.mark.slow  # tens of seconds together
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_dataset: ShardDataset):
+    with OpenShards(synthetic_dataset) as shards:
+        yield shards
+
+
+def config(*overrides: str, preset: str = "glass_tiny"):
+    return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
+
+
+def test_what_is_held_back_is_stratified_and_keeps_groups(synthetic_dataset):
+    held = hold_back(synthetic_dataset, "train+valid", 0.25)
+    parts = [held.dataset.split_rows(name) for name in (LEARNT, HELD_BACK)]
+    joined = sorted([*parts[0], *parts[1]])
+    assert joined == synthetic_dataset.split_rows("train+valid").tolist()
+    labels = synthetic_dataset.column("label")[parts[1]]
+    assert set(labels) == {0, 1}
+    assert len(parts[1]) == pytest.approx(0.25 * len(joined), abs=1)
+    again = hold_back(synthetic_dataset, "train+valid", 0.25)
+    assert again.dataset.split_rows(HELD_BACK).tolist() == parts[1].tolist()
+    with pytest.raises(InputError, match="no split 'final_train'"):
+        synthetic_dataset.split_rows(LEARNT)  # the data set itself is as it was
+    with pytest.raises(InputError, match="another --hold-out"):
+        hold_back(synthetic_dataset, "train+valid", 1e-6)
+
+
+def test_mean_deviation_and_interval_over_seeds():
+    found = summary([0.8, 0.9, 1.0, None])
+    assert found["mean"] == pytest.approx(0.9)
+    assert found["sd"] == pytest.approx(0.1)  # n - 1
+    half = 4.302652729911275 * 0.1 / 3**0.5  # Student's t with 2 degrees of freedom
+    assert found["interval"] == pytest.approx([0.9 - half, 0.9 + half])
+    assert found["seeds"] == 3
+    assert summary([0.5]) == {"mean": 0.5, "sd": None, "interval": None, "seeds": 1}
+
+
+def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(), seeds=(100, 200), hold_out=0.25)
+    whole = run_seeds(data, plan, tmp_path / "whole")
+    check_document(whole, FINAL_SCHEMA)
+    for number in (1, 3):
+        with monkeypatch.context() as patch:
+            killed_at(number, glass.studies.final_runs, patch)
+            with pytest.raises(Killed):
+                run_seeds(data, plan, tmp_path / "killed")
+    assert not is_finished(plan, tmp_path / "killed", data)
+    again = run_seeds(data, plan, tmp_path / "killed")
+    assert without_times(again) == without_times(whole)
+    assert is_finished(plan, tmp_path / "killed", data)
+    with pytest.raises(InputError, match="epochs=2, not 3"):
+        is_finished(replace(plan, config=replace(plan.config, epochs=3)), tmp_path / "whole", data)
+
+
+def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    with monkeypatch.context() as patch:
+        killed_at(3, glass.studies.final_runs, patch)  # in the second seed
+        with pytest.raises(Killed):
+            run_seeds(data, plan, tmp_path)
+    with pytest.raises(InputError, match=r"hold_out=0.25, not 0.4"):
+        run_seeds(data, replace(plan, hold_out=0.4), tmp_path)
+    with pytest.raises(InputError, match=r"leaves out 200: give --seeds 100,200 "):
+        run_seeds(data, replace(plan, seeds=(100,)), tmp_path)
+    first = run_seeds(data, plan, tmp_path)
+    with pytest.raises(InputError, match=r"leaves out 100: give --seeds 100,200,300 \(more may"):
+        is_finished(replace(plan, seeds=(200, 300)), tmp_path, data)
+    more = replace(plan, seeds=(100, 200, 300))
+    assert not is_finished(more, tmp_path, data)
+    rows = run_seeds(data, more, tmp_path)["seeds"]
+    assert rows[:2] == first["seeds"]
+    assert rows[2]["seed"] == 300
+    for name in ("plan.json", "seeds.json", "final_runs.json"):
+        kept = (tmp_path / name).read_text()
+        (tmp_path / name).write_text(kept[:-20])
+        with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
+            is_finished(more, tmp_path, data)
+        (tmp_path / name).write_text(kept)
+
+
+def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    asked = []
+
+    def seen(run, dataset, split, options):
+        asked.append(options.device)
+        raise Killed
+
+    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", seen)
+    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    with pytest.raises(Killed):
+        run_seeds(data, plan, tmp_path)
+    assert asked == ["cpu"]
+
+
+def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
+    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    real, touched = glass.studies.final_runs.evaluate_run, []
+
+    def counted(run, dataset, split, options):
+        touched.append((run.name, split))
+        return real(run, dataset, split, options)
+
+    monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", counted)
+    run_seeds(data, plan, tmp_path)
+    run_seeds(data, plan, tmp_path)
+    assert touched == [("seed-100", "test"), ("seed-200", "test")]

@@ -1,0 +1,85 @@
+"""Search spaces: the study's to the digit, and how a person changes them."""
+
+from dataclasses import replace
+
+import pytest
+
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.studies.search_space import (
+    GLASS_SPACE,
+    SINGLE_VIEW_SPACE,
+    Choice,
+    LogRange,
+    changed_space,
+    settings_at,
+)
+from shards.command import InputError
+
+# The table of REFERENCE.md.
+SPACES = {
+    "glass_resnet50": {
+        "batch": (16, 32, 64), "dropout": (0, 0.1, 0.2, 0.3), "num_crops": (2, 4, 6, 8, 10),
+        "lr_global": (0.000001, 0.0001), "lr_local": (0.000001, 0.0001),
+        "lr_head": (0.000005, 0.001),
+        "wd_global": (0.0000001, 0.001), "wd_local": (0.0000001, 0.001),
+    },
+    "single_view_resnet50": {
+        "lr": (0.000001, 0.0001), "wd": (0.0000001, 0.001), "batch": (32, 64, 128),
+        "dropout": (0, 0.1, 0.2, 0.3),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("space", "name"), [
+    (GLASS_SPACE, "glass_resnet50"), (SINGLE_VIEW_SPACE, "single_view_resnet50"),
+])  # fmt: skip
+def test_spaces_are_the_studys(space, name):
+    found = {
+        d.name: d.options if isinstance(d, Choice) else (d.low, d.high) for d in space
+    }  # fmt: skip
+    assert found == SPACES[name]
+    config = load_preset(name)
+    for dimension in space:  # every corner is a configuration
+        ends = dimension.options if isinstance(dimension, Choice) else (
+            dimension.low, dimension.high,
+        )  # fmt: skip
+        for value in ends:
+            settings_at(config, (dimension,), {dimension.name: value})
+
+
+def test_one_rate_sets_the_whole_baseline():
+    config = settings_at(
+        load_preset("single_view_resnet50"), SINGLE_VIEW_SPACE,
+        {"lr": 2e-5, "wd": 3e-4, "batch": 64, "dropout": 0.2},
+    )  # fmt: skip
+    assert (config.optim.lr_global, config.optim.lr_head) == (2e-5, 2e-5)
+    assert (config.optim.wd_global, config.optim.wd_head) == (3e-4, 3e-4)
+    assert (config.loader.global_batch_size, config.model.dropout) == (64, 0.2)
+
+
+def test_a_batch_is_shared_out_over_micro_steps():
+    config = apply_overrides(load_preset("glass_resnet50"), ["grad_accum_steps=4"])
+    (batch, *_) = GLASS_SPACE
+    assert settings_at(config, (batch,), {"batch": 64}).loader.global_batch_size == 16
+    with pytest.raises(InputError, match="grad_accum_steps=3"):
+        settings_at(replace(config, grad_accum_steps=3), (batch,), {"batch": 64})
+
+
+def test_a_space_can_be_changed():
+    config = load_preset("glass_resnet50")
+    space = {d.name: d for d in changed_space(
+        GLASS_SPACE, config, ["lr_local=1e-5..1e-2", "num_crops=3", "label_smoothing=0.0,0.1"]
+    )}  # fmt: skip
+    assert space["lr_local"] == LogRange("lr_local", ("optim.lr_local",), 1e-5, 1e-2)
+    assert space["num_crops"] == Choice("num_crops", ("loader.num_crops",), (3,))
+    assert space["label_smoothing"].options == (0.0, 0.1)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ("lr=1..2", "no such setting"), ("lr_local=2..1", "LOW < HIGH"), ("lr_local", "NAME="),
+    ("num_crops=0,2", "at least 1"), ("dropout=0.1,0.1", "once"), ("dropout=x", "number"),
+])  # fmt: skip
+def test_a_change_that_cannot_be_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        changed_space(GLASS_SPACE, load_preset("glass_resnet50"), [change])
