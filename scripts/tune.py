@@ -38,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.studies.search import Search, SearchPlan  # seconds of imports, after the mistakes
+    from glass.studies.search import Search  # seconds of imports, after the mistakes
+    from glass.studies.search_plan import SearchPlan
     from glass.studies.search_space import changed_space, space_for
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
@@ -119,6 +120,7 @@ def choose_device(device: str) -> None:
 
         if not torch.cuda.is_available():
             raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
+        os.environ.pop("ACCELERATE_USE_CPU", None)
 
 
 def require_one_process(command: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.studies.search import SearchPlan
+from glass.studies.search_plan import SearchPlan
 from glass.studies.search_space import GLASS_SPACE, changed_space
 from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters

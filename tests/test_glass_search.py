@@ -17,7 +17,8 @@ from glass.documents import check_document
 from glass.presets import load_preset
 from glass.studies.best_params import BEST_SCHEMA, apply_params
 from glass.studies.repeatable_hyperband import RepeatableHyperband
-from glass.studies.search import Search, SearchPlan
+from glass.studies.search import Search
+from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
 from glass.studies.search_space import (
     GLASS_SPACE,

@@ -11,7 +11,7 @@ import logging
 import shutil
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,20 @@ import optuna
 import torch
 from optuna.trial import TrialState
 
-from glass.config import RunConfig, config_to_dict
+from glass.config import RunConfig
 from glass.engine import StepDoesNotFit, is_out_of_memory
-from glass.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
+from glass.run_folder import RunFolder
+from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import write_records
-from glass.studies.search_space import Dimension, LogRange, settings_at, space_record
+from glass.studies.search_space import Dimension, LogRange, settings_at
 from glass.studies.search_store import Claim, SearchStore
-from glass.studies.seeded_sampler import SAMPLER_SEED
 from glass.trainer import TrainingDiverged
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 
-__all__ = ["Search", "SearchPlan"]
+__all__ = ["Search"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,42 +41,6 @@ MAX_FAILURES_IN_A_ROW = 3
 MAX_TAKE_UPS = 3
 """How often a trial is taken up again at the same epoch: the system may kill it each time, for the
 memory that it takes."""
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """What is searched; ``config.epochs`` are those of a trial, ``config.select_by`` the metric."""
-
-    config: RunConfig
-    space: tuple[Dimension, ...]
-    name: str = ""
-    """Of the study in its storage; empty: the preset's."""
-    min_epochs: int = 5
-    """Epochs that every trial gets, at most ``config.epochs``."""
-
-    @property
-    def direction(self) -> str:
-        """Whether the metric is better high or low."""
-        return "minimize" if self.config.select_by == "loss" else "maximize"
-
-    def record(self, data: OpenShards) -> dict[str, Any]:
-        """What a storage remembers, to refuse to go on with another search."""
-        config = config_to_dict(self.config)
-        varied = {key for dimension in self.space for key in dimension.settings}
-        flat = {
-            f"{part}.{key}" if part else key: value
-            for part in ("", "model", "loader", "optim")
-            for key, value in (config[part] if part else config).items()
-            if not isinstance(value, dict)
-        }
-        fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}
-        return {
-            **fixed,
-            "space": space_record(self.space),
-            "min_epochs": self.min_epochs,
-            "sampler_seed": SAMPLER_SEED,
-            "data": dataset_digest(data.dataset.root)["dataset_json_sha256"],
-        }
 
 
 class _Pruned(Exception):

@@ -20,7 +20,8 @@ from glass.studies.baseline_memory import BASELINE_ROW, baseline_memory
 from glass.studies.comparison import COMPARISON_ROW, comparisons
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
-from glass.studies.search import Search, SearchPlan
+from glass.studies.search import Search
+from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
 from glass.studies.search_space import changed_space, settings_at, space_for
 from glass.studies.study_budgets import Budget, StudyModel
