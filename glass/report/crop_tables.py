@@ -26,7 +26,7 @@ def training_table(study: Document) -> tuple[list[str], Rows]:
     rows = [
         [
             str(row["num_crops"]), f"{1e3 * row['step_time_s']:.0f} ms",
-            f"{row['epoch_time_s']:.1f} s", f"{row['data_wait_s']:.2f} s",
+            f"{row['epoch_time_s']:.2f} s", f"{row['data_wait_s']:.2f} s",
             *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory), number(row["accuracy"]),
             f"{row['images_without_grid']} of {study['train_images']}",
         ]
@@ -90,7 +90,7 @@ def baseline_rows(document: Document) -> Rows:
             [
                 row["name"], str(row["batch"]), memory or row["why"] or "–",
                 "–" if step is None else f"{1e3 * step:.0f} ms",
-                "–" if epoch is None else f"{epoch:.1f} s",
+                "–" if epoch is None else f"{epoch:.2f} s",
             ]
         )  # fmt: skip
     return rows
