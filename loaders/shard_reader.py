@@ -4,9 +4,11 @@ here."""
 import io
 import mmap
 import os
+import resource
 import stat
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,10 @@ MAX_MAPPED = 8192
 """Maps kept open, far below Linux's default of 65,530 per process; the one used longest ago goes
 first."""
 
+_SHARE_OF_FILES = 4
+"""A map takes one of this many open files that the process may have: images and other members may
+lie in two sets of tars, and half is left to all else."""
+
 
 class UnreadableMember(Exception):
     """A member that lies outside its tar or is not what the manifest says; the message says
@@ -35,6 +41,7 @@ class MappedShards:
         """``paths[k]`` is the tar of shard number k."""
         self._paths = paths
         self._maps: OrderedDict[int, Bytes] = OrderedDict()
+        self._max_mapped = _maps_allowed()
         self._lock = threading.Lock()
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
@@ -74,9 +81,26 @@ class MappedShards:
                     "on its folder"
                 ) from error
             self._maps[shard] = np.frombuffer(mapped, np.uint8)
-            if len(self._maps) > MAX_MAPPED:
+            if len(self._maps) > self._max_mapped:
                 self._maps.popitem(last=False)
             return self._maps[shard]
+
+
+def _maps_allowed() -> int:
+    """How many maps one object may keep. Python's ``mmap`` holds a file descriptor for each, and
+    many systems begin with 1,024 of them: the limit is raised as far as this process may, once, and
+    what is in force then counts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _SHARE_OF_FILES * MAX_MAPPED
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # a system that forbids it leaves the limit as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    if soft == resource.RLIM_INFINITY:
+        return MAX_MAPPED
+    return max(1, min(MAX_MAPPED, soft // _SHARE_OF_FILES))
 
 
 def _size_now(path: Path, mapped: int) -> int:
