@@ -3,7 +3,7 @@
 ``RUN/checkpoints/step-00000120/``: ``model.safetensors``; ``optimizer.pt`` and ``training.pt``
 (tensors and plain containers, read with ``weights_only=True``); and, written last,
 ``checkpoint.json`` with the SHA-256 of the others. The newest ``KEEP`` stay: should the newest be
-damaged, the one before it is used.
+damaged, the one before it is used, and the damaged one is set aside as ``damaged-step-00000120``.
 """
 
 import hashlib
@@ -65,9 +65,10 @@ class CheckpointStore:
             torch.save(optimizer, temporary / OPTIMIZER)
             torch.save(training, temporary / TRAINING)
             _write_index(temporary, step)
-            if final.exists():  # of the same step, and found damaged or loaded: worth no more
-                shutil.rmtree(final)
+            leaving = _renamed_away(final) if final.exists() else None  # of the same step
             os.replace(temporary, final)
+            if leaving is not None:
+                shutil.rmtree(leaving)
             _sync(self.folder)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -76,21 +77,29 @@ class CheckpointStore:
                 " --output; the checkpoints before it are whole"
             ) from error
         for old in self._folders()[KEEP:]:
-            shutil.rmtree(old)
+            shutil.rmtree(_renamed_away(old))
         return final
+
+    def remove_unfinished(self) -> None:
+        """Deletes what was being written, or deleted, when an earlier process was killed."""
+        for folder in self.folder.glob(".step-*.tmp"):
+            shutil.rmtree(folder)
 
     def newest(self) -> Path | None:
         """The newest checkpoint that is whole; None where there is no checkpoint at all.
 
-        Says which ones are damaged, and raises ``InputError`` where all of them are.
+        Newer ones that are damaged are set aside, which is said: they may be worth a look, and must
+        not take the place of a good one among the ``KEEP``. Raises ``InputError`` where all are.
         """
         folders = self._folders()
-        for folder in folders:
+        for place, folder in enumerate(folders):
             try:
                 _check(folder)
             except _Damaged as reason:
                 logger.warning("checkpoint %s is damaged (%s): going back", folder, reason)
             else:
+                for damaged in folders[:place]:
+                    self._set_aside(damaged)
                 return folder
         if folders:
             raise InputError(
@@ -98,6 +107,15 @@ class CheckpointStore:
                 " the start, or give another --output"
             )
         return None
+
+    def _set_aside(self, folder: Path) -> None:
+        aside = folder.with_name(f"damaged-{folder.name}")
+        number = 2
+        while aside.exists():
+            aside = folder.with_name(f"damaged-{folder.name}-{number}")
+            number += 1
+        os.replace(folder, aside)
+        logger.warning("the damaged checkpoint is kept as %s: delete it when you like", aside)
 
     def _folders(self) -> list[Path]:
         """Newest first; what is still being written has a dot in front and is not among them."""
@@ -120,6 +138,14 @@ class CheckpointStore:
                 f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
                 " on from the one before"
             ) from error
+
+
+def _renamed_away(folder: Path) -> Path:
+    """Where a checkpoint is before it is deleted: part of one would count as damaged."""
+    leaving = folder.with_name(f".{folder.name}.old.tmp")
+    shutil.rmtree(leaving, ignore_errors=True)
+    os.replace(folder, leaving)
+    return leaving
 
 
 def _load_plain(path: Path) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 from glass.config import RunConfig, config_to_dict
 from glass.overrides import flat_settings
 from glass.versions import installed_versions
-from shards.atomic import write_text_atomic
+from shards.atomic import final_name, remove_temporaries, write_text_atomic
 from shards.command import InputError
 from shards.json_file import parse_json, read_json
 
@@ -32,6 +32,11 @@ FREE_TO_CHANGE = frozenset(
 )
 """Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
 
+WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.jsonl"})
+MODEL_FILES = frozenset({"model.safetensors", "config.json"})
+"""What training writes into the folder and into ``model/``. An evaluation or a calibration may
+write other files there at the same time."""
+
 
 class RunFolder:
     """Paths and records of one run. Only the main process writes."""
@@ -43,7 +48,8 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder and keeps other processes from training in it.
+        """Makes the folder, keeps other processes from training in it, and deletes what a training
+        that was killed had not renamed yet.
 
         Raises ``InputError`` where the folder cannot be made, holds something else, or is taken.
         """
@@ -64,12 +70,22 @@ class RunFolder:
                     f"another process is training in {self.path}: wait for it or give another"
                     " --output"
                 ) from error
+            self._sweep()
             yield
         finally:
             os.close(descriptor)  # which lets the lock go
 
     def _foreign_entries(self) -> Iterator[Path]:
-        return (entry for entry in self.path.iterdir() if entry.name != ".lock")
+        return (
+            entry
+            for entry in self.path.iterdir()
+            if entry.name != ".lock" and final_name(entry.name) not in WRITTEN_UNDER_THE_LOCK
+        )
+
+    def _sweep(self) -> None:
+        remove_temporaries(self.path, WRITTEN_UNDER_THE_LOCK.__contains__)
+        if self.model.is_dir():
+            remove_temporaries(self.model, MODEL_FILES.__contains__)
 
     @property
     def _record_path(self) -> Path:

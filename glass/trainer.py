@@ -66,6 +66,8 @@ class Trainer:
 
     def resume(self) -> bool:
         """Takes up the newest checkpoint and says so; False where there is none."""
+        if self.accelerator.is_main_process:
+            self.store.remove_unfinished()
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False

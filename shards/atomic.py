@@ -1,11 +1,20 @@
 """Files appear whole or not at all: written under a temporary name, then renamed."""
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["atomic_path", "write_bytes_atomic", "write_text_atomic"]
+__all__ = [
+    "atomic_path",
+    "final_name",
+    "remove_temporaries",
+    "write_bytes_atomic",
+    "write_text_atomic",
+]
+
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")
 
 
 @contextmanager
@@ -37,3 +46,22 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
 def write_text_atomic(path: Path, text: str) -> None:
     """Like :func:`write_bytes_atomic`, for UTF-8 text."""
     write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def final_name(name: str) -> str | None:
+    """What a file of this temporary name was to be called; ``None`` for other names."""
+    found = _TEMPORARY.fullmatch(name)
+    return found[1] if found else None
+
+
+def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Deletes what killed processes left in ``folder``: temporary files of which ``is_ours`` says
+    yes to the final name.
+
+    For whoever holds the lock under which such files are written: those of a process that lives
+    would go too.
+    """
+    for name in os.listdir(folder):
+        final = final_name(name)
+        if final is not None and is_ours(final):
+            (folder / name).unlink()

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from shards.atomic import final_name, remove_temporaries
 from shards.build_plan import (
     PLAN_NAME,
     BuildPlan,
@@ -20,14 +21,7 @@ from shards.command import InputError
 from shards.consolidate import REJECTED_NAME, finish, is_finished
 from shards.dataset import MANIFEST_NAME
 from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
-from shards.output_folder import (
-    by_reason,
-    cannot_write,
-    is_temporary,
-    locked,
-    progress_bar,
-    remove_temporaries,
-)
+from shards.output_folder import by_reason, cannot_write, locked, progress_bar
 from shards.packing import ShardPlan
 from shards.ray_engine import write_shards_on_ray
 from shards.remote import as_url
@@ -90,7 +84,7 @@ def _build(
     sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool,
     engine: str, store: RemoteOutput | None,
 ) -> BuildReport:  # fmt: skip
-    remove_temporaries(out)
+    _sweep(out)
     plan = read_plan(out)
     continued = plan is not None
     if plan is None:
@@ -132,9 +126,14 @@ def _write(
     with progress_bar(total, "building", progress, total - left) as bar:
         if engine == "ray":
             write_shards_on_ray(work, workers, bar.update, plan.written_by)
-            remove_temporaries(out)  # of workers that were lost: all tasks have ended
+            _sweep(out)  # of workers that were lost: all tasks have ended
         else:
             write_shards(work, workers, bar.update)
+
+
+def _sweep(out: Path) -> None:
+    """All of the folder is the build's, which holds its lock."""
+    remove_temporaries(out, lambda _: True)
 
 
 def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
@@ -160,7 +159,7 @@ def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the data set")
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in os.listdir(out) if not is_temporary(name)]
+    names = [name for name in os.listdir(out) if final_name(name) is None]
     if names and PLAN_NAME not in names:
         raise InputError(
             f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): "

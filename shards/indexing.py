@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.atomic import write_text_atomic
+from shards.atomic import remove_temporaries, write_text_atomic
 from shards.build import BuildReport
 from shards.build_plan import current_versions
 from shards.command import InputError
@@ -38,7 +38,7 @@ from shards.index_settings import IndexSettings
 from shards.index_split import draw_splits
 from shards.json_file import read_json
 from shards.label_rules import LabelRules
-from shards.output_folder import by_reason, cannot_write, is_temporary, locked, progress_bar
+from shards.output_folder import by_reason, cannot_write, locked, progress_bar
 from shards.rejection import REASONS
 from shards.schema import FORMAT_VERSION, SAMPLE_SCHEMA, SPLITS
 from shards.shard_writer import Rejection, read_record
@@ -122,6 +122,7 @@ def _index(
 ) -> BuildReport:
     plan = _plan(tars, settings)
     continued = _was_begun(plan, tars, out)
+    remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
     rules = guess_rules(
@@ -176,8 +177,7 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
     try:
         before = read_json(out / PLAN_NAME)
     except FileNotFoundError:
-        names = {*_OURS, *(f"{t.stem}.sidecar.{e}" for t in tars for e in ("tar", "parquet"))}
-        if in_the_way := sorted(names & set(os.listdir(out))):
+        if in_the_way := sorted(_final_names(tars) & set(os.listdir(out))):
             raise InputError(
                 f"{out} holds {in_the_way[0]} already, which this command did not write: "
                 "give another folder with --out"
@@ -194,10 +194,12 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
             f"{out} holds another index (other {', '.join(changes)}): use the same tars and "
             "settings, or another folder with --out"
         )
-    for name in os.listdir(out):
-        if is_temporary(name) and (".sidecar." in name or name[1:].startswith(_OURS)):
-            (out / name).unlink()
     return True
+
+
+def _final_names(tars: list[_Tar]) -> set[str]:
+    """The files of a data set over ``tars``."""
+    return {*_OURS, *(f"{tar.stem}.sidecar.{end}" for tar in tars for end in ("tar", "parquet"))}
 
 
 def _examine(

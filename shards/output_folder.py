@@ -3,7 +3,6 @@
 import errno
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,29 +11,9 @@ from tqdm import tqdm
 
 from shards.command import InputError
 
-__all__ = [
-    "by_reason",
-    "cannot_write",
-    "is_temporary",
-    "locked",
-    "progress_bar",
-    "remove_temporaries",
-]
+__all__ = ["by_reason", "cannot_write", "locked", "progress_bar"]
 
-_TEMPORARY = re.compile(r"\..*\.\d+\.tmp$")  # what shards.atomic leaves behind when killed
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file of this name was left behind by a build that was killed."""
-    return _TEMPORARY.fullmatch(name) is not None
-
-
-def remove_temporaries(out: Path) -> None:
-    """Deletes what killed builds left behind in ``out``."""
-    for name in os.listdir(out):
-        if is_temporary(name):
-            (out / name).unlink()
 
 
 @contextmanager

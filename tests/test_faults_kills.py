@@ -26,6 +26,21 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300
 TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
+SMALL_RUN = [
+    word
+    for setting in (
+        "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
+        "loader.num_crops=2", "loader.crop_size=32", "tensorboard=false", "cpu_threads=1",
+    )
+    for word in ("--set", setting)
+]  # fmt: skip
+DIES_AT_A_RENAME = """
+import sys
+from tests.killed_at_rename import die_at_rename
+from train import main
+die_at_rename(int(sys.argv[1]))
+sys.exit(main(sys.argv[3:]))
+"""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -163,14 +178,10 @@ def files(run: Path) -> set[str]:
 
 def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
     kills = kills_wanted("TRAIN", 20)
-    epochs = (kills + 8) // 3 + 1  # three steps each
-    settings = [
-        "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
-        "loader.num_crops=2", "loader.crop_size=32", f"epochs={epochs}", "tensorboard=false",
-        "cpu_threads=1",
-    ]  # fmt: skip
+    epochs = (2 * kills + 8) // 3 + 1  # three steps each; a life may take two of them
     command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny"]
-    command += ["--checkpoint-every", "1", *(word for s in settings for word in ("--set", s))]
+    # Of every second step and every third: what a kill leaves of one is not always written again.
+    command += ["--checkpoint-every", "2", "--set", f"epochs={epochs}", *SMALL_RUN]
     finish([*command, "--output", str(tmp_path / "straight")])
     run = tmp_path / "run"
 
@@ -190,3 +201,19 @@ def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
     assert files(run) == files(tmp_path / "straight")
     assert landed >= 0.9 * kills
     report("training", landed)
+
+
+def test_a_training_run_killed_at_each_kind_of_rename(synthetic_shards, tmp_path):
+    """Life after life ends with a file that is written and has not got its name yet."""
+    settings = ["--set", "epochs=2", *SMALL_RUN]
+    command = ["train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny", *settings]
+    command += ["--checkpoint-every", "2", "--output"]
+    finish([*command, str(tmp_path / "straight")])
+    dying = ["-c", DIES_AT_A_RENAME]
+    for which in range(1, 8):
+        with tempfile.TemporaryFile() as log:
+            process = start([*dying, str(which), *command, str(tmp_path / "run")], log)
+            assert process.wait(timeout=PATIENCE_S) == -signal.SIGKILL, said(log)
+    finish([*command, str(tmp_path / "run")])
+    assert curve(tmp_path / "run") == curve(tmp_path / "straight")
+    assert files(tmp_path / "run") == files(tmp_path / "straight")

@@ -12,6 +12,7 @@ from glass.checkpoint import CheckpointStore
 from glass.config import RunConfig
 from glass.run_folder import RunFolder
 from shards.command import InputError
+from tests.killed_at_rename import killed_at_rename
 
 MODEL = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
 OPTIMIZER = {"state": {0: {"step": torch.tensor(4.0)}}, "param_groups": [{"lr": 1e-3}]}
@@ -120,6 +121,46 @@ def test_a_half_written_checkpoint_is_not_seen(store):
     assert names(store) == ["step-00000100", "step-00000150"]
 
 
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(store):
+    killed_at_rename(lambda: save(store, 150))
+    assert ".step-00000150.tmp" in names(store)
+    store.remove_unfinished()
+    assert names(store) == ["step-00000020", "step-00000100"]
+
+
+def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(store, monkeypatch):
+    """Part of a checkpoint under its own name would count as a damaged one."""
+
+    def dies(folder, **_):
+        if folder.exists():
+            (folder / "training.pt").unlink()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("glass.checkpoint.shutil.rmtree", dies)
+    for step in (100, 150):  # once as the same step's, once as the oldest
+        with pytest.raises(KeyboardInterrupt):
+            save(store, step)
+    monkeypatch.undo()
+    store.remove_unfinished()
+    assert names(store) == ["step-00000100", "step-00000150"]
+    assert store.newest().name == "step-00000150"
+
+
+def test_after_a_fallback_two_good_ones_stay(store, caplog):
+    """A damaged one is set aside for whoever wants to look at it, and takes no place."""
+    save(store, 120)
+    flip_a_bit(store.newest())
+    assert store.newest().name == "step-00000100"
+    assert "damaged-step-00000120" in caplog.text
+    save(store, 103)
+    save(store, 106)
+    assert names(store) == ["damaged-step-00000120", "step-00000103", "step-00000106"]
+    save(store, 120)
+    flip_a_bit(store.newest())
+    assert store.newest().name == "step-00000106"
+    assert names(store)[:2] == ["damaged-step-00000120", "damaged-step-00000120-2"]
+
+
 def test_saving_the_same_step_again_replaces_it(store):
     flip_a_bit(store.newest())
     save(store, 100)
@@ -204,6 +245,49 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path):
     with pytest.raises(InputError, match="holds other files"), RunFolder(tmp_path).locked():
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def begin(path):
+    folder = RunFolder(path)
+    with folder.locked():
+        folder.begin(RunConfig(), DATA, {})
+
+
+def test_a_run_killed_while_it_writes_its_first_record_can_begin_again(tmp_path):
+    path = tmp_path / "run"
+    killed_at_rename(lambda: begin(path))
+    (left,) = path.glob(".run.json.*.tmp")
+    (path / ".thesis.txt.17.tmp").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        begin(path)
+    (path / ".thesis.txt.17.tmp").unlink()
+    begin(path)
+    assert not left.exists()
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
+
+
+def test_what_kills_left_in_a_run_goes_and_nothing_of_others(begun):
+    """What an evaluation that may be under way has not renamed yet is not the training's."""
+    begun.model.mkdir()
+    left = ["metrics.jsonl", "bad_samples.jsonl", "run.json", "model/config.json"]
+    others = [".predictions-test.parquet.3.tmp", "model/.calibration.json.3.tmp", "model/notes.tmp"]
+    for name in left:
+        path = begun.path / name
+        path.with_name(f".{path.name}.12345.tmp").write_text("{")
+    for name in others:
+        (begun.path / name).write_text("mine")
+    with begun.locked():
+        pass
+    found = {str(path.relative_to(begun.path)) for path in begun.path.rglob("*.tmp")}
+    assert found == set(others)
+
+
+def test_who_does_not_get_the_lock_deletes_nothing(begun):
+    with begun.locked():
+        (begun.path / ".metrics.jsonl.12345.tmp").write_text("{")
+        with pytest.raises(InputError, match="another process"), RunFolder(begun.path).locked():
+            pass
+    assert (begun.path / ".metrics.jsonl.12345.tmp").exists()
 
 
 def test_a_file_where_the_run_should_be(tmp_path):

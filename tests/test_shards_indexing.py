@@ -24,6 +24,7 @@ from shards.pixels import decode_rgb
 from shards.sidecar import SidecarTask
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
+from tests.killed_at_rename import killed_at_rename
 
 Members = list[tuple[str, bytes]]
 
@@ -395,6 +396,16 @@ def test_an_interrupted_run_continues(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {path.name for path in (tmp_path / "cut").iterdir()} == names
     for name in names:
         assert (tmp_path / "cut" / name).read_bytes() == (whole.root / name).read_bytes(), name
+
+
+def test_nothing_is_left_of_an_index_killed_before_its_first_rename(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", labelled(0))
+    killed_at_rename(lambda: index(tar))
+    (left,) = tmp_path.glob("*.tmp")
+    (tmp_path / ".thesis.txt.17.tmp").write_text("mine")
+    index(tar)
+    assert not left.exists()
+    assert [path.name for path in tmp_path.glob("*.tmp")] == [".thesis.txt.17.tmp"]
 
 
 def test_damage_is_found(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""A process that is killed when a file is whole under its temporary name and not renamed yet."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["die_at_rename", "killed_at_rename"]
+
+
+def killed_at_rename(act: Callable[[], object], which: int = 1) -> None:
+    """Runs ``act`` in a child process, which SIGKILL ends at its ``which``-th rename."""
+    child = os.fork()
+    if child == 0:
+        try:
+            die_at_rename(which)
+            act()
+        finally:
+            os._exit(0)  # it came to its end: the parent notices
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "no such rename"
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def die_at_rename(which: int) -> None:
+    """From now on SIGKILL ends this process at its ``which``-th rename."""
+    replace, done = os.replace, 0
+
+    def dying(*arguments: Any, **named: Any) -> None:
+        nonlocal done
+        done += 1
+        if done == which:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*arguments, **named)
+
+    os.replace = dying
