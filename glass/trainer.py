@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -35,6 +35,10 @@ processes on whether to stop."""
 
 class TrainingDiverged(InputError):
     """Loss or scores are no longer finite: the settings' fault, and only of this run."""
+
+
+class _Stopped(Exception):
+    """A signal came while the validation split was being scored."""
 
 
 class Trainer:
@@ -83,11 +87,10 @@ class Trainer:
         progress = self.state.progress
         with StopSignal() as stop:
             while progress.epoch < self.config.epochs:
-                if not self._train_epoch(stop):
-                    self.state.save(self.store)
-                    return False
-                line = self._finish_epoch()
+                line = self._finish_epoch(stop) if self._train_epoch(stop) else None
                 self.state.save(self.store)
+                if line is None:
+                    return False
                 self._require_readable(saved=True)
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
@@ -114,7 +117,7 @@ class Trainer:
                     break
                 if progress.step % CHECK_EVERY == 0:
                     self._require_readable()
-                if self._stopped(stop):
+                if self._stopped(stop, progress.step):
                     return False
                 if self.checkpoint_every and progress.step % self.checkpoint_every == 0:
                     self.state.save(self.store)
@@ -172,26 +175,32 @@ class Trainer:
             self.state.save(self.store)
         raise InputError("; ".join(summary for summary in told if summary))
 
-    def _stopped(self, stop: StopSignal) -> bool:
-        """One process stops after any step; several agree on it every ``CHECK_EVERY`` steps."""
+    def _stopped(self, stop: StopSignal, number: int) -> bool:
+        """Whether to stop at step, or batch, ``number``: one process stops at any, several agree on
+        it every ``CHECK_EVERY``."""
         if self.accelerator.num_processes == 1:
             return stop.received is not None
-        if self.state.progress.step % CHECK_EVERY:
-            return False
-        return self._agreed(stop.received is not None)
+        return number % CHECK_EVERY == 0 and self._agreed(stop.received is not None)
 
     def _agreed(self, wish: bool) -> bool:
         """Whether any process has the wish; the same answer on all of them."""
         flag = torch.tensor(float(wish), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum").item())
 
-    def _finish_epoch(self) -> dict[str, Any]:
-        """Validates, notes the epoch's line, and exports the model if it is the best so far."""
+    def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
+        """Validates, notes the epoch's line, and exports the model if it is the best so far.
+
+        None where a signal stopped the validation, which may take longer than the time until a
+        kill: the position is still the epoch's last step, and the run goes on with validating.
+        """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)
         self._require_finite(trained["loss"])
         started = time.perf_counter()
-        valid = self._validate()
+        try:
+            valid = self._validate(stop)
+        except _Stopped:
+            return None
         line = epoch_line(
             progress, trained, state.totals, valid, time.perf_counter() - started,
             state.optimizer.param_groups,
@@ -202,17 +211,26 @@ class Trainer:
         self._note(line)
         return line
 
-    def _validate(self) -> dict[str, float | None]:
+    def _validate(self, stop: StopSignal) -> dict[str, float | None]:
         model = self.state.plain_model
         if self.accelerator.num_processes > 1:
             # Each process has updated its own batch statistics since the last exchange; what is
             # validated must be what is exported, so the main process's count for all.
             for buffer in model.buffers():
                 distributed.broadcast(buffer, src=0)
-        predictions = score(model, self.valid_loader, self.accelerator.device, self.precision)
+        batches = self._until_stopped(stop)
+        predictions = score(model, batches, self.accelerator.device, self.precision)
         if not np.isfinite(predictions.logits).all():
             self._give_up("the scores of the validation split are no longer finite")
         return binary_metrics(predictions.label, predictions.probability)
+
+    def _until_stopped(self, stop: StopSignal) -> Iterator[dict[str, Any]]:
+        """The batches of the validation split. Raises ``_Stopped`` once a signal came, on all
+        processes at the same batch."""
+        for number, batch in enumerate(self.valid_loader):
+            if self._stopped(stop, number):
+                raise _Stopped
+            yield batch
 
     def _note(self, line: dict[str, Any]) -> None:
         """Into history, ``metrics.jsonl``, TensorBoard and log; the best model into ``model/``."""

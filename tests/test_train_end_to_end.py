@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 
 import train
+from glass import scoring
 from glass.config import RunConfig
 from glass.engine import Engine
 from glass.export import load_model
@@ -194,6 +195,31 @@ def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     assert "run the same command to go on" in capsys.readouterr().out
     assert signal.getsignal(number) == before
     assert (tmp_path / "checkpoints/step-00000004").is_dir()
+    assert train.main(command) == 0
+    assert_same_run(unbroken, tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["the epoch's last step", "inside the validation"])
+def test_a_signal_before_the_end_of_the_validation_costs_no_step(
+    unbroken, synthetic_shards, tmp_path, monkeypatch, moment
+):
+    """Validation may take longer than the time that is given before a kill."""
+    command, scored, real = arguments(synthetic_shards, tmp_path), [], scoring._scored
+
+    def signalled(*given):
+        scored.append(None)
+        if moment == "inside the validation" and len(scored) == 3:  # of the second epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "_scored", signalled)
+        if moment == "the epoch's last step":
+            at_step(patch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train.main(command) == 75
+    assert len(curve(tmp_path)) == 1
+    assert (tmp_path / "checkpoints/step-00000006").is_dir()
+    at_step(monkeypatch, 4, cut_the_power)  # three steps are left
     assert train.main(command) == 0
     assert_same_run(unbroken, tmp_path)
 
