@@ -1,7 +1,9 @@
 """The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +15,7 @@ from shards.dataset import MANIFEST_NAME
 from shards.dataset_info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.packing import ShardPlan
 from shards.rejection import REASONS
-from shards.schema import CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
+from shards.schema import BUILD_ID, CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
 from shards.shard_writer import Rejection, read_record
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "not_indexable_counts",
     "split_counts",
     "stored_as_counts",
+    "write_description",
     "write_manifest",
     "write_rejected",
 ]
@@ -64,8 +67,6 @@ def finish(
     rejected = write_rejected(found, out / REJECTED_NAME)
     tables = [pq.read_table(manifest, schema=SAMPLE_SCHEMA) for manifest in manifests]
     table = pa.concat_tables(tables) if tables else SAMPLE_SCHEMA.empty_table()
-    if table.num_rows:
-        table = write_manifest(table, out / MANIFEST_NAME)
     info = DatasetInfo(
         global_size=plan.settings.global_size,
         split_seed=plan.settings.split_seed,
@@ -80,21 +81,35 @@ def finish(
         equalised=plan.equalised,
         written_by=plan.written_by,
     )
-    if table.num_rows:
-        write_text_atomic(out / INFO_NAME, info.to_json())
+    return write_description(info, table, out)
+
+
+def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetInfo:
+    """Writes the manifest and, last of all, ``dataset.json``, and returns what that holds.
+
+    Nothing is written where there is no sample.
+    """
+    if not table.num_rows:
+        return info
+    write_manifest(table, out / MANIFEST_NAME, info.build_id)
+    with (out / MANIFEST_NAME).open("rb") as file:
+        info = replace(info, manifest_sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    write_text_atomic(out / INFO_NAME, info.to_json())
     return info
 
 
-def write_manifest(table: pa.Table, path: Path) -> pa.Table:
+def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set, and returns it so.
 
-    One record batch, so that every column is one array of the mapped file.
+    One record batch, so that every column is one array of the mapped file. ``build_id`` is that of
+    the ``DatasetInfo`` beside it; without one the two are not compared at opening.
     """
     table = table.unify_dictionaries().combine_chunks()
+    schema = SAMPLE_SCHEMA.with_metadata({BUILD_ID: build_id}) if build_id else SAMPLE_SCHEMA
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as file,
-        pa.ipc.new_file(file, SAMPLE_SCHEMA) as writer,
+        pa.ipc.new_file(file, schema) as writer,
     ):
         writer.write_table(table)
     return table

@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from shards.arrow_file import map_table
 from shards.command import InputError
-from shards.dataset_info import DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.dataset_info import INFO_NAME, DatasetInfo, ShardInfo, SplitCounts, read_info
 from shards.remote import RemoteFolder, as_url
 from shards.remote_dataset import fetch_description
-from shards.schema import SAMPLE_SCHEMA, SPLITS
+from shards.schema import BUILD_ID, SAMPLE_SCHEMA, SPLITS
 
 __all__ = ["MANIFEST_NAME", "DatasetInfo", "ShardDataset", "ShardInfo", "SplitCounts"]
 
@@ -58,6 +58,12 @@ class ShardDataset:
         info = read_info(root)
         table, mapped = _map_manifest(root / MANIFEST_NAME)
         _require_known_shards(table, info, root / MANIFEST_NAME)
+        build = (table.schema.metadata or {}).get(BUILD_ID)
+        if build is not None and build != info.build_id.encode():
+            raise InputError(
+                f"{root / MANIFEST_NAME} is of another build than {root / INFO_NAME}: copy both "
+                "from one build, or build the data set again"
+            )
         if table.num_rows != info.num_samples:
             raise InputError(
                 f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "

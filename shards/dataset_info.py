@@ -1,5 +1,6 @@
 """``dataset.json``: what a data set holds, small enough to read by eye. Written last of all."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -72,7 +73,25 @@ class DatasetInfo:
     """What was done so that the files of both classes look alike, in words; empty for nothing."""
     written_by: Mapping[str, str] = field(default_factory=dict)
     """Versions of the programs that wrote the shards."""
+    manifest_sha256: str = ""
+    """Of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
     format_version: int = FORMAT_VERSION
+
+    @property
+    def build_id(self) -> str:
+        """Says which build this is; ``samples.arrow`` holds it too, so that opening can tell, at no
+        cost, whether the two belong together."""
+        shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
+        build = [self.split_seed, sorted(self.split_shares.items()), shards]
+        return hashlib.sha256(json.dumps(build).encode()).hexdigest()
+
+    def describes(self, manifest: Path) -> bool:
+        """Whether ``manifest`` is, to the last byte, the one that was written with this; reads all
+        of it. Raises ``OSError``."""
+        if not self.manifest_sha256:
+            return True
+        with manifest.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.manifest_sha256
 
     def to_json(self) -> str:
         """The text of ``dataset.json``."""

@@ -28,7 +28,7 @@ from shards.consolidate import (
     not_indexable_counts,
     split_counts,
     stored_as_counts,
-    write_manifest,
+    write_description,
     write_rejected,
 )
 from shards.dataset import MANIFEST_NAME
@@ -251,8 +251,6 @@ def _finish(
     # Split after split, and within a split by tar and place, as the tables come.
     places = [SPLITS.index(split) for split in table.column("split").to_pylist()]
     table = table.unify_dictionaries().take(np.argsort(places, kind="stable"))
-    if table.num_rows:
-        table = write_manifest(table, out / MANIFEST_NAME)
     info = DatasetInfo(
         global_size=settings.global_size,
         split_seed=settings.split_seed,
@@ -266,9 +264,7 @@ def _finish(
         stored_as=stored_as_counts(table),
         written_by=current_versions(),
     )
-    if table.num_rows:
-        write_text_atomic(out / INFO_NAME, info.to_json())
-    return info
+    return write_description(info, table, out)
 
 
 def _notes(rules: LabelRules, by_name: bool, examined: list[ExaminedTar]) -> list[str]:

@@ -5,6 +5,7 @@ import pyarrow as pa
 from shards.channel_stats import CHANNEL_COLUMNS
 
 __all__ = [
+    "BUILD_ID",
     "CALIBRATION",
     "CLASS_NAMES",
     "FORMAT_VERSION",
@@ -19,6 +20,9 @@ __all__ = [
 
 FORMAT_VERSION = 1
 """Stands in ``dataset.json`` and in every manifest; readers refuse what they do not know."""
+
+BUILD_ID = b"build_id"
+"""Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""
 
 TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
 SPLITS = (TRAIN, VALID, TEST, CALIBRATION)

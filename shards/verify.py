@@ -25,7 +25,7 @@ from shards.consolidate import (
     split_counts,
     stored_as_counts,
 )
-from shards.dataset import ShardDataset, ShardInfo
+from shards.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.facts import facts_of
 from shards.image_formats import open_image, sniff_format
 from shards.json_file import parse_json
@@ -41,7 +41,7 @@ __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
 CHECKS = {
     "counts": "dataset.json agrees with the manifest, and no tar is unaccounted for",
-    "manifest": "each shard's Parquet file agrees with samples.arrow",
+    "manifest": "samples.arrow has the SHA-256 in dataset.json, and agrees with each Parquet file",
     "tar": "each tar has the size and SHA-256 that dataset.json gives",
     "members": "names, order, places and lengths of the members, by walking the tar",
     "index": "each .idx lists what the tar holds",
@@ -110,6 +110,8 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
         ),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
+    if not info.describes(dataset.root / MANIFEST_NAME):
+        yield Finding("manifest", MANIFEST_NAME, "has another SHA-256 than dataset.json says")
     for what, (said, counted) in found.items():
         if said != counted:
             yield Finding("counts", f"dataset.json, {what}", f"says {said}, found {counted}")

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from shards.build import build_dataset
 from shards.command import InputError
 from shards.consolidate import split_counts, write_manifest
 from shards.dataset import ShardDataset
 from shards.dataset_info import DatasetInfo
 from shards.schema import SAMPLE_SCHEMA
+from shards.settings import BuildSettings
 
 
 @pytest.fixture
@@ -129,6 +131,29 @@ def test_manifest_with_other_columns_is_refused(copy):
         writer.write_table(table)
     with pytest.raises(InputError, match="has other columns"):
         ShardDataset.open(copy)
+
+
+def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path):
+    """Of the same images, with as many rows and shards."""
+    settings = BuildSettings(
+        split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7,
+        samples_per_shard=5, global_size=64,
+    )  # fmt: skip
+    build_dataset(synthetic_images, tmp_path / "other", settings, progress=False)
+    shutil.copy(tmp_path / "other/samples.arrow", copy / "samples.arrow")
+    with pytest.raises(
+        InputError, match=r"samples\.arrow is of another build than .*dataset\.json"
+    ):
+        ShardDataset.open(copy)
+
+
+def test_a_data_set_of_a_version_that_noted_no_digests_opens(copy, synthetic_dataset):
+    table = synthetic_dataset.table.replace_schema_metadata(None)
+    write_manifest(table, copy / "samples.arrow")
+    info = json.loads((copy / "dataset.json").read_text())
+    del info["manifest_sha256"]
+    (copy / "dataset.json").write_text(json.dumps(info))
+    assert len(ShardDataset.open(copy)) == len(synthetic_dataset)
 
 
 def test_a_file_is_no_data_set(copy):
