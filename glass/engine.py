@@ -70,8 +70,8 @@ class Totals:
     def load_state(self, state: dict[str, Any], is_main_process: bool) -> None:
         """Takes up :meth:`state`; one process carries what came before, the others start at 0."""
         self._sums.copy_(state["sums"] if is_main_process else torch.zeros(3))
-        self.train_time_s = state["train_time_s"]
-        self.data_wait_s = state["data_wait_s"]
+        self.train_time_s = float(state["train_time_s"])
+        self.data_wait_s = float(state["data_wait_s"])
 
 
 class Engine:

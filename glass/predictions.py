@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shards.command import InputError
+from shards.parquet_file import read_parquet
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading predictions needs none of it
     from glass.scoring import Predictions
@@ -77,8 +77,8 @@ def read_predictions(run: Path, split: str) -> pa.Table:
     """The table of PREDICTION_SCHEMA of ``split`` in ``run``; ``InputError`` where it is not."""
     path = predictions_path(run, split)
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
+        table = read_parquet(path)
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): evaluate again") from error
     if not table.schema.equals(PREDICTION_SCHEMA):
         raise InputError(f"{path} does not have the columns of this version: evaluate again")

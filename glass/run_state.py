@@ -1,5 +1,6 @@
 """Everything that a run needs to go on exactly: gathered from all processes, and put back."""
 
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from glass.checkpoint import CheckpointStore
 from glass.engine import Totals
 from glass.export import load_state
 from glass.random_state import get_random_state, seed_all, set_random_state
+from shards.command import InputError
 
 __all__ = ["BatchLoader", "Progress", "RunState"]
 
@@ -42,6 +44,18 @@ class Progress:
     """The line of ``history`` whose model is exported."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One line per finished epoch, as in ``metrics.jsonl``."""
+
+    def check(self) -> None:
+        """Raises ``TypeError`` or ``ValueError`` where these are no values of a run's."""
+        for name in ("epoch", "step", "step_in_epoch"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {str(value)[:60]!r}")
+        if not (isinstance(self.history, list) and len(self.history) == self.epoch):
+            raise ValueError("history does not have a line per epoch")
+        if self.best is not None and self.best not in self.history:
+            raise ValueError("best is no line of history")
+        json.dumps(self.history, allow_nan=False)
 
 
 @dataclass
@@ -98,16 +112,29 @@ class RunState:
             return None
         model, optimizer, training = store.read(found)
         load_state(self.plain_model, model, str(found))
+        try:
+            self._take_up(optimizer, training)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the checkpoint {found} does not hold the state of such a run"
+                f" ({type(error).__name__}: {error}): remove it to go on from the one before"
+            ) from error
+        return found
+
+    def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
+        """A checkpoint's hashes say that it is whole, not that it is ours."""
         self.optimizer.load_state_dict(optimizer)
+        if set(training["schedule"]) != set(self.schedule.state_dict()):
+            raise ValueError("the schedule is another one")
         self.schedule.load_state_dict(training["schedule"])
         if self.accelerator.scaler and training["scaler"]:
             self.accelerator.scaler.load_state_dict(training["scaler"])
         self.progress = Progress(**training["progress"])
+        self.progress.check()
         self.totals.load_state(training["totals"], self.accelerator.is_main_process)
         if training["loader"] is not None:
             self.loader.load_state_dict(training["loader"])
         self._restore_random(training["random"])
-        return found
 
     def _restore_random(self, states: list[dict[str, Any]]) -> None:
         rank, processes = self.accelerator.process_index, self.accelerator.num_processes

@@ -17,7 +17,9 @@ from PIL import Image
 
 from loaders.encoded_image import decode_file
 from shards.dataset import ShardDataset
+from shards.limits import limit
 from shards.pixels import RejectedImage, pixel_sha256
+from shards.scan import read_source
 from shards.schema import content_id
 
 __all__ = [
@@ -29,9 +31,6 @@ __all__ = [
     "PixelSource",
     "source_of",
 ]
-
-MAX_FILE_BYTES = 2 << 30
-"""A larger file is no image that anyone means; it is not read."""
 
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 
@@ -82,14 +81,11 @@ class FileSource:
                 raise RejectedImage("unreadable", "it is a folder")
             if not stat.S_ISREG(status.st_mode):
                 raise RejectedImage("unreadable", "it is a pipe, a device or a socket")
-            if status.st_size > MAX_FILE_BYTES:
-                raise RejectedImage("too_large", f"the file has {status.st_size:,} bytes")
-            data = self.path.read_bytes()
         except (OSError, ValueError) as error:
             raise RejectedImage(
                 "unreadable", getattr(error, "strerror", "") or str(error)
             ) from error
-        return _identified(data)
+        return _identified(read_source(self.path))
 
 
 @dataclass(frozen=True)
@@ -152,6 +148,9 @@ class MemberSource:
 
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
+        if self.length > (most := limit("MAX_IMAGE_BYTES")):
+            detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
+            raise RejectedImage("too_large", detail)
         try:
             with self.tar.open("rb") as file:
                 file.seek(self.offset)

@@ -93,6 +93,17 @@ def _host_leaf(backend: str) -> Leaf:
     return TurboLeaf()
 
 
+def _ready(future: "Future[Batch]") -> Batch:
+    """Waits for a batch. What memory was too small for is blamed on no sample: it ends the run."""
+    try:
+        return future.result()
+    except MemoryError as error:
+        raise MemoryError(
+            "there is not enough memory to read a batch: lower loader.global_batch_size,"
+            " loader.num_threads or loader.prefetch_batches, or give the machine more"
+        ) from error
+
+
 class Loader:
     """Iterates over an epoch's batches; see :mod:`loaders.batch` for what a batch holds.
 
@@ -167,6 +178,12 @@ class Loader:
                     f"cannot resume the loader: {name} was {state.get(name)!r}, now {value!r}; "
                     "resume with the settings that the run began with"
                 )
+        batches = len(self._epoch_order(int(state["epoch"])))
+        if not 0 <= int(state["batches_consumed"]) <= batches:
+            raise InputError(
+                f"cannot resume the loader: it has {batches} batches, and is to begin after "
+                f"{state['batches_consumed']}: go on from another checkpoint"
+            )
         self._epoch = int(state["epoch"])
         self._consumed = self._resume_at = int(state["batches_consumed"])
 
@@ -220,7 +237,7 @@ class Loader:
                         break
                     pending.append(self._submit(order, epoch, following))
                 with self._stats.timed("wait"):
-                    batch = pending.popleft().result()
+                    batch = _ready(pending.popleft())
                 self._consumed = index + 1
                 self._stats.count("batches")
                 yield self._hand_over(batch)
@@ -253,7 +270,7 @@ class Loader:
         costs no other."""
         try:
             return self._read_and_decode(plan, places, views, crops)
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:
             if len(places) == 1:

@@ -1,7 +1,6 @@
 """From what a person types to images: files, folders, patterns, tars, lists on stdin."""
 
 import glob
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from loaders.image_sources import FileSource, ImageSource, MemberSource
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.image_formats import FILE_SUFFIXES
+from shards.json_file import parse_json
 from shards.rejection import RejectedImage
 from shards.sidecar import choose_image
 from shards.tar_listing import TarSample, list_tar
@@ -115,7 +115,7 @@ class _SampleIdentity:
         with self.tar.open("rb") as file:
             file.seek(member.offset)
             try:
-                facts = json.loads(file.read(member.length))
+                facts = parse_json(file.read(member.length))
             except ValueError:
                 return None
         known = isinstance(facts, dict) and "pixel_sha256" in facts and facts.get("content_id")

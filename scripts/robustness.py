@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.json_file import read_json
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -99,7 +100,7 @@ def _check_target(target: Path) -> None:
     from glass.robustness import check_robustness
 
     try:
-        check_robustness(json.loads(path.read_text(encoding="utf-8")))
+        check_robustness(read_json(path))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is no table of this command ({error}): move it away or give another --output"

@@ -15,6 +15,7 @@ __all__ = ["CommandParser", "InputError", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
+_NO_MEMORY = "there is not enough memory: close other programs, or use fewer workers or threads"
 
 
 class InputError(Exception):
@@ -42,6 +43,9 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         sys.stdout.flush()
     except InputError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
+        code = EXIT_INPUT_ERROR
+    except MemoryError as error:
+        print(f"error: {printable(str(error) or _NO_MEMORY)}", file=sys.stderr)
         code = EXIT_INPUT_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -16,7 +16,7 @@ from shards.dataset_info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.packing import ShardPlan
 from shards.rejection import REASONS
 from shards.schema import BUILD_ID, CLASS_NAMES, SAMPLE_SCHEMA, SPLITS
-from shards.shard_writer import Rejection, read_record
+from shards.shard_writer import Rejection, read_record, read_shard_manifest
 
 __all__ = [
     "REJECTED_NAME",
@@ -65,7 +65,7 @@ def finish(
     found += [rejection for record in records for rejection in record.rejected]
     found += [Rejection(name, None, None, "file_name", "") for name in misnamed]
     rejected = write_rejected(found, out / REJECTED_NAME)
-    tables = [pq.read_table(manifest, schema=SAMPLE_SCHEMA) for manifest in manifests]
+    tables = [read_shard_manifest(manifest) for manifest in manifests]
     table = pa.concat_tables(tables) if tables else SAMPLE_SCHEMA.empty_table()
     info = DatasetInfo(
         global_size=plan.settings.global_size,

@@ -22,6 +22,7 @@ from shards.image_formats import open_image
 from shards.matching import FACTS, match_classes
 from shards.pixels import load_rgb
 from shards.rejection import RejectedImage
+from shards.scan import read_source
 from shards.stored_form import entry_points_of
 
 __all__ = ["METHODS", "Equalised", "equalise", "recompressed"]
@@ -106,9 +107,9 @@ def recompressed(data: bytes, quality: int) -> bytes:
 
 def _facts(path: Path) -> dict[str, float | str] | None:
     try:
-        data = path.read_bytes()
+        data = read_source(path)
         facts = read_facts(data)
-    except (OSError, RejectedImage):
+    except RejectedImage:
         return None
     pixels = facts.width * facts.height
     return {

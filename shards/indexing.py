@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shards.atomic import remove_temporaries, write_text_atomic
 from shards.build import BuildReport
@@ -40,8 +39,8 @@ from shards.json_file import read_json
 from shards.label_rules import LabelRules
 from shards.output_folder import by_reason, cannot_write, locked, progress_bar
 from shards.rejection import REASONS
-from shards.schema import FORMAT_VERSION, SAMPLE_SCHEMA, SPLITS
-from shards.shard_writer import Rejection, read_record
+from shards.schema import FORMAT_VERSION, SPLITS
+from shards.shard_writer import Rejection, read_record, read_shard_manifest
 from shards.sidecar import ExaminedTar, SidecarTask, examine_tar, guess_rules
 from shards.workers import write_shards
 
@@ -246,7 +245,7 @@ def _finish(
 ) -> DatasetInfo:  # fmt: skip
     records = [read_record(task.manifest) for task in tasks]
     rejected = rejected + [rejection for record in records for rejection in record.rejected]
-    tables = [pq.read_table(task.manifest, schema=SAMPLE_SCHEMA) for task in tasks]
+    tables = [read_shard_manifest(task.manifest) for task in tasks]
     table = pa.concat_tables(tables)
     # Split after split, and within a split by tar and place, as the tables come.
     places = [SPLITS.index(split) for split in table.column("split").to_pylist()]

@@ -6,18 +6,24 @@ from typing import Any, NoReturn
 
 from shards.limits import limit
 
-__all__ = ["parse_json", "read_json"]
+__all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
     """The document in ``path``. Raises ``OSError``, and ``ValueError`` where it is too large, is
     nested too deeply, or is no JSON."""
+    return parse_json(read_json_bytes(path))
+
+
+def read_json_bytes(path: Path) -> bytes:
+    """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` where
+    it is too large."""
     most = limit("MAX_JSON_BYTES")
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"more than GLASS_MAX_JSON_BYTES={most} bytes")
-    return parse_json(data)
+    return data
 
 
 def parse_json(data: bytes) -> Any:

@@ -11,6 +11,7 @@ from shards.command import InputError
 __all__ = ["DEFAULTS", "limit"]
 
 DEFAULTS = {
+    "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB
     "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
     "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
     "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.limits import limit
 
-__all__ = ["open_parquet"]
+__all__ = ["open_parquet", "read_parquet"]
 
 
 @contextmanager
@@ -28,3 +29,12 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         if claimed > (most := limit("MAX_PARQUET_BYTES")):
             raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
         yield file
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The whole table, or the ``columns`` of it, its values checked. Raises as
+    :func:`open_parquet`."""
+    with open_parquet(path) as file:
+        table = file.read(columns)
+    table.validate(full=True)
+    return table

@@ -9,7 +9,7 @@ REASONS = {
     "not_an_image": "the bytes are of no image format that is read here",
     "unsupported_format": "the format needs an extra that is not installed",
     "unsupported_mode": "the pixels are of a kind that has no rule here, such as floating point",
-    "too_large": "the image has more than 200 million pixels",
+    "too_large": "more than 200 million pixels, or bytes than GLASS_MAX_IMAGE_BYTES",
     "truncated": "the file ends before the image does",
     "corrupt": "the image cannot be decoded",
     "unmatched": "left out so that the files of both classes look alike (--equalise match)",

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from shards.image_formats import sniff_format
+from shards.limits import limit
 from shards.lossless import can_tile
 from shards.rejection import RejectedImage
 from shards.sources import SOURCE_SCHEMA, SourceList
@@ -53,7 +54,13 @@ def read_source(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
             raise RejectedImage("unreadable", "not a regular file")
-        return path.read_bytes()
+        most = limit("MAX_IMAGE_BYTES")
+        with path.open("rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > most:
+                raise RejectedImage(
+                    "too_large", f"{size:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
+                )
+            return file.read()
     except OSError as error:
         raise RejectedImage("unreadable", error.strerror or str(error)) from error
 

@@ -17,6 +17,7 @@ from shards.command import InputError
 from shards.dataset_info import ShardInfo, checked_shard
 from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, sample_key
+from shards.parquet_file import read_parquet
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
 from shards.scan import read_source
@@ -157,6 +158,20 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     write_bytes_atomic(path, buffer.getvalue())
+
+
+def read_shard_manifest(manifest: Path) -> pa.Table:
+    """The rows of a shard's Parquet file, of ``SAMPLE_SCHEMA``. ``InputError`` where it is not
+    ours."""
+    try:
+        table = read_parquet(manifest)
+        if not table.schema.equals(SAMPLE_SCHEMA):
+            raise ValueError("it has other columns")
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(
+            f"{manifest} is damaged ({error}): delete it and run the same command again"
+        ) from error
+    return table.replace_schema_metadata(None)
 
 
 def read_record(manifest: Path) -> ShardRecord:

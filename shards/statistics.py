@@ -15,7 +15,7 @@ from shards.channel_stats import CHANNELS
 from shards.command import InputError
 from shards.consolidate import REJECTED_NAME
 from shards.dataset import ShardDataset
-from shards.parquet_file import open_parquet
+from shards.parquet_file import read_parquet
 from shards.schema import CLASS_NAMES
 
 __all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "data_statistics"]
@@ -136,8 +136,7 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
         return {}
     names = ["class_name", "generator", "reason"]
     try:
-        with open_parquet(path) as file:
-            columns = file.read(names).to_pydict()
+        columns = read_parquet(path, names).to_pydict()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"{path} cannot be read ({error}): run python -m scripts.verify_shards {dataset.root}"

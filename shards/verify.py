@@ -15,7 +15,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shards.channel_stats import channel_stats
 from shards.command import InputError
@@ -29,10 +28,12 @@ from shards.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.facts import facts_of
 from shards.image_formats import open_image, sniff_format
 from shards.json_file import parse_json
+from shards.parquet_file import read_parquet
 from shards.perceptual_hash import perceptual_hash
 from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
 from shards.sample import encode_global_view, json_fields
-from shards.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.schema import MEMBERS
+from shards.shard_writer import read_shard_manifest
 from shards.stored_form import entry_points_of, member_extension
 from shards.tar_file import Member, dali_index
 from shards.tar_listing import list_tar, walk_tar
@@ -119,8 +120,8 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
 
 def _rejected(path: Path) -> dict[str, int] | str:
     try:
-        reasons = pq.read_table(path, columns=["reason"]).column("reason")
-    except (OSError, pa.ArrowException) as error:
+        reasons = read_parquet(path, ["reason"]).column("reason")
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
         return f"no readable {path.name} ({error})"
     return {v["values"]: v["counts"] for v in reasons.value_counts().to_pylist()}
 
@@ -128,8 +129,8 @@ def _rejected(path: Path) -> dict[str, int] | str:
 def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Finding]:
     name = Path(info.sidecar or info.name).with_suffix(".parquet").name
     try:
-        table = pq.read_table(root / name, schema=SAMPLE_SCHEMA)
-    except (OSError, pa.ArrowException) as error:
+        table = read_shard_manifest(root / name)
+    except InputError as error:
         yield Finding("manifest", name, f"cannot be read: {error}")
         return
     if table.to_pylist() != rows.to_pylist():

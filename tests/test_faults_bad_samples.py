@@ -152,6 +152,22 @@ def test_an_unforeseen_error_costs_the_sample_that_it_is_about(
     assert "planted" in caplog.text
 
 
+@pytest.mark.parametrize("place", ["_whole_job", "Pillow"])
+def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch, place):
+    def fail(*_):
+        raise MemoryError
+
+    if place == "Pillow":
+        monkeypatch.setattr("shards.pixels.load_rgb", fail)
+    else:
+        monkeypatch.setattr(JobMaker, place, fail)
+    config = replace(CONFIG, backend="reference", decode="full")
+    with build_loader(synthetic_shards, "train", config) as loader:
+        with pytest.raises(MemoryError, match=r"not enough memory to read a batch: lower loader\."):
+            list(loader)
+        assert loader.bad_samples() == []
+
+
 # -- the laws of an epoch ------------------------------------------------------------------------
 
 

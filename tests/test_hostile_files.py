@@ -1,5 +1,6 @@
 """Files made to harm: refused with a sentence, in bounded time and memory, and without running."""
 
+import io
 import json
 import os
 import shutil
@@ -19,16 +20,22 @@ from glass.config import RunConfig
 from glass.export import load_model, read_model_card, save_model
 from glass.model import build_model
 from glass.overrides import apply_overrides
+from glass.predictions import PREDICTION_SCHEMA, read_predictions
 from glass.presets import load_preset
+from glass.report.data import _read_epochs, _read_json
 from glass.run_folder import RunFolder
 from loaders import LoaderConfig, build_loader
+from loaders.image_sources import FileSource, MemberSource
+from loaders.source_paths import find_images
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.json_file import parse_json, read_json
 from shards.label_rules import read_key_list
+from shards.rejection import RejectedImage
 from shards.scan import examine
 from shards.settings import BuildSettings
+from shards.shard_writer import read_shard_manifest
 from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
@@ -280,6 +287,23 @@ def test_json_bombs_in_every_place(what, data, tmp_path):
         CheckpointStore(run / "checkpoints").newest()
 
 
+@pytest.mark.parametrize("what", BOMBS)
+def test_json_bombs_in_a_report_and_in_a_tar(what, tmp_path):
+    (tmp_path / "run.json").write_bytes(BOMBS[what])
+    with pytest.raises(InputError, match=r"run\.json"):
+        dict(_read_json(tmp_path / "run.json"))["config"]
+    (tmp_path / "metrics.jsonl").write_bytes(BOMBS[what] + b"\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
+        _read_epochs(tmp_path / "metrics.jsonl")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in (("k.jpg", b"\xff\xd8\xff"), ("k.json", BOMBS[what][: 1 << 20])):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (source,) = find_images([str(tmp_path / "a.tar")]).sources
+    assert source.identity() is None
+
+
 def test_the_limits_are_settings(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     path.write_text(json.dumps(list(range(100))))
@@ -307,6 +331,23 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
         read_sources(tmp_path / "list.parquet")
 
 
+def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):
+    columns = [pa.nulls(9, field.type) for field in PREDICTION_SCHEMA]
+    table = pa.table(columns, schema=PREDICTION_SCHEMA)
+    pq.write_table(table, tmp_path / "predictions-test.parquet")
+    dataset = ShardDataset.open(data)
+    manifest = next(data.glob("train-*.parquet"))
+    assert read_predictions(tmp_path, "test").num_rows == 9
+    assert verify_dataset(dataset, 1, lambda n: None) == []
+    monkeypatch.setenv("GLASS_MAX_LIST_ROWS", "3")
+    with pytest.raises(InputError, match="9 rows, more than GLASS_MAX_LIST_ROWS=3"):
+        read_predictions(tmp_path, "test")
+    with pytest.raises(InputError, match="rows, more than GLASS_MAX_LIST_ROWS=3"):
+        read_shard_manifest(manifest)
+    found = verify_dataset(dataset, 1, lambda n: None)
+    assert "GLASS_MAX_LIST_ROWS=3" in found[0].detail
+
+
 @pytest.mark.parametrize("name", ["a" * 5000 + ".jpg", "x/" * 3000 + "a.jpg", "a\x01b.jpg"])
 def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
     """They are missing files like any other. The fuzz found that Python raised on long ones."""
@@ -320,6 +361,20 @@ def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
 
 
 # -- images --------------------------------------------------------------------------------------
+
+
+def test_a_file_of_a_terabyte_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8\xff")
+    os.truncate(path, 1 << 40)  # sparse: it takes no room
+    assert examine(path).reason == "too_large"
+    with pytest.raises(RejectedImage, match=r"too_large: 1,099,511,627,776 bytes"):
+        FileSource(path).load()
+    with pytest.raises(RejectedImage, match="too_large"):
+        MemberSource(path, "m.jpg", 0, 1 << 40, None).load()
+    monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "2")
+    path.write_bytes(b"\xff\xd8\xff")
+    assert examine(path).detail == "3 bytes, more than GLASS_MAX_IMAGE_BYTES=2"
 
 
 def claiming(jpeg: bytes, width: int, height: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 import train
 from glass import scoring
+from glass.checkpoint import CheckpointStore
 from glass.config import RunConfig
 from glass.engine import Engine
 from glass.export import load_model
@@ -77,6 +79,16 @@ def unbroken(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
     """A run that nobody disturbed."""
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     assert train.main(arguments(synthetic_shards, run)) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def half_way(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
+    """A run that was stopped inside its first epoch, after two steps."""
+    run = tmp_path_factory.mktemp("runs") / "half"
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        assert train.main(arguments(synthetic_shards, run)) == 75
     return run
 
 
@@ -222,6 +234,35 @@ def test_a_signal_before_the_end_of_the_validation_costs_no_step(
     at_step(monkeypatch, 4, cut_the_power)  # three steps are left
     assert train.main(command) == 0
     assert_same_run(unbroken, tmp_path)
+
+
+def spoilt_random(training):
+    training["random"][0]["torch"] = torch.zeros(3, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda training: training.pop("totals"),
+        lambda training: training["progress"].update(surprise=1),
+        lambda training: training["progress"].update(step="3"),
+        lambda training: training["progress"].update(history=[{"loss": float("nan")}]),
+        lambda training: training["schedule"].update(step=1),
+        lambda training: training["random"][0].update(python=(3, (1, 2), None)),
+        lambda training: training["loader"].update(batches_consumed=-7),
+        lambda training: training.update(loader=[]),
+        spoilt_random,
+    ],
+)
+def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, tmp_path, half_way):
+    """With hashes that are right, as whoever writes one can make them."""
+    shutil.copytree(half_way, tmp_path / "run")
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    model, optimizer, training = store.read(store.newest())
+    spoil(training)
+    store.save(2, model, optimizer, training)
+    with pytest.raises(InputError, match=r"(?s)step-00000002 .* state|cannot resume the loader"):
+        train_run(synthetic_shards, settings(), tmp_path / "run")
 
 
 def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):

@@ -3,7 +3,6 @@
 Filled from what lies in the run's folder; what was not measured is said to be not measured.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from glass.detection.calibration import read_calibration
 from glass.evaluation import check_evaluation
 from glass.export import read_model_card
 from shards.command import InputError, printable
+from shards.json_file import read_json
 
 __all__ = ["model_card"]
 
@@ -118,7 +118,7 @@ def _data(audit: Path | None) -> list[str]:
     if audit is None:
         return ["Not audited for format bias or duplicates, or the audit was not handed over."]
     try:
-        findings = json.loads(audit.read_text(encoding="utf-8"))["findings"]
+        findings = read_json(audit)["findings"]
         lines = [
             "- " + ", ".join(f"{_cell(str(k))}: {_cell(str(v))}" for k, v in finding.items())
             for finding in findings
@@ -143,7 +143,7 @@ def _pixels(card: dict[str, Any]) -> str:
 
 def _evaluation(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         check_evaluation(document)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no evaluation of this version: evaluate again") from error

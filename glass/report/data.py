@@ -21,7 +21,6 @@
                     ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from glass.overrides import flat_settings
 from glass.predictions import read_predictions
 from glass.run_folder import dataset_digest
 from shards.command import InputError
+from shards.json_file import parse_json, read_json, read_json_bytes
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset, SplitCounts
@@ -232,7 +232,7 @@ def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({error}): is its folder a finished run?"
@@ -244,7 +244,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_epochs(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_json_bytes(path).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({error}): is its folder a finished run?"
@@ -252,7 +252,7 @@ def _read_epochs(path: Path) -> list[dict[str, Any]]:
     by_epoch: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             by_epoch[int(entry["epoch"])] = entry
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
