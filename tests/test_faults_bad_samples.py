@@ -195,12 +195,16 @@ def one_percent(tmp_path_factory, encode_image):
 
 
 @pytest.mark.parametrize("samples_per_shard", [1, 100])
+@pytest.mark.parametrize("shuffle", [True, "shard"])
 @pytest.mark.parametrize("world_size", range(1, 8))
-def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size):
+def test_each_sample_once_and_equal_steps_with_damage(
+    one_percent, samples_per_shard, world_size, shuffle
+):
     """Also with fewer shards (two) than ranks, and with shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)
-    config = replace(CONFIG, global_batch_size=2 * world_size, crop_size=16, global_size=32)
+    size = {"global_batch_size": 2 * world_size, "crop_size": 16, "global_size": 32}
+    config = replace(CONFIG, shuffle=shuffle, **size)
     steps, seen, masked, met = set(), [], [], set()
     for rank in range(world_size):
         with build_loader(dataset, "train", config, rank, world_size) as loader:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from loaders.bad_samples import BadSample
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
+ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
     "model.global_backbone=test_vit", "loader.global_batch_size=4", "loader.num_crops=2",
     "loader.crop_size=32", "epochs=2", "tensorboard=false", "cpu_threads=1",
@@ -100,6 +103,28 @@ def test_evaluation_lists_what_is_missing(damaged, tmp_path):
     (missing,) = document["missing"]
     assert (missing["sample_key"], missing["reason"]) == (key, "checksum")
     assert key not in table["sample_key"].to_pylist()
+
+
+@pytest.mark.slow
+def test_two_processes_keep_one_record_and_sum_their_counts(damaged, tmp_path):
+    """Two bad samples are allowed, and each process alone meets hardly more."""
+    keys = damage(damaged, "train", [1, 4, 7])
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node=2", "train.py", "--preset", "glass_tiny"]
+    command += ["--data", str(damaged), "--output", str(tmp_path / "run")]
+    command += [word for setting in SETTINGS for word in ("--set", setting)]
+    for share, ends_well in (("0.2", False), ("0.5", True)):
+        done = subprocess.run(
+            [*command, "--set", f"max_bad_samples={share}"], cwd=ROOT, capture_output=True,
+            text=True, timeout=600, check=False,
+        )  # fmt: skip
+        assert (done.returncode == 0) == ends_well, done.stderr[-3000:]
+        told = done.stderr.count("3 of 12 samples of train cannot be read (3 checksum)")
+        assert told == (0 if ends_well else 1)
+        assert sorted(row["sample_key"] for row in lines(tmp_path / "run")) == sorted(keys)
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    curve = [json.loads(line) for line in text.splitlines()]
+    assert [(line["step"], line["train_images"]) for line in curve] == [(3, 9), (6, 9)]
 
 
 @pytest.mark.parametrize(
