@@ -83,7 +83,7 @@ def make_plan(
     )
     table = plan.table.replace_schema_metadata({_SETTINGS: text.encode()})
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
     return plan
 

@@ -15,8 +15,9 @@ __all__ = ["open_parquet", "read_parquet"]
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """The file, opened, its footer read. Raises ``OSError`` or an Arrow exception where it is none,
-    ``ValueError`` where it claims more rows or bytes than ``shards.limits`` allow."""
-    with pq.ParquetFile(path) as file:
+    ``ValueError`` where it claims more rows or bytes than ``shards.limits`` allow. Ours have
+    checksums, and what is read of them raises ``OSError`` where bytes have changed."""
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(f"{metadata.num_rows:,} rows, more than GLASS_MAX_LIST_ROWS={most}")

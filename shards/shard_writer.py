@@ -156,7 +156,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
     metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
     table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes_atomic(path, buffer.getvalue())
 
 

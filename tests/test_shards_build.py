@@ -17,6 +17,7 @@ from PIL import Image
 
 import shards.shard_writer
 from shards.build import build_dataset
+from shards.build_plan import PLAN_NAME
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
@@ -250,6 +251,21 @@ def test_interrupted_build_continues_to_the_same_bytes(
     assert not report.finished_before
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == t for name, t in done.items())
+
+
+def test_a_flipped_bit_of_the_plan_is_found(images, tmp_path):
+    """The fuzz found that a finished build was changed after a plan that said something else."""
+    build(images, tmp_path / "out")
+    path = tmp_path / "out" / PLAN_NAME
+    plan, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    for number in range(group.num_columns):
+        column = group.column(number)
+        start = column.dictionary_page_offset or column.data_page_offset
+        flipped = bytearray(plan)
+        flipped[start + column.total_compressed_size - 1] ^= 1
+        path.write_bytes(flipped)
+        with pytest.raises(InputError, match="is damaged"):
+            build(images, tmp_path / "out")
 
 
 def test_finished_build_does_nothing(images, tmp_path):
