@@ -3,7 +3,7 @@
 ``evaluate_run`` scores a split with a run's exported model and yields the table of predictions and
 the evaluation document; ``write_evaluation`` puts them into the run's folder as
 ``predictions-<split>.parquet`` and ``evaluation-<split>.json``. The document (checked by
-:func:`check_evaluation` whenever one is written or read):
+``glass.evaluation_schema`` whenever one is written or read):
 
 ``format_version``  int, 1
 ``split``           str
@@ -43,6 +43,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from glass.evaluation_schema import FORMAT_VERSION, check_evaluation
 from glass.metrics import (
     METRIC_NAMES,
     binary_metrics,
@@ -78,29 +79,8 @@ __all__ = [
     "write_evaluation",
 ]
 
-FORMAT_VERSION = 1
 THRESHOLD = 0.5
 UNCALIBRATED = "fixed at 0.5, not calibrated"
-
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "format_version": int, "split": str, "model": dict, "dataset": dict, "settings": dict,
-    "threshold": dict, "samples": dict, "bootstrap": dict, "metrics": dict, "intervals": dict,
-    "confusion": dict, "per_generator": dict, "roc": (dict, type(None)), "reliability": list,
-    "timing": dict, "versions": dict,
-}  # fmt: skip
-_PARTS = {
-    "model": {"kind", "weights_sha256", "chosen"},
-    "dataset": {"name", "dataset_json_sha256"},
-    "settings": {"num_crops", "crop_size", "sampling", "seed", "device", "precision"},
-    "threshold": {"value", "source"},
-    "samples": {"scored", "real", "generated", "scenes", "undecodable"},
-    "bootstrap": {"draws", "seed", "level"},
-    "metrics": set(METRIC_NAMES),
-    "intervals": set(METRIC_NAMES),
-    "confusion": {"hits", "misses", "false_alarms", "real_passed"},
-    "per_generator": {"generators", "real", "mean", "minimum", "worst"},
-    "timing": {"time_s", "images_per_s"},
-}
 
 
 @dataclass(frozen=True)
@@ -338,17 +318,3 @@ def read_evaluation(run: Path, split: str) -> dict[str, Any]:
             f"{path} is no evaluation of this version ({error}): evaluate again"
         ) from error
     return document
-
-
-def check_evaluation(document: Any) -> None:
-    """Raises ``ValueError`` naming the first field that is missing or of another kind."""
-    if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
-    for name, kind in _FIELDS.items():
-        if not isinstance(document.get(name, ...), kind):
-            raise ValueError(f"field {name} is missing or of another type")
-    if document["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format_version {document['format_version']} is not {FORMAT_VERSION}")
-    for name, parts in _PARTS.items():
-        if missing := sorted(parts - set(document[name])):
-            raise ValueError(f"field {name} lacks {', '.join(missing)}")

@@ -78,8 +78,20 @@ def read_predictions(run: Path, split: str) -> pa.Table:
     path = predictions_path(run, split)
     try:
         table = read_parquet(path)
+        if table.schema.equals(PREDICTION_SCHEMA):
+            _check_values(table)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): evaluate again") from error
     if not table.schema.equals(PREDICTION_SCHEMA):
         raise InputError(f"{path} does not have the columns of this version: evaluate again")
     return table
+
+
+def _check_values(table: pa.Table) -> None:
+    """Raises ``ValueError`` for values that no evaluation writes."""
+    for name in table.column_names:
+        if name != "attention_weights" and table[name].null_count:
+            raise ValueError(f"{name} lacks values")
+    probability, label = table["probability"].to_numpy(), table["label"].to_numpy()
+    if not ((probability >= 0) & (probability <= 1)).all() or not np.isin(label, (0, 1)).all():
+        raise ValueError("probability or label is out of range")

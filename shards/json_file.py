@@ -1,6 +1,7 @@
 """JSON of strangers: of bounded size and depth, and without the numbers that JSON does not have."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,9 +30,17 @@ def read_json_bytes(path: Path) -> bytes:
 def parse_json(data: bytes) -> Any:
     """The document in ``data``, UTF-8. Raises ``ValueError``."""
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_refuse)
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    """1e999 is JSON, and no number that could be written again."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return value
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -5,6 +5,8 @@ failure names. ``python -m tests.fuzz_<name> --mutations N --seed S [--only NUMB
 """
 
 import argparse
+import copy
+import json
 import logging
 import sys
 import time
@@ -19,13 +21,19 @@ import psutil
 
 from tests.fuzz_jpeg import mutate
 
-__all__ = ["MOST_RSS_BYTES", "Target", "mutated", "run_fuzz", "run_main"]
+__all__ = ["MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
 """What resident memory may grow by over a run: the files are of kilobytes."""
 
 LONGEST_S = 5.0
 """Of the processor, for one mutation."""
+
+
+VALUES = (
+    None, True, 0, -1, 1, 3, 10**20, -(2**63), 0.5, 1e308, "", "x", "1", "../x", "\x1b[2J",
+    [], [1], [None], [[]], {}, {"a": 1},
+)  # fmt: skip
 
 
 class Target(Protocol):
@@ -50,6 +58,26 @@ def mutated(rng: np.random.Generator, data: bytes, words: tuple[bytes, ...] = ()
         else:
             data = mutate(rng, data, 0, len(data)) or data
     return data
+
+
+def mutated_json(rng: np.random.Generator, data: bytes) -> bytes:
+    """The JSON document in ``data`` with one of its values, at any depth, lost or of another kind:
+    so it stays JSON, and is read further than one with changed bytes."""
+    document = json.loads(data)
+    while True:
+        parent = document
+        keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
+        key = keys[int(rng.integers(len(keys)))]
+        while isinstance(parent[key], dict | list) and parent[key] and rng.random() < 0.8:
+            parent = parent[key]
+            keys = list(parent) if isinstance(parent, dict) else list(range(len(parent)))
+            key = keys[int(rng.integers(len(keys)))]
+        if isinstance(parent, dict) and rng.random() < 0.2:
+            del parent[key]
+        else:
+            parent[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
+        if rng.random() < 0.7 or not document:
+            return json.dumps(document).encode()
 
 
 def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: int) -> Counter[str]:

@@ -332,8 +332,11 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
 
 
 def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):
-    columns = [pa.nulls(9, field.type) for field in PREDICTION_SCHEMA]
-    table = pa.table(columns, schema=PREDICTION_SCHEMA)
+    row = {
+        "sample_key": "1", "content_id": 1, "label": 1, "generator": "g", "group": "",
+        "probability": 0.5, "logits": [0.0, 0.0], "crop_windows": [], "source_path": "a.jpg",
+    }  # fmt: skip
+    table = pa.Table.from_pylist([row] * 9, schema=PREDICTION_SCHEMA)
     pq.write_table(table, tmp_path / "predictions-test.parquet")
     dataset = ShardDataset.open(data)
     manifest = next(data.glob("train-*.parquet"))

@@ -3,9 +3,12 @@
 import pytest
 
 from tests.fuzz_dataset import DatasetTarget
+from tests.fuzz_detail import DetailTarget
 from tests.fuzz_harness import run_fuzz
 from tests.fuzz_lists import ListTarget
 from tests.fuzz_members import MemberTarget
+from tests.fuzz_plans import PlanTarget
+from tests.fuzz_reports import ReportTarget
 from tests.fuzz_runs import RunTarget
 from tests.fuzz_tar import TarTarget
 
@@ -23,6 +26,13 @@ RUNS = {
     "dataset": (
         DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples"),
     ),
+    "reports": (
+        ReportTarget, 150,
+        ("calibration.json: taken", "calibration.json: refused", "evaluation-test.json: refused",
+         "predictions-test.parquet: refused", "metrics.jsonl: taken", "run.json: refused"),
+    ),
+    "plans": (PlanTarget, 60, ("build: refused", "index: refused")),
+    "detail": (DetailTarget, 200, ("taken", "refused")),
     "runs": (
         RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused"),
     ),

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glass.documents import Map, Maybe, check_document
 from glass.versions import installed_versions
 from shards.atomic import write_text_atomic
 from shards.command import InputError
@@ -45,6 +46,16 @@ TEMPERATURES = (0.02, 50.0)
 LEVEL = 0.95
 
 Array = npt.NDArray[Any]
+
+_RATE = {"rate": float, "low": float, "high": float}
+SCHEMA = {
+    "temperature": float, "threshold": float, "real_below": float,
+    "views": {"num_crops": int, "sampling": str, "coverage": str, "draws": int},
+    "weights_sha256": str, "max_fpr": float, "max_misses": float,
+    "data": {"real": int, "generated": int}, "false_alarms": _RATE, "called_real": _RATE,
+    "before": Map(Maybe(float)), "after": Map(Maybe(float)),
+}  # fmt: skip
+"""Of ``calibration.json``, which holds ``rules`` and ``versions`` besides."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +261,7 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
 
 
 def _check(calibration: Calibration) -> None:
+    check_document(asdict(calibration), SCHEMA)
     low, high = TEMPERATURES
     if not low <= calibration.temperature <= high:
         raise ValueError("temperature")

@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glass.auditing.audit import read_audit
+from glass.documents import Maybe, check_document
 from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.overrides import flat_settings
@@ -53,6 +54,11 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+_EPOCH_NUMBERS = (
+    "train_loss", "valid_loss", "valid_auroc", "valid_accuracy", "train_images", "train_time_s",
+    "data_wait_s", "epoch_time_s",
+)  # fmt: skip
+"""What a report shows of a line of ``metrics.jsonl``, where it is there."""
 _FROM_EVALUATION = (
     "intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap",
     "timing",
@@ -239,6 +245,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no JSON object: is its folder a finished run?")
+    for name in ("config", "data", "environment"):
+        if not isinstance(document.get(name, {}), dict):
+            raise InputError(f"{path} is damaged: its {name} is no object")
     return document
 
 
@@ -253,7 +262,10 @@ def _read_epochs(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = parse_json(line)
-            by_epoch[int(entry["epoch"])] = entry
+            check_document(entry, {"epoch": int}, "line")
+            present = {name: Maybe(float) for name in _EPOCH_NUMBERS if name in entry}
+            check_document(entry, present, "line")
+            by_epoch[entry["epoch"]] = entry
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(
                 f"{path}, line {number}, is not an epoch's metrics ({error!r}): remove the line"
