@@ -31,6 +31,9 @@ KEEP = 2
 MODEL, OPTIMIZER, TRAINING, INDEX = (
     "model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json",
 )  # fmt: skip
+REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
+"""Endings of the names of checkpoints that a newer one of the same step replaces, or that are being
+deleted."""
 
 
 class _Damaged(Exception):
@@ -65,25 +68,30 @@ class CheckpointStore:
             torch.save(optimizer, temporary / OPTIMIZER)
             torch.save(training, temporary / TRAINING)
             _write_index(temporary, step)
-            leaving = _renamed_away(final) if final.exists() else None  # of the same step
+            replaced = _renamed(final, REPLACED) if final.exists() else None  # of the same step
             os.replace(temporary, final)
-            if leaving is not None:
-                shutil.rmtree(leaving)
+            if replaced is not None:
+                shutil.rmtree(_renamed(replaced, GONE))
             _sync(self.folder)
         except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            self.remove_unfinished()
             raise InputError(
                 f"the checkpoint {final} cannot be written ({error}): make room or give another"
                 " --output; the checkpoints before it are whole"
             ) from error
         for old in self._folders()[KEEP:]:
-            shutil.rmtree(_renamed_away(old))
+            shutil.rmtree(_renamed(old, GONE))
         return final
 
     def remove_unfinished(self) -> None:
-        """Deletes what was being written, or deleted, when an earlier process was killed."""
+        """Deletes what was being written, or deleted, when an earlier process was killed; what was
+        being replaced by a newer one of the same step is there again."""
+        for replaced in self.folder.glob(f".step-*{REPLACED}"):
+            final = self.folder / replaced.name[1 : -len(REPLACED)]
+            if not final.exists():
+                os.replace(replaced, final)
         for folder in self.folder.glob(".step-*.tmp"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
 
     def newest(self) -> Path | None:
         """The newest checkpoint that is whole; None where there is no checkpoint at all.
@@ -140,12 +148,13 @@ class CheckpointStore:
             ) from error
 
 
-def _renamed_away(folder: Path) -> Path:
-    """Where a checkpoint is before it is deleted: part of one would count as damaged."""
-    leaving = folder.with_name(f".{folder.name}.old.tmp")
-    shutil.rmtree(leaving, ignore_errors=True)
-    os.replace(folder, leaving)
-    return leaving
+def _renamed(folder: Path, ending: str) -> Path:
+    """Where a checkpoint lies before it is deleted: part of one would count as damaged."""
+    name = "." + folder.name.removeprefix(".").removesuffix(REPLACED) + ending
+    renamed = folder.with_name(name)
+    shutil.rmtree(renamed, ignore_errors=True)
+    os.replace(folder, renamed)
+    return renamed
 
 
 def _load_plain(path: Path) -> Any:

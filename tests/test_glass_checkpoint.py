@@ -146,6 +146,14 @@ def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(store, m
     assert store.newest().name == "step-00000150"
 
 
+@pytest.mark.parametrize("rename", [1, 2, 3])
+def test_a_kill_while_a_step_is_saved_again_leaves_it_whole(store, rename):
+    killed_at_rename(lambda: save(store, 100), rename)
+    store.remove_unfinished()
+    assert names(store) == ["step-00000020", "step-00000100"]
+    assert store.newest().name == "step-00000100"
+
+
 def test_after_a_fallback_two_good_ones_stay(store, caplog):
     """A damaged one is set aside for whoever wants to look at it, and takes no place."""
     save(store, 120)
