@@ -136,13 +136,14 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
         return {}
     names = ["class_name", "generator", "reason"]
     try:
-        columns = read_parquet(path, names).to_pydict()
-    except (OSError, ValueError, pa.ArrowException) as error:
+        table = read_parquet(path, names)
+        columns = [table.column(name).to_pylist() for name in names]
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise InputError(
             f"{path} cannot be read ({error}): run python -m scripts.verify_shards {dataset.root}"
         ) from error
     found: Counter[tuple[str, str]] = Counter()
-    for kind, generator, reason in zip(*(columns[name] for name in names), strict=True):
+    for kind, generator, reason in zip(*columns, strict=True):
         found[kind or "unknown", reason] += 1
         if kind == CLASS_NAMES[1]:
             found[_group_name(generator), reason] += 1
