@@ -38,6 +38,8 @@ class Server:
     """Of the whole server; 0 is without limit."""
     damage: str = ""
     """Name of a file of whose answers one bit is turned over."""
+    dead: tuple[str, ...] = ()
+    """Names of files that are answered with 503 for ever."""
     counts: Counter[str] = field(default_factory=Counter)
     tries: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,6 +94,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = path.read_bytes() if path.stat().st_size < 1 << 16 else None
         size = path.stat().st_size
         start, stop, status = self._bounds(size)
+        if self.path.lstrip("/") in state.dead:
+            self._plain(503)
+            return
         fault = state.fault(f"{self.path} {start}-{stop}") if body else ""
         if fault:
             state.count(f"fault_{fault}")

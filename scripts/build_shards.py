@@ -1,8 +1,9 @@
 """Images to shards: ``python -m scripts.build_shards SRC OUT``.
 
 SRC is a folder with the class folders real/ and generated/ (or fake/), whose subfolders name the
-generators, or a list in CSV or Parquet with columns path,label[,generator,group,split]. An
-interrupted build continues when the same command is run again.
+generators, or a list in CSV or Parquet with columns path,label[,generator,group,split]. Either may
+lie in a store: s3://…, gs://…, http(s)://…, hf://…. An interrupted build continues when the same
+command is run again.
 """
 
 import os
@@ -23,7 +24,7 @@ __all__ = ["main", "summary"]
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
-    parser.add_argument("source", metavar="SRC", type=Path, help="folder of images, or list")
+    parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
     parser.add_argument("out", metavar="OUT", help="folder for the data set, or s3://… or gs://…")
     parser.add_argument(
         "--split", default=DEFAULT_SPLIT, metavar="TRAIN,VALID,TEST[,CALIBRATION]",

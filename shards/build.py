@@ -52,16 +52,16 @@ class BuildReport:
 
 
 def build_dataset(
-    source: Path, out: str | Path, settings: BuildSettings, workers: int = 1,
+    source: str | Path, out: str | Path, settings: BuildSettings, workers: int = 1,
     progress: bool = True, engine: str = "local",
 ) -> BuildReport:  # fmt: skip
     """Builds the data set ``out`` from ``source``, or continues to.
 
-    ``out`` is a folder, or a URL of a store (``s3://…``, ``gs://…``). Writes nothing but new files
-    there, each complete when it appears. Equal sources and settings give equal bytes, whatever
-    ``workers`` and ``engine`` (of ``ENGINES``) are. Shows bars on stderr with ``progress``. Raises
-    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only; the same
-    call then continues.
+    ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
+    (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears. Equal
+    sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of ``ENGINES``) are.
+    Shows bars on stderr with ``progress``. Raises ``InputError`` for mistakes in the arguments, and
+    where the disk is full or read-only; the same call then continues.
     """
     sources = read_sources(source)
     url = as_url(out)
@@ -90,7 +90,8 @@ def _build(
     if plan is None:
         passes = 1 if settings.equalise == "none" else 2
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
-            plan = make_plan(sources, settings, out, 2 * workers, bar.update)
+            threads = max(2 * workers, sources.files.at_once)
+            plan = make_plan(sources, settings, out, threads, bar.update)
         if store is not None:
             store.push(PLAN_NAME)
     else:
@@ -119,7 +120,7 @@ def _write(
     workers: int, progress: bool, engine: str, store: RemoteOutput | None,
 ) -> None:  # fmt: skip
     size, keep = plan.settings.global_size, plan.settings.keep_progressive
-    tasks = [ShardTask(shard, sources.root, out, size, keep) for shard in todo]
+    tasks = [ShardTask(shard, sources.files, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
     left = sum(len(shard.sources) for shard in todo)
     work: list[Task] = list(tasks) if store is None else [store.task(task) for task in tasks]

@@ -6,7 +6,6 @@ the same thing or, with a sentence that says what changed, nothing.
 
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -67,7 +66,7 @@ def make_plan(
     """Does the first pass and writes the plan into ``out``."""
     table = scan(sources, threads, advance)
     decided = equalise(
-        settings.equalise, table, sources.root, settings.split_seed, threads, advance
+        settings.equalise, table, sources.files, settings.split_seed, threads, advance
     )
     plan = BuildPlan(
         settings, current_versions(), decided.table, decided.description, decided.recompress_quality
@@ -166,7 +165,7 @@ def require_unchanged(
 def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     before = plan.table.select(SOURCE_SCHEMA.names)
     if before.equals(sources.table):
-        changed = _changed_files(plan, sources.root)
+        changed = _changed_files(plan, sources)
         return [_listing("files changed", changed)] if changed else []
     old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
     parts = [("files added", new - old), ("files removed", old - new)]
@@ -174,19 +173,15 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     return listed or ["labels, generators, groups or splits of the sources changed"]
 
 
-def _changed_files(plan: BuildPlan, root: Path) -> list[str]:
-    """Files whose contents differ from the plan; read only where size or time do."""
-    names = ("path", "num_bytes", "mtime_ns", "sha256")
+def _changed_files(plan: BuildPlan, sources: SourceList) -> list[str]:
+    """Files whose contents differ from the plan; read only where their stamps do."""
+    names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
+    columns = [plan.table.column(name).to_pylist() for name in names]
+    known = sources.stamps
+    stamps = [known.get(path) for path in columns[0]] if known else files.stamps(columns[0])
     changed = []
-    for path, num_bytes, mtime_ns, sha256 in zip(
-        *(plan.table.column(name).to_pylist() for name in names), strict=True
-    ):
-        try:
-            status = os.stat(root / path)
-            same = (status.st_size, status.st_mtime_ns) == (num_bytes, mtime_ns)
-        except OSError:
-            same = False
-        if not same and examine(root / path).sha256 != sha256:
+    for path, num_bytes, mtime_ns, sha256, stamp in zip(*columns, stamps, strict=True):
+        if stamp != (num_bytes, mtime_ns) and examine(files, path).sha256 != sha256:
             changed.append(path)
     return changed
 

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from shards.image_formats import open_image
 from shards.matching import FACTS, match_classes
 from shards.pixels import load_rgb
 from shards.rejection import RejectedImage
-from shards.scan import read_source
+from shards.source_files import SourceFiles
 from shards.stored_form import entry_points_of
 
 __all__ = ["METHODS", "Equalised", "equalise", "recompressed"]
@@ -49,7 +49,7 @@ class Equalised:
 
 
 def equalise(
-    method: str, table: pa.Table, root: Path, seed: int, threads: int,
+    method: str, table: pa.Table, files: SourceFiles, seed: int, threads: int,
     advance: Callable[[int], object],
 ) -> Equalised:  # fmt: skip
     """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
@@ -65,7 +65,7 @@ def equalise(
     found: list[dict[str, float | str] | None] = []
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), _SLICE):
-            for facts in pool.map(_facts, [root / p for p in paths[start : start + _SLICE]]):
+            for facts in pool.map(partial(_facts, files), paths[start : start + _SLICE]):
                 found.append(facts)
                 advance(1)
     # What cannot be opened is left to the build, which rejects it with the right reason.
@@ -105,9 +105,9 @@ def recompressed(data: bytes, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _facts(path: Path) -> dict[str, float | str] | None:
+def _facts(files: SourceFiles, name: str) -> dict[str, float | str] | None:
     try:
-        data = read_source(path)
+        data = files.read(name)
         facts = read_facts(data)
     except RejectedImage:
         return None

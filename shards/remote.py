@@ -6,10 +6,8 @@ growing pauses, the length of every answer checked, counts of all of it, and one
 store does not answer. Credentials come from where each store's own tools look for them.
 """
 
-import posixpath
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,32 +15,21 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from shards.command import InputError
+from shards.remote_http import HttpStore
+from shards.remote_retry import Clock, GaveUp, persist
 from shards.remote_settings import RemoteSettings
+from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
 
-__all__ = ["RemoteFolder", "RemoteUnavailable", "ShortAnswer", "as_url"]
+__all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
 
 T = TypeVar("T")
 
 _URL = re.compile(r"^(s3|s3a|gs|gcs|http|https|hf|memory):/+(?=[^/])")
 _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
-_FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-_FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
-
-# A retry comes after 0.1, 0.2, 0.4 … seconds, and never later than this.
-_LONGEST_PAUSE_S = 10.0
-_FIRST_PAUSE_S = 0.1
-
-_PART_BYTES = 8 << 20
-"""Bytes that one request of a download asks for: large enough that its latency does not count, and
-small enough that repeating a request that broke off costs little."""
 
 
 class RemoteUnavailable(InputError):
     """The store did not give a file, for good; the message says which and what was tried."""
-
-
-class ShortAnswer(OSError):
-    """An answer of another length than was asked for."""
 
 
 def as_url(location: str | Path) -> str | None:
@@ -56,21 +43,27 @@ def as_url(location: str | Path) -> str | None:
 
 
 class RemoteFolder:
-    """Files under a URL. Safe to use from several threads; not across a fork."""
+    """Files under a URL. Safe to use from several threads; not across a fork.
 
-    def __init__(self, url: str, settings: RemoteSettings | None = None) -> None:
+    Names are relative to it. What the store does not give raises ``RemoteUnavailable``, and a name
+    that leads out of its bucket or host ``InputError``.
+    """
+
+    def __init__(
+        self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None
+    ) -> None:
         """Opens nothing yet. Raises ``InputError`` where the protocol's library is missing."""
         self.settings = settings or RemoteSettings.from_environment()
         self.url = url
         self.counts: Counter[str] = Counter()
         """``requests``, ``retries``, ``bytes_fetched``, ``bytes_sent``."""
+        self._clock = clock or Clock()
         self._lock = threading.Lock()
         scheme = urlsplit(url).scheme
         try:
-            from fsspec.asyn import AsyncFileSystem
             from fsspec.core import url_to_fs
 
-            self._system, self._root = url_to_fs(url, **_options(scheme))
+            system, root = url_to_fs(url, **_options(scheme, self.settings))
         except ImportError as error:
             needed = _EXTRAS.get(scheme, "fsspec")
             raise InputError(
@@ -78,143 +71,126 @@ class RemoteFolder:
             ) from error
         except ValueError as error:
             raise InputError(f"{self} is no URL that can be read: {error}") from error
-        self._is_async = isinstance(self._system, AsyncFileSystem) and self._system.async_impl
+        kind = HttpStore if scheme in ("http", "https") else FsspecStore
+        self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
         """The URL for people: without a password or a signature in it."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
-    def read(self, name: str, expected: int | None = None) -> bytes:
-        """A whole file. Raises ``RemoteUnavailable``."""
-
-        def request() -> bytes:
-            data = self._call("cat_file", self._path(name))
-            if expected is not None and len(data) != expected:
-                raise ShortAnswer(f"{len(data):,} bytes instead of {expected:,}")
-            return data
-
-        return self._fetched(self._persist(name, request))
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """A whole file, of at most ``most`` bytes."""
+        path = self._store.path(name)
+        return self._fetched(self._persist(name, lambda: self._store.read(path, most)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
-        """Bytes ``start`` … ``stop - 1`` of a file. Raises ``RemoteUnavailable``."""
-        if stop <= start:
-            return b""
+        """Bytes ``start`` … ``stop - 1`` of a file."""
+        path = self._store.path(name)
 
         def request() -> bytes:
-            data = self._call("cat_file", self._path(name), start=start, end=stop)
+            data = self._store.read_range(path, start, stop)
             if len(data) != stop - start:
                 raise ShortAnswer(f"{len(data):,} bytes instead of {stop - start:,}")
             return data
 
-        return self._fetched(self._persist(name, request))
+        return self._fetched(self._persist(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
         """The ranges in which a file of that size is downloaded."""
-        return [(s, min(s + _PART_BYTES, num_bytes)) for s in range(0, num_bytes, _PART_BYTES)]
+        return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
-        """Whether the store answers requests for a part of a file with that part."""
+        """Whether the store answers requests for a part of a file with that part; told from the
+        head of an answer, so no server can make this the download of a file."""
+        path = self._store.path(name)
+        return self._persist(name, lambda: self._store.has_ranges(path))
 
-        def request() -> bytes:
-            return self._call("cat_file", self._path(name), start=0, end=1)
+    def stream(self, name: str, to: Path, num_bytes: int | None, most: int | None = None) -> None:
+        """Writes a whole file to ``to`` with one request: for stores without ranges.
 
-        return len(self._fetched(self._persist(name, request))) == 1
-
-    def stream(self, name: str, path: Path, num_bytes: int) -> None:
-        """Writes a whole file to ``path`` with one request: for stores without ranges."""
+        ``num_bytes`` is its length where that is known; else it has ``most`` bytes at most.
+        """
+        path = self._store.path(name)
+        limit = num_bytes if num_bytes is not None else most or 0
 
         def request() -> None:
-            self._call("get_file", self._path(name), str(path), limit_s=None)
-            found = path.stat().st_size
-            if found != num_bytes:
+            self._store.save(path, to, limit)
+            found = to.stat().st_size
+            if num_bytes is not None and found != num_bytes:
                 raise ShortAnswer(f"{found:,} bytes instead of {num_bytes:,}")
 
         self._persist(name, request)
-        self._count(bytes_fetched=num_bytes)
+        self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
-        """Uploads a file; the store shows it whole or not at all. Raises ``RemoteUnavailable``."""
-        expected = path.stat().st_size
+        """Uploads a file; the store shows it whole or not at all."""
+        expected, to = path.stat().st_size, self._store.path(name)
 
         def request() -> None:
-            self._call("put_file", str(path), self._path(name), limit_s=None)
-            self._forget()
-            if self.size(name) != expected:
+            self._store.put(path, to)
+            if self._store.stat(to).size != expected:
                 raise ShortAnswer(f"uploaded {expected:,} bytes, but the store has another number")
 
         self._persist(name, request)
         self._count(bytes_sent=expected)
 
-    def size(self, name: str) -> int | None:
-        """The length of a file in bytes, ``None`` where there is none."""
+    def stat(self, name: str) -> StoredFile | None:
+        """What the store says about a file, ``None`` where there is none."""
+        path = self._store.path(name)
         try:
-            info = self._persist(name, lambda: self._call("info", self._path(name)))
+            return self._persist(name, lambda: self._store.stat(path))
         except RemoteUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError):
                 return None
             raise
-        return None if info["type"] == "directory" else info["size"]
 
-    def names(self) -> list[str]:
-        """The files right in the folder, sorted; an empty list where there is no such folder."""
-        self._forget()
+    def size(self, name: str) -> int | None:
+        """The length of a file in bytes, ``None`` where there is none or the store does not say."""
+        found = self.stat(name)
+        return None if found is None else found.size
+
+    def children(self) -> list[tuple[str, bool]]:
+        """(name, whether it is a folder) of all that lies right in the folder, sorted; nothing
+        where there is no such folder."""
+        path = self._store.path("")
         try:
-            listed = self._persist("", lambda: self._call("ls", self._root, detail=False))
+            return self._persist("", lambda: self._store.children(path))
         except RemoteUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return []
             raise
-        return sorted(posixpath.basename(name.rstrip("/")) for name in listed)
 
-    def _path(self, name: str) -> str:
-        if self._root.startswith(("http://", "https://")):
-            scheme, _, rest = self._root.partition("://")
-            return f"{scheme}://{posixpath.normpath(posixpath.join(rest, name))}"
-        return posixpath.normpath(posixpath.join(self._root, name))
-
-    def _call(self, method: str, *arguments: Any, limit_s: float | None = -1, **named: Any) -> Any:
-        """One call of the file system, cut off after the limit where it can be."""
-        if not self._is_async:
-            return getattr(self._system, method)(*arguments, **named)
-        from fsspec.asyn import sync
-
-        limit = self.settings.timeout_s if limit_s == -1 else limit_s
-        call = getattr(self._system, f"_{method}")
-        return sync(self._system.loop, call, *arguments, timeout=limit, **named)
-
-    def _forget(self) -> None:
-        """Drops listings that fsspec keeps: other processes write here too."""
-        self._system.invalidate_cache()
+    def tree(self, folder: str) -> dict[str, StoredFile]:
+        """All files below a folder, by their names from there on."""
+        path = self._store.path(folder)
+        return self._persist(folder, lambda: self._store.tree(path))
 
     def _persist(self, name: str, request: Callable[[], T]) -> T:
         """Calls until it succeeds; gives up at once where trying again cannot help."""
-        started = time.monotonic()
-        for attempt in range(1, self.settings.attempts + 1):
-            self._count(requests=1)
-            try:
-                return request()
-            except Exception as error:  # every library has exceptions of its own
-                if not _may_pass(error) or attempt == self.settings.attempts:
-                    raise self._unavailable(name, error, attempt, started) from error
-                self._count(retries=1)
-            time.sleep(min(_FIRST_PAUSE_S * 2 ** (attempt - 1), _LONGEST_PAUSE_S))
-        raise AssertionError("attempts is at least 1")
 
-    def _unavailable(
-        self, name: str, error: Exception, attempts: int, started: float
-    ) -> RemoteUnavailable:
-        where = f"{self}/{name}" if name else str(self)
-        if isinstance(error, FileNotFoundError):
+        def told(again: bool) -> None:
+            self._count(requests=1, retries=int(again))
+
+        try:
+            return persist(request, self.settings, self._clock, told)
+        except GaveUp as gave_up:
+            raise self._unavailable(name, gave_up) from gave_up.cause
+
+    def _unavailable(self, name: str, gave_up: GaveUp) -> RemoteUnavailable:
+        where, words = f"{self}/{name}" if name else str(self), _words(gave_up.cause)
+        if isinstance(gave_up.cause, FileNotFoundError):
             return RemoteUnavailable(f"{where} does not exist: check the address")
-        if not _may_pass(error):
+        if isinstance(gave_up.cause, TooLong):
+            return RemoteUnavailable(f"{where} is not read ({gave_up}): check the address")
+        if gave_up.is_final:
             return RemoteUnavailable(
-                f"{where} was refused ({_words(error)}): check the address and the credentials"
+                f"{where} was refused ({words}): check the address and the credentials"
             )
         return RemoteUnavailable(
-            f"{where} could not be reached, {attempts} attempts in "
-            f"{time.monotonic() - started:.0f} s ({_words(error)}): check the network, then run "
-            "the same command again to continue"
+            f"{where} could not be reached, {gave_up.tries} attempts in "
+            f"{gave_up.seconds:.0f} s ({words}): check the network, then run the same command "
+            "again to continue"
         )
 
     def _fetched(self, data: bytes) -> bytes:
@@ -226,22 +202,17 @@ class RemoteFolder:
             self.counts.update(amounts)
 
 
-def _options(scheme: str) -> dict[str, Any]:
+def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
     """What each file system is told, so that retries and limits of time are ours alone."""
     if scheme in ("s3", "s3a"):
         # Connections must suffice for all requests under way; listings must not be kept.
-        return {"config_kwargs": {"max_pool_connections": 64}, "use_listings_cache": False}
+        seconds = settings.timeout_s
+        config = {
+            "max_pool_connections": 64, "connect_timeout": seconds, "read_timeout": seconds,
+            "retries": {"total_max_attempts": 1},
+        }  # fmt: skip
+        return {"config_kwargs": config, "use_listings_cache": False}
     return {"use_listings_cache": False} if scheme in ("http", "https") else {}
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed later."""
-    status = getattr(error, "status", None)
-    if isinstance(status, int) and status in _FINAL_STATUS:
-        return False
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
-        return False
-    return not isinstance(error, (*_FINAL, NotImplementedError, TypeError, AttributeError))
 
 
 def _words(error: Exception) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from shards.atomic import atomic_path, write_bytes_atomic
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME
+from shards.limits import limit
 from shards.output_folder import cannot_write
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.shard_cache import ShardCache, locked_file
@@ -23,7 +24,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     Raises ``InputError`` where the store does not give them or the disk cannot take them.
     """
     try:
-        description = remote.read(INFO_NAME)
+        description = remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
     except RemoteUnavailable as error:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(

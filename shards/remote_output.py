@@ -61,7 +61,7 @@ class RemoteOutput:
         name = hashlib.sha256(url.encode()).hexdigest()[:20]
         self.folder = self.remote.settings.folder / "builds" / name
         self._plan_name = plan_name
-        self._there = set(self.remote.names())
+        self._there = {name for name, _ in self.remote.children()}
         if self._there and plan_name not in self._there:
             raise InputError(
                 f"{self.remote} is not empty and was not begun by this command (it holds "

@@ -15,6 +15,7 @@ _VARIABLES = {
     "connections": "GLASS_REMOTE_CONNECTIONS",
     "timeout_s": "GLASS_REMOTE_TIMEOUT_S",
     "attempts": "GLASS_REMOTE_ATTEMPTS",
+    "longest_pause_s": "GLASS_REMOTE_LONGEST_PAUSE_S",
 }
 
 
@@ -35,12 +36,15 @@ class RemoteSettings:
     connections: int = 32
     """Requests under way at once, per process."""
     timeout_s: float = 60.0
-    """For one request, of 8 MiB at most."""
-    attempts: int = 8
-    """Tries of a request; the pauses between them add up to 13 s at 8."""
+    """For one request, of 8 MiB at most, or for 8 MiB of a longer one."""
+    attempts: int = 10
+    """Tries of a request; the pauses between them add up to 51 s at 10, more where the store asks
+    for it."""
+    longest_pause_s: float = 30.0
+    """No pause is longer, whatever the store asks for."""
 
     def __post_init__(self) -> None:
-        for name, low in (("cache_gigabytes", 0), ("timeout_s", 0)):
+        for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not value > low:
                 raise InputError(f"{_VARIABLES[name]}={value!r} must be a number above {low}")
@@ -52,7 +56,8 @@ class RemoteSettings:
     @classmethod
     def from_environment(cls) -> "RemoteSettings":
         """The defaults, changed by ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``,
-        ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S`` and ``GLASS_REMOTE_ATTEMPTS``."""
+        ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S``, ``GLASS_REMOTE_ATTEMPTS`` and
+        ``GLASS_REMOTE_LONGEST_PAUSE_S``."""
         found: dict[str, object] = {}
         for field in fields(cls):
             text = os.environ.get(_VARIABLES[field.name])

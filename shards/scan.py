@@ -4,27 +4,25 @@ The split hangs on the contents of all files, so it cannot be drawn before this 
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
 from shards.image_formats import sniff_format
-from shards.limits import limit
 from shards.lossless import can_tile
 from shards.rejection import RejectedImage
+from shards.source_files import SourceFiles, Stamp, require_size
 from shards.sources import SOURCE_SCHEMA, SourceList
 
-__all__ = ["SCAN_SCHEMA", "FileState", "examine", "read_source", "scan"]
+__all__ = ["SCAN_SCHEMA", "FileState", "examine", "scan"]
 
 SCAN_SCHEMA = pa.schema(
     [
         *SOURCE_SCHEMA,
         ("num_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),
+        ("mtime_ns", pa.int64()),  # in a store: what stands for it
         ("sha256", pa.binary()),  # empty where the file could not be read
         ("format", pa.string()),  # "" where rejected
         ("can_tile", pa.bool_()),  # lossless, of one frame, and of a kind that tiles suit
@@ -49,36 +47,23 @@ class FileState:
     detail: str = ""
 
 
-def read_source(path: Path) -> bytes:
-    """The bytes of an image file. Raises ``RejectedImage``; never waits on a pipe or a device."""
-    try:
-        if path.exists() and not path.is_file():
-            raise RejectedImage("unreadable", "not a regular file")
-        most = limit("MAX_IMAGE_BYTES")
-        with path.open("rb") as file:
-            if (size := os.fstat(file.fileno()).st_size) > most:
-                raise RejectedImage(
-                    "too_large", f"{size:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
-                )
-            return file.read()
-    except OSError as error:
-        raise RejectedImage("unreadable", error.strerror or str(error)) from error
+def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
+    """Reads one file; ``known`` is its stamp where that is known. Safe in threads.
 
-
-def examine(path: Path) -> FileState:
-    """Reads one file. Safe in threads."""
+    Raises ``InputError`` where a store does not answer.
+    """
     try:
-        data = read_source(path)
-        status = os.stat(path)
+        # Before the bytes: if the file changes in between, the stamp is old and it is read again.
+        (stamp,) = (known,) if known is not None else files.stamps([name])
+        require_size(stamp[0] if stamp else 0)
+        data = files.read(name)
     except RejectedImage as rejected:
         return FileState(reason=rejected.reason, detail=rejected.detail)
-    except OSError as error:
-        return FileState(reason="unreadable", detail=error.strerror or str(error))
     kind = sniff_format(data)
     reason = "" if kind else "not_an_image" if data else "empty_file"
     return FileState(
         num_bytes=len(data),
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=stamp[1] if stamp else 0,
         sha256=hashlib.sha256(data).digest(),
         format=kind or "",
         can_tile=can_tile(data, kind or ""),
@@ -91,14 +76,19 @@ def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) ->
     """Examines every file of ``sources``, in threads. Rows keep their order.
 
     ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
-    rejected, all of them. Returns a table of ``SCAN_SCHEMA``.
+    rejected, all of them. Returns a table of ``SCAN_SCHEMA``. Raises ``InputError`` where a store
+    does not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
+
+    def one(name: str) -> FileState:
+        return examine(sources.files, name, sources.stamps.get(name))
+
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), _SLICE):
             names = paths.slice(start, _SLICE).to_pylist()
-            for state in pool.map(examine, [sources.root / name for name in names]):
+            for state in pool.map(one, names):
                 states.append(state)
                 advance(1)
     labels: dict[bytes, int] = {}

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from shards.packing import PackedSource, ShardPlan, sample_key
 from shards.parquet_file import read_parquet
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
-from shards.scan import read_source
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.source_files import SourceFiles
 from shards.tar_file import Member, ShardTar, dali_index
 
 __all__ = [
@@ -62,7 +62,8 @@ class ShardTask:
     """A work unit: picklable, and doing it twice gives the same files."""
 
     plan: ShardPlan
-    source_root: Path
+    files: SourceFiles
+    """Where the sources lie."""
     out: Path
     global_size: int
     keep_progressive: bool = False
@@ -97,8 +98,10 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     num_bytes, sha256 = 0, ""
     with suppress(_NoSamples), atomic_path(task.out / plan.name) as temporary:
         with ShardTar(temporary) as tar:
+            contents = task.files.read_all([source.path for source in plan.sources])
             for source in plan.sources:
-                _add(task, source, tar, rows, members, rejected)
+                data = _read_again(task.files.where(source.path), contents, source.sha256)
+                _add(task, source, data, tar, rows, members, rejected)
                 advance()
         if not rows:
             raise _NoSamples
@@ -110,11 +113,10 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
 
 
 def _add(
-    task: ShardTask, source: PackedSource, tar: ShardTar, rows: list[dict[str, Any]],
+    task: ShardTask, source: PackedSource, data: bytes, tar: ShardTar, rows: list[dict[str, Any]],
     members: list[list[Member]], rejected: list[Rejection],
 ) -> None:  # fmt: skip
     key = sample_key(task.plan.number, len(rows))
-    data = _read_again(task.source_root / source.path, source.sha256)
     try:
         sample = build_sample(
             data, source, key, task.plan.name, task.global_size, task.keep_progressive
@@ -134,9 +136,10 @@ def _add(
     rows.append(row)
 
 
-def _read_again(path: Path, sha256: bytes) -> bytes:
+def _read_again(path: str, contents: Iterator[bytes], sha256: bytes) -> bytes:
+    """The next of ``contents``, which is the file at ``path``."""
     try:
-        data = read_source(path)
+        data = next(contents)
     except RejectedImage as rejection:
         raise InputError(
             f"{path} could be read at first and cannot any more ({rejection.detail}): "

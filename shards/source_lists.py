@@ -2,14 +2,19 @@
 
 import csv
 import os
+import posixpath
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 
 from shards.command import InputError
+from shards.output_folder import cannot_write
 from shards.parquet_file import open_parquet
+from shards.remote import as_url
 from shards.schema import CLASS_NAMES, SPLITS
+from shards.source_files import LocalFiles, SourceFiles, StoredFiles
 from shards.sources import (
     LABELS,
     SOURCE_SCHEMA,
@@ -26,48 +31,75 @@ _SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "valid", "validation": 
 _LABELS = LABELS | {"0": 0, "1": 1}
 _NO_GENERATOR = {"", "real"}
 
+_MAX_LIST_BYTES = 64 << 30  # of a list whose length a web server does not tell
 
-def read_sources(source: Path) -> SourceList:
-    """The images that SRC names: a folder, or a ``.csv`` or ``.parquet`` list.
+
+_SUFFIXES = (".csv", ".parquet")
+
+
+def read_sources(location: str | Path) -> SourceList:
+    """The images that SRC names: a folder, or a ``.csv`` or ``.parquet`` list; on this machine, or
+    in a store where ``location`` is a URL.
 
     Raises ``InputError`` for everything that is neither, and for mistakes in a list.
     """
+    if (url := as_url(location)) is not None:
+        return _read_stored(url)
+    source = Path(location)
     if source.is_dir():
         try:
-            return read_folder(source)
+            return read_folder(LocalFiles(source))
         except OSError as error:
             raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not source.exists():
         raise InputError(f"{source} does not exist: give a folder of images or a list of them")
-    if source.suffix.lower() not in (".csv", ".parquet"):
+    if source.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{source} is neither a folder nor a .csv or .parquet list")
-    return read_list(source)
+    return read_list(source, LocalFiles(source.parent))
 
 
-def read_list(path: Path) -> SourceList:
-    """The images of a list. Paths in it are relative to the folder that the list lies in.
+def _read_stored(url: str) -> SourceList:
+    """The images below a URL, or in the list that it names, which is fetched first."""
+    if not url.lower().endswith(_SUFFIXES):
+        return read_folder(StoredFiles(url))
+    folder, _, name = url.rpartition("/")
+    files = StoredFiles(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        try:
+            files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
+        except OSError as error:
+            raise InputError(cannot_write(path, error)) from error
+        return read_list(path, files)
+
+
+def read_list(path: Path, files: SourceFiles) -> SourceList:
+    """The images of a list. Paths in it are relative to the folder that the list lies in, which is
+    that of ``files``.
 
     Labels are ``real``, ``generated``, ``fake``, 0 or 1. Raises ``InputError`` naming the line.
     """
-    rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _parquet_rows(path)
+    shown = files.where(path.name)
+    read_rows = _csv_rows if path.suffix.lower() == ".csv" else _parquet_rows
+    rows = read_rows(path, shown)
     columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
     for where, row in rows:
-        _append(columns, f"{path}, {where}", row, path.parent)
+        _append(columns, f"{shown}, {where}", row, files)
     labels = set(columns["label"])
     if not labels:
-        raise InputError(f"{path} lists no images")
+        raise InputError(f"{shown} lists no images")
     if len(labels) == 1:
         (label,) = labels
-        raise InputError(f"{path} lists {CLASS_NAMES[label]} images only: a detector needs both")
-    if not any(os.path.exists(path.parent / name) for name in columns["path"]):
+        raise InputError(f"{shown} lists {CLASS_NAMES[label]} images only: a detector needs both")
+    if not files.has_any(columns["path"]):
         raise InputError(
-            f"none of the files listed in {path} exists: paths in a list are relative to the "
-            f"list's own folder, {path.parent}"
+            f"none of the files listed in {shown} exists: paths in a list are relative to the "
+            f"list's own folder, {files.where('').rstrip('/')}"
         )
-    return SourceList(path.parent, sorted_table(columns))
+    return SourceList(files, sorted_table(columns))
 
 
-def _append(columns: dict[str, list], where: str, row: dict[str, str], folder: Path) -> None:
+def _append(columns: dict[str, list], where: str, row: dict[str, str], files: SourceFiles) -> None:
     """Checks one row of a list and adds it to ``columns``."""
     name, label = row["path"], _LABELS.get(row["label"].strip().lower())
     generator, split = row["generator"].strip(), row["split"].strip().lower()
@@ -81,53 +113,68 @@ def _append(columns: dict[str, list], where: str, row: dict[str, str], folder: P
         raise InputError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
     if not label and generator.lower() not in _NO_GENERATOR:
         raise InputError(f"{where}: a real image has generator {generator!r}: leave it empty")
-    relative = os.path.relpath(folder / name, folder) if os.path.isabs(name) else name
-    columns["path"].append(os.path.normpath(relative).replace(os.sep, "/"))
+    columns["path"].append(_relative(name, where, files))
     columns["label"].append(label)
     columns["generator"].append((generator or UNKNOWN_GENERATOR) if label else "")
     columns["group"].append(row["group"].strip())
     columns["split"].append(_SPLIT_NAMES[split])
 
 
-def _check_columns(path: Path, names: list[str]) -> None:
+def _relative(name: str, where: str, files: SourceFiles) -> str:
+    """The path that a row names. A list in a store may name what lies beside or below it: where
+    else, its reader's credentials may reach and its writer's do not."""
+    if isinstance(files, LocalFiles):
+        if os.path.isabs(name):
+            name = os.path.relpath(files.root / name, files.root)
+        return os.path.normpath(name).replace(os.sep, "/")
+    normal = posixpath.normpath(name)
+    if normal == ".." or normal.startswith(("../", "/")):
+        raise InputError(
+            f"{where}: {name!r} leads out of the list's folder, {files.where('')}: move the list "
+            "to a folder above its images"
+        )
+    return normal
+
+
+def _check_columns(shown: str, names: list[str]) -> None:
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise InputError(
-            f"{path} has no column {missing[0]!r}: its columns must be "
+            f"{shown} has no column {missing[0]!r}: its columns must be "
             f"{','.join(_REQUIRED)}[,{','.join(_OPTIONAL)}]"
         )
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _csv_rows(path: Path, shown: str) -> Iterator[tuple[str, dict[str, str]]]:
     """("line 7", row) for every row; the line is that of the file, header included."""
     wanted = _REQUIRED + _OPTIONAL
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            _check_columns(path, list(reader.fieldnames))
+            _check_columns(shown, list(reader.fieldnames))
             for row in reader:
                 if None in row or None in row.values():
                     raise InputError(
-                        f"{path}, line {reader.line_num}: has another number of fields than the "
+                        f"{shown}, line {reader.line_num}: has another number of fields than the "
                         "header"
                     )
                 yield f"line {reader.line_num}", {name: row.get(name) or "" for name in wanted}
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason})") from error
+        raise InputError(f"{shown} is not UTF-8 text ({error.reason})") from error
     except csv.Error as error:
-        raise InputError(f"{path} is not a CSV file: {error}") from error
+        raise InputError(f"{shown} is not a CSV file: {error}") from error
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def _parquet_rows(path: Path, shown: str) -> Iterator[tuple[str, dict[str, str]]]:
     """("row 7", row) for every row, counted from 1."""
     wanted = _REQUIRED + _OPTIONAL
     try:
         with open_parquet(path) as file:
             names = file.schema_arrow.names
-            _check_columns(path, names)
+            _check_columns(shown, names)
             present = [name for name in wanted if name in names]
             number = 0
             for batch in file.iter_batches(columns=present):
@@ -135,7 +182,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     number += 1
                     yield f"row {number}", {name: _text(row.get(name)) for name in wanted}
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a Parquet file that can be read: {error}") from error
+        raise InputError(f"{shown} is not a Parquet file that can be read: {error}") from error
 
 
 def _text(value: object) -> str:

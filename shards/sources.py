@@ -4,16 +4,16 @@ Both become one Arrow table, sorted, so that neither the order of a directory no
 matters. Nothing is opened here but the list.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 
 from shards.command import InputError
 from shards.image_formats import FILE_SUFFIXES
 from shards.schema import CLASS_NAMES
+from shards.source_files import SourceFiles, Stamp
 
 __all__ = [
     "LABELS",
@@ -32,7 +32,7 @@ UNKNOWN_GENERATOR = "unknown"
 
 SOURCE_SCHEMA = pa.schema(
     [
-        ("path", pa.string()),  # relative to SourceList.root, "/" between its parts
+        ("path", pa.string()),  # a name in SourceList.files, "/" between its parts
         ("label", pa.int8()),
         ("generator", pa.string()),  # "" for real images
         ("group", pa.string()),  # "" where the image stands alone
@@ -45,7 +45,7 @@ SOURCE_SCHEMA = pa.schema(
 class SourceList:
     """Images that a build is asked to take in."""
 
-    root: Path
+    files: SourceFiles
     """What paths are relative to."""
     table: pa.Table
     """Columns of ``SOURCE_SCHEMA``, sorted by all of them."""
@@ -53,6 +53,8 @@ class SourceList:
     """Files whose names are not valid UTF-8, with the offending bytes escaped."""
     notes: list[str] = field(default_factory=list)
     """What was passed over, for the person to know."""
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    """By path, of files whose stamps came with the listing of a store."""
 
 
 def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
@@ -61,13 +63,13 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in SOURCE_SCHEMA.names])
 
 
-def read_folder(root: Path) -> SourceList:
-    """The images under ``root/real`` and ``root/generated`` (or ``fake``), at any depth.
+def read_folder(files: SourceFiles) -> SourceList:
+    """The images under ``real`` and ``generated`` (or ``fake``), at any depth.
 
     The folder right below ``generated`` names the generator. Raises ``InputError`` where a class
-    is missing.
+    is missing, ``OSError`` where a folder cannot be read.
     """
-    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir()}
+    folders, root = files.folders(), files.where("").rstrip("/")
     classes = {name: LABELS[name.lower()] for name in folders if name.lower() in LABELS}
     if not classes:
         raise InputError(
@@ -76,36 +78,26 @@ def read_folder(root: Path) -> SourceList:
         )
     columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
     misnamed: list[str] = []
+    stamps: dict[str, Stamp] = {}
     passed_over = 0
-    for name, label in classes.items():
-        for path in _walk(folders[name]):
-            if path.suffix.lower() not in FILE_SUFFIXES:
+    for folder, label in classes.items():
+        for path, stamp in files.walk(folder):
+            if PurePosixPath(path).suffix.lower() not in FILE_SUFFIXES:
                 passed_over += 1
                 continue
-            relative = path.relative_to(root).as_posix()
-            if not _is_utf8(relative):
-                misnamed.append(relative.encode("utf-8", "backslashreplace").decode())
+            if not _is_utf8(path):
+                misnamed.append(path.encode("utf-8", "backslashreplace").decode())
                 continue
-            columns["path"].append(relative)
+            columns["path"].append(path)
             columns["label"].append(label)
-            columns["generator"].append(_generator(relative, label))
+            columns["generator"].append(_generator(path, label))
+            if stamp is not None:
+                stamps[path] = stamp
     blank = [""] * len(columns["path"])
     _require_both_classes(root, set(columns["label"]))
     table = sorted_table({**columns, "group": blank, "split": blank})
-    return SourceList(root, table, misnamed, _notes(root, set(folders) - set(classes), passed_over))
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files under ``folder``, hidden ones left out; links to folders are followed, once each."""
-    seen: set[tuple[int, int]] = set()
-    for here, subfolders, files in os.walk(folder, followlinks=True):
-        status = os.stat(here)
-        if (status.st_dev, status.st_ino) in seen:
-            subfolders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        yield from (Path(here, name) for name in files if not name.startswith("."))
+    notes = _notes(root, set(folders) - set(classes), passed_over)
+    return SourceList(files, table, misnamed, notes, stamps)
 
 
 def _generator(relative: str, label: int) -> str:
@@ -123,7 +115,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _require_both_classes(root: Path, labels: set[int]) -> None:
+def _require_both_classes(root: str, labels: set[int]) -> None:
     if labels == {0, 1}:
         return
     if not labels:
@@ -134,7 +126,7 @@ def _require_both_classes(root: Path, labels: set[int]) -> None:
     )
 
 
-def _notes(root: Path, other_folders: set[str], passed_over: int) -> list[str]:
+def _notes(root: str, other_folders: set[str], passed_over: int) -> list[str]:
     notes = []
     others = sorted(name for name in other_folders if not name.startswith("."))
     if others:

@@ -36,6 +36,7 @@ from shards.rejection import RejectedImage
 from shards.scan import examine
 from shards.settings import BuildSettings
 from shards.shard_writer import read_shard_manifest
+from shards.source_files import LocalFiles
 from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
@@ -360,7 +361,7 @@ def test_names_in_a_list_that_no_file_can_have(tmp_path, name):
         read_sources(path)
     (tmp_path / "b.jpg").write_bytes(b"")
     assert read_sources(path).table.num_rows == 2
-    assert examine(tmp_path / name).reason == "unreadable"
+    assert examine(LocalFiles(tmp_path), name).reason == "unreadable"
 
 
 # -- images --------------------------------------------------------------------------------------
@@ -370,14 +371,15 @@ def test_a_file_of_a_terabyte_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"\xff\xd8\xff")
     os.truncate(path, 1 << 40)  # sparse: it takes no room
-    assert examine(path).reason == "too_large"
+    assert examine(LocalFiles(tmp_path), path.name).reason == "too_large"
     with pytest.raises(RejectedImage, match=r"too_large: 1,099,511,627,776 bytes"):
         FileSource(path).load()
     with pytest.raises(RejectedImage, match="too_large"):
         MemberSource(path, "m.jpg", 0, 1 << 40, None).load()
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "2")
     path.write_bytes(b"\xff\xd8\xff")
-    assert examine(path).detail == "3 bytes, more than GLASS_MAX_IMAGE_BYTES=2"
+    found = examine(LocalFiles(tmp_path), path.name)
+    assert found.detail == "3 bytes, more than GLASS_MAX_IMAGE_BYTES=2"
 
 
 def claiming(jpeg: bytes, width: int, height: int) -> bytes:

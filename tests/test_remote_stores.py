@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,34 @@ def test_another_machine_continues_a_build_into_s3(
 
 
 @pytest.mark.slow
+def test_sources_in_s3_give_the_bytes_of_their_copy(
+    store: FaultyStore, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    """From one part of the bucket into another, with faults."""
+    import s3fs
+
+    client = s3fs.S3FileSystem()
+    client.put(str(synthetic_images), "shards/images", recursive=True)
+    client.touch("shards/images/real/")  # as consoles mark folders
+    store.share = 0.1
+    build_dataset("s3://shards/images", "s3://shards/set", SETTINGS, progress=False)
+    assert store.broken > 0
+    store.share = 0.0
+    for path in synthetic_shards.iterdir():
+        if path.name != ".build_plan.parquet":  # it knows the times of the sources
+            assert client.cat_file(f"shards/set/{path.name}") == path.read_bytes(), path.name
+    rows = "".join(
+        f"{path.relative_to(synthetic_images)},{path.relative_to(synthetic_images).parts[0]}\n"
+        for path in synthetic_images.rglob("*.*")
+    )
+    client.pipe_file("shards/images/list.csv", f"path,label\n{rows}".encode())
+    report = build_dataset(
+        "s3://shards/images/list.csv", tmp_path / "out", SETTINGS, progress=False
+    )
+    assert report.info.num_samples == 24
+
+
+@pytest.mark.slow
 def test_what_lies_in_the_store_already_is_not_written_over(
     bucket: str, synthetic_images: Path
 ) -> None:
@@ -184,6 +213,13 @@ def test_a_web_server_cannot_be_built_into(synthetic_images: Path) -> None:
 @pytest.fixture
 def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
     """The URL of an nginx that serves the shards."""
+    with nginx_serving(synthetic_shards, tmp_path) as url:
+        yield url
+
+
+@contextmanager
+def nginx_serving(root: Path, tmp_path: Path, settings: str = "") -> Iterator[str]:
+    """An nginx that serves ``root``, with further ``settings`` of its server."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
@@ -197,7 +233,7 @@ def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}}\n"
         f"http {{ access_log off; {paths} server {{ listen 127.0.0.1:{port}; "
-        f"root {synthetic_shards}; }} }}"
+        f"root {root}; {settings} }} }}"
     )
     process = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])
     try:
@@ -220,3 +256,20 @@ def test_nginx_gives_the_batches_of_the_disk(
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
     assert_same_batches(nginx, synthetic_shards, config)
+
+
+@pytest.mark.slow
+def test_nginx_lists_the_images_of_a_build(
+    synthetic_images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through its pages of links, also where names need quoting."""
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    images = tmp_path / "images"
+    shutil.copytree(synthetic_images, images)
+    (images / "real/01.jpg").rename(images / "real/a #1 50%20 é?.jpg")
+    build_dataset(images, tmp_path / "near", SETTINGS, progress=False)
+    with nginx_serving(tmp_path, tmp_path, "autoindex on;") as url:
+        build_dataset(f"{url}/images", tmp_path / "far", SETTINGS, progress=False)
+    for path in (tmp_path / "near").iterdir():
+        if path.name != ".build_plan.parquet":
+            assert (tmp_path / "far" / path.name).read_bytes() == path.read_bytes(), path.name

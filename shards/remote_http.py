@@ -1,0 +1,144 @@
+"""Files on a web server: as :class:`shards.remote_store.FsspecStore`, but no body is trusted.
+
+fsspec's own calls for ``http://`` read whatever a server sends, into memory and for five minutes,
+and take every error of a server for a missing file. So the requests are made here, on fsspec's
+session and loop: a body is read piece by piece, each within the limit of time, up to the length
+that was asked for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
+
+__all__ = ["HttpStore"]
+
+_NO_HEAD = (403, 405, 501)
+"""What servers answer that give files but do not tell of them: signed links, small servers."""
+
+
+class HttpStore(FsspecStore):
+    """Files under an ``http://`` or ``https://`` URL."""
+
+    def path(self, name: str) -> str:
+        return super().path(quote(name))
+
+    def has_ranges(self, path: str) -> bool:
+        async def probe() -> bool:
+            async with self._answer("GET", path, (0, 1)) as answer:
+                return bool(answer.status == 206)  # and nothing of the body is read
+
+        return self._wait_for(probe())
+
+    def read(self, path: str, most: int | None) -> bytes:
+        return self._wait_for(self._body(path, None, most))
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        return self._wait_for(self._body(path, (start, stop), stop - start))
+
+    def save(self, path: str, to: Path, most: int) -> None:
+        async def copy() -> None:
+            with to.open("r+b" if to.exists() else "wb") as file:
+                async with self._answer("GET", path) as answer:
+                    async for piece in self._pieces(answer, most):
+                        file.write(piece)
+                file.truncate()
+
+        self._wait_for(copy())
+
+    def stat(self, path: str) -> StoredFile:
+        async def ask() -> StoredFile:
+            async with self._answer("HEAD", path, final=_NO_HEAD) as answer:
+                if answer.status not in _NO_HEAD:
+                    return _described(answer.headers)
+            async with self._answer("GET", path) as answer:
+                return _described(answer.headers)
+
+        return self._wait_for(ask())
+
+    def _tree(self, path: str) -> dict[str, StoredFile]:
+        """Follows the links of the pages that list folders."""
+        found: dict[str, StoredFile] = {}
+        left, seen = [path.rstrip("/") + "/"], set[str]()
+        while left:
+            folder = left.pop()
+            if folder in seen:
+                continue
+            seen.add(folder)
+            for name, is_folder in self.children(folder):
+                if is_folder:
+                    left.append(f"{folder}{quote(name)}/")
+                else:
+                    found[f"{folder}{quote(name)}"] = StoredFile(None, "")
+        return found
+
+    def _named(self, path: str) -> str:
+        return unquote(path)
+
+    def _listed(self, path: str) -> list[tuple[str, bool]]:
+        """A page may link to anything: what counts is what lies right in the folder."""
+        folder = path.rstrip("/") + "/"
+        links = self._call("ls", folder, detail=False)
+        below = {link[len(folder) :] for link in links if link.startswith(folder)}
+        names = {link.removeprefix("./") for link in below if not urlsplit(link).query}
+        return [
+            (unquote(name.rstrip("/")), name.endswith("/"))
+            for name in sorted(names)
+            if name.rstrip("/") not in ("", ".", "..") and "/" not in name.rstrip("/")
+        ]
+
+    async def _body(self, path: str, bounds: tuple[int, int] | None, most: int | None) -> bytes:
+        async with self._answer("GET", path, bounds) as answer:
+            if bounds is not None and answer.status != 206:
+                raise ShortAnswer("the whole file instead of a part of it")
+            return b"".join([piece async for piece in self._pieces(answer, most)])
+
+    async def _pieces(self, answer: Any, most: int | None) -> AsyncIterator[bytes]:
+        total = 0
+        while True:
+            parts, size = [], 0
+            async with asyncio.timeout(self.settings.timeout_s):
+                while size < PIECE_BYTES and (part := await answer.content.read(1 << 20)):
+                    parts.append(part)
+                    size += len(part)
+                    if most is not None and total + size > most:
+                        raise TooLong(f"more than {most:,} bytes")
+            if not size:
+                return
+            total += size
+            yield b"".join(parts)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, bounds: tuple[int, int] | None = None,
+        final: tuple[int, ...] = (),
+    ) -> AsyncIterator[Any]:  # fmt: skip
+        """The answer, its head read; statuses of errors are raised unless they are ``final``."""
+        from aiohttp import ClientTimeout
+
+        headers = {"Accept-Encoding": "identity"}  # lengths are those of the files
+        if bounds is not None:
+            headers["Range"] = f"bytes={bounds[0]}-{bounds[1] - 1}"
+        seconds = self.settings.timeout_s
+        limits = ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
+        session = await self.system.set_session()
+        request = session.request(
+            method, self.system.encode_url(path), headers=headers, timeout=limits,
+            allow_redirects=True,
+        )  # fmt: skip
+        async with request as answer:
+            if answer.status == 404:
+                raise FileNotFoundError(path)
+            if answer.status not in final:
+                answer.raise_for_status()
+            yield answer
+
+
+def _described(headers: Any) -> StoredFile:
+    length = headers.get("Content-Length", "")
+    token = headers.get("ETag") or headers.get("Last-Modified") or ""
+    return StoredFile(int(length) if length.isdecimal() else None, token)

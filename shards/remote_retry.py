@@ -1,0 +1,117 @@
+"""When a request is made again, and when that cannot help.
+
+The pauses double, so that a store in trouble is left alone, and each is stretched by chance, so
+that the thousand processes that saw the same fault do not come back in the same instant. A store
+that says when to come back (``Retry-After``) is taken at its word, within the longest pause.
+"""
+
+import errno
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+
+from shards.remote_settings import RemoteSettings
+from shards.remote_store import TooLong
+
+__all__ = ["Clock", "GaveUp", "persist"]
+
+T = TypeVar("T")
+
+_FIRST_PAUSE_S = 0.1
+_STRETCH = (0.5, 1.5)
+_FINAL = (
+    FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, TooLong,
+    NotImplementedError, TypeError, AttributeError,
+)  # fmt: skip
+_FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
+_OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Errors of writing what came: of this machine, not of the store."""
+
+_FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
+
+
+@dataclass
+class Clock:
+    """Time, and chance. Of a process; tests bring their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    chance: random.Random = field(
+        default_factory=lambda: random.Random(f"{os.uname().nodename} {os.getpid()}")
+    )
+
+
+class GaveUp(Exception):
+    """No try succeeded; ``cause`` is what the last one raised."""
+
+    def __init__(self, cause: Exception, tries: int, seconds: float, is_final: bool) -> None:
+        super().__init__(str(cause))
+        self.cause, self.tries, self.seconds, self.is_final = cause, tries, seconds, is_final
+
+
+def persist(
+    request: Callable[[], T], settings: RemoteSettings, clock: Clock,
+    told: Callable[[bool], object],
+) -> T:  # fmt: skip
+    """Calls ``request`` until it succeeds. ``told(again)`` is called before every try.
+
+    Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;
+    ``OSError`` where the disk here is full or read-only.
+    """
+    started = clock.now()
+    for attempt in range(1, settings.attempts + 1):
+        told(attempt > 1)
+        try:
+            return request()
+        except Exception as error:  # every library has exceptions of its own
+            if isinstance(error, OSError) and error.errno in _OWN_DISK:
+                raise
+            is_final = not _may_pass(error)
+            if is_final or attempt == settings.attempts:
+                raise GaveUp(error, attempt, clock.now() - started, is_final) from error
+            pause = _pause_s(error, attempt, settings, clock)
+        clock.sleep(pause)
+    raise AssertionError("attempts is at least 1")
+
+
+def _pause_s(error: Exception, attempt: int, settings: RemoteSettings, clock: Clock) -> float:
+    grown = _FIRST_PAUSE_S * 2 ** min(attempt - 1, 30) * clock.chance.uniform(*_STRETCH)
+    return min(grown + _retry_after_s(error), settings.longest_pause_s)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and status in _FINAL_STATUS:
+        return False
+    return not isinstance(error, _FINAL) and type(error).__name__ not in _FINAL_NAMES
+
+
+def _retry_after_s(error: BaseException | None) -> float:
+    """Seconds that the store asked for, 0 where it did not: in the answer's head, which aiohttp
+    keeps with the error and botocore with the error behind s3fs's."""
+    while error is not None:
+        headers: Any = getattr(error, "headers", None)
+        if headers is None and isinstance(answer := getattr(error, "response", None), dict):
+            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
+        if headers is not None:
+            named = {str(name).lower(): str(headers[name]) for name in headers}
+            return _seconds(named.get("retry-after", ""))
+        error = error.__cause__
+    return 0.0
+
+
+def _seconds(text: str) -> float:
+    """``Retry-After`` holds whole seconds or a date."""
+    if text.strip().isdecimal():
+        return float(min(int(text.strip()[:9]), 10**9))
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    return max((when.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,169 @@
+"""The calls that are made of a store, one request each where the protocol allows it.
+
+Nothing is tried twice here and nothing is counted: that is :class:`shards.remote.RemoteFolder`'s.
+A path is what fsspec calls one: with the bucket, or with the host.
+"""
+
+import posixpath
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from shards.command import InputError
+from shards.remote_settings import RemoteSettings
+
+__all__ = ["PIECE_BYTES", "FsspecStore", "ShortAnswer", "StoredFile", "TooLong"]
+
+T = TypeVar("T")
+
+PIECE_BYTES = 8 << 20
+"""Bytes that one request of a download asks for, and that must come within the limit of time:
+large enough that the latency does not count, and small enough that repeating one costs little."""
+
+_TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
+
+
+class ShortAnswer(OSError):
+    """An answer of another length than was asked for."""
+
+
+class TooLong(Exception):
+    """A file or an answer longer than it may be: asking again does not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What a store says about a file."""
+
+    size: int | None
+    """``None`` where the store does not say."""
+    token: str
+    """Another one when the file was written again; empty where the store tells nothing of it."""
+
+
+class FsspecStore:
+    """Files of any protocol that fsspec speaks."""
+
+    def __init__(self, system: Any, root: str, url: str, settings: RemoteSettings) -> None:
+        """``system`` is fsspec's, ``root`` the folder as it names it."""
+        from fsspec.asyn import AsyncFileSystem
+
+        self.system, self.root, self.settings = system, root, settings
+        self._url = url
+        self._is_async = isinstance(system, AsyncFileSystem) and system.async_impl
+        if hasattr(system, "retries"):
+            system.retries = 1  # tries and pauses are ours alone
+
+    def path(self, name: str) -> str:
+        """The path of a file. It may lie beside the folder, as tars do that were made elsewhere,
+        but in the same bucket or on the same host. Raises ``InputError``."""
+        fixed = _authority(self._url, self.root)
+        below = self.root[len(fixed) :].strip("/")
+        joined = posixpath.normpath(posixpath.join(below, name)) if name else below
+        if name.startswith("/") or joined == ".." or joined.startswith("../") or "\0" in name:
+            raise InputError(
+                f"{name[:100]!r} is no name of a file in or beside {fixed}{below}: the list or "
+                "data set that names it is damaged, or is not to be trusted"
+            )
+        return f"{fixed}{joined}" if joined not in ("", ".") else fixed.rstrip("/")
+
+    def has_ranges(self, path: str) -> bool:
+        """Whether a request for a part of a file is answered with that part."""
+        return len(self._call("cat_file", path, start=0, end=1)) == 1
+
+    def read(self, path: str, most: int | None) -> bytes:
+        """A whole file. Raises ``TooLong`` above ``most`` bytes."""
+        if most is not None and (size := self.stat(path).size or 0) > most:
+            raise TooLong(f"{size:,} bytes, more than {most:,}")
+        data: bytes = self._call("cat_file", path, limit_s=None)
+        return data
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes ``start`` … ``stop - 1``."""
+        data: bytes = self._call("cat_file", path, start=start, end=stop)
+        return data
+
+    def save(self, path: str, to: Path, most: int) -> None:
+        """Writes a whole file to ``to`` with one request. Raises ``TooLong``."""
+        if (size := self.stat(path).size or 0) > most:
+            raise TooLong(f"{size:,} bytes, more than {most:,}")
+        self._call("get_file", path, str(to), limit_s=None)
+
+    def put(self, path: Path, to: str) -> None:
+        """Uploads a file; the store shows it whole or not at all."""
+        self._call("put_file", str(path), to, limit_s=None)
+        self.system.invalidate_cache()
+
+    def stat(self, path: str) -> StoredFile:
+        """Raises ``FileNotFoundError`` and ``IsADirectoryError``."""
+        info = self._call("info", path)
+        if info["type"] == "directory":
+            raise IsADirectoryError(path)
+        return _described(info)
+
+    def children(self, path: str) -> list[tuple[str, bool]]:
+        """(name, whether it is a folder) of all that lies right in the folder ``path``."""
+        self.system.invalidate_cache()  # other processes write here too
+        return self._listed(path)
+
+    def tree(self, path: str) -> dict[str, StoredFile]:
+        """All files below the folder ``path``, at any depth, by their names from there on."""
+        self.system.invalidate_cache()
+        start = len(path.rstrip("/")) + 1
+        return {self._named(found[start:]): file for found, file in self._tree(path).items()}
+
+    def _tree(self, path: str) -> dict[str, StoredFile]:
+        found = self._call("find", path, detail=True, limit_s=None)
+        return {name: _described(info) for name, info in found.items()}
+
+    def _named(self, path: str) -> str:
+        return path
+
+    def _listed(self, path: str) -> list[tuple[str, bool]]:
+        listed = self._call("ls", path, detail=True, limit_s=None)
+        names = {
+            (posixpath.basename(info["name"].rstrip("/")), info["type"] == "directory")
+            for info in listed
+            if info["name"].rstrip("/") != path.rstrip("/")  # the folder's own marker
+        }
+        return sorted(names)
+
+    def _call(self, method: str, *arguments: Any, limit_s: float | None = -1, **named: Any) -> Any:
+        """One call of the file system, cut off after the limit where it can be."""
+        if not self._is_async:
+            return getattr(self.system, method)(*arguments, **named)
+        limit = self.settings.timeout_s if limit_s == -1 else limit_s
+        call = getattr(self.system, f"_{method}")(*arguments, **named)
+        return self._wait_for(call, limit)
+
+    def _wait_for(self, call: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
+        """What the coroutine returns, run on fsspec's loop."""
+        from fsspec.asyn import sync
+
+        async def run() -> T:
+            return await call
+
+        result: T = sync(self.system.loop, run, timeout=limit_s)
+        return result
+
+
+def _authority(url: str, root: str) -> str:
+    """The part of ``root`` that no name changes: scheme and host, bucket, or repository."""
+    scheme = urlsplit(url).scheme
+    if scheme in ("http", "https"):
+        start = root.index("://") + 3
+        return root[:start] + root[start:].partition("/")[0] + "/"
+    parts = root.split("/")
+    fixed = 1
+    if scheme == "hf":  # datasets/OWNER/NAME, or OWNER/NAME of a model
+        fixed = 3 if parts[0] in ("datasets", "spaces") else 2
+    elif root.startswith("/"):  # memory://
+        return "/"
+    return "/".join(parts[:fixed]) + "/"
+
+
+def _described(info: dict[str, Any]) -> StoredFile:
+    token = next((str(info[name]) for name in _TOKENS if info.get(name)), "")
+    return StoredFile(info.get("size"), token)

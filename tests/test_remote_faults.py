@@ -1,0 +1,181 @@
+"""What a store may do wrong, and what a request then does. Nothing here waits: time is made up."""
+
+import random
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from shards.command import InputError
+from shards.remote import RemoteFolder, RemoteUnavailable
+from shards.remote_retry import Clock
+from shards.remote_settings import RemoteSettings
+
+pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
+
+SETTINGS = RemoteSettings(timeout_s=5.0)
+
+
+class Time(Clock):
+    """Passes only while somebody sleeps."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.pauses: list[float] = []
+        super().__init__(lambda: sum(self.pauses), self.pauses.append, random.Random(seed))
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers with what the test says; the kinds are methods below."""
+
+    protocol_version = "HTTP/1.1"
+    kind = ""
+    sent = 0
+    asked: list[str]
+
+    def log_message(self, format: str, *arguments: object) -> None: ...
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        getattr(self, self.kind)()
+
+    def head(self, status: int, length: int | None = 0, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def comes_back_in_7(self) -> None:
+        if len(self.asked) < 3:
+            self.head(503, Retry_After="7")
+        else:
+            self.head(200, 2)
+            self.wfile.write(b"ok")
+
+    def comes_back_tomorrow(self) -> None:
+        self.head(429, Retry_After="86400")
+
+    def endless(self) -> None:
+        self.head(200, None, Connection="close")
+        self.close_connection = True
+        try:
+            while True:
+                self.wfile.write(bytes(1 << 16))
+                type(self).sent += 1 << 16
+        except OSError:
+            return
+
+    def trickle(self) -> None:
+        self.head(200, 100)
+        self.wfile.write(bytes(10))
+        self.wfile.flush()
+        type(self).hold.wait(30)
+
+    hold: threading.Event
+
+
+@contextmanager
+def answering(kind: str) -> Iterator[tuple[str, type[Answers]]]:
+    handler = type("H", (Answers,), {"kind": kind, "asked": [], "hold": threading.Event()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", handler
+        finally:
+            handler.hold.set()
+            server.shutdown()
+            thread.join()
+
+
+def nobody() -> str:
+    """An address at which nothing listens."""
+    return "http://127.0.0.1:9/set"
+
+
+def give_up(clock: Time) -> str:
+    with pytest.raises(RemoteUnavailable) as caught:
+        RemoteFolder(nobody(), SETTINGS, clock).read("dataset.json")
+    return str(caught.value)
+
+
+def test_a_store_that_is_away_is_waited_for_about_a_minute() -> None:
+    clock = Time()
+    assert "10 attempts in" in give_up(clock)
+    assert len(clock.pauses) == 9
+    assert 35 < sum(clock.pauses) < 75
+    assert max(clock.pauses) <= 30
+
+
+def test_no_two_processes_come_back_at_the_same_time() -> None:
+    first, second = Time(1), Time(2)
+    give_up(first)
+    give_up(second)
+    assert all(a != b for a, b in zip(first.pauses[:8], second.pauses[:8], strict=True))
+
+
+def test_a_store_that_says_when_to_come_back_is_taken_at_its_word() -> None:
+    clock = Time()
+    with answering("comes_back_in_7") as (url, _):
+        assert RemoteFolder(url, SETTINGS, clock).read("a") == b"ok"
+    assert [round(pause) for pause in clock.pauses] == [7, 7]
+
+
+def test_but_only_within_the_longest_pause() -> None:
+    clock, settings = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
+    with answering("comes_back_tomorrow") as (url, _), pytest.raises(RemoteUnavailable):
+        RemoteFolder(url, settings, clock).read("a")
+    assert clock.pauses == [11, 11]
+
+
+def test_a_description_without_end_is_not_read_to_its_end() -> None:
+    with answering("endless") as (url, handler):
+        with pytest.raises(InputError, match=r"dataset\.json is not read.*more than 1,000 bytes"):
+            RemoteFolder(url, SETTINGS, Time()).read("dataset.json", most=1000)
+        assert len(handler.asked) == 1
+
+
+def test_asking_for_ranges_downloads_nothing_from_a_server_without() -> None:
+    with answering("endless") as (url, handler):
+        assert not RemoteFolder(url, SETTINGS, Time()).has_ranges("train-000000.tar")
+    assert handler.sent < 64 << 20  # what the sockets took before they were closed
+
+
+def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
+    settings = RemoteSettings(timeout_s=0.2, attempts=2)
+    with answering("trickle") as (url, handler):
+        with pytest.raises(RemoteUnavailable, match="2 attempts"):
+            RemoteFolder(url, settings, Time()).stream("a.tar", tmp_path / "a", 100)
+        assert len(handler.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://127.0.0.1:9/a", "../../evil.internal/x"),
+        ("http://127.0.0.1:9", "../evil.internal/x"),
+        ("s3://bucket/a", "../../other/x"),
+        ("s3://bucket", "../other/x"),
+        ("s3://bucket/a", "/etc/x"),
+        ("memory://a/b", "../../../x"),
+    ],
+)
+def test_no_name_leads_out_of_host_or_bucket(url: str, name: str) -> None:
+    if url.startswith("s3"):
+        pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
+    folder = RemoteFolder(url, SETTINGS, Time())
+    with pytest.raises(InputError, match="is no name of a file in or beside"):
+        folder.read(name)
+    assert not folder.counts
+
+
+def test_a_tar_may_lie_beside_the_folder_of_its_sidecar() -> None:
+    with answering("comes_back_in_7") as (url, handler):
+        RemoteFolder(f"{url}/sets/a", SETTINGS, Time()).read("../tars/my%20 #1.tar")
+    assert handler.asked[-1] == "/sets/tars/my%2520%20%231.tar"
