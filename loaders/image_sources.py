@@ -19,8 +19,8 @@ from loaders.encoded_image import decode_file
 from shards.dataset import ShardDataset
 from shards.limits import limit
 from shards.pixels import RejectedImage, pixel_sha256
-from shards.scan import read_source
 from shards.schema import content_id
+from shards.source_files import read_image_file
 
 __all__ = [
     "BytesSource",
@@ -85,7 +85,7 @@ class FileSource:
             raise RejectedImage(
                 "unreadable", getattr(error, "strerror", "") or str(error)
             ) from error
-        return _identified(read_source(self.path))
+        return _identified(read_image_file(self.path))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--engine", choices=ENGINES, default="local",
         help="local: processes of this machine; ray: the cluster at RAY_ADDRESS, which needs SRC "
-        "and OUT at the same paths everywhere (default %(default)s)",
+        "and OUT at the same paths everywhere, or in a store (default %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--global-size", type=int, default=224, metavar="PIXELS",

@@ -58,10 +58,10 @@ def build_dataset(
     """Builds the data set ``out`` from ``source``, or continues to.
 
     ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
-    (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears. Equal
-    sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of ``ENGINES``) are.
-    Shows bars on stderr with ``progress``. Raises ``InputError`` for mistakes in the arguments, and
-    where the disk is full or read-only; the same call then continues.
+    (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
+    Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
+    ``ENGINES``) are. Shows bars on stderr with ``progress``. Raises ``InputError`` for mistakes in
+    the arguments, and where the disk is full or read-only; the same call then continues.
     """
     sources = read_sources(source)
     url = as_url(out)
@@ -123,13 +123,19 @@ def _write(
     tasks = [ShardTask(shard, sources.files, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
     left = sum(len(shard.sources) for shard in todo)
-    work: list[Task] = list(tasks) if store is None else [store.task(task) for task in tasks]
+    work: list[Task] = (
+        list(tasks)
+        if store is None
+        else [store.task(task, elsewhere=engine == "ray") for task in tasks]
+    )
     with progress_bar(total, "building", progress, total - left) as bar:
         if engine == "ray":
             write_shards_on_ray(work, workers, bar.update, plan.written_by)
             _sweep(out)  # of workers that were lost: all tasks have ended
         else:
             write_shards(work, workers, bar.update)
+    if store is not None:
+        store.pull_manifests(f"{shard.stem}.parquet" for shard in shards)
 
 
 def _sweep(out: Path) -> None:

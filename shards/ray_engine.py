@@ -3,7 +3,7 @@
 A task is one shard. Ray starts the task of a worker or machine that was lost again, elsewhere; a
 shard appears whole or not at all, and doing one twice gives the same bytes. Every machine needs
 this project installed in the same versions, and sources and output at the same paths (a shared
-file system), or the output in a store.
+file system), or in a store.
 """
 
 import os

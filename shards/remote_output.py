@@ -5,10 +5,17 @@ once the store has it. The store's copy of a shard's manifest is sent last and s
 is done, so any machine can go on with an interrupted build.
 """
 
+import fcntl
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from shards.atomic import write_bytes_atomic
 from shards.command import InputError
@@ -19,6 +26,8 @@ from shards.shard_writer import ShardTask
 
 __all__ = ["RemoteOutput", "UploadedShardTask"]
 
+_TASK_PREFIX, _SETTLED_S = "task-", 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class UploadedShardTask:
@@ -26,7 +35,9 @@ class UploadedShardTask:
 
     task: ShardTask
     url: str
-    settings: RemoteSettings
+    elsewhere: bool
+    """It may run on another machine than the one that began the build: then it works in a folder
+    of its own, under that machine's settings, and leaves nothing there."""
 
     @property
     def num_images(self) -> int:
@@ -34,17 +45,53 @@ class UploadedShardTask:
 
     def write(self, advance: Callable[[], object]) -> None:
         """Writes the shard, sends tar, index and manifest in this order, deletes tar and index."""
-        self.task.write(advance)
-        plan, out = self.task.plan, self.task.out
-        remote = RemoteFolder(self.url, self.settings)
+        if self.elsewhere:
+            with _own_folder(RemoteSettings.from_environment().folder / "builds") as folder:
+                self._write(replace(self.task, out=folder), advance)
+        else:
+            self._write(self.task, advance)
+
+    def _write(self, task: ShardTask, advance: Callable[[], object]) -> None:
+        task.write(advance)
+        plan, out = task.plan, task.out
+        remote = RemoteFolder(self.url)
         big = [out / plan.name, out / f"{plan.stem}.idx"]
         for path in big:
             if path.exists():  # there is none where all images were rejected
                 remote.write(path, path.name)
-        remote.write(self.task.manifest, self.task.manifest.name)
+        remote.write(task.manifest, task.manifest.name)
         for path in big:
             with suppress(FileNotFoundError):
                 path.unlink()
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A folder for one task, gone when it is done. It is locked, so that those of processes that
+    were killed are known, and deleted by whoever comes next."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for path in parent.glob(f"{_TASK_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _SETTLED_S:  # its owner has locked it by now
+                with _lock(path):
+                    shutil.rmtree(path, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TASK_PREFIX, dir=parent))
+    try:
+        with _lock(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Holds the folder's lock. Raises ``OSError`` where another process does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class RemoteOutput:
@@ -76,17 +123,25 @@ class RemoteOutput:
         for path in list(self.folder.iterdir()):
             if path.is_file() and path.name not in small:
                 path.unlink()
-        for name in sorted(small):
-            if not (self.folder / name).exists():
-                write_bytes_atomic(self.folder / name, self.remote.read(name))
+        self.pull_manifests(small)
+
+    def pull_manifests(self, names: Iterable[str]) -> None:
+        """Brings those of ``names`` here that other machines sent to the store."""
+        missing = [name for name in names if not (self.folder / name).exists()]
+
+        def pull(name: str) -> None:
+            write_bytes_atomic(self.folder / name, self.remote.read(name))
+
+        with ThreadPoolExecutor(self.remote.settings.connections) as pool:
+            list(pool.map(pull, missing))
 
     def has(self, name: str) -> bool:
         """Whether the store held a file when the build began."""
         return name in self._there
 
-    def task(self, task: ShardTask) -> UploadedShardTask:
+    def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
         """The task of a shard that is to be sent to the store."""
-        return UploadedShardTask(task, self.remote.url, self.remote.settings)
+        return UploadedShardTask(task, self.remote.url, elsewhere)
 
     def push(self, *names: str) -> None:
         """Sends files of the folder, in this order."""

@@ -21,7 +21,14 @@ from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
 from shards.remote_store import StoredFile
 
-__all__ = ["LocalFiles", "SourceFiles", "Stamp", "StoredFiles", "require_size"]
+__all__ = [
+    "LocalFiles",
+    "SourceFiles",
+    "Stamp",
+    "StoredFiles",
+    "read_image_file",
+    "require_size",
+]
 
 Stamp = tuple[int, int]
 """(length, what changes when the file is written again)."""
@@ -94,16 +101,7 @@ class LocalFiles:
             yield from ((str(below / name), None) for name in files if not name.startswith("."))
 
     def read(self, name: str) -> bytes:
-        """Never waits on a pipe or a device."""
-        path = self.root / name
-        try:
-            if path.exists() and not path.is_file():
-                raise RejectedImage("unreadable", "not a regular file")
-            with path.open("rb") as file:
-                require_size(os.fstat(file.fileno()).st_size)
-                return file.read()
-        except OSError as error:
-            raise RejectedImage("unreadable", error.strerror or str(error)) from error
+        return read_image_file(self.root / name)
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
         return map(self.read, names)
@@ -188,6 +186,18 @@ class StoredFiles:
 @cache
 def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
     return RemoteFolder(url, settings)
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of a file. Raises ``RejectedImage``; never waits on a pipe or a device."""
+    try:
+        if path.exists() and not path.is_file():
+            raise RejectedImage("unreadable", "not a regular file")
+        with path.open("rb") as file:
+            require_size(os.fstat(file.fileno()).st_size)
+            return file.read()
+    except OSError as error:
+        raise RejectedImage("unreadable", error.strerror or str(error)) from error
 
 
 def require_size(num_bytes: int) -> None:

@@ -1,6 +1,7 @@
 """An S3 server and nginx on loopback: builds into a store, and batches out of it."""
 
 import hashlib
+import os
 import shutil
 import socket
 import subprocess
@@ -145,6 +146,39 @@ def test_a_build_into_s3_holds_the_bytes_of_one_into_a_folder(
     staged = list((tmp_path / "cache/builds").rglob("*.tar"))
     assert not staged  # the disk never holds more than the shards at work
     assert build_dataset(synthetic_images, bucket, SETTINGS, progress=False).finished_before
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # Ray's, of its own defaults
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ray_tasks_on_machines_that_do_not_see_the_first_ones_disk(
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    import s3fs
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    other = tmp_path / "disk of another machine"
+    left = other / "builds" / "task-of-a-process-that-was-killed"
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    ray.init(
+        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+        runtime_env={"env_vars": {"GLASS_CACHE_DIR": str(other)}},
+    )  # fmt: skip
+    try:
+        build_dataset(synthetic_images, bucket, SETTINGS, 2, progress=False, engine="ray")
+    finally:
+        ray.shutdown()
+    store = s3fs.S3FileSystem()
+    for path in synthetic_shards.iterdir():
+        if path.name != ".build_plan.parquet":  # it knows the times of the sources
+            assert store.cat_file(f"shards/set/{path.name}") == path.read_bytes(), path.name
+    assert not list((other / "builds").iterdir())
+    assert not list((tmp_path / "cache").rglob("*.tar"))
 
 
 @pytest.mark.slow
