@@ -11,11 +11,12 @@ from loaders.augment import Change, ChangedSample, draw_changes
 from loaders.augment_operations import CropWindow
 from loaders.config import LoaderConfig
 from loaders.cost import windows_are_cheaper
-from loaders.first_touch import BadChecksum
+from loaders.first_touch import BadChecksum, FirstTouch
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.open_shards import OpenShards
 from loaders.order import BatchSlice
 from loaders.remote.reader import FetchedBatch, RangeReader
+from loaders.remote.shards import CachedShards
 from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
 from loaders.sampling_detail import Detail, read_detail
 from loaders.shard_reader import (
@@ -190,20 +191,41 @@ class JobMaker:
         their checksums. Raises ``BadChecksum`` or ``UnreadableMember``."""
         if self._touched is None or self._touched.is_sound(row):
             return
+        with self._stats.timed("verify"):
+            names = ("image", "global")
+            self._stats.count("bytes_verified", self._checked(self._touched, row, names))
+
+    def _checked(self, touched: FirstTouch, row: int, names: tuple[str, ...]) -> int:
+        """Compares members of a sample with their checksums; returns how many bytes it read.
+
+        Where they differ and the local copy of a shard in a store is to blame, that is fetched
+        again first. Raises ``BadChecksum`` or ``UnreadableMember``.
+        """
+        try:
+            return touched.check(row, self._with_checksums(row, names))
+        except BadChecksum:
+            shard = int(self._samples.shard[row])
+            cached = {t for t in (self._shards, self._members) if isinstance(t, CachedShards)}
+            renewed = [tars.renew(shard) for tars in cached]
+            if not any(renewed):
+                raise
+            return touched.check(row, self._with_checksums(row, names))
+
+    def _with_checksums(
+        self, row: int, names: tuple[str, ...]
+    ) -> dict[str, tuple[npt.NDArray[np.uint8], int]]:
         samples, shard = self._samples, int(self._samples.shard[row])
         places = {
             "image": (self._shards, samples.image),
             "global": (self._members, samples.global_view),
+            "mcu": (self._members, samples.entry_points),
         }
-        with self._stats.timed("verify"):
-            members = {
-                name: (
-                    tars.member(shard, int(where.offset[row]), int(where.length[row])),
-                    int(samples.crc32[name][row]),
-                )
-                for name, (tars, where) in places.items()
-            }
-            self._stats.count("bytes_verified", self._touched.check(row, members))
+        found = {}
+        for name in names:
+            tars, where = places[name]
+            data = tars.member(shard, int(where.offset[row]), int(where.length[row]))
+            found[name] = (data, int(samples.crc32[name][row]))
+        return found
 
     def _windowed(
         self, rows: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]
@@ -266,15 +288,13 @@ class JobMaker:
         where = self._samples.entry_points
         shard = int(self._samples.shard[row])
         try:
-            member = self._members.member(shard, int(where.offset[row]), int(where.length[row]))
             if self._index_touched is not None and not self._index_touched.is_sound(row):
-                expected = int(self._samples.crc32["mcu"][row])
-                self._index_touched.check(row, {"entry points": (member, expected)})
+                self._checked(self._index_touched, row, ("mcu",))
+            return self._members.member(shard, int(where.offset[row]), int(where.length[row]))
         except UnreadableMember:
             return np.empty(0, np.uint8)
         except BadChecksum:
             return np.zeros(1, np.uint8)
-        return member
 
     def _read_global_view(self, plan: BatchPlan, place: int, out: npt.NDArray[np.uint8]) -> None:
         if plan.fetched is not None:

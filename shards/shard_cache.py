@@ -4,6 +4,9 @@ A shard is a file named by its SHA-256, so nothing in the cache can be out of da
 fetched it is ``NAME.part``, locked by the process that fetches it: others wait for that lock and
 find the shard done, and a part that nobody holds is left over from a crash. Room is made by
 deleting what was opened longest ago; who has it mapped keeps it until he lets go.
+
+A file is on the disk before it has its name, and its checksum was compared. What a disk does to it
+later shows in the samples' own checksums; :meth:`ShardCache.drop_damaged` then looks at all of it.
 """
 
 import fcntl
@@ -73,6 +76,20 @@ class ShardCache:
         """Whether the file is there now."""
         return (self._folder / f"{sha256}.tar").exists()
 
+    def drop_damaged(self, sha256: str) -> bool:
+        """Deletes the file where its bytes are not those of its name; whether it did."""
+        path = self._folder / f"{sha256}.tar"
+        try:
+            if _sha256(path) == sha256:
+                return False
+            path.unlink()
+        except FileNotFoundError:  # another process was faster
+            return False
+        except OSError:  # the disk does not give it
+            with suppress(OSError):
+                path.unlink()
+        return True
+
     def _fetch(self, path: Path, num_bytes: int, fetch: Callable[[Path], None], name: str) -> bool:
         """Brings a file in, or waits for another process to; whether it was this one."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +111,7 @@ class ShardCache:
                             "times in a row: it was changed or damaged in the store; upload it "
                             "again or build it anew"
                         )
+                os.fsync(descriptor)  # else a power cut may leave the name and not the bytes
                 os.replace(part, path)
             except BaseException:
                 with suppress(FileNotFoundError):

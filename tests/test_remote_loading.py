@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -119,6 +120,31 @@ def test_shards_are_fetched_once_and_kept(server: Server) -> None:
     before = server.counts["bytes"]
     batches(server.url, config)
     assert server.counts["bytes"] - before < 100_000  # dataset.json alone
+
+
+@pytest.mark.parametrize("member", ["image", "global", "mcu"])
+def test_a_cached_shard_that_the_disk_damaged_is_fetched_again(
+    server: Server, synthetic_shards: Path, cache_folder: Path, member: str
+) -> None:
+    """No sample is masked for it, and the next process finds a sound file."""
+    config = replace(CONFIG, remote_reads="whole")
+    expected = batches(server.url, config)
+    dataset = ShardDataset.open(synthetic_shards)
+    row = int(np.flatnonzero(dataset.column("mcu_length"))[0])
+    (tar,) = (s for s in dataset.info.shards if s.name == dataset.column("shard")[row])
+    cached = cache_folder / "shards" / f"{tar.sha256}.tar"
+    with cached.open("r+b") as file:
+        file.seek(int(dataset.column(f"{member}_offset")[row]) + 100)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    server.tries.clear()
+    with build_loader(server.url, "train+valid+test", config) as loader:
+        assert_equal(list(loader), expected)
+        assert loader.bad_samples() == []
+        assert loader.stats()["fallback"] == {}
+    assert any(request.startswith(f"/{tar.name} ") for request in server.tries)
+    assert cached.read_bytes() == (synthetic_shards / tar.name).read_bytes()
 
 
 def test_a_shard_that_was_changed_in_the_store_is_refused(

@@ -4,6 +4,8 @@ The same interface as :class:`loaders.shard_reader.MappedShards`, and a hint of 
 that a shard is there when its first sample is read.
 """
 
+import hashlib
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -23,6 +25,8 @@ from shards.shard_cache import ShardCache
 __all__ = ["CachedShards", "RemoteTar", "remote_tars"]
 
 Bytes = npt.NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
 
 _DOWNLOADS = 2
 """Shards fetched at once: the next one's first requests fill the pause at the end of one."""
@@ -63,6 +67,8 @@ class CachedShards:
             min(remote.settings.connections, 16), thread_name_prefix="shard-part"
         )
         self._has_ranges: bool | None = None
+        self._renewing = threading.Lock()
+        self._renewed: dict[int, bool] = {}
         self.fetched = 0
         """Shards that this object brought into the cache."""
 
@@ -89,6 +95,26 @@ class CachedShards:
             if room < 0:
                 return
             self._begin(shard)
+
+    def renew(self, shard: int) -> bool:
+        """For a sample whose checksum is wrong: fetches its shard again where its file in the cache
+        turns out damaged, once in the life of this object. Whether the file is another now."""
+        tar = self._tars[shard]
+        with self._renewing:
+            if shard not in self._renewed:
+                before = self._begin(shard).result()
+                found = self._cache.drop_damaged(tar.sha256)
+                # Another process may have put a sound file in place of the one that is mapped here.
+                damaged = found or hashlib.sha256(memoryview(before)).hexdigest() != tar.sha256
+                if damaged:
+                    logger.warning(
+                        "%s was damaged in the local cache (check that disk): fetched again",
+                        tar.name,
+                    )
+                    with self._lock:
+                        self._maps.pop(shard, None)
+                self._renewed[shard] = damaged
+            return self._renewed[shard]
 
     def close(self) -> None:
         """Stops fetching and forgets the maps; each goes when the last view of it is dropped."""
