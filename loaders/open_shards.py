@@ -14,6 +14,7 @@ from loaders.shard_reader import MappedShards
 from loaders.splice import Splicer
 from shards.dataset import ShardDataset
 from shards.remote_dataset import shard_cache
+from shards.remote_settings import processes_here
 
 __all__ = ["OpenShards"]
 
@@ -35,9 +36,10 @@ class OpenShards:
             images = remote_tars(dataset, names, sidecars=False)
             others = remote_tars(dataset, names, sidecars=True)
             cache = shard_cache(dataset.remote)
-            self.shards = self.members = CachedShards(dataset.remote, images, cache)
+            parts = processes_here() * (2 if dataset.has_sidecars else 1)
+            self.shards = self.members = CachedShards(dataset.remote, images, cache, parts)
             if dataset.has_sidecars:
-                self.members = CachedShards(dataset.remote, others, cache)
+                self.members = CachedShards(dataset.remote, others, cache, parts)
             self.ranges = RangeReader(dataset.remote, self.samples, images, others)
         else:
             self.shards = MappedShards([dataset.shard_path(name) for name in names])

@@ -5,15 +5,18 @@ so that a data set that was built again gets another one, and is fetched once pe
 """
 
 import hashlib
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from shards.atomic import atomic_path, write_bytes_atomic
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME
+from shards.file_locks import locked_file, names, put_to_use
 from shards.limits import limit
 from shards.output_folder import cannot_write
 from shards.remote import RemoteFolder, RemoteUnavailable
-from shards.shard_cache import ShardCache, locked_file
+from shards.shard_cache import ShardCache
 
 __all__ = ["fetch_description", "shard_cache"]
 
@@ -32,10 +35,10 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
                 "address, or run scripts.build_shards, which also continues an interrupted build"
             ) from error
         raise
-    names = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
-    folder = remote.settings.folder / "datasets" / "-".join(names)
+    parts = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
+    folder = remote.settings.folder / "datasets" / "-".join(parts)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _use(folder)
         with locked_file(folder / ".lock"):
             if not (folder / INFO_NAME).exists():
                 _download(remote, manifest_name, folder / manifest_name)
@@ -46,11 +49,27 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     return folder
 
 
+_in_use: dict[Path, int] = {}
+"""Folders that this process has opened, for as long as it lives: manifests are mapped."""
+
+
+def _use(folder: Path) -> None:
+    """Keeps the folder, which is made where it is missing, from being deleted to make room."""
+    while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            if (descriptor := put_to_use(folder)) is not None:
+                _in_use[folder] = descriptor
+    os.utime(folder)
+
+
 def _download(remote: RemoteFolder, name: str, path: Path) -> None:
     size = remote.size(name)
     if size is None:
         raise InputError(f"{remote}/{name} is missing: run scripts.build_shards again to write it")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
+        with shard_cache(remote).room_for(size):
+            file.truncate(size)  # others count it from here on
         if not remote.has_ranges(name):
             file.close()
             remote.stream(name, temporary, size)
@@ -60,5 +79,8 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:
-    """The cache of whole shards of this machine, whichever data sets they are of."""
-    return ShardCache(remote.settings.folder / "shards", remote.settings.cache_bytes)
+    """The cache of whole shards of this machine, whichever data sets they are of. Manifests and the
+    folders of builds count, and go where nobody uses them."""
+    folder = remote.settings.folder
+    others = (folder / "datasets", folder / "builds")
+    return ShardCache(folder / "shards", remote.settings.cache_bytes, others)

@@ -5,9 +5,7 @@ once the store has it. The store's copy of a shard's manifest is sent last and s
 is done, so any machine can go on with an interrupted build.
 """
 
-import fcntl
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from shards.atomic import write_bytes_atomic
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
+from shards.file_locks import not_in_use
 from shards.remote import RemoteFolder
 from shards.remote_settings import RemoteSettings
 from shards.shard_writer import ShardTask
@@ -73,25 +72,14 @@ def _own_folder(parent: Path) -> Iterator[Path]:
     for path in parent.glob(f"{_TASK_PREFIX}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _SETTLED_S:  # its owner has locked it by now
-                with _lock(path):
+                with not_in_use(path):
                     shutil.rmtree(path, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TASK_PREFIX, dir=parent))
     try:
-        with _lock(folder):
+        with not_in_use(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock. Raises ``OSError`` where another process does."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 class RemoteOutput:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shards.command import InputError
 
-__all__ = ["RemoteSettings"]
+__all__ = ["RemoteSettings", "processes_here"]
 
 _VARIABLES = {
     "cache_folder": "GLASS_CACHE_DIR",
@@ -17,6 +17,12 @@ _VARIABLES = {
     "attempts": "GLASS_REMOTE_ATTEMPTS",
     "longest_pause_s": "GLASS_REMOTE_LONGEST_PAUSE_S",
 }
+
+
+def processes_here() -> int:
+    """Processes of a training run on this machine, which share its cache: launchers say so."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(int(text), 1) if text.isdecimal() else 1
 
 
 def _default_folder() -> Path:
@@ -32,7 +38,7 @@ class RemoteSettings:
     """Local folder for manifests and whole shards, shared by the processes of a machine; must be
     on a disk of this machine. ``None``: ``glass-hires`` in the user's cache folder."""
     cache_gigabytes: float = 100.0
-    """Whole shards take at most this much of it (10⁹ bytes)."""
+    """It takes at most this much (10⁹ bytes), but for what is in use."""
     connections: int = 32
     """Requests under way at once, per process."""
     timeout_s: float = 60.0

@@ -3,17 +3,18 @@
 A shard is a file named by its SHA-256, so nothing in the cache can be out of date. While it is
 fetched it is ``NAME.part``, locked by the process that fetches it: others wait for that lock and
 find the shard done, and a part that nobody holds is left over from a crash. Room is made by
-deleting what was opened longest ago; who has it mapped keeps it until he lets go.
+deleting what was opened longest ago and nobody has mapped: deleting that would free nothing, and
+hide from all what it takes.
 
 A file is on the disk before it has its name, and its checksum was compared. What a disk does to it
 later shows in the samples' own checksums; :meth:`ShardCache.drop_damaged` then looks at all of it.
 """
 
-import fcntl
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.command import InputError
+from shards.file_locks import locked_file, names, not_in_use, put_to_use
 from shards.output_folder import cannot_write
 
-__all__ = ["ShardCache", "locked_file"]
+__all__ = ["ShardCache"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -32,14 +34,15 @@ _ATTEMPTS = 3
 
 
 class ShardCache:
-    """Files of known SHA-256 in ``folder``, of ``max_bytes`` together.
+    """Files of known SHA-256 in ``folder``, of ``max_bytes`` together with ``others``: folders
+    whose subfolders are used and deleted as a whole.
 
     Safe to use from several threads and processes of one machine; the folder must not lie on a
     network file system, whose locks are not to be trusted.
     """
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+    def __init__(self, folder: Path, max_bytes: int, others: Sequence[Path] = ()) -> None:
+        self._folder, self._max_bytes, self._others = folder, max_bytes, others
 
     @property
     def max_bytes(self) -> int:
@@ -95,11 +98,10 @@ class ShardCache:
         self._folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with locked_file(part) as descriptor:
-            if path.exists() or not _is_at(descriptor, part):
+            if path.exists() or not names(part, descriptor):
                 return False  # done by another process while this one waited, or given up by it
             try:
-                with self._only_one_makes_room():
-                    self._make_room(num_bytes, part)
+                with self.room_for(num_bytes, part):
                     os.ftruncate(descriptor, num_bytes)  # others count it from here on
                 for attempt in range(1, _ATTEMPTS + 1):
                     fetch(part)
@@ -112,7 +114,8 @@ class ShardCache:
                             "again or build it anew"
                         )
                 os.fsync(descriptor)  # else a power cut may leave the name and not the bytes
-                os.replace(part, path)
+                with locked_file(self._folder / ".lock"):  # who makes room sees it once
+                    os.replace(part, path)
             except BaseException:
                 with suppress(FileNotFoundError):
                     part.unlink()
@@ -120,75 +123,69 @@ class ShardCache:
         return True
 
     @contextmanager
-    def _only_one_makes_room(self) -> Iterator[None]:
+    def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
+        """Makes room for ``wanted`` bytes and holds it, so that a file of that length can be made;
+        ``own`` is there already."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         with locked_file(self._folder / ".lock"):
+            self._make_room(wanted, own)
             yield
 
-    def _make_room(self, wanted: int, own: Path) -> None:
-        """Deletes what was opened longest ago until ``wanted`` bytes fit; and parts that nobody
-        writes."""
+    def _make_room(self, wanted: int, own: Path | None) -> None:
+        """Deletes what nobody uses, that used longest ago first, until ``wanted`` bytes fit; and
+        parts that nobody writes."""
         kept: list[tuple[int, int, Path]] = []
         total = 0
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):
-                if path.suffix == ".part" and path != own and not _delete_abandoned(path):
+                if path.suffix == ".part" and path != own and not _delete(path):
                     total += path.stat().st_size
                 elif path.suffix == ".tar":
-                    status = path.stat()
-                    total += status.st_size
-                    kept.append((status.st_mtime_ns, status.st_size, path))
+                    kept.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+        for folder in self._others:
+            for path in folder.iterdir() if folder.exists() else ():
+                with suppress(OSError):
+                    size = sum(entry.stat().st_size for entry in os.scandir(path))
+                    kept.append((path.stat().st_mtime_ns, size, path))
+        total += sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if total + wanted <= self._max_bytes:
                 break
-            with suppress(FileNotFoundError):
-                path.unlink()
-            total -= size
+            if _delete(path):
+                total -= size
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
     """The file as a map, its time of use set to now; ``None`` where it is not there, or is not
     what it was."""
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != num_bytes:
+        descriptor = put_to_use(path)
+        if descriptor is None:
+            return None
+        with os.fdopen(descriptor, "rb"):
+            if os.fstat(descriptor).st_size != num_bytes:
                 path.unlink()  # cut off by something other than us
                 return None
-            os.utime(file.fileno())
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            os.utime(descriptor)
+            # The map has the file open for itself, so it is in use until the last view is dropped.
+            return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
     except FileNotFoundError:
         return None
 
 
-@contextmanager
-def locked_file(path: Path) -> Iterator[int]:
-    """Holds the lock of a file, which is made where it is missing; goes with the process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def _delete(path: Path) -> bool:
+    """Deletes a file or folder that no process uses; whether it is gone."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether ``path`` still names the open file: the process before may have renamed it."""
-    try:
-        return os.fstat(descriptor).st_ino == path.stat().st_ino
-    except FileNotFoundError:
-        return False
-
-
-def _delete_abandoned(part: Path) -> bool:
-    """Deletes a part that no process holds."""
-    descriptor = os.open(part, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        part.unlink()
-        return True
+        with not_in_use(path):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
     except BlockingIOError:
         return False
-    finally:
-        os.close(descriptor)
+    except FileNotFoundError:
+        return True
+    return not path.exists()
 
 
 def _sha256(path: Path) -> str:

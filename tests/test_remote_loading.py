@@ -2,7 +2,9 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +17,14 @@ from loaders import LoaderConfig, build_loader
 from loaders.batch import Batch
 from loaders.open_shards import OpenShards
 from loaders.remote.link import Link
+from loaders.remote.shards import CachedShards, RemoteTar
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.file_locks import locked_file
+from shards.remote import RemoteFolder
 from shards.settings import BuildSettings
+from shards.shard_cache import ShardCache
 from tests.jpeg_variants import photograph
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -120,6 +126,42 @@ def test_shards_are_fetched_once_and_kept(server: Server) -> None:
     before = server.counts["bytes"]
     batches(server.url, config)
     assert server.counts["bytes"] - before < 100_000  # dataset.json alone
+
+
+def on_disk(folder: Path) -> int:
+    """Bytes of the files while no room is made, each once though it may be renamed meanwhile."""
+    sizes = {}
+    with locked_file(folder / ".lock"):
+        for path in folder.iterdir():
+            with suppress(FileNotFoundError):
+                sizes[path.stat().st_ino] = path.stat().st_size
+    return sum(sizes.values())
+
+
+def test_the_processes_of_a_machine_share_the_cache(tmp_path: Path, cache_folder: Path) -> None:
+    """Each keeps its part mapped, and the disk never holds more than the limit: nothing that is
+    mapped was deleted, which would hide it."""
+    (tmp_path / "far").mkdir()
+    tars = []
+    for number in range(12):
+        data = bytes([number]) * 1000
+        (tmp_path / "far" / f"{number}.tar").write_bytes(data)
+        tars.append(RemoteTar(f"{number}.tar", sha256(data).hexdigest(), 1000))
+    with serving(tmp_path / "far") as server:
+        remote = RemoteFolder(server.url)
+        cache = ShardCache(cache_folder, 8000)
+        ranks = [CachedShards(remote, tars, cache, parts=2) for _ in range(2)]
+        for number in range(24):
+            for rank, shards in enumerate(ranks):
+                shard = (number + 6 * rank) % 12
+                shards.expect([shard, (shard + 1) % 12])
+                assert shards.member(shard, 10, 1)[0] == shard
+                assert on_disk(cache_folder) <= 8000
+        deleted = [m for m in Path("/proc/self/maps").read_text().splitlines()
+                   if str(cache_folder) in m and m.endswith("(deleted)")]  # fmt: skip
+        assert not deleted
+        for shards in ranks:
+            shards.close()
 
 
 @pytest.mark.parametrize("member", ["image", "global", "mcu"])

@@ -15,6 +15,7 @@ from loaders import LoaderConfig, build_loader
 from loaders.order import EpochOrder
 from loaders.shard_order import shard_order, upcoming_shards
 from shards.command import InputError
+from shards.file_locks import put_to_use
 from shards.shard_cache import ShardCache
 
 CONFIG = LoaderConfig(global_batch_size=12, shuffle="shard", shuffle_shards=3, seed=9)
@@ -153,6 +154,33 @@ def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
         assert take(cache, number, fetched) == content(number)
     assert fetched == [0, 1, 2, 3, 1]  # 3 pushed 1 out, for 0 had been used since
     assert sum(path.stat().st_size for path in tmp_path.glob("*.tar")) <= 3500
+
+
+def test_what_is_mapped_is_not_deleted_and_other_folders_count(tmp_path: Path) -> None:
+    """Deleting it would free nothing, and the disk would hold more than it seems to."""
+    data, build = tmp_path / "datasets/old", tmp_path / "builds/given-up"
+    for folder in (data, build):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(bytes(1000))
+        os.utime(folder, (0, 0))
+    used = put_to_use(data)
+    cache = ShardCache(tmp_path / "shards", 3500, (data.parent, build.parent))
+    digest = sha256(content(0)).hexdigest()
+    held, _ = cache.mapped(digest, 1000, lambda path: path.write_bytes(content(0)) and None, "")
+    for number in (1, 2, 3):
+        take(cache, number)
+        assert sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file()) <= 3500
+    assert data.exists()
+    assert not build.exists()
+    assert cache.holds(digest)
+    assert held.tobytes() == content(0)
+    del held
+    os.close(used or 0)
+    take(cache, 4)
+    assert not data.exists()  # used longest ago
+    take(cache, 5)
+    take(cache, 6)
+    assert not cache.holds(digest)
 
 
 def test_threads_that_want_one_shard_fetch_it_once(tmp_path: Path) -> None:

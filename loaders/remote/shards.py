@@ -57,9 +57,16 @@ class CachedShards:
     """The tars of a remote data set, fetched whole when first touched or told of. Safe to use from
     several threads."""
 
-    def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache) -> None:
-        """``tars[k]`` is shard number k."""
+    def __init__(
+        self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1
+    ) -> None:
+        """``tars[k]`` is shard number k. ``parts`` such objects share the cache on this machine."""
         self._remote, self._tars, self._cache = remote, tars, cache
+        # What is mapped cannot be deleted to make room, so it must leave some. Where all fits, the
+        # objects map the same files.
+        total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
+        self._room = half if total <= half else half // parts
+        """Bytes that are mapped, or asked for ahead, at a time; one shard at least."""
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
@@ -88,8 +95,9 @@ class CachedShards:
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
-        """Begins to fetch ``shards``, in this order, as far as half the cache holds them."""
-        room = self._cache.max_bytes // 2
+        """Begins to fetch ``shards``, in this order, as far as this object's part of the cache
+        holds them."""
+        room = self._room
         for shard in shards:
             room -= self._tars[shard].num_bytes
             if room < 0:
@@ -105,7 +113,7 @@ class CachedShards:
                 before = self._begin(shard).result()
                 found = self._cache.drop_damaged(tar.sha256)
                 # Another process may have put a sound file in place of the one that is mapped here.
-                damaged = found or hashlib.sha256(memoryview(before)).hexdigest() != tar.sha256
+                damaged = found or hashlib.sha256(before.data).hexdigest() != tar.sha256
                 if damaged:
                     logger.warning(
                         "%s was damaged in the local cache (check that disk): fetched again",
@@ -135,10 +143,10 @@ class CachedShards:
             return begun
 
     def _forget_oldest(self, newest: int) -> None:
-        """A map keeps its file's room on the disk, also when the cache has deleted the file."""
+        """A map keeps its file's room on the disk."""
         total = sum(self._tars[shard].num_bytes for shard in self._maps)
         for shard in list(self._maps):
-            if total <= self._cache.max_bytes or shard == newest:
+            if total <= self._room or shard == newest:
                 return
             if self._maps[shard].done():
                 total -= self._tars[shard].num_bytes
