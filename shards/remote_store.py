@@ -22,6 +22,12 @@ PIECE_BYTES = 8 << 20
 """Bytes that one request of a download asks for, and that must come within the limit of time:
 large enough that the latency does not count, and small enough that repeating one costs little."""
 
+_USUAL_BYTES = 64 << 20
+"""Of a file read whole, where its length was not asked for: longer ones must come faster."""
+
+_LISTING_S = 3600.0
+"""A folder of ten million files takes half of it."""
+
 _TOKENS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "created")
 
 
@@ -77,7 +83,7 @@ class FsspecStore:
         """A whole file. Raises ``TooLong`` above ``most`` bytes."""
         if most is not None and (size := self.stat(path).size or 0) > most:
             raise TooLong(f"{size:,} bytes, more than {most:,}")
-        data: bytes = self._call("cat_file", path, limit_s=None)
+        data: bytes = self._call("cat_file", path, limit_s=self._limit_s(_USUAL_BYTES))
         return data
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
@@ -89,11 +95,13 @@ class FsspecStore:
         """Writes a whole file to ``to`` with one request. Raises ``TooLong``."""
         if (size := self.stat(path).size or 0) > most:
             raise TooLong(f"{size:,} bytes, more than {most:,}")
-        self._call("get_file", path, str(to), limit_s=None)
+        self._call("get_file", path, str(to), limit_s=self._limit_s(size))
 
     def put(self, path: Path, to: str) -> None:
         """Uploads a file; the store shows it whole or not at all."""
-        self._call("put_file", str(path), to, limit_s=None)
+        # The limits of botocore's sockets are not enough: one that was reset during an upload may
+        # never be heard of again.
+        self._call("put_file", str(path), to, limit_s=self._limit_s(path.stat().st_size))
         self.system.invalidate_cache()
 
     def stat(self, path: str) -> StoredFile:
@@ -115,14 +123,14 @@ class FsspecStore:
         return {self._named(found[start:]): file for found, file in self._tree(path).items()}
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        found = self._call("find", path, detail=True, limit_s=None)
+        found = self._call("find", path, detail=True, limit_s=_LISTING_S)
         return {name: _described(info) for name, info in found.items()}
 
     def _named(self, path: str) -> str:
         return path
 
     def _listed(self, path: str) -> list[tuple[str, bool]]:
-        listed = self._call("ls", path, detail=True, limit_s=None)
+        listed = self._call("ls", path, detail=True, limit_s=_LISTING_S)
         names = {
             (posixpath.basename(info["name"].rstrip("/")), info["type"] == "directory")
             for info in listed
@@ -130,11 +138,15 @@ class FsspecStore:
         }
         return sorted(names)
 
-    def _call(self, method: str, *arguments: Any, limit_s: float | None = -1, **named: Any) -> Any:
+    def _limit_s(self, num_bytes: int) -> float:
+        """How long so many bytes may take: the limit of time for each piece."""
+        return self.settings.timeout_s * (1 + num_bytes // PIECE_BYTES)
+
+    def _call(self, method: str, *arguments: Any, limit_s: float = 0, **named: Any) -> Any:
         """One call of the file system, cut off after the limit where it can be."""
         if not self._is_async:
             return getattr(self.system, method)(*arguments, **named)
-        limit = self.settings.timeout_s if limit_s == -1 else limit_s
+        limit = limit_s or self.settings.timeout_s
         call = getattr(self.system, f"_{method}")(*arguments, **named)
         return self._wait_for(call, limit)
 

@@ -17,6 +17,7 @@ from loaders import LoaderConfig, build_loader
 from loaders.batch import Batch
 from loaders.open_shards import OpenShards
 from loaders.remote.link import Link
+from loaders.remote.mode import ranges_to_read
 from loaders.remote.shards import CachedShards, RemoteTar
 from shards.build import build_dataset
 from shards.command import InputError
@@ -219,7 +220,7 @@ def large_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pixels = photograph(960, 1280, seed=index)
         options = [{}, {"subsampling": 0}, {"restart_marker_blocks": 50}, {"subsampling": 1}][index]
         Image.fromarray(pixels).save(folder / f"{index}.jpg", quality=92, **options)
-    settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
+    settings = BuildSettings(split_shares={"train": 1.0}, samples_per_shard=2, global_size=64)
     build_dataset(root / "images", root / "shards", settings, progress=False)
     return root / "shards"
 
@@ -238,6 +239,31 @@ def test_ranges_are_a_small_part_of_large_images(large_shards: Path) -> None:
         assert_equal(found, list(loader))
         assert loader.stats()["fallback"] == {}
     assert fetched < 0.4 * whole
+
+
+@pytest.mark.parametrize(
+    ("megabits", "latency_s", "shards_in_cache", "expected"),
+    [(8, 0.01, 1.5, "range"), (8000, 0.05, 1.5, "whole"), (8000, 0.05, 0.5, "range"),
+     (8, 0.01, 3.0, "whole")],
+    ids=["slow link", "fast link", "no shard fits the cache", "all shards fit the cache"],
+)  # fmt: skip
+def test_auto_takes_what_costs_less_where_the_cache_is_smaller_than_the_data(
+    large_shards: Path, monkeypatch: pytest.MonkeyPatch, megabits: float, latency_s: float,
+    shards_in_cache: float, expected: str,
+) -> None:  # fmt: skip
+    config = replace(CONFIG, remote_reads="auto", global_batch_size=2, shuffle="shard")
+    largest = max(shard.num_bytes for shard in ShardDataset.open(large_shards).info.shards)
+    monkeypatch.setenv("GLASS_CACHE_GB", str(shards_in_cache * largest / 1e9))
+    with serving(large_shards) as server, OpenShards(ShardDataset.open(server.url)) as data:
+        assert data.ranges is not None
+        data.ranges.link = Link(latency_s, megabits * 125e3, connections=8)
+        rows = data.dataset.split_rows("train")
+        found = ranges_to_read(data, rows, config)
+        assert ("whole" if found is None else "range") == expected
+        with build_loader(data, "train", config) as loader:
+            batches_found = list(loader)
+    with build_loader(large_shards, "train", config) as loader:
+        assert_equal(batches_found, list(loader))
 
 
 def test_of_tiled_images_the_touched_tiles_come(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -214,6 +216,45 @@ def test_a_process_that_dies_while_fetching_leaves_nothing(tmp_path: Path) -> No
     assert take(cache, 2) == content(2)  # and the abandoned part takes no room from it
     assert not list(tmp_path.glob("*.part"))
     assert take(cache, 1) == content(1)
+
+
+def _fetch_all(folder: Path, ready: Any, fatal: int | None) -> None:
+    """Takes shards 0 … 5, and writes down which it fetched; is killed in the middle of one."""
+
+    def fetch(path: Path, number: int) -> None:
+        with (folder / "fetched").open("a") as file:
+            file.write(f"{number}\n")
+        path.write_bytes(content(number)[:400])
+        if number == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        path.write_bytes(content(number))
+
+    cache = ShardCache(folder / "cache", 3500)
+    ready.wait()
+    for number in range(6):
+        digest = sha256(content(number)).hexdigest()
+        found, _ = cache.mapped(digest, 1000, lambda path, n=number: fetch(path, n), "shard")
+        assert found.tobytes() == content(number)
+
+
+def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(4)
+    processes = [
+        context.Process(target=_fetch_all, args=(tmp_path, ready, fatal))
+        for fatal in (None, 2, None, 4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    codes = [process.exitcode for process in processes]
+    assert codes[0] == codes[2] == 0
+    assert set(codes) <= {0, -signal.SIGKILL}  # who finds a shard there has no need to die of it
+    fetched = Counter((tmp_path / "fetched").read_text().split())
+    assert sorted(fetched) == list("012345")
+    assert not list((tmp_path / "cache").glob("*.part"))
+    assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 3500
 
 
 def test_a_file_that_was_cut_off_is_fetched_again(tmp_path: Path) -> None:

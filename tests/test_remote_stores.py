@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -36,28 +37,54 @@ CONFIG = LoaderConfig(
 
 
 class FaultyStore:
-    """A WSGI application that breaks a share of the requests for objects.
+    """A WSGI application that breaks a share of the requests, uploads among them.
 
     Which ones hangs on the request and its number of tries, so that every run breaks the same.
     """
 
+    slow_s = 1.5
+
     def __init__(self, store: Any) -> None:
-        self.store, self.share, self.broken = store, 0.0, 0
+        self.store, self.share = store, 0.0
+        self.kinds: tuple[str, ...] = ("unavailable", "short")
+        self.broken: Counter[str] = Counter()
         self._tries: Counter[str] = Counter()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        request = f"{environ['PATH_INFO']} {environ.get('HTTP_RANGE', '')}"
+        method = environ["REQUEST_METHOD"]
+        request = f"{method} {environ['PATH_INFO']} {environ.get('HTTP_RANGE', '')}"
         self._tries[request] += 1
         digest = hashlib.sha256(f"{request} {self._tries[request]}".encode()).digest()
         draw = int.from_bytes(digest[:4], "big") / 2**32
-        if environ["REQUEST_METHOD"] != "GET" or draw >= self.share:
+        if draw >= self.share:
             return self.store(environ, start_response)
-        self.broken += 1
-        if digest[4] % 2:
-            start_response("503 Slow Down", [("Content-Length", "0")])
+        kind = self.kinds[digest[4] % len(self.kinds)]
+        if method != "GET" and kind in ("short", "slow"):  # those are of bodies
+            kind = "reset" if "reset" in self.kinds else "unavailable"
+        self.broken[f"{method} {kind}"] += 1
+        if kind == "reset" and digest[5] % 2:
+            list(self.store(environ, lambda *_: lambda _: None))  # done, and nobody hears of it
+        else:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        if kind == "unavailable":
+            start_response("503 Slow Down", [("Content-Length", "0"), ("Retry-After", "0")])
             return []
+        if kind == "reset":
+            return self._reset(environ)
         start_response("206 Partial Content", [("Content-Length", "1000")])
-        return [b"cut off"]
+        return [b"cut off"] if kind == "short" else self._slow()
+
+    def _slow(self) -> Iterator[bytes]:
+        """A body that stands still for longer than the limit of time."""
+        yield b"slow"
+        time.sleep(self.slow_s)
+
+    def _reset(self, environ: dict[str, Any]) -> list[bytes]:
+        """Ends the connection as a machine that falls over does."""
+        connection = environ["werkzeug.socket"]
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+        raise ConnectionResetError
 
 
 @pytest.fixture
@@ -127,7 +154,7 @@ def test_no_sample_is_lost_when_five_per_cent_of_the_requests_fail(
     for seed in range(6):  # enough requests for some to fail, also where shards are few
         shutil.rmtree(RemoteSettings.from_environment().folder / "shards", ignore_errors=True)
         assert_same_batches(bucket, synthetic_shards, replace(config, seed=seed))
-    assert store.broken > 0
+    assert store.broken
 
 
 @pytest.mark.slow
@@ -201,6 +228,31 @@ def test_another_machine_continues_a_build_into_s3(
 
 
 @pytest.mark.slow
+def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
+    store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Uploads too: a reset may come when the store has taken the file, or before."""
+    import s3fs
+
+    monkeypatch.setenv("GLASS_REMOTE_TIMEOUT_S", "0.5")
+    s3fs.S3FileSystem.clear_instance_cache()
+    store.share, store.kinds = 0.2, ("unavailable", "short", "reset", "slow")
+    build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
+    config = LoaderConfig(**{**vars(CONFIG), "remote_reads": "whole"})
+    assert_same_batches(bucket, synthetic_shards, config)
+    store.share = 0.0
+    assert {kind.split()[1] for kind in store.broken} >= {"reset", "slow"}
+    assert any(kind.startswith("PUT") for kind in store.broken)
+    monkeypatch.setenv("GLASS_REMOTE_TIMEOUT_S", "60")
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = s3fs.S3FileSystem()
+    for path in synthetic_shards.iterdir():
+        if path.name != ".build_plan.parquet":  # it knows the times of the sources
+            assert client.cat_file(f"shards/set/{path.name}") == path.read_bytes(), path.name
+
+
+@pytest.mark.slow
 def test_sources_in_s3_give_the_bytes_of_their_copy(
     store: FaultyStore, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
 ) -> None:
@@ -212,7 +264,7 @@ def test_sources_in_s3_give_the_bytes_of_their_copy(
     client.touch("shards/images/real/")  # as consoles mark folders
     store.share = 0.1
     build_dataset("s3://shards/images", "s3://shards/set", SETTINGS, progress=False)
-    assert store.broken > 0
+    assert store.broken
     store.share = 0.0
     for path in synthetic_shards.iterdir():
         if path.name != ".build_plan.parquet":  # it knows the times of the sources
@@ -252,8 +304,10 @@ def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx_serving(root: Path, tmp_path: Path, settings: str = "") -> Iterator[str]:
-    """An nginx that serves ``root``, with further ``settings`` of its server."""
+def nginx_serving(
+    root: Path, tmp_path: Path, settings: str = "", outside: str = ""
+) -> Iterator[str]:
+    """An nginx that serves ``root``, with further ``settings`` of its server, and ``outside``."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
         pytest.skip("nginx is not installed")
@@ -266,7 +320,7 @@ def nginx_serving(root: Path, tmp_path: Path, settings: str = "") -> Iterator[st
     )
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}}\n"
-        f"http {{ access_log off; {paths} server {{ listen 127.0.0.1:{port}; "
+        f"http {{ access_log off; {outside} {paths} server {{ listen 127.0.0.1:{port}; "
         f"root {root}; {settings} }} }}"
     )
     process = subprocess.Popen([program, "-c", str(tmp_path / "nginx.conf"), "-p", str(tmp_path)])
@@ -290,6 +344,30 @@ def test_nginx_gives_the_batches_of_the_disk(
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
     assert_same_batches(nginx, synthetic_shards, config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["range", "whole"])
+def test_an_nginx_that_fails_costs_no_sample(
+    synthetic_shards: Path, reads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quarter of the requests: 503 with the time to come back, or the connection closed."""
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    config = LoaderConfig(**{**vars(CONFIG), "remote_reads": reads})
+    faults = (
+        "add_header Retry-After 0 always; limit_rate 2m; "
+        "if ($fault = busy) { return 503; } if ($fault = gone) { return 444; }"
+    )
+    choice = 'split_clients "$request_id" $fault { 15% busy; 10% gone; * none; }'
+    with nginx_serving(synthetic_shards, tmp_path, faults, choice) as url:
+        dataset = ShardDataset.open(url)
+        with build_loader(dataset, "train+valid+test", config) as loader:
+            found = [batch["sample_key"] for batch in loader]
+    with build_loader(synthetic_shards, "train+valid+test", config) as loader:
+        assert found == [batch["sample_key"] for batch in loader]
+        assert loader.bad_samples() == []
+    assert dataset.remote is not None
+    assert dataset.remote.counts["retries"] > 0
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ def ranges_to_read(
     """The reader of ranges where a loader over ``rows`` shall use it, ``None`` where it maps tars,
     local ones or those of the cache.
 
-    Shards that all fit into the cache are fetched whole: that is paid once and not per epoch.
+    Shards that all fit into the cache are fetched whole: that is paid once and not per epoch. Where
+    one of them does not fit, ranges are the only way.
     Raises ``InputError`` where ranges are asked for and cannot be had.
     """
     reader = data.ranges
@@ -50,13 +51,12 @@ def ranges_to_read(
     if needs_bits or not has_ranges:
         return None
     wanted = {data.samples.shards[code] for code in np.unique(data.samples.shard[rows]).tolist()}
-    total = sum(
-        info.num_bytes + info.sidecar_bytes
-        for info in data.dataset.info.shards
-        if info.name in wanted
-    )
-    if total <= data.dataset.remote.settings.cache_bytes:
+    shards = [info for info in data.dataset.info.shards if info.name in wanted]
+    cache_bytes = data.dataset.remote.settings.cache_bytes
+    if sum(info.num_bytes + info.sidecar_bytes for info in shards) <= cache_bytes:
         return None
+    if max(max(info.num_bytes, info.sidecar_bytes) for info in shards) > cache_bytes:
+        return reader
     link = reader.link
     ranges = range_mode_cost_s(data, rows, config, link)
     whole = whole_cost_s(data, rows, config, link)
