@@ -6,6 +6,8 @@ Method: the real order (``shuffle="shard"`` and the plain one) over a made-up ma
 ``--samples``, in this process, with its seconds and its peak memory; both are linear in the number
 of samples but for the sort's logarithm, so a tenth of a data set tells the whole. Then the shards
 that each of ``--machines`` reads in an epoch are counted, with one lane and with one per machine.
+What that asks of the store is arithmetic: images a second times the bytes and requests of an image,
+which ``bench remote`` measures, in ranges and in whole shards.
 
     python -m bench cluster --samples 10000000 --shard-samples 1000 --machines 125
 """
@@ -29,6 +31,8 @@ from loaders.config import LoaderConfig
 from loaders.order import EpochOrder, shuffled_order
 from loaders.shard_order import shard_order
 from shards.command import InputError
+from shards.dataset_info import DatasetInfo, ShardInfo
+from shards.remote_store import PIECE_BYTES
 
 __all__ = ["main"]
 
@@ -64,6 +68,13 @@ def main(argv: list[str] | None = None) -> int:
                   f"{values['shards']:,} shards: each is fetched {values['fetches']:.2f} times, "
                   f"{values['open_at_once']:.0f} at work at once", end="")  # fmt: skip
         print()
+    figures["store"] = rates = _rates(options, figures["lane_per_machine"]["fetches"])
+    for way in ("whole", "range"):
+        print(f"{way:>17}: {rates[f'{way}_bytes_per_s'] / 1e9:,.1f} GB/s of the store, "
+              f"{rates[f'{way}_bytes_per_s'] / options.machines / 1e9:,.2f} per machine; "
+              f"{rates[f'{way}_requests_per_s']:,.0f} requests a second")  # fmt: skip
+    figures["description_bytes_per_shard"] = described = _description_bytes(options)
+    print(f"{'dataset.json':>17}: {described:,.0f} bytes per shard")
     document = {"bench": BENCH, "figures": figures, "environment": environment([0])}
     print_result(document, options.output, BENCH)
     return 0
@@ -102,6 +113,31 @@ def _fetched(
     }
 
 
+def _rates(options: argparse.Namespace, fetches: float) -> dict[str, float]:
+    """Bytes and requests a second that all machines together ask of the store; whole shards with a
+    lane per machine, each fetched ``fetches`` times."""
+    images = options.machines * options.gpus * options.images_per_s
+    whole = images * options.sample_kb * 1e3 * fetches
+    return {
+        "images_per_s": images,
+        "whole_bytes_per_s": whole,
+        "whole_requests_per_s": whole / PIECE_BYTES,
+        "range_bytes_per_s": images * options.range_kb * 1e3,
+        "range_requests_per_s": images * options.range_requests,
+    }
+
+
+def _description_bytes(options: argparse.Namespace) -> float:
+    """Of ``dataset.json``, per shard, as a build writes it."""
+    count, num_bytes = 1000, int(options.shard_samples * options.sample_kb * 1e3)
+    shards = tuple(
+        ShardInfo(f"train-{n:06d}.tar", "train", "JPEG", options.shard_samples, num_bytes, "0" * 64)
+        for n in range(count)
+    )
+    info = DatasetInfo(224, 606, {}, options.shard_samples, 0, {}, {}, {}, shards)
+    return len(info.to_json()) / count
+
+
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "What an epoch costs with many samples and many machines.")
     parser.add_argument("--samples", type=int, default=1_000_000, help="of the split")
@@ -109,6 +145,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--machines", type=int, default=125, help="that share an epoch")
     parser.add_argument("--batch-size", type=int, default=8000, help="over all machines")
     parser.add_argument("--window", type=int, default=16, help="loader.shuffle_shards")
+    parser.add_argument("--gpus", type=int, default=8, help="of a machine")
+    parser.add_argument("--images-per-s", type=float, default=200.0, help="of a GPU")
+    parser.add_argument("--sample-kb", type=float, default=1185.0, help="bench remote, whole")
+    parser.add_argument("--range-kb", type=float, default=449.0, help="bench remote, ranges")
+    parser.add_argument("--range-requests", type=float, default=7.6, help="of an image: the same")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )

@@ -130,6 +130,11 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "figures": {
             "samples": int, "shard_samples": int, "machines": int, "batch_size": int,
             "plain_order": ORDER, "one_lane": FETCHED_ORDER, "lane_per_machine": FETCHED_ORDER,
+            "store": {
+                "images_per_s": float, "whole_bytes_per_s": float, "whole_requests_per_s": float,
+                "range_bytes_per_s": float, "range_requests_per_s": float,
+            },
+            "description_bytes_per_shard": float,
         },
     },
     "soak": {
