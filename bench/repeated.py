@@ -46,7 +46,7 @@ def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path)
     ):
         writer.write_table(table)
     counts = {split: _times(dataset.info.counts[split], copies)}
-    info = replace(dataset.info, num_samples=len(rows) * copies, counts=counts)
+    info = replace(dataset.info, num_samples=len(rows) * copies, counts=counts, manifest_sha256="")
     write_text_atomic(folder / INFO_NAME, info.to_json())
     for shard in info.shards:
         (folder / shard.name).symlink_to(dataset.shard_path(shard.name).resolve())

@@ -91,5 +91,5 @@ def _write_info(built: ShardDataset, folder: Path, table: pa.Table, samples: int
         if here.any():
             counts[name] = SplitCounts(int(here.sum()), int(here.sum()) - generated, generated,
                                        {"made_up": generated})  # fmt: skip
-    info = replace(built.info, num_samples=samples, counts=counts)
+    info = replace(built.info, num_samples=samples, counts=counts, manifest_sha256="")
     write_text_atomic(folder / INFO_NAME, info.to_json())

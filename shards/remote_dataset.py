@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shards.atomic import atomic_path, write_bytes_atomic
 from shards.command import InputError
-from shards.dataset_info import INFO_NAME
+from shards.dataset_info import INFO_NAME, read_info
 from shards.file_locks import locked_file, names, put_to_use
 from shards.limits import limit
 from shards.output_folder import cannot_write
@@ -44,9 +44,22 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
                 _download(remote, manifest_name, folder / manifest_name)
                 # Last, for it says that all is here.
                 write_bytes_atomic(folder / INFO_NAME, description)
+                _require_its_own(remote, folder, manifest_name)
     except OSError as error:
         raise InputError(cannot_write(folder, error)) from error
     return folder
+
+
+def _require_its_own(remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
+    """Forgets what was fetched, and raises ``InputError``, where the manifest is not the one that
+    was written with ``dataset.json``."""
+    if read_info(folder).describes(folder / manifest_name):
+        return
+    (folder / INFO_NAME).unlink()
+    raise InputError(
+        f"{remote}/{manifest_name} is not the one that its {INFO_NAME} describes: it is being "
+        "written anew, or was damaged; try again later, or build the set again"
+    )
 
 
 _in_use: dict[Path, int] = {}

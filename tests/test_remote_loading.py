@@ -198,6 +198,23 @@ def test_a_shard_that_was_changed_in_the_store_is_refused(
         batches(server.url, replace(CONFIG, remote_reads="whole"))
 
 
+def test_a_manifest_that_changed_in_the_store_is_refused(
+    synthetic_shards: Path, tmp_path: Path, cache_folder: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(synthetic_shards, store)
+    manifest = bytearray((store / "samples.arrow").read_bytes())
+    digest = ShardDataset.open(store).column("pixel_sha256")[0].tobytes()
+    manifest[manifest.index(digest)] ^= 1  # a value that only the digest of the file knows
+    (store / "samples.arrow").write_bytes(manifest)
+    with serving(store) as changed:
+        for _ in range(2):  # nothing of it is kept
+            with pytest.raises(
+                InputError, match=r"is not the one that its dataset\.json describes"
+            ):
+                ShardDataset.open(changed.url)
+
+
 def test_a_path_that_was_made_of_a_url_still_is_one(server: Server) -> None:
     assert ShardDataset.open(Path(server.url)).remote is not None
 
