@@ -1,21 +1,27 @@
 """Files on a web server: as :class:`shards.remote_store.FsspecStore`, but no body is trusted.
 
-fsspec's own calls for ``http://`` read whatever a server sends, into memory and for five minutes,
+fsspec's own calls for ``http://`` read whatever a server sends, into memory or for five minutes,
 and take every error of a server for a missing file. So the requests are made here, on fsspec's
 session and loop: a body is read piece by piece, each within the limit of time, up to the length
 that was asked for.
 """
 
 import asyncio
+import html
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urljoin
 
 from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
 
 __all__ = ["HttpStore"]
+
+_LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
+_MAX_PAGE_BYTES = 64 << 20
+"""Of a page that lists a folder: some hundred thousand files."""
 
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files but do not tell of them: signed links, small servers."""
@@ -82,13 +88,13 @@ class HttpStore(FsspecStore):
     def _listed(self, path: str) -> list[tuple[str, bool]]:
         """A page may link to anything: what counts is what lies right in the folder."""
         folder = path.rstrip("/") + "/"
-        links = self._call("ls", folder, detail=False)
-        below = {link[len(folder) :] for link in links if link.startswith(folder)}
-        names = {link.removeprefix("./") for link in below if not urlsplit(link).query}
+        page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
+        links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
+        names = {link[len(folder) :] for link in links if link.startswith(folder)}
         return [
             (unquote(name.rstrip("/")), name.endswith("/"))
             for name in sorted(names)
-            if name.rstrip("/") not in ("", ".", "..") and "/" not in name.rstrip("/")
+            if name.rstrip("/") and not set("?#") & set(name) and "/" not in name.rstrip("/")
         ]
 
     async def _body(self, path: str, bounds: tuple[int, int] | None, most: int | None) -> bytes:

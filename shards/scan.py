@@ -54,7 +54,7 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
     """
     try:
         # Before the bytes: if the file changes in between, the stamp is old and it is read again.
-        (stamp,) = (known,) if known is not None else files.stamps([name])
+        stamp = known if known is not None else files.stamp(name)
         require_size(stamp[0] if stamp else 0)
         data = files.read(name)
     except RejectedImage as rejected:

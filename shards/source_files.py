@@ -64,8 +64,11 @@ class SourceFiles(Protocol):
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
         """:meth:`read` of each in turn; what it raises comes at its turn and ends the work."""
 
+    def stamp(self, name: str) -> Stamp | None:
+        """The stamp of a file, ``None`` where there is no telling."""
+
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
-        """The stamps of files, ``None`` where there is no telling."""
+        """:meth:`stamp` of each, which in a store is asked for by many at once."""
 
     def has_any(self, names: Sequence[str]) -> bool:
         """Whether any of the files seems to exist."""
@@ -106,18 +109,18 @@ class LocalFiles:
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
         return map(self.read, names)
 
-    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
-        return map(self._stamp, names)
-
-    def has_any(self, names: Sequence[str]) -> bool:
-        return any(os.path.exists(self.root / name) for name in names)
-
-    def _stamp(self, name: str) -> Stamp | None:
+    def stamp(self, name: str) -> Stamp | None:
         try:
             status = os.stat(self.root / name)
         except OSError:
             return None
         return status.st_size, status.st_mtime_ns
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        return map(self.stamp, names)
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        return any(os.path.exists(self.root / name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +176,12 @@ class StoredFiles:
                 for future in coming:
                     future.cancel()
 
+    def stamp(self, name: str) -> Stamp | None:
+        return _stamp(self.remote.stat(name))
+
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
         with ThreadPoolExecutor(self.at_once) as pool:
-            yield from pool.map(lambda name: _stamp(self.remote.stat(name)), names)
+            yield from pool.map(self.stamp, names)
 
     def has_any(self, names: Sequence[str]) -> bool:
         """Asks for some that lie evenly among them: asking for each may take hours."""

@@ -70,6 +70,16 @@ class Answers(BaseHTTPRequestHandler):
         except OSError:
             return
 
+    def odd_page(self) -> None:
+        page = (
+            b'<A id="x" HREF="a%20b.jpg">a</A> <a href="/set/c&amp;d.jpg">c</a> <a href="../">u</a>'
+            b"<a href='sub/'>s</a> <a href='sub/deep.jpg'>d</a> <a href='?C=N;O=D'>sort</a>"
+            b'<a href="http://elsewhere/set/x.jpg">x</a> <a href="/etc/y.jpg">y</a> <a href="">'
+            b'<a href="../../out.jpg">o</a> <a href="./e.jpg#top">e</a> <a href="//other/f">f</a>'
+        )
+        self.head(200, len(page), Content_Type="text/html")
+        self.wfile.write(page)
+
     def trickle(self) -> None:
         self.head(200, 100)
         self.wfile.write(bytes(10))
@@ -153,6 +163,12 @@ def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(RemoteUnavailable, match="2 attempts"):
             RemoteFolder(url, settings, Time()).stream("a.tar", tmp_path / "a", 100)
         assert len(handler.asked) == 2
+
+
+def test_of_a_page_of_links_counts_what_lies_right_in_the_folder() -> None:
+    with answering("odd_page") as (url, _):
+        found = RemoteFolder(f"{url}/set", SETTINGS, Time()).children()
+    assert found == [("a b.jpg", False), ("c&d.jpg", False), ("sub", True)]
 
 
 @pytest.mark.parametrize(
