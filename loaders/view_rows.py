@@ -31,6 +31,9 @@ stride, so every block and every grid cell of the image falls otherwise."""
 
 _SMALLEST_CHANGED_SIDE = 16
 
+_LONGEST_JPEG_SIDE = 65_500
+"""Of libjpeg; a PNG or a TIFF may be longer."""
+
 
 @dataclass(frozen=True)
 class ViewRow:
@@ -83,22 +86,27 @@ def _row(
     return ViewRow(small, cut_windows(pixels, windows[0], config.crop_size), windows[0], mask[0])
 
 
-def harmless_changes(pixels: Pixels) -> list[Pixels]:
+def harmless_changes(pixels: Pixels) -> dict[str, Pixels]:
     """The image re-saved as JPEG of quality 90, resized to 0.9 of its sides, and without its first
-    five rows and three columns, in the order of ``CHANGES``. A side too small to be changed stays.
+    five rows and three columns, by the names in ``CHANGES`` and in their order.
+
+    A side too small to be changed stays. An image too long for a JPEG is not re-saved: that change
+    is left out.
     """
     image = Image.fromarray(pixels)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=90)
     height, width = pixels.shape[:2]
     small = (max(round(0.9 * width), 1), max(round(0.9 * height), 1))
     down = SHIFT[0] if height >= _SMALLEST_CHANGED_SIDE else 0
     right = SHIFT[1] if width >= _SMALLEST_CHANGED_SIDE else 0
-    return [
-        decode_rgb(buffer.getvalue()),
-        np.asarray(image.resize(small, Image.Resampling.BICUBIC)),
-        np.ascontiguousarray(pixels[down:, right:]),
-    ]
+    saved, resized, shifted = CHANGES
+    changed = {}
+    if max(height, width) <= _LONGEST_JPEG_SIDE:
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=90)
+        changed[saved] = decode_rgb(buffer.getvalue())
+    changed[resized] = np.asarray(image.resize(small, Image.Resampling.BICUBIC))
+    changed[shifted] = np.ascontiguousarray(pixels[down:, right:])
+    return changed
 
 
 def stack_rows(

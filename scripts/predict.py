@@ -39,10 +39,9 @@ def main(argv: list[str] | None = None) -> int:
         )
     detector, options = _detector(arguments)
     print(_heading(detector, options), file=sys.stderr)
+    verdicts = list(_shown(detector, found.sources, options, arguments))
     try:
-        verdicts = list(_shown(detector, found.sources, options, arguments))
-        head = _head(detector, options, arguments.model)
-        _write(verdicts, head, arguments)
+        _write(verdicts, _head(detector, options, arguments.model), arguments)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)

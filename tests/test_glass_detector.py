@@ -166,12 +166,37 @@ def test_draws_and_coverage(detector, files):
 
 def test_harmless_changes_are_what_they_say(coded_image):
     pixels = coded_image(3, 200, 100)
-    saved, resized, shifted = harmless_changes(pixels)
+    changes = harmless_changes(pixels)
+    assert tuple(changes) == CHANGES
+    saved, resized, shifted = changes.values()
     assert saved.shape == pixels.shape
     assert 0 < np.abs(saved.astype(int) - pixels).mean() < 3
     assert resized.shape == (90, 180, 3)
     assert np.array_equal(shifted, pixels[5:, 3:])
-    assert [c.shape for c in harmless_changes(pixels[:1, :1])] == [(1, 1, 3)] * 3
+    assert [c.shape for c in harmless_changes(pixels[:1, :1]).values()] == [(1, 1, 3)] * 3
+
+
+def test_an_image_too_long_for_a_jpeg_is_changed_otherwise(detector, files, encode_image):
+    """libjpeg refuses sides above 65,500; the image has a verdict, and so has the next one."""
+    long = encode_image(np.zeros((20, 65_501, 3), np.uint8), "PNG")
+    verdict, other = detector.predict([long, files[0]])
+    assert verdict.reason is None
+    assert verdict.unstable is not None
+    assert tuple(verdict.change_scores) == CHANGES[1:]
+    assert tuple(other.change_scores) == CHANGES
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd")])
+def test_what_nobody_expected_costs_no_other(detector, files, error):
+    class Odd:
+        name = "odd"
+
+        def load(self):
+            raise error
+
+    odd, other = detector.predict([Odd(), files[0]], QUICK)
+    assert str(error) in odd.reason
+    assert other.reason is None
 
 
 def calibrated(run, folder, middle, views=None):

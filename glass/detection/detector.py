@@ -9,7 +9,7 @@ under any name, and the one that ``scripts.evaluate`` gives them in a shard.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -34,7 +34,6 @@ from loaders.loader import build_loader
 from loaders.sampling import RULES_WITH_DETAIL, sampling_rule
 from loaders.shard_rows import ShardRows
 from loaders.view_rows import (
-    CHANGES,
     ViewRow,
     covering_rows,
     harmless_changes,
@@ -64,7 +63,7 @@ class PredictOptions:
     draws: int = 1
     """Draws of windows; the score is that of the mean logits."""
     stability: bool = True
-    """Ask again after each of ``loaders.view_rows.CHANGES``."""
+    """Ask again after each of ``loaders.view_rows.harmless_changes``."""
     batch_size: int | None = None
     """Rows per forward pass."""
     num_threads: int = 2
@@ -83,9 +82,10 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An image as rows of batches: the draws, then the changes."""
+    """An image as rows of batches: the draws, then one for each of ``changes``."""
 
     rows: list[ViewRow]
+    changes: tuple[str, ...]
     size: tuple[int, int]
     content_id: int
 
@@ -224,7 +224,7 @@ class Detector:
                 continue
             weights, mask = scored.attention_weights, scored.crop_mask[place]
             yield self._verdict(
-                source.name, options, margins[place : place + 1], (), scored.crop_windows[place],
+                source.name, options, margins[place : place + 1], {}, scored.crop_windows[place],
                 mask, None if weights is None else weights[place],
                 (int(height[number]), int(width[number])), int(scored.content_id[place]),
             )  # fmt: skip
@@ -264,15 +264,17 @@ class Detector:
 
                 detail = detail_of_file(image.encoded)
             rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
-            if options.stability:
-                for changed in harmless_changes(image.pixels):
-                    rows += make_rows(changed, image.content_id, config)
+            changes = harmless_changes(image.pixels) if options.stability else {}
+            for changed in changes.values():
+                rows += make_rows(changed, image.content_id, config)
         except RejectedImage as error:
             return error
         except MemoryError:
             return RejectedImage("too_large", "not enough memory to decode it")
+        except (OSError, ValueError) as error:  # no image may cost the others their verdicts
+            return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
         height, width = image.pixels.shape[:2]
-        return _Prepared(rows, (height, width), image.content_id)
+        return _Prepared(rows, tuple(changes), (height, width), image.content_id)
 
     def _finish(
         self, chunk: list[tuple[ImageSource, "Future[_Prepared | RejectedImage]"]],
@@ -290,8 +292,9 @@ class Detector:
             mine = slice(start, start + len(image.rows))
             start = mine.stop
             first, draws = image.rows[0], options.draws
+            changes = dict(zip(image.changes, margins[mine][draws:].tolist(), strict=True))
             yield self._verdict(
-                source.name, options, margins[mine][:draws], margins[mine][draws:], first.windows,
+                source.name, options, margins[mine][:draws], changes, first.windows,
                 first.mask, attention[mine.start], image.size, image.content_id,
             )  # fmt: skip
 
@@ -331,21 +334,23 @@ class Detector:
 
     def _verdict(
         self, name: str, options: PredictOptions, draws: npt.NDArray[np.float64],
-        changes: Sequence[float] | npt.NDArray[np.float64], windows: npt.NDArray[np.int32],
+        changes: Mapping[str, float], windows: npt.NDArray[np.int32],
         mask: npt.NDArray[np.bool_], attention: npt.NDArray[np.float32] | None,
         size: tuple[int, int], content_id: int,
     ) -> ImageVerdict:  # fmt: skip
         calibration = self.calibration_for(options)
         margin = float(np.mean(draws))
-        raw, changed = float(sigmoid(margin)), sigmoid(np.asarray(changes, np.float64))
+        after = np.array(list(changes.values()), np.float64)
+        raw, changed = float(sigmoid(margin)), sigmoid(after)
         probability, unstable = None, None
         verdict = "generated" if raw >= RAW_THRESHOLD else "real"
         flips = (changed >= RAW_THRESHOLD) != (raw >= RAW_THRESHOLD)
         if calibration is not None:
             probability = float(calibration.probability(margin))
             verdict = calibration.verdict(probability)
-            after = calibration.probability(changes)
-            flips = (after >= calibration.threshold) != (probability >= calibration.threshold)
+            flips = (calibration.probability(after) >= calibration.threshold) != (
+                probability >= calibration.threshold
+            )
         if options.stability:
             unstable = bool(flips.any())
         shown = mask if self.sees_crops else np.zeros_like(mask)
@@ -355,5 +360,5 @@ class Detector:
             windows=windows[shown],
             attention=None if attention is None else attention[: len(shown)][shown],
             draw_scores=tuple(sigmoid(draws).tolist()),
-            change_scores=dict(zip(CHANGES, changed.tolist(), strict=False)),
+            change_scores=dict(zip(changes, changed.tolist(), strict=True)),
         )  # fmt: skip

@@ -44,7 +44,8 @@ class ImageVerdict:
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows; ``score`` is that of their mean logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score after it."""
+    """Name of a harmless change → the score after it; one that the image is too long for is left
+    out."""
 
 
 def json_row(verdict: ImageVerdict) -> dict[str, Any]:
