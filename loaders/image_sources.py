@@ -29,6 +29,7 @@ __all__ = [
     "LoadedImage",
     "MemberSource",
     "PixelSource",
+    "UnreadableSource",
     "source_of",
 ]
 
@@ -164,6 +165,22 @@ class MemberSource:
         if known is None or known == loaded.content_id:
             return loaded
         return LoadedImage(loaded.pixels, known)
+
+
+@dataclass(frozen=True)
+class UnreadableSource:
+    """What was named but holds no image that can be got at: a damaged tar, a locked folder."""
+
+    path: Path
+    detail: str
+
+    @property
+    def name(self) -> str:
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+
+    def load(self) -> LoadedImage:
+        """Raises ``RejectedImage``."""
+        raise RejectedImage("unreadable", self.detail)
 
 
 def source_of(image: Any, number: int) -> ImageSource:

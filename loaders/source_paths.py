@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.image_sources import FileSource, ImageSource, MemberSource
+from loaders.image_sources import FileSource, ImageSource, MemberSource, UnreadableSource
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.image_formats import FILE_SUFFIXES
@@ -31,39 +31,49 @@ class FoundImages:
     """Files in folders and members of tars whose names are not those of images."""
 
 
-def find_images(arguments: Iterable[str], lines: Iterable[str] = ()) -> FoundImages:
+def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundImages:
     """The images that ``arguments`` name: files, folders (searched to the bottom), patterns, tars
     and data sets of shards, ``-`` for the paths in ``lines``, one each.
 
-    Raises ``InputError`` for an argument that names nothing. A path in ``lines`` that does not
-    exist is a source like any other, which says so when it is loaded.
+    Raises ``InputError`` for an argument that names nothing, and for a damaged tar or data set
+    that is the only one. A path in ``lines`` that does not exist, a folder that cannot be listed,
+    and a damaged tar among others are sources like any other, which say so when they are loaded.
     """
-    found = FoundImages()
+    found, arguments = FoundImages(), list(arguments)
     for argument in arguments:
         if argument == "-":
             for line in lines:
-                if path := line.rstrip("\r\n"):
-                    _add(Path(path), found)
+                if path := line.rstrip(b"\r\n"):
+                    _add_or_note(Path(os.fsdecode(path)), found)
             continue
         if os.path.lexists(argument):
-            _add(Path(argument), found)
+            add = _add if len(arguments) == 1 else _add_or_note
+            add(Path(argument), found)
             continue
         matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
         if not matches:
             raise InputError(f"{argument} does not exist: give files, folders, patterns or tars")
         for match in matches:
-            _add(Path(match), found)
+            _add_or_note(Path(match), found)
     return found
 
 
+def _add_or_note(path: Path, found: FoundImages) -> None:
+    try:
+        _add(path, found)
+    except InputError as error:
+        found.sources.append(UnreadableSource(path, str(error)))
+
+
 def _add(path: Path, found: FoundImages) -> None:
-    if path.is_dir():
-        if (path / "dataset.json").is_file():
+    # os.path, unlike Path, takes a name that no file can have for one that does not exist.
+    if os.path.isdir(path):
+        if os.path.isfile(path / "dataset.json"):
             dataset = ShardDataset.open(path)
             found.sources += row_sources(dataset, range(len(dataset)))
         else:
             _add_folder(path, found)
-    elif path.suffix.lower() == ".tar" and path.is_file():
+    elif path.suffix.lower() == ".tar" and os.path.isfile(path):
         _add_tar(path, found)
     else:
         found.sources.append(FileSource(path))
@@ -71,7 +81,12 @@ def _add(path: Path, found: FoundImages) -> None:
 
 def _add_folder(folder: Path, found: FoundImages) -> None:
     """Image files at any depth by name, hidden ones left out; links to folders are not followed."""
-    for here, subfolders, files in os.walk(folder):
+
+    def note(error: OSError) -> None:
+        where, why = Path(error.filename or folder), error.strerror or str(error)
+        found.sources.append(UnreadableSource(where, f"the folder cannot be listed: {why}"))
+
+    for here, subfolders, files in os.walk(folder, onerror=note):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(name for name in files if not name.startswith(".")):
             if Path(name).suffix.lower() in FILE_SUFFIXES:
@@ -82,7 +97,7 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
 
 def _add_tar(path: Path, found: FoundImages) -> None:
     """By the manifest, where the tar is a shard of the data set that it lies in."""
-    if (path.parent / "dataset.json").is_file():
+    if os.path.isfile(path.parent / "dataset.json"):
         dataset = ShardDataset.open(path.parent)
         if any(shard.name == path.name for shard in dataset.info.shards):
             found.sources += row_sources(dataset, _shard_rows(dataset, path.name))

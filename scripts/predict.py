@@ -8,7 +8,7 @@ line per image, in order. Exit code 3 says that some could not be read; the othe
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     from loaders.source_paths import find_images
 
     _check_outputs(arguments)
-    found = find_images(arguments.paths, sys.stdin)
+    found = find_images(arguments.paths, _listed() if "-" in arguments.paths else ())
     if not found.sources:
         raise InputError(f"no images in {' '.join(arguments.paths)}")
     if found.passed_over:
@@ -49,6 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
     print(", ".join([*parts, f"{unstable:,} unstable"]), file=sys.stderr)
     return EXIT_SOME_UNREADABLE if counts["unreadable"] else 0
+
+
+def _listed() -> Iterable[bytes]:
+    """The lines of stdin as bytes: names of files need not be text."""
+    if sys.stdin is None:
+        raise InputError("there is no stdin to read a list from: leave out -")
+    return sys.stdin.buffer
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -106,7 +106,7 @@ def test_folders_patterns_and_lists_in_order(tmp_path, coded_image, encode_image
     assert names(find_images([str(tmp_path / "b" / "?.png"), str(tmp_path / "a.png")])) == [
         "2.png", "a.png",
     ]  # fmt: skip
-    lines = [f"{tmp_path}/a.png\n", "\n", f"{tmp_path}/none.png\r\n"]
+    lines = [f"{tmp_path}/a.png\n".encode(), b"\n", f"{tmp_path}/none.png\r\n".encode()]
     assert names(find_images(["-"], lines)) == ["a.png", "none.png"]
     for missing in ("none.png", "*.gif"):
         with pytest.raises(InputError, match="does not exist"):
@@ -141,3 +141,45 @@ def test_a_tar_that_was_cut_says_so(synthetic_shards, tmp_path):
         find_images([str(tmp_path / "x.tar")])
     with pytest.raises(RejectedImage, match="truncated"):
         MemberSource(tmp_path / "x.tar", "m", 1000, 5000).load()
+
+
+def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
+    """Names that are not UTF-8, that no file can have, or lead to damaged tars and data sets cost
+    the others nothing."""
+    odd = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")
+    damaged, rubbish = tmp_path / "damaged", tmp_path / "x.tar"
+    damaged.mkdir()
+    (damaged / "dataset.json").write_text("{")
+    rubbish.write_bytes(b"no tar" * 100)
+    whole = sorted(synthetic_shards.glob("train-*.tar"))[0]
+    paths = [odd, b"x" * 256 + b".tar", b"nul\0", bytes(damaged), bytes(rubbish)]
+    sources = find_images(["-"], [*(path + b"\n" for path in paths), bytes(whole)]).sources
+    for source in sources[: len(paths)]:
+        with pytest.raises(RejectedImage, match="unreadable"):
+            source.load()
+    assert sources[0].name.endswith("caf\\xe9.png")
+    assert len(sources) == len(paths) + len(find_images([str(whole)]).sources)
+    for arguments in ([str(rubbish), str(whole)], [str(tmp_path / "*.tar"), str(whole)]):
+        assert len(find_images(arguments).sources) == len(sources) - len(paths) + 1
+    for alone in (rubbish, damaged):
+        with pytest.raises(InputError, match=alone.name):
+            find_images([str(alone)])
+
+
+def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch, coded_image, encode_image):
+    """The superuser may list all folders, so the system's answer is played."""
+    for name in ("a/1.png", "locked/2.png", "z/3.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(encode_image(coded_image(1, 50, 40), "PNG"))
+    real = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = find_images([str(tmp_path)])
+    assert names(found) == ["1.png", "locked", "3.png"]
+    with pytest.raises(RejectedImage, match="cannot be listed: Permission denied"):
+        found.sources[1].load()

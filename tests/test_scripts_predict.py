@@ -45,20 +45,30 @@ def paths(synthetic_images):
     return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
 
 
+def typed(text):
+    """A stdin."""
+    return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
+
+
 def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     (tmp_path / "no.png").write_text("no image")
-    listed = [paths[0], str(tmp_path / "no.png"), str(tmp_path / "gone\x1b[2J.png"), paths[1]]
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(listed) + "\n"))
+    (tmp_path / "cut.tar").write_bytes(b"no tar" * 100)
+    gone = ["gone\x1b[2J.png", "caf\udce9.png", "n" * 256, "cut.tar"]
+    listed = [
+        paths[0], str(tmp_path / "no.png"), *(str(tmp_path / name) for name in gone), paths[1],
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.stdin", typed("\n".join(listed) + "\n"))
     files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
     assert predict.main([str(run), "-", *files, "--no-stability"]) == 3
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out
     lines = shown.out.splitlines()
-    assert [line.split()[0] == "unreadable" for line in lines] == [False, True, True, False]
+    assert [line.split()[0] == "unreadable" for line in lines] == [False, *[True] * 5, False]
     assert "not calibrated" in shown.err
     document = json.loads((tmp_path / "o.json").read_text())
     assert document["calibrated"] is False
-    assert [image["path"] for image in document["images"]] == listed
+    shown_paths = [path.replace("\udce9", "\\xe9") for path in listed]
+    assert [image["path"] for image in document["images"]] == shown_paths
     first, bad = document["images"][:2]
     assert first["verdict"] in ("real", "generated")
     assert len(first["windows"]) == 4
@@ -108,7 +118,7 @@ def test_ten_thousand_paths_of_which_half_are_no_images(run, tmp_path, monkeypat
         else:
             path.write_bytes(encode_image(small[number % 10], "PNG"))
         lines.append(str(path))
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
+    monkeypatch.setattr("sys.stdin", typed("\n".join(lines)))
     out = tmp_path / "out.json"
     arguments = ["-", "--json", str(out), "--no-stability", "--batch-size", "100"]
     assert predict.main([str(run), *arguments]) == 3
@@ -123,7 +133,7 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
     shutil.copytree(run / "model", lacking)
     (lacking / "model.safetensors").unlink()
     (tmp_path / "empty").mkdir()
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    monkeypatch.setattr("sys.stdin", typed(""))
     cases = [
         ([str(tmp_path / "none"), paths[0]], "does not exist"),
         ([str(tmp_path / "empty"), paths[0]], "no model in"),
