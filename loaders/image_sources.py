@@ -17,6 +17,7 @@ from PIL import Image
 
 from loaders.encoded_image import decode_file
 from shards.dataset import ShardDataset
+from shards.image_formats import rejecting
 from shards.limits import limit
 from shards.pixels import RejectedImage, pixel_sha256
 from shards.schema import content_id
@@ -118,7 +119,8 @@ class PixelSource:
         if isinstance(image, Image.Image):
             if image.mode not in _MODES:
                 raise RejectedImage("unsupported_mode", f"Pillow's mode {image.mode}")
-            image = np.asarray(image.convert("RGB"))
+            with rejecting(b""):  # Pillow decodes only now
+                image = np.asarray(image.convert("RGB"))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             detail = f"an array {image.shape} of {image.dtype}; (height, width, 3) uint8 is wanted"
             raise RejectedImage("unsupported_mode", detail)

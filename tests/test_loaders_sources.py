@@ -183,3 +183,12 @@ def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch, coded_ima
     assert names(found) == ["1.png", "locked", "3.png"]
     with pytest.raises(RejectedImage, match="cannot be listed: Permission denied"):
         found.sources[1].load()
+
+
+def test_a_damaged_pillow_image_is_refused(coded_image, encode_image):
+    """Pillow reads the header when it opens a file, and the rest when somebody wants pixels."""
+    for kind in ("JPEG", "PNG"):
+        data = encode_image(coded_image(1, 200, 150), kind)
+        image = Image.open(io.BytesIO(data[: len(data) // 2]))
+        with pytest.raises(RejectedImage, match="truncated"):
+            PixelSource("x", image).load()
