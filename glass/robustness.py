@@ -22,7 +22,7 @@ written or read):
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -186,11 +186,17 @@ def _clean_scores(
     scores = {}
     for name, contender in contenders.items():
         with build_loader(dataset, split, contender.loader) as loader:
-            scores[name] = score(
-                contender.model, cast(Any, loader), contender.loader.device,
-                contender.config.precision,
-            )  # fmt: skip
+            scores[name] = _scored(name, contender, cast(Any, loader))
     return scores
+
+
+def _scored(name: str, contender: Contender, batches: Iterable[dict[str, Any]]) -> Predictions:
+    scored = score(
+        contender.model, batches, contender.loader.device, contender.config.precision
+    )
+    if not np.isfinite(scored.logits).all():
+        raise InputError(f"the model {name} gives scores that are not finite: train it again")
+    return scored
 
 
 def _changed_scores(
@@ -204,10 +210,7 @@ def _changed_scores(
             labels = images.samples.label[numbers].astype(np.int64)
             for name, contender in contenders.items():
                 batch = pixel_batch(pixels, content_ids, contender.loader, labels=labels)
-                scored = score(
-                    contender.model, [dict(batch)], contender.loader.device,
-                    contender.config.precision,
-                )  # fmt: skip
+                scored = _scored(name, contender, [dict(batch)])
                 parts[name].append(replace(scored, sample_key=images.samples.keys(numbers)))
     if not all(parts.values()):
         raise InputError(

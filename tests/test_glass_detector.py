@@ -282,7 +282,8 @@ def test_other_decoders_warn(run, tmp_path):
         Detector.from_pretrained(tmp_path / "m", device="cpu")
 
 
-def test_scores_that_are_no_numbers_are_told(tmp_path, files):
+def test_scores_that_are_no_numbers_are_told(tmp_path, files, synthetic_dataset):
+    """Of files, and of shards, which come through the loader."""
     make_run(tmp_path)
     config = load_preset("glass_tiny")
     config = replace(config, loader=replace(config.loader, crop_size=48))
@@ -290,8 +291,10 @@ def test_scores_that_are_no_numbers_are_told(tmp_path, files):
     with torch.no_grad():
         model.head[-1].bias.fill_(float("nan"))
     save_model(tmp_path / "model", model, config)
-    with pytest.raises(InputError, match="not finite"):
-        Detector.from_pretrained(tmp_path, device="cpu").predict(files[:1], QUICK)
+    broken = Detector.from_pretrained(tmp_path, device="cpu")
+    for sources in (files[:1], row_sources(synthetic_dataset, [0])):
+        with pytest.raises(InputError, match="not finite"):
+            broken.predict(sources, QUICK)
 
 
 class TestHeatmaps:

@@ -23,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("runs") / "first", seed=0)
 
 
-def make_run(folder: Path, seed: int) -> Path:
+def make_run(folder: Path, seed: int, bias: float = 0.0) -> Path:
     import torch
 
     from glass.export import save_model
@@ -32,7 +32,10 @@ def make_run(folder: Path, seed: int) -> Path:
 
     torch.manual_seed(seed)
     config = load_preset("glass_tiny")
-    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    model = build_model(config)
+    with torch.no_grad():
+        model.head[-1].bias.add_(bias)
+    save_model(folder / "model", model, config, {"epoch": 1})
     return folder
 
 
@@ -146,6 +149,16 @@ def test_an_image_that_cannot_be_read_is_left_out(
     path.write_bytes(data)
     document = measured([str(run), "--data", str(damaged), "--rows", "blur-1"], tmp_path / "out")
     assert [row["undecodable"] for row in document["rows"]] == [1, 1]
+
+
+def test_scores_that_are_no_numbers_are_told(
+    run: Path, synthetic_shards: Path, tmp_path: Path
+) -> None:
+    broken = make_run(tmp_path / "broken", 0, float("nan"))
+    models = ["--model", f"sound={run}", "--model", f"broken={broken}"]
+    with pytest.raises(InputError, match="the model broken gives scores that are not finite"):
+        robustness.main([*models, "--data", str(synthetic_shards), "--rows", "clean"])
+    assert not list(run.glob("robustness*"))
 
 
 def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:

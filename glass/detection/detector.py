@@ -215,7 +215,7 @@ class Detector:
             scored = score(self.model, batches, self.device, self.precision)
         keys = dataset.table.column("sample_key").take(rows).to_pylist()
         places = {key: place for place, key in enumerate(scored.sample_key)}
-        margins = scored.logits[:, GENERATED].astype(np.float64) - scored.logits[:, 0]
+        margins = _finite(scored.margin)
         height, width = dataset.column("height")[rows], dataset.column("width")[rows]
         for number, (source, key) in enumerate(zip(sources, keys, strict=True)):
             place = places.get(key)
@@ -320,9 +320,7 @@ class Detector:
             attention += [None if weights is None else weights[k][:count] for k in range(len(part))]
         if not margins:
             return np.zeros(0), []
-        if not np.isfinite(np.concatenate(margins)).all():
-            raise InputError("the model gives scores that are not finite: train it again")
-        return np.concatenate(margins), attention
+        return _finite(np.concatenate(margins)), attention
 
     def _forward(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
@@ -362,3 +360,9 @@ class Detector:
             draw_scores=tuple(sigmoid(draws).tolist()),
             change_scores=dict(zip(changes, changed.tolist(), strict=True)),
         )  # fmt: skip
+
+
+def _finite(margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if not np.isfinite(margins).all():
+        raise InputError("the model gives scores that are not finite: train it again")
+    return margins
