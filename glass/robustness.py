@@ -191,9 +191,7 @@ def _clean_scores(
 
 
 def _scored(name: str, contender: Contender, batches: Iterable[dict[str, Any]]) -> Predictions:
-    scored = score(
-        contender.model, batches, contender.loader.device, contender.config.precision
-    )
+    scored = score(contender.model, batches, contender.loader.device, contender.config.precision)
     if not np.isfinite(scored.logits).all():
         raise InputError(f"the model {name} gives scores that are not finite: train it again")
     return scored

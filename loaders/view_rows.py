@@ -12,7 +12,8 @@ from PIL import Image
 
 from loaders.config import LoaderConfig
 from loaders.pixel_batch import cut_windows
-from loaders.sampling import MAX_GRID, crop_windows, sampling_rule
+from loaders.sampling import crop_windows, sampling_rule
+from loaders.sampling_grid import grid_shape
 from shards.pixels import decode_rgb, global_view
 
 if TYPE_CHECKING:  # Numba takes a second to import
@@ -65,11 +66,12 @@ def covering_rows(
     pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1,
     detail: "Detail | None" = None,
 ) -> list[ViewRow]:  # fmt: skip
-    """As :func:`view_rows`, with a crop from every cell of the grid that spatially stratified
-    sampling draws from: N is as many as there are cells, 1 … 64."""
-    cells = min(min(pixels.shape[:2]) // config.crop_size, MAX_GRID) ** 2
-    config = replace(config, num_crops=max(cells, 1), sampling="stratified_grid")
-    return view_rows(pixels, content_id, config, draws)
+    """As :func:`view_rows`, with a crop from every cell of the grid of the rule ``all``, which
+    tiles the image: N is as many as there are cells, 1 … 64."""
+    height, width = pixels.shape[:2]
+    rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
+    config = replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")
+    return view_rows(pixels, content_id, config, draws, detail)
 
 
 def _row(

@@ -19,8 +19,9 @@ from glass.export import load_model, save_model
 from glass.model import build_model
 from glass.presets import load_preset
 from loaders.image_sources import BytesSource
+from loaders.sampling_grid import grid_shape
 from loaders.source_paths import find_images, row_sources
-from loaders.view_rows import CHANGES, harmless_changes
+from loaders.view_rows import CHANGES, covering_rows, harmless_changes
 from shards.command import InputError
 
 QUICK = PredictOptions(stability=False)
@@ -158,10 +159,21 @@ def test_draws_and_coverage(detector, files):
         assert min(many.draw_scores) <= many.score <= max(many.draw_scores)
     covered = detector.predict(files[:6], QUICK, coverage="all")
     for verdict in covered:
-        cells = max(min(min(verdict.width, verdict.height) // 48, 8) ** 2, 1)
-        assert len(verdict.windows) == cells == len(verdict.attention)
+        rows, columns = grid_shape(np.array([verdict.height]), np.array([verdict.width]), 48)
+        assert len(verdict.windows) == int(rows[0] * columns[0]) == len(verdict.attention)
     alone = detector.predict(files[3:4], QUICK, coverage="all")[0]
     assert alone.score == covered[3].score
+
+
+def test_coverage_all_reaches_the_whole_of_a_long_image(detector, coded_image):
+    """A grid square in numbers would have one cell, as oblong as the image."""
+    strip = coded_image(1, 50, 500)
+    (verdict,) = detector.predict([strip], QUICK, coverage="all")
+    assert len(verdict.windows) == 8
+    rows = covering_rows(strip, 1, detector.config.loader, 200)
+    for number, tops in enumerate(np.transpose([row.windows[:, 0] for row in rows])):
+        start, stop = number * 500 // 8, (number + 1) * 500 // 8
+        assert (tops.min(), tops.max()) == (start, stop - 48)
 
 
 def test_harmless_changes_are_what_they_say(coded_image):
@@ -225,6 +237,20 @@ def test_calibration_speaks_for_its_views_only(run, tmp_path, files, verdicts):
         assert verdict.verdict == ("generated" if verdict.score >= 0.5 else "real")
 
 
+def test_coverage_all_hangs_on_no_setting_of_training(tmp_path, run, files):
+    """A calibration for it holds whatever number of crops and rule the model was trained with, and
+    one made for the square grid of before does not."""
+    everything = PredictOptions(stability=False, coverage="all")
+    views = Detector.from_pretrained(run, device="cpu").views(everything)
+    other = make_run(tmp_path / "other", num_crops=7, sampling="uniform")
+    assert Detector.from_pretrained(other, device="cpu").views(everything) == views
+    for name, made_for in (("new", views), ("old", replace(views, sampling="stratified_grid"))):
+        detector = calibrated(run, tmp_path / name, 0.0, made_for)
+        assert (detector.predict(files[:1], everything)[0].probability is None) == (name == "old")
+    assert str(views) == "a crop from every cell"
+    assert str(made_for) != str(views)
+
+
 def test_unstable_is_a_flip_at_the_threshold(run, tmp_path, files, detector):
     (verdict,) = detector.predict(files[:1])
     after = dict(verdict.change_scores)
@@ -251,7 +277,15 @@ def test_a_model_without_crops(tmp_path, files):
 
 @pytest.mark.parametrize(
     "options",
-    [{"num_crops": 0}, {"draws": 0}, {"coverage": "some"}, {"sampling": "x"}, {"batch_size": -1}],
+    [
+        {"num_crops": 0},
+        {"draws": 0},
+        {"coverage": "some"},
+        {"sampling": "x"},
+        {"batch_size": -1},
+        {"coverage": "all", "num_crops": 2},
+        {"coverage": "all", "sampling": "all"},
+    ],
 )
 def test_options_out_of_range(options):
     with pytest.raises(InputError):

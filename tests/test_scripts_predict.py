@@ -143,6 +143,8 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
         ([str(run), str(tmp_path / "empty")], "no images in"),
         ([str(run), "-"], "no images in"),
         ([str(run), paths[0], "--sampling", "x"], "is not one of"),
+        ([str(run), paths[0], "--coverage", "all", "--crops", "9"], "leave out the number of crop"),
+        ([str(run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
         ([str(run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
         ([str(run), paths[0], "--csv", str(tmp_path)], "is a folder"),
         ([str(run), paths[0], "--heatmaps", paths[0]], "cannot make the folder"),
@@ -222,7 +224,7 @@ def test_calibrate_at_other_views(run, four_splits, tmp_path):
     assert calibrate.main([str(mine), "--data", str(four_splits), *views]) == 0
     calibration = Detector.from_pretrained(mine, device="cpu").calibration
     assert calibration is not None
-    assert calibration.views == ViewSettings(4, "stratified_grid", "all", 2)
+    assert calibration.views == ViewSettings(64, "all", "all", 2)
 
 
 def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):

@@ -65,13 +65,16 @@ class ViewSettings:
     num_crops: int
     sampling: str
     coverage: str = "sample"
-    """``sample``: ``num_crops`` windows; ``all``: one in every cell of the grid."""
+    """``sample``: ``num_crops`` windows; ``all``: one in every cell of the grid, so ``num_crops``
+    is the 64 that it has at most, and ``sampling`` the rule ``all``."""
     draws: int = 1
     """Draws of windows whose logits are averaged."""
 
     def __str__(self) -> str:
         if self.coverage == "all":
             crops = "a crop from every cell"
+            if self.sampling != "all":  # calibrations of before it tiled the image
+                crops += " of a square grid"
         else:
             crops = f"{self.num_crops} crops by {self.sampling}"
         return crops + (f", {self.draws} draws" if self.draws > 1 else "")

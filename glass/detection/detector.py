@@ -32,6 +32,7 @@ from glass.scoring import GENERATED, score
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
 from loaders.sampling import RULES_WITH_DETAIL, sampling_rule
+from loaders.sampling_grid import MAX_CELLS
 from loaders.shard_rows import ShardRows
 from loaders.view_rows import (
     ViewRow,
@@ -59,7 +60,8 @@ class PredictOptions:
     num_crops: int | None = None
     sampling: str | None = None
     coverage: str = "sample"
-    """``sample``, or ``all``: a crop from every cell of the grid."""
+    """``sample``, or ``all``: a crop from every cell of the grid that tiles the image, so neither
+    ``num_crops`` nor ``sampling`` goes with it."""
     draws: int = 1
     """Draws of windows; the score is that of the mean logits."""
     stability: bool = True
@@ -78,6 +80,11 @@ class PredictOptions:
                 raise InputError(f"{name}={value!r} must be a whole number of at least 1")
         if self.sampling is not None:
             sampling_rule(self.sampling)
+        if self.coverage == "all" and (self.num_crops or self.sampling):
+            raise InputError(
+                "coverage=all takes a crop from every cell: leave out the number of crops and the"
+                " sampling rule"
+            )
 
 
 @dataclass(frozen=True)
@@ -143,6 +150,9 @@ class Detector:
             options.num_crops or options.sampling or options.draws > 1 or options.coverage == "all"
         ):
             raise InputError("a single_view model sees no crops: leave out crops, draws, coverage")
+        if options.coverage == "all":
+            # Whatever the model was trained with: the rule that covers, and all it has to give.
+            return ViewSettings(MAX_CELLS, "all", "all", options.draws)
         loader = self.config.loader
         return ViewSettings(
             num_crops=options.num_crops or loader.num_crops,
