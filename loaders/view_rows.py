@@ -19,7 +19,15 @@ from shards.pixels import decode_rgb, global_view
 if TYPE_CHECKING:  # Numba takes a second to import
     from loaders.sampling_detail import Detail
 
-__all__ = ["CHANGES", "ViewRow", "covering_rows", "harmless_changes", "stack_rows", "view_rows"]
+__all__ = [
+    "CHANGES",
+    "ChangedImage",
+    "ViewRow",
+    "covering_rows",
+    "harmless_changes",
+    "stack_rows",
+    "view_rows",
+]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,7 +96,16 @@ def _row(
     return ViewRow(small, cut_windows(pixels, windows[0], config.crop_size), windows[0], mask[0])
 
 
-def harmless_changes(pixels: Pixels) -> dict[str, Pixels]:
+@dataclass(frozen=True)
+class ChangedImage:
+    """An image after a harmless change."""
+
+    pixels: Pixels
+    encoded: bytes | None = None
+    """The file it was saved as, if it was."""
+
+
+def harmless_changes(pixels: Pixels) -> dict[str, ChangedImage]:
     """The image re-saved as JPEG of quality 90, resized to 0.9 of its sides, and without its first
     five rows and three columns, by the names in ``CHANGES`` and in their order.
 
@@ -105,9 +122,10 @@ def harmless_changes(pixels: Pixels) -> dict[str, Pixels]:
     if max(height, width) <= _LONGEST_JPEG_SIDE:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=90)
-        changed[saved] = decode_rgb(buffer.getvalue())
-    changed[resized] = np.asarray(image.resize(small, Image.Resampling.BICUBIC))
-    changed[shifted] = np.ascontiguousarray(pixels[down:, right:])
+        data = buffer.getvalue()
+        changed[saved] = ChangedImage(decode_rgb(data), data)
+    changed[resized] = ChangedImage(np.asarray(image.resize(small, Image.Resampling.BICUBIC)))
+    changed[shifted] = ChangedImage(np.ascontiguousarray(pixels[down:, right:]))
     return changed
 
 

@@ -21,8 +21,9 @@ from glass.presets import load_preset
 from loaders.image_sources import BytesSource
 from loaders.sampling_grid import grid_shape
 from loaders.source_paths import find_images, row_sources
-from loaders.view_rows import CHANGES, covering_rows, harmless_changes
+from loaders.view_rows import CHANGES, ChangedImage, covering_rows, harmless_changes
 from shards.command import InputError
+from shards.pixels import decode_rgb
 
 QUICK = PredictOptions(stability=False)
 
@@ -181,11 +182,12 @@ def test_harmless_changes_are_what_they_say(coded_image):
     changes = harmless_changes(pixels)
     assert tuple(changes) == CHANGES
     saved, resized, shifted = changes.values()
-    assert saved.shape == pixels.shape
-    assert 0 < np.abs(saved.astype(int) - pixels).mean() < 3
-    assert resized.shape == (90, 180, 3)
-    assert np.array_equal(shifted, pixels[5:, 3:])
-    assert [c.shape for c in harmless_changes(pixels[:1, :1]).values()] == [(1, 1, 3)] * 3
+    assert saved.pixels.shape == pixels.shape
+    assert 0 < np.abs(saved.pixels.astype(int) - pixels).mean() < 3
+    assert np.array_equal(decode_rgb(saved.encoded), saved.pixels)
+    assert resized.pixels.shape == (90, 180, 3)
+    assert np.array_equal(shifted.pixels, pixels[5:, 3:])
+    assert [c.pixels.shape for c in harmless_changes(pixels[:1, :1]).values()] == [(1, 1, 3)] * 3
 
 
 def test_an_image_too_long_for_a_jpeg_is_changed_otherwise(detector, files, encode_image):
@@ -263,6 +265,32 @@ def test_unstable_is_a_flip_at_the_threshold(run, tmp_path, files, detector):
     )
     assert flipped.unstable is True
     assert steady.unstable is False
+
+
+def test_unstable_is_any_other_verdict(run, tmp_path, files):
+    """From real to doubt and back as well as from doubt to generated."""
+    detector = calibrated(run, tmp_path / "m", 0.0)
+    (verdict,) = detector.predict(files[:1])
+    after = [np.log(s / (1 - s)) for s in verdict.change_scores.values()]
+    furthest = max(after, key=lambda value: abs(value - verdict.margin))
+    between = float(detector.calibration.probability((furthest + verdict.margin) / 2))
+    for limits in ({"threshold": 1.0, "real_below": between}, {"threshold": between}):
+        banded = replace(detector.calibration, **{"real_below": 0.0} | limits)
+        detector.calibration = banded
+        (seen,) = detector.predict(files[:1])
+        assert seen.unstable is True
+
+
+@pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
+def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
+    """So a change that changes nothing moves no score."""
+    monkeypatch.setattr(
+        "glass.detection.detector.harmless_changes",
+        lambda pixels: {"nothing": ChangedImage(pixels)},
+    )
+    for verdict in detector.predict(files[:5], **options):
+        assert np.ptp(verdict.draw_scores) > 1e-4
+        assert verdict.change_scores["nothing"] == pytest.approx(verdict.score, abs=1e-6)
 
 
 def test_a_model_without_crops(tmp_path, files):

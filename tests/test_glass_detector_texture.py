@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from glass.export import save_model
 from glass.model import build_model
 from glass.presets import load_preset
 from loaders.source_paths import find_images, row_sources
+from loaders.view_rows import ViewRow, view_rows
 from shards.dataset import ShardDataset
 
 
@@ -39,3 +41,26 @@ def test_files_members_and_shards_agree(
         found = detector.predict_iter(sources, PredictOptions(stability=stability))
         windows = {verdict.content_id: verdict.windows.tolist() for verdict in found}
         assert {content: windows[content] for content in expected} == expected
+
+
+def test_a_change_is_looked_at_by_detail_too(
+    run: Path, synthetic_images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that of the file it was saved as, or else by that of the original."""
+    detector = Detector.from_pretrained(run, device="cpu")
+    known = []
+
+    def rows(pixels: Any, identity: int, config: Any, draws: int, detail: Any) -> list[ViewRow]:
+        known.append(None if detail is None else detail.cell_bits(4, 4).tolist())
+        return view_rows(pixels, identity, config, draws, detail)
+
+    monkeypatch.setattr("glass.detection.detector.view_rows", rows)
+    sources = find_images([str(synthetic_images)]).sources
+    jpeg = next(source for source in sources if source.name.endswith("02.jpg"))
+    png = next(source for source in sources if source.name.endswith(".png"))
+    detector.predict([jpeg, png], num_threads=1)
+    original, saved, *others = known[:4]
+    assert original is not None
+    assert saved not in (None, original)
+    assert others == [original, original]
+    assert [bits is None for bits in known[4:]] == [True, False, True, True]

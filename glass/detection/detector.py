@@ -8,6 +8,7 @@ Windows hang on the content of a file, so the same bytes always get the same sco
 under any name, and the one that ``scripts.evaluate`` gives them in a shard.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,12 +30,14 @@ from glass.hub import model_folder
 from glass.model import Glass, SingleView
 from glass.precision import autocast, resolve_precision
 from glass.scoring import GENERATED, score
+from loaders.config import LoaderConfig
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
 from loaders.sampling import RULES_WITH_DETAIL, sampling_rule
 from loaders.sampling_grid import MAX_CELLS
 from loaders.shard_rows import ShardRows
 from loaders.view_rows import (
+    CHANGES,
     ViewRow,
     covering_rows,
     harmless_changes,
@@ -65,7 +68,8 @@ class PredictOptions:
     draws: int = 1
     """Draws of windows; the score is that of the mean logits."""
     stability: bool = True
-    """Ask again after each of ``loaders.view_rows.harmless_changes``."""
+    """Ask again after each of ``loaders.view_rows.harmless_changes``, with as many draws: an image
+    is unstable where one of them makes the verdict another word, whichever the two are."""
     batch_size: int | None = None
     """Rows per forward pass."""
     num_threads: int = 2
@@ -89,7 +93,7 @@ class PredictOptions:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An image as rows of batches: the draws, then one for each of ``changes``."""
+    """An image as rows of batches: its draws, then those of each of ``changes``."""
 
     rows: list[ViewRow]
     changes: tuple[str, ...]
@@ -205,7 +209,7 @@ class Detector:
     def _batch_size(self, options: PredictOptions) -> int:
         return options.batch_size or self.config.loader.global_batch_size
 
-    def _loader_config(self, options: PredictOptions) -> Any:
+    def _loader_config(self, options: PredictOptions) -> LoaderConfig:
         """Of evaluation, with the views of ``options``."""
         views = self.views(options)
         return replace(
@@ -243,9 +247,12 @@ class Detector:
         self, sources: Iterable[ImageSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
         """Chunks of whole batches; while one is computed on, the next is decoded."""
-        remaining, batch_size = iter(sources), self._batch_size(options)
-        # Small batches come several at a time, so that all threads have something to decode.
-        step = batch_size * -(-2 * options.num_threads // batch_size)
+        remaining = iter(sources)
+        rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
+        batch_size = 1 if options.coverage == "all" else self._batch_size(options)
+        whole = batch_size // math.gcd(batch_size, rows_per_image)  # images that fill batches
+        # Few come several times at a time, so that all threads have something to decode.
+        step = whole * -(-2 * options.num_threads // whole)
         waiting: deque[list[tuple[ImageSource, Future[_Prepared | RejectedImage]]]] = deque()
         with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
             try:
@@ -268,15 +275,13 @@ class Detector:
         make_rows = covering_rows if options.coverage == "all" else view_rows
         try:
             image = source.load()
-            detail = None
-            if config.sampling in RULES_WITH_DETAIL and image.encoded is not None:
-                from loaders.sampling_detail import detail_of_file
-
-                detail = detail_of_file(image.encoded)
+            detail = _detail(image.encoded, config)
             rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
             changes = harmless_changes(image.pixels) if options.stability else {}
             for changed in changes.values():
-                rows += make_rows(changed, image.content_id, config)
+                # Cells are shares of an image, so the original's detail is that of its changes.
+                known = _detail(changed.encoded, config) or detail
+                rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
         except RejectedImage as error:
             return error
         except MemoryError:
@@ -301,10 +306,12 @@ class Detector:
                 continue
             mine = slice(start, start + len(image.rows))
             start = mine.stop
-            first, draws = image.rows[0], options.draws
-            changes = dict(zip(image.changes, margins[mine][draws:].tolist(), strict=True))
+            first = image.rows[0]
+            draws, *changed = margins[mine].reshape(-1, options.draws)
+            means = (float(np.mean(draws)) for draws in changed)
+            changes = dict(zip(image.changes, means, strict=True))
             yield self._verdict(
-                source.name, options, margins[mine][:draws], changes, first.windows,
+                source.name, options, draws, changes, first.windows,
                 first.mask, attention[mine.start], image.size, image.content_id,
             )  # fmt: skip
 
@@ -348,28 +355,36 @@ class Detector:
     ) -> ImageVerdict:  # fmt: skip
         calibration = self.calibration_for(options)
         margin = float(np.mean(draws))
-        after = np.array(list(changes.values()), np.float64)
-        raw, changed = float(sigmoid(margin)), sigmoid(after)
-        probability, unstable = None, None
-        verdict = "generated" if raw >= RAW_THRESHOLD else "real"
-        flips = (changed >= RAW_THRESHOLD) != (raw >= RAW_THRESHOLD)
-        if calibration is not None:
-            probability = float(calibration.probability(margin))
-            verdict = calibration.verdict(probability)
-            flips = (calibration.probability(after) >= calibration.threshold) != (
-                probability >= calibration.threshold
-            )
+        probability = None if calibration is None else float(calibration.probability(margin))
+        verdict = self._word(margin, calibration)
+        unstable = None
         if options.stability:
-            unstable = bool(flips.any())
+            unstable = any(self._word(m, calibration) != verdict for m in changes.values())
         shown = mask if self.sees_crops else np.zeros_like(mask)
         return ImageVerdict(
-            name, score=raw, margin=margin, probability=probability, verdict=verdict,
-            unstable=unstable, height=size[0], width=size[1], content_id=content_id,
+            name, score=float(sigmoid(margin)), margin=margin, probability=probability,
+            verdict=verdict, unstable=unstable, height=size[0], width=size[1],
+            content_id=content_id,
             windows=windows[shown],
             attention=None if attention is None else attention[: len(shown)][shown],
             draw_scores=tuple(sigmoid(draws).tolist()),
-            change_scores=dict(zip(changes, changed.tolist(), strict=True)),
+            change_scores={name: float(sigmoid(m)) for name, m in changes.items()},
         )  # fmt: skip
+
+    def _word(self, margin: float, calibration: Calibration | None) -> str:
+        """The verdict at a margin."""
+        if calibration is not None:
+            return calibration.verdict(float(calibration.probability(margin)))
+        return "generated" if sigmoid(margin) >= RAW_THRESHOLD else "real"
+
+
+def _detail(encoded: bytes | None, config: LoaderConfig) -> Any:
+    """What the sampling rule wants to know of an image file; None where there is nothing."""
+    if encoded is None or config.sampling not in RULES_WITH_DETAIL:
+        return None
+    from loaders.sampling_detail import detail_of_file  # Numba takes a second to import
+
+    return detail_of_file(encoded)
 
 
 def _finite(margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -56,9 +56,9 @@ def describe(detector: "Detector", verdict: ImageVerdict) -> str:
         for name, score in {"as it is": verdict.score, **verdict.change_scores}.items()
     )
     stable = (
-        "The verdict is <b>unstable</b>: a harmless change flips it."
+        "The verdict is <b>unstable</b>: after a harmless change it is another."
         if verdict.unstable
-        else "Harmless changes do not flip the verdict."
+        else "Harmless changes leave the verdict as it is."
     )
     return (
         f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'

@@ -33,7 +33,8 @@ class ImageVerdict:
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
-    """Whether a harmless change flips the verdict; None where that was not tried."""
+    """Whether a harmless change makes another verdict, be it only from ``real`` to ``uncertain``;
+    None where that was not tried."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
@@ -44,8 +45,8 @@ class ImageVerdict:
     draw_scores: tuple[float, ...] = ()
     """The score of each draw of windows; ``score`` is that of their mean logits."""
     change_scores: Mapping[str, float] = field(default_factory=dict)
-    """Name of a harmless change → the score after it; one that the image is too long for is left
-    out."""
+    """Name of a harmless change → the score after it, of as many draws; without those that the
+    image is too long for."""
 
 
 def json_row(verdict: ImageVerdict) -> dict[str, Any]:
