@@ -15,9 +15,12 @@ import numpy.typing as npt
 
 __all__ = [
     "FPR_LIMITS",
+    "LEVEL",
+    "LIKELIER",
     "NUM_ECE_BINS",
     "bootstrap_intervals",
     "checked_samples",
+    "clusters",
     "expected_calibration_error",
     "paired_difference",
     "weighted_metrics",
@@ -27,6 +30,8 @@ NUM_ECE_BINS = 15
 FPR_LIMITS = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_5": 0.05, "tpr_at_fpr_10": 0.10}
 NLL_CLIP = 1e-7
 LEVEL = 0.95
+LIKELIER = 0.5
+"""From this probability on "generated" is the likelier class, whatever the threshold."""
 
 # Blocks of draws hold at most this many weights (8 bytes each, about ten arrays alive at a time).
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
@@ -41,7 +46,8 @@ class _Sorted:
     label: Array  # (n,) float64, 0 or 1
     probability: Array  # (n,) float64
     predicted: Array  # (n,) float64, 0 or 1
-    confidence: Array  # (n,) float64, probability of the predicted class
+    confidence: Array  # (n,) float64, probability of the likelier class
+    likelier_right: Array  # (n,) float64, 1 where that is the label
     tie_starts: Array  # first position of each run of equal probabilities
     cluster: Array  # (n,) int64, 0 … clusters - 1
 
@@ -117,7 +123,7 @@ def weighted_metrics(
 
 def weighted_metrics_sorted(weights: Array, table: _Sorted) -> dict[str, Array]:
     """:func:`weighted_metrics` for ``weights`` already in the table's order."""
-    correct = 1.0 - np.abs(table.predicted - table.label)
+    correct = table.likelier_right
     with np.errstate(divide="ignore", invalid="ignore"):
         counts = _counts(weights, table)
         result = _threshold_metrics(counts)
@@ -169,13 +175,14 @@ def _sort(
         label=label,
         probability=probability,
         predicted=predicted,
-        confidence=np.where(predicted == 1, probability, 1 - probability),
+        confidence=np.maximum(probability, 1 - probability),
+        likelier_right=((probability >= LIKELIER) == label).astype(float),
         tie_starts=np.flatnonzero(np.diff(probability, prepend=np.inf) != 0),
-        cluster=_clusters(groups, len(order))[order],
+        cluster=clusters(groups, len(order))[order],
     )
 
 
-def _clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
+def clusters(groups: Sequence[str] | Array | None, count: int) -> Array:
     """A number per sample, equal within a group; samples without a group are alone."""
     if groups is None:
         return np.arange(count)

@@ -13,16 +13,23 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
 ``settings``        what the loader was told (``num_crops``, ``sampling``, ``seed`` …), ``device``,
                     ``precision``
 ``threshold``       ``value``, ``source``: where it comes from (0.5 until a model is calibrated)
-``calibration``     object | null, absent in older documents: ``temperature``, the
-                    ``false_alarms`` promised, and ``ece``, ``nll``, ``brier`` of this split
-                    ``before`` and ``after``; the metrics are of calibrated probabilities then
+``calibration``     object | null, absent in older documents: ``temperature``; ``data`` and
+                    ``false_alarms`` of the images calibrated on; ``ece``, ``nll``, ``brier`` of
+                    this split ``before`` and ``after``; the metrics are of calibrated
+                    probabilities then. In newer documents also ``in_sample``: whether the
+                    threshold was chosen on these very images; ``promise`` (null then, or without
+                    real images): ``max_fpr``, ``calibrated_on``, the ``false_alarms`` of
+                    ``images`` here with ``rate`` and ``interval``, the counts ``expected``
+                    [low, high], ``verdict``;
+                    ``uncertain``: share of the ``real`` and of the ``generated``; ``decided``:
+                    ``images``, their ``accuracy`` and its ``interval``
 ``samples``         ``scored``, ``real``, ``generated``, ``scenes`` (what the bootstrap resamples),
                     ``undecodable`` (in the split, but without a score)
 ``missing``         absent in older documents: an object for each of those, with ``shard``,
                     ``sample_key``, ``reason``, ``detail``
 ``bootstrap``       ``draws``, ``seed``, ``level``
 ``metrics``         name → float | null, see ``glass.metrics.binary_metrics``
-``intervals``       name → [low, high] | null
+``intervals``       name → [low, high] | null, see ``glass.rates.metric_intervals``
 ``confusion``       ``hits``, ``misses``, ``false_alarms``, ``real_passed``
 ``per_generator``   see ``glass.metrics.per_generator``
 ``real_slices``     absent in older documents: see ``glass.slices.real_slices``
@@ -43,16 +50,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from glass.detection.applied_calibration import (
+    THRESHOLD,
+    UNCALIBRATED,
+    calibrated_results,
+    decision_threshold,
+)
 from glass.evaluation_schema import FORMAT_VERSION, check_evaluation
 from glass.metrics import (
     METRIC_NAMES,
     binary_metrics,
-    bootstrap_intervals,
     per_generator,
     reliability_bins,
     roc_points,
 )
 from glass.predictions import prediction_table, predictions_path
+from glass.rates import metric_intervals
 from glass.run_folder import dataset_digest
 from glass.slices import real_slices
 from glass.versions import installed_versions
@@ -62,7 +75,6 @@ from shards.json_file import read_json
 
 if TYPE_CHECKING:  # torch takes seconds to import, and reading an evaluation needs none of it
     from glass.config import RunConfig
-    from glass.detection.calibration import Calibration, ViewSettings
     from glass.scoring import Predictions
     from loaders.config import LoaderConfig
     from shards.dataset import ShardDataset
@@ -71,7 +83,6 @@ __all__ = [
     "THRESHOLD",
     "EvaluationOptions",
     "check_evaluation",
-    "decision_threshold",
     "evaluate_run",
     "evaluate_table",
     "evaluation_path",
@@ -79,8 +90,6 @@ __all__ = [
     "write_evaluation",
 ]
 
-THRESHOLD = 0.5
-UNCALIBRATED = "fixed at 0.5, not calibrated"
 
 
 @dataclass(frozen=True)
@@ -106,12 +115,14 @@ def evaluate_run(
     """Scores ``split`` with ``run``'s exported model: the document and the table of predictions.
 
     Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises
-    ``InputError`` for a split that is not there, a run without a model, or a loader that refuses.
+    ``InputError`` for a split that is not there, a run without a model, or a loader that refuses;
+    warns with ``DecoderWarning`` where pixels may differ from training's.
     """
     rows = dataset.split_rows(split)
     import torch  # here, so that whoever only reads evaluations does not wait for it
 
     from glass.detection.calibration import ViewSettings, read_calibration
+    from glass.detection.pixel_rules import warn_of_other_pixels
     from glass.export import load_model, read_model_card
 
     device = options.device
@@ -119,6 +130,7 @@ def evaluate_run(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model, config = load_model(run / "model", device)
     card = read_model_card(run / "model")
+    warn_of_other_pixels(card.get("pixels"), str(run))
     calibration = read_calibration(run / "model", card["weights_sha256"])
     loader_config = _loader_config(config, options, device)
     start = time.perf_counter()
@@ -128,9 +140,9 @@ def evaluate_run(
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
     views = ViewSettings(loader_config.num_crops, loader_config.sampling)
-    applies = calibration is not None and calibration.views == views
-    if calibration is not None and applies:
-        predictions = replace(predictions, temperature=calibration.temperature)
+    applied = calibration if calibration is not None and calibration.views == views else None
+    if applied is not None:
+        predictions = replace(predictions, temperature=applied.temperature)
     table = prediction_table(predictions, dataset, split)
     document = {
         "format_version": FORMAT_VERSION,
@@ -143,16 +155,19 @@ def evaluate_run(
         "dataset": dataset_digest(dataset.root),
         "settings": asdict(loader_config) | {"precision": config.precision},
         **evaluate_table(
-            table, *decision_threshold(calibration, views), options.draws, options.seed
+            table,
+            *decision_threshold(calibration, views, dataset.root, split),
+            options.draws,
+            options.seed,
         ),
-        "calibration": _calibrated(calibration, table) if calibration and applies else None,
+        "calibration": applied and calibrated_results(applied, table, dataset.root, split),
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
         "versions": installed_versions(),
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     document["missing"] = missing
     threshold = document["threshold"]["value"]
-    document["real_slices"] = real_slices(table, dataset, threshold, options.draws, options.seed)
+    document["real_slices"] = real_slices(table, dataset, threshold)
     check_evaluation(document)
     return document, table
 
@@ -208,37 +223,6 @@ def _scores(
         return predictions, bad_sample_rows(loader.bad_samples(), split)
 
 
-def decision_threshold(
-    calibration: "Calibration | None", views: "ViewSettings"
-) -> tuple[float, str]:
-    """The threshold for a model seeing ``views``, and where it comes from."""
-    if calibration is None:
-        return THRESHOLD, UNCALIBRATED
-    if calibration.views != views:
-        return THRESHOLD, f"fixed at 0.5: calibrated for {calibration.views}, not for {views}"
-    rule = (
-        f"at most {calibration.max_fpr:.3g} false alarms on {calibration.data['real']} real images"
-    )
-    return calibration.threshold, f"{rule} of {calibration.data.get('split', 'another split')}"
-
-
-def _calibrated(calibration: "Calibration", table: pa.Table) -> dict[str, Any]:
-    """What calibration did to the probabilities of this split."""
-    label = table["label"].to_numpy()
-    logits = np.array(table["logits"].to_pylist(), np.float64)
-    raw = np.exp(-np.logaddexp(0.0, logits[:, 0] - logits[:, 1]))
-    quality = {}
-    for name, values in (("before", raw), ("after", table["probability"].to_numpy())):
-        metrics = binary_metrics(label, values)
-        quality[name] = {key: metrics[key] for key in ("ece", "nll", "brier")}
-    return {
-        "temperature": calibration.temperature,
-        "false_alarms": dict(calibration.false_alarms),
-        "data": dict(calibration.data),
-        **quality,
-    }
-
-
 def evaluate_table(
     table: pa.Table,
     threshold: float = THRESHOLD,
@@ -254,7 +238,7 @@ def evaluate_table(
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)
     generator = table["generator"].to_numpy(zero_copy_only=False)
-    intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
+    intervals = metric_intervals(label, probability, draws, seed, groups, threshold)
     flagged, generated = probability >= threshold, label == 1
     named = groups[groups != ""]
     return {

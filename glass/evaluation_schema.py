@@ -67,6 +67,20 @@ _LATER = {
     ],
 }  # fmt: skip
 """Absent in older documents."""
+_CALIBRATION_LATER = {
+    "data": dict,
+    "in_sample": bool,
+    "promise": Maybe(
+        {
+            "max_fpr": float, "calibrated_on": {"images": int, "false_alarms": int},
+            "images": int, "false_alarms": int, "rate": float, "interval": _INTERVAL,
+            "expected": [int], "verdict": str,
+        }
+    ),
+    "uncertain": {"real": _NUMBER, "generated": _NUMBER},
+    "decided": {"images": int, "accuracy": _NUMBER, "interval": _INTERVAL},
+}  # fmt: skip
+"""Absent in the calibration of older documents."""
 
 
 def check_evaluation(document: Any) -> None:
@@ -75,8 +89,9 @@ def check_evaluation(document: Any) -> None:
     if type(version) is int and version != FORMAT_VERSION:
         raise ValueError(f"format_version {version} is not {FORMAT_VERSION}")
     check_document(document, SCHEMA)
-    present = {name: schema for name, schema in _LATER.items() if name in document}
-    check_document(document, present)
+    for part, later in ((document, _LATER), (document.get("calibration"), _CALIBRATION_LATER)):
+        if part is not None:
+            check_document(part, {name: later[name] for name in later if name in part})
     bootstrap = document["bootstrap"]
     if not 0 <= bootstrap["draws"] <= MAX_DRAWS or bootstrap["seed"] < 0:
         raise ValueError(f"bootstrap = {str(bootstrap)[:100]}")

@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 
 from glass.bootstrap import (
     FPR_LIMITS,
+    LIKELIER,
     NLL_CLIP,
     NUM_ECE_BINS,
     bootstrap_intervals,
@@ -21,6 +22,7 @@ from glass.bootstrap import (
     expected_calibration_error,
     paired_difference,
 )
+from glass.rates import metric_intervals, rate_interval
 
 __all__ = [
     "GENERATOR_METRICS",
@@ -61,9 +63,9 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     ``eer`` is where the false-positive rate meets the miss rate, linear between thresholds.
     ``tpr_at_fpr_N`` is the highest detection rate of a threshold whose false-positive rate on this
     sample is at most N %, never interpolated beyond it. *Confidence* is the probability of the
-    predicted class; ``ece`` uses 15 equal-width bins of it, the last one closed. ``brier`` is the
-    mean squared error of the probability; ``nll`` is in nats, probabilities clipped to
-    [1e-7, 1 - 1e-7].
+    likelier class, and right where that is the label: neither hangs on the threshold. ``ece`` uses
+    15 equal-width bins of it, the last one closed. ``brier`` is the mean squared error of the
+    probability; ``nll`` is in nats, probabilities clipped to [1e-7, 1 - 1e-7].
     """
     label, probability = checked_samples(label, probability)
     result: Metrics = dict.fromkeys(METRIC_NAMES)
@@ -73,7 +75,7 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     result |= _verdict_metrics(label, predicted)
     if 0 < label.sum() < len(label):
         result |= _ranking_metrics(label, probability)
-    result |= _probability_metrics(label, probability, predicted)
+    result |= _probability_metrics(label, probability)
     return {name: None if value is None else float(value) for name, value in result.items()}
 
 
@@ -157,9 +159,7 @@ def per_generator(
         )
     return {
         "generators": rows,
-        "real": _real_row(
-            probability[real], threshold, draws, seed, None if scenes is None else scenes[real]
-        ),
+        "real": _real_row(probability[real], threshold, None if scenes is None else scenes[real]),
         **_over_generators(rows),
     }
 
@@ -168,7 +168,7 @@ def _row(
     label: Array, probability: Array, threshold: float, draws: int, seed: int, groups: Array | None
 ) -> dict[str, Any]:
     values = binary_metrics(label, probability, threshold)
-    intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
+    intervals = metric_intervals(label, probability, draws, seed, groups, threshold)
     return {
         "images": int(label.sum()),
         **{name: values[name] for name in GENERATOR_METRICS},
@@ -177,23 +177,14 @@ def _row(
     }
 
 
-def _real_row(
-    probability: Array, threshold: float, draws: int, seed: int, groups: Array | None
-) -> dict[str, Any]:
+def _real_row(probability: Array, threshold: float, groups: Array | None) -> dict[str, Any]:
     """False alarms do not depend on the generator, so they have a row of their own."""
-    if len(probability) == 0:
-        empty = {"false_positive_rate": None, "mean_probability": None}
-        return {"images": 0, **empty, "intervals": {"false_positive_rate": None}}
-    label = np.zeros(len(probability), np.int64)
-    passed = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
-    interval = passed.get("accuracy_real")
+    alarms = probability >= threshold
     return {
         "images": len(probability),
-        "false_positive_rate": float((probability >= threshold).mean()),
-        "mean_probability": float(probability.mean()),
-        "intervals": {
-            "false_positive_rate": None if interval is None else [1 - interval[1], 1 - interval[0]]
-        },
+        "false_positive_rate": float(alarms.mean()) if len(alarms) else None,
+        "mean_probability": float(probability.mean()) if len(alarms) else None,
+        "intervals": {"false_positive_rate": rate_interval(alarms, groups)},
     }
 
 
@@ -241,10 +232,10 @@ def _ranking_metrics(label: Array, probability: Array) -> Metrics:
     }
 
 
-def _probability_metrics(label: Array, probability: Array, predicted: Array) -> Metrics:
+def _probability_metrics(label: Array, probability: Array) -> Metrics:
     """Whether the probabilities mean what they say."""
-    confidence = np.where(predicted == 1, probability, 1 - probability)
-    right = label == predicted
+    confidence = np.maximum(probability, 1 - probability)
+    right = label == (probability >= LIKELIER)
     once = np.ones((1, len(label)))
     clipped = np.clip(probability, NLL_CLIP, 1 - NLL_CLIP)
     return {

@@ -33,8 +33,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glass.config import RunConfig
+from glass.detection.applied_calibration import decision_threshold
 from glass.detection.calibration import ViewSettings, read_calibration
-from glass.evaluation import decision_threshold, evaluate_table
+from glass.evaluation import evaluate_table
 from glass.export import load_model, read_model_card
 from glass.metrics import paired_difference
 from glass.perturbations import CLEAN, Perturbation
@@ -83,8 +84,11 @@ class Contender:
     """Of its calibration, 1 without one."""
 
 
-def load_contender(folder: Path, device: str, num_threads: int | None) -> Contender:
-    """The exported model in ``folder``. Raises ``InputError`` where there is none."""
+def load_contender(
+    folder: Path, device: str, num_threads: int | None, data: Path, split: str
+) -> Contender:
+    """The exported model in ``folder``, for ``split`` of the data set in ``data``. Raises
+    ``InputError`` where there is none."""
     model, config = load_model(folder, device)
     card = read_model_card(folder)
     loader = replace(
@@ -99,7 +103,7 @@ def load_contender(folder: Path, device: str, num_threads: int | None) -> Conten
     views = ViewSettings(loader.num_crops, loader.sampling)
     applies = calibration is not None and calibration.views == views
     return Contender(
-        model, config, loader, card, decision_threshold(calibration, views),
+        model, config, loader, card, decision_threshold(calibration, views, data, split),
         calibration.temperature if calibration is not None and applies else 1.0,
     )  # fmt: skip
 

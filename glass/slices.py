@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.bootstrap import bootstrap_intervals
+from glass.rates import rate_interval
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset
@@ -22,9 +22,7 @@ _LEAST = 10  # images; of fewer a rate says nothing
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif")
 
 
-def real_slices(
-    table: pa.Table, dataset: "ShardDataset", threshold: float, draws: int = 1000, seed: int = 0
-) -> list[dict[str, Any]]:
+def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[dict[str, Any]]:
     """Rows with ``slice``, ``images``, ``false_positive_rate`` and its ``interval``.
 
     ``table`` is of ``glass.predictions.PREDICTION_SCHEMA``. Slices of fewer than 10 images, and
@@ -35,22 +33,18 @@ def real_slices(
     places = pc.index_in(real["sample_key"].combine_chunks(), value_set=keys)
     rows = places.to_numpy(zero_copy_only=False).astype(np.int64)
     facts = {name: dataset.column(name)[rows] for name in _COLUMNS}
-    probability = real["probability"].to_numpy()
+    alarms = real["probability"].to_numpy() >= threshold
     groups = real["group"].to_numpy(zero_copy_only=False)
     slices = []
     for name, keep in _slices(facts):
         if not _LEAST <= keep.sum() < len(rows):
             continue
-        label = np.zeros(int(keep.sum()), np.int64)
-        passed = bootstrap_intervals(
-            label, probability[keep], draws, seed, groups[keep], threshold
-        ).get("accuracy_real")
         slices.append(
             {
                 "slice": name,
                 "images": int(keep.sum()),
-                "false_positive_rate": float((probability[keep] >= threshold).mean()),
-                "interval": None if passed is None else [1 - passed[1], 1 - passed[0]],
+                "false_positive_rate": float(alarms[keep].mean()),
+                "interval": rate_interval(alarms[keep], groups[keep]),
             }
         )
     return slices

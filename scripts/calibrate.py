@@ -1,10 +1,11 @@
 """What do a detector's scores mean? Chooses temperature and threshold on a split of their own.
 
-python -m scripts.calibrate RUN --data DATA [--split calibration]
+python -m scripts.calibrate RUN --data DATA
+python -m scripts.calibrate RUN --data OWN --split NAME --held-out
 
-Writes calibration.json beside the model; predict and evaluate use it from then on. The split must
-hold images that the model neither learned from nor was chosen by: give build_shards four shares,
-as in --split 0.6,0.15,0.15,0.1.
+Writes calibration.json beside the model; predict and evaluate use it from then on. It takes images
+that the model neither learned from nor was chosen by, and that no result is told of: the split
+calibration (give build_shards four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
 
 import argparse
@@ -17,6 +18,9 @@ from shards.command import CommandParser, InputError, printable, run_command
 if TYPE_CHECKING:
     from glass.detection.calibration import Calibration
 
+SPLIT = "calibration"
+"""The split that is made for this."""
+
 FEW_REAL = 300
 """Below this many real images a false-positive rate of 1 % means three images at most."""
 
@@ -28,14 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
-    rows = _rows(dataset, arguments.split)
+    rows = _rows(dataset, arguments.split, arguments.held_out)
     from glass.detection.calibration import CALIBRATION_FILE, write_calibration
     from glass.detection.detector import Detector
+    from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
 
     folder = model_folder(arguments.run)
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
-    detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
+    with decoder_warnings_told():
+        detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
     calibration = _calibrate(detector, dataset, rows, arguments)
     path = folder / CALIBRATION_FILE
     verb = "rewrote" if path.exists() else "wrote"
@@ -54,7 +60,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--split", default="calibration", help="default: calibration")
+    parser.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; others need --held-out")
+    parser.add_argument(
+        "--held-out", action="store_true",
+        help="the images of --split are held out for this: no result will be told of them",
+    )  # fmt: skip
     parser.add_argument(
         "--max-fpr", type=_share, default=0.01, help="share of real images that may be called "
         "generated (default 0.01)",
@@ -87,8 +97,14 @@ def _share(text: str) -> float:
     return value
 
 
-def _rows(dataset: Any, split: str) -> Any:
-    if "calibration" in split.split("+") and "calibration" not in dataset.info.counts:
+def _rows(dataset: Any, split: str, held_out: bool) -> Any:
+    if split != SPLIT and not held_out:
+        raise InputError(
+            f"a threshold chosen on {split} flatters whatever is measured on {split} afterwards:"
+            f" leave out --split, which takes {SPLIT}, or say --held-out if no result will be told"
+            " of these images"
+        )
+    if SPLIT in split.split("+") and SPLIT not in dataset.info.counts:
         raise InputError(
             f"{dataset.root} has no split calibration: build the shards with four shares, as in"
             " --split 0.6,0.15,0.15,0.1"

@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
 
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
+    from glass.detection.pixel_rules import decoder_warnings_told
     from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
     from glass.predictions import predictions_path
 
@@ -42,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     )
     variant = "" if arguments.crops is None else f"-crops{arguments.crops}"
     path = evaluation_path(run, arguments.split, variant)
-    document, table = evaluate_run(run, dataset, arguments.split, options)
+    with decoder_warnings_told():
+        document, table = evaluate_run(run, dataset, arguments.split, options)
     verb = "rewrote" if path.exists() else "wrote"
     try:
         write_evaluation(run, document, table, variant)
@@ -86,7 +88,7 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import METRIC_ROWS, cell, generator_rows
+    from glass.report.tables import METRIC_ROWS, calibration_sentences, cell, generator_rows
 
     console = Console()
     if not console.is_terminal:
@@ -111,6 +113,8 @@ def _print(document: dict[str, Any]) -> None:
         cells = [Text(str(row.cells[place])) for place in shown.values()]
         generators.add_row(Text(printable(row.name)), row.images, *cells)
     console.print(generators)
+    for sentence in calibration_sentences(document.get("calibration")):
+        console.print(Text(printable(sentence)))
 
 
 if __name__ == "__main__":

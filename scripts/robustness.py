@@ -119,7 +119,8 @@ def _measure(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = arguments.threads or os.cpu_count() or 1
     contenders = {
-        name: load_contender(folder, device, arguments.threads) for name, folder in folders.items()
+        name: load_contender(folder, device, arguments.threads, dataset.root, arguments.split)
+        for name, folder in folders.items()
     }
     return measure_robustness(
         contenders, dataset, arguments.split, rows,

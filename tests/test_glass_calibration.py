@@ -124,7 +124,9 @@ class TestFile:
         "change",
         [
             {"temperature": 0}, {"temperature": "x"}, {"threshold": 2}, {"real_below": 1.0},
-            {"views": {}}, {"threshold": None},
+            {"views": {}}, {"threshold": None}, {"data": {}}, {"data": {"real": 0}},
+            {"false_alarms": {}}, {"false_alarms": {"rate": 2, "low": 0, "high": 1}},
+            {"called_real": {"rate": "x"}}, {"max_fpr": None},
         ],
     )  # fmt: skip
     def test_damaged(self, tmp_path, calibration, change):

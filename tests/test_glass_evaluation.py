@@ -19,13 +19,14 @@ from glass.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from glass.metrics import binary_metrics, bootstrap_intervals
+from glass.metrics import binary_metrics
 from glass.predictions import (
     PREDICTION_SCHEMA,
     prediction_table,
     predictions_path,
     read_predictions,
 )
+from glass.rates import metric_intervals
 from glass.scoring import Predictions
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -113,7 +114,7 @@ def test_the_document_measures_the_table(scores: Scores, synthetic_dataset: Shar
     measured = evaluate_table(table, draws=30, seed=4)
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     assert measured["metrics"] == binary_metrics(label, probability)
-    assert measured["intervals"] == bootstrap_intervals(label, probability, 30, 4)
+    assert measured["intervals"] == metric_intervals(label, probability, 30, 4, None, 0.5)
     confusion, samples = measured["confusion"], measured["samples"]
     assert sum(confusion.values()) == samples["scored"] == len(table)
     assert confusion["hits"] / samples["generated"] == measured["metrics"]["recall"]

@@ -22,7 +22,12 @@ from glass.report.data import compare_runs, training_summary
 from glass.report.embed import encoder, shrink
 from glass.report.plots import NUM_RUN_COLOURS, roc_svg
 from glass.report.selection import MAX_CARDS, choose_samples
-from glass.report.tables import comparison_sentence, duration, generator_rows
+from glass.report.tables import (
+    IN_SAMPLE_WARNING,
+    comparison_sentence,
+    duration,
+    generator_rows,
+)
 from glass.report.windows import attention_colour
 from glass.run_folder import dataset_digest
 from glass.scoring import Predictions
@@ -489,7 +494,22 @@ def test_findings_of_the_audit_stand_on_top_and_are_escaped(
         {"slice": "<u>JPEG", "images": 12, "false_positive_rate": 0.25, "interval": [0.1, 0.4]}
     ]
     results["calibration"] = {"temperature": 2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
+    in_sample = results["calibration"] | {"in_sample": True}
+    document[runs[1].name][SPLIT]["calibration"] = in_sample
+    results["calibration"] |= {
+        "in_sample": False, "uncertain": {"real": 0.1, "generated": 0.2},
+        "decided": {"images": 9, "accuracy": 0.5, "interval": [0.2, 0.8]},
+        "promise": {
+            "max_fpr": 0.01, "calibrated_on": {"images": 312, "false_alarms": 3}, "images": 40,
+            "false_alarms": 9, "rate": 0.225, "interval": [0.1, 0.4], "expected": [0, 3],
+            "verdict": "not kept",
+        },
+    }  # fmt: skip
     page = render_html(document, runs, gallery)
+    assert f"{runs[1].name}: {IN_SAMPLE_WARNING}" in page[: page.index('class="tiles"')]
+    assert f"{runs[0].name}: {IN_SAMPLE_WARNING}" not in page
+    for words in ("Promised: at most 1.0 %", "22.5 %, 9 of 40", ": not kept.", "Uncertain: 10.0 %"):
+        assert words in page
     assert page.index("&lt;i&gt;format") < page.index('class="tiles"')
     assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
     assert "&lt;u&gt;JPEG" in page

@@ -24,7 +24,7 @@ from glass.export import save_model
 from glass.model import build_model
 from glass.presets import load_preset
 from loaders.source_paths import find_images
-from scripts import calibrate, evaluate, export, predict
+from scripts import calibrate, evaluate, export, predict, robustness
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.settings import BuildSettings
@@ -209,12 +209,54 @@ def test_calibrate_then_evaluate_and_predict(run, four_splits, paths, tmp_path, 
 def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):
     cases = [
         (["--data", str(synthetic_shards)], "no split calibration"),
-        (["--data", str(four_splits), "--split", "valid"], "trained or chosen on valid"),
-        (["--data", str(four_splits), "--split", "train+test"], "trained or chosen on train"),
+        (["--data", str(four_splits), "--split", "test"], "chosen on test flatters"),
+        (["--data", str(four_splits), "--split", "calibration+test"], "flatters"),
+        (["--data", str(four_splits), "--split", "valid", "--held-out"], "or chosen on valid"),
+        (["--data", str(four_splits), "--split", "train+test", "--held-out"], "chosen on train"),
     ]
     for arguments, words in cases:
         with pytest.raises(InputError, match=words):
             calibrate.main([str(run), *arguments])
+
+
+def test_a_threshold_chosen_on_the_images_scored_is_told(run, four_splits, tmp_path, capsys):
+    """By evaluate, for any split that shares images with it, and by robustness."""
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    data = ["--data", str(four_splits)]
+    assert calibrate.main([str(mine), *data, "--split", "test", "--held-out"]) == 0
+    common = [str(mine), *data, "--draws", "5", "--device", "cpu"]
+    for split, chosen_here in (("test", True), ("test+calibration", True), ("calibration", False)):
+        assert evaluate.main([*common, "--split", split]) == 0
+        document = read_evaluation(mine, split)
+        told = [
+            "very images" in document["threshold"]["source"],
+            document["calibration"]["in_sample"],
+        ]
+        assert told == [chosen_here, chosen_here]
+        assert (document["calibration"]["promise"] is None) == chosen_here
+        printed = " ".join(capsys.readouterr().out.split())
+        assert ("chosen on these very images" in printed) == chosen_here
+        assert ("Promised: at most 1.0 %" in printed) != chosen_here
+    assert robustness.main([*common, "--rows", "clean"]) == 0
+    table = json.loads((mine / "robustness-test.json").read_text())
+    assert "very images" in table["models"]["run"]["threshold"]["source"]
+
+
+def test_commands_tell_of_other_decoders_in_a_line(run, four_splits, tmp_path, capsys):
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    path = mine / "model" / "config.json"
+    card = json.loads(path.read_text())
+    card["pixels"]["decoders"]["pillow"] = "1.0"
+    path.write_text(json.dumps(card))
+    arguments = [str(mine), "--data", str(four_splits)]
+    for command in (calibrate.main, evaluate.main):
+        assert command([*arguments, "--device", "cpu"]) == 0
+        lines = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line
+                 or line.startswith("warning: ")]  # fmt: skip
+        assert len(lines) == 1
+        assert "pillow 1.0" in lines[0]
 
 
 def test_calibrate_at_other_views(run, four_splits, tmp_path):

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glass.documents import Map, Maybe, check_document
+from glass.rates import clopper_pearson
 from glass.versions import installed_versions
 from shards.atomic import write_text_atomic
 from shards.command import InputError
@@ -43,7 +44,6 @@ CALIBRATION_FILE = "calibration.json"
 MAX_FPR = 0.01
 MAX_MISSES = 0.05
 TEMPERATURES = (0.02, 50.0)
-LEVEL = 0.95
 
 Array = npt.NDArray[Any]
 
@@ -102,6 +102,11 @@ class Calibration:
     before: dict[str, float | None] = field(default_factory=dict)
     """``nll``, ``ece``, ``brier`` of the raw scores on the same images."""
     after: dict[str, float | None] = field(default_factory=dict)
+
+    @property
+    def num_alarms(self) -> int:
+        """Of the real images calibrated on, how many are called generated."""
+        return round(self.false_alarms["rate"] * self.data["real"])
 
     def probability(self, margin: npt.ArrayLike) -> Array:
         """Calibrated probabilities of "generated", float64."""
@@ -201,11 +206,7 @@ def _thresholds(
 
 def _rate(count: int, total: int) -> dict[str, float]:
     """A share with its Clopper-Pearson interval."""
-    from scipy.stats import beta
-
-    tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, count, total - count + 1)) if count else 0.0
-    high = float(beta.ppf(1 - tail, count + 1, total - count)) if count < total else 1.0
+    low, high = clopper_pearson(count, total)
     return {"rate": count / total, "low": low, "high": high}
 
 
@@ -270,3 +271,10 @@ def _check(calibration: Calibration) -> None:
         raise ValueError("temperature")
     if not 0.0 <= calibration.real_below <= calibration.threshold <= 1.0:
         raise ValueError("thresholds")
+    if not isinstance(calibration.data["real"], int) or calibration.data["real"] < 1:
+        raise ValueError("data")
+    rates = [calibration.max_fpr, calibration.max_misses]
+    for measured in (calibration.false_alarms, calibration.called_real):
+        rates += [measured[name] for name in ("rate", "low", "high")]
+    if not all(0.0 <= rate <= 1.0 for rate in rates):
+        raise ValueError("rates")

@@ -7,7 +7,10 @@ and, beside them, digests of pixels that were decoded and shrunk from one small 
 
 import base64
 import hashlib
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,9 +19,10 @@ import simplejpeg
 from PIL import features
 
 from glass.versions import installed_versions
+from shards.command import printable
 from shards.pixels import decode_rgb, global_view
 
-__all__ = ["DecoderWarning", "pixel_record", "warn_of_other_pixels"]
+__all__ = ["DecoderWarning", "decoder_warnings_told", "pixel_record", "warn_of_other_pixels"]
 
 RULES_VERSION = 1
 """Of the rules in ``shards.pixels``."""
@@ -91,6 +95,23 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
             f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}",
             DecoderWarning, stacklevel=3,
         )  # fmt: skip
+
+
+@contextmanager
+def decoder_warnings_told() -> Iterator[None]:
+    """For commands: a :class:`DecoderWarning` raised inside becomes one line on stderr, at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DecoderWarning)
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, DecoderWarning):
+                sys.stderr.write(printable(f"warning: {message}") + "\n")
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _listed(decoders: Any) -> str:

@@ -42,6 +42,11 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         document=document,
         split=split,
         names=names,
+        in_sample_warning=tables.IN_SAMPLE_WARNING,
+        calibration_sentences={
+            name: tables.calibration_sentences(document[name][split]["calibration"])
+            for name in names
+        },
         results={name: document[name][split] for name in names},
         training={name: document[name]["training"] for name in names},
         audit_sentence=document["audit"] and audit_sentence(document["audit"]),

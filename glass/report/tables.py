@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 __all__ = [
+    "IN_SAMPLE_WARNING",
     "METRIC_ROWS",
     "Cell",
     "GeneratorRow",
+    "calibration_sentences",
     "cell",
     "comparison_sentence",
     "duration",
@@ -32,11 +34,17 @@ METRIC_ROWS = (
     ("ece", "calibration error (ECE)", "distance of confidence from accuracy; low is good"),
     ("brier", "Brier score", "mean squared error of the probability; low is good"),
     ("nll", "negative log-likelihood", "in nats; low is good"),
-    ("mean_confidence", "mean confidence", "in the verdict given"),
+    ("mean_confidence", "mean confidence", "in the likelier class"),
     ("mean_confidence_correct", "… where right", "should be high"),
     ("mean_confidence_wrong", "… where wrong", "should be low"),
 )
 """Metric, its name for people, how to read it."""
+
+
+IN_SAMPLE_WARNING = (
+    "The threshold was chosen on these very images: accuracy, false alarms and calibration here are"
+    " no test results. Evaluate on another split."
+)
 
 
 class Cell(NamedTuple):
@@ -109,6 +117,34 @@ def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
     blank = (Cell(""),) * (len(columns) - 1)
     rows.append(GeneratorRow("real: false alarms", str(real["images"]), (*blank, rate), "real"))
     return rows
+
+
+def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
+    """What ``calibration`` of an evaluation says: the promise beside what was measured, and how
+    much is left undecided. Documents of before have neither."""
+    if calibration is None:
+        return []
+    if calibration.get("in_sample"):
+        return [IN_SAMPLE_WARNING]
+    sentences = []
+    if promise := calibration.get("promise"):
+        on, (low, high) = promise["calibrated_on"], promise["expected"]
+        between = "–".join(percent(end) for end in promise["interval"])
+        sentences.append(
+            f"Promised: at most {percent(promise['max_fpr'])} false alarms"
+            f" ({on['false_alarms']} of {on['images']} real images calibrated on). Measured:"
+            f" {percent(promise['rate'])}, {promise['false_alarms']} of {promise['images']} real"
+            f" images (95 % interval {between}), where {low} to {high} were to be expected:"
+            f" {promise['verdict']}."
+        )
+    if uncertain := calibration.get("uncertain"):
+        decided = calibration["decided"]
+        sentences.append(
+            f"Uncertain: {percent(uncertain['real'])} of the real and"
+            f" {percent(uncertain['generated'])} of the generated images. Accuracy on the"
+            f" {decided['images']} decided: {cell(decided['accuracy'], decided['interval'])}."
+        )
+    return sentences
 
 
 def comparison_sentence(comparison: Mapping[str, Any]) -> str:

@@ -1,0 +1,115 @@
+"""Intervals of shares: never of width zero, as wide as scenes ask, and true for fresh images."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from glass.bootstrap import bootstrap_intervals
+from glass.metrics import binary_metrics, per_generator
+from glass.predictions import PREDICTION_SCHEMA
+from glass.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
+from glass.slices import real_slices
+from shards.dataset import ShardDataset
+
+
+def test_no_alarm_is_not_never() -> None:
+    """The rule of three: 0 of 300 still allows 1.2 %, 0 of 10 nearly a third."""
+    assert rate_interval(np.zeros(300, bool)) == pytest.approx([0, 0.0122], abs=1e-4)
+    assert rate_interval(np.zeros(10, bool)) == pytest.approx([0, 0.3085], abs=1e-4)
+    assert rate_interval(np.ones(10, bool)) == pytest.approx([1 - 0.3085, 1], abs=1e-4)
+    assert rate_interval(np.zeros(0, bool)) is None
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 50])
+def test_images_that_stand_alone_are_counted(count: int) -> None:
+    hit = np.arange(50) < count
+    assert rate_interval(hit) == pytest.approx(clopper_pearson(count, 50), abs=1e-9)
+    assert rate_interval(hit, [""] * 50) == pytest.approx(clopper_pearson(count, 50), abs=1e-9)
+
+
+def test_a_scene_whose_images_err_together_counts_once() -> None:
+    hit = np.arange(40) < 6
+    copies, scenes = np.repeat(hit, 5), np.repeat([f"scene {n}" for n in range(40)], 5)
+    assert rate_interval(copies, scenes) == pytest.approx(clopper_pearson(6, 40), abs=1e-6)
+    nothing = rate_interval(np.zeros(200, bool), scenes)
+    assert nothing == pytest.approx(clopper_pearson(0, 40))
+    # Images that have nothing in common but a name are as good as alone, and never more than that.
+    mixed = rate_interval(hit, [f"scene {n % 20}" for n in range(40)])
+    assert mixed is not None
+    assert mixed[0] <= clopper_pearson(6, 40)[0] + 1e-9
+
+
+def test_metrics_that_are_shares_take_it_and_others_the_bootstrap() -> None:
+    label = np.arange(60) % 2
+    probability = np.where(label == 1, 0.9, 0.1) - np.arange(60) / 1000
+    intervals = metric_intervals(label, probability, 50, 0, None, 0.5)
+    resampled = bootstrap_intervals(label, probability, 50, 0)
+    assert resampled["accuracy_real"] == [1, 1]
+    assert intervals["accuracy_real"] == pytest.approx(list(clopper_pearson(30, 30)))
+    assert intervals["recall"] == intervals["accuracy_generated"] == intervals["accuracy_real"]
+    assert intervals["accuracy"] == pytest.approx(list(clopper_pearson(60, 60)))
+    for name in ("auroc", "brier", "precision"):
+        assert intervals[name] == resampled[name]
+
+
+def test_rows_of_generators_and_of_real_images_take_it() -> None:
+    label = np.array([0] * 20 + [1] * 8)
+    table = per_generator(label, label * 0.9, [""] * 20 + ["a"] * 8, draws=20)
+    assert table["real"]["intervals"]["false_positive_rate"] == pytest.approx(
+        list(clopper_pearson(0, 20))
+    )
+    assert table["generators"]["a"]["intervals"]["recall"] == pytest.approx(
+        list(clopper_pearson(8, 8))
+    )
+
+
+def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDataset) -> None:
+    keys = synthetic_dataset.table["sample_key"].to_pylist()
+    columns = {name: [None] * 24 for name in PREDICTION_SCHEMA.names}
+    columns |= {"sample_key": keys, "label": [0] * 24, "group": [""] * 24}
+    table = pa.table(columns | {"probability": [0.1] * 24}, schema=PREDICTION_SCHEMA)
+    slices = real_slices(table, synthetic_dataset, 0.5)
+    assert slices
+    for row in slices:
+        assert row["false_positive_rate"] == 0
+        assert row["interval"] == pytest.approx(list(clopper_pearson(0, row["images"])))
+
+
+def test_confidence_is_of_the_likelier_class_at_any_threshold() -> None:
+    """A threshold of 0.9 changes verdicts, not how much the probabilities can be believed."""
+    rng = np.random.default_rng(0)
+    probability = rng.random(2000)
+    label = (rng.random(2000) < probability).astype(int)
+    names = ("ece", "mean_confidence", "mean_confidence_correct", "mean_confidence_wrong")
+    low, high = (binary_metrics(label, probability, t) for t in (0.5, 0.9))
+    assert low["accuracy"] != high["accuracy"]
+    assert [low[name] for name in names] == [high[name] for name in names]
+    assert low["ece"] < 0.05
+    one, other = (bootstrap_intervals(label, probability, 20, threshold=t) for t in (0.5, 0.9))
+    assert [one[name] for name in names] == [other[name] for name in names]
+
+
+@pytest.mark.parametrize("total", [60, 312])
+@pytest.mark.parametrize("allowed", [0, 3])
+def test_fresh_images_stay_within_what_was_expected(total: int, allowed: int) -> None:
+    """Thresholds between the (k + 1)-th and the k-th highest of n uniform scores, 2,000 times: the
+    count among m fresh ones is inside in at least 95 % of them, wherever in the gap they lie."""
+    rng, new = np.random.default_rng(1), 520
+    low, high = expected_counts(allowed, total, new)
+    for place in (0.0, 0.5, 1.0):
+        inside = 0
+        for _ in range(2000):
+            scores = np.sort(rng.random(total))[::-1]
+            below, above = scores[allowed], scores[allowed - 1] if allowed else 1.0
+            rate = 1 - (below + place * (above - below))
+            inside += low <= rng.binomial(new, rate) <= high
+        assert inside / 2000 > 0.94
+
+
+def test_what_is_expected_has_ends() -> None:
+    assert expected_counts(0, 50, 20)[0] == 0
+    assert expected_counts(50, 50, 20) == (expected_counts(50, 50, 20)[0], 20)
+    assert expected_counts(3, 300, 0) == (0, 0)
+    # A larger test set narrows it, as a rate, to the interval of the rate itself.
+    low, high = expected_counts(3, 312, 10**6)
+    assert (low / 10**6, high / 10**6) == pytest.approx(clopper_pearson(3, 312), abs=2e-4)
