@@ -91,7 +91,6 @@ __all__ = [
 ]
 
 
-
 @dataclass(frozen=True)
 class EvaluationOptions:
     """What a person may change about an evaluation; None keeps what the run was trained with."""

@@ -78,7 +78,7 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
             f"there is no folder {repo_id}, and the hub knows no such model or revision, or keeps"
             " it from you: check the name, or log in with `hf auth login`"
         ) from error
-    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError) as error:
+    except _client_errors() as error:
         why = "cannot be reached" if offline else f"failed ({_first_line(error)})"
         raise InputError(
             f"there is no folder {repo_id}, the hub {why}, and the cache does not have that model:"
@@ -90,7 +90,7 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
     """Uploads the model in ``folder`` to ``user/name`` on the hub, made if it is new, and returns
     its address. Raises ``InputError`` where the network or the permission is missing."""
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import HfApi
 
     if not _HUB_ID.fullmatch(repo_id):
         raise InputError(f"{repo_id!r} is no name on the hub: give USER/NAME")
@@ -104,12 +104,25 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
         done = api.upload_folder(
             repo_id=repo_id, folder_path=folder, allow_patterns=list(MODEL_FILES)
         )
-    except (errors.HfHubHTTPError, OSError, ValueError) as error:
+    except _client_errors() as error:
         raise InputError(
             f"the hub refused {repo_id} ({_first_line(error)}): log in with `hf auth login`, and"
             " check that the name is yours"
         ) from error
     return str(getattr(done, "repo_url", f"{huggingface_hub.constants.ENDPOINT}/{repo_id}"))
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises, and the HTTP library below it: those of requests are OSErrors,
+    those of httpx, on which the client is built since its version 1, are not."""
+    from huggingface_hub import errors
+
+    raised = (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError)
+    try:
+        import httpx
+    except ImportError:
+        return raised
+    return (*raised, httpx.HTTPError)
 
 
 def _first_line(error: Exception) -> str:

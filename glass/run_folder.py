@@ -114,7 +114,8 @@ class RunFolder:
     def begin(self, config: RunConfig, data: dict[str, Any], environment: dict[str, Any]) -> None:
         """Writes ``run.json``, or compares with the one that is there.
 
-        ``data`` says which data set (``dataset_json_sha256``), ``environment`` what it runs on.
+        ``data`` says which data set (``dataset_json_sha256``) and where it lay (``path``, for what
+        was found out about it since), ``environment`` what it runs on.
         Raises ``InputError`` naming the first difference where this is another run's folder.
         """
         before = self.record()

@@ -59,8 +59,9 @@ def train(
     main = accelerator.is_main_process
     with folder.locked() if main else nullcontext():
         if main:
-            digest = dataset_digest(data.dataset.root)
-            folder.begin(config, digest, environment(accelerator, precision))
+            root = data.dataset.root
+            where = dataset_digest(root) | {"path": str(root.resolve())}
+            folder.begin(config, where, environment(accelerator, precision))
         accelerator.wait_for_everyone()
         with (
             closing(_loader(data, config, accelerator, training=True)) as train_loader,

@@ -5,12 +5,9 @@
 """
 
 import argparse
-import json
-import shutil
 import tempfile
 from pathlib import Path
 
-from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
 
 
@@ -21,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"{arguments.to} holds files: give a new folder")
     if arguments.onnx is not None and arguments.onnx.exists():
         raise InputError(f"{arguments.onnx} exists: give a new name")
+    from glass.detection.handover import hand_over
     from glass.export import load_model, read_model_card
     from glass.hub import model_folder, publish
 
@@ -28,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
     try:
         if arguments.to is not None:
-            _collect(folder, arguments.to, arguments)
+            hand_over(folder, arguments.to, arguments.audit)
             print(printable(f"wrote {arguments.to}"))
         if arguments.onnx is not None:
             from glass.detection.onnx_export import export_onnx
@@ -37,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             print(printable(f"wrote {arguments.onnx}"))
         if arguments.push is not None:
             with tempfile.TemporaryDirectory() as temporary:
-                _collect(folder, Path(temporary), arguments)
+                hand_over(folder, Path(temporary), arguments.audit)
                 where = publish(Path(temporary), arguments.push, private=not arguments.public)
             print(printable(f"published {where}"))
     except OSError as error:
@@ -55,32 +53,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--public", action="store_true", help="with --push: for all to see")
     parser.add_argument("--onnx", type=Path, metavar="FILE")
     parser.add_argument(
-        "--audit", type=Path, metavar="JSON", help="of scripts.audit, for the model card"
+        "--audit",
+        type=Path,
+        metavar="JSON",
+        help="of scripts.audit, for the model card "
+        "(default: audit.json of the data set that the run was trained on)",
     )
     arguments = parser.parse_args(argv)
     if not (arguments.to or arguments.push or arguments.onnx):
         parser.error("say what to write: --to DIR, --push USER/NAME or --onnx FILE")
     return arguments
-
-
-def _collect(folder: Path, to: Path, arguments: argparse.Namespace) -> None:
-    """The files of the model and its card. Paths of this machine are left behind."""
-    from glass.detection.calibration import CALIBRATION_FILE
-    from glass.detection.model_card import model_card
-    from glass.export import CARD_FILE, WEIGHTS_FILE, read_model_card
-
-    to.mkdir(parents=True, exist_ok=True)
-    card = read_model_card(folder)
-    model = card["config"]["model"]
-    for name in ("global_weights", "local_weights"):
-        if model.get(name):
-            model[name] = Path(model[name]).name
-    shutil.copyfile(folder / WEIGHTS_FILE, to / WEIGHTS_FILE)
-    write_text_atomic(to / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
-    if (folder / CALIBRATION_FILE).is_file():
-        shutil.copyfile(folder / CALIBRATION_FILE, to / CALIBRATION_FILE)
-    run = folder.parent if folder.name == "model" else None
-    write_text_atomic(to / "README.md", model_card(to, run, arguments.audit))
 
 
 if __name__ == "__main__":

@@ -181,17 +181,17 @@ def test_the_page_obeys_no_name(dataset):
 
 def test_an_audit_belongs_to_its_data_set(dataset):
     made = dataset()
-    assert read_audit(made) is None
+    assert read_audit(made.root) is None
     document = audit_dataset(made, near=False)
     path = made.root / "audit.json"
     path.write_text(json.dumps(document))
-    assert read_audit(made) == document
+    assert read_audit(made.root) == document
     other = {**document, "dataset": {**document["dataset"], "dataset_json_sha256": "0" * 64}}
     path.write_text(json.dumps(other))
-    assert read_audit(made) is None
+    assert read_audit(made.root) is None
     path.write_text("{")
     with pytest.raises(InputError, match=r"scripts\.audit"):
-        read_audit(made)
+        read_audit(made.root)
 
 
 @pytest.fixture

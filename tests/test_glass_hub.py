@@ -1,6 +1,7 @@
 """Fetching and publishing detectors: the hub's own client, its cache, and no network."""
 
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,6 +108,25 @@ def test_names_that_are_none(name, tmp_path, monkeypatch, folder):
     if name:
         with pytest.raises(InputError, match="does not exist"):
             hub.model_folder(name)
+
+
+def test_a_connection_that_breaks_is_told(online, folder, monkeypatch, tmp_path):
+    """Errors of httpx are no OSErrors."""
+
+    class HTTPError(Exception):
+        pass
+
+    def breaks(*_, **__):
+        raise HTTPError("peer closed connection\nlong story")
+
+    monkeypatch.setitem(sys.modules, "httpx", SimpleNamespace(HTTPError=HTTPError))
+    monkeypatch.setattr(online, "upload_folder", breaks)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", breaks)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"refused someone/detector \(peer closed connection\)"):
+        hub.publish(folder, "someone/detector")
+    with pytest.raises(InputError, match=r"the hub failed \(peer closed connection\)"):
+        hub.model_folder("someone/detector")
 
 
 def test_what_the_hub_refuses_is_told(online, folder, monkeypatch):

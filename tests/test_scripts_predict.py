@@ -23,6 +23,7 @@ from glass.evaluation import read_evaluation
 from glass.export import save_model
 from glass.model import build_model
 from glass.presets import load_preset
+from glass.run_folder import dataset_digest
 from loaders.source_paths import find_images
 from scripts import calibrate, evaluate, export, predict, robustness
 from shards.build import build_dataset
@@ -269,17 +270,58 @@ def test_calibrate_at_other_views(run, four_splits, tmp_path):
     assert calibration.views == ViewSettings(64, "all", "all", 2)
 
 
+def made_up_audit(sha256):
+    finding = {
+        "kind": "metadata", "severity": "serious", "text": "<b>|size tells", "advice": "mix",
+        "feature": "width", "auroc": 0.9, "interval": [0.8, 1], "count": None,
+        "examples": [["secret/a.png", "secret/b.png"]],
+    }  # fmt: skip
+    return {
+        "format_version": 1, "dataset": {"name": "d", "dataset_json_sha256": sha256},
+        "samples": {}, "equalised": "", "metadata": None, "duplicates": {},
+        "findings": [finding], "severity": "serious",
+    }  # fmt: skip
+
+
+def test_the_card_finds_the_audit_of_the_data_trained_on(run, four_splits, tmp_path):
+    """Through run.json, as long as the data set is the one it was."""
+    mine, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(run, mine)
+    data.mkdir()
+    shutil.copy(four_splits / "dataset.json", data)
+    digest = dataset_digest(data)
+    (data / "audit.json").write_text(json.dumps(made_up_audit(digest["dataset_json_sha256"])))
+    record = {"format_version": 1, "config": {}, "finished": {}}
+    for number, (sha256, found) in enumerate(
+        ((digest["dataset_json_sha256"], True), ("0" * 64, False))
+    ):
+        entry = {"name": "data", "dataset_json_sha256": sha256, "path": str(data)}
+        (mine / "run.json").write_text(json.dumps(record | {"data": entry}))
+        assert export.main([str(mine), "--to", str(tmp_path / str(number))]) == 0
+        card = (tmp_path / str(number) / "README.md").read_text()
+        assert ("size tells" in card, "Not audited" in card) == (found, not found)
+        assert str(tmp_path) not in card
+        assert "secret" not in card
+    (mine / "run.json").write_text("{}")
+    assert export.main([str(mine), "--to", str(tmp_path / "damaged")]) == 0
+
+
 def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
     audit = tmp_path / "audit.json"
-    audit.write_text(json.dumps({"findings": [{"kind": "metadata", "feature": "<b>|size"}]}))
+    audit.write_text(json.dumps(made_up_audit("0" * 64)))
     to = tmp_path / "out"
     assert export.main([str(run), "--to", str(to), "--audit", str(audit)]) == 0
     assert sorted(p.name for p in to.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     one, other = (Detector.from_pretrained(f, device="cpu").predict(paths) for f in (run, to))
     assert [v.score for v in one] == [v.score for v in other]
     card = (to / "README.md").read_text()
-    for words in ("Not measured", "Not calibrated", "hint, not a proof", "&lt;b>&#124;size"):
+    audited = ("**serious**: &lt;b>&#124;size", "0.800 – 1.000")
+    for words in ("Not measured", "Not calibrated", "hint, not a proof", *audited):
         assert words in card
+    assert "secret" not in card  # examples are paths of somebody's images
+    audit.write_text('{"findings": []}')
+    with pytest.raises(InputError, match="is no audit"):
+        export.main([str(run), "--to", str(tmp_path / "other"), "--audit", str(audit)])
     with pytest.raises(InputError, match="holds files"):
         export.main([str(run), "--to", str(to)])
 
@@ -288,10 +330,13 @@ def test_the_card_tells_what_was_measured(run, four_splits, tmp_path):
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
-    assert evaluate.main([str(mine), "--data", str(four_splits), "--draws", "5"]) == 0
+    common = [str(mine), "--data", str(four_splits), "--draws", "5"]
+    assert evaluate.main(common) == 0
+    assert evaluate.main([*common, "--crops", "2"]) == 0
     assert export.main([str(mine), "--to", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    for words in ("| AUROC |", "gan_a", "gan_b", "**minimum**", "temperature", "95 % interval"):
+    for words in ("| AUROC |", "gan_a", "gan_b", "**minimum**", "temperature", "95 % interval",
+                  "Seen with 4 crops", "Seen with 2 crops", "Promised: at most 1.0 %"):  # fmt: skip
         assert words in card
     assert (tmp_path / "out" / "calibration.json").is_file()
 

@@ -125,12 +125,12 @@ def audit_dataset(
     return document
 
 
-def read_audit(dataset: "ShardDataset") -> dict[str, Any] | None:
-    """``audit.json`` of the data set, None where there is none of this very data set.
+def read_audit(root: Path) -> dict[str, Any] | None:
+    """``audit.json`` of the data set in ``root``, None where there is none of this very data set.
 
     Raises ``InputError`` for a file that is damaged.
     """
-    path = Path(dataset.root) / AUDIT_NAME
+    path = root / AUDIT_NAME
     try:
         document = read_json(path)
         check_audit(document)
@@ -139,9 +139,9 @@ def read_audit(dataset: "ShardDataset") -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} is no audit of this version ({error}): run python -m scripts.audit "
-            f"{dataset.root} again"
+            f"{root} again"
         ) from error
-    own = dataset_digest(dataset.root)["dataset_json_sha256"]
+    own = dataset_digest(root)["dataset_json_sha256"]
     return document if document["dataset"]["dataset_json_sha256"] == own else None
 
 

@@ -3,12 +3,16 @@
 Filled from what lies in the run's folder; what was not measured is said to be not measured.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glass.auditing.audit import check_audit, read_audit
 from glass.detection.calibration import read_calibration
 from glass.evaluation import check_evaluation
 from glass.export import read_model_card
+from glass.report.tables import calibration_sentences
+from glass.run_folder import RunFolder, dataset_digest
 from shards.command import InputError, printable
 from shards.json_file import read_json
 
@@ -38,7 +42,8 @@ _LIMITS = (
 
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
     """Markdown for the model in ``folder``: evaluations are those in ``run``, ``audit`` the JSON of
-    ``scripts.audit``. Raises ``InputError`` for a file that is not what it should be."""
+    ``scripts.audit``, of the data set that ``run`` was trained on unless given. Raises
+    ``InputError`` for a file that is not what it should be."""
     card = read_model_card(folder)
     settings = card["config"]
     model, loader = settings["model"], settings["loader"]
@@ -59,7 +64,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
         "## Calibration",
         _calibration(folder, card["weights_sha256"]),
         "## Training data",
-        *_data(audit),
+        *_data(run, audit),
         "## Limits",
         "\n".join(f"- {limit}" for limit in _LIMITS),
         "## Reproducing a score",
@@ -82,7 +87,10 @@ def _results(run: Path | None, weights_sha256: str) -> list[str]:
             f"Data `{_cell(document['dataset']['name'])}`, split `{_cell(document['split'])}`:"
             f" {samples['real']} real and {samples['generated']} generated images. Threshold"
             f" {document['threshold']['value']:.4g} ({_cell(document['threshold']['source'])})."
+            f"{_views(document)}"
         )
+        sentences = calibration_sentences(document.get("calibration"))
+        parts += [" ".join(_cell(sentence) for sentence in sentences)] if sentences else []
         lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
         for name, title in _METRICS:
             interval = document["intervals"][name]
@@ -114,20 +122,53 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     )
 
 
-def _data(audit: Path | None) -> list[str]:
-    if audit is None:
-        return ["Not audited for format bias or duplicates, or the audit was not handed over."]
-    try:
-        findings = read_json(audit)["findings"]
-        lines = [
-            "- " + ", ".join(f"{_cell(str(k))}: {_cell(str(v))}" for k, v in finding.items())
-            for finding in findings
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{audit} is no audit: give the file of scripts.audit --json") from error
+def _views(document: Mapping[str, Any]) -> str:
+    """With how many crops, which may be others than those trained with."""
+    if document["model"]["kind"] == "single_view":
+        return ""
+    settings = document["settings"]
+    return f" Seen with {settings['num_crops']} crops by {_cell(settings['sampling'])}."
+
+
+def _data(run: Path | None, audit: Path | None) -> list[str]:
+    document = _own_audit(run) if audit is None else _given_audit(audit)
+    if document is None:
+        return ["Not audited for format bias or duplicates, or the audit was not at hand."]
+    lines = [_finding(finding) for finding in document["findings"]]
     if not lines:
         return ["The audit of the data found nothing."]
     return ["Findings of the audit of the data:", "\n".join(lines)]
+
+
+def _finding(finding: Mapping[str, Any]) -> str:
+    """Examples stay here: they are paths of somebody's images."""
+    line = f"- **{finding['severity']}**: {_cell(finding['text'])}"
+    if interval := finding["interval"]:
+        line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
+    return line
+
+
+def _own_audit(run: Path | None) -> dict[str, Any] | None:
+    """That of the data set which ``run`` was trained on, if it still lies there as it was."""
+    try:
+        data = (RunFolder(run).record() or {})["data"] if run is not None else {}
+    except (InputError, KeyError):  # a damaged record tells nothing, and stops no export
+        return None
+    path = data.get("path")
+    root = Path(path) if isinstance(path, str) else None
+    if root is None or not (root / "dataset.json").is_file():
+        return None
+    unchanged = dataset_digest(root)["dataset_json_sha256"] == data["dataset_json_sha256"]
+    return read_audit(root) if unchanged else None
+
+
+def _given_audit(path: Path) -> dict[str, Any]:
+    try:
+        document = read_json(path)
+        check_audit(document)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no audit: give the file of scripts.audit --json") from error
+    return document
 
 
 def _pixels(card: dict[str, Any]) -> str:

@@ -144,7 +144,7 @@ def report_document(
 
 
 def _audit(dataset: "ShardDataset") -> dict[str, Any] | None:
-    audit = read_audit(dataset)
+    audit = read_audit(Path(dataset.root))
     return audit and {name: audit[name] for name in ("severity", "equalised", "findings")}
 
 
@@ -205,7 +205,9 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
 
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     around = {name: record[name] for name in ("data", "environment") if name in record}
-    return flat_settings(record.get("config", {})) | flat_settings(around)
+    settings = flat_settings(record.get("config", {})) | flat_settings(around)
+    settings.pop("data.path", None)  # says something of a machine and nothing of a run
+    return settings
 
 
 def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:
