@@ -76,9 +76,14 @@ def equalise(
         quality = _common_quality(columns["jpeg_quality"].astype(float), label)
         text = f"every image re-encoded as JPEG, quality {quality}, 4:2:0, without metadata"
         return Equalised(table, text, quality)
+    if len(np.unique(label)) == 1:
+        raise InputError(
+            f"only one class can be read, {('real', 'generated')[label[0]]} images: --equalise match"
+            " compares two, so leave it out or give readable images of the other class"
+        )
     hashes = [table.column("sha256")[row].as_py() for row in rows.tolist()]
     kept, differing = match_classes(columns, label, hashes, seed)
-    if not all((kept & (label == kind)).any() for kind in (0, 1)):
+    if len(rows) and not all((kept & (label == kind)).any() for kind in (0, 1)):
         raise InputError(
             f"no real and generated image agree in {', '.join(differing)}: nothing would be left "
             "of --equalise match, so use --equalise recompress"

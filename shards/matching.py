@@ -37,8 +37,11 @@ def match_classes(
 
     ``columns`` holds each of ``FACTS`` (n,), ``label`` (n,) is 0 or 1, ``hashes`` tell the images
     apart. The proportion of the classes stays. Depends on the set of images only, not on order.
-    Where the classes have nothing in common, one of them is empty in what stays.
+    Where the classes have nothing in common, one of them is empty in what stays. Of one class alone
+    all stay.
     """
+    if len(np.unique(label)) < 2:
+        return np.ones(len(label), bool), []
     rank = np.argsort(
         np.argsort([hashlib.sha256(b"match %d " % seed + h).digest() for h in hashes])
     )

@@ -165,6 +165,14 @@ def test_the_schema_is_what_the_module_says(dataset):
             check_audit(broken)
 
 
+@pytest.mark.parametrize(("label", "kind"), [(0, "real"), (1, "generated")])
+def test_one_class_is_not_told_to_bring_more_of_it(label, kind, dataset):
+    made = dataset(label=[label] * ROWS, generator=["gan_a" if label else ""] * ROWS)
+    (finding,) = [f for f in audit_dataset(made, near=False)["findings"] if "class" in f["text"]]
+    assert f"only one class, {kind} images" in finding["text"]
+    assert finding["advice"] == "build the shards of both classes"
+
+
 def test_the_page_obeys_no_name(dataset):
     name = "<script>alert(1)</script>\x1b\u202e"
     hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "little") for i in range(ROWS)]

@@ -21,6 +21,7 @@ from shards.settings import BuildSettings
 from shards.split import parse_shares
 from shards.verify import verify_dataset
 
+NAMES = ("real", "generated")
 SHARES = parse_shares("0.5,0.25,0.25")
 
 
@@ -168,6 +169,36 @@ def test_bytes_do_not_depend_on_the_number_of_workers(equalise, biased, tmp_path
     assert {p.name: p.read_bytes() for p in (tmp_path / "one").iterdir()} == {
         p.name: p.read_bytes() for p in (tmp_path / "two").iterdir()
     }
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_alone_has_nothing_to_be_matched_with(label, tmp_path):
+    listed = make_images(tmp_path / "images", 6, alike)
+    for line in listed.read_text().splitlines()[1:]:
+        name, _, kind = line.partition(",")
+        if int(kind) != label:
+            (listed.parent / name).write_bytes(b"no image")
+    with pytest.raises(InputError, match=f"one class can be read, {NAMES[label]} images"):
+        build(listed, tmp_path / "out", "match")
+
+
+def test_no_rows_match_nothing():
+    kept, facts = match_classes({name: np.zeros(0) for name in FACTS}, np.zeros(0, int), [], 7)
+    assert len(kept) == 0
+    assert facts == []
+
+
+def test_no_readable_image_is_what_the_build_says(tmp_path):
+    (tmp_path / "src" / "real").mkdir(parents=True)
+    (tmp_path / "src" / "real" / "a.jpg").write_bytes(b"no image")
+    (tmp_path / "src" / "generated" / "gan").mkdir(parents=True)
+    (tmp_path / "src" / "generated" / "gan" / "b.jpg").write_bytes(b"no image")
+    sentences = []
+    for method in ("none", "match", "recompress"):
+        with pytest.raises(InputError) as caught:
+            build(tmp_path / "src", tmp_path / method, method)
+        sentences.append(str(caught.value).replace(method, ""))
+    assert len(set(sentences)) == 1
 
 
 def test_matching_does_not_depend_on_order_and_keeps_the_proportion():

@@ -99,15 +99,15 @@ def audit_dataset(
 
     metadata = audit_metadata(dataset, seed)
     duplicates, findings = audit_duplicates(dataset, near, threads, advance)
-    findings = [*metadata_findings(metadata), *findings]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     labels = dataset.column("label")
+    real, generated = int((labels == 0).sum()), int((labels == 1).sum())
+    findings = [*metadata_findings(metadata, real, generated), *findings]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     document = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset_digest(dataset.root),
         "samples": {
-            "all": len(labels), "real": int((labels == 0).sum()),
-            "generated": int((labels == 1).sum()),
+            "all": len(labels), "real": real, "generated": generated,
         },
         "equalised": dataset.info.equalised,
         "metadata": None if metadata is None else {

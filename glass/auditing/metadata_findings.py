@@ -18,8 +18,13 @@ _ADVICE = (
 )
 
 
-def metadata_findings(audit: MetadataAudit | None) -> list[Finding]:
-    """The findings of ``glass.auditing.metadata_audit.audit_metadata``: always at least one."""
+def metadata_findings(audit: MetadataAudit | None, real: int, generated: int) -> list[Finding]:
+    """The findings of ``glass.auditing.metadata_audit.audit_metadata`` of so many images: always at
+    least one."""
+    if audit is None and not (real and generated):
+        kind = "real" if real else "generated"
+        text = f"There is only one class, {kind} images: nothing can tell it from the other."
+        return [Finding("not_searched", WARNING, text, "build the shards of both classes")]
     if audit is None:
         text = (
             "There are too few scenes (20 of each class are needed) to say whether metadata tell "
