@@ -78,8 +78,8 @@ def equalise(
         return Equalised(table, text, quality)
     if len(np.unique(label)) == 1:
         raise InputError(
-            f"only one class can be read, {('real', 'generated')[label[0]]} images: --equalise match"
-            " compares two, so leave it out or give readable images of the other class"
+            f"only one class can be read, {('real', 'generated')[label[0]]} images: --equalise"
+            " match compares two, so leave it out or give readable images of the other class"
         )
     hashes = [table.column("sha256")[row].as_py() for row in rows.tolist()]
     kept, differing = match_classes(columns, label, hashes, seed)
