@@ -106,7 +106,7 @@ def _plot(columns: dict[str, list[float]], path: Path) -> None:
     figure, axes = pyplot.subplots(2, 2, figsize=(10, 6), layout="constrained")
     for axis, (title, values) in zip(axes.flat, panels, strict=True):
         axis.plot(minutes[-len(values) :], values, linewidth=1)
-        axis.set(title=title, xlabel="minutes", ylim=(0, None))
+        axis.set(title=title, xlabel="minutes", ylim=(0, 1.1 * max(values, default=1)))
     _save(figure, path)
     pyplot.close(figure)
 
