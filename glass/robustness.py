@@ -2,8 +2,9 @@
 
 Every row of ``glass.perturbations`` is done to the whole images of a split, and one or several
 models score the outcome, all on the same pixels. The clean row goes through the loader, so it
-equals ``scripts.evaluate``. Changed images are pixels without a file: sampling rules that read a
-file's bits draw evenly on them. The document (checked by :func:`check_robustness` whenever one is
+equals ``scripts.evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
+change ends in, or else those of the original, whose cells are the same shares of the image. The
+document (checked by :func:`check_robustness` whenever one is
 written or read):
 
 ``format_version``  int, 1
@@ -44,8 +45,11 @@ from glass.run_folder import dataset_digest
 from glass.scoring import Predictions, score
 from glass.versions import installed_versions
 from loaders import LoaderConfig, build_loader
+from loaders.encoded_image import decode_file
 from loaders.pixel_batch import pixel_batch
 from loaders.samples import SampleTable
+from loaders.sampling import RULES_WITH_DETAIL
+from loaders.sampling_detail import Detail, detail_of_file
 from loaders.shard_reader import MappedShards, UnreadableMember
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -127,7 +131,8 @@ def measure_robustness(
     from tqdm import tqdm
 
     start = time.perf_counter()
-    images = _SplitImages(dataset, split)
+    rules = {contender.loader.sampling for contender in contenders.values()}
+    images = _SplitImages(dataset, split, not rules.isdisjoint(RULES_WITH_DETAIL))
     measured = []
     try:
         for row in tqdm(rows, f"changing {split}", unit="row", disable=not progress):
@@ -159,25 +164,45 @@ def measure_robustness(
     return document
 
 
+@dataclass(frozen=True)
+class _ChangedImage:
+    pixels: Pixels
+    detail: Detail | None
+
+
 class _SplitImages:
     """The images of a split, in the loader's order without shuffling."""
 
-    def __init__(self, dataset: ShardDataset, split: str) -> None:
+    def __init__(self, dataset: ShardDataset, split: str, with_detail: bool) -> None:
+        """``with_detail``: whether a sampling rule wants it; that takes a walk through files."""
+        self._with_detail = with_detail
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
         self._shards = MappedShards([dataset.shard_path(name) for name in self.samples.shards])
 
-    def changed(self, row: int, perturbation: Perturbation) -> Pixels | None:
+    def changed(self, row: int, perturbation: Perturbation) -> _ChangedImage | None:
         """The changed image of a manifest row; None where it cannot be read, decoded or saved."""
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])
         try:
-            data = self._shards.member(int(samples.shard[row]), *where)
-            pixels = decode_rgb(data.tobytes())
-            return perturbation.on_image(pixels, int(samples.content_id[row]))
+            data = self._shards.member(int(samples.shard[row]), *where).tobytes()
+            pixels = decode_file(data)
+            change = perturbation.change(
+                (pixels.shape[0], pixels.shape[1]), int(samples.content_id[row])
+            )
+            jpeg = change.as_jpeg(pixels)
+            if jpeg is not None:
+                return _ChangedImage(decode_rgb(jpeg), self._detail(jpeg))
+            # As in the loader, a file that was converted for the shard has no bits of its own.
+            converted = samples.forms[samples.stored_as[row]] == "baseline"
+            detail = None if converted else self._detail(data)
+            return _ChangedImage(change.on_image(pixels), detail)
         except (UnreadableMember, RejectedImage, ValueError, OSError):
             # The last two: a WebP has 16,383 pixels a side at most, a JPEG 65,500.
             return None
+
+    def _detail(self, data: bytes) -> Detail | None:
+        return detail_of_file(data) if self._with_detail else None
 
     def close(self) -> None:
         """Lets go of the shards."""
@@ -207,11 +232,15 @@ def _changed_scores(
     """Every contender's scores of the split's changed images: the pixels are made once."""
     parts: dict[str, list[Predictions]] = {name: [] for name in contenders}
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:
-        for numbers, pixels in _batches(images, row, pool):
+        for numbers, changed in _batches(images, row, pool):
+            pixels = [image.pixels for image in changed]
+            details = [image.detail for image in changed]
             content_ids = images.samples.content_id[numbers]
             labels = images.samples.label[numbers].astype(np.int64)
             for name, contender in contenders.items():
-                batch = pixel_batch(pixels, content_ids, contender.loader, labels=labels)
+                batch = pixel_batch(
+                    pixels, content_ids, contender.loader, labels=labels, details=details
+                )
                 scored = _scored(name, contender, [dict(batch)])
                 parts[name].append(replace(scored, sample_key=images.samples.keys(numbers)))
     if not all(parts.values()):
@@ -223,19 +252,19 @@ def _changed_scores(
 
 def _batches(
     images: _SplitImages, row: Perturbation, pool: ThreadPoolExecutor
-) -> Iterator[tuple[npt.NDArray[np.int64], list[Pixels]]]:
-    """Manifest rows and pixels, one batch ahead of whoever asks."""
-    pending: list[tuple[npt.NDArray[np.int64], list[Future[Pixels | None]]]] = []
+) -> Iterator[tuple[npt.NDArray[np.int64], list[_ChangedImage]]]:
+    """Manifest rows and changed images, one batch ahead of whoever asks."""
+    pending: list[tuple[npt.NDArray[np.int64], list[Future[_ChangedImage | None]]]] = []
     for start in range(0, len(images.rows) + IMAGES_AT_A_TIME, IMAGES_AT_A_TIME):
         numbers = images.rows[start : start + IMAGES_AT_A_TIME]
         futures = [pool.submit(images.changed, number, row) for number in numbers.tolist()]
         pending.append((numbers, futures))
         if len(pending) > 1:
             before, done = pending.pop(0)
-            pixels = [future.result() for future in done]
-            readable = np.array([p is not None for p in pixels])
+            images_done = [future.result() for future in done]
+            readable = np.array([image is not None for image in images_done])
             if readable.any():
-                yield before[readable], [p for p in pixels if p is not None]
+                yield before[readable], [image for image in images_done if image is not None]
 
 
 def _joined(parts: Sequence[Predictions]) -> Predictions:

@@ -77,6 +77,14 @@ class Change:
         """The changed image: the window that is all of it."""
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
+    def as_jpeg(self, pixels: Pixels) -> bytes | None:
+        """The file that the changed image is, where the last operation saves a JPEG: its pixels
+        are those of :meth:`on_image`."""
+        if not self.operations or not isinstance(self.operations[-1], Jpeg):
+            return None
+        before = Change(self.operations[:-1], self.sizes[:-1])
+        return self.operations[-1].file_of(before.on_image(pixels))
+
     def on_view(self, view: Pixels) -> Pixels:
         """The global view (S, S, 3) of the changed image, as near as that of the source tells."""
         for operation, size in zip(self.operations, self.sizes, strict=False):

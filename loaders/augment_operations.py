@@ -102,10 +102,14 @@ class _KeepsSize:
         return size
 
 
-def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
+def _encoded(pixels: Pixels, image_format: str, quality: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, image_format, quality=quality)
-    with Image.open(buffer) as image:
+    return buffer.getvalue()
+
+
+def _saved(pixels: Pixels, image_format: str, quality: int) -> Pixels:
+    with Image.open(io.BytesIO(_encoded(pixels, image_format, quality))) as image:
         return np.asarray(image.convert("RGB"))
 
 
@@ -124,6 +128,10 @@ class Jpeg(_KeepsSize):
     """Saved as a baseline JPEG with halved chroma, as Pillow does by default."""
 
     quality: int
+
+    def file_of(self, pixels: Pixels) -> bytes:
+        """What a whole image is saved as."""
+        return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
         """Whole MCUs, and the neighbour that interpolating chroma looks at."""

@@ -12,7 +12,7 @@ import torch
 
 from loaders.batch import Batch
 from loaders.config import LoaderConfig
-from loaders.sampling import crop_windows, sampling_rule
+from loaders.sampling import Details, crop_windows, sampling_rule
 from shards.pixels import global_view
 
 __all__ = ["cut_windows", "pixel_batch"]
@@ -25,13 +25,15 @@ def pixel_batch(
     *,
     appearance: int = 0,
     labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    details: Details = None,
 ) -> Batch:
     """The batch of B ``images``, each (height, width, 3) uint8 of a size of its own, on
     ``config.device``.
 
     Windows are those of evaluation: (``config.seed``, epoch 0, content id); further draws of the
     same image have ``appearance`` 1, 2, …. ``sample_key`` counts the images from 0, ``label`` is 0
-    where none are given, ``is_valid`` is True throughout. Of ``config`` only ``num_crops``,
+    where none are given, ``details`` are what rules in ``RULES_WITH_DETAIL`` know of the images,
+    ``is_valid`` is True throughout. Of ``config`` only ``num_crops``,
     ``crop_size``, ``global_size``, ``sampling``, ``seed`` and ``device`` count. Raises
     ``ValueError`` for no image, for other shapes or types, and where lengths differ.
     """
@@ -48,7 +50,7 @@ def pixel_batch(
         np.array([image.shape[0] for image in images]),
         np.array([image.shape[1] for image in images]),
         identity, crop_size=config.crop_size, num_crops=config.num_crops, seed=config.seed,
-        epoch=0, appearance=appearance,
+        epoch=0, appearance=appearance, details=details,
     )  # fmt: skip
     windows[~mask] = 0
     views = np.stack([global_view(np.ascontiguousarray(i), config.global_size) for i in images])

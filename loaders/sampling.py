@@ -31,7 +31,7 @@ from shards.command import InputError
 if TYPE_CHECKING:
     from loaders.sampling_detail import Detail
 
-__all__ = ["RULES_WITH_DETAIL", "SAMPLING_RULES", "crop_windows", "sampling_rule"]
+__all__ = ["RULES_WITH_DETAIL", "SAMPLING_RULES", "Details", "crop_windows", "sampling_rule"]
 
 Sizes = npt.NDArray[np.int64]
 Windows = npt.NDArray[np.int32]

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,13 @@ from PIL import Image
 
 from glass.perturbations import CLEAN, PERTURBATIONS, chosen_rows
 from glass.robustness import check_robustness
+from loaders.augment import Change
+from loaders.augment_operations import Blur, Jpeg
+from loaders.pixel_batch import pixel_batch
 from scripts import robustness
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.pixels import decode_rgb
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("runs") / "first", seed=0)
 
 
-def make_run(folder: Path, seed: int, bias: float = 0.0) -> Path:
+def make_run(folder: Path, seed: int, bias: float = 0.0, sampling: str = "stratified_grid") -> Path:
     import torch
 
     from glass.export import save_model
@@ -32,6 +37,7 @@ def make_run(folder: Path, seed: int, bias: float = 0.0) -> Path:
 
     torch.manual_seed(seed)
     config = load_preset("glass_tiny")
+    config = replace(config, loader=replace(config.loader, sampling=sampling))
     model = build_model(config)
     with torch.no_grad():
         model.head[-1].bias.add_(bias)
@@ -76,6 +82,16 @@ def test_changes_hang_on_the_images_content_alone() -> None:
     assert PERTURBATIONS["resize-0.25"].on_image(image, 1).shape == (150, 225, 3)
     assert PERTURBATIONS["web"].on_image(image, 1).shape == (512, 768, 3)
     assert PERTURBATIONS["hard"].on_image(image, 1).shape == (341, 512, 3)
+
+
+def test_a_change_that_ends_in_a_jpeg_is_that_file() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
+    change = Change.of((Blur(1.0), Jpeg(60)), (90, 120))
+    data = change.as_jpeg(image)
+    assert data is not None
+    assert np.array_equal(decode_rgb(data), change.on_image(image))
+    assert Change.of((Jpeg(60), Blur(1.0)), (90, 120)).as_jpeg(image) is None
+    assert Change.of((), (90, 120)).as_jpeg(image) is None
 
 
 def test_the_table_of_a_model(
@@ -135,20 +151,47 @@ def test_threads_and_order_change_nothing(
     assert one == two
 
 
+@pytest.mark.parametrize("half", [False, True])
 def test_an_image_that_cannot_be_read_is_left_out(
-    run: Path, synthetic_shards: Path, tmp_path: Path
+    run: Path, synthetic_shards: Path, tmp_path: Path, half: bool
 ) -> None:
+    """Of the changed rows as of the clean one, half a scan among them, which Pillow fills up."""
     damaged = tmp_path / "shards"
     shutil.copytree(synthetic_shards, damaged)
     dataset = ShardDataset.open(damaged)
-    row = int(dataset.split_rows("test")[0])
+    rows = dataset.split_rows("test")
+    row = int(rows[dataset.column("mcu_length")[rows] > 0][0])
     path = dataset.shard_path(dataset.column("shard")[row])
     start, length = (int(dataset.column(f"image_{n}")[row]) for n in ("offset", "length"))
     data = bytearray(path.read_bytes())
-    data[start : start + length] = bytes(length)
+    kept = length // 2 if half else 0
+    data[start + kept : start + length] = b"\xff\xd9".ljust(length - kept, b"\0")
     path.write_bytes(data)
     document = measured([str(run), "--data", str(damaged), "--rows", "blur-1"], tmp_path / "out")
     assert [row["undecodable"] for row in document["rows"]] == [1, 1]
+
+
+def test_changed_images_are_looked_at_by_detail_too(
+    synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule ``texture`` takes the bits of the JPEG that a change ends in, or the original's."""
+    run = make_run(tmp_path / "run", 0, sampling="texture")
+    known: list[list[bool]] = []
+
+    def spied(*arguments: Any, details: Any, **options: Any) -> Any:
+        known.append([detail is not None for detail in details])
+        return pixel_batch(*arguments, details=details, **options)
+
+    monkeypatch.setattr("glass.robustness.pixel_batch", spied)
+    rows = ["--rows", "jpeg-70", "--rows", "blur-1", "--rows", "web"]
+    measured([str(run), "--data", str(synthetic_shards), *rows], tmp_path)
+    dataset = ShardDataset.open(synthetic_shards)
+    test = dataset.split_rows("test")
+    form, forms = dataset.codes("stored_as")
+    as_it_was = form[test] != forms.index("baseline") if "baseline" in forms else True
+    of_files = (dataset.column("mcu_length")[test] > 0) & as_it_was
+    per_row = np.concatenate(known).reshape(3, len(test)).tolist()
+    assert per_row == [[True] * len(test), of_files.tolist(), [True] * len(test)]
 
 
 def test_scores_that_are_no_numbers_are_told(
