@@ -6,6 +6,7 @@ line per image, in order. Exit code 3 says that some could not be read; the othe
 """
 
 import argparse
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -106,6 +107,9 @@ def _at_least_one(text: str) -> int:
 def _check_outputs(arguments: argparse.Namespace) -> None:
     from glass.detection.prediction_files import check_csv_target, check_json_target
 
+    both = [os.path.realpath(path) for path in (arguments.json, arguments.csv) if path]
+    if len(both) > len(set(both)):
+        raise InputError(f"--json and --csv are both {arguments.csv}: give each a file of its own")
     if arguments.json is not None:
         check_json_target(arguments.json)
     if arguments.csv is not None:
