@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from loaders.image_sources import ImageSource
 
 EXIT_SOME_UNREADABLE = 3
+STEM_BYTES = 100
+"""Of an image's name in that of its heat map."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -191,10 +193,17 @@ def _shown(
     arguments: argparse.Namespace,
 ) -> "Iterator[ImageVerdict]":  # fmt: skip
     """The verdicts, each printed, and drawn where that is asked."""
+    from shards.rejection import RejectedImage
+
     for number, verdict in enumerate(detector.predict_iter(sources, options)):
         print(_line(verdict), flush=True)
         if arguments.heatmaps is not None and verdict.reason is None:
-            _draw(detector, sources[number], verdict, arguments, number)
+            try:
+                _draw(detector, sources[number], verdict, arguments, number)
+            except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
+                print(
+                    printable(f"warning: no heat map of {verdict.path}: {error}"), file=sys.stderr
+                )
         yield verdict
 
 
@@ -218,8 +227,9 @@ def _draw(
     from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
 
     pixels = source.load().pixels
-    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)[:80]
-    name = f"{number:06d}-{stem}"
+    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
+    # File systems count bytes, and some take only 143.
+    name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
     draw_windows(pixels, verdict).save(arguments.heatmaps / f"{name}.png")
     if arguments.dense:
         windows, attention = dense_attention(detector, pixels)

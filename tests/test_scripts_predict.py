@@ -98,6 +98,29 @@ def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):
         predict.main(arguments)
 
 
+def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys, monkeypatch):
+    """A name of 80 Chinese characters takes 240 bytes, and a system allows 255; a file that is
+    taken away after its verdict costs its map alone."""
+    long, gone = tmp_path / ("像" * 80 + ".png"), tmp_path / "gone.png"
+    for path in (long, gone):
+        shutil.copy(paths[0], path)
+    seen = predict._line
+
+    def line(verdict):
+        if verdict.path == str(gone):
+            gone.unlink()
+        return seen(verdict)
+
+    monkeypatch.setattr(predict, "_line", line)
+    files = ["--heatmaps", str(tmp_path / "maps"), "--dense", "--json", str(tmp_path / "o.json")]
+    assert predict.main([str(run), str(gone), str(long), *files, "--no-stability"]) == 0
+    assert f"warning: no heat map of {gone}: unreadable" in capsys.readouterr().err
+    names = [path.name for path in (tmp_path / "maps").iterdir()]
+    assert sorted(names) == [f"000001-{'像' * 33}-dense.png", f"000001-{'像' * 33}.png"]
+    images = json.loads((tmp_path / "o.json").read_text())["images"]
+    assert [image["reason"] for image in images] == [None, None]
+
+
 def test_spreadsheets_run_no_formula(tmp_path):
     names = ["=1+1.png", "+x", "-x", "@x", "\tx", 'a"b,c.png', "plain"]
     write_csv(tmp_path / "x.csv", [ImageVerdict(name, reason="=cmd") for name in names])
