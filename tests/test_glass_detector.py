@@ -1,6 +1,7 @@
 """A detector's laws: the score of a file is the one evaluation gives it, whatever comes with it."""
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from PIL import Image
 from glass.detection.calibration import ViewSettings, fit_calibration, write_calibration
 from glass.detection.detector import Detector, PredictOptions
 from glass.detection.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
-from glass.detection.page import describe, look
+from glass.detection.page import answer, describe, look
 from glass.detection.pixel_rules import DecoderWarning
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import load_model, save_model
@@ -92,15 +93,22 @@ def test_scores_are_those_of_evaluate(run, detector, verdicts, synthetic_dataset
         assert verdict.attention == pytest.approx(row["attention_weights"], abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "change", [{"batch_size": 1}, {"batch_size": 32}, {"num_threads": 1}, {"batch_size": 5}]
-)
-def test_neither_batch_nor_threads_count(detector, files, verdicts, change):
-    for one, other in zip(
-        verdicts, detector.predict_iter(files, replace(QUICK, **change)), strict=True
-    ):
-        same(one, other)
-        assert one.path == other.path
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch_size", [1, 5, 32])
+def test_neither_batch_nor_threads_nor_order_count(detector, files, verdicts, threads, batch_size):
+    """Threads of the decoders and of the matrix products."""
+    order = np.random.default_rng(10 * threads + batch_size).permutation(len(files))
+    options = replace(QUICK, num_threads=threads, batch_size=batch_size)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        shuffled = list(detector.predict_iter([files[k] for k in order], options))
+    finally:
+        torch.set_num_threads(before)
+    assert len(files) >= 24
+    for number, seen in zip(order, shuffled, strict=True):
+        same(verdicts[number], seen)
+        assert verdicts[number].path == seen.path
 
 
 def test_neither_order_nor_company_nor_name_counts(detector, files, verdicts):
@@ -215,8 +223,6 @@ def test_what_nobody_expected_costs_no_other(detector, files, error):
 
 def calibrated(run, folder, middle, views=None):
     """The run's model with a calibration whose threshold lies at the margin ``middle``."""
-    import shutil
-
     shutil.copytree(run / "model", folder)
     views = views or ViewSettings(4, "stratified_grid")
     sha = json.loads((folder / "config.json").read_text())["weights_sha256"]
@@ -322,8 +328,6 @@ def test_options_out_of_range(options):
 
 def test_other_decoders_warn(run, tmp_path):
     """Other versions, other pixels, other rules each; a model without a record is silent."""
-    import shutil
-
     shutil.copytree(run / "model", tmp_path / "m")
     path = tmp_path / "m" / "config.json"
     card = json.loads(path.read_text())
@@ -371,6 +375,29 @@ class TestHeatmaps:
         changed = (drawn != pixels).any(axis=2)
         assert np.array_equal(changed, inside)
 
+    def test_the_tint_is_strong_where_attention_is(self, detector):
+        """The more a window weighs the redder it is, within its borders of two pixels."""
+        pixels = np.full((100, 300, 3), 128, np.uint8)
+        (verdict,) = detector.predict([pixels], QUICK)
+        windows = np.array([[0, 0, 48, 48], [0, 100, 48, 48], [50, 200, 48, 48]], np.int32)
+        weights = np.array([0.01, 0.34, 0.65], np.float32)
+        drawn = draw_windows(pixels, replace(verdict, windows=windows, attention=weights))
+        colours = [
+            np.asarray(drawn)[top + 2 : top + 46, left + 2 : left + 46].reshape(-1, 3)
+            for top, left in windows[:, :2]
+        ]
+        assert all((colour == colour[0]).all() for colour in colours)
+        redness = [int(colour[0, 0]) - int(colour[0, 1]) for colour in colours]
+        assert redness[0] < redness[1] < redness[2]
+
+    def test_the_dense_map_is_red_where_the_attention_lies(self, detector):
+        pixels = np.full((96, 192, 3), 128, np.uint8)
+        windows = dense_windows(96, 192, 48)
+        centre = windows[:, 1] + windows[:, 3] / 2
+        drawn = np.asarray(draw_dense(pixels, windows, np.where(centre > 96, 1.9, 0.1)))
+        redness = drawn[..., 0].astype(int) - drawn[..., 1]
+        assert redness[:, 130:].min() > redness[:, :60].max()
+
     def test_dense_windows_cover_every_pixel(self):
         for height, width in ((1, 1), (47, 300), (97, 145), (480, 480)):
             seen = np.zeros((height, width), bool)
@@ -393,13 +420,26 @@ class TestHeatmaps:
         assert draw_dense(pixels, windows, attention).size == (200, 150)
 
 
-def test_the_page_says_what_predict_says(detector, files):
-    verdict, windows, dense = look(detector, files[0].path, dense=False)
-    (expected,) = detector.predict([files[0].path])
-    assert verdict.score == pytest.approx(expected.score, abs=1e-6)
-    assert verdict.verdict == expected.verdict
-    assert windows is not None
-    assert dense is None
-    assert f"{verdict.score:.4f}" in describe(detector, verdict)
-    bad = replace(verdict, reason="<script>")
-    assert "<script>" not in describe(detector, bad)
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_the_page_says_what_predict_says(detector, files, tmp_path, kind):
+    """Of an upload, which comes as a file of another name with the same bytes."""
+    path = next(source.path for source in files if source.path.suffix == f".{kind}")
+    (expected,) = detector.predict([path.read_bytes()])
+    upload = tmp_path / f"upload.{kind}"
+    shutil.copy(path, upload)
+    same(look(detector, upload, dense=False)[0], expected)
+    shown, windows, dense = answer(detector, str(upload), dense=True)
+    for words in (expected.verdict, f"{expected.score:.4f}", "as it is", *CHANGES):
+        assert words in shown
+    pixels = BytesSource("x", path.read_bytes()).load().pixels
+    assert np.array_equal(np.asarray(windows), np.asarray(draw_windows(pixels, expected)))
+    assert dense.size == windows.size
+    assert answer(detector, None, dense=True) == ("", None, None)
+
+
+def test_the_page_obeys_no_name_and_survives_rubbish(detector, verdicts, tmp_path):
+    assert "<script>" not in describe(replace(verdicts[0], reason="<script>"))
+    (tmp_path / "x.jpg").write_bytes(b"rubbish")
+    shown, *images = answer(detector, str(tmp_path / "x.jpg"), dense=True)
+    assert "cannot be read: not_an_image" in shown
+    assert images == [None, None]

@@ -8,8 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import urllib.request
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +89,46 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
         with pytest.raises(InputError, match="not written by this command"):
             predict.main([str(run), paths[0], flag, str(tmp_path / "mine.txt")])
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
+    """Any WebDataset tar will do; its members score as the files that they are, a damaged one and
+    what is no image cost the others nothing."""
+    tar = tmp_path / "foreign.tar"
+    with tarfile.open(tar, "w") as made:
+        for number, path in enumerate(paths):
+            made.add(path, f"some/{number:03d}{Path(path).suffix}")
+            made.addfile(tarfile.TarInfo(f"some/{number:03d}.cls"))
+        bad = tarfile.TarInfo("some/999.jpg")
+        bad.size = 1000
+        made.addfile(bad, io.BytesIO(Path(paths[0]).read_bytes()[:1000]))
+        made.addfile(tarfile.TarInfo("README"))
+    out = tmp_path / "o.json"
+    arguments = ["--json", str(out), "--no-stability"]
+    assert predict.main([str(run), str(tar), *paths, *arguments]) == 3
+    members = json.loads(out.read_text())["images"]
+    files = members[len(paths) + 1 :]
+    for number, (member, file) in enumerate(zip(members, files, strict=False)):
+        assert member["path"] == f"{tar}/some/{number:03d}{Path(paths[number]).suffix}"
+        same = ("content_id", "windows", "verdict")
+        assert [member[name] for name in same] == [file[name] for name in same]
+        assert member["score"] == pytest.approx(file["score"], abs=1e-5)
+    assert members[len(paths)]["reason"] is not None
+    assert "passed over 1 files" in capsys.readouterr().err
+
+
+def test_other_decoders_are_told(run, paths, tmp_path, capsys):
+    shutil.copytree(run / "model", tmp_path / "model")
+    card_path = tmp_path / "model" / "config.json"
+    card = json.loads(card_path.read_text())
+    card["pixels"]["decoders"]["pillow"] = "9.9\x1b[2J"
+    card_path.write_text(json.dumps(card))
+    assert predict.main([str(tmp_path / "model"), paths[0], "--no-stability"]) == 0
+    shown = capsys.readouterr().err
+    assert "warning: " in shown
+    assert "was made with pillow 9.9" in shown
+    assert "decode a test file alike" in shown
+    assert "\x1b" not in shown
 
 
 def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):

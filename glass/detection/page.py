@@ -5,6 +5,8 @@ The upload arrives as a file and is read as its bytes, never re-encoded, so its 
 """
 
 import html
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -16,17 +18,15 @@ from loaders.image_sources import FileSource
 from shards.command import InputError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from glass.detection.detector import Detector
 
-__all__ = ["build_page", "describe", "look"]
+__all__ = ["answer", "build_page", "describe", "look"]
 
 COLOURS = {"generated": "#b3261e", "real": "#1b6e3c", "uncertain": "#8a6100"}
 
 
 def look(
-    detector: "Detector", path: "Path", dense: bool
+    detector: "Detector", path: Path, dense: bool
 ) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
     """The verdict on a file, the image with its windows, and the dense map where it is wanted; no
     images for a file that cannot be read, or a model that sees no crops."""
@@ -41,7 +41,7 @@ def look(
     return verdict, windows, draw_dense(pixels, *dense_attention(detector, pixels))
 
 
-def describe(detector: "Detector", verdict: ImageVerdict) -> str:
+def describe(verdict: ImageVerdict) -> str:
     """The verdict as HTML. Names of files are untrusted and escaped."""
     if verdict.reason is not None:
         return f"<p>This file cannot be read: {html.escape(verdict.reason)}</p>"
@@ -69,20 +69,20 @@ def describe(detector: "Detector", verdict: ImageVerdict) -> str:
     )
 
 
+def answer(detector: "Detector", upload: str | None, dense: bool) -> tuple[str, Any, Any]:
+    """What the page shows of the file at ``upload``: HTML, windows, dense map."""
+    if not upload:
+        return "", None, None
+    verdict, windows, attention = look(detector, Path(upload), dense)
+    return describe(verdict), windows, attention
+
+
 def build_page(detector: "Detector") -> Any:
     """The Gradio app, not launched. Raises ``InputError`` where the extra is missing."""
     try:
         import gradio
     except ImportError as error:
         raise InputError("the page needs an extra: pip install -e '.[demo]'") from error
-    from pathlib import Path
-
-    def answer(upload: str | None, dense: bool) -> tuple[str, Any, Any]:
-        if not upload:
-            return "", None, None
-        verdict, windows, attention = look(detector, Path(upload), dense)
-        return describe(detector, verdict), windows, attention
-
     # No telemetry: this page is for images that people may not want to tell about.
     with gradio.Blocks(title="Is this image generated?", analytics_enabled=False) as page:
         gradio.Markdown("# Is this image generated?")
@@ -97,5 +97,10 @@ def build_page(detector: "Detector") -> Any:
                 windows = gradio.Image(label="Windows, red where it looked most", **shown)
                 attention = gradio.Image(label="Dense map of attention", **shown)
         for event in (upload.change, dense.change):
-            event(answer, [upload, dense], [verdict, windows, attention], api_name=False)
+            event(
+                partial(answer, detector),
+                [upload, dense],
+                [verdict, windows, attention],
+                api_name=False,
+            )
     return page
