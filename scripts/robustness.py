@@ -144,45 +144,20 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import cell, percent
+    from glass.report.robustness import robustness_table
+    from glass.report.tables import cell
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
-    several = len(document["models"]) > 1
     for name in document["models"]:
-        table = Table(title=Text(printable(name)))
-        for column in (
-            "images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator",
-            "false alarms at the threshold",
-            *(("AUROC against the first",) if several else ()),
-        ):  # fmt: skip
-            table.add_column(column)
-        for row in document["rows"]:
-            result = row["models"][name]
-            metrics, intervals = result["metrics"], result["intervals"]
-            worst = result["per_generator"]["worst"]
-            lowest = result["per_generator"]["minimum"]["auroc"]
-            cells = [
-                row["title"],
-                str(cell(metrics["auroc"], intervals["auroc"])),
-                str(cell(metrics["tpr_at_fpr_1"], intervals["tpr_at_fpr_1"])),
-                "–" if worst is None else f"{cell(lowest)} {printable(worst)}",
-                percent(result["per_generator"]["real"]["false_positive_rate"]),
-            ]
-            if several:
-                cells.append(_difference(row["differences"].get(name)))
-            table.add_row(*(Text(text) for text in cells))
+        head, rows = robustness_table(document, name)
+        table = Table(*head, title=Text(printable(name)))
+        for row in rows:
+            table.add_row(*(Text(text) for text in row))
         console.print(table)
         low = document["worst"][name]
         console.print(Text(f"{printable(name)}: lowest AUROC {cell(low['auroc'])}, {low['row']}"))
-
-
-def _difference(value: dict[str, Any] | None) -> str:
-    if value is None or value["difference"] is None or value["interval"] is None:
-        return ""
-    low, high = value["interval"]
-    return f"{value['difference']:+.3f} ({low:+.2f} to {high:+.2f})"
 
 
 if __name__ == "__main__":

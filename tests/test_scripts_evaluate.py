@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import evaluate, report
+from scripts import evaluate, report, robustness
 from shards.command import InputError
 
 MakeRun = Callable[[str], Path]
@@ -114,6 +114,43 @@ def test_report_writes_a_page_and_its_numbers(
     assert capsys.readouterr().out.startswith("wrote ")
     assert report.main(arguments) == 0
     assert capsys.readouterr().out.startswith("rewrote ")
+
+
+def test_the_report_shows_what_robustness_found(
+    evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
+) -> None:
+    """Before and after, of these weights on this data; of others nothing, of a damaged file why."""
+    run = tmp_path / "run"
+    shutil.copytree(evaluated["glass"], run)
+    models = [f"before={run}", f"after={evaluated['single_view']}"]
+    named = [part for model in models for part in ("--model", model)]
+    common = ["--data", str(synthetic_shards), "--draws", "5", "--device", "cpu"]
+    rows = ["--rows", "jpeg-50"]
+    assert robustness.main([*named, *common, *rows, "--output", str(run)]) == 0
+    arguments = report_arguments(tmp_path / "out", synthetic_shards, {"glass": run})
+    assert report.main(arguments) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    table = json.loads((run / "robustness-test.json").read_text())
+    assert "data:image/png;base64," in page
+    for words in ("JPEG 50", "AUROC against the first", "glass: before", "glass: after"):
+        assert words in page
+    (clean, changed) = json.loads((tmp_path / "out" / "report.json").read_text())["glass"][
+        "robustness"
+    ]["rows"]
+    assert clean["name"] == "clean"
+    result = table["rows"][1]["models"]["after"]
+    assert changed["models"]["after"]["auroc"] == result["metrics"]["auroc"]
+    assert f"{result['metrics']['auroc']:.3f}" in page
+    path = run / "robustness-test.json"
+    for name in table["models"]:
+        table["models"][name]["weights_sha256"] = "0" * 64
+    path.write_text(json.dumps(table))
+    assert report.main(arguments) == 0
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "once images were changed" not in page
+    path.write_text("{}")
+    with pytest.raises(InputError, match=r"robustness-test\.json is no table"):
+        report.main(arguments)
 
 
 def test_a_page_that_is_not_ours_is_never_replaced(

@@ -17,6 +17,8 @@
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing``, ``calibration`` and ``real_slices`` of the evaluation;
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
+                    ``robustness``: null | what :func:`robustness_summary` takes from the table
+                    that ``scripts.robustness`` wrote into the run's folder;
                     ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
                     ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """
@@ -37,6 +39,7 @@ from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.overrides import flat_settings
 from glass.predictions import read_predictions
+from glass.report.robustness import own_robustness, robustness_summary
 from glass.run_folder import dataset_digest
 from shards.command import InputError
 from shards.json_file import parse_json, read_json, read_json_bytes
@@ -80,6 +83,8 @@ class RunData:
     """See ``glass.evaluation``."""
     predictions: pa.Table
     """``glass.predictions.PREDICTION_SCHEMA``."""
+    robustness: dict[str, Any] | None = None
+    """See ``glass.robustness``; None where these weights were not measured on this data."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
@@ -99,6 +104,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
         epochs=_read_epochs(folder / "metrics.jsonl"),
         evaluation=evaluation,
         predictions=read_predictions(folder, split),
+        robustness=own_robustness(folder, evaluation),
     )
 
 
@@ -138,6 +144,7 @@ def report_document(
             },
             "model": evaluation["model"],
             "settings": _settings(run.record),
+            "robustness": run.robustness and robustness_summary(run.robustness),
             "versions": evaluation["versions"],
         }
     return document

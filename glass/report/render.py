@@ -11,6 +11,7 @@ from glass.report import tables
 from glass.report.audit import audit_sentence
 from glass.report.data import RunData
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
+from glass.report.robustness import heat_map_uri, robustness_table
 from glass.report.windows import Gallery
 from shards.command import printable
 
@@ -55,6 +56,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         generator_tables={
             name: tables.generator_rows(document[name][split]["per_generator"]) for name in names
         },
+        robustness={run.name: _robustness(run.robustness) for run in runs if run.robustness},
         settings=_settings_rows(document, names),
         plots={
             "roc": [Markup(svg) for svg in roc_svg(runs)],
@@ -64,6 +66,12 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         gallery=gallery,
         num_colours=NUM_RUN_COLOURS,
     )
+
+
+def _robustness(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A table per model and the heat map of all."""
+    tables_of = {name: robustness_table(document, name) for name in document["models"]}
+    return {"tables": tables_of, "heat_map": heat_map_uri(document)}
 
 
 def _shown(value: Any) -> Any:

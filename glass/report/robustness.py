@@ -1,0 +1,108 @@
+"""The table of ``glass.robustness`` for people, on a terminal and in the report of a run."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glass.report.heat_map import heat_map_png
+from glass.report.tables import cell, percent
+from shards.command import InputError, printable
+from shards.json_file import read_json
+
+__all__ = [
+    "heat_map_uri", "own_robustness", "robustness_path", "robustness_summary", "robustness_table",
+]  # fmt: skip
+
+Document = Mapping[str, Any]
+
+HEAD = (
+    "images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator",
+    "false alarms at the threshold",
+)  # fmt: skip
+DIFFERENCE = "AUROC against the first"
+
+
+def robustness_path(run: Path, split: str) -> Path:
+    """Where ``scripts.robustness`` writes the table of ``run``."""
+    return run / f"robustness-{split}.json"
+
+
+def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:
+    """The table beside ``evaluation`` in ``run``, None where there is none of these weights on this
+    data. Raises ``InputError`` for a file that is damaged."""
+    path = robustness_path(run, evaluation["split"])
+    if not path.is_file():
+        return None
+    from glass.robustness import check_robustness  # imports torch, which takes seconds
+
+    try:
+        document = read_json(path)
+        check_robustness(document)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no table of this version ({error}): run python -m scripts.robustness again"
+        ) from error
+    weights = {model["weights_sha256"] for model in document["models"].values()}
+    digest = "dataset_json_sha256"
+    same_data = document["dataset"][digest] == evaluation["dataset"][digest]
+    same_weights = evaluation["model"]["weights_sha256"] in weights
+    return document if same_data and same_weights else None
+
+
+def robustness_table(document: Document, model: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of ``model``, a row per change of the images."""
+    several = len(document["models"]) > 1
+    rows = []
+    for row in document["rows"]:
+        result = row["models"][model]
+        metrics, intervals = result["metrics"], result["intervals"]
+        generators = result["per_generator"]
+        lowest = cell(generators["minimum"]["auroc"])
+        cells = [
+            row["title"],
+            *(str(cell(metrics[name], intervals[name])) for name in ("auroc", "tpr_at_fpr_1")),
+            "–" if generators["worst"] is None else f"{lowest} {printable(generators['worst'])}",
+            percent(generators["real"]["false_positive_rate"]),
+        ]
+        rows.append([*cells, *([_difference(row["differences"].get(model))] if several else [])])
+    return [*HEAD, *([DIFFERENCE] if several else [])], rows
+
+
+def robustness_summary(document: Document) -> dict[str, Any]:
+    """For ``report.json``: what the table shows, as numbers."""
+    return {
+        "worst": document["worst"],
+        "rows": [
+            {
+                "name": row["name"],
+                "title": row["title"],
+                "models": {name: _numbers(result) for name, result in row["models"].items()},
+                "differences": row["differences"],
+            }
+            for row in document["rows"]
+        ],
+    }
+
+
+def heat_map_uri(document: Document) -> str:
+    """The heat map as a picture that a page holds in itself."""
+    return "data:image/png;base64," + base64.b64encode(heat_map_png(document)).decode("ascii")
+
+
+def _numbers(result: Document) -> dict[str, Any]:
+    generators, shown = result["per_generator"], ("auroc", "tpr_at_fpr_1")
+    return {
+        **{name: result["metrics"][name] for name in shown},
+        "intervals": {name: result["intervals"][name] for name in shown},
+        "minimum": generators["minimum"]["auroc"],
+        "worst": generators["worst"],
+        "false_positive_rate": generators["real"]["false_positive_rate"],
+    }
+
+
+def _difference(value: Document | None) -> str:
+    if value is None or value["difference"] is None or value["interval"] is None:
+        return ""
+    low, high = value["interval"]
+    return f"{value['difference']:+.3f} ({low:+.2f} to {high:+.2f})"
