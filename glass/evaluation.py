@@ -104,6 +104,8 @@ class EvaluationOptions:
     """Bootstrap draws."""
     seed: int = 0
     """Of the bootstrap; the windows keep the run's own seed."""
+    calibrated: bool = True
+    """Use the calibration beside the model, where there is one of the views asked for."""
     progress: bool = False
     """Show a progress bar on stderr."""
 
@@ -130,7 +132,8 @@ def evaluate_run(
     model, config = load_model(run / "model", device)
     card = read_model_card(run / "model")
     warn_of_other_pixels(card.get("pixels"), str(run))
-    calibration = read_calibration(run / "model", card["weights_sha256"])
+    sha256 = card["weights_sha256"]
+    calibration = read_calibration(run / "model", sha256) if options.calibrated else None
     loader_config = _loader_config(config, options, device)
     start = time.perf_counter()
     predictions, missing = _scores(

@@ -6,13 +6,17 @@ import pytest
 
 import glass.studies.final_runs
 from glass.documents import check_document
+from glass.evaluation import read_evaluation
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds, summary
+from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
+from glass.studies.seed_results import summary
 from loaders.open_shards import OpenShards
+from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
 from tests.least_study import SETTINGS, Killed, killed_at, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together
@@ -67,6 +71,14 @@ def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path
     again = run_seeds(data, plan, tmp_path / "killed")
     assert without_times(again) == without_times(whole)
     assert is_finished(plan, tmp_path / "killed", data)
+    assert whole["tests"]["calibration"] is None  # there is no split for it
+    generators = whole["tests"]["generators"]
+    assert list(generators) == ["gan_a", "gan_b"]
+    for seed in whole["seeds"]:
+        least = min(row["auroc"] for row in seed["results"]["generators"].values())
+        assert seed["results"]["generators_minimum"]["auroc"] == least
+    worst = [seed["results"]["generators_minimum"]["auroc"] for seed in whole["seeds"]]
+    assert whole["tests"]["generators_minimum"]["auroc"]["mean"] == pytest.approx(sum(worst) / 2)
     with pytest.raises(InputError, match="epochs=2, not 3"):
         is_finished(replace(plan, config=replace(plan.config, epochs=3)), tmp_path / "whole", data)
 
@@ -95,6 +107,39 @@ def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkey
         with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
             is_finished(more, tmp_path, data)
         (tmp_path / name).write_text(kept)
+
+
+def test_seeds_are_calibrated_where_there_is_a_split_for_it(
+    synthetic_images, tmp_path, monkeypatch
+):
+    """Before and after are told, metrics stay those of raw scores, also after a kill between the
+    calibration and the test."""
+    shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
+    settings = BuildSettings(split_shares=shares, global_size=64)
+    build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
+    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+
+    def dies(*_):
+        raise Killed
+
+    with OpenShards(ShardDataset.open(tmp_path / "data")) as data:
+        with monkeypatch.context() as patch:
+            patch.setattr(glass.studies.final_runs, "write_evaluation", dies)
+            with pytest.raises(Killed):
+                run_seeds(data, plan, tmp_path / "runs")
+        document = run_seeds(data, plan, tmp_path / "runs")
+    check_document(document, FINAL_SCHEMA)
+    (row,) = document["seeds"]
+    evaluation = read_evaluation(tmp_path / "runs" / row["folder"], "test")
+    assert evaluation["calibration"] is None
+    assert evaluation["threshold"]["value"] == 0.5
+    calibration = row["results"]["calibration"]
+    assert calibration["before"]["ece"] == pytest.approx(row["metrics"]["ece"])
+    assert calibration["after"]["nll"] != calibration["before"]["nll"]
+    assert calibration["verdict"] in ("kept", "not kept", "fewer than promised")
+    over = document["tests"]["calibration"]
+    assert over["after"]["ece"]["mean"] == calibration["after"]["ece"]
+    assert over["verdicts"] == {calibration["verdict"]: 1}
 
 
 def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):

@@ -169,6 +169,36 @@ def test_the_report_is_one_file_and_escapes_names(document):
         assert f"{row['final']['summary']['accuracy']['mean']:.3f}" in page
 
 
+def test_the_report_shows_the_audit_and_what_the_tests_found(document):
+    named = copy.deepcopy(document)
+    assert named["audit"] is None
+    for text in (study_html(named), study_markdown(named)):
+        assert "not audited" in text
+        for words in ("By generator", "gan_a", "minimum over generators", "≤ 10 % false alarms"):
+            assert words in text
+        assert "ECE before" not in text  # no split calibration
+    finding = {
+        "kind": "metadata", "severity": "serious", "text": "<i>format</i> tells", "advice": "mix",
+        "feature": "format", "auroc": 0.9, "interval": [0.8, 1], "count": None, "examples": [],
+    }  # fmt: skip
+    named["audit"] = {"severity": "serious", "equalised": "", "findings": [finding]}
+    rate = {"mean": 0.02, "sd": 0.01, "interval": None, "seeds": 2}
+    tests = named["results"][0]["final"]["tests"]
+    tests["real_slices"] = [{"slice": "<u>PNG", "images": 12, "false_positive_rate": rate}]
+    tests["calibration"] = {
+        when: {name: rate | {"mean": mean} for name in ("ece", "nll", "brier")}
+        for when, mean in (("before", 0.234), ("after", 0.045))
+    } | {"false_positive_rate": rate, "max_fpr": 0.01, "verdicts": {"kept": 2}}
+    check_document(named, STUDY_SCHEMA)
+    page, text = study_html(named), study_markdown(named)
+    assert page.index("&lt;i&gt;format") < page.index("Test results")
+    assert text.index("&lt;i>format") < text.index("Test results")
+    for shown in (page, text):
+        assert not {"<i>", "<u>"} & {shown[i : i + 3] for i in range(len(shown))}
+        for words in ("0.234 ± 0.010", "0.045 ± 0.010", "2.0 ± 1.0 %", "kept by 2 of 2 seeds"):
+            assert words in shown
+
+
 @pytest.mark.parametrize("path", [("results",), ("comparisons", 0, "family"), ("budget",)])
 def test_a_document_with_a_hole_is_refused(document, path):
     broken = copy.deepcopy(document)

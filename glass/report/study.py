@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from glass.report.audit import audit_sentence
 from glass.report.crop_plots import crop_svgs
 from glass.report.crop_tables import (
     BASELINE_HEAD,
@@ -20,6 +21,7 @@ from glass.report.crop_tables import (
 )
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
+from glass.report.study_results import result_tables, result_title, spread
 from glass.report.tables import METRIC_ROWS, number
 from shards.command import printable
 
@@ -61,7 +63,9 @@ def study_html(document: Document) -> str:
             {"kind": row["kind"], "cells": cells}
             for row, cells in zip(results, _result_rows(document), strict=True)
         ],
-        result_names=[_title(row) for row in results],
+        audit_sentence=document["audit"] and audit_sentence(document["audit"]),
+        result_tables=result_tables(results),
+        result_names=[result_title(row) for row in results],
         metric_rows=_metric_rows(results),
         comparison_head=COMPARISON_HEAD,
         comparison_rows=_comparison_rows(document),
@@ -103,10 +107,16 @@ def study_markdown(document: Document) -> str:
         f"# GLASS against the resize-only baseline on {_cell(dataset)}",
         f"Budget {document['budget']}, {document['device']}, {document['created']}.",
         *([f"> {document['note']}"] if document["note"] else []),
+        *_audit_parts(document["audit"]),
         "## Test results, mean ± sd over the seeds",
         _table(RESULT_HEAD, _result_rows(document)),
         "## Differences, seed by seed",
         _table(COMPARISON_HEAD, _comparison_rows(document)),
+        *(
+            part
+            for title, reading, head, rows in result_tables(document["results"])
+            for part in (f"### {title}", reading, _table(head, rows))
+        ),
         "## Tuning",
         _table(SEARCH_HEAD, _search_rows(document)),
         "## What a crop costs",
@@ -117,6 +127,14 @@ def study_markdown(document: Document) -> str:
         _table(BASELINE_HEAD, baseline_rows(document)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _audit_parts(audit: Mapping[str, Any] | None) -> list[str]:
+    """The findings of the data set's audit in Markdown."""
+    if audit is None:
+        return ["The data set was not audited: run python -m scripts.audit."]
+    lines = [f"- {finding['severity']}: {_cell(finding['text'])}" for finding in audit["findings"]]
+    return [f"## The data: {audit_sentence(audit)}", "\n".join(lines)]
 
 
 def _crop_parts(document: Document) -> list[str]:
@@ -149,11 +167,6 @@ def _table(head: Sequence[str], rows: Rows) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _title(row: Mapping[str, Any]) -> str:
-    kind = "GLASS" if row["kind"] == "glass" else "resize-only"
-    return f"{kind} {row['family']}" + ("" if row["terms"] == "tuned" else f", {row['terms']}")
-
-
 def _terms(row: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     """On which terms the row stands, and by how much it missed them."""
     glass = next(
@@ -165,19 +178,13 @@ def _terms(row: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     return "equal compute" if share >= 1 else f"stopped at {share:.0%} of equal compute"
 
 
-def _spread(summary: Mapping[str, Any]) -> str:
-    if summary["mean"] is None:
-        return "–"
-    return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")
-
-
 def _result_rows(document: Document) -> Rows:
     return [
         [
             f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
             _terms(row, document["results"]),
             str(row["trials"]),
-            *(_spread(row["final"]["summary"][metric]) for metric in SHOWN),
+            *(spread(row["final"]["summary"][metric]) for metric in SHOWN),
         ]
         for row in document["results"]
     ]
@@ -185,7 +192,7 @@ def _result_rows(document: Document) -> Rows:
 
 def _metric_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
-        {"title": title, "cells": [_spread(row["final"]["summary"][name]) for row in results]}
+        {"title": title, "cells": [spread(row["final"]["summary"][name]) for row in results]}
         for name, title, _ in METRIC_ROWS
     ]
 
@@ -236,7 +243,7 @@ def _results_svg(results: Sequence[Mapping[str, Any]]) -> str:
         if known:
             mean = sum(known) / len(known)
             axes.plot([mean, mean], [place - 0.3, place + 0.3], color=style["color"], linewidth=2)
-    axes.set_yticks(range(len(results)), [_title(row) for row in results])
+    axes.set_yticks(range(len(results)), [result_title(row) for row in results])
     axes.invert_yaxis()
     axes.set(xlabel="AUROC on the test split", title="every seed")
     add_legend(axes, "best")

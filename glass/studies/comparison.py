@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glass.documents import Maybe
-from glass.studies.final_runs import student_interval, summary
+from glass.studies.seed_results import student_interval, summary
 
 __all__ = ["COMPARISON_ROW", "comparisons"]
 

@@ -7,9 +7,7 @@ added later, and none left out: figures of chosen seeds would be worth nothing.
 
 import copy
 import json
-import math
 import shutil
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,11 +28,21 @@ from glass.processes import run_device
 from glass.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan_file import PLAN_FILE, settle_plan
+from glass.studies.seed_results import (
+    OVER_SEEDS,
+    SEED_RESULTS,
+    SUMMARY,
+    calibrate_seed,
+    over_seeds,
+    seed_results,
+    summary,
+)
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.command import InputError
+from shards.dataset import ShardDataset
 
-__all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds", "student_interval"]
+__all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds"]
 
 FORMAT_VERSION = 1
 SEEDS = (100, 200, 300, 400, 500)
@@ -44,7 +52,6 @@ PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
 """Settings that the protocol sets."""
 SEEDS_SCHEMA: dict[str, Any] = {"format_version": int, "seeds": [int]}
 
-SUMMARY = {"mean": Maybe(float), "sd": Maybe(float), "interval": Maybe([float]), "seeds": int}
 FINAL_SCHEMA: dict[str, Any] = {
     "format_version": int,
     "preset": str,
@@ -61,10 +68,12 @@ FINAL_SCHEMA: dict[str, Any] = {
             "best_epoch": int,
             "valid": Maybe(float),  # the metric that chose it
             "metrics": Map(Maybe(float)),
+            "results": SEED_RESULTS,
             "train_time_s": float,  # of all epochs, validation included
         }
     ],
     "summary": Map(SUMMARY),  # metric → mean, sd (n - 1) and Student's 95 % interval of the mean
+    "tests": OVER_SEEDS,
 }
 
 
@@ -149,7 +158,7 @@ def run_seeds(
         folder, config = seed_folder(output, seed), plan.for_seed(seed)
         if not _is_tested(config, folder, digest):
             _train_and_test(data, held.dataset, config, folder)
-        rows.append(_row(seed, folder, output, config.select_by))
+        rows.append(_row(seed, folder, output, config.select_by, data.dataset))
         tell(_line(rows[-1]))
     document = {
         "format_version": FORMAT_VERSION,
@@ -166,6 +175,7 @@ def run_seeds(
         "summary": {
             name: summary([row["metrics"][name] for row in rows]) for name in METRIC_NAMES
         },
+        "tests": over_seeds([row["results"] for row in rows]),
     }  # fmt: skip
     write_document(output / STUDY_FILE, document, FINAL_SCHEMA)
     return document
@@ -176,13 +186,16 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
     with_parts.dataset = dataset
     if not train(with_parts, config, folder):
         raise TrainingStopped
-    options = EvaluationOptions(device=run_device().type)
+    options = EvaluationOptions(device=run_device().type, calibrated=False)
+    calibrate_seed(folder, data.dataset, options)
     document, table = evaluate_run(folder, data.dataset, TEST, options)
     write_evaluation(folder, document, table)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
 
 
-def _row(seed: int, folder: Path, output: Path, select_by: str) -> dict[str, Any]:
+def _row(
+    seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset
+) -> dict[str, Any]:
     evaluation = read_evaluation(folder, TEST)
     lines = RunFolder(folder).read_metrics()
     chosen = evaluation["model"]["chosen"]
@@ -192,6 +205,7 @@ def _row(seed: int, folder: Path, output: Path, select_by: str) -> dict[str, Any
         "best_epoch": chosen["epoch"],
         "valid": chosen[f"valid_{select_by}"],
         "metrics": evaluation["metrics"],
+        "results": seed_results(folder, evaluation, dataset),
         "train_time_s": sum(line["epoch_time_s"] for line in lines),
     }
 
@@ -203,24 +217,3 @@ def _line(row: dict[str, Any]) -> str:
         f"seed {row['seed']}: epoch {row['best_epoch']}, test accuracy"
         f" {metrics['accuracy']:.4f}, AUROC {auroc}"
     )
-
-
-def summary(values: Sequence[float | None]) -> dict[str, Any]:
-    """``mean``, ``sd`` (n - 1), Student's 95 % ``interval`` of the mean, over the ``seeds`` for
-    which the metric is defined."""
-    known = [value for value in values if value is not None]
-    mean = statistics.fmean(known) if known else None
-    sd = statistics.stdev(known) if len(known) > 1 else None
-    interval = student_interval(known)
-    return {"mean": mean, "sd": sd, "interval": interval, "seeds": len(known)}
-
-
-def student_interval(values: Sequence[float]) -> list[float] | None:
-    """95 % interval of the mean of independent values; None for less than two."""
-    if len(values) < 2:
-        return None
-    from scipy.stats import t
-
-    mean = statistics.fmean(values)
-    half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
-    return [mean - half, mean + half]

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from glass.auditing.audit import read_audit
 from glass.compute import training_flops
 from glass.config import RunConfig
 from glass.documents import Map, Maybe, write_document
@@ -40,6 +41,7 @@ STUDY_SCHEMA: dict[str, Any] = {
     "budget": str,
     "note": Maybe(str),
     "dataset": {"name": str, "dataset_json_sha256": str},
+    "audit": Maybe({"severity": str, "equalised": str, "findings": [dict]}),
     "splits": Map(int),  # name → images
     "device": str,
     "versions": Map(str),
@@ -82,6 +84,7 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Does what is not done yet; writes and returns ``study.json``."""
         start = time.monotonic()
+        audit = read_audit(Path(self.data.dataset.root))  # a damaged one is told before the work
         searches, results = self._search_and_train()
         crop_studies = {
             model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)
@@ -93,6 +96,8 @@ class Study:
             "budget": self.budget.name,
             "note": self.budget.note,
             "dataset": dataset_digest(self.data.dataset.root),
+            "audit": audit
+            and {name: audit[name] for name in ("severity", "equalised", "findings")},
             "splits": {name: count.samples for name, count in counts.items()},
             "device": device_name(),
             "versions": installed_versions(),

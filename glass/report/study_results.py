@@ -1,0 +1,115 @@
+"""Tables of a study about its tests: detection at few false alarms, generators, real images,
+calibration; means over the seeds."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from glass.report.tables import number, percent
+
+__all__ = ["Table", "result_tables", "result_title", "spread"]
+
+Document = Mapping[str, Any]
+Table = tuple[str, str, Sequence[str], list[list[str]]]
+"""Title, how to read it, head, rows."""
+
+AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
+AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
+
+
+def result_title(row: Document) -> str:
+    """The model, and the terms of a baseline."""
+    kind = "GLASS" if row["kind"] == "glass" else "resize-only"
+    return f"{kind} {row['family']}" + ("" if row["terms"] == "tuned" else f", {row['terms']}")
+
+
+def spread(summary: Document) -> str:
+    """Mean ± standard deviation."""
+    if summary["mean"] is None:
+        return "–"
+    return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")
+
+
+def result_tables(results: Sequence[Document]) -> list[Table]:
+    """The tables that have rows."""
+    tables: list[Table] = [
+        (
+            "Detection at few false alarms",
+            "Mean, and Student's 95 % interval of the mean over the seeds.",
+            ("model", *AT_FEW_HEAD),
+            [
+                [result_title(r), *(_with_interval(r["final"]["summary"][m]) for m in AT_FEW)]
+                for r in results
+            ],
+        ),
+        (
+            "By generator",
+            "Each generator's images against all real ones, mean ± sd over the seeds. The minimum"
+            " is that of each seed's worst generator.",
+            ("model", "images of", "number", "AUROC", *AT_FEW_HEAD),
+            [row for r in results for row in _generator_rows(r)],
+        ),
+        (
+            "False alarms on kinds of real images",
+            "Share of these real images called generated at 0.5, mean ± sd over the seeds.",
+            ("model", "real images", "number", "called generated"),
+            [row for r in results for row in _slice_rows(r)],
+        ),
+        (
+            "Calibration",
+            "Calibrated on the split of that name, tested here: error of the probabilities (ECE)"
+            " before and after, and the false alarms beside those promised.",
+            ("model", "ECE before", "ECE after", "promised at most", "false alarms", "promise"),
+            [
+                _calibration_row(r, r["final"]["tests"]["calibration"])
+                for r in results
+                if r["final"]["tests"]["calibration"] is not None
+            ],
+        ),
+    ]
+    return [table for table in tables if table[3]]
+
+
+def _with_interval(summary: Document) -> str:
+    if summary["mean"] is None or summary["interval"] is None:
+        return number(summary["mean"])
+    low, high = summary["interval"]
+    return f"{number(summary['mean'])} ({low:.2f} to {high:.2f})"
+
+
+def _generator_rows(result: Document) -> list[list[str]]:
+    tests = result["final"]["tests"]
+    rows = [(name, str(row["images"]), row) for name, row in tests["generators"].items()]
+    if rows:
+        rows += [
+            (f"{name} over generators", "", tests[f"generators_{name}"])
+            for name in ("mean", "minimum")
+        ]
+    return [
+        [result_title(result), name, images, *(spread(row[m]) for m in ("auroc", *AT_FEW))]
+        for name, images, row in rows
+    ]
+
+
+def _slice_rows(result: Document) -> list[list[str]]:
+    return [
+        [result_title(result), row["slice"], str(row["images"]), _share(row["false_positive_rate"])]
+        for row in result["final"]["tests"]["real_slices"]
+    ]
+
+
+def _share(summary: Document) -> str:
+    deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.1f}"
+    return percent(summary["mean"]).replace(" %", f"{deviation} %")
+
+
+def _calibration_row(result: Document, calibration: Document) -> list[str]:
+    return [
+        result_title(result),
+        *(spread(calibration[when]["ece"]) for when in ("before", "after")),
+        percent(calibration["max_fpr"]),
+        _share(calibration["false_positive_rate"]),
+        ", ".join(
+            f"{verdict} by {seeds} of {calibration['false_positive_rate']['seeds']} seeds"
+            for verdict, seeds in calibration["verdicts"].items()
+        ),
+    ]
