@@ -137,8 +137,8 @@ def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
             f" images (95 % interval {between}), where {low} to {high} were to be expected:"
             f" {promise['verdict']}."
         )
-    if uncertain := calibration.get("uncertain"):
-        decided = calibration["decided"]
+    uncertain, decided = calibration.get("uncertain"), calibration.get("decided")
+    if uncertain and decided:
         sentences.append(
             f"Uncertain: {percent(uncertain['real'])} of the real and"
             f" {percent(uncertain['generated'])} of the generated images. Accuracy on the"
