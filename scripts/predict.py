@@ -129,21 +129,16 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
-    import warnings
-
     import torch
 
     from glass.detection.detector import Detector, PredictOptions
-    from glass.detection.pixel_rules import DecoderWarning
+    from glass.detection.pixel_rules import decoder_warnings_told
 
     torch.set_num_threads(arguments.threads)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DecoderWarning)
+    with decoder_warnings_told():
         detector = Detector.from_pretrained(
             arguments.model, device=arguments.device, revision=arguments.revision
         )
-    for warning in caught:
-        print(printable(f"warning: {warning.message}"), file=sys.stderr)
     options = PredictOptions(
         num_crops=arguments.crops, sampling=arguments.sampling, coverage=arguments.coverage,
         draws=arguments.draws, stability=not arguments.no_stability,
