@@ -290,7 +290,8 @@ def test_the_baseline_and_tensorboard(synthetic_shards, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(synthetic_shards, tmp_path):
     # Decay by 1 - 10 * 10 a step: on any machine the weights pass every number within 20 steps.
     changes = settings("optim.lr=10", "optim.wd=10", "epochs=30")
-    with pytest.raises(InputError, match=r"loss became (nan|inf) in one of the steps .*optim\.lr"):
+    # Where the last steps of an epoch only make them huge, the validation's scores tell.
+    with pytest.raises(InputError, match=r"(loss became|no longer finite) .*optim\.lr"):
         train_run(synthetic_shards, changes, tmp_path)
 
 
