@@ -4,9 +4,10 @@ It is asked once whether it is there: its client retries for four minutes before
 where the files are in the cache already.
 """
 
+import importlib
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -114,15 +115,16 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 
 def _client_errors() -> tuple[type[Exception], ...]:
     """What the hub's client raises, and the HTTP library below it: those of requests are OSErrors,
-    those of httpx, on which the client is built since its version 1, are not."""
+    those of httpx, on which the client is built since its version 1 (httpx2: 2), are not."""
     from huggingface_hub import errors
 
-    raised = (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError)
-    try:
-        import httpx
-    except ImportError:
-        return raised
-    return (*raised, httpx.HTTPError)
+    raised: list[type[Exception]] = [
+        errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError
+    ]  # fmt: skip
+    for library in ("httpx", "httpx2"):
+        with suppress(ImportError):
+            raised.append(importlib.import_module(library).HTTPError)
+    return tuple(raised)
 
 
 def _first_line(error: Exception) -> str:
