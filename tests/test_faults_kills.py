@@ -144,8 +144,8 @@ def test_an_index_killed_often(tmp_path, encode_image):
     (tmp_path / "tars").mkdir()
     for number in range(kills + 4):
         with tarfile.open(tmp_path / "tars" / f"train-{number:03d}.tar", "w") as tar:
-            for index in range(12):
-                jpeg = encode_image(np.roll(pixels, 12 * number + index, 0), "JPEG")
+            for index in range(60):
+                jpeg = encode_image(np.roll(pixels, 60 * number + index, 0), "JPEG")
                 for name, data in ((f"{index}.jpg", jpeg), (f"{index}.cls", b"%d" % (index % 2))):
                     info = tarfile.TarInfo(name)
                     info.size = len(data)
