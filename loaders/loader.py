@@ -1,6 +1,5 @@
 """The loader: plans batches in order, reads and decodes them in threads ahead of the consumer."""
 
-import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from loaders.augment_windows import Patch, changed_windows, paste
+from loaders.augment_windows import paste
 from loaders.bad_samples import BadSample, BadSampleLog
 from loaders.batch import Batch, BufferPool
+from loaders.chunk_reader import Chunk, ChunkReader
 from loaders.config import LoaderConfig
 from loaders.epoch_order import epoch_order
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
@@ -28,14 +28,9 @@ from shards.dataset import ShardDataset
 
 __all__ = ["Loader", "build_loader"]
 
-logger = logging.getLogger(__name__)
-
 MAX_SAMPLES_PER_TASK = 8
 """A thread takes this many samples of a batch at most, so that the threads finish a batch
 together."""
-
-Chunk = tuple[list[DecodeJob], list[Patch], list[DecodeFailure]]
-"""What a thread made of its samples: jobs left to decode, crops that are done, what failed."""
 
 
 def build_loader(
@@ -128,12 +123,13 @@ class Loader:
         self._samples = open_shards.samples
         self._stats = LoaderStats()
         self._bad = BadSampleLog()
-        self._traced = False
         ranges = ranges_to_read(open_shards, self._rows, config)
         self._maker = JobMaker(open_shards, config, self._stats, ranges)
         self._ahead = None if ranges else Ahead.of(open_shards, self._rows, config)
         self._leaf = _leaf(config, self._device_batch_size)
-        self._host_leaf = _host_leaf(config.backend)
+        self._reader = ChunkReader(
+            self._maker, self._leaf, _host_leaf(config.backend), config.num_crops, self._stats
+        )
         self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
         self._stream = torch.cuda.Stream() if config.device == "cuda" else None
         self._workers = ThreadPoolExecutor(config.num_threads, thread_name_prefix="loader")
@@ -260,56 +256,10 @@ class Loader:
             crops = self._buffers.borrow((num_slots, config.crop_size, config.crop_size, 3))
         step = max(1, min(MAX_SAMPLES_PER_TASK, -(-len(plan) // config.num_threads)))
         places = [range(k, min(k + step, len(plan))) for k in range(0, len(plan), step)]
-        chunks = [self._workers.submit(self._chunk, plan, part, views, crops) for part in places]
+        chunks = [
+            self._workers.submit(self._reader.read, plan, part, views, crops) for part in places
+        ]
         return self._finisher.submit(self._finish, plan, chunks, views, crops)
-
-    def _chunk(
-        self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
-    ) -> Chunk:
-        """Reads and decodes; where that fails as nobody foresaw, sample by sample, so that one
-        costs no other."""
-        try:
-            return self._read_and_decode(plan, places, views, crops)
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:
-            if len(places) == 1:
-                detail = f"{type(error).__name__}: {error}"
-                # With its trace the first time; others of its kind are counted and named later.
-                logger.warning("a sample failed in an unforeseen way", exc_info=not self._traced)
-                self._traced = True
-                return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
-        done = [self._chunk(plan, range(p, p + 1), views, crops) for p in places]
-        jobs, patches, failures = ([x for part in done for x in part[k]] for k in range(3))
-        return jobs, patches, failures  # type: ignore[return-value]
-
-    def _read_and_decode(
-        self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
-    ) -> Chunk:
-        jobs, failures = self._maker.read(plan, places, views)
-        patches: list[Patch] = []
-        if plan.changed:
-            patches, failed = self._change(plan, places, jobs, views)
-            failures = failures + failed
-            jobs = [job for job in jobs if job.sample not in plan.changed]
-        if not self._leaf.splits_batches:
-            return jobs, patches, failures
-        assert crops is not None
-        with self._stats.timed("decode"):
-            return [], patches, failures + self._leaf.decode(jobs, crops)
-
-    def _change(
-        self, plan: BatchPlan, places: range, jobs: list[DecodeJob], views: torch.Tensor
-    ) -> tuple[list[Patch], list[DecodeFailure]]:
-        """The crops of changed samples; their global views are changed in place."""
-        with self._stats.timed("augment"):
-            pixels = views.numpy()
-            for place in places:
-                if place in plan.changed:
-                    pixels[place] = plan.changed[place].change.on_view(pixels[place])
-                    self._stats.count("augmented")
-            mine = [job for job in jobs if job.sample in plan.changed]
-            return changed_windows(mine, plan.changed, self._host_leaf, self._config.num_crops)
 
     def _finish(
         self,
