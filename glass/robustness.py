@@ -36,6 +36,7 @@ import pyarrow as pa
 from glass.config import RunConfig
 from glass.detection.applied_calibration import decision_threshold
 from glass.detection.calibration import ViewSettings, read_calibration
+from glass.detection.pixel_rules import warn_of_other_pixels
 from glass.evaluation import evaluate_table
 from glass.export import load_model, read_model_card
 from glass.metrics import paired_difference
@@ -92,9 +93,11 @@ def load_contender(
     folder: Path, device: str, num_threads: int | None, data: Path, split: str
 ) -> Contender:
     """The exported model in ``folder``, for ``split`` of the data set in ``data``. Raises
-    ``InputError`` where there is none."""
+    ``InputError`` where there is none; warns with ``DecoderWarning`` where pixels may differ from
+    training's."""
     model, config = load_model(folder, device)
     card = read_model_card(folder)
+    warn_of_other_pixels(card.get("pixels"), str(folder))
     loader = replace(
         config.loader,
         device=cast(Literal["cpu", "cuda"], device),

@@ -28,13 +28,15 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
+    from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output: Path = arguments.output or Path(next(iter(arguments.models.values())))
     target = output / f"robustness-{arguments.split}"
     _check_target(target)
-    document = _measure(arguments, folders, dataset, rows)
+    with decoder_warnings_told():
+        document = _measure(arguments, folders, dataset, rows)
     try:
         output.mkdir(parents=True, exist_ok=True)
         _write(target, document)

@@ -67,6 +67,18 @@ def test_the_grid_is_the_fields() -> None:
         chosen_rows(["sepia"])
 
 
+def test_other_decoders_are_told(
+    run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run / "model", tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "config.json").read_text())
+    card["pixels"]["decoders"]["pillow"] = "9.9"
+    (tmp_path / "model" / "config.json").write_text(json.dumps(card))
+    arguments = [str(tmp_path / "model"), "--data", str(synthetic_shards), "--rows", "jpeg-95"]
+    measured(arguments, tmp_path / "out")
+    assert "was made with pillow 9.9" in capsys.readouterr().err
+
+
 def test_changes_hang_on_the_images_content_alone() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (600, 900, 3), np.uint8)
