@@ -121,7 +121,7 @@ def _words(name: str, options: argparse.Namespace) -> list[str]:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Several benches in turn, kept as lines of results.")
-    parser.add_argument("--machine", required=True, metavar="NAME", help="as in epyc-2-cores")
+    parser.add_argument("--machine", required=True, metavar="NAME", help="as in xeon-2-cores")
     parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"for {', '.join(NEEDS_DATA)}")
     parser.add_argument(
         "--photos", type=Path, metavar="DIR",
