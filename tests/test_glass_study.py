@@ -169,6 +169,14 @@ def test_the_report_is_one_file_and_escapes_names(document):
         assert f"{row['final']['summary']['accuracy']['mean']:.3f}" in page
 
 
+def test_a_search_that_stopped_just_short_is_not_called_equal(document):
+    short = copy.deepcopy(document)
+    glass_row = next(row for row in short["results"] if row["kind"] == "glass")
+    other = next(row for row in short["results"] if row["terms"] == EQUAL_COMPUTE)
+    other["search_flops"] = 0.996 * glass_row["search_flops"]
+    assert "stopped at 99 % of equal compute" in study_markdown(short)
+
+
 def test_the_report_shows_the_audit_and_what_the_tests_found(document):
     named = copy.deepcopy(document)
     assert named["audit"] is None

@@ -175,7 +175,9 @@ def _terms(row: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
     if row["terms"] != "equal compute" or glass is None:
         return str(row["terms"])
     share = row["search_flops"] / max(glass["search_flops"], 1)
-    return "equal compute" if share >= 1 else f"stopped at {share:.0%} of equal compute"
+    if share >= 1:
+        return "equal compute"
+    return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 
 def _result_rows(document: Document) -> Rows:
