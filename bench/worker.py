@@ -49,8 +49,9 @@ def main() -> int:
         if line.strip() == "warm":
             _answer(answers, {"ready": _warm(method, task.seconds_per_round)})
         else:
-            _answer(answers, take_turn(method))
-            wait_until_idle()  # before the next method's turn can begin
+            turn = take_turn(method)
+            wait_until_idle()  # the answer lets the next method's turn begin
+            _answer(answers, turn)
     _answer(answers, {"report": method.report()})
     method.close()
     return 0

@@ -39,11 +39,19 @@ class Fake:
         self.note("run")
         if self.task.options.get("crash") and open(self.task.data).read().count("run") > 3:
             raise ZeroDivisionError("a defect")
+        if self.task.options.get("reads_ahead"):
+            threading.Thread(target=self.read_ahead).start()
         ballast = bytearray(self.task.num_crops << 20)
         deadline = time.process_time() + 0.05
         while time.process_time() < deadline:
             pass
         return 10 * self.passes
+
+    def read_ahead(self):
+        start = time.thread_time()
+        while time.thread_time() < start + 0.2:
+            pass
+        self.note("read ahead")
 
     def report(self):
         return {"bytes_read_per_image": 7, "cores": len(os.sched_getaffinity(0)),
@@ -77,6 +85,12 @@ def test_methods_take_turns(fake_task):
     assert [m.task.method for m in outcome.measurements] == ["a", "b", "c"]
     assert not outcome.skipped
     assert not outcome.failed
+
+
+def test_no_turn_begins_while_another_method_still_reads_ahead(fake_task):
+    make, log = fake_task
+    alternate([make("a", reads_ahead="yes"), make("b")], rounds=2)
+    assert log.read_text().split("\n")[2:8] == ["run a", "read ahead a", "run b"] * 2
 
 
 def test_a_turn_is_long_enough_and_counted_in_full(fake_task):
