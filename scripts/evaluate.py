@@ -98,7 +98,7 @@ def _print(document: dict[str, Any]) -> None:
         f"{document['model']['kind']} on {printable(document['dataset']['name'])}, split "
         f"{document['split']}: {samples['real']} real and {samples['generated']} generated images "
         f"of {samples['scenes']} scenes, {samples['undecodable']} unreadable; threshold "
-        f"{threshold['value']} ({threshold['source']})"
+        f"{threshold['value']:.4g} ({threshold['source']})"
     )
     console.print(Text(title))
     metrics = Table("metric", "value (95 % interval)", "how to read it")
