@@ -64,7 +64,7 @@ def describe(verdict: ImageVerdict) -> str:
         f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'
         f"{verdict.verdict}</b></p>"
         f"<p>{value}; {verdict.width} × {verdict.height} pixels</p><p>{stable}</p>"
-        f"<table><tr><th>raw score</th><th></th></tr>{rows}</table>"
+        f"<table><tr><th></th><th>raw score</th></tr>{rows}</table>"
         "<p>A verdict is a hint, not a proof.</p>"
     )
 
