@@ -20,7 +20,7 @@ from bench.arguments import bench_parser, check_output
 from bench.doctor_answers import GOOD, SLOW, WRONG, Answer, Check
 from bench.doctor_decoding import check_cpu_decoding, check_dali
 from bench.doctor_gpu import GPU_CHECKS, check_presence, has_gpu
-from bench.environment import environment
+from bench.environment import QUIET_CORES, busy_cores, environment
 from bench.schemas import print_result
 from shards.command import InputError, printable
 
@@ -64,10 +64,10 @@ def _row(name: str, check: Check, options: argparse.Namespace) -> dict[str, Any]
 
 
 def _cores(_: argparse.Namespace) -> Answer:
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    words = f"{cores} for this process, load {load:.1f}"
-    if load > 0.5 * cores:
-        return SLOW, f"{words}: other programs compute here, so every measurement will be off"
+    cores, busy = len(os.sched_getaffinity(0)), busy_cores()
+    words = f"{cores} for this process, {busy:.1f} kept busy by other programs"
+    if busy > QUIET_CORES:
+        return SLOW, f"{words}, so every measurement will be off"
     return GOOD, words
 
 

@@ -9,9 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment", "warn_if_busy"]
+import psutil
 
-QUIET_LOAD = 0.5
+__all__ = ["QUIET_CORES", "busy_cores", "environment", "warn_if_busy"]
+
+QUIET_CORES = 0.5
+"""Other programs that keep more of a core busy spoil a measurement."""
+LOOK_S = 0.3
 
 LIBRARIES = (
     "torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "simplejpeg", "numba",
@@ -20,14 +24,15 @@ LIBRARIES = (
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
-    """Plain values for the JSON document; ``cores`` are those that were measured on."""
+    """Plain values for the JSON document; ``cores`` are those that were measured on. To be called
+    while the bench itself computes nothing."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "cpu": _cpu_name(),
         "cpus_available": len(os.sched_getaffinity(0)),
         "cores_used": cores,
-        "load_average_1m": round(os.getloadavg()[0], 2),
+        "busy_cores": busy_cores(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -38,9 +43,16 @@ def environment(cores: list[int]) -> dict[str, Any]:
 
 def warn_if_busy(found: dict[str, Any]) -> None:
     """Says on standard error that other programs computed when the environment was recorded."""
-    load = found["load_average_1m"]
-    if load > QUIET_LOAD:
-        print(f"this machine is busy (load {load}): numbers will be off", file=sys.stderr)
+    busy = found["busy_cores"]
+    if busy > QUIET_CORES:
+        words = f"other programs keep {busy} cores busy"
+        print(f"this machine is busy ({words}): numbers will be off", file=sys.stderr)
+
+
+def busy_cores() -> float:
+    """How many cores' worth of computing others do, seen for 0.3 s while this process sleeps. The
+    load average would still count the bench before this one a minute later."""
+    return round(sum(psutil.cpu_percent(LOOK_S, percpu=True)) / 100, 2)
 
 
 def _commit() -> str:

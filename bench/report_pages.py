@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.environment import QUIET_LOAD
+from bench.environment import QUIET_CORES
 from bench.identity import IDENTITY, METRICS, Key, row_key
 from shards.command import printable
 
@@ -50,7 +50,7 @@ class Result:
     @property
     def busy(self) -> bool:
         """Whether other programs computed when it was measured."""
-        return bool(self.document["environment"]["load_average_1m"] > QUIET_LOAD)
+        return bool(self.document["environment"]["busy_cores"] > QUIET_CORES)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ __all__ = [
 
 ENVIRONMENT: dict[str, Any] = {
     "date": str, "commit": str, "cpu": str, "cpus_available": int, "cores_used": [int],
-    "load_average_1m": float, "memory_gib": float, "system": str, "python": str,
+    "busy_cores": float, "memory_gib": float, "system": str, "python": str,
     "libjpeg_turbo": str, "versions": Map(str),
 }  # fmt: skip
 RANGES = Map([float])

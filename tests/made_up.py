@@ -26,7 +26,7 @@ def made_up_result(bench: str) -> dict[str, Any]:
     """The document of a bench, of one row, whose median lies in its spread."""
     document: dict[str, Any] = made_up(SCHEMAS[bench]) | {"bench": bench}
     if "environment" in document:
-        document["environment"]["load_average_1m"] = 0.1  # quiet
+        document["environment"]["busy_cores"] = 0.1  # quiet
     for row in document.get("rows", []):
         if "spread" in row:
             row["spread"] = [1.0, 1.0]

@@ -43,7 +43,7 @@ def test_machines_stand_side_by_side(document, tmp_path):
     faster = copy.deepcopy(document)
     faster["rows"] = faster["rows"][:1]
     faster["rows"][0] |= {"images_per_s": 300.0, "spread": [280.0, 310.0]}
-    faster["environment"]["load_average_1m"] = 3.0
+    faster["environment"]["busy_cores"] = 3.0
     add(tmp_path, "loader", "machine-b", faster, exit_code=1)
     text = reported(tmp_path)
     assert "100 (90 – 110) | 300 (280 – 310)" in text

@@ -53,7 +53,7 @@ def test_a_row_holds_every_field(document):
 
 def test_the_environment_names_machine_versions_and_commit(document):
     found = document["environment"]
-    assert {"cpu", "commit", "date", "python", "versions", "load_average_1m"} <= set(found)
+    assert {"cpu", "commit", "date", "python", "versions", "busy_cores"} <= set(found)
     assert {"numpy", "simplejpeg", "torch"} <= set(found["versions"])
     assert found["commit"]
 
