@@ -39,10 +39,14 @@ def test_planned_files_are_alike_in_both_classes():
 
 @pytest.mark.slow
 def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
-    """The made files, too, whose length hangs on what they show."""
-    assert main([str(tmp_path / "images"), "--images", "240", "--seed", "5", "--workers", "2"]) == 0
+    """The made files of the quickstart, too, whose length hangs on what they show.
+
+    Not fewer: cross-validation of 240 goes as low as 0.39 (0.32 to 0.45), because what one part of
+    a small set has more of, the others have less of.
+    """
+    assert main([str(tmp_path / "images"), "--seed", "0", "--workers", "2"]) == 0
     with (tmp_path / "images/images.csv").open(encoding="utf-8") as file:
-        assert len(list(csv.DictReader(file))) == 240
+        assert len(list(csv.DictReader(file))) == 600
     settings = BuildSettings(global_size=32)
     build_dataset(
         tmp_path / "images/images.csv", tmp_path / "shards", settings, workers=2, progress=False

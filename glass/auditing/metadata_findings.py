@@ -60,6 +60,11 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit]) -> Finding:
             f"Size, format, compression and the like do not tell the classes apart ({measured}, "
             f"{audit.images:,} images)."
         )
+        if high < 0.5:
+            text += (
+                " Below 0.5 is what cross-validation does with few images: what one part has"
+                " more of, the others have less of."
+            )
         return Finding("metadata", INFO, text, "", None, audit.auroc, audit.interval)
     name = most.feature if most else None
     by = f"; what gives it away most is the {FEATURES[name]}" if name else ""
