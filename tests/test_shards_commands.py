@@ -155,8 +155,16 @@ def test_a_killed_build_continues_to_the_same_bytes(many_images, tmp_path):
     assert finish(start("verify_shards", out))[0] == 0
 
 
+@pytest.fixture
+def heard_ctrl_c():
+    """A shell starts what runs in its background deaf to Ctrl-C, and children inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path):
+def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
     """As a terminal does it: the signal reaches the whole group."""
     out = tmp_path / "out"
     process = subprocess.Popen(
