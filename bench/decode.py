@@ -199,7 +199,7 @@ class _Run:
     def _alternate(self, tasks: Sequence[Task]) -> list[Measurement]:
         outcome: Outcome = alternate(tasks, self.rounds, progress)
         for name, reason in outcome.skipped.items():
-            hint = "; pip install -e '.[peers]'" if name in PEERS else ""
+            hint = "; pip install -e '.[peers]' in its own environment" if name in PEERS else ""
             self.skipped[name] = reason + hint
         self.failed.update(outcome.failed)
         return outcome.measurements
