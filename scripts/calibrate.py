@@ -119,7 +119,7 @@ def _calibrate(
     from tqdm import tqdm
 
     from glass.detection.calibration import fit_calibration
-    from glass.detection.detector import PredictOptions
+    from glass.detection.predict_options import PredictOptions
     from glass.run_folder import dataset_digest
     from loaders.source_paths import row_sources
 

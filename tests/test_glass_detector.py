@@ -291,7 +291,7 @@ def test_unstable_is_any_other_verdict(run, tmp_path, files):
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
     """So a change that changes nothing moves no score."""
     monkeypatch.setattr(
-        "glass.detection.detector.harmless_changes",
+        "glass.detection.preparation.harmless_changes",
         lambda pixels: {"nothing": ChangedImage(pixels)},
     )
     for verdict in detector.predict(files[:5], **options):

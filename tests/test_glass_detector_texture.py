@@ -54,7 +54,7 @@ def test_a_change_is_looked_at_by_detail_too(
         known.append(None if detail is None else detail.cell_bits(4, 4).tolist())
         return view_rows(pixels, identity, config, draws, detail)
 
-    monkeypatch.setattr("glass.detection.detector.view_rows", rows)
+    monkeypatch.setattr("glass.detection.preparation.view_rows", rows)
     sources = find_images([str(synthetic_images)]).sources
     jpeg = next(source for source in sources if source.name.endswith("02.jpg"))
     png = next(source for source in sources if source.name.endswith(".png"))

@@ -12,7 +12,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -24,6 +24,8 @@ import torch
 from glass.config import RunConfig
 from glass.detection.calibration import Calibration, ViewSettings, read_calibration, sigmoid
 from glass.detection.pixel_rules import warn_of_other_pixels
+from glass.detection.predict_options import PredictOptions
+from glass.detection.preparation import PreparedImage, prepare
 from glass.detection.verdicts import ImageVerdict
 from glass.export import load_model, read_model_card
 from glass.hub import model_folder
@@ -33,17 +35,9 @@ from glass.scoring import GENERATED, score
 from loaders.config import LoaderConfig
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
-from loaders.sampling import RULES_WITH_DETAIL, sampling_rule
 from loaders.sampling_grid import MAX_CELLS
 from loaders.shard_rows import ShardRows
-from loaders.view_rows import (
-    CHANGES,
-    ViewRow,
-    covering_rows,
-    harmless_changes,
-    stack_rows,
-    view_rows,
-)
+from loaders.view_rows import CHANGES, ViewRow, stack_rows
 from shards.command import InputError
 from shards.pixels import RejectedImage
 
@@ -54,51 +48,6 @@ RAW_THRESHOLD = 0.5
 
 COVERING_STEP = 8
 """Crops of a covering row come in multiples of this, so that few shapes occur."""
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """How to look at the images; None keeps what the model was trained with."""
-
-    num_crops: int | None = None
-    sampling: str | None = None
-    coverage: str = "sample"
-    """``sample``, or ``all``: a crop from every cell of the grid that tiles the image, so neither
-    ``num_crops`` nor ``sampling`` goes with it."""
-    draws: int = 1
-    """Draws of windows; the score is that of the mean logits."""
-    stability: bool = True
-    """Ask again after each of ``loaders.view_rows.harmless_changes``, with as many draws: an image
-    is unstable where one of them makes the verdict another word, whichever the two are."""
-    batch_size: int | None = None
-    """Rows per forward pass."""
-    num_threads: int = 2
-    """Threads that read and decode."""
-
-    def __post_init__(self) -> None:
-        if self.coverage not in ("sample", "all"):
-            raise InputError(f"coverage={self.coverage!r} is neither sample nor all")
-        for name in ("num_crops", "draws", "batch_size", "num_threads"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise InputError(f"{name}={value!r} must be a whole number of at least 1")
-        if self.sampling is not None:
-            sampling_rule(self.sampling)
-        if self.coverage == "all" and (self.num_crops or self.sampling):
-            raise InputError(
-                "coverage=all takes a crop from every cell: leave out the number of crops and the"
-                " sampling rule"
-            )
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """An image as rows of batches: its draws, then those of each of ``changes``."""
-
-    rows: list[ViewRow]
-    changes: tuple[str, ...]
-    size: tuple[int, int]
-    content_id: int
 
 
 class Detector:
@@ -253,14 +202,15 @@ class Detector:
         whole = batch_size // math.gcd(batch_size, rows_per_image)  # images that fill batches
         # Few come several times at a time, so that all threads have something to decode.
         step = whole * -(-2 * options.num_threads // whole)
-        waiting: deque[list[tuple[ImageSource, Future[_Prepared | RejectedImage]]]] = deque()
+        config = self._loader_config(options)
+        waiting: deque[list[tuple[ImageSource, Future[PreparedImage | RejectedImage]]]] = deque()
         with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
             try:
                 while True:
                     chunk = list(islice(remaining, step))
                     if chunk:
                         waiting.append(
-                            [(s, pool.submit(self._prepare, s, options)) for s in chunk]
+                            [(s, pool.submit(prepare, s, config, options)) for s in chunk]
                         )  # fmt: skip
                     if len(waiting) > 1 or (waiting and not chunk):
                         yield from self._finish(waiting.popleft(), options)
@@ -269,34 +219,12 @@ class Detector:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, source: ImageSource, options: PredictOptions) -> _Prepared | RejectedImage:
-        """In a thread: all that is wanted of the pixels, which are then dropped."""
-        config = self._loader_config(options)
-        make_rows = covering_rows if options.coverage == "all" else view_rows
-        try:
-            image = source.load()
-            detail = _detail(image.encoded, config)
-            rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
-            changes = harmless_changes(image.pixels) if options.stability else {}
-            for changed in changes.values():
-                # Cells are shares of an image, so the original's detail is that of its changes.
-                known = _detail(changed.encoded, config) or detail
-                rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
-        except RejectedImage as error:
-            return error
-        except MemoryError:
-            return RejectedImage("too_large", "not enough memory to decode it")
-        except (OSError, ValueError) as error:  # no image may cost the others their verdicts
-            return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
-        height, width = image.pixels.shape[:2]
-        return _Prepared(rows, tuple(changes), (height, width), image.content_id)
-
     def _finish(
-        self, chunk: list[tuple[ImageSource, "Future[_Prepared | RejectedImage]"]],
+        self, chunk: list[tuple[ImageSource, "Future[PreparedImage | RejectedImage]"]],
         options: PredictOptions,
     ) -> Iterator[ImageVerdict]:  # fmt: skip
         prepared = [future.result() for _, future in chunk]
-        rows = [row for image in prepared if isinstance(image, _Prepared) for row in image.rows]
+        rows = [row for image in prepared if isinstance(image, PreparedImage) for row in image.rows]
         covering = options.coverage == "all"
         margins, attention = self.score_rows(rows, self._batch_size(options), covering)
         start = 0
@@ -376,15 +304,6 @@ class Detector:
         if calibration is not None:
             return calibration.verdict(float(calibration.probability(margin)))
         return "generated" if sigmoid(margin) >= RAW_THRESHOLD else "real"
-
-
-def _detail(encoded: bytes | None, config: LoaderConfig) -> Any:
-    """What the sampling rule wants to know of an image file; None where there is nothing."""
-    if encoded is None or config.sampling not in RULES_WITH_DETAIL:
-        return None
-    from loaders.sampling_detail import detail_of_file  # Numba takes a second to import
-
-    return detail_of_file(encoded)
 
 
 def _finite(margins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

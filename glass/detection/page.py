@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from glass.detection.detector import PredictOptions
 from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
+from glass.detection.predict_options import PredictOptions
 from glass.detection.verdicts import ImageVerdict
 from loaders.image_sources import FileSource
 from shards.command import InputError

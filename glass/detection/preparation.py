@@ -1,0 +1,57 @@
+"""From an image to the rows that a detector scores: its draws, and those of harmless changes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from glass.detection.predict_options import PredictOptions
+from loaders.config import LoaderConfig
+from loaders.image_sources import ImageSource
+from loaders.sampling import RULES_WITH_DETAIL
+from loaders.view_rows import ViewRow, covering_rows, harmless_changes, view_rows
+from shards.pixels import RejectedImage
+
+__all__ = ["PreparedImage", "prepare"]
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image as rows of batches: its draws, then those of each of ``changes``."""
+
+    rows: list[ViewRow]
+    changes: tuple[str, ...]
+    size: tuple[int, int]
+    content_id: int
+
+
+def prepare(
+    source: ImageSource, config: LoaderConfig, options: PredictOptions
+) -> PreparedImage | RejectedImage:
+    """All that is wanted of an image's pixels, which are then dropped; what cannot be read is
+    returned as its reason. Runs in many threads at a time."""
+    make_rows = covering_rows if options.coverage == "all" else view_rows
+    try:
+        image = source.load()
+        detail = _detail(image.encoded, config)
+        rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
+        changes = harmless_changes(image.pixels) if options.stability else {}
+        for changed in changes.values():
+            # Cells are shares of an image, so the original's detail is that of its changes.
+            known = _detail(changed.encoded, config) or detail
+            rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
+    except RejectedImage as error:
+        return error
+    except MemoryError:
+        return RejectedImage("too_large", "not enough memory to decode it")
+    except (OSError, ValueError) as error:  # no image may cost the others their verdicts
+        return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
+    height, width = image.pixels.shape[:2]
+    return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
+
+
+def _detail(encoded: bytes | None, config: LoaderConfig) -> Any:
+    """What the sampling rule wants to know of an image file; None where there is nothing."""
+    if encoded is None or config.sampling not in RULES_WITH_DETAIL:
+        return None
+    from loaders.sampling_detail import detail_of_file  # Numba takes a second to import
+
+    return detail_of_file(encoded)
