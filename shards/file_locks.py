@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked_file", "names", "not_in_use", "put_to_use"]
+__all__ = ["locked_file", "locked_or_waited", "names", "not_in_use", "put_to_use"]
 
 
 @contextmanager
@@ -16,6 +16,27 @@ def locked_file(path: Path) -> Iterator[int]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_or_waited(path: Path) -> Iterator[int | None]:
+    """Holds the lock of a file, which is made where it is missing. Where another process holds it,
+    waits for that to end and holds nothing: ``None``.
+
+    Waiting is for a shared lock. The other may put the file to use as soon as it is complete, for
+    as long as it runs, and whoever wanted the lock for himself would wait all that time.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield None
+        else:
+            yield descriptor
     finally:
         os.close(descriptor)
 

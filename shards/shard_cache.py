@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.command import InputError
-from shards.file_locks import locked_file, names, not_in_use, put_to_use
+from shards.file_locks import locked_file, locked_or_waited, names, not_in_use, put_to_use
 from shards.output_folder import cannot_write
 
 __all__ = ["ShardCache"]
@@ -97,9 +97,12 @@ class ShardCache:
         """Brings a file in, or waits for another process to; whether it was this one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
-        with locked_file(part) as descriptor:
-            if path.exists() or not names(part, descriptor):
-                return False  # done by another process while this one waited, or given up by it
+        with locked_or_waited(part) as descriptor:
+            if descriptor is None or not names(part, descriptor):
+                return False  # another process was at it: done by it, or given up
+            if path.exists():
+                part.unlink()  # made just now, by this process, after the other was done
+                return False
             try:
                 with self.room_for(num_bytes, part):
                     os.ftruncate(descriptor, num_bytes)  # others count it from here on

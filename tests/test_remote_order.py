@@ -1,5 +1,6 @@
 """The order that goes through shards one after the other, and the cache that it spares."""
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -259,6 +260,36 @@ def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path)
     assert take(cache, 6) == content(6)
     assert not list((tmp_path / "cache").glob("*.part"))
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 3500
+
+
+def test_who_waits_for_a_shard_does_not_wait_for_its_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks want one shard. The first keeps it mapped, and may itself wait for the second."""
+    flock, second_waits, first_maps = fcntl.flock, threading.Event(), threading.Event()
+
+    def told(descriptor: int, kind: int) -> None:
+        if threading.current_thread().name == "second" and not kind & fcntl.LOCK_NB:
+            second_waits.set()
+            assert first_maps.wait(30)
+        flock(descriptor, kind)
+
+    def fetch(path: Path) -> None:
+        second.start()
+        assert second_waits.wait(30)
+        path.write_bytes(content(1))
+
+    def read() -> None:
+        held.append(ShardCache(tmp_path, 5000).mapped(digest, 1000, fetch, "shard"))
+
+    monkeypatch.setattr("fcntl.flock", told)
+    digest, held = sha256(content(1)).hexdigest(), list[Any]()
+    second = threading.Thread(target=read, name="second", daemon=True)
+    read()
+    first_maps.set()
+    second.join(30)
+    assert sorted(fetched for _, fetched in held) == [False, True]
+    assert [found.tobytes() for found, _ in held] == [content(1)] * 2
 
 
 def test_a_file_that_was_cut_off_is_fetched_again(tmp_path: Path) -> None:
