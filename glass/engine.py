@@ -16,22 +16,12 @@ from torch.nn import functional
 
 from glass.config import RunConfig
 from glass.memory_plan import advice
+from glass.out_of_memory import DoesNotFit, is_out_of_memory
 from shards.command import InputError
 
-__all__ = ["Engine", "StepDoesNotFit", "Totals", "grouped", "is_out_of_memory"]
+__all__ = ["Engine", "Totals", "grouped"]
 
 Batch = dict[str, Any]
-
-
-class StepDoesNotFit(InputError):
-    """The memory is too small for a step with these settings: a run's end, not that of a study."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the machine's memory was too small, in a step or around it."""
-    if isinstance(error, MemoryError | StepDoesNotFit | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 class Totals:
@@ -87,12 +77,14 @@ class Engine:
         """One optimiser step over ``batches`` (its micro-steps, at least one), noted in ``totals``.
 
         Every process calls it with equally many. Nothing here waits for the device. Raises
-        ``StepDoesNotFit`` with settings that should fit, where the step does not.
+        ``DoesNotFit`` with settings that should fit, where the step does not.
         """
         try:
             self._step(batches, totals)
-        except torch.OutOfMemoryError as error:
-            raise StepDoesNotFit(self._does_not_fit(batches[0])) from error
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DoesNotFit(self._does_not_fit(batches[0])) from error
 
     def _step(self, batches: list[Batch], totals: Totals) -> None:
         device = self.accelerator.device

@@ -45,8 +45,11 @@ def save_model(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
-    with atomic_path(folder / WEIGHTS_FILE) as temporary:
-        safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    try:
+        with atomic_path(folder / WEIGHTS_FILE) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:  # what the disk refuses, without its number
+        raise InputError(f"{folder / WEIGHTS_FILE} cannot be written: {error}") from error
     card = {
         "format_version": FORMAT_VERSION,
         "kind": config.model.kind,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import distributed
 
+from glass.out_of_memory import shrinking_batches_advised
 from glass.precision import autocast, resolve_precision
 
 __all__ = ["Predictions", "score"]
@@ -61,7 +62,8 @@ def score(
 
     ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
     With a process group every rank brings the loader of its own rank, all call this together, and
-    all get all predictions. Raises ``ValueError`` where the loader gives no batch.
+    all get all predictions. Raises ``ValueError`` where the loader gives no batch, ``DoesNotFit``
+    where the memory is too small for one.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -80,12 +82,12 @@ def score(
 
 def _scored(model: Any, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """One batch's results, left on the device so that nothing waits for it."""
-    crop_mask = batch["crop_mask"].to(device, non_blocking=True)
-    logits, attention_weights = model(
-        batch["global_view"].to(device, non_blocking=True),
-        batch["local_crops"].to(device, non_blocking=True),
-        crop_mask,
-    )
+    with shrinking_batches_advised(batch["local_crops"]):
+        logits, attention_weights = model(
+            batch["global_view"].to(device, non_blocking=True),
+            batch["local_crops"].to(device, non_blocking=True),
+            batch["crop_mask"].to(device, non_blocking=True),
+        )
     kept = ("content_id", "label", "crop_windows", "crop_mask", "is_valid", "sample_key")
     return {"logits": logits, "attention_weights": attention_weights} | {k: batch[k] for k in kept}
 

@@ -24,6 +24,7 @@ from glass.trainer import Trainer
 from loaders import build_loader
 from loaders.open_shards import OpenShards
 from shards.dataset import ShardDataset
+from shards.output_folder import full_disk_said
 
 __all__ = ["TrainingStopped", "prepared_model", "train"]
 
@@ -45,7 +46,8 @@ def train(
     ``OpenShards`` stay open, so that many runs on the same data open them once.
     ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
     each epoch's line of metrics and ends the run by returning False. Returns whether the run is
-    finished. Raises ``InputError`` for data, settings or a folder that do not fit.
+    finished. Raises ``InputError`` for data, settings or a folder that do not fit, and for a disk
+    that is full.
     """
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
@@ -57,7 +59,7 @@ def train(
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)
     main = accelerator.is_main_process
-    with folder.locked() if main else nullcontext():
+    with full_disk_said(folder.path), folder.locked() if main else nullcontext():
         if main:
             root = data.dataset.root
             where = dataset_digest(root) | {"path": str(root.resolve())}

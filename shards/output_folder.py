@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from shards.command import InputError
 
-__all__ = ["by_reason", "cannot_write", "locked", "progress_bar"]
+__all__ = ["by_reason", "cannot_write", "full_disk_said", "locked", "progress_bar"]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -37,6 +37,18 @@ def cannot_write(out: Path, error: OSError) -> str:
             "it continues where it stopped"
         )
     return f"cannot write to {out}: {error.strerror or error}"
+
+
+@contextmanager
+def full_disk_said(out: Path) -> Iterator[None]:
+    """Around work that also writes to ``out``: raises ``InputError`` where the disk is full, or
+    became read-only; other mistakes of the system pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*_DISK_FULL, errno.EROFS):
+            raise
+        raise InputError(cannot_write(out, error)) from error
 
 
 def by_reason(rejected: Mapping[str, int]) -> str:

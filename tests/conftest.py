@@ -1,7 +1,8 @@
 """Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
 
 import io
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,27 @@ def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFa
 def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
     """``synthetic_shards``, opened."""
     return ShardDataset.open(synthetic_shards)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """``small_disk(kilobytes)``: a folder on a file system of that size, a real one."""
+    mounted = list[Path]()
+
+    def mount(kilobytes: int) -> Path:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a tmpfs is not permitted here")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    """Changes a ``small_disk``: ``size=10m``, ``ro``."""
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)

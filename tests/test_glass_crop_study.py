@@ -10,7 +10,7 @@ import torch
 import glass.studies.training_cost
 from bench.memory_count import ProcessPeak
 from glass.documents import check_document
-from glass.engine import StepDoesNotFit
+from glass.out_of_memory import DoesNotFit
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.report.crop_plots import crop_svgs
@@ -47,7 +47,7 @@ def meters(too_many: int = 99, at_prediction: int = 99) -> MemoryMeters:
 
     def training(config):
         if config.loader.num_crops >= too_many:
-            raise StepDoesNotFit("a step with 4 images does not fit: take less\nand so on")
+            raise DoesNotFit("a step with 4 images does not fit: take less\nand so on")
         return {"tensor_bytes": 100.0}
 
     def inference(model, batch):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from glass.scoring import score
+from shards.command import InputError
 
 
 class Scripted(nn.Module):
@@ -108,6 +109,22 @@ def test_no_gradients_are_kept():
 
     score(Watching(), batches([1, 2], 1), "cpu", "float32")
     assert kept == [False, False]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_said_in_a_sentence(error):
+    class TooMuch(nn.Module):
+        def forward(self, *_):
+            raise error
+
+    with pytest.raises(InputError, match=r"2 images of \d crops do not fit.*--batch-size"):
+        score(TooMuch(), batches([1, 2], 2), "cpu", "float32")
 
 
 def test_a_loader_without_batches_is_an_error():

@@ -186,13 +186,20 @@ def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words)
     assert "\n" not in str(caught.value)
 
 
-def test_a_step_that_does_not_fit_says_what_would(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    ],
+)
+def test_a_step_that_does_not_fit_says_what_would(error, monkeypatch, tmp_path):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     settings = load_preset("glass_resnet50")
     accelerator, _ = make_accelerator(settings, tmp_path)
 
     def too_much(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     engine = Engine(settings, accelerator, too_much, None)
     batch = {

@@ -24,6 +24,7 @@ from shards.pixels import decode_rgb
 from shards.settings import BuildSettings
 from shards.shard_writer import write_shard
 from shards.split import parse_shares
+from tests.conftest import remount
 
 SETTINGS = BuildSettings(
     split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32
@@ -76,29 +77,6 @@ def crash_after(monkeypatch):
         return Crash
 
     return arm
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """``small_disk(kilobytes)``: a folder on a file system of that size, a real one."""
-    mounted = []
-
-    def mount(kilobytes):
-        folder = tmp_path / "disk"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a tmpfs is not permitted here")
-        mounted.append(folder)
-        return folder
-
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def remount(folder, options):
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
 
 
 def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic_dataset):

@@ -30,6 +30,7 @@ from glass.detection.verdicts import ImageVerdict
 from glass.export import load_model, read_model_card
 from glass.hub import model_folder
 from glass.model import Glass, SingleView
+from glass.out_of_memory import shrinking_batches_advised
 from glass.precision import autocast, resolve_precision
 from glass.scoring import GENERATED, score
 from loaders.config import LoaderConfig
@@ -270,7 +271,12 @@ class Detector:
     def _forward(
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
-        with torch.no_grad(), autocast(self._format, self.device):
+        _, local_crops, _ = batch
+        with (
+            torch.no_grad(),
+            autocast(self._format, self.device),
+            shrinking_batches_advised(local_crops),
+        ):
             logits, weights = self.model(*batch)
         as_array = logits.double().cpu().numpy()
         return as_array, None if weights is None else weights.cpu().numpy()

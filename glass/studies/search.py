@@ -20,7 +20,7 @@ import torch
 from optuna.trial import TrialState
 
 from glass.config import RunConfig
-from glass.engine import StepDoesNotFit, is_out_of_memory
+from glass.out_of_memory import DoesNotFit, is_out_of_memory
 from glass.run_folder import RunFolder
 from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import write_records
@@ -116,7 +116,7 @@ class Search:
             pass
         except TrainingDiverged as error:
             why = str(error)
-        except StepDoesNotFit as error:
+        except DoesNotFit as error:
             why = self._failure(error, folder)
         except (InputError, TrainingStopped, KeyboardInterrupt):
             self.store.forget_take_ups(trial)  # a person's doing, and not the memory's

@@ -16,7 +16,7 @@ import torch
 
 from glass.config import RunConfig, config_to_dict
 from glass.documents import Map, Maybe, read_document, write_document
-from glass.engine import is_out_of_memory
+from glass.out_of_memory import is_out_of_memory
 from glass.processes import run_device
 from glass.run_folder import RunFolder, dataset_digest
 from glass.training import TrainingStopped, train

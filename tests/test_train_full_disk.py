@@ -1,0 +1,45 @@
+"""A disk that fills up under a training run, at one file of it after the other."""
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.training import train
+from shards.command import InputError
+from tests.conftest import remount
+
+SETTINGS = [
+    "model.global_backbone=test_vit", "loader.global_batch_size=8", "loader.num_crops=2",
+    "loader.crop_size=32", "epochs=1", "cpu_threads=1", "tensorboard=false",
+]  # fmt: skip
+
+
+def exported(run: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(run / "model/model.safetensors")
+
+
+def test_each_refusal_is_one_sentence_and_the_run_goes_on(
+    synthetic_shards, tmp_path, small_disk, monkeypatch
+):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    config = apply_overrides(load_preset("glass_tiny"), SETTINGS)
+    assert train(synthetic_shards, config, tmp_path / "straight")
+    kilobytes = 4
+    disk = small_disk(kilobytes)
+    refusals = []
+    while True:
+        try:
+            assert train(synthetic_shards, config, disk / "run")
+            break
+        except InputError as error:
+            refusals.append(str(error))
+        kilobytes *= 2
+        remount(disk, f"size={kilobytes}k")
+    assert len(refusals) >= 4
+    assert all("full" in words or "cannot be written" in words for words in refusals)
+    own, other = exported(disk / "run"), exported(tmp_path / "straight")
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
