@@ -5,7 +5,6 @@ import io
 import mmap
 import os
 import resource
-import stat
 import threading
 from collections import OrderedDict
 from contextlib import suppress
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.command import InputError
+from shards.regular_file import require_regular
 
 __all__ = ["MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
 
@@ -71,19 +71,25 @@ class MappedShards:
                 self._maps.move_to_end(shard)
                 return self._maps[shard]
             try:
-                if not stat.S_ISREG(os.stat(self._paths[shard]).st_mode):
-                    raise OSError("not a file")  # opening a pipe would wait for ever
-                with self._paths[shard].open("rb") as file:
-                    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
+                self._maps[shard] = _mapped(self._paths[shard])
+            except OSError as error:
                 raise InputError(
                     f"cannot read shard {self._paths[shard]}: {error}; run scripts.verify_shards "
                     "on its folder"
                 ) from error
-            self._maps[shard] = np.frombuffer(mapped, np.uint8)
             if len(self._maps) > self._max_mapped:
                 self._maps.popitem(last=False)
             return self._maps[shard]
+
+
+def _mapped(path: Path) -> Bytes:
+    """The bytes of a file, none of one that is empty: what cannot be mapped, and is cut off like
+    any other that is too short."""
+    require_regular(path)
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.zeros(0, np.uint8)
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
 def _maps_allowed() -> int:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.regular_file import require_regular
+
 __all__ = ["map_table"]
 
 _MAGIC = b"ARROW1\0\0"
@@ -30,8 +32,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     and names once, and keeps none of what it read: at ten million rows the texts alone are 0.9 GB,
     which a training never looks at again (docs/LOG.md, ``bench scale``).
     """
-    if not path.is_file() and path.exists():
-        raise ValueError("not a regular file")  # opening a pipe would wait for ever
+    require_regular(path)
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     data = pa.py_buffer(mapped)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from shards.command import InputError
 from shards.parquet_file import open_parquet
+from shards.regular_file import require_regular
 from shards.rejection import RejectedImage
 from shards.schema import SPLITS
 from shards.sources import LABELS, UNKNOWN_GENERATOR
@@ -222,6 +223,7 @@ def read_key_list(path: Path) -> dict[str, dict[str, str]]:
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
         if path.suffix.lower() == ".csv":
+            require_regular(path)
             with path.open(encoding="utf-8-sig", newline="") as file:
                 rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
         else:

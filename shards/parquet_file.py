@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.limits import limit
+from shards.regular_file import require_regular
 
 __all__ = ["open_parquet", "read_parquet"]
 
@@ -17,6 +18,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """The file, opened, its footer read. Raises ``OSError`` or an Arrow exception where it is none,
     ``ValueError`` where it claims more rows or bytes than ``shards.limits`` allow. Ours have
     checksums, and what is read of them raises ``OSError`` where bytes have changed."""
+    require_regular(path)
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
+from shards.command import InputError
 from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
 
 __all__ = ["HttpStore"]
@@ -22,6 +23,9 @@ __all__ = ["HttpStore"]
 _LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 64 << 20
 """Of a page that lists a folder: some hundred thousand files."""
+
+_MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
+"""Of folders that are gone through."""
 
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files but do not tell of them: signed links, small servers."""
@@ -67,14 +71,22 @@ class HttpStore(FsspecStore):
         return self._wait_for(ask())
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
-        """Follows the links of the pages that list folders."""
+        """Follows the links of the pages that list folders, the newest first: so pages that link
+        to each other for ever soon lead too deep. Raises ``InputError`` there."""
         found: dict[str, StoredFile] = {}
-        left, seen = [path.rstrip("/") + "/"], set[str]()
+        top = path.rstrip("/") + "/"
+        left, seen = [top], set[str]()
         while left:
             folder = left.pop()
             if folder in seen:
                 continue
             seen.add(folder)
+            if folder.count("/") - top.count("/") > _MAX_DEPTH or len(seen) > _MAX_FOLDERS:
+                raise InputError(
+                    f"{path} has folders more than {_MAX_DEPTH} deep, or more than"
+                    f" {_MAX_FOLDERS:,}, as pages have that link to each other: give a list of"
+                    " the images instead"
+                )
             for name, is_folder in self.children(folder):
                 if is_folder:
                     left.append(f"{folder}{quote(name)}/")

@@ -1,6 +1,7 @@
 """How this machine reads from stores. Of the machine, not of a run: so it comes from the
 environment and stands in no record of a run."""
 
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -52,8 +53,8 @@ class RemoteSettings:
     def __post_init__(self) -> None:
         for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not value > low:
-                raise InputError(f"{_VARIABLES[name]}={value!r} must be a number above {low}")
+            if not isinstance(value, int | float) or not low < value < math.inf:
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be finite, above {low}")
         for name, high in (("connections", 1024), ("attempts", 100)):
             value = getattr(self, name)
             if not isinstance(value, int) or not 1 <= value <= high:

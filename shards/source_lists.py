@@ -12,6 +12,7 @@ import pyarrow as pa
 from shards.command import InputError
 from shards.output_folder import cannot_write
 from shards.parquet_file import open_parquet
+from shards.regular_file import require_regular
 from shards.remote import as_url
 from shards.schema import CLASS_NAMES, SPLITS
 from shards.source_files import LocalFiles, SourceFiles, StoredFiles
@@ -149,6 +150,7 @@ def _csv_rows(path: Path, shown: str) -> Iterator[tuple[str, dict[str, str]]]:
     """("line 7", row) for every row; the line is that of the file, header included."""
     wanted = _REQUIRED + _OPTIONAL
     try:
+        require_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]

@@ -14,6 +14,7 @@ from typing import cast
 
 from shards.command import InputError
 from shards.limits import limit
+from shards.regular_file import require_regular
 
 __all__ = ["BadMember", "TarListing", "TarMember", "TarSample", "list_tar", "walk_tar"]
 
@@ -96,6 +97,7 @@ def walk_tar(path: Path) -> Iterator[tarfile.TarInfo]:
     claim gigabytes. So sizes are looked at, and headers are read through a limit.
     """
     try:
+        require_regular(path)
         num_bytes = path.stat().st_size
         with path.open("rb") as file:
             packer = _COMPRESSED.get(file.read(2))

@@ -140,14 +140,6 @@ def test_names_that_lead_out_links_and_doubles_are_left_out(tmp_path):
     assert {bad.reason for bad in listing.bad} == {"unsafe_member", "duplicate_key"}
 
 
-def test_a_pipe_in_place_of_a_shard_does_not_wait_for_ever(data):
-    for tar in data.glob("train-*.tar"):
-        tar.unlink()
-        os.mkfifo(tar)
-    with pytest.raises(InputError, match="not a file"):
-        load(data)
-
-
 # -- manifests -----------------------------------------------------------------------------------
 
 

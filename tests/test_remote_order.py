@@ -19,6 +19,7 @@ from loaders.order import EpochOrder
 from loaders.shard_order import shard_order, upcoming_shards
 from shards.command import InputError
 from shards.file_locks import put_to_use
+from shards.remote_settings import RemoteSettings
 from shards.shard_cache import ShardCache
 
 CONFIG = LoaderConfig(global_batch_size=12, shuffle="shard", shuffle_shards=3, seed=9)
@@ -303,3 +304,10 @@ def test_a_file_that_was_cut_off_is_fetched_again(tmp_path: Path) -> None:
 def test_a_shard_larger_than_the_cache_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="raise GLASS_CACHE_GB"):
         take(ShardCache(tmp_path, 999), 1)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-1", "0"])
+def test_a_cache_of_no_size_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLASS_CACHE_GB", text)
+    with pytest.raises(InputError, match=r"GLASS_CACHE_GB=.* must be finite, above 0"):
+        RemoteSettings.from_environment()

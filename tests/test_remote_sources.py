@@ -15,6 +15,7 @@ from scripts.build_shards import main as build_shards
 from scripts.verify_shards import main as verify_shards
 from shards.build import build_dataset
 from shards.command import InputError
+from shards.remote_http import HttpStore
 from shards.settings import BuildSettings
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -160,3 +161,11 @@ def test_verify_says_what_to_do_with_a_store(synthetic_shards: Path) -> None:
     words = r"lies in a store.*copy the folder"
     with serving(synthetic_shards) as server, pytest.raises(InputError, match=words):
         verify_shards([server.url])
+
+
+def test_pages_that_link_to_each_other_for_ever_end(
+    web: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpStore, "_listed", lambda *_: [("generated", True), ("real", True)])
+    with pytest.raises(InputError, match="more than 64 deep"):
+        build_dataset(web.url, tmp_path / "out", SETTINGS, progress=False)
