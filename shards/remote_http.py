@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
-from shards.command import InputError
 from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
 
 __all__ = ["HttpStore"]
@@ -72,7 +71,7 @@ class HttpStore(FsspecStore):
 
     def _tree(self, path: str) -> dict[str, StoredFile]:
         """Follows the links of the pages that list folders, the newest first: so pages that link
-        to each other for ever soon lead too deep. Raises ``InputError`` there."""
+        to each other for ever soon lead too deep. Raises ``TooLong`` there."""
         found: dict[str, StoredFile] = {}
         top = path.rstrip("/") + "/"
         left, seen = [top], set[str]()
@@ -82,10 +81,9 @@ class HttpStore(FsspecStore):
                 continue
             seen.add(folder)
             if folder.count("/") - top.count("/") > _MAX_DEPTH or len(seen) > _MAX_FOLDERS:
-                raise InputError(
-                    f"{path} has folders more than {_MAX_DEPTH} deep, or more than"
-                    f" {_MAX_FOLDERS:,}, as pages have that link to each other: give a list of"
-                    " the images instead"
+                raise TooLong(
+                    f"folders more than {_MAX_DEPTH} deep, or more than {_MAX_FOLDERS:,} of them:"
+                    " its pages may link to each other"
                 )
             for name, is_folder in self.children(folder):
                 if is_folder:

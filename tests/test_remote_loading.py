@@ -1,7 +1,9 @@
 """Shards on a web server: the same batches as from disk, whatever the server does."""
 
 import shutil
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -127,6 +129,21 @@ def test_shards_are_fetched_once_and_kept(server: Server) -> None:
     before = server.counts["bytes"]
     batches(server.url, config)
     assert server.counts["bytes"] - before < 100_000  # dataset.json alone
+
+
+def test_ranks_that_wait_for_each_other_at_each_step_fill_a_cache_together(server: Server) -> None:
+    """As training does: neither may wait for a shard that the other keeps in use."""
+    server.latency_s = 0.01
+    step = threading.Barrier(2, timeout=30)
+    config = replace(CONFIG, remote_reads="whole")
+
+    def steps(rank: int) -> int:
+        with build_loader(server.url, "train+valid+test", config, rank=rank, world_size=2) as own:
+            return sum(step.wait() >= 0 for _ in own)
+
+    with ThreadPoolExecutor(2) as ranks:
+        taken = list(ranks.map(steps, range(2)))
+    assert taken[0] == taken[1] > 2
 
 
 def on_disk(folder: Path) -> int:
