@@ -3,7 +3,8 @@
 python -m scripts.robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
 python -m scripts.robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
-Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given).
+Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given; a
+model of the hub has none).
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.hub import model_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
-    output: Path = arguments.output or Path(next(iter(arguments.models.values())))
+    output = _output(arguments)
     target = output / f"robustness-{arguments.split}"
     _check_target(target)
     with decoder_warnings_told():
@@ -92,6 +93,16 @@ def _models(positional: str | None, named: list[str]) -> dict[str, str]:
     if not models:
         raise InputError("give a model: the folder of a training run, or --model NAME=MODEL")
     return models
+
+
+def _output(arguments: argparse.Namespace) -> Path:
+    """The folder for the results. None is made for a model of the hub: it would go before the hub's
+    from then on."""
+    given: Path | None = arguments.output
+    first = next(iter(arguments.models.values()))
+    if given is None and not Path(first).is_dir():
+        raise InputError(f"{first} is no folder here to write the results into: give --output DIR")
+    return given or Path(first)
 
 
 def _check_target(target: Path) -> None:

@@ -235,6 +235,19 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     assert (tmp_path / "robustness-test.json").read_text() == "{}"
 
 
+def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
+    run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A local folder goes before a name on the hub, so the next command would look into it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("glass.hub._fetch", lambda *_: run / "model")
+    arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]
+    with pytest.raises(InputError, match="someone/model is no folder here.*--output"):
+        robustness.main(arguments)
+    assert not list(tmp_path.iterdir())
+    measured(arguments, tmp_path / "out")
+
+
 def test_a_damaged_document_is_noticed(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
     document = measured(arguments, tmp_path)
