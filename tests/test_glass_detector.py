@@ -18,12 +18,14 @@ from glass.detection.pixel_rules import DecoderWarning
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import load_model, save_model
 from glass.model import build_model
+from glass.out_of_memory import DoesNotFit
 from glass.presets import load_preset
 from loaders.image_sources import BytesSource
 from loaders.sampling_grid import grid_shape
 from loaders.source_paths import find_images, row_sources
 from loaders.view_rows import CHANGES, ChangedImage, covering_rows, harmless_changes
 from shards.command import InputError
+from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
 
 QUICK = PredictOptions(stability=False)
@@ -144,6 +146,33 @@ def test_what_cannot_be_read_costs_no_other(detector, files, verdicts, tmp_path)
     same(seen[1], verdicts[0])
     same(seen[4], verdicts[1])
     assert detector.predict([]) == []
+
+
+def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset, tmp_path):
+    """Its images have no verdicts, and each says why; a model's own failure is no shard's."""
+    shutil.copytree(synthetic_dataset.root, tmp_path / "data")
+    dataset = ShardDataset.open(tmp_path / "data")
+    shard = dataset.column("shard").tolist()
+    dataset.shard_path(shard[0]).unlink()
+    sources = row_sources(dataset, range(len(dataset)))
+    whole = detector.predict(row_sources(synthetic_dataset, range(len(dataset))), QUICK)
+    seen = list(detector.predict_iter([*sources, files[0]], QUICK))
+    assert len(seen) == len(sources) + 1
+    for source, name, one, other in zip(sources, shard, seen, whole, strict=False):
+        assert one.path == source.name
+        if name == shard[0]:
+            assert one.reason.startswith("unreadable: ")
+        else:
+            same(one, other)
+
+
+def test_too_little_memory_is_blamed_on_no_shard(detector, synthetic_dataset, monkeypatch):
+    def full(*_):
+        raise DoesNotFit("no room")
+
+    monkeypatch.setattr("glass.detection.detector.score", full)
+    with pytest.raises(DoesNotFit):
+        detector.predict(row_sources(synthetic_dataset, [0]), QUICK)
 
 
 def test_pixels_and_pillow_images(detector, coded_image):

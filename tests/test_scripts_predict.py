@@ -395,6 +395,34 @@ def test_export_gives_the_same_scores_and_a_card(run, paths, tmp_path):
         export.main([str(run), "--to", str(to)])
 
 
+def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
+    """So the corrected command is the same one, without its mistake."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "bad.json").write_text("{}")
+    to = tmp_path / "out"
+    cases = [
+        (["--to", str(tmp_path / "file")], "is a file"),
+        (["--to", str(tmp_path / "file" / "x")], "cannot write"),
+        (["--to", str(to), "--onnx", str(tmp_path / "no" / "m.onnx")], "no does not exist"),
+        (["--to", str(to), "--audit", str(tmp_path / "bad.json")], "is no audit"),
+    ]
+    for arguments, words in cases:
+        with pytest.raises(InputError, match=words):
+            export.main([str(run), *arguments])
+        assert not to.exists()
+
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    with monkeypatch.context() as patched, pytest.raises(InputError, match="No space left"):
+        patched.setattr("glass.detection.handover.write_text_atomic", full)
+        export.main([str(run), "--to", str(to)])
+    assert not to.exists()
+    assert (tmp_path / "file").read_text() == "mine"
+    to.mkdir()
+    assert export.main([str(run), "--to", str(to)]) == 0
+
+
 def test_the_card_tells_what_was_measured(run, four_splits, tmp_path):
     mine = tmp_path / "run"
     shutil.copytree(run, mine)

@@ -242,7 +242,7 @@ def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("glass.hub._fetch", lambda *_: run / "model")
     arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]
-    with pytest.raises(InputError, match="someone/model is no folder here.*--output"):
+    with pytest.raises(InputError, match=r"someone/model is no folder here.*--output"):
         robustness.main(arguments)
     assert not list(tmp_path.iterdir())
     measured(arguments, tmp_path / "out")

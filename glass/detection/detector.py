@@ -30,9 +30,9 @@ from glass.detection.verdicts import ImageVerdict
 from glass.export import load_model, read_model_card
 from glass.hub import model_folder
 from glass.model import Glass, SingleView
-from glass.out_of_memory import shrinking_batches_advised
+from glass.out_of_memory import DoesNotFit, shrinking_batches_advised
 from glass.precision import autocast, resolve_precision
-from glass.scoring import GENERATED, score
+from glass.scoring import GENERATED, Predictions, score
 from loaders.config import LoaderConfig
 from loaders.image_sources import ImageSource, MemberSource, source_of
 from loaders.loader import build_loader
@@ -172,11 +172,10 @@ class Detector:
         self, dataset: Any, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
         rows = np.array([source.row for source in sources], np.int64)
-        with build_loader(
-            ShardRows(dataset, rows), "chosen", self._loader_config(options)
-        ) as loader:
-            batches = cast(Iterable[dict[str, Any]], loader)
-            scored = score(self.model, batches, self.device, self.precision)
+        scored = self._scored_rows(dataset, rows, options)
+        if scored is None:  # read one by one, each image tells what is wrong with its shard
+            yield from self._from_sources(sources, options)
+            return
         keys = dataset.table.column("sample_key").take(rows).to_pylist()
         places = {key: place for place, key in enumerate(scored.sample_key)}
         margins = _finite(scored.margin)
@@ -192,6 +191,21 @@ class Detector:
                 mask, None if weights is None else weights[place],
                 (int(height[number]), int(width[number])), int(scored.content_id[place]),
             )  # fmt: skip
+
+    def _scored_rows(
+        self, dataset: Any, rows: npt.NDArray[np.int64], options: PredictOptions
+    ) -> Predictions | None:
+        """The scores of manifest rows through the loader; None where a shard cannot be read, which
+        ends a loader whole."""
+        config = self._loader_config(options)
+        try:
+            with build_loader(ShardRows(dataset, rows), "chosen", config) as loader:
+                batches = cast(Iterable[dict[str, Any]], loader)
+                return score(self.model, batches, self.device, self.precision)
+        except DoesNotFit:
+            raise
+        except InputError:
+            return None
 
     def _from_sources(
         self, sources: Iterable[ImageSource], options: PredictOptions
