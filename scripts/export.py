@@ -14,33 +14,46 @@ from shards.command import CommandParser, InputError, printable, run_command
 def main(argv: list[str] | None = None) -> int:
     """Parses, checks, writes."""
     arguments = _parse(argv)
-    if arguments.to is not None and arguments.to.exists() and any(arguments.to.iterdir()):
-        raise InputError(f"{arguments.to} holds files: give a new folder")
-    if arguments.onnx is not None and arguments.onnx.exists():
-        raise InputError(f"{arguments.onnx} exists: give a new name")
-    from glass.detection.handover import hand_over
+    _check_targets(arguments.to, arguments.onnx)
+    from glass.detection.handover import handed_over, write_handed_over
     from glass.export import load_model, read_model_card
     from glass.hub import model_folder, publish
 
     folder = model_folder(arguments.run)
     model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
     try:
-        if arguments.to is not None:
-            hand_over(folder, arguments.to, arguments.audit)
-            print(printable(f"wrote {arguments.to}"))
-        if arguments.onnx is not None:
+        as_files = arguments.to is not None or arguments.push is not None
+        parts = handed_over(folder, arguments.audit) if as_files else {}
+        if arguments.onnx is not None:  # first: it may ask for an extra, with nothing written yet
             from glass.detection.onnx_export import export_onnx
 
             export_onnx(arguments.onnx, model, config, read_model_card(folder))
             print(printable(f"wrote {arguments.onnx}"))
+        if arguments.to is not None:
+            write_handed_over(arguments.to, parts)
+            print(printable(f"wrote {arguments.to}"))
         if arguments.push is not None:
             with tempfile.TemporaryDirectory() as temporary:
-                hand_over(folder, Path(temporary), arguments.audit)
+                write_handed_over(Path(temporary), parts)
                 where = publish(Path(temporary), arguments.push, private=not arguments.public)
             print(printable(f"published {where}"))
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
     return 0
+
+
+def _check_targets(to: Path | None, onnx: Path | None) -> None:
+    """Nothing of anyone's is replaced, and mistakes are told before the work."""
+    if to is not None and to.exists():
+        if not to.is_dir():
+            raise InputError(f"{to} is a file: give a new folder")
+        if any(to.iterdir()):
+            raise InputError(f"{to} holds files: give a new folder")
+    if onnx is not None:
+        if onnx.exists():
+            raise InputError(f"{onnx} exists: give a new name")
+        if not onnx.parent.is_dir():
+            raise InputError(f"the folder {onnx.parent} does not exist: make it first")
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

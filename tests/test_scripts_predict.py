@@ -414,9 +414,10 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
     def full(path, text):
         raise OSError(28, "No space left on device", str(path))
 
-    with monkeypatch.context() as patched, pytest.raises(InputError, match="No space left"):
+    with monkeypatch.context() as patched:
         patched.setattr("glass.detection.handover.write_text_atomic", full)
-        export.main([str(run), "--to", str(to)])
+        with pytest.raises(InputError, match="No space left"):
+            export.main([str(run), "--to", str(to)])
     assert not to.exists()
     assert (tmp_path / "file").read_text() == "mine"
     to.mkdir()

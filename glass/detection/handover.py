@@ -2,28 +2,57 @@
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from glass.detection.calibration import CALIBRATION_FILE
 from glass.detection.model_card import model_card
 from glass.export import CARD_FILE, WEIGHTS_FILE, read_model_card
-from shards.atomic import write_text_atomic
+from shards.atomic import atomic_path, write_text_atomic
 
-__all__ = ["hand_over"]
+__all__ = ["hand_over", "handed_over", "write_handed_over"]
 
 
 def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
     """Copies the exported model in ``folder`` to ``to`` and writes its card, with the findings of
     ``audit`` (of the run's own data set unless given). Paths of this machine are left behind."""
-    to.mkdir(parents=True, exist_ok=True)
+    write_handed_over(to, handed_over(folder, audit))
+
+
+def handed_over(folder: Path, audit: Path | None = None) -> dict[str, str | Path]:
+    """Name → text, or file to copy, of all that :func:`hand_over` writes. Nothing is written yet,
+    and whatever is wrong with the model or the audit raises ``InputError`` here."""
     card = read_model_card(folder)
     model = card["config"]["model"]
     for name in ("global_weights", "local_weights"):
         if model.get(name):
             model[name] = Path(model[name]).name
-    shutil.copyfile(folder / WEIGHTS_FILE, to / WEIGHTS_FILE)
-    write_text_atomic(to / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    parts: dict[str, str | Path] = {
+        WEIGHTS_FILE: folder / WEIGHTS_FILE,
+        CARD_FILE: json.dumps(card, indent=2, allow_nan=False) + "\n",
+    }
     if (folder / CALIBRATION_FILE).is_file():
-        shutil.copyfile(folder / CALIBRATION_FILE, to / CALIBRATION_FILE)
+        parts[CALIBRATION_FILE] = folder / CALIBRATION_FILE
     run = folder.parent if folder.name == "model" else None
-    write_text_atomic(to / "README.md", model_card(to, run, audit))
+    return parts | {"README.md": model_card(folder, run, audit)}
+
+
+def write_handed_over(to: Path, parts: dict[str, str | Path]) -> None:
+    """Writes ``parts`` into the folder ``to``. Where that fails, nothing new is left there."""
+    made = not to.exists()
+    new = [to / name for name in parts if not (to / name).exists()]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for name, part in parts.items():
+            if isinstance(part, str):
+                write_text_atomic(to / name, part)
+                continue
+            with atomic_path(to / name) as temporary:
+                shutil.copyfile(part, temporary)
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.unlink(missing_ok=True)
+            if made:
+                to.rmdir()
+        raise
