@@ -18,6 +18,7 @@ from torch import nn
 from glass.backbones import Backbone
 from glass.config import RunConfig, config_from_dict, config_to_dict
 from glass.detection.pixel_rules import pixel_record
+from glass.documents import Maybe, check_document
 from glass.model import Glass, SingleView, build_model
 from glass.tuning import exported_state
 from glass.versions import installed_versions
@@ -30,6 +31,11 @@ __all__ = ["LABEL_NAMES", "load_model", "load_state", "read_model_card", "save_m
 FORMAT_VERSION = 1
 LABEL_NAMES = ("real", "generated")
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
+CARD_SCHEMA = {
+    "config": dict, "normalisation": dict, "weights_sha256": str,
+    "pixels": Maybe({"rules_version": int, "decoders": dict, "probe": dict}),
+}  # fmt: skip
+"""Of what is read again; models of before the pixels were recorded have no such entry."""
 
 
 def save_model(
@@ -116,8 +122,7 @@ def read_model_card(folder: str | Path) -> dict[str, Any]:
         card = read_json(path)
         version = card["format_version"]
         if version == FORMAT_VERSION:
-            for name in ("config", "normalisation", "weights_sha256"):
-                card[name]
+            check_document({"pixels": None} | card, CARD_SCHEMA)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: it is not the description of a model") from error
     if version != FORMAT_VERSION:

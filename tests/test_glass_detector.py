@@ -365,7 +365,7 @@ def test_other_decoders_warn(run, tmp_path):
     cases = [
         ({"decoders": record["decoders"] | {"pillow": "9.9"}}, "decode a test file alike"),
         ({"probe": {}}, "decode differently"),
-        ({"rules_version": 2}, "other rules for pixels"),
+        ({"rules_version": 9}, "other rules for pixels"),
     ]
     for change, words in cases:
         path.write_text(json.dumps(card | {"pixels": record | change}))

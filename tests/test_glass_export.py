@@ -106,6 +106,18 @@ class TestMistakes:
         (folder / "config.json").write_text('{"format_version": 9}')
         self.refused(folder, "format_version 9")
 
+    @pytest.mark.parametrize(
+        "pixels",
+        [
+            "x", [], {}, {"rules_version": "1", "decoders": {}, "probe": {}},
+            {"rules_version": 1, "decoders": [], "probe": {}}, {"rules_version": 1},
+        ],
+    )  # fmt: skip
+    def test_card_with_a_damaged_record_of_pixels(self, folder, pixels):
+        card = json.loads((folder / "config.json").read_text()) | {"pixels": pixels}
+        (folder / "config.json").write_text(json.dumps(card))
+        self.refused(folder, r"config\.json is damaged")
+
     def test_weights_of_another_run(self, folder, tmp_path):
         torch.manual_seed(1)
         save_model(tmp_path / "other", build_model(CONFIG), CONFIG)
