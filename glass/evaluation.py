@@ -125,6 +125,7 @@ def evaluate_run(
     from glass.detection.calibration import ViewSettings, read_calibration
     from glass.detection.pixel_rules import warn_of_other_pixels
     from glass.export import load_model, read_model_card
+    from glass.precision import precision_in_use
 
     device = options.device
     if device == "auto":
@@ -135,9 +136,10 @@ def evaluate_run(
     sha256 = card["weights_sha256"]
     calibration = read_calibration(run / "model", sha256) if options.calibrated else None
     loader_config = _loader_config(config, options, device)
+    precision = precision_in_use(config.precision, device)
     start = time.perf_counter()
     predictions, missing = _scores(
-        model, dataset, split, loader_config, config.precision, options.progress
+        model, dataset, split, loader_config, precision, options.progress
     )
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
@@ -155,7 +157,7 @@ def evaluate_run(
             "chosen": card.get("chosen"),
         },
         "dataset": dataset_digest(dataset.root),
-        "settings": asdict(loader_config) | {"precision": config.precision},
+        "settings": asdict(loader_config) | {"precision": precision},
         **evaluate_table(
             table,
             *decision_threshold(calibration, views, dataset.root, split),

@@ -6,7 +6,7 @@ import torch
 
 from shards.command import InputError
 
-__all__ = ["ACCELERATE_NAMES", "autocast", "resolve_precision"]
+__all__ = ["ACCELERATE_NAMES", "autocast", "precision_in_use", "resolve_precision"]
 
 ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
 """Our names to those of ``Accelerator(mixed_precision=…)``."""
@@ -35,6 +35,13 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
     if setting == "bf16" and not has_bf16:
         raise InputError("precision=bf16 is not for this GPU; set precision=fp16 or precision=auto")
     return setting, "as set"
+
+
+def precision_in_use(trained: str, device: torch.device | str) -> str:
+    """The ``precision`` setting for a model in use that was trained with ``trained``: a CPU has no
+    fp16, and what was trained in it on a GPU computes in float32 there."""
+    half_on_cpu = trained == "fp16" and torch.device(device).type == "cpu"
+    return "auto" if half_on_cpu else trained
 
 
 def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:

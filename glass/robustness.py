@@ -41,6 +41,7 @@ from glass.evaluation import evaluate_table
 from glass.export import load_model, read_model_card
 from glass.metrics import paired_difference
 from glass.perturbations import CLEAN, Perturbation
+from glass.precision import precision_in_use
 from glass.predictions import prediction_table
 from glass.run_folder import dataset_digest
 from glass.scoring import Predictions, score
@@ -87,6 +88,11 @@ class Contender:
     """Its value, and where it comes from."""
     temperature: float
     """Of its calibration, 1 without one."""
+
+    @property
+    def precision(self) -> str:
+        """The setting that it computes with."""
+        return precision_in_use(self.config.precision, self.loader.device)
 
 
 def load_contender(
@@ -223,7 +229,7 @@ def _clean_scores(
 
 
 def _scored(name: str, contender: Contender, batches: Iterable[dict[str, Any]]) -> Predictions:
-    scored = score(contender.model, batches, contender.loader.device, contender.config.precision)
+    scored = score(contender.model, batches, contender.loader.device, contender.precision)
     if not np.isfinite(scored.logits).all():
         raise InputError(f"the model {name} gives scores that are not finite: train it again")
     return scored
@@ -317,13 +323,12 @@ def _measured_row(
 
 
 def _described(contender: Contender) -> dict[str, Any]:
-    config = contender.config
     return {
-        "kind": config.model.kind,
+        "kind": contender.config.model.kind,
         "weights_sha256": contender.card["weights_sha256"],
         "chosen": contender.card.get("chosen"),
         "threshold": dict(zip(("value", "source"), contender.threshold, strict=True)),
-        "settings": asdict(contender.loader) | {"precision": config.precision},
+        "settings": asdict(contender.loader) | {"precision": contender.precision},
     }
 
 

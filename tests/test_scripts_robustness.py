@@ -16,7 +16,7 @@ from glass.robustness import check_robustness
 from loaders.augment import Change
 from loaders.augment_operations import Blur, Jpeg
 from loaders.pixel_batch import pixel_batch
-from scripts import robustness
+from scripts import evaluate, robustness
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
@@ -28,7 +28,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("runs") / "first", seed=0)
 
 
-def make_run(folder: Path, seed: int, bias: float = 0.0, sampling: str = "stratified_grid") -> Path:
+def make_run(
+    folder: Path, seed: int, bias: float = 0.0, sampling: str = "stratified_grid",
+    precision: Any = "auto",
+) -> Path:  # fmt: skip
     import torch
 
     from glass.export import save_model
@@ -37,7 +40,8 @@ def make_run(folder: Path, seed: int, bias: float = 0.0, sampling: str = "strati
 
     torch.manual_seed(seed)
     config = load_preset("glass_tiny")
-    config = replace(config, loader=replace(config.loader, sampling=sampling))
+    loader = replace(config.loader, sampling=sampling)
+    config = replace(config, loader=loader, precision=precision)
     model = build_model(config)
     with torch.no_grad():
         model.head[-1].bias.add_(bias)
@@ -132,6 +136,22 @@ def test_the_table_of_a_model(
     printed = " ".join(capsys.readouterr().out.split())
     for text in ("as it is", "JPEG 70", "resized × 0.5", "lowest AUROC"):
         assert text in printed
+
+
+def test_a_model_trained_in_fp16_is_measured_on_a_cpu(
+    synthetic_shards: Path, tmp_path: Path
+) -> None:
+    """Which has no fp16: in float32, by evaluate as well, as predict does."""
+    run = make_run(tmp_path / "run", 0, precision="fp16")
+    data = ["--data", str(synthetic_shards)]
+    document = measured([str(run), *data, "--rows", "clean"], tmp_path / "out")
+    common = ["--draws", "20", "--device", "cpu", "--threads", "2"]
+    assert evaluate.main([str(run), *data, *common]) == 0
+    evaluation = json.loads((run / "evaluation-test.json").read_text())
+    clean = document["rows"][0]["models"]["run"]
+    assert clean["metrics"] == evaluation["metrics"]
+    told = (evaluation["settings"], document["models"]["run"]["settings"])
+    assert [settings["precision"] for settings in told] == ["auto", "auto"]
 
 
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:

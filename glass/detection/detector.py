@@ -31,7 +31,7 @@ from glass.export import load_model, read_model_card
 from glass.hub import model_folder
 from glass.model import Glass, SingleView
 from glass.out_of_memory import DoesNotFit, shrinking_batches_advised
-from glass.precision import autocast, resolve_precision
+from glass.precision import autocast, precision_in_use, resolve_precision
 from glass.scoring import GENERATED, Predictions, score
 from loaders.config import LoaderConfig
 from loaders.image_sources import ImageSource, MemberSource, source_of
@@ -61,9 +61,7 @@ class Detector:
         """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``."""
         self.model, self.config, self.card = model, config, card
         self.calibration, self.device = calibration, device
-        # A CPU has no fp16, and what was trained in it on a GPU is used in float32 there.
-        half_on_cpu = device == "cpu" and config.precision == "fp16"
-        self.precision = "auto" if half_on_cpu else config.precision
+        self.precision = precision_in_use(config.precision, device)
         self._format = resolve_precision(self.precision, device)[0]
 
     @classmethod

@@ -12,7 +12,7 @@ from glass.config import RunConfig
 from glass.documents import Map, Maybe
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import load_model
-from glass.precision import autocast, resolve_precision
+from glass.precision import autocast, precision_in_use, resolve_precision
 from glass.processes import run_device
 from glass.studies.training_cost import MemoryMeters
 from loaders import build_loader
@@ -46,7 +46,7 @@ def inference_row(
     document, table = evaluate_run(run, data.dataset, config.valid_split, options)
     batch = _batch(data, config, crops, device)
     model, trained = load_model(run / "model", device)
-    precision, _ = resolve_precision(trained.precision, device)
+    precision, _ = resolve_precision(precision_in_use(trained.precision, device), device)
     with torch.no_grad(), autocast(precision, device):
         latency_s = _latency(model, batch)
         memory = meters.inference(model, batch)
