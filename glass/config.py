@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from loaders.config import LoaderConfig
 from shards.command import InputError
+from shards.limits import MOST_THREADS
 
 __all__ = ["ModelConfig", "OptimConfig", "RunConfig", "config_from_dict", "config_to_dict"]
 
@@ -213,7 +214,7 @@ class RunConfig:
         _check_range("", self, ("epochs", "grad_accum_steps"), 1, 10**9)
         _check_range("", self, ("seed",), 0, 2**63 - 1)
         if self.cpu_threads is not None:
-            _check_range("", self, ("cpu_threads",), 1, 4096)
+            _check_range("", self, ("cpu_threads",), 1, MOST_THREADS)
         _check_range("", self, ("label_smoothing",), 0.0, 0.99)
         _check_range("", self, ("max_bad_samples",), 0.0, 1.0)
         _check_range("", self, ("process_timeout_s",), 1.0, 86_400.0)

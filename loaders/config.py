@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from shards.command import InputError
+from shards.limits import MOST_THREADS
 
 __all__ = ["LoaderConfig"]
 
@@ -85,8 +86,9 @@ class LoaderConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
-            if value > MOST:
-                raise InputError(f"loader.{name}={value!r} must be at most {MOST:,}")
+            most = MOST_THREADS if name == "num_threads" else MOST
+            if value > most:
+                raise InputError(f"loader.{name}={value!r} must be at most {most:,}")
         if not isinstance(self.augment, int | float) or not 0 <= self.augment <= 1:
             raise InputError(f"loader.augment={self.augment!r} must be a number from 0 to 1")
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:

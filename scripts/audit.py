@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from scripts.arguments import thread_count
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
 
@@ -61,11 +62,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--no-near", dest="near", action="store_false",
         help="leave out near duplicates, for which all global views are read",
     )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, metavar="N")
-    arguments = parser.parse_args(argv)
-    if arguments.threads < 1:
-        parser.error(f"--threads {arguments.threads}: must be at least 1")
-    return arguments
+    parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N")
+    return parser.parse_args(argv)
 
 
 def _require_ours(path: Path, mark: str) -> None:

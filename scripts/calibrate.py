@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
 
 if TYPE_CHECKING:
@@ -73,18 +74,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--max-misses", type=_share, default=0.05, help="share of generated images that may be "
         "called real; between the two the verdict is uncertain (default 0.05)",
     )  # fmt: skip
-    parser.add_argument("--crops", type=_at_least_one, help="number of crops (default: training's)")
+    parser.add_argument("--crops", type=at_least_one, help="number of crops (default: training's)")
     parser.add_argument("--coverage", choices=("sample", "all"), default="sample")
-    parser.add_argument("--draws", type=_at_least_one, default=1, help="draws of windows")
-    parser.add_argument("--threads", type=_at_least_one, default=2)
+    parser.add_argument("--draws", type=at_least_one, default=1, help="draws of windows")
+    parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     return parser.parse_args(argv)
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _share(text: str) -> float:

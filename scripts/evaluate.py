@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
 
 WIDTH_WITHOUT_TERMINAL = 120
@@ -63,23 +64,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test; valid+test joins two")
-    parser.add_argument("--draws", type=_at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--batch-size", type=_at_least_one, help="default: as in training")
-    parser.add_argument("--threads", type=_at_least_one, help="default: as in training")
+    parser.add_argument("--batch-size", type=at_least_one, help="default: as in training")
+    parser.add_argument("--threads", type=thread_count, help="default: as in training")
     parser.add_argument(
         "--crops",
-        type=_at_least_one,
+        type=at_least_one,
         metavar="N",
         help="another number of crops than in training; the files are then named …-cropsN",
     )
     return parser.parse_args(argv)
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -14,13 +14,8 @@ from typing import Any
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
-from scripts.tune import (
-    EXIT_STOPPED,
-    at_least_one,
-    choose_device,
-    make_folder,
-    require_one_process,
-)
+from scripts.arguments import at_least_one
+from scripts.tune import EXIT_STOPPED, choose_device, make_folder, require_one_process
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 

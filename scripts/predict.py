@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
 
 if TYPE_CHECKING:
@@ -76,34 +77,28 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dense", action="store_true", help="with --heatmaps: and a map of overlapping windows"
     )
-    parser.add_argument("--crops", type=_at_least_one, metavar="N", help="default: training's")
+    parser.add_argument("--crops", type=at_least_one, metavar="N", help="default: training's")
     parser.add_argument("--sampling", metavar="RULE", help="rule that places them")
     parser.add_argument(
         "--coverage", choices=("sample", "all"), default="sample",
         help="all: a crop from every cell of the grid",
     )  # fmt: skip
     parser.add_argument(
-        "--draws", type=_at_least_one, default=1, metavar="K",
+        "--draws", type=at_least_one, default=1, metavar="K",
         help="average K draws of windows and tell their spread",
     )  # fmt: skip
     parser.add_argument(
         "--no-stability", action="store_true",
         help="do not ask again after harmless changes: several times as fast",
     )  # fmt: skip
-    parser.add_argument("--batch-size", type=_at_least_one, help="default: training's")
-    parser.add_argument("--threads", type=_at_least_one, default=2, help="default 2")
+    parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
+    parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     arguments = parser.parse_args(argv)
     if arguments.dense and arguments.heatmaps is None:
         parser.error("--dense needs --heatmaps DIR")
     return arguments
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
@@ -134,7 +129,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
     from glass.detection.detector import Detector, PredictOptions
     from glass.detection.pixel_rules import decoder_warnings_told
 
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
     with decoder_warnings_told():
         detector = Detector.from_pretrained(
             arguments.model, device=arguments.device, revision=arguments.revision

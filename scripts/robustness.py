@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.json_file import read_json
 
@@ -66,18 +67,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help='only these rows, besides the clean one, e.g. "jpeg-*" (repeatable)',
     )  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the first MODEL")
-    parser.add_argument("--threads", type=_at_least_one, help="default: one per core")
-    parser.add_argument("--draws", type=_at_least_one, default=1000, help="of the bootstrap")
+    parser.add_argument("--threads", type=thread_count, help="default: one per core")
+    parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args(argv)
     arguments.models = _models(arguments.model, arguments.named)
     return arguments
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def _models(positional: str | None, named: list[str]) -> dict[str, str]:

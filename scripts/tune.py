@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from glass.config import RunConfig, SelectBy
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
+from scripts.arguments import at_least_one
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 
@@ -143,13 +144,6 @@ def make_folder(folder: Path) -> None:
         raise InputError(
             f"the folder {folder} cannot be made ({error.strerror}): give another --output"
         ) from error
-
-
-def at_least_one(text: str) -> int:
-    """An argument that is a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def summary(document: dict[str, Any]) -> str:

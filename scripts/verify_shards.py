@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
+from scripts.arguments import thread_count
 from shards.build_plan import current_versions
-from shards.command import CommandParser, InputError, printable, run_command
+from shards.command import CommandParser, printable, run_command
 from shards.dataset import ShardDataset
 from shards.verify import CHECKS, Finding, verify_dataset
 
@@ -32,14 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("data", metavar="OUT", type=Path, help="folder of the data set")
     parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
-    )
+        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N",
+        help="default: the cores",
+    )  # fmt: skip
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)"
     )
     arguments = parser.parse_args(argv)
-    if arguments.threads < 1:
-        raise InputError(f"--threads {arguments.threads}: must be at least 1")
     dataset = ShardDataset.open(arguments.data)
     with tqdm(total=len(dataset), desc="verifying", unit="images", mininterval=0.5) as bar:
         findings = verify_dataset(dataset, arguments.threads, bar.update)

@@ -8,7 +8,11 @@ import os
 
 from shards.command import InputError
 
-__all__ = ["DEFAULTS", "limit"]
+__all__ = ["DEFAULTS", "MOST_THREADS", "limit"]
+
+MOST_THREADS = 1024
+"""Of one process. A system has no more to give from some number on, and OpenMP then ends the
+process without a word."""
 
 DEFAULTS = {
     "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB

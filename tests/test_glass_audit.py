@@ -250,6 +250,14 @@ def test_mistakes_are_said(shards_copy: Path, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=what):
             audit.main(arguments)
     assert mine.read_text() == "my own page"
+    (tmp_path / "link").symlink_to(tmp_path)
+    both = ["--json", str(tmp_path / "both"), "--html", str(tmp_path / "link" / "both")]
+    with pytest.raises(InputError, match="--json and --html are both"):
+        audit.main([str(shards_copy), *both])
+    (shards_copy / "audit.json").write_text("my own notes")
+    with pytest.raises(InputError, match=r"audit\.json was not written by this command"):
+        audit.main([str(shards_copy), "--no-near"])
+    assert (shards_copy / "audit.json").read_text() == "my own notes"
     with pytest.raises(SystemExit) as stopped:
         audit.main([str(shards_copy), "--threads", "0"])
     assert stopped.value.code == 2

@@ -153,6 +153,8 @@ def test_unknown_key_lists_the_valid_ones():
         ("model.kind=vit", "one of glass, single_view"),
         ("precision=bfloat", "one of auto, bf16, fp16, float32"),
         ("loader.num_crops=0", "at least 1"),
+        ("loader.num_threads=1025", "at most 1,024"),
+        ("cpu_threads=1025", "between 1 and"),
         ("model.dropout=1", "between 0 and 0.99"),
         ("model=glass", "no such setting"),
         ("preset=glass_tiny", "no such setting"),

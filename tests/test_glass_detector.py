@@ -346,6 +346,7 @@ def test_a_model_without_crops(tmp_path, files):
         {"coverage": "some"},
         {"sampling": "x"},
         {"batch_size": -1},
+        {"num_threads": 1025},
         {"coverage": "all", "num_crops": 2},
         {"coverage": "all", "sampling": "all"},
     ],

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import io
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -27,7 +28,7 @@ from glass.model import build_model
 from glass.presets import load_preset
 from glass.run_folder import dataset_digest
 from loaders.source_paths import find_images
-from scripts import calibrate, evaluate, export, predict, robustness
+from scripts import audit, calibrate, evaluate, export, predict, robustness, verify_shards
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.settings import BuildSettings
@@ -234,6 +235,35 @@ def test_wrong_flags_are_one_sentence(flag, capsys):
         predict.main(["run", "x.png", *flag])
     assert stop.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [predict, calibrate, evaluate, robustness, audit, verify_shards],
+    ids=lambda command: command.__name__,
+)
+@pytest.mark.parametrize("threads", ["0", "1025", "100000000"])
+def test_threads_that_no_process_can_have(command, threads, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["run", "x.png", "--threads", threads])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monkeypatch):
+    """And computes the same with 1, with 2, and with as many as there are."""
+    asked, scores, set_num_threads = [], set(), torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (asked.append(n), set_num_threads(n)))
+    before, out = torch.get_num_threads(), tmp_path / "o.json"
+    try:
+        for threads in ("1", "2", "1024"):
+            flags = ["--json", str(out), "--no-stability", "--threads", threads]
+            assert predict.main([str(run), paths[0], *flags]) == 0
+            scores.add(round(json.loads(out.read_text())["images"][0]["score"], 5))
+    finally:
+        set_num_threads(before)
+    assert asked == [min(threads, os.cpu_count() or 1) for threads in (1, 2, 1024)]
+    assert len(scores) == 1
 
 
 @pytest.fixture(scope="module")

@@ -255,6 +255,18 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     assert (tmp_path / "robustness-test.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("name", ["robustness-test.png", "robustness-test.json"])
+def test_a_file_of_someone_elses_is_not_replaced(
+    run: Path, synthetic_shards: Path, tmp_path: Path, name: str
+) -> None:
+    """A picture is ours where the table of the same name is."""
+    (tmp_path / name).write_text("mine")
+    arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
+    with pytest.raises(InputError, match=f"{name} .* give another --output"):
+        robustness.main([*arguments, "--output", str(tmp_path)])
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

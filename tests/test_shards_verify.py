@@ -216,8 +216,6 @@ def test_command_tells_clean_from_damaged_by_its_exit_code(data, capsys):
     assert "and 2 more" in output
     with pytest.raises(InputError, match="does not exist"):
         main([str(data / "nowhere")])
-    with pytest.raises(InputError, match="--threads 0"):
-        main([str(data), "--threads", "0"])
 
 
 def test_names_cannot_command_the_terminal(tmp_path, coded_image, encode_image, capsys):

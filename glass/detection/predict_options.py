@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from loaders.sampling import sampling_rule
 from shards.command import InputError
+from shards.limits import MOST_THREADS
 
 __all__ = ["PredictOptions"]
 
@@ -34,6 +35,8 @@ class PredictOptions:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name}={value!r} must be a whole number of at least 1")
+        if self.num_threads > MOST_THREADS:
+            raise InputError(f"num_threads={self.num_threads} must be at most {MOST_THREADS:,}")
         if self.sampling is not None:
             sampling_rule(self.sampling)
         if self.coverage == "all" and (self.num_crops or self.sampling):
