@@ -31,9 +31,10 @@ def main(argv: list[str] | None = None) -> int:
 
     dataset = ShardDataset.open(arguments.data)
     outputs = {kind: path for kind in (".json", ".html") if (path := getattr(arguments, kind[1:]))}
-    for kind, path in outputs.items():
-        _require_ours(path, _MARKS[kind])
     from glass.auditing.audit import AUDIT_NAME, audit_dataset
+
+    own = dataset.root / AUDIT_NAME
+    _check_outputs(outputs, own)
     from glass.report.audit import audit_sentence, render_audit_html
     from shards.output_folder import progress_bar
 
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     texts = {".json": text, ".html": render_audit_html(document) if arguments.html else ""}
     for kind, path in outputs.items():
         _write(path, texts[kind])
-    _write(dataset.root / AUDIT_NAME, text, required=False)
+    _write(own, text, required=False)
     return EXIT_SERIOUS if document["severity"] == "serious" else 0
 
 
@@ -66,14 +67,34 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _check_outputs(outputs: dict[str, Path], own: Path) -> None:
+    """``own`` is the file that reports look at."""
+    for kind, path in outputs.items():
+        _require_ours(path, _MARKS[kind])
+    same = {kind: os.path.realpath(path) for kind, path in outputs.items()}
+    if len(same) > len(set(same.values())):
+        raise InputError(f"--json and --html are both {outputs['.html']}: give each its own file")
+    if same.get(".html") == os.path.realpath(own):
+        raise InputError(f"{own} is for the findings as JSON: give --html another name")
+    if own.is_file() and not _is_ours(own, _MARKS[".json"]):
+        raise InputError(f"{own} was not written by this command, which writes there: move it away")
+
+
 def _require_ours(path: Path, mark: str) -> None:
     """An output of this command may be replaced, anything else of that name not."""
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a folder: give the name of a file in one")
-    if path.exists() and mark not in path.read_text(encoding="utf-8", errors="replace"):
+    if path.exists() and not _is_ours(path, mark):
         raise InputError(f"{path} was not written by this command: give another name")
+
+
+def _is_ours(path: Path, mark: str) -> bool:
+    try:
+        return mark in path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _write(path: Path, text: str, required: bool = True) -> None:

@@ -101,9 +101,13 @@ def _output(arguments: argparse.Namespace) -> Path:
 
 
 def _check_target(target: Path) -> None:
-    """Raises ``InputError`` where the file that would be replaced is not one of this command's."""
-    path = target.with_name(target.name + ".json")
+    """Raises ``InputError`` where a file that would be replaced is not one of this command's."""
+    path, picture = (target.with_name(target.name + kind) for kind in (".json", ".png"))
     if not path.exists():
+        if picture.exists():  # ours never stands without its table, which is written first
+            raise InputError(
+                f"{picture} is no picture of this command: move it away or give another --output"
+            )
         return
     from glass.robustness import check_robustness
 
@@ -138,12 +142,12 @@ def _measure(
 
 def _write(target: Path, document: dict[str, Any]) -> None:
     from glass.report.heat_map import heat_map_png
-    from shards.atomic import atomic_path, write_text_atomic
+    from shards.atomic import write_bytes_atomic, write_text_atomic
 
-    with atomic_path(target.with_name(target.name + ".png")) as temporary:
-        temporary.write_bytes(heat_map_png(document))
+    picture = heat_map_png(document)
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     write_text_atomic(target.with_name(target.name + ".json"), text)
+    write_bytes_atomic(target.with_name(target.name + ".png"), picture)
 
 
 def _print(document: dict[str, Any]) -> None:
