@@ -6,7 +6,7 @@ raises ``RejectedImage`` with its reason.
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,7 @@ __all__ = [
     "PixelSource",
     "UnreadableSource",
     "source_of",
+    "sources_of",
 ]
 
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
@@ -183,6 +184,17 @@ class UnreadableSource:
     def load(self) -> LoadedImage:
         """Raises ``RejectedImage``."""
         raise RejectedImage("unreadable", self.detail)
+
+
+def sources_of(images: Sequence[Any]) -> list[ImageSource]:
+    """The source of each of ``images``. Raises ``TypeError`` for a single image, which would come
+    apart into letters, bytes or rows, and for what is no image."""
+    single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+    if isinstance(images, np.ndarray):
+        single = images.ndim <= 3
+    if single or (hasattr(images, "load") and hasattr(images, "name")):
+        raise TypeError(f"{type(images).__name__} is one image: give a list of images")
+    return [source_of(image, number) for number, image in enumerate(images)]
 
 
 def source_of(image: Any, number: int) -> ImageSource:

@@ -182,6 +182,17 @@ def test_pixels_and_pillow_images(detector, coded_image):
     assert (one.width, one.height) == (300, 200)
 
 
+def test_one_image_is_no_list_of_images(detector, files, coded_image):
+    """A path would be taken apart into letters, a picture into rows."""
+    pixels, path = coded_image(5, 30, 20), files[0].path
+    ones = [path, str(path), path.read_bytes(), bytearray(b"x"), pixels, Image.fromarray(pixels)]
+    for image in [*ones, files[0]]:
+        with pytest.raises(TypeError, match="give a list of images"):
+            detector.predict(image)
+    stacked = detector.predict(np.stack([pixels, pixels]), QUICK)
+    same(*stacked)
+
+
 def test_images_smaller_than_a_crop(detector, coded_image):
     for size in ((1, 1), (7, 300), (47, 47)):
         (verdict,) = detector.predict([coded_image(1, *size)])

@@ -34,7 +34,7 @@ from glass.out_of_memory import DoesNotFit, shrinking_batches_advised
 from glass.precision import autocast, precision_in_use, resolve_precision
 from glass.scoring import GENERATED, Predictions, score
 from loaders.config import LoaderConfig
-from loaders.image_sources import ImageSource, MemberSource, source_of
+from loaders.image_sources import ImageSource, MemberSource, sources_of
 from loaders.loader import build_loader
 from loaders.sampling_grid import MAX_CELLS
 from loaders.shard_rows import ShardRows
@@ -125,9 +125,9 @@ class Detector:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
         ``changes`` are fields of :class:`PredictOptions`. What cannot be read gets a verdict with
-        its ``reason``.
+        its ``reason``. Raises ``TypeError`` for a single image.
         """
-        sources = [source_of(image, number) for number, image in enumerate(images)]
+        sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
 
     def predict_iter(
