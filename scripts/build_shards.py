@@ -60,10 +60,10 @@ def _parser() -> CommandParser:
         help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
     )  # fmt: skip
     parser.add_argument(
-        "--equalise", choices=METHODS, default="none",
+        "--equalise", choices=METHODS, nargs="?", const="match", default="none",
         help="match: leave out images until the files of both classes look alike (rejected.parquet "
         "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
-        "pixels (default %(default)s)",
+        "pixels; without a value, which right before SRC it needs: match (default %(default)s)",
     )  # fmt: skip
     return parser
 

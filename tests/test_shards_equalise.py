@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from glass.auditing.metadata_audit import audit_metadata
+from scripts import build_shards
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
@@ -223,3 +224,24 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
         [hashes[i] for i in order], 7,
     )  # fmt: skip
     np.testing.assert_array_equal(shuffled, kept[order])
+
+
+@pytest.mark.parametrize(
+    ("options", "method"),
+    [
+        (["src", "out"], "none"),
+        (["src", "out", "--equalise"], "match"),
+        (["--equalise", "--lossless", "keep", "src", "out"], "match"),
+        (["--equalise", "match", "src", "out"], "match"),
+        (["src", "out", "--equalise", "recompress"], "recompress"),
+    ],
+)
+def test_the_option_without_a_value_is_match(options, method):
+    assert build_shards._parser().parse_args(options).equalise == method
+
+
+def test_the_option_takes_no_source_for_its_value(capsys):
+    with pytest.raises(SystemExit) as stop:
+        build_shards.main(["--equalise", "src", "out"])
+    assert stop.value.code == 2
+    assert "choose from" in capsys.readouterr().err
