@@ -99,6 +99,8 @@ def load_model(
         config = config_from_dict(card["config"])
     except (TypeError, AttributeError) as error:
         raise InputError(damaged) from error
+    except InputError as error:
+        raise InputError(f"{folder / CARD_FILE}: {error}") from error
     model = build_model(config, with_weights=False, for_training=False)
     load_state(model, _tensors(weights), str(weights))
     try:

@@ -14,6 +14,8 @@ Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
 MOST = 1 << 20
 """Of any number: settings may come from a file that a stranger made."""
+MOST_OF = {"num_crops": 4096, "crop_size": 4096, "global_size": 4096, "num_threads": MOST_THREADS}
+"""Of some less: views that no memory holds would be blamed on the images."""
 RemoteReads = Literal["auto", "range", "whole"]
 
 
@@ -86,7 +88,7 @@ class LoaderConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
-            most = MOST_THREADS if name == "num_threads" else MOST
+            most = MOST_OF.get(name, MOST)
             if value > most:
                 raise InputError(f"loader.{name}={value!r} must be at most {most:,}")
         if not isinstance(self.augment, int | float) or not 0 <= self.augment <= 1:
