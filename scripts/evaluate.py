@@ -23,7 +23,8 @@ def main(argv: list[str] | None = None) -> int:
     if not (run / "model" / "config.json").is_file():
         raise InputError(
             f"{run} holds no trained model (model/config.json): give the folder that train.py "
-            "--output wrote"
+            "--output wrote, or measure an exported model, or one of the hub, with python -m "
+            "scripts.robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from shards.dataset import ShardDataset

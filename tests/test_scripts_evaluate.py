@@ -169,6 +169,8 @@ def test_wrong_input_to_evaluate(
     run, data = str(evaluated["glass"]), str(synthetic_shards)
     cases = [
         ([str(tmp_path / "none"), "--data", data], "holds no trained model"),
+        ([f"{run}/model", "--data", data], "scripts.robustness MODEL --rows clean --output DIR"),
+        (["user/name", "--data", data], "scripts.robustness MODEL --rows clean --output DIR"),
         ([run, "--data", str(tmp_path / "none")], "does not exist"),
         ([run, "--data", data, "--split", "tset"], "no split 'tset', but train, valid, test"),
     ]
