@@ -38,13 +38,17 @@ def main(argv: list[str] | None = None) -> int:
     from glass.detection.detector import Detector
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
+    from shards.output_folder import require_writable
 
     folder = model_folder(arguments.run)
+    path = folder / CALIBRATION_FILE
+    require_writable(folder)
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: a folder of that name is there, move it away")
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
     with decoder_warnings_told():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
     calibration = _calibrate(detector, dataset, rows, arguments)
-    path = folder / CALIBRATION_FILE
     verb = "rewrote" if path.exists() else "wrote"
     try:
         write_calibration(folder, calibration)
@@ -155,6 +159,11 @@ def _print(calibration: "Calibration") -> None:
         print(
             f"note: {data['real']} real images say little about rare false alarms; use"
             f" {FEW_REAL} or more"
+        )
+    if calibration.views.coverage != "sample" or calibration.views.draws > 1:
+        print(
+            "note: evaluate cannot measure whether the promise is kept: it looks at one draw of"
+            " windows, without --coverage all"
         )
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):

@@ -32,7 +32,10 @@ def main(argv: list[str] | None = None) -> int:
             prevent_thread_lock=True,
         )  # fmt: skip
     except OSError as error:
-        raise InputError(f"cannot listen on port {arguments.port}: give another --port") from error
+        raise InputError(
+            f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or a"
+            " --host that is an address of this machine"
+        ) from error
     print(f"open http://{arguments.host}:{arguments.port} (stop with Ctrl-C)", flush=True)
     page.block_thread()
     return 0

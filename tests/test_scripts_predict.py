@@ -28,7 +28,7 @@ from glass.model import build_model
 from glass.presets import load_preset
 from glass.run_folder import dataset_digest
 from loaders.source_paths import find_images
-from scripts import audit, calibrate, evaluate, export, predict, robustness, verify_shards
+from scripts import audit, calibrate, demo, evaluate, export, predict, robustness, verify_shards
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.settings import BuildSettings
@@ -359,7 +359,8 @@ def test_commands_tell_of_other_decoders_in_a_line(run, four_splits, tmp_path, c
         assert "pillow 1.0" in lines[0]
 
 
-def test_calibrate_at_other_views(run, four_splits, tmp_path):
+def test_calibrate_at_other_views(run, four_splits, tmp_path, capsys):
+    """Which evaluate does not look with, so the promise cannot be measured: that is said."""
     mine = tmp_path / "run"
     shutil.copytree(run, mine)
     views = ["--draws", "2", "--coverage", "all"]
@@ -367,6 +368,22 @@ def test_calibrate_at_other_views(run, four_splits, tmp_path):
     calibration = Detector.from_pretrained(mine, device="cpu").calibration
     assert calibration is not None
     assert calibration.views == ViewSettings(64, "all", "all", 2)
+    assert "evaluate cannot measure whether" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("refuses", ["the folder", "a folder of that name"])
+def test_calibrate_tells_that_it_cannot_write_before_it_scores(
+    run, four_splits, tmp_path, monkeypatch, refuses
+):
+    mine = tmp_path / "run"
+    shutil.copytree(run, mine)
+    if refuses == "the folder":
+        monkeypatch.setattr("os.access", lambda *_: False)
+    else:
+        (mine / "model" / "calibration.json").mkdir()
+    monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
+    with pytest.raises(InputError, match="cannot write"):
+        calibrate.main([str(mine), "--data", str(four_splits)])
 
 
 def made_up_audit(sha256):
@@ -505,6 +522,17 @@ def test_onnx_scores_agree(preset, tmp_path):
         got = session.run(["logits"], {n: v.numpy() for n, v in feeds.items() if n in wanted})[0]
         np.testing.assert_allclose(got, logits, atol=1e-4, rtol=1e-4)
     assert "glass_views" in session.get_modelmeta().custom_metadata_map
+
+
+def test_an_address_of_another_machine_is_told(monkeypatch):
+    class Page:
+        def launch(self, **_):
+            raise OSError("Cannot find empty port")
+
+    monkeypatch.setattr("glass.detection.detector.Detector.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("glass.detection.page.build_page", lambda _: Page())
+    with pytest.raises(InputError, match=r"port 99 of 1\.2\.3\.4: give another --port, or"):
+        demo.main(["run", "--host", "1.2.3.4", "--port", "99"])
 
 
 @pytest.mark.slow

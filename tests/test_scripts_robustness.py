@@ -255,6 +255,19 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     assert (tmp_path / "robustness-test.json").read_text() == "{}"
 
 
+@pytest.mark.parametrize("refuses", ["file", "file/out", "locked"])
+def test_an_output_that_cannot_be_written_is_told_before_the_work(
+    run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    if refuses == "locked":
+        monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr("glass.robustness.load_contender", lambda *_: 1 / 0)
+    arguments = [str(run), "--data", str(synthetic_shards), "--output", str(tmp_path / refuses)]
+    with pytest.raises(InputError, match=r"file is a file|cannot write into"):
+        robustness.main(arguments)
+
+
 @pytest.mark.parametrize("name", ["robustness-test.png", "robustness-test.json"])
 def test_a_file_of_someone_elses_is_not_replaced(
     run: Path, synthetic_shards: Path, tmp_path: Path, name: str
