@@ -148,7 +148,7 @@ def test_what_cannot_be_read_costs_no_other(detector, files, verdicts, tmp_path)
     assert detector.predict([]) == []
 
 
-def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset, tmp_path):
+def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset, tmp_path, caplog):
     """Its images have no verdicts, and each says why; a model's own failure is no shard's."""
     shutil.copytree(synthetic_dataset.root, tmp_path / "data")
     dataset = ShardDataset.open(tmp_path / "data")
@@ -158,6 +158,7 @@ def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset,
     whole = detector.predict(row_sources(synthetic_dataset, range(len(dataset))), QUICK)
     seen = list(detector.predict_iter([*sources, files[0]], QUICK))
     assert len(seen) == len(sources) + 1
+    assert "shards are read image by image: cannot read shard" in caplog.text
     for source, name, one, other in zip(sources, shard, seen, whole, strict=False):
         assert one.path == source.name
         if name == shard[0]:

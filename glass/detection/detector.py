@@ -8,6 +8,7 @@ Windows hang on the content of a file, so the same bytes always get the same sco
 under any name, and the one that ``scripts.evaluate`` gives them in a shard.
 """
 
+import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,10 +40,12 @@ from loaders.loader import build_loader
 from loaders.sampling_grid import MAX_CELLS
 from loaders.shard_rows import ShardRows
 from loaders.view_rows import CHANGES, ViewRow, stack_rows
-from shards.command import InputError
+from shards.command import InputError, printable
 from shards.pixels import RejectedImage
 
 __all__ = ["RAW_THRESHOLD", "Detector", "PredictOptions"]
+
+logger = logging.getLogger(__name__)
 
 RAW_THRESHOLD = 0.5
 """Where the verdict of a model that is not calibrated for the views turns."""
@@ -202,7 +205,8 @@ class Detector:
                 return score(self.model, batches, self.device, self.precision)
         except DoesNotFit:
             raise
-        except InputError:
+        except InputError as error:
+            logger.warning("shards are read image by image: %s", printable(str(error)))
             return None
 
     def _from_sources(
