@@ -40,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     from glass.hub import model_folder
     from shards.output_folder import require_writable
 
+    if not Path(arguments.run).is_dir():
+        raise InputError(
+            f"{arguments.run} is no folder here, and a calibration is written beside its model:"
+            " copy one of the hub first (hf download USER/NAME --local-dir DIR)"
+        )
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
     require_writable(folder)

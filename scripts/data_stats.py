@@ -10,10 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from glass.documents import Map, Maybe, write_document
+from glass.documents import Map, Maybe, check_document, write_document
 from shards.channel_stats import CHANNELS
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
+from shards.json_file import read_json
 from shards.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
 
 SIZE = {"mean": float, "median": float, "smallest": int, "largest": int}
@@ -37,6 +38,7 @@ STATS_SCHEMA: dict[str, Any] = {
         }
     ),
 }
+FILE_NAME = "data_stats.json"
 BAR_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -44,6 +46,8 @@ WIDTH_WITHOUT_TERMINAL = 120
 def main(argv: list[str] | None = None) -> int:
     """Parses, counts, prints."""
     options = _parse(argv)
+    if options.output is not None:
+        _require_ours(options.output / FILE_NAME)
     dataset = ShardDataset.open(options.data)
     document = {"format_version": 1, **data_statistics(dataset)}
     _print(document)
@@ -61,13 +65,23 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _require_ours(path: Path) -> None:
+    try:
+        if path.exists():
+            check_document(read_json(path), STATS_SCHEMA)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} was not written by this command: give another --output"
+        ) from error
+
+
 def _write(document: dict[str, Any], output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_document(output / "data_stats.json", document, STATS_SCHEMA)
+        write_document(output / FILE_NAME, document, STATS_SCHEMA)
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
-    print(printable(f"wrote {output / 'data_stats.json'}"))
+    print(printable(f"wrote {output / FILE_NAME}"))
 
 
 def _print(document: dict[str, Any]) -> None:

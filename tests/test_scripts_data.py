@@ -58,6 +58,11 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert "megapixels" in text
     document = json.loads((tmp_path / "new/data_stats.json").read_text())
     check_document(document, data_stats.STATS_SCHEMA)
+    assert data_stats.main([str(synthetic_shards), "--output", str(tmp_path / "new")]) == 0
+    (tmp_path / "new/data_stats.json").write_text("mine")
+    with pytest.raises(InputError, match="not written by this command"):
+        data_stats.main([str(synthetic_shards), "--output", str(tmp_path / "new")])
+    assert (tmp_path / "new/data_stats.json").read_text() == "mine"
     assert document["groups"]["real"]["images"] > 0
 
 

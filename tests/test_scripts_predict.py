@@ -306,6 +306,11 @@ def test_calibrate_then_evaluate_and_predict(run, four_splits, paths, tmp_path, 
     assert "calibrated for 4 crops" in document["note"]
 
 
+def test_calibrate_writes_into_no_cache_of_the_hub(four_splits):
+    with pytest.raises(InputError, match=r"user/name is no folder here.*hf download"):
+        calibrate.main(["user/name", "--data", str(four_splits)])
+
+
 def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):
     cases = [
         (["--data", str(synthetic_shards)], "no split calibration"),
