@@ -29,7 +29,7 @@ from shards.command import CommandParser, InputError, run_command
 from shards.dataset import ShardDataset
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
-RANK = int(os.environ.get("RANK", "0"))
+RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
 """Of --augment without a number."""
 PATIENCE_S = 20

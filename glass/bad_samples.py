@@ -2,28 +2,37 @@
 
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's words, and
 the epoch in which it was met first. No times: equal runs on equal data write equal files. A bad
-sample is masked wherever it comes up; it is never replaced by another.
+sample is masked wherever it comes up; it is never replaced by another. A run that goes on reads
+those once more and counts what is still bad: a limit that stopped it is not passed by starting it
+again.
 """
 
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from accelerate.utils import gather_object
 
+from loaders import LoaderConfig, build_loader
 from loaders.bad_samples import BadSample
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.dataset import ShardDataset
 
 __all__ = ["BadSampleLedger", "LedgerLoader", "allowed_bad_samples", "bad_sample_rows"]
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+
+_AGAIN = "met before"
 
 MAX_DETAIL = 300
 """Characters of a decoder's words that are kept."""
@@ -51,6 +60,27 @@ def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[Row]:
     ]  # fmt: skip
 
 
+def still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
+    """Those of ``rows`` whose samples a loader of ``config`` cannot read now either."""
+    places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
+    if not places:
+        return []
+    again = dataset.with_splits({_AGAIN: np.array(sorted(places.values()), np.int64)})
+    config = replace(config, shuffle=False, class_balanced=False, augment=0.0)
+    with build_loader(again, _AGAIN, config) as loader:
+        for _ in loader:
+            pass
+        bad = {sample.sample_key for sample in loader.bad_samples()}
+    return [row for row in rows if row["sample_key"] in bad]
+
+
+def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
+    """Sample key → row of the manifest, of the keys that there are."""
+    column = dataset.table.column("sample_key")
+    found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
+    return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
+
+
 class BadSampleLedger:
     """One object in every process; all call :meth:`collect` together. The main process writes."""
 
@@ -59,8 +89,8 @@ class BadSampleLedger:
         self._rows: dict[tuple[str, str], Row] = {}
         """(split, key) → row; the same in every process for what this run's processes found."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """What the file held when the run went on; written again, but not counted: the shards may
-        have been mended since."""
+        """What the file held when the run went on; written again, and counted as far as
+        :meth:`recount` finds it still bad: the shards may have been mended since."""
         self._told: dict[str, int] = {}
         """Split → how many of its loader's bad samples are in already, in this process."""
 
@@ -71,7 +101,9 @@ class BadSampleLedger:
         for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                self._earlier[row["split"], row["sample_key"]] = row
+                split, key = row["split"], row["sample_key"]
+                f"{split} {key}".encode()  # half a character is JSON, and no name of a sample
+                self._earlier[split, key] = row
             except (ValueError, KeyError, TypeError, RecursionError):
                 logger.warning("a line of %s is damaged and left out", self.path)
 
@@ -83,6 +115,17 @@ class BadSampleLedger:
         since = self._told.get(split, 0)
         new = bad_sample_rows(loader.bad_samples(since), split)
         self._told[split] = since + len(new)
+        return self._count(split, new, loader.num_samples)
+
+    def recount(
+        self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig
+    ) -> str | None:
+        """Counts what :meth:`take_up` found of ``split`` and is still bad; returns as
+        :meth:`collect`, on all processes."""
+        rows = [row for (of, _), row in self._earlier.items() if of == split]
+        return self._count(split, still_bad(rows, dataset, config), num_samples)
+
+    def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
         # Objects travel only when there are any.
         if self.accelerator.num_processes > 1:
             if not self._any(bool(new)):
@@ -102,7 +145,7 @@ class BadSampleLedger:
                 )  # fmt: skip
             if len(fresh) > 3:
                 logger.warning("… and %d more, in %s", len(fresh) - 3, self.path)
-        return self._summary(split, loader.num_samples)
+        return self._summary(split, num_samples)
 
     def _any(self, wish: bool) -> bool:
         import torch

@@ -26,7 +26,14 @@ from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
 from shards.json_file import read_json
 
-__all__ = ["LABEL_NAMES", "load_model", "load_state", "read_model_card", "save_model"]
+__all__ = [
+    "LABEL_NAMES",
+    "holds_model",
+    "load_model",
+    "load_state",
+    "read_model_card",
+    "save_model",
+]
 
 FORMAT_VERSION = 1
 LABEL_NAMES = ("real", "generated")
@@ -75,6 +82,15 @@ def save_model(
         "versions": installed_versions(),
     }
     write_text_atomic(folder / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+
+
+def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
+    """Whether ``folder`` holds a whole model that was saved as ``chosen``."""
+    try:
+        card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
+        return bool(card["chosen"] == chosen and card["weights_sha256"] == sha256)
+    except (InputError, OSError, KeyError):
+        return False
 
 
 def load_model(

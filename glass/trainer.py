@@ -3,11 +3,13 @@
 import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import distributed
 
 from glass.bad_samples import BadSampleLedger
@@ -15,7 +17,7 @@ from glass.checkpoint import CheckpointStore
 from glass.config import RunConfig
 from glass.engine import Engine, Totals, grouped
 from glass.epoch_line import describe, epoch_line, is_better
-from glass.export import save_model
+from glass.export import holds_model, save_model
 from glass.metrics import binary_metrics
 from glass.progress import ProgressDisplay
 from glass.run_folder import RunFolder
@@ -23,6 +25,7 @@ from glass.run_state import BatchLoader, RunState
 from glass.scoring import score
 from glass.stop_signal import StopSignal
 from shards.command import InputError
+from shards.dataset import ShardDataset
 
 __all__ = ["CHECK_EVERY", "Trainer", "TrainingDiverged"]
 
@@ -72,14 +75,28 @@ class Trainer:
         """Takes up the newest checkpoint and says so; False where there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
+        self.ledger.take_up()
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False
-        self.ledger.take_up()
         if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
             self.folder.write_metrics(progress.history)
+        self._restore_best()
         logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
         return True
+
+    def require_mended(self, dataset: ShardDataset) -> None:
+        """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
+        that is still too much."""
+        loaders = {
+            self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader
+        }  # fmt: skip
+        told = [
+            self.ledger.recount(split, loader.num_samples, dataset, self.config.loader)
+            for split, loader in loaders.items()
+        ]
+        if any(told):
+            raise InputError("; ".join(summary for summary in told if summary))
 
     def fit(self) -> bool:
         """Trains until the last epoch is done and returns True; False where a signal or
@@ -91,7 +108,7 @@ class Trainer:
                 self.state.save(self.store)
                 if line is None:
                     return False
-                self._require_readable(saved=True)
+                self._export_best()
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
                     break
@@ -114,6 +131,8 @@ class Trainer:
                 progress.step_in_epoch += 1
                 self._look(display)
                 if progress.step_in_epoch == steps:  # the end of an epoch saves itself
+                    # One in which nobody looked before is trained again once the shards are mended.
+                    self._require_readable(save=steps > CHECK_EVERY)
                     break
                 if progress.step % CHECK_EVERY == 0:
                     self._require_readable()
@@ -162,16 +181,16 @@ class Trainer:
             " precision=float32"
         )
 
-    def _require_readable(self, saved: bool = False) -> None:
+    def _require_readable(self, save: bool = True) -> None:
         """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
-        on from once the shards are mended."""
+        on from once the shards are mended if ``save``, or from the one before."""
         told = (
             self.ledger.collect(self.config.train_split, self.state.loader),
             self.ledger.collect(self.config.valid_split, self.valid_loader),
         )
         if not any(told):
             return
-        if not saved:
+        if save:
             self.state.save(self.store)
         raise InputError("; ".join(summary for summary in told if summary))
 
@@ -201,11 +220,15 @@ class Trainer:
             valid = self._validate(stop)
         except _Stopped:
             return None
+        self._require_readable()  # before the epoch counts: it will be validated again
         line = epoch_line(
             progress, trained, state.totals, valid, time.perf_counter() - started,
             state.optimizer.param_groups,
         )  # fmt: skip
-        state.schedule.step()
+        with warnings.catch_warnings():
+            # A run may go on with validating, before a step of its own.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            state.schedule.step()
         progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
         state.totals = Totals(self.accelerator.device)
         self._note(line)
@@ -233,16 +256,42 @@ class Trainer:
             yield batch
 
     def _note(self, line: dict[str, Any]) -> None:
-        """Into history, ``metrics.jsonl``, TensorBoard and log; the best model into ``model/``."""
+        """Into history, ``metrics.jsonl``, TensorBoard and log."""
         progress = self.state.progress
         progress.history.append(line)
         better = is_better(line, progress.best, self.config.select_by)
         if better:
             progress.best = line
         if self.accelerator.is_main_process:
-            if better:
-                save_model(self.folder.model, self.state.plain_model, self.config, line)
             self.folder.write_metrics(progress.history)
         numbers = {f"epoch/{name}": value for name, value in line.items() if value is not None}
         self.accelerator.log(numbers, step=progress.step)
         logger.info("%s", describe(line, self.config.epochs, better))
+
+    def _export_best(self) -> None:
+        """Writes ``model/`` where the epoch just saved is the best so far: after its checkpoint, so
+        that what was exported is never lost to a run that goes on from the one before."""
+        best = self.state.progress.best
+        if self.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
+            save_model(self.folder.model, self.state.plain_model, self.config, best)
+
+    def _restore_best(self) -> None:
+        """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
+        the run went back behind a checkpoint that was damaged."""
+        progress = self.state.progress
+        if progress.best is None:
+            return
+        whole = self.accelerator.is_main_process and holds_model(self.folder.model, progress.best)
+        if broadcast_object_list([whole])[0]:
+            return
+        if progress.best["epoch"] == progress.epoch and not progress.step_in_epoch:
+            self._export_best()
+            return
+        logger.warning(
+            "the model of epoch %d, the best so far, is gone, or was replaced by that of an epoch"
+            " which is trained again: the best is chosen anew from here",
+            progress.best["epoch"],
+        )
+        progress.best = None if progress.step_in_epoch else progress.history[-1]
+        if not progress.step_in_epoch:
+            self._export_best()

@@ -4,6 +4,7 @@ Model, optimiser and schedule go through Accelerate; the loaders do not, because
 out by rank themselves.
 """
 
+import logging
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from dataclasses import replace
@@ -27,6 +28,9 @@ from shards.dataset import ShardDataset
 from shards.output_folder import full_disk_said
 
 __all__ = ["TrainingStopped", "prepared_model", "train"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingStopped(Exception):
@@ -64,6 +68,7 @@ def train(
             root = data.dataset.root
             where = dataset_digest(root) | {"path": str(root.resolve())}
             folder.begin(config, where, environment(accelerator, precision))
+            _warn_of_shared_splits(config)
         accelerator.wait_for_everyone()
         with (
             closing(_loader(data, config, accelerator, training=True)) as train_loader,
@@ -81,6 +86,7 @@ def train(
                 on_epoch=on_epoch,
             )
             trainer.resume()
+            trainer.require_mended(data.dataset)
             _start_tracker(accelerator, state.progress.step)
             finished = trainer.fit()
         if main and finished:
@@ -122,6 +128,16 @@ def _loader(
     return build_loader(
         shards, split, settings, accelerator.process_index, accelerator.num_processes
     )
+
+
+def _warn_of_shared_splits(config: RunConfig) -> None:
+    shared = set(config.train_split.split("+")) & set(config.valid_split.split("+"))
+    if shared:
+        logger.warning(
+            "train_split=%s and valid_split=%s share %s: the best epoch is chosen on what was"
+            " learnt, and its metrics flatter",
+            config.train_split, config.valid_split, ", ".join(sorted(shared)),
+        )  # fmt: skip
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:

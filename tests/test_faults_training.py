@@ -80,10 +80,30 @@ def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(
     with pytest.raises(InputError, match=r"3 of 12 samples of train .*3 checksum.*=0\.001"):
         train(damaged, settings(), tmp_path / "run")
     assert sorted(row["sample_key"] for row in lines(tmp_path / "run")) == sorted(keys)
+    for _ in range(3):  # nothing is mended by trying again
+        with pytest.raises(InputError, match=r"3 of 12 samples of train .*3 checksum.*=0\.001"):
+            train(damaged, settings(), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["finished"] is None
     for tar in synthetic_shards.glob("*.tar"):
         shutil.copy(tar, damaged / tar.name)
     assert train(damaged, settings(), tmp_path / "run")
     assert len(lines(tmp_path / "run")) == 3  # what was met stays on record
+    curve = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["train_images"] for line in curve] == [12, 12]
+
+
+@pytest.mark.parametrize("checkpoint_every", [None, 1])
+def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint_every):
+    """The shards go bad before the second epoch of two."""
+    run, how = tmp_path / "run", {"checkpoint_every": checkpoint_every}
+    assert not train(damaged, settings(), run, on_epoch=lambda line: False, **how)
+    damage(damaged, "valid", [0, 1])
+    for _ in range(3):
+        with pytest.raises(InputError, match="samples of valid"):
+            train(damaged, settings(), run, **how)
+    assert json.loads((run / "run.json").read_text())["finished"] is None
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+    assert train(damaged, settings("max_bad_samples=1"), run, **how)
 
 
 def test_the_limit_may_be_raised_without_a_new_run(damaged, tmp_path):

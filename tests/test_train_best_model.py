@@ -1,0 +1,75 @@
+"""``RUN/model`` holds the best epoch's model, also after a kill before its export."""
+
+import json
+import shutil
+
+import pytest
+
+from glass.export import holds_model, read_model_card
+from glass.overrides import apply_overrides
+from glass.presets import load_preset
+from glass.run_state import RunState
+from glass.training import train
+
+SETTINGS = [
+    "model.global_backbone=test_vit", "loader.global_batch_size=4", "loader.num_crops=2",
+    "loader.crop_size=32", "epochs=3", "tensorboard=false", "cpu_threads=1",
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+
+def settings(*overrides):
+    return apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
+
+
+def best_of(run):
+    return json.loads((run / "run.json").read_text())["finished"]["best"]
+
+
+@pytest.mark.parametrize("lost", ["gone", "of another epoch"])
+def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(
+    synthetic_shards, tmp_path, lost
+):
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    assert train(synthetic_shards, settings(), unbroken)
+    train(synthetic_shards, settings(), broken, on_epoch=lambda line: False)
+    weights = broken / "model/model.safetensors"
+    if lost == "gone":
+        shutil.rmtree(broken / "model")
+    else:
+        weights.write_bytes(weights.read_bytes()[:-4] + b"lost")
+    train(synthetic_shards, settings(), broken, on_epoch=lambda line: False)
+    assert train(synthetic_shards, settings(), broken)
+    assert holds_model(broken / "model", best_of(broken))
+    assert best_of(broken)["epoch"] == best_of(unbroken)["epoch"]
+    own, other = (read_model_card(run / "model")["weights_sha256"] for run in (unbroken, broken))
+    assert own == other
+
+
+def test_choosing_on_what_was_learnt_is_told(synthetic_shards, tmp_path, caplog):
+    config = settings("epochs=1", "train_split=train+valid")
+    assert train(synthetic_shards, config, tmp_path / "run")
+    assert "share valid: the best epoch is chosen on what was learnt" in caplog.text
+
+
+def test_a_model_that_no_checkpoint_gives_again_is_told(
+    synthetic_shards, tmp_path, caplog, monkeypatch
+):
+    train(synthetic_shards, settings(), tmp_path / "run", on_epoch=lambda line: line["epoch"] < 2)
+    shutil.rmtree(tmp_path / "run/model")
+    load = RunState.load
+
+    def with_the_first_as_best(self, store):
+        found = load(self, store)
+        self.progress.best = self.progress.history[0]
+        return found
+
+    monkeypatch.setattr(RunState, "load", with_the_first_as_best)
+    assert train(synthetic_shards, settings(), tmp_path / "run")
+    assert "the model of epoch 1, the best so far, is gone" in caplog.text
+    assert best_of(tmp_path / "run")["epoch"] > 1
+    assert holds_model(tmp_path / "run/model", best_of(tmp_path / "run"))
