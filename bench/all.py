@@ -24,6 +24,7 @@ from bench.schemas import check_line, check_result, print_result
 from shards.atomic import write_text_atomic
 from shards.command import InputError, printable
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 __all__ = ["RESULTS", "append_line", "main"]
 
@@ -57,6 +58,10 @@ def main(argv: list[str] | None = None) -> int:
         try:
             document = _document(name, lines)
             append_line(path, name, options.machine, shlex.join(words), done.returncode, document)
+        except OSError as error:
+            print(lines[-1], flush=True)
+            why = f"its result, the line above, cannot be written to {path}: {error.strerror}"
+            run |= {"kept": False, "words": f"exit code {done.returncode} and {why}"}
         except (ValueError, TypeError, KeyError) as error:
             run |= {"kept": False, "words": f"exit code {done.returncode} and no result: {error}"}
         runs.append(run)
@@ -136,4 +141,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         raise InputError(
             f"--machine {options.machine!r}: small letters, digits and . _ - only, it names a file"
         )
+    _check_results(options)
     return options
+
+
+def _check_results(options: argparse.Namespace) -> None:
+    """Raises ``InputError`` where no line can be added to the file of results."""
+    make_folder(options.results, "--results")
+    path = options.results / f"{options.machine}.jsonl"
+    try:
+        if path.exists():
+            path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}): give another --machine") from error

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from bench.pinning import choose_cores
 from shards.command import CommandParser, InputError
+from shards.output_folder import make_folder
 
 __all__ = [
     "add_measuring", "bench_parser", "check_at_least_1", "check_measuring", "check_output",
@@ -56,9 +57,12 @@ def check_at_least_1(options: argparse.Namespace, name: str) -> None:
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Raises ``InputError`` where ``--output`` cannot be a folder."""
-    if options.output is not None and options.output.exists() and not options.output.is_dir():
+    """Makes the folder that is to take the result; ``InputError`` where it cannot be written to."""
+    if options.output is None:
+        return
+    if options.output.is_file():
         raise InputError(f"--output {options.output} is a file: give a folder")
+    make_folder(options.output)
 
 
 def whole_numbers(name: str, text: str) -> list[int]:

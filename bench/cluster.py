@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.arguments import bench_parser
+from bench.arguments import bench_parser, check_output
 from bench.environment import environment
 from bench.schemas import print_result
 from loaders.config import LoaderConfig
@@ -153,4 +153,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    check_output(options)
+    return options

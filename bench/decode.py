@@ -14,6 +14,7 @@ by round. What each method includes and leaves out is printed below the table.
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench.arguments import (
@@ -79,9 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         "failed": run.failed,
     }
     _show(document)
-    if options.output is not None:
-        plot_rows(run.rows, options.output)
-    print_result(document, options.output, BENCH)
+    print_result(document, options.output, BENCH, partial(plot_rows, run.rows))
     return 1 if run.failed else 0
 
 

@@ -143,6 +143,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
     options = parser.parse_args(argv)
     check_output(options)
+    if not options.folder.is_dir():
+        raise InputError(f"--folder {options.folder} is no folder: give one that exists")
     if not os.access(options.folder, os.W_OK):
         raise InputError(f"--folder {options.folder} cannot be written to: give another")
     return options

@@ -16,6 +16,7 @@ seconds and for any size, without process memory and time.
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from bench.memory_tables import print_memory
 from bench.pinning import choose_cores
 from bench.schemas import print_result
 from bench.task import Task
-from glass.memory_model import save_rows
+from glass.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
 from shards.command import InputError
+from shards.output_folder import cannot_write
 
 __all__ = ["main"]
 
@@ -70,13 +72,18 @@ def main(argv: list[str] | None = None) -> int:
         "environment": found, "failed": failed,
     }  # fmt: skip
     print_memory(document)
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        plot_memory(rows, fits, options.output)
+    print_result(document, options.output, BENCH, partial(plot_memory, rows, fits))
     if options.save_model:
-        progress(f"wrote {save_rows(rows, found)}")
-    print_result(document, options.output, BENCH)
+        progress(f"wrote {_saved(rows, found)}")
     return 1 if failed else 0
+
+
+def _saved(rows: list[dict[str, Any]], found: dict[str, Any]) -> Path:
+    """The file that now holds the rows."""
+    try:
+        return save_rows(rows, found)
+    except OSError as error:
+        raise InputError(f"--save-model: {cannot_write(MEMORY_MODEL, error)}") from error
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

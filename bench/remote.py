@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from bench.arguments import bench_parser, progress
+from bench.arguments import bench_parser, check_output, progress
 from bench.environment import environment
 from bench.identity import data_digest
 from bench.range_server import Server, serving
@@ -135,4 +135,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    check_output(options)
+    return options

@@ -7,12 +7,14 @@ smallest and largest of each over the rounds
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.result import check_rates
 from glass.documents import Map, Maybe, check_document
 from shards.atomic import write_text_atomic
+from shards.command import InputError
 
 __all__ = [
     "ENVIRONMENT", "IMAGE_ROW", "LINE", "SCHEMAS", "check_line", "check_result", "print_result",
@@ -193,10 +195,24 @@ def check_line(line: dict[str, Any]) -> None:
     check_result(line["bench"], line["document"])
 
 
-def print_result(document: dict[str, Any], output: Path | None, name: str) -> None:
-    """Checks the document, writes it to ``output/name.json`` if asked, prints it as one line."""
+def print_result(
+    document: dict[str, Any],
+    output: Path | None,
+    name: str,
+    draw: Callable[[Path], object] = lambda folder: None,
+) -> None:
+    """Checks the document, prints it as one line, then writes it to ``output/name.json`` if asked,
+    and lets ``draw`` add plots. Raises ``InputError`` where that cannot be written."""
     check_result(name, document)
-    if output is not None:
+    print(json.dumps(document), flush=True)  # first: it took long, and a disk may be full
+    if output is None:
+        return
+    try:
         output.mkdir(parents=True, exist_ok=True)
         write_text_atomic(output / f"{name}.json", json.dumps(document, indent=1) + "\n")
-    print(json.dumps(document), flush=True)
+        draw(output)
+    except OSError as error:
+        raise InputError(
+            f"the result cannot be written to {output} ({error.strerror or error}): it is the last"
+            " line that was printed, keep that"
+        ) from error

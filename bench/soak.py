@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, progress, scratch_folder
+from bench.arguments import bench_parser, check_output, progress, scratch_folder
 from bench.environment import environment
 from bench.schemas import print_result
 from shards.atomic import atomic_path
@@ -58,13 +58,12 @@ def main(argv: list[str] | None = None) -> int:
         outcome["verdict"] = "not flat"
     for name, value in outcome.items():
         print(f"{name:18} {value}")
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        _plot(soaked.columns(), options.output / "soak")
     document = {
         "bench": BENCH, "environment": found, "soak": outcome, "series": soaked.columns(),
     }  # fmt: skip
-    print_result(document, options.output, BENCH)
+    print_result(
+        document, options.output, BENCH, lambda folder: _plot(soaked.columns(), folder / "soak")
+    )
     return 0 if outcome["verdict"] == "flat" else 1
 
 
@@ -79,6 +78,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not 0 < options.minutes <= 10_000:
         raise InputError(f"--minutes {options.minutes:g}: must lie between 0 and 10000")
+    check_output(options)
     return options
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ __all__ = [
     "cannot_write",
     "full_disk_said",
     "locked",
+    "make_folder",
     "progress_bar",
     "require_writable",
 ]
@@ -34,6 +36,22 @@ def locked(out: Path) -> Iterator[None]:
         raise InputError(f"another build is writing to {out}: wait for it to end") from None
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, option: str = "--output") -> None:
+    """Makes the folder that ``option`` names, before long work whose result it is to take.
+
+    Raises ``InputError`` where that cannot be, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder, prefix="."):  # only the attempt tells
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be written to ({error.strerror or error}): give another"
+            f" {option}"
+        ) from error
 
 
 def cannot_write(out: Path, error: OSError) -> str:

@@ -1,5 +1,6 @@
 """``bench all`` runs every bench, keeps what came of it, and says which did not end well."""
 
+import errno
 import json
 import subprocess
 
@@ -59,6 +60,33 @@ def test_a_number_that_json_does_not_have_is_no_result(benches, tmp_path, capsys
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1
     assert "FAILED scale: exit code 0 and no result: its result holds NaN" in last_line(capsys)[0]
+
+
+@pytest.mark.parametrize("name", ["/proc", "{tmp}/file", "{tmp}/file/x", "{tmp}/damaged"])
+def test_results_that_cannot_be_kept_are_told_before_measuring(benches, tmp_path, name):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/m.jsonl").write_bytes(b"\xff")
+    words = ["--machine", "m", "--benches", "scale", "--results", name.format(tmp=tmp_path)]
+    with pytest.raises(InputError, match=r"give another --(results|machine)"):
+        bench_all.main(words)
+    assert benches[1] == []
+
+
+def test_a_result_that_cannot_be_kept_any_more_is_printed(benches, tmp_path, capsys, monkeypatch):
+    ends, _ = benches
+    ends["scale"] = 0, json.dumps(made_up_result("scale"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bench_all, "write_text_atomic", full)
+    words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
+    assert bench_all.main(words) == 1
+    out, _ = last_line(capsys)
+    assert "FAILED scale: exit code 0 and" in out
+    assert "No space left on device" in out
+    assert ends["scale"][1] in out.splitlines()
 
 
 @pytest.mark.parametrize("photos", [True, False])

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -48,6 +49,25 @@ def test_mistakes_get_one_sentence(arguments, message):
     with pytest.raises(InputError) as caught:
         main(arguments)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [
+    ["loader", "--data", "{data}"], ["decode", "--megapixels", "3"], ["build", "--megapixels", "3"],
+    ["cluster"], ["remote", "--data", "{data}"], ["soak"], ["scale"], ["doctor"], ["memory"],
+    ["train", "--data", "{data}"],
+])  # fmt: skip
+@pytest.mark.parametrize("output", ["/proc/x", "/proc", "{file}/x"])
+def test_a_folder_that_takes_no_result_is_told_before_measuring(
+    synthetic_shards, tmp_path, words, output
+):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    words = [word.format(data=synthetic_shards) for word in words]
+    started = time.monotonic()
+    with pytest.raises(InputError, match=r"cannot be written to .*: give another --output"):
+        main([*words, "--output", output.format(file=file)])
+    assert time.monotonic() - started < 10
+    assert file.read_text() == "mine"
 
 
 def test_a_mistake_ends_with_exit_code_2():

@@ -14,6 +14,7 @@ import torch
 
 from bench import doctor, doctor_decoding, doctor_gpu
 from bench.schemas import check_result
+from shards.command import InputError
 
 PROC = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
@@ -36,6 +37,13 @@ def examined(tmp_path, capsys, monkeypatch):
         return code, lines, answers, document
 
     return run
+
+
+def test_a_folder_of_shards_must_be_a_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for name in ("file", "nowhere"):
+        with pytest.raises(InputError, match=f"--folder .*{name} is no folder"):
+            doctor.main(["--folder", str(tmp_path / name)])
 
 
 @pytest.fixture

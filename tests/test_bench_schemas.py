@@ -1,6 +1,8 @@
 """Every document that a bench prints has a written schema, and a hole in it is refused."""
 
 import copy
+import errno
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -8,8 +10,9 @@ from typing import Any
 import pytest
 
 from bench.registry import BENCHES
-from bench.schemas import LINE, SCHEMAS, check_line, check_result
+from bench.schemas import LINE, SCHEMAS, check_line, check_result, print_result
 from glass.documents import Map, Maybe
+from shards.command import InputError
 from tests.made_up import made_up, made_up_result
 
 Path = tuple[str | int, ...]
@@ -70,6 +73,23 @@ def test_a_document_with_a_hole_is_refused(name):
             del container(broken, path)[path[-1]]
             with pytest.raises(ValueError, match=f"{named(path)} is missing"):
                 check(broken)
+
+
+def test_a_result_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
+    """After an hour of measuring, the folder may be gone or the disk full."""
+    document = made_up_result("scale")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match=r"cannot be written to .*: it is the last line"):
+        print_result(document, tmp_path / "file/x", "scale")
+    assert json.loads(capsys.readouterr().out) == document
+
+    def full(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InputError, match="No space left on device"):
+        print_result(document, tmp_path / "new", "scale", full)
+    assert json.loads(capsys.readouterr().out) == document
+    assert json.loads((tmp_path / "new/scale.json").read_text()) == document
 
 
 def test_a_line_is_of_the_bench_that_it_names():
