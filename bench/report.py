@@ -11,7 +11,6 @@ compared, and a note says so; the other benches are.
 
 import argparse
 import html
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,8 @@ from bench.report_pages import Comparison, Result, html_section, markdown_sectio
 from bench.schemas import SCHEMAS, check_line, print_result
 from shards.atomic import write_text_atomic
 from shards.command import InputError, printable
+from shards.json_file import parse_json, read_json_bytes
+from shards.output_folder import cannot_write, make_folder
 
 __all__ = ["compare", "main", "read_results"]
 
@@ -68,8 +69,8 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
     left_out: list[str] = []
     for path in files:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = read_json_bytes(path).decode("utf-8").splitlines()
+        except (OSError, ValueError) as error:
             raise InputError(f"{path} cannot be read ({error})") from error
         for number, text in enumerate(lines, 1):
             try:
@@ -85,7 +86,7 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 def _result(where: str, text: str) -> Result:
     """``InputError`` for what is no result, ``ValueError`` for one of another version."""
     try:
-        line = json.loads(text)
+        line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]
         if bench not in SCHEMAS or not isinstance(document, dict) or "environment" not in document:
             raise ValueError(f"it has no document of {', '.join(SCHEMAS)}")
@@ -123,15 +124,18 @@ def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]
 
 
 def _write(output: Path, compared: Sequence[Comparison], notes: Sequence[str]) -> None:
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "OUT")
     texts = [*map(markdown_section, compared)]
     sections = [*map(html_section, compared)]
     if notes:
         texts.append("\n".join(["## Not compared", "", *(f"- {printable(n)}" for n in notes)]))
         items = "".join(f"<li>{html.escape(printable(note))}</li>" for note in notes)
         sections.append(f"<h2>Not compared</h2><ul>{items}</ul>")
-    write_text_atomic(output / "bench.md", "\n\n".join(texts) + "\n")
-    write_text_atomic(output / "bench.html", page(sections))
+    try:
+        write_text_atomic(output / "bench.md", "\n\n".join(texts) + "\n")
+        write_text_atomic(output / "bench.html", page(sections))
+    except OSError as error:
+        raise InputError(cannot_write(output, error)) from error
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
