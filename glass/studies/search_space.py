@@ -137,6 +137,11 @@ def settings_of(
         value = point[dimension.name]
         if dimension.name == BATCH:
             steps = config.grad_accum_steps
+            if not isinstance(value, int):
+                raise InputError(
+                    f"--search batch={value}: a batch is a whole number of images, so give some, as"
+                    " in batch=16,32"
+                )
             if value % steps:
                 raise InputError(
                     f"a batch of {value} cannot be shared out over grad_accum_steps={steps}: give"
