@@ -9,7 +9,6 @@ process. Writes OUTPUT/crop_study.json and plots. Run again, it goes on.
 """
 
 import argparse
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,10 @@ from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
-from scripts.tune import EXIT_STOPPED, choose_device, make_folder, require_one_process
+from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 if TYPE_CHECKING:
     from glass.studies.training_cost import MemoryMeters
@@ -154,19 +154,22 @@ def _settings(options: argparse.Namespace) -> RunConfig:
 
 
 def _crops(text: str) -> tuple[int, ...]:
-    found = re.fullmatch(r"(\d+)-(\d+)", text)
-    if found:
-        numbers = list(range(int(found[1]), int(found[2]) + 1))
-    else:
-        numbers = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
-    if not numbers or min(numbers) < 1 or max(numbers) > MAX_CROPS or len(set(numbers)) < len(
-        numbers
-    ):  # fmt: skip
+    ends = text.split("-")
+    given = [_crop_number(part) for part in (ends if len(ends) == 2 else text.split(","))]
+    numbers = list(range(given[0], given[1] + 1)) if len(ends) == 2 else given
+    if 0 in given or not numbers or len(set(numbers)) < len(numbers):
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a range such as 1-16 nor a list such as 1,4,8 of different"
             f" numbers from 1 to {MAX_CROPS}"
         )
     return tuple(sorted(numbers))
+
+
+def _crop_number(text: str) -> int:
+    """The number, or 0 where it is none that can be studied."""
+    if not text.isdecimal() or len(text) > 9:
+        return 0
+    return int(text) if int(text) <= MAX_CROPS else 0
 
 
 def _finish(document: dict[str, Any], output: Path) -> None:

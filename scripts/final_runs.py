@@ -15,9 +15,10 @@ from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
-from scripts.tune import EXIT_STOPPED, choose_device, make_folder, require_one_process
+from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 
 def main(argv: list[str] | None = None) -> int:

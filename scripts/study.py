@@ -12,9 +12,10 @@ import argparse
 import time
 from pathlib import Path
 
-from scripts.tune import EXIT_STOPPED, choose_device, make_folder, require_one_process
+from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.command import CommandParser, printable, run_command
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 BUDGET_FILE = "budget.json"
 

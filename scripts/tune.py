@@ -22,6 +22,7 @@ from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
@@ -134,16 +135,6 @@ def require_one_process(command: str) -> None:
             " or accelerate launch; on several GPUs use scripts.tune --workers N for a search, and"
             " train.py for single runs"
         )
-
-
-def make_folder(folder: Path) -> None:
-    """Makes an output folder; ``InputError`` where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be made ({error.strerror}): give another --output"
-        ) from error
 
 
 def summary(document: dict[str, Any]) -> str:

@@ -163,6 +163,42 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
     Search(data, search_plan(cpu_threads=2), tmp_path)  # changes how fast, not what
 
 
+@pytest.mark.parametrize("text", [
+    "mine\nmine\n", "mine", "{}\n", "[1]\n", "\n", "[" * 50_000 + "\n", "\udcff\n",
+    '{"op_code": 0}\nmine\nmine\n',
+])  # fmt: skip
+def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, text):
+    file = tmp_path / "mine.log"
+    file.write_text(text, errors="surrogateescape")
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"--storage journal:///.*mine.log cannot be opened"):
+        Search(data, search_plan(), tmp_path / "out", f"journal:///{file}")
+    assert file.read_bytes() == before
+
+
+def test_a_journal_is_gone_on_with_and_an_empty_file_becomes_one(data, tmp_path):
+    file = tmp_path / "empty.log"
+    file.touch()
+    for _ in range(2):
+        search = Search(data, search_plan(), tmp_path / "out", f"journal:///{file}")
+        assert search.study.user_attrs["settings"]["seed"] == 0
+
+
+def test_a_storage_that_fails_later_is_told_too(data, tmp_path, monkeypatch):
+    def fails(**_):
+        raise optuna.exceptions.StorageInternalError("database is locked\nmore")
+
+    monkeypatch.setattr(optuna, "create_study", fails)
+    with pytest.raises(InputError, match=r"study.db cannot be used \(database is locked\): "):
+        Search(data, search_plan(), tmp_path)
+
+
+def test_a_file_in_the_place_of_trials_is_told(data, tmp_path):
+    (tmp_path / "trials").write_text("mine")
+    with pytest.raises(InputError, match=r"trials cannot be written to .*another --output"):
+        Search(data, search_plan(), tmp_path)
+
+
 def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(3)

@@ -79,7 +79,8 @@ def test_a_space_can_be_changed():
 @pytest.mark.parametrize(("change", "message"), [
     ("lr=1..2", "no such setting"), ("lr_local=2..1", "LOW < HIGH"), ("lr_local", "NAME="),
     ("num_crops=0,2", "at least 1"), ("dropout=0.1,0.1", "once"), ("dropout=x", "number"),
-    ("batch=x", "batch=x: a batch is a whole"), ("batch=true", "whole number"), ("batch=8.5", "whole"),
+    ("batch=x", "batch=x: a batch is a whole"), ("batch=true", "a whole number"),
+    ("batch=8.5", "a whole number"),
     ("batch=0", "at least 1"), ("batch=-4", "at least 1"), ("batch=1e2..1e3", "whole"),
 ])  # fmt: skip
 def test_a_change_that_cannot_be_is_refused(change, message):

@@ -242,6 +242,8 @@ def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, command, wo
 
 
 @pytest.mark.parametrize("words", [["--crops", "0-4"], ["--crops", "3,3"], ["--crops", "x"],
+                                   ["--crops", "1-999999999"], ["--crops", "3-1"],
+                                   ["--crops", "1-" + "9" * 5000], ["--crops", "9" * 5000],
                                    ["--steps", "1", "--epochs", "1"]])  # fmt: skip
 def test_crop_arguments_that_make_no_sense_are_refused(synthetic_shards, words, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -14,6 +14,7 @@ import glass.studies.training_cost
 import scripts.crop_study
 from glass.presets import preset_names
 from glass.studies import study_budgets
+from glass.studies.plan_file import settle_plan
 from glass.studies.study import Study
 from scripts import crop_study, final_runs, study, tune
 from shards.command import InputError
@@ -35,6 +36,20 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     with pytest.raises(InputError, match=rf"scripts.{name} is one process and WORLD_SIZE says 2"):
         module.main(["--data", str(synthetic_shards), "--output", str(out), *words])
     assert not out.exists()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_folder_that_cannot_be_written_to_is_told(synthetic_shards, name):
+    module, words = COMMANDS[name]
+    with pytest.raises(InputError, match=r"/proc cannot be written to .*give another --output"):
+        module.main(["--data", str(synthetic_shards), "--output", "/proc", *words])
+
+
+def test_a_plan_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=r"the plan .* cannot be written .*another --output"):
+            settle_plan(folder / "plan.json", "a study", {})
 
 
 @pytest.mark.parametrize(("number", "count", "visible", "gpu"), [

@@ -14,6 +14,7 @@ from glass.studies.training_cost import (
     why_it_does_not_fit,
 )
 from loaders.open_shards import OpenShards
+from shards.output_folder import make_folder
 
 __all__ = ["BASELINE_ROW", "baseline_memory"]
 
@@ -35,7 +36,7 @@ def baseline_memory(
 
     Raises ``TrainingStopped`` where a signal asked to stop.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     settings = measured_settings(data, config, steps)
     settle_plan(folder / PLAN_FILE, "a baseline's memory study", settings)
     row: dict[str, Any] = {

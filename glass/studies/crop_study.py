@@ -29,6 +29,7 @@ from glass.studies.training_cost import (
 )
 from loaders.open_shards import OpenShards
 from shards.command import InputError
+from shards.output_folder import make_folder
 
 __all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
 
@@ -107,7 +108,7 @@ def run_crop_study(
 ) -> dict[str, Any]:
     """Trains and measures each number of crops that is not done; writes and returns
     ``crop_study.json``. Raises ``TrainingStopped`` where a signal asked to stop."""
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     document = finished_crop_study(plan, output, data)
     if document is not None:
         return document

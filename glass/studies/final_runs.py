@@ -41,6 +41,7 @@ from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.output_folder import make_folder
 
 __all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds"]
 
@@ -148,7 +149,7 @@ def run_seeds(
 
     ``tell`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
     """
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     if is_finished(plan, output, data):
         return json.loads((output / STUDY_FILE).read_text(encoding="utf-8"))
     held = hold_back(data.dataset, "train+valid", plan.hold_out)

@@ -28,15 +28,17 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
     """Writes ``settings`` (plain values, nested) to ``path``, or requires those that it holds.
 
     Raises ``InputError`` naming the first difference, for a damaged file, and for a folder that
-    holds other files and no plan.
+    holds other files and no plan, or cannot be written to.
     """
     now = json.loads(json.dumps({"study": study, "settings": settings}))
     if not path.exists():
-        if any(not entry.name.startswith(".") for entry in path.parent.iterdir()):
+        try:
+            _write_first(path, {"format_version": FORMAT_VERSION, **now})
+        except OSError as error:
             raise InputError(
-                f"{path.parent} holds other files and no {path.name}: give a new folder as --output"
-            )
-        write_document(path, {"format_version": FORMAT_VERSION, **now}, PLAN_SCHEMA)
+                f"the plan {path} cannot be written ({error.strerror or error}): give another"
+                " --output"
+            ) from error
         return
     before = read_document(path, PLAN_SCHEMA, f"the plan of {study}", "give another --output")
     if before["study"] != study:
@@ -50,3 +52,11 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
                 f"{path.parent} holds {study} with {key}={then.get(key)!r}, not"
                 f" {wanted.get(key)!r}: give another --output, or what it was begun with"
             )
+
+
+def _write_first(path: Path, plan: dict[str, Any]) -> None:
+    if any(not entry.name.startswith(".") for entry in path.parent.iterdir()):
+        raise InputError(
+            f"{path.parent} holds other files and no {path.name}: give a new folder as --output"
+        )
+    write_document(path, plan, PLAN_SCHEMA)

@@ -21,9 +21,13 @@ from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.json_file import parse_json
+from shards.output_folder import make_folder
 
 __all__ = ["Claim", "SearchStore"]
 
+MAX_LINE_BYTES = 1 << 16
+"""Of a journal's first line, which creates a study; others may be longer."""
 TAKE_UPS = "take_ups"
 """User attribute of a trial: how often it was taken up, after how many epochs."""
 
@@ -58,10 +62,10 @@ class SearchStore:
         """
         self.folder = folder
         self._own_storage = storage is None
-        (folder / "trials").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "trials")
         self._home = self._home_id()
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
-        with self._alone():
+        with self._alone(), _errors_told(url):
             self.study = optuna.create_study(
                 storage=open_storage(url), sampler=SeededTPE(SAMPLER_SEED),
                 pruner=RepeatableHyperband(min_epochs, max_epochs), study_name=name,
@@ -148,17 +152,51 @@ class SearchStore:
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """The storage behind a URL; ``InputError`` where it cannot be opened."""
+    """The storage behind a URL; ``InputError`` where it cannot be opened, or is somebody's file."""
     try:
         if url.startswith("journal:///"):
             from optuna.storages.journal import JournalFileBackend
 
             path = url.removeprefix("journal:///")
+            _require_journal(Path(path))
             return optuna.storages.JournalStorage(JournalFileBackend(path))
         options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
         raise InputError(
-            f"--storage {url} cannot be opened ({str(error).splitlines()[0]}): give"
+            f"--storage {url} cannot be opened ({_first_line(error)}): give"
             " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
         ) from error
+
+
+def _require_journal(path: Path) -> None:
+    """Raises ``ValueError`` for a file that is neither empty nor a journal of Optuna's, which would
+    append to any."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        line = file.readline(MAX_LINE_BYTES)
+    try:
+        first = parse_json(line)
+    except ValueError:
+        first = None
+    if not isinstance(first, dict) or "op_code" not in first:
+        raise ValueError("the file holds something else than a journal")
+
+
+@contextmanager
+def _errors_told(url: str) -> Iterator[None]:
+    """Around the first use of a storage: what fails there becomes a sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # as above
+        raise InputError(
+            f"the storage {url} cannot be used ({_first_line(error)}):"
+            " give another --output or --storage"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -29,6 +29,7 @@ from glass.studies.study_budgets import Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters, device_name
 from glass.versions import installed_versions
 from loaders.open_shards import OpenShards
+from shards.output_folder import make_folder
 
 __all__ = ["STUDY_SCHEMA", "Study"]
 
@@ -140,7 +141,7 @@ class Study:
         budget's trials until it has used as many."""
         plan = self._plan(model)
         folder = self.output / model.name / "tune"
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         search = Search(self.data, plan, folder)
 
         def say(trial: Any) -> None:
