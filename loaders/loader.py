@@ -22,11 +22,12 @@ from loaders.order import EpochOrder, check_partition
 from loaders.planning import BatchPlan, JobMaker
 from loaders.remote.ahead import Ahead
 from loaders.remote.mode import ranges_to_read
+from loaders.sampling import sampling_rule
 from loaders.stats import LoaderStats
 from shards.command import InputError
 from shards.dataset import ShardDataset
 
-__all__ = ["Loader", "build_loader"]
+__all__ = ["Loader", "build_loader", "check_fits"]
 
 MAX_SAMPLES_PER_TASK = 8
 """A thread takes this many samples of a batch at most, so that the threads finish a batch
@@ -50,6 +51,15 @@ def build_loader(
         dataset = data.dataset
     else:
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
+    check_fits(dataset, split, config)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
+    return Loader(dataset, split, config, rank, world_size, opened)
+
+
+def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
+    """Raises ``InputError`` where ``split`` cannot be read with these settings, before anything is
+    opened."""
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(
@@ -57,9 +67,9 @@ def build_loader(
             f"global views of {stored}; set loader.global_size={stored} or rebuild them with "
             f"--global-size {config.global_size}"
         )
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
-    return Loader(dataset, split, config, rank, world_size, opened)
+    if not len(dataset.split_rows(split)):
+        raise InputError(f"split {split!r} of {dataset.root} holds no samples")
+    sampling_rule(config.sampling)
 
 
 def _leaf(config: LoaderConfig, device_batch_size: int) -> Leaf:
@@ -115,8 +125,6 @@ class Loader:
         self._dataset, self._split, self._config = dataset, split, config
         self._rank, self._world_size = rank, world_size
         self._rows = dataset.split_rows(split)
-        if not len(self._rows):
-            raise InputError(f"split {split!r} of {dataset.root} holds no samples")
         self._owned = OpenShards(dataset) if opened is None else None
         open_shards = self._owned or opened
         assert open_shards is not None

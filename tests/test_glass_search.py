@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 import glass.studies.search
 import train
 from glass.documents import check_document
+from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.best_params import BEST_SCHEMA, apply_params
 from glass.studies.repeatable_hyperband import RepeatableHyperband
@@ -85,7 +86,7 @@ def test_a_search_that_was_killed_ends_like_one_that_was_not(
 
 def test_the_sampler_and_the_pruner_are_the_studys(data, tmp_path):
     options = tune.parse(["--data", "d", "--preset", "glass_resnet50"])
-    config = tune.settings(options)
+    config = apply_overrides(tune.settings(options), ["loader.global_size=64"])
     study = Search(data, SearchPlan(config, GLASS_SPACE), tmp_path).study
     assert study.sampler.seed == 606
     pruner = study.pruner

@@ -12,14 +12,36 @@ import glass.studies.final_runs
 import glass.studies.search
 import glass.studies.training_cost
 import scripts.crop_study
-from glass.presets import preset_names
+from glass.overrides import apply_overrides
+from glass.presets import load_preset, preset_names
 from glass.studies import study_budgets
+from glass.studies.baseline_memory import baseline_memory
+from glass.studies.crop_study import CropPlan, finished_crop_study
+from glass.studies.final_runs import FinalPlan, is_finished
 from glass.studies.plan_file import settle_plan
+from glass.studies.search import Search
+from glass.studies.search_plan import SearchPlan
+from glass.studies.search_space import GLASS_SPACE, changed_space
 from glass.studies.study import Study
+from glass.studies.training_cost import MemoryMeters
+from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study, tune
 from shards.command import InputError
-from tests.least_study import METERS, Killed, killed_at, least_budget, without_times
+from tests.least_study import (
+    METERS,
+    SETTINGS,
+    Killed,
+    killed_at,
+    least_budget,
+    without_times,
+)
 
+
+def _dies(*_):
+    raise Killed
+
+
+KILLED = MemoryMeters("nothing", _dies, _dies)
 COMMANDS = {
     "tune": (tune, ["--preset", "glass_tiny"]),
     "final_runs": (final_runs, ["--preset", "glass_tiny"]),
@@ -50,6 +72,54 @@ def test_a_plan_that_cannot_be_written_is_told(tmp_path):
     for folder in (tmp_path / "file", tmp_path / "nowhere"):
         with pytest.raises(InputError, match=r"the plan .* cannot be written .*another --output"):
             settle_plan(folder / "plan.json", "a study", {})
+
+
+def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes) -> None:
+    """Begins what ``kind`` says in ``output``, up to its first training."""
+    config = apply_overrides(load_preset("glass_tiny"), [*SETTINGS, *overrides])
+    output.mkdir(exist_ok=True)
+    if kind == "tune":
+        Search(data, SearchPlan(config, changed_space(GLASS_SPACE, config, ["batch=4"])), output)
+    elif kind == "final_runs":
+        plan = FinalPlan(config, **{"seeds": (100,), "hold_out": 0.25} | changes)
+        assert not is_finished(plan, output, data)
+    elif kind == "crop_study":
+        assert finished_crop_study(CropPlan(config, crops=(1, 2)), output, data) is None
+    else:
+        config = apply_overrides(load_preset("single_view_tiny"), overrides)
+        with pytest.raises(Killed):
+            baseline_memory(data, config, 1, output, KILLED)
+
+
+@pytest.mark.parametrize("kind", ["tune", "final_runs", "crop_study", "baseline"])
+@pytest.mark.parametrize(("wrong", "message"), [
+    ("loader.global_size=96", "set loader.global_size=64"),
+    ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
+    ("loader.sampling=test", "loader.sampling='test'"),
+])  # fmt: skip
+def test_what_an_error_advises_is_not_refused_afterwards(
+    synthetic_dataset, tmp_path, kind, wrong, message
+):
+    """No plan is written down of what cannot be trained."""
+    with OpenShards(synthetic_dataset) as data:
+        with pytest.raises(InputError, match=message):
+            begun(kind, data, tmp_path / "out", wrong)
+        begun(kind, data, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"hold_out": 0.0001}, "give another --hold-out"), ({"seeds": (100, 10**22)}, "seed"),
+])  # fmt: skip
+def test_a_plan_of_final_runs_that_cannot_be_is_not_written_down(
+    synthetic_dataset, tmp_path, wrong, message
+):
+    with OpenShards(synthetic_dataset) as data:
+        with pytest.raises(InputError, match=message):
+            begun("final_runs", data, tmp_path / "out", **wrong)
+        begun("final_runs", data, tmp_path / "out")
+        with pytest.raises(InputError, match="seed"):
+            begun("final_runs", data, tmp_path / "out", seeds=(100, 10**22))
+        begun("final_runs", data, tmp_path / "out")
 
 
 @pytest.mark.parametrize(("number", "count", "visible", "gpu"), [

@@ -13,6 +13,7 @@ from glass.studies.training_cost import (
     training_cost,
     why_it_does_not_fit,
 )
+from glass.studies.usable import check_usable
 from loaders.open_shards import OpenShards
 from shards.output_folder import make_folder
 
@@ -37,6 +38,8 @@ def baseline_memory(
     Raises ``TrainingStopped`` where a signal asked to stop.
     """
     make_folder(folder)
+    if not (folder / PLAN_FILE).exists():
+        check_usable(data.dataset, config)
     settings = measured_settings(data, config, steps)
     settle_plan(folder / PLAN_FILE, "a baseline's memory study", settings)
     row: dict[str, Any] = {

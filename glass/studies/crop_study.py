@@ -27,6 +27,7 @@ from glass.studies.training_cost import (
     training_rows,
     why_it_does_not_fit,
 )
+from glass.studies.usable import check_usable
 from loaders.open_shards import OpenShards
 from shards.command import InputError
 from shards.output_folder import make_folder
@@ -86,7 +87,9 @@ class CropPlan:
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[str, Any] | None:
     """``crop_study.json`` where the study in ``output`` is done; ``InputError`` where it is another
-    one."""
+    one, or cannot be done."""
+    if not (output / PLAN_FILE).exists():
+        check_usable(data.dataset, plan.config)
     settings = measured_settings(data, plan.config, plan.steps)
     settle_plan(output / PLAN_FILE, "a crop study", settings)
     path = output / STUDY_FILE

@@ -37,6 +37,7 @@ from glass.studies.seed_results import (
     seed_results,
     summary,
 )
+from glass.studies.usable import check_usable
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.command import InputError
@@ -102,14 +103,19 @@ def seed_folder(output: Path, seed: int) -> Path:
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
     """Whether every seed is trained and tested; ``InputError`` where ``output`` holds runs with
-    other settings, another share held back, or seeds that the plan leaves out."""
+    other settings, another share held back, or seeds that the plan leaves out, and where nothing
+    can be trained as planned."""
+    configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # before a seed is noted
+    if not (output / PLAN_FILE).exists():
+        held = hold_back(data.dataset, "train+valid", plan.hold_out)
+        check_usable(held.dataset, configs[plan.seeds[0]])
     digest = dataset_digest(data.dataset.root)
     flat = flat_settings(config_to_dict(plan.config))
     fixed = {key: flat[key] for key in flat if key not in FREE_TO_CHANGE | PER_SEED}
     settings = {**fixed, "hold_out": plan.hold_out, "data": digest["dataset_json_sha256"]}
     settle_plan(output / PLAN_FILE, "final runs", settings)
     _settle_seeds(plan.seeds, output)
-    done = [_is_tested(plan.for_seed(s), seed_folder(output, s), digest) for s in plan.seeds]
+    done = [_is_tested(c, seed_folder(output, seed), digest) for seed, c in configs.items()]
     path = output / STUDY_FILE
     if not (all(done) and path.is_file()):
         return False

@@ -25,7 +25,8 @@ from glass.run_folder import RunFolder
 from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import write_records
 from glass.studies.search_space import Dimension, LogRange, settings_at
-from glass.studies.search_store import Claim, SearchStore
+from glass.studies.search_store import TRIALS, Claim, SearchStore
+from glass.studies.usable import check_usable
 from glass.trainer import TrainingDiverged
 from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
@@ -53,7 +54,10 @@ class Search:
     def __init__(
         self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None
     ) -> None:
-        """Raises ``InputError`` for a storage that cannot be opened or holds another study."""
+        """Raises ``InputError`` for a storage that cannot be opened or holds another study, and
+        where nothing can be trained as planned."""
+        if not (output / TRIALS).exists():
+            check_usable(data.dataset, plan.config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.data, self.plan, self.output = data, plan, output
         settings = json.loads(json.dumps(plan.record(data)))

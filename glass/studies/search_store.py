@@ -24,7 +24,10 @@ from shards.command import InputError
 from shards.json_file import parse_json
 from shards.output_folder import make_folder
 
-__all__ = ["Claim", "SearchStore"]
+__all__ = ["TRIALS", "Claim", "SearchStore"]
+
+TRIALS = "trials"
+"""Name of the folder that holds a folder per trial."""
 
 MAX_LINE_BYTES = 1 << 16
 """Of a journal's first line, which creates a study; others may be longer."""
@@ -62,7 +65,7 @@ class SearchStore:
         """
         self.folder = folder
         self._own_storage = storage is None
-        make_folder(folder / "trials")
+        make_folder(folder / TRIALS)
         self._home = self._home_id()
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
         with self._alone(), _errors_told(url):
@@ -104,11 +107,11 @@ class SearchStore:
 
     def trial_folder(self, number: int) -> Path:
         """Where trial ``number`` trains."""
-        return self.folder / "trials" / f"trial-{number:04d}"
+        return self.folder / TRIALS / f"trial-{number:04d}"
 
     def _lock(self, number: int) -> int | None:
         """The open, locked file of a trial, or None where another process holds it."""
-        path = self.folder / "trials" / f"trial-{number:04d}.lock"
+        path = self.folder / TRIALS / f"trial-{number:04d}.lock"
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,23 @@
+"""Whether what is asked for can be trained at all, found out before a plan of it is written down.
+
+Else the advice that an error gives would be refused as another study the second time.
+"""
+
+import torch
+
+from glass.config import RunConfig
+from glass.model import build_model
+from loaders.loader import check_fits
+from shards.dataset import ShardDataset
+
+__all__ = ["check_usable"]
+
+
+def check_usable(dataset: ShardDataset, config: RunConfig) -> None:
+    """Raises ``InputError`` where the splits or the network of ``config`` cannot be had; pretrained
+    weights are not asked for."""
+    for split in (config.train_split, config.valid_split):
+        check_fits(dataset, split, config.loader)
+    state = torch.random.get_rng_state()
+    build_model(config, with_weights=False)
+    torch.random.set_rng_state(state)
