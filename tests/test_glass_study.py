@@ -252,13 +252,14 @@ def test_crop_arguments_that_make_no_sense_are_refused(synthetic_shards, words, 
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_study_refuses_other_files_and_other_budgets(synthetic_shards, tmp_path):
+def test_a_study_refuses_other_files_and_other_budgets(synthetic_shards, tmp_path, monkeypatch):
+    monkeypatch.setitem(BUDGETS, "tiny", replace(BUDGETS["tiny"], hold_out=0.25))
     full = tmp_path / "full"
     full.mkdir()
     (full / "mine.txt").write_text("mine")
     arguments = ["--data", str(synthetic_shards), "--output"]
     with pytest.raises(InputError, match="holds other files"):
-        study.main([*arguments, str(full)])
+        study.main([*arguments, str(full), "--budget", "tiny"])
     other = tmp_path / "other"
     other.mkdir()
     settle_plan(other / "budget.json", "a study", {"budget": "paper", "data": "x"})

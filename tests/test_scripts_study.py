@@ -24,9 +24,13 @@ from glass.studies.search_plan import SearchPlan
 from glass.studies.search_space import GLASS_SPACE, changed_space
 from glass.studies.study import Study
 from glass.studies.training_cost import MemoryMeters
+from glass.studies.usable import check_usable
 from loaders.open_shards import OpenShards
 from scripts import crop_study, final_runs, study, tune
+from shards.build import build_dataset
 from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.settings import BuildSettings
 from tests.least_study import (
     METERS,
     SETTINGS,
@@ -120,6 +124,51 @@ def test_a_plan_of_final_runs_that_cannot_be_is_not_written_down(
         with pytest.raises(InputError, match="seed"):
             begun("final_runs", data, tmp_path / "out", seeds=(100, 10**22))
         begun("final_runs", data, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def larger_shards(synthetic_images, tmp_path_factory) -> Path:
+    """Shards with global views of another size than the tiny presets'."""
+    out = tmp_path_factory.mktemp("larger") / "shards"
+    shares = {"train": 0.4, "valid": 0.3, "test": 0.3}
+    build_dataset(synthetic_images, out, BuildSettings(shares, global_size=224), progress=False)
+    return out
+
+
+@pytest.mark.parametrize("model", study_budgets.BUDGETS["tiny"].models, ids=lambda m: m.name)
+def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
+    """README builds them so; and study has no --set."""
+    dataset = ShardDataset.open(larger_shards)
+    config = study_budgets.BUDGETS["tiny"].config(model, dataset)
+    assert config.loader.global_size == 224
+    assert config.loader.crop_size == 64
+    check_usable(dataset, config)
+
+
+def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_path):
+    words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out"), "--budget"]
+    with pytest.raises(InputError, match=r"--budget paper .*build_shards --global-size 224$"):
+        study.main([*words, "paper"])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_study_that_cannot_be_is_told_before_its_first_search(
+    synthetic_shards, tmp_path, monkeypatch
+):
+    tiny = study_budgets.BUDGETS["tiny"]
+    monkeypatch.setitem(study_budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
+    words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
+    with pytest.raises(InputError, match=r"leave final_valid empty: give a data set with"):
+        study.main([*words, "--budget", "tiny"])
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_study_of_larger_views_runs_to_its_end(larger_shards, tmp_path, cut_down):
+    words = ["--data", str(larger_shards), "--budget", "tiny", "--output", str(tmp_path)]
+    assert study.main(words) == 0
+    document = json.loads((tmp_path / "study.json").read_text())
+    assert document["results"][0]["final"]["config"]["loader"]["global_size"] == 224
 
 
 @pytest.mark.parametrize(("number", "count", "visible", "gpu"), [

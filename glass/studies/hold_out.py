@@ -25,11 +25,15 @@ class HoldOut:
     held_back: int
 
 
-def hold_back(dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05) -> HoldOut:
+def hold_back(
+    dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05,
+    remedy: str = "give another --hold-out",
+) -> HoldOut:  # fmt: skip
     """Shares the samples of ``splits`` out anew: about ``share`` of each class is held back.
 
     Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
-    function of the samples alone. Raises ``InputError`` where one of the parts would be empty.
+    function of the samples alone. Raises ``InputError``, ending in ``remedy``, where one of the
+    parts would be empty.
     """
     rows = dataset.split_rows(splits)
     columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}
@@ -44,6 +48,6 @@ def hold_back(dataset: ShardDataset, splits: str = "train+valid", share: float =
         if not len(part):
             raise InputError(
                 f"of the {len(rows)} samples in {splits} of {dataset.root}, {share:.0%} held back"
-                f" leave {name} empty: give another --hold-out"
+                f" leave {name} empty: {remedy}"
             )
     return HoldOut(dataset.with_splits(parts), len(parts[LEARNT]), len(parts[HELD_BACK]))

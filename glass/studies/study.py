@@ -130,7 +130,8 @@ class Study:
         return searches, results
 
     def _plan(self, model: StudyModel) -> SearchPlan:
-        config = replace(model.config(), epochs=self.budget.trial_epochs)
+        config = self.budget.config(model, self.data.dataset)
+        config = replace(config, epochs=self.budget.trial_epochs)
         kind = "glass" if _sees_crops(model) else "single_view"
         changes = getattr(self.budget, f"{kind}_search")
         space = changed_space(space_for(config), config, changes)
@@ -205,8 +206,7 @@ class Study:
         return results
 
     def _crops(self, model: StudyModel) -> dict[str, Any]:
-        config = self._at_batch(model.config())
-        config = replace(config, epochs=self.budget.crop_epochs)
+        config = self._at_crop_batch(model)
         plan = CropPlan(config, self.budget.crops, self.budget.crop_steps, self.budget.draws)
         return run_crop_study(
             self.data, plan, self.output / model.name / "crops", self.meters,
@@ -214,16 +214,17 @@ class Study:
         )  # fmt: skip
 
     def _memory(self, model: StudyModel) -> dict[str, Any]:
-        config = replace(self._at_batch(model.config()), epochs=self.budget.crop_epochs)
+        config = self._at_crop_batch(model)
         folder = self.output / model.name / "memory"
         row = baseline_memory(self.data, config, self.budget.crop_steps, folder, self.meters)
         self.tell(f"{model.name} memory: {row['why'] or 'measured'}")
         return {"name": model.name, "family": model.family, **row}
 
-    def _at_batch(self, config: RunConfig) -> RunConfig:
+    def _at_crop_batch(self, model: StudyModel) -> RunConfig:
+        config = self.budget.config(model, self.data.dataset)
         steps = config.grad_accum_steps
         loader = replace(config.loader, global_batch_size=self.budget.crop_batch // steps)
-        return replace(config, loader=loader, tensorboard=False)
+        return replace(config, loader=loader, epochs=self.budget.crop_epochs, tensorboard=False)
 
 
 def _sees_crops(model: StudyModel) -> bool:

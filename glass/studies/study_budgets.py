@@ -1,11 +1,12 @@
 """How large the whole study is: the paper's, and one for two CPU cores and the demo shards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.final_runs import SEEDS
+from shards.dataset import ShardDataset
 
 __all__ = ["BUDGETS", "Budget", "StudyModel"]
 
@@ -48,8 +49,18 @@ class Budget:
     max_trials: int = 1000
     """Where giving a baseline the compute of GLASS stops in any case."""
     draws: int = 1000
+    any_global_size: bool = False
+    """Whether global views are taken in the size that the shards hold, and not in the presets'."""
     note: str | None = None
     """What a reader must know first."""
+
+    def config(self, model: StudyModel, dataset: ShardDataset) -> RunConfig:
+        """The settings of one of the models on these shards."""
+        config = model.config()
+        if not self.any_global_size:
+            return config
+        loader = replace(config.loader, global_size=dataset.info.global_size)
+        return replace(config, loader=loader)
 
 
 def _tiny_models() -> tuple[StudyModel, ...]:
@@ -84,7 +95,7 @@ BUDGETS = {
     "tiny": Budget(
         name="tiny", models=_tiny_models(), trials=2, trial_epochs=2, min_epochs=1,
         seeds=(100, 200), final_epochs=10, crops=(1, 2, 4, 8), crop_batch=8, crop_epochs=1,
-        crop_steps=8, max_trials=12, draws=200,
+        crop_steps=8, max_trials=12, draws=200, any_global_size=True,
         # The study's rates are for pretrained weights; nothing learns from nothing with them. Two
         # trials find no rates either, so the ranges are narrow, around the tiny presets'.
         glass_search=(
