@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from glass.config import RunConfig, describe_type, is_union
 from shards.command import InputError
 
-__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "setting_names"]
+__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "refuse_fixed", "setting_names"]
 
 SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
@@ -43,6 +43,16 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
                 raise InputError(_unknown_key(key, types_by_key))
             changes[name] = _value(key, text, types_by_key[name])
     return _replaced(config, changes)
+
+
+def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
+    """Raises ``InputError`` where one of ``overrides`` names a setting that a command sets itself;
+    ``fixed`` says what to do instead: key → words, as in ``"give --epochs"``."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        names = [name for name in SHORTHANDS.get(key, (key,)) if name in fixed]
+        if names:
+            raise InputError(f"--set {key}: this command sets {names[0]} itself: {fixed[names[0]]}")
 
 
 def setting_names(config: RunConfig) -> list[str]:

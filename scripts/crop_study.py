@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from glass.overrides import apply_overrides, refuse_fixed
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from glass.studies.training_cost import MemoryMeters
 
 MAX_CROPS = 256
+FIXED = {
+    "epochs": "give --epochs, or --steps", "loader.num_crops": "give --crops",
+    "loader.global_batch_size": "give --batch", "loader.device": "give --device",
+    "tensorboard": "its runs write none, so leave it out",
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -143,6 +148,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
         from glass.studies.best_params import apply_params
 
         config = apply_params(config, options.params)
+    refuse_fixed(options.set, FIXED)
     config = apply_overrides(config, options.set)
     if options.batch % config.grad_accum_steps:
         raise InputError(

@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from glass.overrides import apply_overrides, refuse_fixed
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 from shards.output_folder import make_folder
+
+_SPLITS = "train and valid are merged, and --hold-out says which share is held back"
+FIXED = {
+    "epochs": "give --epochs", "seed": "give --seeds", "loader.seed": "give --seeds",
+    "train_split": _SPLITS, "valid_split": _SPLITS, "loader.device": "give --device",
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -79,6 +85,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _settings(options: argparse.Namespace) -> RunConfig:
     config = load_preset(options.preset)
+    refuse_fixed(options.set, FIXED)
     if options.params is not None:
         from glass.studies.best_params import apply_params
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from glass.config import RunConfig, SelectBy
-from glass.overrides import apply_overrides
+from glass.overrides import apply_overrides, refuse_fixed
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from shards.command import CommandParser, InputError, printable, run_command
@@ -26,8 +26,13 @@ from shards.output_folder import make_folder
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
+    from glass.studies.search_space import Dimension
 
 EXIT_STOPPED = 75
+FIXED = {
+    "epochs": "give --epochs", "select_by": "give --metric", "loader.device": "give --device",
+    "tensorboard": "its trials write none, so leave it out",
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,17 +41,16 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(words)
     require_one_process("scripts.tune")
     config = settings(options)
+    space = _space(options, config)
     dataset = ShardDataset.open(options.data)
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
     from glass.studies.search import Search  # seconds of imports, after the mistakes
     from glass.studies.search_plan import SearchPlan
-    from glass.studies.search_space import changed_space, space_for
     from glass.training import TrainingStopped
     from loaders.open_shards import OpenShards
 
-    space = changed_space(space_for(config), config, options.search)
     plan = SearchPlan(config, space, min_epochs=options.min_epochs)
     make_folder(options.output)
     with OpenShards(dataset) as data:
@@ -111,6 +115,20 @@ def settings(options: argparse.Namespace) -> RunConfig:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         config = replace(config, cpu_threads=max((cores or 1) // options.workers, 1))
     return replace(config, epochs=options.epochs, select_by=options.metric)
+
+
+def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
+    """What is searched; ``InputError`` where ``--set`` names that, or what options set."""
+    from glass.studies.search_space import changed_space, space_for
+
+    space = changed_space(space_for(config), config, options.search)
+    searched = {
+        key: f"it is searched, so give --search {dimension.name}=VALUE"
+        for dimension in space
+        for key in dimension.settings
+    }
+    refuse_fixed(options.set, FIXED | searched)
+    return space
 
 
 def choose_device(device: str) -> None:

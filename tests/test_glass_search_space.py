@@ -13,6 +13,7 @@ from glass.studies.search_space import (
     LogRange,
     changed_space,
     settings_at,
+    space_for,
 )
 from shards.command import InputError
 
@@ -74,6 +75,43 @@ def test_a_space_can_be_changed():
     assert space["lr_local"] == LogRange("lr_local", ("optim.lr_local",), 1e-5, 1e-2)
     assert space["num_crops"] == Choice("num_crops", ("loader.num_crops",), (3,))
     assert space["label_smoothing"].options == (0.0, 0.1)
+
+
+@pytest.mark.parametrize("name", ["optim.lr_local", "loader.num_crops", "loader.global_batch_size"])
+def test_a_setting_by_its_full_name_is_the_dimension_that_has_it(name):
+    before = {d.name: d.settings for d in GLASS_SPACE}
+    text = "1e-5..1e-2" if name.startswith("optim") else "3,4"
+    space = changed_space(GLASS_SPACE, load_preset("glass_resnet50"), [f"{name}={text}"])
+    assert {d.name: d.settings for d in space} == before
+    (changed,) = [d for d in space if d.settings == (name,)]
+    assert changed not in GLASS_SPACE
+
+
+@pytest.mark.parametrize(("preset", "change", "message"), [
+    ("single_view_resnet50", "optim.lr_global=1e-5..1e-4", "give --search lr="),
+    ("single_view_resnet50", "optim.lr=1e-5..1e-4", "give --search lr="),
+    ("glass_resnet50", "optim.lr=1e-5..1e-4", "give --search lr_global=… or lr_local=… or lr_head"),
+    ("glass_resnet50", "optim.wd=1e-5..1e-4", "give --search wd_global=… or wd_local"),
+    ("glass_resnet50", "epochs=2,3", "give --epochs"),
+    ("glass_resnet50", "select_by=loss,auroc", "give --metric"),
+    ("glass_resnet50", "loader.device=cpu,cuda", "give --device"),
+    ("glass_resnet50", "loader.num_threads=1,2", "how fast .* give --set loader.num_threads="),
+    ("glass_resnet50", "tensorboard=true", "none"),
+    *(("glass_resnet50", f"{key}=1,2", f"cannot be compared: give --set {key}=") for key in (
+        "train_split", "valid_split", "seed", "loader.seed", "model.kind", "loader.global_size",
+        "grad_accum_steps",
+    )),
+])  # fmt: skip
+def test_what_makes_a_search_wrong_is_refused(preset, change, message):
+    config = load_preset(preset)
+    with pytest.raises(InputError, match=rf"^--search {change.partition('=')[0]}: .*{message}"):
+        changed_space(space_for(config), config, [change])
+
+
+def test_a_micro_batch_is_not_searched_by_its_full_name():
+    config = apply_overrides(load_preset("glass_resnet50"), ["grad_accum_steps=4"])
+    with pytest.raises(InputError, match="give --search batch="):
+        changed_space(GLASS_SPACE, config, ["loader.global_batch_size=16"])
 
 
 @pytest.mark.parametrize(("change", "message"), [

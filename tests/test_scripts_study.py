@@ -64,6 +64,33 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("name", "setting", "instead"), [
+    ("final_runs", "epochs=3", "--epochs"), ("final_runs", "seed=3", "--seeds"),
+    ("final_runs", "loader.seed=3", "--seeds"), ("final_runs", "train_split=train", "--hold-out"),
+    ("final_runs", "valid_split=test", "--hold-out"),
+    ("final_runs", "loader.device=cpu", "--device"),
+    ("tune", "epochs=3", "--epochs"), ("tune", "select_by=loss", "--metric"),
+    ("tune", "loader.num_crops=3", "--search num_crops="), ("tune", "tensorboard=true", "none"),
+    ("tune", "loader.global_batch_size=3", "--search batch="),
+    ("tune", "optim.lr=1e-3", "--search lr_global="),
+    ("tune", "label_smoothing=0.1", "--search label_smoothing="),
+    ("crop_study", "epochs=3", "--epochs"), ("crop_study", "loader.num_crops=3", "--crops"),
+    ("crop_study", "loader.global_batch_size=3", "--batch"),
+    ("crop_study", "tensorboard=true", "none"),
+])  # fmt: skip
+def test_what_a_command_sets_itself_is_not_taken_from_set(
+    synthetic_shards, tmp_path, name, setting, instead
+):
+    module, words = COMMANDS[name]
+    arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out"), *words]
+    if setting.startswith("label_smoothing"):
+        arguments += ["--search", "label_smoothing=0.0,0.1"]
+    key = setting.partition("=")[0]
+    with pytest.raises(InputError, match=rf"^--set {key}: .*{instead}"):
+        module.main([*arguments, "--set", setting])
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_folder_that_cannot_be_written_to_is_told(synthetic_shards, name):
     module, words = COMMANDS[name]

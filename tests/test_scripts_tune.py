@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1")
+SETTINGS = ("loader.crop_size=32", "loader.decode=full", "cpu_threads=1")
 SPACE = ("batch=4", "num_crops=1,2", "lr_local=1e-4..1e-2")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from glass.config import RunConfig
 from glass.overrides import apply_overrides, setting_names
+from glass.studies.search_names import named_dimension
 from shards.command import InputError
 
 __all__ = [
@@ -72,8 +73,9 @@ def changed_space(
 ) -> tuple[Dimension, ...]:
     """``space`` with each ``"name=low..high"`` or ``"name=a,b,c"`` in place of what it had.
 
-    ``name`` is a dimension of the space, or any key of ``--set``, which is then added. Raises
-    ``InputError`` for an unknown name or for values that the setting refuses.
+    ``name`` is a dimension of the space, or a key of ``--set``, which is then added where no
+    dimension has it. Raises ``InputError`` for an unknown name, for a setting that all trials must
+    share, and for values that the setting refuses.
     """
     dimensions = {dimension.name: dimension for dimension in space}
     for change in changes:
@@ -83,7 +85,9 @@ def changed_space(
         if name not in dimensions and name not in setting_names(config):
             known = ", ".join([*dimensions, *setting_names(config)])
             raise InputError(f"--search {name}: there is no such setting; there are {known}")
-        settings = dimensions[name].settings if name in dimensions else (name,)
+        owners = {key: dimension.settings for key, dimension in dimensions.items()}
+        name = named_dimension(name, owners, config.grad_accum_steps)
+        settings = owners.get(name, (name,))
         dimensions[name] = _dimension(name, settings, text)
     for dimension in dimensions.values():
         options = dimension.options if isinstance(dimension, Choice) else (
