@@ -89,7 +89,8 @@ def _write_reports(output: Path) -> None:
     from glass.studies.study import STUDY_SCHEMA
     from shards.atomic import write_text_atomic
 
-    document = read_document(output / "study.json", STUDY_SCHEMA, "a study")
+    remedy = "delete it and run the same command again, which trains nothing anew"
+    document = read_document(output / "study.json", STUDY_SCHEMA, "a study", remedy)
     write_text_atomic(output / "study.html", study_html(document))
     write_text_atomic(output / "study.md", study_markdown(document))
 

@@ -1,6 +1,7 @@
 """The whole study in miniature: searched, trained, tested, compared, and written down."""
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -170,11 +171,36 @@ def test_the_report_is_one_file_and_escapes_names(document):
 
 
 def test_a_search_that_stopped_just_short_is_not_called_equal(document):
+    """Nowhere: not in a table, not in a title, not in the plot."""
     short = copy.deepcopy(document)
-    glass_row = next(row for row in short["results"] if row["kind"] == "glass")
-    other = next(row for row in short["results"] if row["terms"] == EQUAL_COMPUTE)
-    other["search_flops"] = 0.996 * glass_row["search_flops"]
-    assert "stopped at 99 % of equal compute" in study_markdown(short)
+    for row in (*short["results"], *short["comparisons"]):
+        row["compute_share"] = 0.996 if row["terms"] == EQUAL_COMPUTE else row["compute_share"]
+    said = "stopped at 99 % of equal compute"
+    page, text = study_html(short), study_markdown(short)
+    for shown in (page, text):
+        claims = re.findall(r"[^|>,]*equal compute[^|<]*", shown)
+        assert len(claims) > 4
+        assert {claim.strip() for claim in claims} == {said}
+    plots = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert any(said in plot for plot in plots)
+    _, differences = text.split("## Differences, seed by seed")
+    assert said in differences.split("##")[0]
+    reached = copy.deepcopy(document)
+    for row in (*reached["results"], *reached["comparisons"]):
+        row["compute_share"] = 1.0
+    assert "stopped at" not in study_html(reached) + study_markdown(reached)
+
+
+def test_the_document_tells_how_far_compute_was_equal(document):
+    glass_row, *others = document["results"]
+    assert glass_row["compute_share"] == 1
+    for row in others:
+        share = row["search_flops"] / glass_row["search_flops"]
+        assert row["compute_share"] == pytest.approx(share)
+    shares = {row["terms"]: row["compute_share"] for row in others}
+    assert shares["equal trials"] < 1
+    for row in document["comparisons"]:
+        assert row["compute_share"] == shares[row["terms"]]
 
 
 def test_the_report_shows_the_audit_and_what_the_tests_found(document):

@@ -21,7 +21,7 @@ from glass.report.crop_tables import (
 )
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
-from glass.report.study_results import result_tables, result_title, spread
+from glass.report.study_results import result_tables, result_title, spread, terms_said
 from glass.report.tables import METRIC_ROWS, number
 from shards.command import printable
 
@@ -167,24 +167,11 @@ def _table(head: Sequence[str], rows: Rows) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _terms(row: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
-    """On which terms the row stands, and by how much it missed them."""
-    glass = next(
-        (r for r in results if r["family"] == row["family"] and r["kind"] == "glass"), None
-    )
-    if row["terms"] != "equal compute" or glass is None:
-        return str(row["terms"])
-    share = row["search_flops"] / max(glass["search_flops"], 1)
-    if share >= 1:
-        return "equal compute"
-    return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
-
-
 def _result_rows(document: Document) -> Rows:
     return [
         [
             f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
-            _terms(row, document["results"]),
+            terms_said(row),
             str(row["trials"]),
             *(spread(row["final"]["summary"][metric]) for metric in SHOWN),
         ]
@@ -202,7 +189,7 @@ def _metric_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _comparison_rows(document: Document) -> Rows:
     return [
         [
-            row["family"], row["terms"], "AUROC" if row["metric"] == "auroc" else row["metric"],
+            row["family"], terms_said(row), "AUROC" if row["metric"] == "auroc" else row["metric"],
             number(row["glass"]), number(row["baseline"]),
             "–" if row["difference"] is None else f"{row['difference']:+.3f}",
             interval(row["interval"], "+.3f"),

@@ -6,7 +6,7 @@ from typing import Any
 
 from glass.report.tables import number, percent
 
-__all__ = ["Table", "result_tables", "result_title", "spread"]
+__all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
 Document = Mapping[str, Any]
 Table = tuple[str, str, Sequence[str], list[list[str]]]
@@ -18,8 +18,19 @@ AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5
 
 def result_title(row: Document) -> str:
     """The model, and the terms of a baseline."""
+    terms = terms_said(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
-    return f"{kind} {row['family']}" + ("" if row["terms"] == "tuned" else f", {row['terms']}")
+    return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
+
+
+def terms_said(row: Document) -> str:
+    """On which terms a result or a comparison stands, and by how much it missed them."""
+    share = row["compute_share"]
+    if row["terms"] != "equal compute" or (share is not None and share >= 1):
+        return str(row["terms"])
+    if share is None:
+        return "no search of GLASS to equal"
+    return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 
 def spread(summary: Document) -> str:

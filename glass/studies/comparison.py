@@ -13,6 +13,7 @@ COMPARED = ("accuracy", "auroc")
 COMPARISON_ROW: dict[str, Any] = {
     "family": str,
     "terms": str,
+    "compute_share": Maybe(float),  # of GLASS's search, that the baseline's used
     "metric": str,
     "glass": Maybe(float),
     "baseline": Maybe(float),
@@ -40,6 +41,7 @@ def comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 {
                     "family": other["family"],
                     "terms": other["terms"],
+                    "compute_share": other["compute_share"],
                     "metric": metric,
                     "glass": glass["final"]["summary"][metric]["mean"],
                     "baseline": other["final"]["summary"][metric]["mean"],

@@ -57,6 +57,7 @@ STUDY_SCHEMA: dict[str, Any] = {
             "terms": str,  # tuned | equal trials | equal compute
             "trials": int,
             "search_flops": float,
+            "compute_share": Maybe(float),  # of GLASS's search of the family; null without one
             "best_trial": int,
             "params": Map((int, float, str)),
             "final": FINAL_SCHEMA,
@@ -126,7 +127,11 @@ class Study:
             else:
                 tuning, spent = self._tune(model, flops.get(model.family))
             searches.append(_about(model) | {"flops": spent, "tuning": tuning})
-            results += self._final(model, tuning)
+            whole = flops.get(model.family)
+            results += [
+                row | {"compute_share": row["search_flops"] / whole if whole else None}
+                for row in self._final(model, tuning)
+            ]
         return searches, results
 
     def _plan(self, model: StudyModel) -> SearchPlan:
