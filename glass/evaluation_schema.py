@@ -5,7 +5,7 @@ from typing import Any
 from glass.documents import Map, Maybe, check_document
 from glass.metrics import GENERATOR_METRICS, METRIC_NAMES
 
-__all__ = ["FORMAT_VERSION", "check_evaluation"]
+__all__ = ["FORMAT_VERSION", "LATER", "SCHEMA", "check_evaluation"]
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
@@ -22,7 +22,7 @@ _REAL = {
     "images": int, "false_positive_rate": _NUMBER, "mean_probability": _NUMBER,
     "intervals": {"false_positive_rate": _INTERVAL},
 }  # fmt: skip
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "format_version": int,
     "split": str,
     "model": {"kind": str, "weights_sha256": str, "chosen": Maybe(dict)},
@@ -55,7 +55,7 @@ SCHEMA = {
     "versions": dict,
 }  # fmt: skip
 _QUALITY = {"ece": _NUMBER, "nll": _NUMBER, "brier": _NUMBER}
-_LATER = {
+LATER: dict[str, Any] = {
     "calibration": Maybe(
         {
             "temperature": float, "false_alarms": Map(float), "before": _QUALITY, "after": _QUALITY,
@@ -89,7 +89,7 @@ def check_evaluation(document: Any) -> None:
     if type(version) is int and version != FORMAT_VERSION:
         raise ValueError(f"format_version {version} is not {FORMAT_VERSION}")
     check_document(document, SCHEMA)
-    for part, later in ((document, _LATER), (document.get("calibration"), _CALIBRATION_LATER)):
+    for part, later in ((document, LATER), (document.get("calibration"), _CALIBRATION_LATER)):
         if part is not None:
             check_document(part, {name: later[name] for name in later if name in part})
     bootstrap = document["bootstrap"]

@@ -1,6 +1,7 @@
 """The report: what it chooses, what it says, and that nothing in it is obeyed or fetched."""
 
 import base64
+import copy
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from glass.evaluation import evaluate_table, write_evaluation
 from glass.predictions import PREDICTION_SCHEMA, prediction_table
 from glass.report import RunData, build_gallery, load_run, render_html, report_document
 from glass.report.data import compare_runs, training_summary
+from glass.report.document import check_report
 from glass.report.embed import encoder, shrink
 from glass.report.plots import NUM_RUN_COLOURS, roc_svg
 from glass.report.selection import MAX_CARDS, choose_samples
@@ -177,6 +179,37 @@ def test_the_document_holds_what_its_reader_expects(
     evaluated = document["dataset"]["evaluated"]
     files = sum(sum(facts["formats"].values()) for facts in evaluated.values())
     assert files == len(synthetic_dataset.split_rows(SPLIT))
+
+
+@pytest.mark.parametrize("path", [
+    ("created",), ("dataset", "counts", 0, "images"), ("dataset", "evaluated", "real", "formats"),
+    ("comparisons", 0, "interval"), ("glass",), ("glass", SPLIT, "auroc"),
+    ("glass", SPLIT, "intervals", "auroc"), ("glass", SPLIT, "per_generator", "minimum"),
+    ("glass", SPLIT, "calibration"), ("glass", "training", "time_s"), ("single_view", "settings"),
+    ("single_view", "robustness"), ("single_view", "model", "weights_sha256"),
+])  # fmt: skip
+def test_a_document_with_a_hole_is_refused(
+    runs: list[RunData], synthetic_dataset: ShardDataset, path: tuple[str | int, ...]
+) -> None:
+    document = copy.deepcopy(report_document(runs, synthetic_dataset, SPLIT))
+    names = [run.name for run in runs]
+    check_report(document, names)
+    *way, last = path
+    place: Any = document
+    for step in way:
+        place = place[step]
+    del place[last]
+    with pytest.raises(ValueError, match=f"{last} is missing"):
+        check_report(document, names)
+
+
+def test_a_run_that_holds_nonsense_is_told(
+    runs: list[RunData], synthetic_dataset: ShardDataset
+) -> None:
+    model = runs[0].evaluation["model"] | {"chosen": {"epoch": "last"}}
+    broken = replace(runs[0], evaluation=runs[0].evaluation | {"model": model})
+    with pytest.raises(InputError, match=r"kept_epoch = 'last' .*evaluate"):
+        report_document([broken], synthetic_dataset, SPLIT)
 
 
 def test_training_is_summed_up() -> None:

@@ -20,8 +20,9 @@ import torch
 
 from glass.detection.calibration import ViewSettings
 from glass.detection.detector import Detector
-from glass.detection.prediction_files import write_csv
+from glass.detection.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
 from glass.detection.verdicts import CSV_COLUMNS, ImageVerdict, json_row
+from glass.documents import check_document
 from glass.evaluation import read_evaluation
 from glass.export import save_model
 from glass.model import build_model
@@ -32,6 +33,7 @@ from scripts import audit, calibrate, demo, evaluate, export, predict, robustnes
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.settings import BuildSettings
+from tests.made_up import made_up
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +56,28 @@ def typed(text):
     return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
 
 
+@pytest.mark.parametrize("path", [
+    ("model", "weights_sha256"), ("views", "draws"), ("calibrated",), ("real_below",),
+    ("images", 0, "unstable"), ("images", 0, "windows", 0, "attention"),
+    ("images", 0, "draw_scores"), ("images", 0, "change_scores"),
+])  # fmt: skip
+def test_predictions_with_a_hole_are_not_written(tmp_path, path):
+    whole = made_up(PREDICTIONS_SCHEMA)
+    check_document(whole, PREDICTIONS_SCHEMA)
+    *way, last = path
+    place = whole
+    for step in way:
+        place = place[step]
+    del place[last]
+    with pytest.raises(ValueError, match=f"{last} is missing"):
+        check_document(whole, PREDICTIONS_SCHEMA)
+    if path[0] != "images":
+        head = {name: whole[name] for name in whole if name not in ("format", "format_version")}
+        with pytest.raises(ValueError, match=f"{last} is missing"):
+            write_json(tmp_path / "o.json", head, [ImageVerdict("x")])
+        assert not (tmp_path / "o.json").exists()
+
+
 def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     (tmp_path / "no.png").write_text("no image")
     (tmp_path / "cut.tar").write_bytes(b"no tar" * 100)
@@ -70,6 +94,7 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     assert [line.split()[0] == "unreadable" for line in lines] == [False, *[True] * 5, False]
     assert "not calibrated" in shown.err
     document = json.loads((tmp_path / "o.json").read_text())
+    check_document(document, PREDICTIONS_SCHEMA)
     assert document["calibrated"] is False
     shown_paths = [path.replace("\udce9", "\\xe9") for path in listed]
     assert [image["path"] for image in document["images"]] == shown_paths

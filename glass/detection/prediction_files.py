@@ -7,14 +7,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glass.detection.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
+from glass.detection.verdicts import (
+    CSV_COLUMNS,
+    VERDICT_SCHEMA,
+    ImageVerdict,
+    csv_row,
+    json_row,
+)
+from glass.documents import check_document
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 
-__all__ = ["check_csv_target", "check_json_target", "write_csv", "write_json"]
+__all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
 FORMAT, FORMAT_VERSION = "glass-predictions", 1
 _JSON_START = f'{{\n "format": "{FORMAT}"'
+PREDICTIONS_SCHEMA: dict[str, Any] = {
+    "format": str,
+    "format_version": int,
+    "model": {"path": str, "kind": str, "weights_sha256": str},
+    "views": {"num_crops": int, "sampling": str, "coverage": str, "draws": int},
+    "calibrated": bool,
+    "threshold": float,  # of the probability, from which on an image is called generated
+    "real_below": float,  # and below which real; between them: uncertain
+    "note": str,
+    "images": [VERDICT_SCHEMA],
+}
+"""Of the file that ``predict --json`` writes."""
 _CSV_START = ",".join(CSV_COLUMNS)
 
 
@@ -44,13 +63,17 @@ def _check(path: Path, start: str) -> None:
 
 
 def write_json(path: Path, head: dict[str, Any], verdicts: Sequence[ImageVerdict]) -> None:
-    """``head`` (model, views, calibration) and ``images``, a record for each verdict."""
+    """``head`` (model, views, calibration) and ``images``, a record for each verdict.
+
+    Raises ``ValueError`` where that is not as ``PREDICTIONS_SCHEMA`` says.
+    """
     document = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **head,
         "images": [json_row(verdict) for verdict in verdicts],
     }
+    check_document(document, PREDICTIONS_SCHEMA)
     write_text_atomic(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 

@@ -7,12 +7,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CSV_COLUMNS", "ImageVerdict", "csv_row", "json_row"]
+from glass.documents import Map, Maybe
+
+__all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row"]
 
 CSV_COLUMNS = (
     "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
     "content_id", "score_low", "score_high",
 )  # fmt: skip
+
+VERDICT_SCHEMA: dict[str, Any] = {
+    "path": str,
+    **dict.fromkeys(("score", "probability"), Maybe(float)),
+    **dict.fromkeys(("verdict", "reason"), Maybe(str)),
+    "unstable": Maybe(bool),
+    **dict.fromkeys(("width", "height", "content_id"), Maybe(int)),
+    "windows": [
+        {"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}
+    ],
+    "draw_scores": [float],
+    "change_scores": Map(float),
+}  # fmt: skip
+"""Of a record of ``--json``; :class:`ImageVerdict` says what its fields mean."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 

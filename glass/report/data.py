@@ -1,6 +1,7 @@
 """What a report says, as data: read from run folders and the data set, compared, summed up.
 
-``report.json`` (:func:`report_document`) holds, beside one entry per run name:
+``report.json`` (:func:`report_document`) holds, beside one entry per run name (its schema is
+written in ``glass.report.document``):
 
 ``format_version``  int, 1
 ``created``         ISO 8601, UTC
@@ -39,6 +40,7 @@ from glass.evaluation import read_evaluation
 from glass.metrics import paired_difference
 from glass.overrides import flat_settings
 from glass.predictions import read_predictions
+from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import own_robustness, robustness_summary
 from glass.run_folder import dataset_digest
 from shards.command import InputError
@@ -62,10 +64,6 @@ _EPOCH_NUMBERS = (
     "data_wait_s", "epoch_time_s",
 )  # fmt: skip
 """What a report shows of a line of ``metrics.jsonl``, where it is there."""
-_FROM_EVALUATION = (
-    "intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap",
-    "timing",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,8 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``; see the module. The first run is the one compared.
 
-    Raises ``InputError`` for a run named like a field of the document.
+    Raises ``InputError`` for a run named like a field of the document, and where a run's files hold
+    what does not belong there.
     """
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -134,7 +133,7 @@ def report_document(
         document[run.name] = {
             split: {
                 **evaluation["metrics"],
-                **{n: evaluation[n] for n in _FROM_EVALUATION},
+                **{n: evaluation[n] for n in FROM_EVALUATION},
                 "calibration": evaluation.get("calibration"),
                 "real_slices": evaluation.get("real_slices", []),
             },
@@ -147,6 +146,13 @@ def report_document(
             "robustness": run.robustness and robustness_summary(run.robustness),
             "versions": evaluation["versions"],
         }
+    try:
+        check_report(document, [run.name for run in runs])
+    except ValueError as error:
+        raise InputError(
+            f"a run or the data set holds what no report can show ({error}): evaluate the runs"
+            " again"
+        ) from error
     return document
 
 
