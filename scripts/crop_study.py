@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     plan = CropPlan(config, options.crops, options.steps)
     make_folder(options.output)
     with OpenShards(dataset) as data:
-        if finished_crop_study(plan, options.output, data) is not None:
+        finished = finished_crop_study(plan, options.output, data)
+        if finished is not None:
+            _write_plots(finished, options.output)  # a kill may have come before them
             print(f"{options.output} is finished: see crop_study.json in it")
             return 0
         try:
@@ -182,11 +184,7 @@ def _finish(document: dict[str, Any], output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from glass.report.crop_plots import crop_svgs
-    from glass.report.search_plots import save_svg
-
-    for name, svg in crop_svgs(document).items():
-        save_svg(svg, output / f"{name}.svg")
+    _write_plots(document, output)
     table = Table("against crops", "at no crop", "per crop", "R²", title=document["memory_is"])
     for name, fit in document["fits"].items():
         scale, unit = (2**20, "MiB") if name.endswith("_bytes") else (1, "s")
@@ -199,6 +197,14 @@ def _finish(document: dict[str, Any], output: Path) -> None:
     for row in document["did_not_fit"]:
         print(printable(f"{row['num_crops']} crops, {row['part']}: {row['why']}"))
     print(printable(f"wrote {output / 'crop_study.json'} and plots"))
+
+
+def _write_plots(document: dict[str, Any], output: Path) -> None:
+    from glass.report.crop_plots import crop_svgs
+    from glass.report.search_plots import save_svg
+
+    for name, svg in crop_svgs(document).items():
+        save_svg(svg, output / f"{name}.svg")
 
 
 if __name__ == "__main__":

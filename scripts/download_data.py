@@ -83,7 +83,11 @@ def _find(source: Path) -> dict[str, Path]:
     """Our class name → its folder of images, below ``source``."""
     for root in (source / FOLDER, source):
         if all((root / theirs).is_dir() for theirs in CLASSES):
-            return {ours: root / theirs for theirs, ours in CLASSES.items()}
+            folders = {ours: root / theirs for theirs, ours in CLASSES.items()}
+            for folder in folders.values():
+                if not any(entry.is_file() for entry in folder.rglob("*")):
+                    raise InputError(f"{folder} holds no files: {_by_hand()}")
+            return folders
     raise InputError(f"{source} holds no {FOLDER}/real and {FOLDER}/fake: {_by_hand()}")
 
 

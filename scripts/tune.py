@@ -56,7 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     with OpenShards(dataset) as data:
         search = Search(data, plan, options.output, options.storage)
         if search.is_finished(options.trials):
-            print(f"{options.output} is finished: {summary(search.write_records())}")
+            document = search.write_records()
+            if not options.as_worker:
+                _write_plots(document, options.output)  # a kill may have come before them
+            print(f"{options.output} is finished: {summary(document)}")
             return 0
         try:
             if options.as_worker:
@@ -181,8 +184,9 @@ def _work_with_others(
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.run(options.trials, _tell, write=False)
-        for other in others:
-            other.wait()
+        for number, other in enumerate(others, start=1):
+            if code := other.wait():
+                print(f"worker {number} ended with exit code {code}: the others did its trials")
     finally:
         for other in others:
             if other.poll() is None:

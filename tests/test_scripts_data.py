@@ -138,6 +138,16 @@ def test_without_network_the_address_and_the_layout_are_told(tmp_path, monkeypat
         download_data.main([str(tmp_path / "out")])
 
 
+@pytest.mark.parametrize("empty", ["real", "fake"])
+def test_a_class_without_images_is_told(tmp_path, empty):
+    source = kaggle_folder(tmp_path / "cache")
+    (source / "test" / empty / "1.jpg").unlink()
+    (source / "test" / empty / "sub").mkdir()
+    with pytest.raises(InputError, match=f"{empty} holds no files: .*give --source"):
+        download_data.main([str(tmp_path / "out"), "--source", str(source)])
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_written_over(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/file").write_text("mine")

@@ -1,6 +1,8 @@
 """The study's commands: defaults, what they refuse, and what they do when they are run again."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from tests.least_study import (
     METERS,
     SETTINGS,
     Killed,
+    fake_training,
     killed_at,
     least_budget,
     without_times,
@@ -235,6 +238,49 @@ def test_a_preset_is_short(name):
     """A model is a preset, and no copy of code."""
     file = Path(glass.presets.__path__[0]) / f"{name}.py"
     assert len(file.read_text().splitlines()) <= 40
+
+
+def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
+    """Of a run that was killed after tuning.json."""
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
+    words += ["--trials", "3", "--epochs", "2", "--min-epochs", "1"]
+    assert tune.main(words) == 0
+    plots = {path: path.read_text() for path in tmp_path.glob("*.svg")}
+    assert len(plots) >= 2
+    for path in plots:
+        path.unlink()
+    assert tune.main([*words, "--as-worker"]) == 0
+    assert not list(tmp_path.glob("*.svg"))  # that is another process's work
+    assert tune.main(words) == 0
+    assert {path: path.read_text() for path in tmp_path.glob("*.svg")} == plots
+
+
+def test_a_worker_that_dies_is_told(synthetic_shards, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    dies = [sys.executable, "-c", "raise SystemExit(9)"]
+    monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))
+    words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
+    words += ["--trials", "2", "--epochs", "2", "--min-epochs", "1", "--workers", "2"]
+    assert tune.main(words) == 0
+    out = capsys.readouterr().out
+    assert "worker 1 ended with exit code 9: the others did its trials" in out
+    assert json.loads((tmp_path / "tuning.json").read_text())["states"]["complete"] == 2
+
+
+@pytest.mark.slow
+def test_a_finished_crop_study_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
+    words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
+    words += ["--crops", "1,2", "--steps", "1", "--batch", "4", "--set", "loader.crop_size=32"]
+    assert crop_study.main(words) == 0
+    plots = {path: path.read_text() for path in tmp_path.glob("*.svg")}
+    assert len(plots) == 5
+    for path in plots:
+        path.unlink()
+    assert crop_study.main(words) == 0
+    assert {path: path.read_text() for path in tmp_path.glob("*.svg")} == plots
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,18 +36,50 @@ def run(words: list[str]) -> str:
 
 
 def kill_once_it_trains(words: list[str], lines: Path, at_least: int) -> None:
-    """SIGKILL as soon as the files below ``lines`` hold so many epochs."""
+    """SIGKILL as soon as the files below ``lines`` hold so many epochs, and not after the end."""
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 240
-        while time.monotonic() < deadline and process.poll() is None:
-            found = [f.read_text().count("\n") for f in lines.rglob("metrics.jsonl")]
-            if sum(found) >= at_least:
-                break
+        while sum(f.read_text().count("\n") for f in lines.rglob("metrics.jsonl")) < at_least:
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
             time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def hold_until_another_works(process: subprocess.Popen, folder: Path) -> None:
+    """Stops the process in its first trial, a few seconds at a time lest it keep a lock of the
+    storage, until a child of it works on the second."""
+    first, second = (str(folder / f"trials/trial-000{number}.lock") for number in (0, 1))
+    parent, deadline = psutil.Process(process.pid), time.monotonic() + 240
+    while not has_open(parent, first):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    while True:
+        parent.suspend()
+        try:
+            for _ in range(40):
+                children = [c for c in parent.children() if c.status() != psutil.STATUS_ZOMBIE]
+                assert children, "the other worker died"
+                if any(has_open(child, second) for child in children):
+                    return
+                time.sleep(0.1)
+        finally:
+            parent.resume()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def has_open(process: psutil.Process, path: str) -> bool:
+    """Whether the process lives and has the file open."""
+    try:
+        return path in [file.path for file in process.open_files()]
+    except psutil.NoSuchProcess:
+        return False
 
 
 def trials(output: Path) -> list[dict]:
@@ -71,7 +104,18 @@ def test_a_search_that_was_killed_twice_ends_the_same(synthetic_shards, tmp_path
 def test_two_workers_share_a_study(synthetic_shards, tmp_path, kind):
     storage = f"{kind}:///{tmp_path}/storage"
     out = tmp_path / "out"
-    run(tune(synthetic_shards, out, "--workers", "2", "--storage", storage))
+    words = tune(synthetic_shards, out, "--workers", "2", "--storage", storage)
+    with (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(words, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            hold_until_another_works(process, out)
+            code = process.wait(300)
+        finally:
+            process.kill()
+            process.wait()
+    said = (tmp_path / "said").read_text()
+    assert code == 0, said[-3000:]
+    assert "ended with exit code" not in said  # which a worker is told by that did not end well
     rows = trials(out)
     assert [row["number"] for row in rows] == [0, 1, 2, 3]
     assert {row["state"] for row in rows} <= {"complete", "pruned"}
