@@ -130,6 +130,7 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
     ("loader.global_size=96", "set loader.global_size=64"),
     ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
     ("loader.sampling=test", "loader.sampling='test'"),
+    ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
 ])  # fmt: skip
 def test_what_an_error_advises_is_not_refused_afterwards(
     synthetic_dataset, tmp_path, kind, wrong, message

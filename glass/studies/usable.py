@@ -3,6 +3,8 @@
 Else the advice that an error gives would be refused as another study the second time.
 """
 
+from dataclasses import replace
+
 import torch
 
 from glass.config import RunConfig
@@ -14,10 +16,10 @@ __all__ = ["check_usable"]
 
 
 def check_usable(dataset: ShardDataset, config: RunConfig) -> None:
-    """Raises ``InputError`` where the splits or the network of ``config`` cannot be had; pretrained
-    weights are not asked for."""
+    """Raises ``InputError`` where the splits, the network or the files of weights of ``config``
+    cannot be had; nothing is downloaded."""
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
     state = torch.random.get_rng_state()
-    build_model(config, with_weights=False)
+    build_model(replace(config, model=replace(config.model, pretrained=False)))
     torch.random.set_rng_state(state)
