@@ -95,9 +95,12 @@ def _settings(options: argparse.Namespace) -> RunConfig:
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) != len(parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different whole numbers")
-    return tuple(int(part) for part in parts)
+    seeds = [int(part) if part.isdecimal() and len(part) < 20 else -1 for part in parts]
+    if not all(0 <= seed < 2**63 for seed in seeds) or len(set(seeds)) != len(seeds):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of different whole numbers below 2**63, such as 100,200,300"
+        )
+    return tuple(seeds)
 
 
 def _print(document: dict[str, Any]) -> None:

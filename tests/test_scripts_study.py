@@ -142,6 +142,14 @@ def test_what_an_error_advises_is_not_refused_afterwards(
         begun(kind, data, tmp_path / "out")
 
 
+@pytest.mark.parametrize("seeds", ["1,1", "1,01", "-1", "x", "1,", "9" * 23, "9223372036854775808"])
+def test_seeds_that_are_none_are_told(seeds, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        final_runs._parse(["--data", "d", "--preset", "glass_tiny", f"--seeds={seeds}"])
+    assert stopped.value.code == 2
+    assert "different whole numbers below" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("wrong", "message"), [
     ({"hold_out": 0.0001}, "give another --hold-out"), ({"seeds": (100, 10**22)}, "seed"),
 ])  # fmt: skip
