@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.detection.detector import Detector
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
-    from shards.output_folder import require_writable
+    from shards.output_folder import make_folder
 
     if not Path(arguments.run).is_dir():
         raise InputError(
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         )
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
-    require_writable(folder)
+    make_folder(folder, "RUN")
     if path.is_dir():
         raise InputError(f"cannot write {path}: a folder of that name is there, move it away")
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.

@@ -28,11 +28,11 @@ def main(argv: list[str] | None = None) -> int:
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from shards.dataset import ShardDataset
-    from shards.output_folder import require_writable
+    from shards.output_folder import make_folder
 
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
-    require_writable(run)
+    make_folder(run, "RUN")
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
     from glass.predictions import predictions_path

@@ -32,11 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
-    from shards.output_folder import require_writable
+    from shards.output_folder import make_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output = _output(arguments)
-    require_writable(output)
+    make_folder(output)
     target = output / f"robustness-{arguments.split}"
     _check_target(target)
     with decoder_warnings_told():

@@ -19,7 +19,6 @@ __all__ = [
     "locked",
     "make_folder",
     "progress_bar",
-    "require_writable",
 ]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -62,20 +61,6 @@ def cannot_write(out: Path, error: OSError) -> str:
             "it continues where it stopped"
         )
     return f"cannot write to {out}: {error.strerror or error}"
-
-
-def require_writable(folder: Path) -> None:
-    """Raises ``InputError`` where nothing can be written into ``folder``, which need not be there
-    yet: for commands that work for long before they write."""
-    there = folder
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir():
-        raise InputError(f"{there} is a file: give the name of a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(
-            f"cannot write into {there}: check its permissions, or give another folder"
-        )
 
 
 @contextmanager

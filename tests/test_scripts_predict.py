@@ -33,6 +33,7 @@ from scripts import audit, calibrate, demo, evaluate, export, predict, robustnes
 from shards.build import build_dataset
 from shards.command import InputError
 from shards.settings import BuildSettings
+from tests.conftest import remount
 from tests.made_up import made_up
 
 
@@ -403,16 +404,17 @@ def test_calibrate_at_other_views(run, four_splits, tmp_path, capsys):
 
 @pytest.mark.parametrize("refuses", ["the folder", "a folder of that name"])
 def test_calibrate_tells_that_it_cannot_write_before_it_scores(
-    run, four_splits, tmp_path, monkeypatch, refuses
+    run, four_splits, small_disk, monkeypatch, refuses
 ):
-    mine = tmp_path / "run"
+    disk = small_disk(100_000)
+    mine = disk / "run"
     shutil.copytree(run, mine)
     if refuses == "the folder":
-        monkeypatch.setattr("os.access", lambda *_: False)
+        remount(disk, "ro")
     else:
         (mine / "model" / "calibration.json").mkdir()
     monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
-    with pytest.raises(InputError, match="cannot write"):
+    with pytest.raises(InputError, match=r"cannot write|cannot be written to"):
         calibrate.main([str(mine), "--data", str(four_splits)])
 
 

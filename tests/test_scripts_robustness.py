@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from scripts import evaluate, robustness
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
+from tests.conftest import remount
 
 
 @pytest.fixture(scope="module")
@@ -255,16 +257,17 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     assert (tmp_path / "robustness-test.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("refuses", ["file", "file/out", "locked"])
+@pytest.mark.parametrize("refuses", ["file", "file/out", "disk/out"])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
-    run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuses: str
-) -> None:
+    run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    small_disk: Callable[[int], Path], refuses: str,
+) -> None:  # fmt: skip
     (tmp_path / "file").write_text("mine")
-    if refuses == "locked":
-        monkeypatch.setattr("os.access", lambda *_: False)
+    if refuses.startswith("disk"):
+        remount(small_disk(100), "ro")
     monkeypatch.setattr("glass.robustness.load_contender", lambda *_: 1 / 0)
     arguments = [str(run), "--data", str(synthetic_shards), "--output", str(tmp_path / refuses)]
-    with pytest.raises(InputError, match=r"file is a file|cannot write into"):
+    with pytest.raises(InputError, match=r"cannot be written to .*give another --output"):
         robustness.main(arguments)
 
 
