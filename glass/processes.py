@@ -90,6 +90,8 @@ def _set_cpu_threads(config: RunConfig) -> None:
     """
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
+    elif os.environ.get("OMP_NUM_THREADS", "1") != "1":
+        return  # a person's, as launchers know 1 alone
     elif {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

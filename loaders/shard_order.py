@@ -19,10 +19,10 @@ __all__ = ["shard_order", "upcoming_shards"]
 
 Rows = npt.NDArray[np.int64]
 
-SHARD_PURPOSE = 4 << 32
+SHARD_PURPOSE = 6 << 32
 """``purpose`` of the streams that permute the shards."""
 
-WITHIN_PURPOSE = 5 << 32
+WITHIN_PURPOSE = 7 << 32
 """``purpose`` of the streams that permute the samples of a window."""
 
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glass import perturbations
+from loaders import augment, order, sampling, shard_order
 from loaders.order import EpochOrder, balanced_order, check_partition, shuffled_order
 from shards.command import InputError
 
@@ -89,3 +91,12 @@ def test_balanced_order_needs_both_labels():
 def test_batches_that_cannot_be_split_are_refused(batch, rank, world, word):
     with pytest.raises(InputError, match=word):
         check_partition(batch, rank, world)
+
+
+def test_no_two_uses_draw_from_one_stream():
+    """Appearances of a sample and cycles of an epoch count up from a purpose."""
+    purposes = [
+        sampling.WINDOW_PURPOSE, order.ORDER_PURPOSE, order.PAIR_PURPOSE, augment.AUGMENT_PURPOSE,
+        perturbations.PERTURBATION_PURPOSE, shard_order.SHARD_PURPOSE, shard_order.WITHIN_PURPOSE,
+    ]  # fmt: skip
+    assert len({purpose >> 32 for purpose in purposes}) == len(purposes)
