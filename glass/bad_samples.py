@@ -60,7 +60,7 @@ def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[Row]:
     ]  # fmt: skip
 
 
-def still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
+def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
     """Those of ``rows`` whose samples a loader of ``config`` cannot read now either."""
     places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
     if not places:
@@ -123,7 +123,7 @@ class BadSampleLedger:
         """Counts what :meth:`take_up` found of ``split`` and is still bad; returns as
         :meth:`collect`, on all processes."""
         rows = [row for (of, _), row in self._earlier.items() if of == split]
-        return self._count(split, still_bad(rows, dataset, config), num_samples)
+        return self._count(split, _still_bad(rows, dataset, config), num_samples)
 
     def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
         # Objects travel only when there are any.
