@@ -37,7 +37,7 @@ def test_members_and_row_follow_from_the_file(noisy_jpeg):
     assert entry_points.startswith(b"GMCU")
     row = sample.row
     assert row["sha256"] == hashlib.sha256(noisy_jpeg).digest()
-    assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
+    assert row["content_id"] == int.from_bytes(row["pixel_sha256"][:8], "big", signed=True)
     assert row["pixel_sha256"] == pixel_sha256(pixels)
     assert row["image_crc32"] == zlib.crc32(noisy_jpeg)
     assert row["global_crc32"] == zlib.crc32(view)

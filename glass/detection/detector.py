@@ -4,8 +4,10 @@
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-Windows hang on the content of a file, so the same bytes always get the same score: in any batch,
-under any name, and the one that ``scripts.evaluate`` gives them in a shard.
+Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
+under any name, as a file of any format, as bytes, Pillow image or array, and the one that
+``scripts.evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
+reads the bits of a JPEG, and draws evenly where there is none.
 """
 
 import logging
