@@ -62,9 +62,11 @@ def test_identity_is_the_pixels(tmp_path, coded_image, encode_image):
     pixels = decode_rgb(data)
     expected = content_id(pixel_sha256(pixels))
     for source in (
-        FileSource(tmp_path / "a.png"), BytesSource("x", data), PixelSource("x", pixels),
+        FileSource(tmp_path / "a.png"),
+        BytesSource("x", data),
+        PixelSource("x", pixels),
         PixelSource("x", Image.fromarray(pixels)),
-    ):  # fmt: skip
+    ):
         assert source.load().content_id == expected
 
 
