@@ -130,7 +130,9 @@ class Detector:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
         ``changes`` are fields of :class:`PredictOptions`. What cannot be read gets a verdict with
-        its ``reason``. Raises ``TypeError`` for a single image.
+        its ``reason``. Equal pixels get equal verdicts, but for models with the sampling rule
+        ``texture``: it reads the bits of a JPEG, which Pillow images and arrays do not bring along,
+        so these are drawn evenly, as a PNG is. Raises ``TypeError`` for a single image.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
