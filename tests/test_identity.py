@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
+from glass.auditing.audit import SERIOUS
+from glass.auditing.duplicate_findings import audit_duplicates
 from glass.detection.detector import Detector, PredictOptions
 from glass.evaluation import EvaluationOptions, evaluate_run
 from glass.export import save_model
@@ -140,6 +142,7 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
             verdict = expected[row["content_id"]]
             assert row["crop_windows"] == verdict.windows.tolist()
             assert row["probability"] == pytest.approx(verdict.score, abs=1e-6)
+            assert ("generated" in row["source_path"]) is bool(row["label"])
         found = detector.predict_iter(find_images([str(dataset.root)]).sources, QUICK)
         for verdict in found:
             assert verdict.windows.tolist() == expected[verdict.content_id].windows.tolist()
@@ -195,6 +198,26 @@ def test_pictures_that_come_twice_keep_their_places(sets: list[ShardDataset]) ->
     assert len(turns) == 1
     for part in np.split(order, turns + 1):
         assert (np.diff(part) > 0).all()
+
+
+def test_equal_pixels_of_other_bytes_are_the_audits_to_find(
+    pictures: dict[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    """A build joins equal bytes alone; equal pixels across splits and classes are serious."""
+    names = ("plain.jpg", "comment.jpg", "text.png", "plain.bmp")
+    lines = ["path,label,split"]
+    for place, name in enumerate(names):
+        (tmp_path / name).write_bytes(pictures["real"][name])
+        lines.append(f"{name},{'real' if place % 2 else 'fake'},{'train' if place < 2 else 'test'}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    settings = BuildSettings(global_size=64)
+    build_dataset(tmp_path / "list.csv", tmp_path / "data", settings, progress=False)
+    dataset = ShardDataset.open(tmp_path / "data")
+    assert len(dataset) == 4
+    entry, findings = audit_duplicates(dataset, near=True, threads=1, advance=lambda done: None)
+    assert (entry["same_file"], entry["same_pixels"], entry["near"]) == (0, 3, 0)
+    serious = {finding.kind for finding in findings if finding.severity == SERIOUS}
+    assert serious == {"duplicates_across_splits", "duplicates_of_both_classes"}
 
 
 def test_verify_checks_identities(sets: list[ShardDataset]) -> None:
