@@ -50,6 +50,8 @@ class CorpusImage:
     width: int
     height: int
     content_id: int
+    file_id: int
+    """The first 64 bits of the source's SHA-256, as a signed integer."""
     num_bytes: int
 
 
@@ -177,11 +179,12 @@ def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
         dataset.column(name).tolist()
         for name in ("image_offset", "image_length", "width", "height", "content_id")
     ]
+    file_ids = np.ascontiguousarray(dataset.column("sha256")[:, :8]).view(">i8")[:, 0].tolist()
     images = []
     for row, (offset, length, width, height, content_id) in enumerate(zip(*columns, strict=True)):
         file = f"files/{row:06d}.jpg"
         write_bytes_atomic(root / file, tars[codes[row]][offset : offset + length].tobytes())
-        images.append(CorpusImage(file, width, height, content_id, length))
+        images.append(CorpusImage(file, width, height, content_id, file_ids[row], length))
     return images
 
 

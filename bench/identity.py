@@ -61,7 +61,7 @@ def data_digest(info: DatasetInfo) -> str:
 def corpus_digest(corpus: Corpus) -> str:
     """Of the images of a comparison: their source bytes and their length as the shards hold
     them. Versions of the libraries that built the shards leave it alone."""
-    return _digest(f"{image.content_id} {image.num_bytes}" for image in corpus.images)
+    return _digest(f"{image.file_id} {image.num_bytes}" for image in corpus.images)
 
 
 def _digest(parts: Iterable[str]) -> str:

@@ -65,7 +65,6 @@ def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
         "split": pa.array(names).dictionary_encode(),
         "sha256": hashes,
         "pixel_sha256": hashes,
-        "perceptual_hash": pa.array(random.integers(-(2**63), 2**63, count)),
         "source_path": pa.array(
             np.char.add("generated/some_generator/image_", numbers.astype(str))
         ),

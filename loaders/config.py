@@ -38,7 +38,8 @@ class LoaderConfig:
     global_size: int = 224
     """Side of the global view in pixels (S); must equal the one stored in the shards."""
     sampling: str = "stratified_grid"
-    """Name of the rule in ``loaders.sampling`` that places the windows."""
+    """Name of the rule in ``loaders.sampling`` that places the windows. By all but ``texture``
+    images of the same pixels have the same windows; that one reads the bits of a JPEG."""
     seed: int = 0
     """Seed of order and windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True

@@ -1,12 +1,13 @@
 """Single images to predict on: files, bytes, decoded pixels, members of tars.
 
 A source is asked once for its pixels and its identity, in whatever thread; what cannot be read
-raises ``RejectedImage`` with its reason.
+raises ``RejectedImage`` with its reason. The identity is that of the pixels, so an image has the
+same one however it comes.
 """
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,12 +41,13 @@ _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "Y
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """Pixels (height, width, 3) uint8, and the content id that the windows hang on."""
+    """Pixels (height, width, 3) uint8, and their content id, on which the windows depend."""
 
     pixels: npt.NDArray[np.uint8]
     content_id: int
     encoded: bytes | None = None
-    """The file's bytes, where the content id is theirs."""
+    """The file's bytes, for rules that read the bits of a JPEG; None where there are none, or
+    evaluation does not read them either."""
 
 
 class ImageSource(Protocol):
@@ -60,10 +62,8 @@ class ImageSource(Protocol):
 
 
 def _identified(data: bytes) -> LoadedImage:
-    import hashlib
-
     pixels = decode_file(data)
-    return LoadedImage(pixels, content_id(hashlib.sha256(data).digest()), data)
+    return LoadedImage(pixels, content_id(pixel_sha256(pixels)), data)
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,10 @@ class BytesSource:
 class PixelSource:
     """Decoded pixels, (H, W, 3) uint8 or a Pillow image.
 
-    There are no source bytes, so the pixels are the identity: windows, and with them the score, may
-    differ from those of the file that the pixels came from.
+    Their windows are those of a file with these pixels, but for rules that read the bits of a JPEG
+    (``loaders.sampling.RULES_WITH_DETAIL``): there are none here. A Pillow image is taken with the
+    pixels that Pillow gives it, and of 16-bit colour Pillow drops the low bytes, where the file
+    itself is rounded.
     """
 
     name: str
@@ -121,27 +123,39 @@ class PixelSource:
             if image.mode not in _MODES:
                 raise RejectedImage("unsupported_mode", f"Pillow's mode {image.mode}")
             with rejecting(b""):  # Pillow decodes only now
-                image = np.asarray(image.convert("RGB"))
+                image = np.asarray(_opaque(image).convert("RGB"))
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             detail = f"an array {image.shape} of {image.dtype}; (height, width, 3) uint8 is wanted"
             raise RejectedImage("unsupported_mode", detail)
         return LoadedImage(image, content_id(pixel_sha256(image)))
 
 
+def _opaque(image: Image.Image) -> Image.Image:
+    """``image`` without the colour that it marks as transparent, which is a colour all the same
+    (see ``shards.pixels.load_rgb``); the caller's image is left as it is."""
+    if "transparency" not in image.info:
+        return image
+    plain = image.copy()
+    plain.info.pop("transparency", None)
+    return plain
+
+
 @dataclass(frozen=True)
 class MemberSource:
     """An image inside a tar, known by its place there.
 
-    ``identity`` is its content id where that is not the hash of the bytes in the tar: the shards of
-    ``build_shards`` hold some images in another form than their source's. ``dataset`` and ``row``
-    say where it stands in a manifest, so that a loader may read it by windows.
+    ``identity`` is the content id that a manifest gives it: evaluation draws its windows by that,
+    also where another version of a decoder makes other pixels. ``converted`` says that the bits of
+    the JPEG in the tar are not those of its source. ``dataset`` and ``row`` say where it stands in
+    a manifest, so that a loader may read it by windows.
     """
 
     tar: Path
     member: str
     offset: int
     length: int
-    identity: Callable[[], int | None] | int | None = None
+    identity: int | None = None
+    converted: bool = False
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
 
@@ -163,11 +177,9 @@ class MemberSource:
             raise RejectedImage("unreadable", error.strerror or str(error)) from error
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
-        loaded = _identified(data)
-        known = self.identity() if callable(self.identity) else self.identity
-        if known is None or known == loaded.content_id:
-            return loaded
-        return LoadedImage(loaded.pixels, known)
+        if self.identity is None:
+            return _identified(data)
+        return LoadedImage(decode_file(data), self.identity, None if self.converted else data)
 
 
 @dataclass(frozen=True)

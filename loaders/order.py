@@ -33,8 +33,9 @@ def shuffled_order(
 ) -> Rows:
     """Positions of ``content_id`` sorted by a random key of their content.
 
-    Because the key hangs on the content, the order survives repacking; equal contents (exact
-    duplicates) keep their relative place. ``cycle`` gives further permutations within an epoch.
+    Because the key hangs on the content, the order survives repacking; equal contents (images of
+    the same pixels) keep their relative place. ``cycle`` gives further permutations within an
+    epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
     for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache

@@ -14,7 +14,9 @@ and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to gi
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
 ``texture``          cells of that grid spread over the image, a cell the oftener the more bits the
-                     JPEG spends on it; all cells alike where that is not known
+                     JPEG spends on it; all cells alike where there is no JPEG to read them off. So
+                     this rule alone depends on the file, not on the pixels only: the same pixels
+                     as JPEG, PNG or array have other windows
 ===================  =============================================================================
 """
 

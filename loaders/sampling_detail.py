@@ -99,7 +99,7 @@ def detail_of_file(data: bytes) -> Detail | None:
 
     Walks the scan of a JPEG, at about half the cost of decoding it. None for all that has no entry
     points: other formats, and progressive JPEGs. (Shards store those as baseline files, which have
-    some; the loader leaves them unused, so that a file has the same windows everywhere.)
+    some; the loader leaves them unused, so that the file has the same windows as its shard.)
     """
     if not data.startswith(b"\xff\xd8"):
         return None

@@ -12,14 +12,11 @@ from loaders.image_sources import FileSource, ImageSource, MemberSource, Unreada
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.image_formats import FILE_SUFFIXES
-from shards.json_file import parse_json
 from shards.rejection import RejectedImage
 from shards.sidecar import choose_image
-from shards.tar_listing import TarSample, list_tar
+from shards.tar_listing import list_tar
 
 __all__ = ["FoundImages", "find_images", "row_sources"]
-
-_MAX_JSON_BYTES = 1 << 20
 
 
 @dataclass
@@ -110,45 +107,27 @@ def _add_tar(path: Path, found: FoundImages) -> None:
         except RejectedImage:
             found.passed_over += 1
             continue
-        identity = _SampleIdentity(path, sample)
-        found.sources.append(
-            MemberSource(path, member.name, member.offset, member.length, identity)
-        )
-
-
-@dataclass(frozen=True)
-class _SampleIdentity:
-    """The content id in the ``.json`` that ``build_shards`` wrote beside an image, if it did."""
-
-    tar: Path
-    sample: TarSample
-
-    def __call__(self) -> int | None:
-        member = self.sample.members.get("json")
-        if member is None or member.length > _MAX_JSON_BYTES:
-            return None
-        with self.tar.open("rb") as file:
-            file.seek(member.offset)
-            try:
-                facts = parse_json(file.read(member.length))
-            except ValueError:
-                return None
-        known = isinstance(facts, dict) and "pixel_sha256" in facts and facts.get("content_id")
-        return known if type(known) is int and -(2**63) <= known < 2**63 else None
+        found.sources.append(MemberSource(path, member.name, member.offset, member.length))
 
 
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
     """The images of manifest rows, in their order."""
     codes, shards = dataset.codes("shard")
-    names = ("sample_key", "image_offset", "image_length", "content_id", "source_path")
-    key, offset, length, identity, source_path = (dataset.column(name) for name in names)
+    names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as")
+    key, offset, length, identity, source_path, form = (dataset.column(name) for name in names)
     return [
         MemberSource(
-            dataset.shard_path(shards[codes[row]]), f"{key[row]} ({source_path[row]})",
-            int(offset[row]), int(length[row]), int(identity[row]), dataset, int(row),
+            tar=dataset.shard_path(shards[codes[row]]),
+            member=f"{key[row]} ({source_path[row]})",
+            offset=int(offset[row]),
+            length=int(length[row]),
+            identity=int(identity[row]),
+            converted=form[row] == "baseline",
+            dataset=dataset,
+            row=int(row),
         )
         for row in rows
-    ]  # fmt: skip
+    ]
 
 
 def _shard_rows(dataset: ShardDataset, shard: str) -> Iterable[int]:

@@ -18,6 +18,7 @@ from PIL import features
 from shards.atomic import write_bytes_atomic
 from shards.command import InputError
 from shards.equalise import equalise
+from shards.format_version import require_format
 from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, pack
 from shards.parquet_file import open_parquet
@@ -94,11 +95,7 @@ def read_plan(out: Path) -> BuildPlan | None:
         with open_parquet(path) as file:
             table = file.read()
         fields = parse_json(table.schema.metadata[_SETTINGS])
-        if fields["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"{out} was begun with format version {fields['format_version']}, this program "
-                f"writes {FORMAT_VERSION}: build into another folder"
-            )
+        require_format(f"the build that was begun in {out}", fields["format_version"])
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
             raise ValueError("other columns")

@@ -105,7 +105,8 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     the ``DatasetInfo`` beside it; without one the two are not compared at opening.
     """
     table = table.unify_dictionaries().combine_chunks()
-    schema = SAMPLE_SCHEMA.with_metadata({BUILD_ID: build_id}) if build_id else SAMPLE_SCHEMA
+    metadata = dict(SAMPLE_SCHEMA.metadata)
+    schema = SAMPLE_SCHEMA.with_metadata(metadata | ({BUILD_ID: build_id} if build_id else {}))
     with (
         atomic_path(path) as temporary,
         temporary.open("wb") as file,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from shards.arrow_file import map_table
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME, DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.format_version import require_manifest_format
 from shards.remote import RemoteFolder, as_url
 from shards.remote_dataset import fetch_description
 from shards.schema import BUILD_ID, SAMPLE_SCHEMA, SPLITS
@@ -186,6 +187,7 @@ def _map_manifest(path: Path) -> tuple[pa.Table, mmap.mmap]:
         raise InputError(f"{path} is missing: run scripts.build_shards again to write it") from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{path} is not a manifest ({error})") from error
+    require_manifest_format(table.schema, path)
     if not table.schema.equals(SAMPLE_SCHEMA):
         raise InputError(f"{path} has other columns than this version's: build the shards again")
     return table, mapped

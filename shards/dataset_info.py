@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, get_type_hints
 
 from shards.command import InputError
+from shards.format_version import require_format
 from shards.json_file import read_json
 from shards.schema import FORMAT_VERSION
 
@@ -111,11 +112,7 @@ def read_info(folder: Path) -> DatasetInfo:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a data set's description: build it again") from error
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {version!r}, this program reads {FORMAT_VERSION}: "
-            "build the shards again or use a matching version of this program"
-        )
+    require_format(path, version, sidecars=_names_sidecars(fields))
     try:
         fields["counts"] = {
             name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()
@@ -124,6 +121,13 @@ def read_info(folder: Path) -> DatasetInfo:
         return _typed(DatasetInfo(**fields))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} is damaged ({error}): build it again") from error
+
+
+def _names_sidecars(fields: Mapping[str, Any]) -> bool:
+    """Whether a description, of whatever version, is one of tars made elsewhere."""
+    shards = fields.get("shards")
+    listed = shards if isinstance(shards, list) else []
+    return any(isinstance(shard, dict) and shard.get("sidecar") for shard in listed)
 
 
 def checked_shard(fields: Mapping[str, Any]) -> ShardInfo:

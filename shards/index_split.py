@@ -38,7 +38,7 @@ def draw_splits(
             elif split and SPLITS.index(split) != last_split[source.sha256]:
                 reason = "duplicate_split"
             if reason:
-                detail = f"content {source.sha256.hex()[:16]}"
+                detail = f"SHA-256 {source.sha256.hex()[:16]}…"
                 rejected.append(
                     Rejection(source.path, source.label, source.generator, reason, detail)
                 )

@@ -32,6 +32,7 @@ from shards.consolidate import (
 )
 from shards.dataset import MANIFEST_NAME
 from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
+from shards.format_version import require_format
 from shards.image_formats import FILE_SUFFIXES
 from shards.index_settings import IndexSettings
 from shards.index_split import draw_splits
@@ -185,6 +186,9 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
     except ValueError:
         before = {}
     before = before if isinstance(before, dict) else {}
+    if "format_version" in before:
+        begun = f"the index that was begun in {out}"
+        require_format(begun, before["format_version"], sidecars=True)
     changes = [name for name, value in plan.items() if before.get(name) != value]
     if changes == ["written_by"] and (out / INFO_NAME).exists():
         changes = []  # versions could change bytes in the middle only

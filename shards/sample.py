@@ -4,18 +4,19 @@ import hashlib
 import io
 import json
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from shards.equalise import recompressed
 from shards.facts import facts_of
 from shards.image_formats import open_image
 from shards.packing import PackedSource
-from shards.perceptual_hash import perceptual_hash
 from shards.pixels import RejectedImage, load_rgb
-from shards.schema import CLASS_NAMES, MEMBERS, content_id
+from shards.schema import CLASS_NAMES, MEMBERS, SAMPLE_SCHEMA, content_id, content_id_hex
 from shards.stored_form import stored_form
 
 __all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
@@ -59,7 +60,7 @@ def build_sample(
     global_view = encode_global_view(view)
     row: dict[str, Any] = {
         "sample_key": key,
-        "content_id": content_id(sha256),
+        "content_id": content_id(pixels_digest),
         "label": source.label,
         "class_name": CLASS_NAMES[source.label],
         "generator": source.generator,
@@ -71,7 +72,6 @@ def build_sample(
         **channels,
         "sha256": sha256,
         "pixel_sha256": pixels_digest,
-        "perceptual_hash": perceptual_hash(view),
         "image_crc32": zlib.crc32(stored.data),
         "global_crc32": zlib.crc32(global_view),
         "mcu_crc32": zlib.crc32(stored.entry_points),
@@ -88,10 +88,31 @@ def build_sample(
     return Sample(members, row)
 
 
-def json_fields(row: dict[str, Any]) -> dict[str, Any]:
-    """What the ``.json`` member says: label, identity and facts; hashes in hexadecimal."""
-    fields = {name: value for name, value in row.items() if name not in _PLACES}
-    return {k: v.hex() if isinstance(v, bytes) else v for k, v in fields.items()}
+def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``.json`` member says: label, identity and facts, every column of the manifest but
+    the places; content id and hashes in hexadecimal.
+
+    A field has one type in all members, and is never null (``""``, 0 and the like instead): readers
+    such as Hugging Face's ``datasets`` take the types of a column from the first few samples.
+    """
+    return {
+        field.name: _json_value(field, row[field.name])
+        for field in SAMPLE_SCHEMA
+        if field.name not in _PLACES
+    }
+
+
+def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
+    """``value`` of a column as JSON holds it: of the type that the column has, whatever it is."""
+    if field.name == "content_id":
+        return content_id_hex(value)
+    if pa.types.is_boolean(field.type):
+        return bool(value)
+    if pa.types.is_integer(field.type):
+        return int(value or 0)
+    if pa.types.is_floating(field.type):
+        return float(value or 0.0)
+    return value.hex() if isinstance(value, bytes) else str(value or "")
 
 
 def encode_global_view(view: np.ndarray) -> bytes:

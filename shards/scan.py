@@ -109,5 +109,5 @@ def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) ->
 def _conflicting(state: FileState) -> FileState:
     return FileState(
         state.num_bytes, state.mtime_ns, state.sha256, reason="duplicate_conflict",
-        detail=f"content {state.sha256.hex()[:16]}",
+        detail=f"SHA-256 {state.sha256.hex()[:16]}…",
     )  # fmt: skip

@@ -16,10 +16,17 @@ __all__ = [
     "TRAIN",
     "VALID",
     "content_id",
+    "content_id_from_hex",
+    "content_id_hex",
 ]
 
-FORMAT_VERSION = 1
-"""Stands in ``dataset.json`` and in every manifest; readers refuse what they do not know."""
+FORMAT_VERSION = 2
+"""Stands in ``dataset.json``, in every manifest and in the plans of builds and indexes; readers
+refuse what they do not know (``shards.format_version``). Entry points count their own versions.
+
+1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
+2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
+"""
 
 BUILD_ID = b"build_id"
 """Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""
@@ -41,7 +48,8 @@ SAMPLE_SCHEMA = pa.schema(
     [
         # Six digits of the shard's number, six of the place in it. Says where a sample lies.
         pa.field("sample_key", pa.string(), nullable=False),
-        # The first 64 bits of sha256, big-endian, two's complement. Says which sample it is.
+        # The first 64 bits of pixel_sha256, big-endian, two's complement. Says which picture it
+        # is: files of equal pixels share it.
         pa.field("content_id", pa.int64(), nullable=False),
         pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
         pa.field("class_name", _NAME, nullable=False),
@@ -71,8 +79,7 @@ SAMPLE_SCHEMA = pa.schema(
         # Grey levels of 0 … 255 over all pixels, see shards.channel_stats.
         *(pa.field(name, pa.float64(), nullable=False) for name in CHANNEL_COLUMNS),
         pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
-        pa.field("pixel_sha256", pa.binary(32), nullable=False),
-        pa.field("perceptual_hash", pa.int64(), nullable=False),
+        pa.field("pixel_sha256", pa.binary(32), nullable=False),  # see shards.pixels
         # zlib.crc32 of members as they are stored: a loader checks what it reads against them.
         pa.field("image_crc32", pa.int64(), nullable=False),
         pa.field("global_crc32", pa.int64(), nullable=False),
@@ -85,6 +92,20 @@ SAMPLE_SCHEMA = pa.schema(
 )
 
 
-def content_id(sha256: bytes) -> int:
-    """The identity of an image file, from its SHA-256: the first 64 bits as a signed integer."""
-    return int.from_bytes(sha256[:8], "big", signed=True)
+def content_id(pixel_sha256: bytes) -> int:
+    """The identity of an image, from the hash of its pixels (``shards.pixels.pixel_sha256``): the
+    first 64 bits as a signed integer."""
+    return int.from_bytes(pixel_sha256[:8], "big", signed=True)
+
+
+def content_id_hex(identity: int) -> str:
+    """A content id as documents write it, in 16 hexadecimal digits: JavaScript and spreadsheets
+    round integers of 64 bits. They are the first digits of the hash of the pixels."""
+    return f"{identity & (2**64 - 1):016x}"
+
+
+def content_id_from_hex(text: str) -> int:
+    """What :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
+    if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+        raise ValueError(f"{text[:40]!r} is no content id: 16 hexadecimal digits")
+    return content_id(bytes.fromhex(text))

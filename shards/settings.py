@@ -26,7 +26,8 @@ class BuildSettings:
     """Side of the stored global views in pixels; models are trained at this size."""
     lossless: str = "tile"
     """``tile``: lossless images are stored as tiled TIFF with the same pixels, of which a crop is
-    read 5 (1 megapixel) to 40 times (8) as fast as of a PNG; ``keep``: as they are."""
+    read 5 (1 megapixel) to 40 times (8) as fast as of a PNG; ``keep``: as they are, for readers
+    whose TIFF lacks zstd (docs/readers.md)."""
     keep_progressive: bool = False
     """Leave progressive JPEGs as they are instead of making them baseline."""
     equalise: str = "none"

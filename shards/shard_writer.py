@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from shards.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.command import InputError
 from shards.dataset_info import ShardInfo, checked_shard
+from shards.format_version import require_manifest_format
 from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, sample_key
 from shards.parquet_file import read_parquet
@@ -168,6 +169,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
     ours."""
     try:
         table = read_parquet(manifest)
+        require_manifest_format(table.schema, manifest)
         if not table.schema.equals(SAMPLE_SCHEMA):
             raise ValueError("it has other columns")
     except (OSError, pa.ArrowException, ValueError) as error:

@@ -14,7 +14,10 @@ from glass.model import build_model
 from glass.presets import load_preset
 from loaders.source_paths import find_images, row_sources
 from loaders.view_rows import ViewRow, view_rows
+from shards.build import build_dataset
 from shards.dataset import ShardDataset
+from shards.pixels import decode_rgb
+from shards.settings import BuildSettings
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +67,43 @@ def test_a_change_is_looked_at_by_detail_too(
     assert saved not in (None, original)
     assert others == [original, original]
     assert [bits is None for bits in known[4:]] == [True, False, True, True]
+
+
+def test_shards_of_recompressed_images_agree_with_their_members(
+    run: Path, synthetic_images: Path, tmp_path: Path
+) -> None:
+    """The bits that count are those of the JPEG in the shard."""
+    settings = BuildSettings(
+        split_shares={"train": 0.0, "valid": 0.0, "test": 1.0},
+        global_size=64,
+        equalise="recompress",
+    )
+    build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
+    dataset = ShardDataset.open(tmp_path / "data")
+    options = EvaluationOptions(device="cpu", draws=5)
+    table = evaluate_run(run, dataset, "test", options)[1].to_pylist()
+    expected = {row["content_id"]: row["crop_windows"] for row in table}
+    sources = row_sources(dataset, range(len(dataset)))
+    detector = Detector.from_pretrained(run, device="cpu")
+    found = list(detector.predict_iter(sources, PredictOptions(stability=True)))
+    assert {verdict.content_id: verdict.windows.tolist() for verdict in found} == expected
+
+
+def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(
+    run: Path, synthetic_images: Path
+) -> None:
+    """By this rule, and by no other, pixels handed over without their JPEG may be seen elsewhere:
+    as those of a PNG are."""
+    detector = Detector.from_pretrained(run, device="cpu")
+    files = sorted(synthetic_images.rglob("*.jpg"))
+    pixels = [decode_rgb(file.read_bytes()) for file in files]
+    for rule, alike in (("texture", False), ("aspect", True)):
+        options = PredictOptions(stability=False, sampling=rule)
+        by_file, by_array = detector.predict(files, options), detector.predict(pixels, options)
+        same = [
+            one.windows.tolist() == other.windows.tolist()
+            for one, other in zip(by_file, by_array, strict=True)
+        ]
+        assert all(same) is alike
+        ids = [[verdict.content_id for verdict in found] for found in (by_file, by_array)]
+        assert ids[0] == ids[1]

@@ -294,7 +294,7 @@ def test_json_bombs_in_a_report_and_in_a_tar(what, tmp_path):
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
     (source,) = find_images([str(tmp_path / "a.tar")]).sources
-    assert source.identity() is None
+    assert source.identity is None
 
 
 def test_the_limits_are_settings(tmp_path, monkeypatch):

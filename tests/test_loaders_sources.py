@@ -1,6 +1,5 @@
 """Images outside shards: found as named, decoded as the shards have them, refused with reasons."""
 
-import hashlib
 import io
 import os
 import shutil
@@ -14,7 +13,7 @@ from loaders.image_sources import BytesSource, FileSource, MemberSource, PixelSo
 from loaders.source_paths import find_images
 from shards.command import InputError
 from shards.dataset import ShardDataset
-from shards.pixels import RejectedImage, decode_rgb
+from shards.pixels import RejectedImage, decode_rgb, pixel_sha256
 from shards.schema import content_id
 
 
@@ -57,16 +56,18 @@ def test_harmless_rubbish_behind_the_image_is_no_reason(coded_image, encode_imag
     assert np.array_equal(decode_file(data + b"trailing" * 9), decode_rgb(data))
 
 
-def test_identity_is_the_files_bytes(tmp_path, coded_image, encode_image):
+def test_identity_is_the_pixels(tmp_path, coded_image, encode_image):
     data = encode_image(coded_image(1, 50, 40), "PNG")
     (tmp_path / "a.png").write_bytes(data)
-    expected = content_id(hashlib.sha256(data).digest())
-    for source in (FileSource(tmp_path / "a.png"), BytesSource("x", data)):
-        assert source.load().content_id == expected
     pixels = decode_rgb(data)
-    by_pixels = {PixelSource("x", i).load().content_id for i in (pixels, Image.fromarray(pixels))}
-    assert len(by_pixels) == 1
-    assert expected not in by_pixels
+    expected = content_id(pixel_sha256(pixels))
+    for source in (
+        FileSource(tmp_path / "a.png"),
+        BytesSource("x", data),
+        PixelSource("x", pixels),
+        PixelSource("x", Image.fromarray(pixels)),
+    ):
+        assert source.load().content_id == expected
 
 
 def test_what_is_no_image_says_why(tmp_path):
@@ -119,7 +120,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path, coded_image, encode_
 
 
 def test_shards_by_manifest_and_alone_give_the_same_images(synthetic_shards, tmp_path):
-    """A shard that was copied without its manifest keeps the identities: they stand in its json."""
+    """A shard that was copied without its manifest keeps the identities: they are its pixels'."""
     dataset = ShardDataset.open(synthetic_shards)
     whole = find_images([str(synthetic_shards)]).sources
     assert [source.row for source in whole] == list(range(len(dataset)))

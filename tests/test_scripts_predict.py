@@ -32,6 +32,7 @@ from loaders.source_paths import find_images
 from scripts import audit, calibrate, demo, evaluate, export, predict, robustness, verify_shards
 from shards.build import build_dataset
 from shards.command import InputError
+from shards.pixels import decode_rgb, pixel_sha256
 from shards.settings import BuildSettings
 from tests.conftest import remount
 from tests.made_up import made_up
@@ -108,6 +109,9 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == CSV_COLUMNS
     assert float(rows[0]["score"]) == first["score"]
+    # JavaScript and spreadsheets round 64-bit integers; it is the beginning of the pixels' hash.
+    pixels = decode_rgb(Path(paths[0]).read_bytes())
+    assert first["content_id"] == rows[0]["content_id"] == pixel_sha256(pixels).hex()[:16]
     assert rows[1]["score"] == ""
     # What this command wrote it may write again, and nothing else.
     assert predict.main([str(run), paths[0], *files, "--no-stability"]) == 0

@@ -86,7 +86,7 @@ def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic
     for row in dataset.table.to_pylist():
         data = (synthetic_images / row["source_path"]).read_bytes()
         assert row["sha256"] == hashlib.sha256(data).digest()
-        assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
+        assert row["content_id"] == int.from_bytes(row["pixel_sha256"][:8], "big", signed=True)
         with dataset.shard_path(row["shard"]).open("rb") as tar:
             tar.seek(row["image_offset"])
             stored = tar.read(row["image_length"])

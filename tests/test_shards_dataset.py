@@ -51,7 +51,7 @@ def test_columns_are_arrays(synthetic_dataset):
     table = synthetic_dataset.table
     for name, kind in [
         ("label", np.int8), ("content_id", np.int64), ("width", np.int32),
-        ("jpeg_quality", np.int16), ("progressive", np.bool_), ("perceptual_hash", np.int64),
+        ("jpeg_quality", np.int16), ("progressive", np.bool_),
     ]:  # fmt: skip
         values = synthetic_dataset.column(name)
         assert values.dtype == kind
@@ -111,7 +111,17 @@ def test_info_agrees_with_the_rows(synthetic_dataset, synthetic_shards):
             lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"),
             "is not a data set's description",
         ),
-        (lambda d: change_info(d, format_version=2), "has format version 2, this program reads 1"),
+        (
+            lambda d: change_info(d, format_version=1),
+            r"has format version 1, this program reads 2: .*scripts\.build_shards SRC OUT$",
+        ),
+        (
+            lambda d: change_info(d, format_version=1, shards=[{"sidecar": "a.sidecar.tar"}]),
+            r"has format version 1, this program reads 2: .*scripts\.index_shards TAR… --out OUT$",
+        ),
+        (lambda d: change_info(d, format_version=3), "has format version 3.*that wrote it"),
+        (lambda d: change_info(d, format_version=True), "has format version True"),
+        (lambda d: change_info(d, format_version=None, shards=3), "has format version None"),
         (lambda d: change_info(d, shards=3), "is damaged"),
         (lambda d: change_info(d, surprise=3), "is damaged"),
         (lambda d: change_info(d, num_samples=25), "has 24 rows, dataset.json says 25"),

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from shards.facts import read_facts
-from shards.perceptual_hash import hamming_distance, perceptual_hash
-from shards.pixels import RejectedImage, global_view
+from shards.pixels import RejectedImage
 
 
 def test_facts_of_a_jpeg(coded_image, encode_image):
@@ -123,20 +122,3 @@ def test_orientation_out_of_range_says_nothing(value, coded_image, encode_image)
 def test_no_image_no_facts():
     with pytest.raises(RejectedImage):
         read_facts(b"text")
-
-
-def test_perceptual_hash_knows_renditions_of_one_picture():
-    """Re-encoded, rescaled: few bits. Another picture: about half of them."""
-    random = np.random.default_rng(3)
-    pictures = [
-        Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((640, 480), 3)
-        for _ in range(6)
-    ]
-    hashes = [perceptual_hash(global_view(np.asarray(picture), 224)) for picture in pictures]
-    for picture, value in zip(pictures, hashes, strict=True):
-        assert -(2**63) <= value < 2**63
-        smaller = np.asarray(picture.resize((400, 300), 3))
-        assert hamming_distance(value, perceptual_hash(global_view(smaller, 224))) <= 6
-        assert hamming_distance(value, perceptual_hash(global_view(np.asarray(picture), 128))) <= 6
-    others = [hamming_distance(a, b) for i, a in enumerate(hashes) for b in hashes[:i]]
-    assert min(others) >= 14

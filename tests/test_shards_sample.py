@@ -11,7 +11,7 @@ import pytest
 from shards.packing import PackedSource
 from shards.pixels import decode_rgb, global_view, pixel_sha256
 from shards.rejection import RejectedImage
-from shards.sample import build_sample
+from shards.sample import build_sample, json_fields
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
 
 SOURCE = PackedSource("real/a.jpg", b"", "JPEG", 1, "gan", "scene", "train")
@@ -37,7 +37,7 @@ def test_members_and_row_follow_from_the_file(noisy_jpeg):
     assert entry_points.startswith(b"GMCU")
     row = sample.row
     assert row["sha256"] == hashlib.sha256(noisy_jpeg).digest()
-    assert row["content_id"] == int.from_bytes(row["sha256"][:8], "big", signed=True)
+    assert row["content_id"] == int.from_bytes(row["pixel_sha256"][:8], "big", signed=True)
     assert row["pixel_sha256"] == pixel_sha256(pixels)
     assert row["image_crc32"] == zlib.crc32(noisy_jpeg)
     assert row["global_crc32"] == zlib.crc32(view)
@@ -74,3 +74,25 @@ def test_rubbish_behind_the_image_is_harmless(noisy_jpeg):
     sample = sample_of(noisy_jpeg + b"more" * 100)
     assert sample.row["not_indexable"] is None
     assert sample.row["pixel_sha256"] == sample_of(noisy_jpeg).row["pixel_sha256"]
+
+
+def test_no_field_of_the_json_is_null_or_changes_its_type(noisy_jpeg, encode_image):
+    """Readers such as ``datasets`` take a column's type from the first few samples."""
+    pixels = decode_rgb(noisy_jpeg)
+    files = [noisy_jpeg, *(encode_image(pixels, kind) for kind in ("PNG", "WEBP", "BMP", "GIF"))]
+    files.append(encode_image(np.zeros((1, 1, 3), np.uint8), "JPEG", progressive=True))
+    facts = [json.loads(dict(sample_of(data).members)["json"]) for data in files]
+    assert len({fact["not_indexable"] for fact in facts}) > 1
+    types = [{name: type(value) for name, value in fact.items()} for fact in facts]
+    assert all(kinds == types[0] for kinds in types)
+    assert type(None) not in types[0].values()
+
+
+def test_the_json_follows_the_columns_whatever_is_null():
+    """A column that comes later needs no line of its own, and no value makes a null."""
+    places = {"shard", *(name for name in SAMPLE_SCHEMA.names if name.endswith("_crc32"))}
+    places |= {f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")}
+    empty = json_fields(dict.fromkeys(SAMPLE_SCHEMA.names) | {"content_id": -1})
+    assert set(empty) == set(SAMPLE_SCHEMA.names) - places
+    assert empty.pop("content_id") == "f" * 16
+    assert {repr(value) for value in empty.values()} <= {"''", "0", "0.0", "False"}

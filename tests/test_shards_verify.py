@@ -154,7 +154,7 @@ def test_wrong_hashes_are_found(data):
     def edit(rows):
         rows[0]["pixel_sha256"] = bytes(32)
         rows[1]["sha256"] = bytes(32)
-        rows[2]["perceptual_hash"] ^= 1
+        rows[2]["content_id"] ^= 1
         rows[3]["image_crc32"] ^= 1
         rows[4]["global_crc32"] ^= 1
         rows[5]["mcu_crc32"] ^= 1

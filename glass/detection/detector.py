@@ -4,8 +4,10 @@
 >>> detector = Detector.from_pretrained("runs/first")
 >>> for verdict in detector.predict(["photo.jpg", "other.png"]): ...
 
-Windows hang on the content of a file, so the same bytes always get the same score: in any batch,
-under any name, and the one that ``scripts.evaluate`` gives them in a shard.
+Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
+under any name, as a file of any format, as bytes, Pillow image or array, and the one that
+``scripts.evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
+reads the bits of a JPEG, and draws evenly where there is none.
 """
 
 import logging
@@ -128,7 +130,9 @@ class Detector:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
         ``changes`` are fields of :class:`PredictOptions`. What cannot be read gets a verdict with
-        its ``reason``. Raises ``TypeError`` for a single image.
+        its ``reason``. Equal pixels get equal verdicts, but for models with the sampling rule
+        ``texture``: it reads the bits of a JPEG, which Pillow images and arrays do not bring along,
+        so these are drawn evenly, as a PNG is. Raises ``TypeError`` for a single image.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))

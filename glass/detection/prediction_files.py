@@ -20,7 +20,7 @@ from shards.command import InputError
 
 __all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
-FORMAT, FORMAT_VERSION = "glass-predictions", 1
+FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 PREDICTIONS_SCHEMA: dict[str, Any] = {
     "format": str,

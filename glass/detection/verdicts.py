@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glass.documents import Map, Maybe
+from shards.schema import content_id_hex
 
 __all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row"]
 
@@ -21,7 +22,8 @@ VERDICT_SCHEMA: dict[str, Any] = {
     **dict.fromkeys(("score", "probability"), Maybe(float)),
     **dict.fromkeys(("verdict", "reason"), Maybe(str)),
     "unstable": Maybe(bool),
-    **dict.fromkeys(("width", "height", "content_id"), Maybe(int)),
+    **dict.fromkeys(("width", "height"), Maybe(int)),
+    "content_id": Maybe(str),  # 16 hexadecimal digits
     "windows": [
         {"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}
     ],
@@ -77,10 +79,10 @@ def json_row(verdict: ImageVerdict) -> dict[str, Any]:
     ]  # fmt: skip
     names = (
         "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
-        "content_id",
     )  # fmt: skip
     row: dict[str, Any] = {name: getattr(verdict, name) for name in names}
     return row | {
+        "content_id": _identity(verdict),
         "windows": windows,
         "draw_scores": list(verdict.draw_scores),
         "change_scores": dict(verdict.change_scores),
@@ -96,7 +98,12 @@ def csv_row(verdict: ImageVerdict) -> list[str]:
     values: dict[str, Any] = {
         name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)
     } | {"score_low": min(scores, default=None), "score_high": max(scores, default=None)}
+    values["content_id"] = _identity(verdict)
     return [_cell(values[name]) for name in CSV_COLUMNS]
+
+
+def _identity(verdict: ImageVerdict) -> str | None:
+    return None if verdict.content_id is None else content_id_hex(verdict.content_id)
 
 
 def _cell(value: Any) -> str:
