@@ -22,9 +22,9 @@ __all__ = [
     "LEAST",
     "PIXEL_FACTS",
     "RAW_FACTS",
+    "Classes",
     "Difference",
     "cells",
-    "class_difference",
     "compared_facts",
     "relative_bits",
     "scene_numbers",
@@ -119,7 +119,9 @@ def compared_facts(raw: Mapping[str, Array], file_bytes: Array) -> dict[str, Arr
         "aspect": width / np.maximum(height, 1),
         "size": width << 32 | height,
         "bits_per_pixel": relative_bits(raw),
-        "other_bytes": np.where(raw["pixel_bytes"] > 0, file_bytes - raw["pixel_bytes"], -1),
+        "other_bytes": np.where(
+            raw["pixel_bytes"] > 0, np.maximum(file_bytes - raw["pixel_bytes"], 0), -1
+        ),
     }
     columns = {name: own[name] if name in own else raw[name] for name in FACT_NAMES}
     return {
@@ -179,27 +181,43 @@ def cells(name: str, values: Array, among: Array, smaller: int, graded: int = 1)
     return np.searchsorted(np.unique(quantiles), values, side="right")
 
 
-def class_difference(name: str, values: Array, label: Array, scenes: Array) -> Difference:
-    """Of one of :func:`compared_facts`; ``label`` (n,) is 0 or 1, ``scenes`` (n,) numbers groups.
+class Classes:
+    """The images of both classes, of which each group weighs as much as one image."""
 
-    Of one class alone nothing differs.
-    """
-    weight, counts = np.empty(len(label)), []
-    for kind in (0, 1):
-        mine = label == kind
-        _, place, sizes = np.unique(scenes[mine], return_inverse=True, return_counts=True)
-        weight[mine] = 1 / sizes[place]
-        counts.append(len(sizes))
-    if not min(counts):
-        return Difference(0.0, 0.5)
-    codes = cells(name, values, np.ones(len(label), bool), min(counts))
-    size = int(codes.max()) + 1
-    table = np.stack([np.bincount(codes[label == k], weight[label == k], size) for k in (0, 1)])
-    table = table[:, table.sum(axis=0) > 0]
-    excess = _chi_square(table)
-    if name in GRADED:
-        excess = max(excess, _rank_test(values, label, weight, counts))
-    return Difference(excess, _auroc(table))
+    def __init__(self, label: Array, scenes: Array) -> None:
+        """``label`` (n,) is 0 or 1, ``scenes`` (n,) numbers groups."""
+        self.masks = [label == kind for kind in (0, 1)]
+        self.weights: list[Array] = []
+        self.counts: list[int] = []
+        """Of groups of each class."""
+        for mask in self.masks:
+            _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
+            self.weights.append(1 / sizes[place])
+            self.counts.append(len(sizes))
+
+    def difference(self, name: str, values: Array) -> Difference:
+        """In one of :func:`compared_facts` (n,). Of one class alone nothing differs."""
+        if not min(self.counts):
+            return Difference(0.0, 0.5)
+        table = self._table(cells(name, values, np.ones(len(values), bool), min(self.counts)))
+        excess = _chi_square(table)
+        if name in GRADED:  # the rank test of Mann and Whitney finds a shift in fewer images
+            ranks = self._table(np.unique(values, return_inverse=True)[1])
+            real, generated = self.counts
+            noise = np.sqrt((real + generated + 1) / (12 * real * generated))
+            excess = max(excess, float(abs(_ordered_auroc(ranks) - 0.5) / noise))
+        return Difference(excess, _auroc(table))
+
+    def _table(self, codes: Array) -> Array:
+        """Weights (2, cells) of the classes in each cell that holds any."""
+        size = int(codes.max()) + 1
+        table = np.stack(
+            [
+                np.bincount(codes[mask], weight, size)
+                for mask, weight in zip(self.masks, self.weights, strict=True)
+            ]
+        )
+        return table[:, table.sum(axis=0) > 0]
 
 
 def _chi_square(table: Array) -> float:
@@ -211,16 +229,6 @@ def _chi_square(table: Array) -> float:
     chi = ((table - expected) ** 2 / expected).sum()
     spread = 2 / (9 * degrees)
     return float(((chi / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))
-
-
-def _rank_test(values: Array, label: Array, weight: Array, counts: list[int]) -> float:
-    """Of Mann and Whitney, as the size of a standard normal: finds a shift in fewer images."""
-    found, place = np.unique(values, return_inverse=True)
-    table = np.stack(
-        [np.bincount(place[label == k], weight[label == k], len(found)) for k in (0, 1)]
-    )
-    noise = np.sqrt((sum(counts) + 1) / (12 * counts[0] * counts[1]))
-    return float(abs(_ordered_auroc(table) - 0.5) / noise)
 
 
 def _auroc(table: Array) -> float:

@@ -27,9 +27,12 @@ from shards.rejection import RejectedImage
 from shards.source_files import SourceFiles
 from shards.stored_form import entry_points_of
 
-__all__ = ["METHODS", "Equalised", "equalise", "recompressed"]
+__all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
 
 METHODS = ("none", "match", "recompress")
+
+MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
+"""How the words begin that ``dataset.json`` has for the two methods."""
 
 _SLICE = 4096
 _QUALITIES = (50, 95)  # recompress stays between these
@@ -76,7 +79,7 @@ def equalise(
     label = table.column("label").to_numpy()[rows]
     if method == "recompress":
         quality = _common_quality(columns["jpeg_quality"], label)
-        text = f"every image re-encoded as JPEG, quality {quality}, 4:2:0, without metadata"
+        text = f"{RECOMPRESSED} as JPEG, quality {quality}, 4:2:0, without metadata"
         return Equalised(table, text, quality)
     if len(np.unique(label)) == 1:
         raise InputError(
@@ -143,7 +146,7 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
     """``table`` with ``rows`` rejected."""
     if not differing:
-        return Equalised(table, "matched sampling: the classes did not differ, all images stay")
+        return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
     on = ", ".join(differing)
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row in rows.tolist():
@@ -151,5 +154,5 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
     for name, values in (("reason", reason), ("detail", detail)):
         place = table.column_names.index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
-    text = f"matched sampling on {on}: {len(rows):,} of {images:,} images left out"
+    text = f"{MATCHED} on {on}: {len(rows):,} of {images:,} images left out"
     return Equalised(table, text)

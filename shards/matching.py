@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shards.class_differences import GRADED, PIXEL_FACTS, cells, class_difference
+from shards.class_differences import GRADED, PIXEL_FACTS, Classes, cells
 
 __all__ = ["match_classes"]
 
@@ -41,8 +41,9 @@ def match_classes(
     kept = np.ones(len(label), bool)
     chosen: list[str] = []
     for _ in range(_MAX_ROUNDS):
+        classes = Classes(label[kept], scenes[kept])
         found = {
-            name: class_difference(name, facts[name][kept], label[kept], scenes[kept])
+            name: classes.difference(name, facts[name][kept])
             for name in PIXEL_FACTS
             if name not in chosen
         }

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from shards.build import build_dataset
-from shards.class_differences import FACT_NAMES, class_difference, relative_bits, scene_numbers
+from shards.class_differences import FACT_NAMES, Classes, relative_bits, scene_numbers
 from shards.dataset import ShardDataset
 from shards.settings import BuildSettings
 
@@ -75,7 +75,11 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
         (("JPEG", tables_near(90)), None, "quantisation tables"),
         (("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding"),
         (("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling"),
-        (("JPEG", {"quality": 90, "keep_rgb": True}), None, "colour transform"),
+        (
+            ("JPEG", {"quality": 90, "keep_rgb": True}),
+            ("JPEG", {"quality": 90, "subsampling": 0}),
+            "colour transform",
+        ),
     ],
 )
 def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):
@@ -97,22 +101,24 @@ def test_bits_are_compared_among_files_that_are_coded_alike():
 
 def test_chance_differs_seldom_and_a_shift_is_found_in_few_images():
     random = np.random.default_rng(0)
-    label, alone = np.arange(96) % 2, np.arange(96)
+    label = np.arange(96) % 2
+    classes = Classes(label, np.arange(96))
     found = Counter()
     for _ in range(300):
         values = random.normal(size=96)
-        found["chance"] += class_difference("width", values, label, alone).counts
-        found["shift"] += class_difference("width", values + 1.2 * label, label, alone).counts
+        found["chance"] += classes.difference("width", values).counts
+        found["shift"] += classes.difference("width", values + 1.2 * label).counts
         names = random.integers(0, 4, 96)
-        found["chance"] += class_difference("format", names, label, alone).counts
+        found["chance"] += classes.difference("format", names).counts
     assert found["chance"] <= 1
     assert found["shift"] > 250
 
 
 def test_much_that_tells_little_does_not_count():
     random = np.random.default_rng(0)
-    label, alone = np.arange(40_000) % 2, np.arange(40_000)
-    little = class_difference("width", random.normal(size=40_000) + 0.08 * label, label, alone)
+    label = np.arange(40_000) % 2
+    values = random.normal(size=40_000) + 0.08 * label
+    little = Classes(label, np.arange(40_000)).difference("width", values)
     assert little.excess > 5
     assert not little.counts
 
@@ -122,8 +128,8 @@ def test_images_of_a_group_count_as_one():
     label = np.arange(400) % 2
     scenes = scene_numbers(np.array([f"film {i % 8}" for i in range(400)], object))
     values = random.normal(size=8)[scenes] * 100
-    assert class_difference("width", values, label, np.arange(400)).counts
-    assert not class_difference("width", values, label, scenes).counts
+    assert Classes(label, np.arange(400)).difference("width", values).counts
+    assert not Classes(label, scenes).difference("width", values).counts
 
 
 def test_every_fact_has_one_name():

@@ -12,7 +12,7 @@ from PIL import Image
 from glass.auditing.metadata_audit import audit_metadata
 from scripts import build_shards
 from shards.build import build_dataset
-from shards.class_differences import GRADED, PIXEL_FACTS, class_difference
+from shards.class_differences import GRADED, PIXEL_FACTS, Classes
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.equalise import recompressed
@@ -218,7 +218,7 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
     assert counts.min() > 200
     assert abs(counts[1] / counts[0] - 3) < 0.3
     for name in ("width", "lossless"):
-        left = class_difference(name, columns[name][kept], label[kept], scenes[kept])
+        left = Classes(label[kept], scenes[kept]).difference(name, columns[name][kept])
         assert not left.counts
     order = random.permutation(4000)
     shuffled, _ = match_classes(
