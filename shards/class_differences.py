@@ -167,17 +167,17 @@ def scene_numbers(groups: Array) -> Array:
     return numbers
 
 
-def cells(name: str, values: Array, among: Array, smaller: int, graded: int = 1) -> Array:
+def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
     """Cells (n,) int64 from 0 of a fact: codes as they are, numbers in bins of about equal counts.
 
-    Bins follow the images ``among`` (n,) bool, whose smaller class has ``smaller`` images, and are
-    wider where ``graded`` facts are cut together.
+    Bins are as fine as a smaller class of ``smaller`` images allows, and wider where ``graded``
+    facts are cut together; ``finer`` times as many are cut.
     """
     if name not in GRADED:
         return values.astype(np.int64)
     bins = (max(smaller, 1) / _PER_CELL) ** (1 / max(graded, 1))
-    wanted = int(np.clip(bins, _FEWEST_BINS, _MOST_BINS))
-    quantiles = np.quantile(values[among], np.arange(1, wanted) / wanted, method="higher")
+    wanted = int(finer * np.clip(bins, _FEWEST_BINS, _MOST_BINS))
+    quantiles = np.quantile(values, np.arange(1, wanted) / wanted, method="higher")
     return np.searchsorted(np.unique(quantiles), values, side="right")
 
 
@@ -199,7 +199,7 @@ class Classes:
         """In one of :func:`compared_facts` (n,). Of one class alone nothing differs."""
         if not min(self.counts):
             return Difference(0.0, 0.5)
-        table = self._table(cells(name, values, np.ones(len(values), bool), min(self.counts)))
+        table = self._table(cells(name, values, min(self.counts)))
         excess = _chi_square(table)
         if name in GRADED:  # the rank test of Mann and Whitney finds a shift in fewer images
             ranks = self._table(np.unique(values, return_inverse=True)[1])

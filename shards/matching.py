@@ -16,7 +16,7 @@ from shards.class_differences import GRADED, PIXEL_FACTS, Classes, cells
 
 __all__ = ["match_classes"]
 
-_MAX_ROUNDS = 8
+_MAX_ROUNDS = 16
 
 
 def match_classes(
@@ -39,19 +39,21 @@ def match_classes(
         np.argsort([hashlib.sha256(b"match %d " % seed + h).digest() for h in hashes])
     )
     kept = np.ones(len(label), bool)
-    chosen: list[str] = []
+    chosen: dict[str, int] = {}
     for _ in range(_MAX_ROUNDS):
         classes = Classes(label[kept], scenes[kept])
-        found = {
-            name: classes.difference(name, facts[name][kept])
-            for name in PIXEL_FACTS
-            if name not in chosen
+        found = {name: classes.difference(name, facts[name][kept]) for name in PIXEL_FACTS}
+        # Of names that were matched on, nothing is left; of numbers something, inside of the bins.
+        excess = {
+            name: difference.excess
+            for name, difference in found.items()
+            if difference.counts and (name in GRADED or name not in chosen)
         }
-        new = [name for name, difference in found.items() if difference.counts]
-        if not new:
+        if not excess:
             break
         # The one that tells most; others often say the same, and are gone after the round.
-        chosen.append(max(new, key={name: d.excess for name, d in found.items()}.__getitem__))
+        most = max(excess, key=excess.__getitem__)
+        chosen[most] = 2 * chosen[most] if most in chosen else 1
         kept = _draw(facts, label, chosen, rank)
         if not all((kept & (label == kind)).any() for kind in (0, 1)):
             break  # nothing in common
@@ -59,15 +61,20 @@ def match_classes(
 
 
 def _draw(
-    facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Sequence[str], rank: np.ndarray
+    facts: Mapping[str, np.ndarray],
+    label: np.ndarray,
+    chosen: Mapping[str, int],
+    rank: np.ndarray,
 ) -> np.ndarray:
-    """Which images stay when cells of the ``chosen`` facts hold both classes in proportion."""
-    everything = np.ones(len(label), bool)
+    """Which images stay when cells of the ``chosen`` facts hold both classes in proportion.
+
+    ``chosen`` says by how much finer than usual each fact is cut.
+    """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)
     places = np.zeros(len(label), np.int64)
-    for name in chosen:
-        codes = cells(name, facts[name], everything, min(total), graded)
+    for name, finer in chosen.items():
+        codes = cells(name, facts[name], min(total), graded, finer)
         places = np.unique(places * (codes.max() + 1) + codes, return_inverse=True)[1]
     counts = np.stack([np.bincount(places[label == k], minlength=places.max() + 1) for k in (0, 1)])
     kept = np.zeros(len(label), bool)

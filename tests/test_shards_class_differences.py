@@ -10,8 +10,18 @@ import pytest
 from PIL import Image
 
 from shards.build import build_dataset
-from shards.class_differences import FACT_NAMES, Classes, relative_bits, scene_numbers
+from shards.class_differences import (
+    FACT_NAMES,
+    PIXEL_FACTS,
+    RAW_FACTS,
+    Classes,
+    compared_facts,
+    relative_bits,
+    scene_numbers,
+)
+from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.matching import match_classes
 from shards.settings import BuildSettings
 
 COUNT = 120
@@ -83,7 +93,7 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
     ],
 )
 def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):
-    with pytest.raises(Exception, match=f"agree in .*{name}"):
+    with pytest.raises(InputError, match=f"agree in .*{name}"):
         build(tmp_path, marked, plain, count=60)
 
 
@@ -130,6 +140,28 @@ def test_images_of_a_group_count_as_one():
     values = random.normal(size=8)[scenes] * 100
     assert Classes(label, np.arange(400)).difference("width", values).counts
     assert not Classes(label, scenes).difference("width", values).counts
+
+
+@pytest.mark.parametrize("seed", [0, 2, 12, 18])
+def test_after_matching_the_same_test_finds_nothing(seed):
+    """Facts that depend on each other, and differ in several ways at once."""
+    random = np.random.default_rng(seed)
+    count = int(random.choice([300, 1000, 4000]))
+    label, images = (random.random(count) < 0.4).astype(int), np.arange(count)
+    shift = random.choice([0, 0.1, 0.25, 0.45], 4)
+    width, height = (np.exp(random.normal(6 + shift[i] * label, 0.3)).astype(int) for i in (0, 1))
+    quality = np.clip(random.normal(85 + 12 * shift[2] * label, 5), 1, 100).astype(int)
+    bits = np.exp(random.normal(shift[3] * label, 0.4))
+    raw = dict.fromkeys(RAW_FACTS, np.zeros(count, int)) | {
+        "width": width, "height": height, "jpeg_quality": quality, "quant_digest": quality,
+        "pixel_bytes": (width * height * bits).astype(int),
+    }  # fmt: skip
+    facts = compared_facts(raw, raw["pixel_bytes"] + 500)
+    hashes = [number.to_bytes(4, "big") for number in images.tolist()]
+    kept, matched_on = match_classes(facts, label, images, hashes, 1)
+    assert matched_on
+    classes = Classes(label[kept], images[kept])
+    assert not [n for n in PIXEL_FACTS if classes.difference(n, facts[n][kept]).counts]
 
 
 def test_every_fact_has_one_name():
