@@ -107,31 +107,34 @@ class Difference:
         return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
 
 
-def compared_facts(raw: Mapping[str, Array], file_bytes: Array) -> dict[str, Array]:
-    """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS``, and the files' lengths.
+def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
+    """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
+    lengths of the files.
 
-    Names become codes from 0, and numbers float64 with -1 where the file does not say them.
+    Names become codes from 0, and numbers float64 with -1 where the file does not say them. What is
+    usual follows the images ``among`` (n,) bool, by default all.
     """
+    among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
-    pixels = np.maximum(width * height, 1)
     own = {
-        "megapixels": pixels / 1e6,
+        "megapixels": width * height / 1e6,
         "aspect": width / np.maximum(height, 1),
         "size": width << 32 | height,
-        "bits_per_pixel": relative_bits(raw),
+        "bits_per_pixel": relative_bits(raw, among),
         "other_bytes": np.where(
-            raw["pixel_bytes"] > 0, np.maximum(file_bytes - raw["pixel_bytes"], 0), -1
+            raw["pixel_bytes"] > 0, np.maximum(raw["file_bytes"] - raw["pixel_bytes"], 0), -1
         ),
     }
     columns = {name: own[name] if name in own else raw[name] for name in FACT_NAMES}
     return {
-        name: values.astype(np.float64) if name in GRADED else _codes(name, values)
+        name: values.astype(np.float64) if name in GRADED else _codes(name, values, among)
         for name, values in columns.items()
     }
 
 
-def relative_bits(raw: Mapping[str, Array]) -> Array:
-    """Bits per pixel over the median of the files that are coded alike; -1 where they are unknown.
+def relative_bits(raw: Mapping[str, Array], among: Array) -> Array:
+    """Bits per pixel (n,) over the median of those images ``among`` (n,) bool that are coded alike;
+    -1 where they are unknown.
 
     Optimised Huffman tables make the same pixels a tenth smaller, another format more: without
     this, images would be left out for how their bits are packed, which no pixel shows.
@@ -146,17 +149,19 @@ def relative_bits(raw: Mapping[str, Array]) -> Array:
     relative = np.full(len(bits), -1.0)
     for group in range(int(groups.max(initial=-1)) + 1):
         here = known & (groups == group)
+        usual = here & among if (here & among).any() else here
         if here.any():
-            relative[here] = bits[here] / np.median(bits[here])
+            relative[here] = bits[here] / np.median(bits[usual])
     return relative
 
 
-def _codes(name: str, values: Array) -> Array:
-    found, codes, counts = np.unique(values, return_inverse=True, return_counts=True)
-    if name not in _OPEN:
+def _codes(name: str, values: Array, among: Array) -> Array:
+    found, codes = np.unique(values, return_inverse=True)
+    if name not in _OPEN or not len(found):
         return codes
-    rare = counts < max(2, _COMMON * len(values))
-    return np.where(rare[codes], 0, codes + 1) if len(found) else codes
+    counts = np.bincount(codes[among], minlength=len(found))
+    rare = counts < max(2, _COMMON * among.sum())
+    return np.where(rare[codes], 0, codes + 1)
 
 
 def scene_numbers(groups: Array) -> Array:

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
-from shards.class_differences import RAW_FACTS, compared_facts, scene_numbers
+from shards.class_differences import RAW_FACTS, scene_numbers
 from shards.command import InputError
 from shards.facts import ImageFacts, read_facts
 from shards.image_formats import open_image
@@ -129,7 +129,8 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
     """See :func:`shards.class_differences.compared_facts`."""
     raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
-    return compared_facts(raw, np.array([length for length, _ in found], np.int64))
+    raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
+    return raw
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:

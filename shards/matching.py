@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from shards.class_differences import GRADED, PIXEL_FACTS, Classes, cells
+from shards.class_differences import GRADED, PIXEL_FACTS, Classes, cells, compared_facts
 
 __all__ = ["match_classes"]
 
@@ -20,7 +20,7 @@ _MAX_ROUNDS = 16
 
 
 def match_classes(
-    facts: Mapping[str, np.ndarray],
+    raw: Mapping[str, np.ndarray],
     label: np.ndarray,
     scenes: np.ndarray,
     hashes: Sequence[bytes],
@@ -28,7 +28,7 @@ def match_classes(
 ) -> tuple[np.ndarray, list[str]]:
     """(which images stay (n,) bool, names of the facts that were matched on).
 
-    ``facts`` are those of ``compared_facts`` (n,), ``label`` (n,) is 0 or 1, ``scenes`` (n,)
+    ``raw`` is what ``compared_facts`` takes, (n,) each; ``label`` (n,) is 0 or 1, ``scenes`` (n,)
     numbers groups, ``hashes`` identify the images. The proportion of the classes stays. Depends on
     the set of images only, not on order. Where the classes have nothing in common, one of them is
     empty in what stays. Of one class alone all stay.
@@ -41,6 +41,7 @@ def match_classes(
     kept = np.ones(len(label), bool)
     chosen: dict[str, int] = {}
     for _ in range(_MAX_ROUNDS):
+        facts = compared_facts(raw, kept)  # as an audit of what is left sees them
         classes = Classes(label[kept], scenes[kept])
         found = {name: classes.difference(name, facts[name][kept]) for name in PIXEL_FACTS}
         # Of names that were matched on, nothing is left; of numbers something, inside of the bins.

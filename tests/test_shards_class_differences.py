@@ -104,9 +104,10 @@ def test_bits_are_compared_among_files_that_are_coded_alike():
         "lossless": np.zeros(5, bool), "huffman": np.full(5, ""),
         "progressive": np.zeros(5, bool), "restart_interval": np.zeros(5, int),
     }  # fmt: skip
-    np.testing.assert_allclose(relative_bits(raw), [2 / 3, 4 / 3, 2 / 3, 4 / 3, -1])
+    among = np.ones(5, bool)
+    np.testing.assert_allclose(relative_bits(raw, among), [2 / 3, 4 / 3, 2 / 3, 4 / 3, -1])
     raw["huffman"] = np.array(["standard", "optimised", "", "", ""])
-    np.testing.assert_allclose(relative_bits(raw)[:2], [1, 1])
+    np.testing.assert_allclose(relative_bits(raw, among)[:2], [1, 1])
 
 
 def test_chance_differs_seldom_and_a_shift_is_found_in_few_images():
@@ -154,13 +155,13 @@ def test_after_matching_the_same_test_finds_nothing(seed):
     bits = np.exp(random.normal(shift[3] * label, 0.4))
     raw = dict.fromkeys(RAW_FACTS, np.zeros(count, int)) | {
         "width": width, "height": height, "jpeg_quality": quality, "quant_digest": quality,
-        "pixel_bytes": (width * height * bits).astype(int),
+        "pixel_bytes": (width * height * bits).astype(int), "file_bytes": np.full(count, 10**6),
+        "huffman": label,
     }  # fmt: skip
-    facts = compared_facts(raw, raw["pixel_bytes"] + 500)
     hashes = [number.to_bytes(4, "big") for number in images.tolist()]
-    kept, matched_on = match_classes(facts, label, images, hashes, 1)
+    kept, matched_on = match_classes(raw, label, images, hashes, 1)
     assert matched_on
-    classes = Classes(label[kept], images[kept])
+    facts, classes = compared_facts(raw, kept), Classes(label[kept], images[kept])
     assert not [n for n in PIXEL_FACTS if classes.difference(n, facts[n][kept]).counts]
 
 

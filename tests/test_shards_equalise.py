@@ -12,7 +12,7 @@ from PIL import Image
 from glass.auditing.metadata_audit import audit_metadata
 from scripts import build_shards
 from shards.build import build_dataset
-from shards.class_differences import GRADED, PIXEL_FACTS, Classes
+from shards.class_differences import RAW_FACTS, Classes, compared_facts
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.equalise import recompressed
@@ -186,7 +186,7 @@ def test_one_class_alone_has_nothing_to_be_matched_with(label, tmp_path):
 
 def test_no_rows_match_nothing():
     nothing = np.zeros(0, int)
-    kept, facts = match_classes(dict.fromkeys(PIXEL_FACTS, nothing), nothing, nothing, [], 7)
+    kept, facts = match_classes(dict.fromkeys(RAW_FACTS, nothing), nothing, nothing, [], 7)
     assert len(kept) == 0
     assert facts == []
 
@@ -208,21 +208,24 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
     """1,000 real and 3,000 generated images whose widths overlap in half."""
     random = np.random.default_rng(1)
     label, scenes = np.repeat([0, 1], [1000, 3000]), np.arange(4000)
-    columns = {name: np.zeros(4000, float if name in GRADED else np.int64) for name in PIXEL_FACTS}
-    columns["width"] = random.uniform(0, 100, 4000) + 50 * label
-    columns["lossless"] = (random.random(4000) < 0.3 + 0.3 * label).astype(np.int64)
+    raw = dict.fromkeys((*RAW_FACTS, "file_bytes"), np.ones(4000, int)) | {
+        "height": np.full(4000, 100),
+        "width": (1000 * (random.uniform(1, 3, 4000) + label)).astype(int),
+        "lossless": random.random(4000) < 0.3 + 0.3 * label,
+        "pixel_bytes": np.zeros(4000, int),
+    }
     hashes = [number.to_bytes(32, "big") for number in range(4000)]
-    kept, facts = match_classes(columns, label, scenes, hashes, 7)
-    assert facts == ["lossless coding", "width"]
+    kept, matched_on = match_classes(raw, label, scenes, hashes, 7)
+    assert matched_on == ["lossless coding", "width"]
     counts = np.bincount(label[kept])
     assert counts.min() > 200
     assert abs(counts[1] / counts[0] - 3) < 0.3
+    facts, classes = compared_facts(raw, kept), Classes(label[kept], scenes[kept])
     for name in ("width", "lossless"):
-        left = Classes(label[kept], scenes[kept]).difference(name, columns[name][kept])
-        assert not left.counts
+        assert not classes.difference(name, facts[name][kept]).counts
     order = random.permutation(4000)
     shuffled, _ = match_classes(
-        {name: values[order] for name, values in columns.items()}, label[order], scenes,
+        {name: values[order] for name, values in raw.items()}, label[order], scenes,
         [hashes[i] for i in order], 7,
     )  # fmt: skip
     np.testing.assert_array_equal(shuffled, kept[order])

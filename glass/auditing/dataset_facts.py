@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from shards.class_differences import GRADED, RAW_FACTS, compared_facts
+from shards.class_differences import GRADED, RAW_FACTS
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset
 
-__all__ = ["dataset_facts", "facts_table", "raw_facts", "typical"]
+__all__ = ["facts_table", "raw_facts", "typical"]
 
 Array = npt.NDArray[Any]
 
@@ -39,11 +39,6 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
         dataset.column("source_bytes"),
     )
     return raw
-
-
-def dataset_facts(raw: dict[str, Array]) -> dict[str, Array]:
-    """``shards.class_differences.compared_facts`` of all rows."""
-    return compared_facts(raw, raw["file_bytes"])
 
 
 def facts_table(facts: dict[str, Array], names: list[str], rows: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.auditing.dataset_facts import dataset_facts, facts_table, raw_facts, typical
+from glass.auditing.dataset_facts import facts_table, raw_facts, typical
 from glass.bootstrap import bootstrap_intervals
 from shards.class_differences import (
     FACT_NAMES,
@@ -22,6 +22,7 @@ from shards.class_differences import (
     GRADED,
     PIXEL_FACTS,
     Classes,
+    compared_facts,
     scene_numbers,
 )
 from shards.schema import CLASS_NAMES
@@ -129,7 +130,7 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
     folds = _folds(label[rows], scenes[rows], seed)
     sampled = _Sampled(rows, label[rows], scenes[rows], folds, seed)
     raw = raw_facts(dataset)
-    facts = dataset_facts(raw)
+    facts = compared_facts(raw)
     # One thread: on small tables more cost more than they do, and sums stay the same.
     with threadpool_limits(1, user_api="openmp"):
         scores, pixels = _examine(facts, PIXEL_FACTS, sampled)
