@@ -1,14 +1,15 @@
 """Makes the files of both classes look alike, so that a detector must look at the pictures.
 
-``match`` leaves out images until format, compression, size and the like are distributed alike in
-both classes; no pixel is touched. ``recompress`` re-encodes every image of both classes as a JPEG
-of one quality; sizes stay, and so does what an earlier compression did to the pixels.
+``match`` leaves out images until what shows in the pixels (format, compression, size and the like,
+but not metadata) is distributed alike in both classes; no pixel is touched. ``recompress``
+re-encodes every image of both classes as a JPEG of one quality; sizes stay, and so does what an
+earlier compression did to the pixels.
 
 Both are decided once, in the first pass, from the headers of the files and the seed alone.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +17,22 @@ from functools import partial
 import numpy as np
 import pyarrow as pa
 
+from shards.class_differences import RAW_FACTS, scene_numbers
 from shards.command import InputError
-from shards.facts import read_facts
+from shards.facts import ImageFacts, read_facts
 from shards.image_formats import open_image
-from shards.matching import FACTS, match_classes
+from shards.matching import match_classes
 from shards.pixels import load_rgb
 from shards.rejection import RejectedImage
 from shards.source_files import SourceFiles
 from shards.stored_form import entry_points_of
 
-__all__ = ["METHODS", "Equalised", "equalise", "recompressed"]
+__all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
 
 METHODS = ("none", "match", "recompress")
+
+MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
+"""How the words begin that ``dataset.json`` has for the two methods."""
 
 _SLICE = 4096
 _QUALITIES = (50, 95)  # recompress stays between these
@@ -62,7 +67,7 @@ def equalise(
     reasons = table.column("reason").to_pylist()
     taken = [row for row, reason in enumerate(reasons) if not reason]
     paths = table.column("path").take(pa.array(taken, pa.int64())).to_pylist()
-    found: list[dict[str, float | str] | None] = []
+    found: list[tuple[int, ImageFacts] | None] = []
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), _SLICE):
             for facts in pool.map(partial(_facts, files), paths[start : start + _SLICE]):
@@ -70,11 +75,11 @@ def equalise(
                 advance(1)
     # What cannot be opened is left to the build, which rejects it with the right reason.
     rows = np.array([r for r, facts in zip(taken, found, strict=True) if facts], np.int64)
-    columns = {name: np.array([facts[name] for facts in found if facts]) for name in FACTS}
+    columns = _columns([facts for facts in found if facts])
     label = table.column("label").to_numpy()[rows]
     if method == "recompress":
-        quality = _common_quality(columns["jpeg_quality"].astype(float), label)
-        text = f"every image re-encoded as JPEG, quality {quality}, 4:2:0, without metadata"
+        quality = _common_quality(columns["jpeg_quality"], label)
+        text = f"{RECOMPRESSED} as JPEG, quality {quality}, 4:2:0, without metadata"
         return Equalised(table, text, quality)
     if len(np.unique(label)) == 1:
         raise InputError(
@@ -82,7 +87,8 @@ def equalise(
             " match compares two, so leave it out or give readable images of the other class"
         )
     hashes = [table.column("sha256")[row].as_py() for row in rows.tolist()]
-    kept, differing = match_classes(columns, label, hashes, seed)
+    groups = np.array(table.column("group").to_pylist(), object)[rows]
+    kept, differing = match_classes(columns, label, scene_numbers(groups), hashes, seed)
     if len(rows) and not all((kept & (label == kind)).any() for kind in (0, 1)):
         raise InputError(
             f"no real and generated image agree in {', '.join(differing)}: nothing would be left "
@@ -110,30 +116,21 @@ def recompressed(data: bytes, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _facts(files: SourceFiles, name: str) -> dict[str, float | str] | None:
+def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | None:
+    """(length of the file, its facts)."""
     try:
         data = files.read(name)
-        facts = read_facts(data)
+        return len(data), read_facts(data)
     except RejectedImage:
         return None
-    pixels = facts.width * facts.height
-    return {
-        "format": facts.format,
-        "mode": facts.mode,
-        "subsampling": facts.subsampling,
-        "jpeg_quality": -1 if facts.jpeg_quality is None else facts.jpeg_quality,
-        "progressive": facts.progressive,
-        "has_exif": facts.has_exif,
-        "exif_orientation": facts.exif_orientation,
-        "has_icc": facts.has_icc,
-        "bit_depth": facts.bit_depth,
-        "size": f"{facts.width}×{facts.height}",
-        "width": facts.width,
-        "height": facts.height,
-        "pixels": pixels,
-        "aspect": facts.width / facts.height,
-        "bits_per_pixel": 8 * len(data) / pixels,
-    }
+
+
+def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
+    """See :func:`shards.class_differences.compared_facts`."""
+    raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
+    raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
+    raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
+    return raw
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
@@ -150,7 +147,7 @@ def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
 def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
     """``table`` with ``rows`` rejected."""
     if not differing:
-        return Equalised(table, "matched sampling: the classes did not differ, all images stay")
+        return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
     on = ", ".join(differing)
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
     for row in rows.tolist():
@@ -158,5 +155,5 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
     for name, values in (("reason", reason), ("detail", detail)):
         place = table.column_names.index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
-    text = f"matched sampling on {on}: {len(rows):,} of {images:,} images left out"
+    text = f"{MATCHED} on {on}: {len(rows):,} of {images:,} images left out"
     return Equalised(table, text)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ImageFile
 
+from shards.coding_facts import coding_facts
+from shards.file_metadata import metadata_names
 from shards.image_formats import open_image, quiet, rejecting
 from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+from shards.pixel_bytes import picture_extent
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
@@ -47,7 +50,8 @@ class ImageFacts:
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
-    """Of the chroma of a JPEG: ``4:2:0`` …, ``grey``; empty for other formats."""
+    """Of the chroma: ``4:2:0`` …, ``grey``; empty where pixels are coded as RGB, or the file does
+    not say it."""
     progressive: bool
     """Whether a JPEG is progressive."""
     restart_interval: int
@@ -64,6 +68,19 @@ class ImageFacts:
     """Frames of an animation or pages of a TIFF; only the first is read."""
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
+    pixel_bytes: int
+    """Bytes that hold the pixels, see ``shards.pixel_bytes``; 0 where none are found."""
+    colour_transform: str
+    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
+    does not say it."""
+    lossless: bool
+    """Whether the coding changes no pixel; ``False`` also where the file does not say it."""
+    quant_digest: str
+    """Of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
+    huffman: str
+    """Tables of a JPEG, which change no pixel: ``standard``, ``optimised``, empty without any."""
+    metadata: str
+    """What lies beside the picture, see ``shards.file_metadata``: ``Exif, ICC``."""
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
@@ -96,13 +113,16 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
     mode, bit_depth = _mode_and_bits(image, data, kind)
     header = _jpeg_header(data) if kind == "JPEG" else None
     with rejecting(data), quiet():
+        extent = picture_extent(image, data)
+        coding = coding_facts(image, data, header)
+        metadata = metadata_names(image, data, extent.end, header)
         num_frames = int(getattr(image, "n_frames", 1))
     return ImageFacts(
         width=image.width,
         height=image.height,
         format=kind,
         mode=mode,
-        subsampling=header.subsampling if header else "",
+        subsampling=coding.subsampling,
         progressive=header.progressive if header else False,
         restart_interval=header.restart_interval if header else 0,
         jpeg_quality=jpeg_quality(header) if header else None,
@@ -111,6 +131,12 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         has_icc=bool(image.info.get("icc_profile")),
         num_frames=num_frames,
         bit_depth=bit_depth,
+        pixel_bytes=extent.pixel_bytes,
+        colour_transform=coding.colour_transform,
+        lossless=coding.lossless,
+        quant_digest=coding.quant_digest,
+        huffman=coding.huffman,
+        metadata=metadata,
     )
 
 

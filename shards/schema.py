@@ -67,7 +67,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("height", pa.int32(), nullable=False),
         pa.field("format", _NAME, nullable=False),
         pa.field("mode", _NAME, nullable=False),
-        pa.field("subsampling", _NAME, nullable=False),  # "" where the format has none
+        pa.field("subsampling", _NAME, nullable=False),  # "" where the file has none
         pa.field("progressive", pa.bool_(), nullable=False),
         pa.field("restart_interval", pa.int32(), nullable=False),
         pa.field("jpeg_quality", pa.int16()),
@@ -76,6 +76,13 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("has_icc", pa.bool_(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("bit_depth", pa.int8(), nullable=False),
+        # Bytes of the file that hold pixels, 0 where none were found; see shards.pixel_bytes.
+        pa.field("pixel_bytes", pa.int64(), nullable=False),
+        pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
+        pa.field("lossless", pa.bool_(), nullable=False),
+        pa.field("quant_digest", _NAME, nullable=False),  # hexadecimal, "" without tables
+        pa.field("huffman", _NAME, nullable=False),  # "standard", "optimised" or ""
+        pa.field("metadata", _NAME, nullable=False),  # see shards.file_metadata
         # Grey levels of 0 … 255 over all pixels, see shards.channel_stats.
         *(pa.field(name, pa.float64(), nullable=False) for name in CHANNEL_COLUMNS),
         pa.field("sha256", pa.binary(32), nullable=False),  # of the source file

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from glass.auditing.audit import KINDS, SEVERITIES, Finding, audit_dataset, check_audit, read_audit
-from glass.auditing.metadata_audit import FEATURES, audit_metadata, metadata_features
+from glass.auditing.dataset_facts import raw_facts
+from glass.auditing.metadata_audit import FEATURES, audit_metadata
 from glass.report.audit import render_audit_html
 from scripts import audit
 from shards.command import InputError
@@ -39,7 +40,8 @@ def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
             "height": random.integers(300, 900, ROWS),
             "format": random.choice(["JPEG", "PNG"], ROWS, p=[0.8, 0.2]).tolist(),
             "jpeg_quality": random.integers(85, 97, ROWS),
-            "source_bytes": random.integers(50_000, 90_000, ROWS),
+            "source_bytes": random.integers(90_000, 95_000, ROWS),
+            "pixel_bytes": random.integers(50_000, 90_000, ROWS),
             "sha256": hashes,
             "pixel_sha256": hashes,
             **columns,
@@ -78,17 +80,24 @@ def test_files_that_are_alike_come_out_clean(dataset):
             "format",
             {
                 "format": ["PNG" if i % 2 or i % 40 == 0 else "JPEG" for i in range(ROWS)],
-                "source_bytes": [50_000 + 97 * i + 700_000 * (i % 2) for i in range(ROWS)],
+                "pixel_bytes": [50_000 + 97 * i + 700_000 * (i % 2) for i in range(ROWS)],
                 "width": [600] * ROWS,
                 "height": [600] * ROWS,
             },
         ),
         ("jpeg_quality", {"jpeg_quality": [92 if i % 2 else 75 for i in range(ROWS)]}),
-        ("has_exif", {"has_exif": [i % 2 == 0 and i % 16 > 0 for i in range(ROWS)]}),
+        (
+            "quant_digest",
+            {
+                "quant_digest": ["1" * 16 if i % 2 else f"{i % 8:016x}" for i in range(ROWS)],
+                "format": ["JPEG"] * ROWS,
+            },
+        ),
+        ("lossless", {"format": ["WEBP"] * ROWS, "lossless": [i % 2 == 1 for i in range(ROWS)]}),
         (
             "bits_per_pixel",
             {
-                "source_bytes": [200_000 + 90_000 * (i % 2) + 97 * i for i in range(ROWS)],
+                "pixel_bytes": [200_000 + 90_000 * (i % 2) + 97 * i for i in range(ROWS)],
                 "width": [600] * ROWS,
                 "height": [600] * ROWS,
             },
@@ -123,9 +132,76 @@ def test_few_images_are_no_reason_for_a_verdict(synthetic_dataset):
 
 def test_re_encoded_samples_are_measured_by_what_is_stored(dataset):
     stored = dataset(stored_as=["recompressed"] * ROWS, image_length=[8_000] * ROWS)
-    values = metadata_features(stored, np.arange(ROWS))
-    pixels = stored.column("width").astype(float) * stored.column("height")
-    np.testing.assert_allclose(values["bits_per_pixel"], 64_000 / pixels)
+    assert set(raw_facts(stored)["file_bytes"]) == {8_000}
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"metadata": ["C2PA, JFIF" if i % 2 else "JFIF" for i in range(ROWS)]},
+        {
+            "huffman": ["optimised" if i % 2 else "standard" for i in range(ROWS)],
+            "has_exif": [i % 2 == 0 and i % 16 > 0 for i in range(ROWS)],
+        },
+    ],
+)
+def test_what_no_pixel_shows_is_a_finding_of_its_own(columns, dataset):
+    document = audit_dataset(dataset(**columns), near=False)
+    assert document["severity"] == "info"
+    kinds = {finding["kind"]: finding for finding in document["findings"]}
+    assert set(kinds) == {"metadata", "not_in_pixels", "not_searched"}
+    assert "do not tell the classes apart" in kinds["metadata"]["text"]
+    found = kinds["not_in_pixels"]
+    assert "tells the classes apart, is not in the pixels" in found["text"]
+    assert found["feature"] == next(iter(columns))
+    assert found["auroc"] > 0.95
+    page = render_audit_html(document).split("not in the pixels</h2>")[1]
+    for feature in columns:
+        assert FEATURES[feature] in found["text"]
+        assert FEATURES[feature] in page
+
+
+def test_one_image_of_another_kind_is_no_error(dataset):
+    """A fold without it has a column in which no file says anything."""
+    made = dataset(format=["PNG"] * ROWS, jpeg_quality=[90] + [0] * (ROWS - 1))
+    assert audit_metadata(made) is not None
+
+
+def test_tables_are_counted_per_class(dataset):
+    """The same estimate of quality, one encoder's tables against those of many."""
+    tables = ["a" * 16 if i % 2 else f"{i // 2:016x}" for i in range(ROWS)]
+    document = audit_dataset(
+        dataset(quant_digest=tables, jpeg_quality=[75] * ROWS, format=["JPEG"] * ROWS), near=False
+    )
+    assert document["metadata"]["quant_tables"] == {"real": ROWS // 2, "generated": 1}
+    (found,) = [f for f in document["findings"] if f["kind"] == "metadata_feature"]
+    assert found["feature"] == "quant_digest"
+    assert "Distinct tables: 200 in real, 1 in generated images" in found["text"]
+
+
+def test_match_is_advised_where_it_would_find_something(dataset):
+    advised = [
+        "--equalise match, which" in finding["advice"]
+        for columns in ({}, {"jpeg_quality": [92 if i % 2 else 75 for i in range(ROWS)]})
+        for finding in audit_dataset(dataset(**columns), near=False)["findings"]
+        if finding["kind"] in ("metadata", "metadata_feature")
+    ]
+    assert advised[0] is False
+    assert all(advised[1:])
+    assert len(advised) > 2
+
+
+def test_an_auroc_below_a_guess_is_explained(dataset):
+    """Pairs that no group ties together: the other one of a pair has the same width."""
+    document = audit_dataset(
+        dataset(width=[300 + i // 2 for i in range(ROWS)], group=[""] * ROWS), near=False
+    )
+    (width,) = [f for f in document["metadata"]["features"] if f["feature"] == "width"]
+    assert width["auroc"] < 0.4
+    assert not width["differs"]
+    assert "Below 0.5 is no better than 0.5" in document["findings"][0]["text"]
+    assert "Below 0.5 is no better than 0.5" in render_audit_html(document)
+    assert "Below 0.5" not in render_audit_html(audit_dataset(dataset(), near=False))
 
 
 def test_leaks_are_serious_and_name_the_files(dataset):

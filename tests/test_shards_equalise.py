@@ -12,11 +12,12 @@ from PIL import Image
 from glass.auditing.metadata_audit import audit_metadata
 from scripts import build_shards
 from shards.build import build_dataset
+from shards.class_differences import RAW_FACTS, Classes, compared_facts
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.equalise import recompressed
 from shards.facts import read_facts
-from shards.matching import FACTS, match_classes
+from shards.matching import match_classes
 from shards.pixels import RejectedImage, decode_rgb
 from shards.settings import BuildSettings
 from shards.split import parse_shares
@@ -184,7 +185,8 @@ def test_one_class_alone_has_nothing_to_be_matched_with(label, tmp_path):
 
 
 def test_no_rows_match_nothing():
-    kept, facts = match_classes({name: np.zeros(0) for name in FACTS}, np.zeros(0, int), [], 7)
+    nothing = np.zeros(0, int)
+    kept, facts = match_classes(dict.fromkeys(RAW_FACTS, nothing), nothing, nothing, [], 7)
     assert len(kept) == 0
     assert facts == []
 
@@ -205,22 +207,25 @@ def test_no_readable_image_is_what_the_build_says(tmp_path):
 def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
     """1,000 real and 3,000 generated images whose widths overlap in half."""
     random = np.random.default_rng(1)
-    label = np.repeat([0, 1], [1000, 3000])
-    columns = {name: np.zeros(4000) for name in FACTS} | {"size": np.full(4000, "x")}
-    columns["width"] = random.uniform(0, 100, 4000) + 50 * label
-    columns["has_exif"] = random.random(4000) < 0.3 + 0.3 * label
+    label, scenes = np.repeat([0, 1], [1000, 3000]), np.arange(4000)
+    raw = dict.fromkeys((*RAW_FACTS, "file_bytes"), np.ones(4000, int)) | {
+        "height": np.full(4000, 100),
+        "width": (1000 * (random.uniform(1, 3, 4000) + label)).astype(int),
+        "lossless": random.random(4000) < 0.3 + 0.3 * label,
+        "pixel_bytes": np.zeros(4000, int),
+    }
     hashes = [number.to_bytes(32, "big") for number in range(4000)]
-    kept, facts = match_classes(columns, label, hashes, 7)
-    assert facts == ["EXIF", "width"]
+    kept, matched_on = match_classes(raw, label, scenes, hashes, 7)
+    assert matched_on == ["lossless coding", "width"]
     counts = np.bincount(label[kept])
     assert counts.min() > 200
     assert abs(counts[1] / counts[0] - 3) < 0.3
-    for name in ("width", "has_exif"):
-        real, generated = (columns[name][kept & (label == kind)].mean() for kind in (0, 1))
-        assert abs(real - generated) < 0.05 * columns[name].std() + 1.5 * (name == "width")
+    facts, classes = compared_facts(raw, kept), Classes(label[kept], scenes[kept])
+    for name in ("width", "lossless"):
+        assert not classes.difference(name, facts[name][kept]).counts
     order = random.permutation(4000)
     shuffled, _ = match_classes(
-        {name: values[order] for name, values in columns.items()}, label[order],
+        {name: values[order] for name, values in raw.items()}, label[order], scenes,
         [hashes[i] for i in order], 7,
     )  # fmt: skip
     np.testing.assert_array_equal(shuffled, kept[order])

@@ -9,7 +9,9 @@ reports show on top. :func:`check_audit` holds it to this:
 ``equalised``       str: what the build did about differences between the classes, "" for nothing
 ``metadata``        null for a small set, else ``auroc``, ``interval``, ``noise``, ``images``,
                     ``features`` (list of ``feature``, ``name``, ``auroc``, ``importance``,
-                    ``real``, ``generated``), ``generators`` (name → AUROC)
+                    ``real``, ``generated``, ``in_pixels``, ``differs``), ``generators`` (name →
+                    AUROC), ``not_in_pixels`` (``auroc``, ``interval`` by facts that no pixel shows,
+                    or null), ``quant_tables`` (class → number of distinct JPEG tables)
 ``duplicates``      ``same_file``, ``same_pixels``, ``near``: pairs, ``candidates``, ``compared``
                     (null where near duplicates were not searched), ``pairs``: the first 1,000 as
                     ``kind``, ``detail``, and of both ``path``, ``split``, ``class_name``, ``group``
@@ -40,8 +42,9 @@ FORMAT_VERSION = 1
 SERIOUS, WARNING, INFO = SEVERITIES = ("serious", "warning", "info")
 
 KINDS = {
-    "metadata": "how well all metadata together tell the classes apart",
-    "metadata_feature": "one fact about the files that tells the classes apart by itself",
+    "metadata": "how well all facts about files that show in the pixels tell the classes apart",
+    "metadata_feature": "one such fact that tells the classes apart by itself",
+    "not_in_pixels": "facts that tell the classes apart and are not in the pixels",
     "metadata_generator": "a generator whose files give themselves away",
     "group_across_splits": "a group whose samples lie in several splits",
     "duplicates_across_splits": "the same file or the same pixels in several splits",
@@ -73,7 +76,7 @@ class Finding:
     advice: str = ""
     """What to do about it."""
     feature: str | None = None
-    """Of metadata: key of ``glass.auditing.metadata_audit.FEATURES`` that tells most."""
+    """Of facts about files: key of ``shards.class_differences.FACT_NAMES`` that tells most."""
     auroc: float | None = None
     """Of metadata: 0.5 tells nothing, 1 everything."""
     interval: tuple[float, float] | None = None
@@ -101,7 +104,8 @@ def audit_dataset(
     duplicates, findings = audit_duplicates(dataset, near, threads, advance)
     labels = dataset.column("label")
     real, generated = int((labels == 0).sum()), int((labels == 1).sum())
-    findings = [*metadata_findings(metadata, real, generated), *findings]
+    equalised = dataset.info.equalised
+    findings = [*metadata_findings(metadata, real, generated, equalised), *findings]
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     document = {
         "format_version": FORMAT_VERSION,
@@ -109,7 +113,7 @@ def audit_dataset(
         "samples": {
             "all": len(labels), "real": real, "generated": generated,
         },
-        "equalised": dataset.info.equalised,
+        "equalised": equalised,
         "metadata": None if metadata is None else {
             **asdict(metadata),
             "features": [{**asdict(f), "name": FEATURES[f.feature]} for f in metadata.features],

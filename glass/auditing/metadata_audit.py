@@ -1,52 +1,46 @@
 """How well do size, format and compression alone tell the classes apart?
 
 A detector trained on such a set may learn the file instead of the picture. A small gradient-boosted
-model gets nothing but the manifest's facts; its cross-validated AUROC says what there is to learn,
-and 0.5 is nothing. Scenes stay together in a fold, as they do in a split.
+model gets nothing but the facts that leave traces in the pixels; its cross-validated AUROC says
+what there is to learn, and 0.5 is nothing. Scenes stay together in a fold, as they do in a split.
+Another model gets the rest, such as metadata, which no detector of pixels can learn. Which single
+facts differ, ``shards.class_differences`` decides, as for ``--equalise match``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from glass.auditing.dataset_facts import facts_table, raw_facts, typical
 from glass.bootstrap import bootstrap_intervals
+from shards.class_differences import (
+    FACT_NAMES,
+    FILE_FACTS,
+    GRADED,
+    PIXEL_FACTS,
+    Classes,
+    compared_facts,
+    scene_numbers,
+)
+from shards.schema import CLASS_NAMES
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset
 
-__all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "audit_metadata", "metadata_features"]
+__all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_metadata"]
 
 Array = npt.NDArray[Any]
 
-FEATURES = {
-    "format": "file format",
-    "jpeg_quality": "JPEG quality",
-    "subsampling": "chroma subsampling",
-    "width": "width",
-    "height": "height",
-    "megapixels": "size in megapixels",
-    "aspect": "aspect ratio",
-    "bits_per_pixel": "number of bits per pixel",
-    "progressive": "progressive JPEG",
-    "restart_interval": "restart markers",
-    "mode": "colour mode",
-    "bit_depth": "bits per channel",
-    "has_exif": "presence of EXIF",
-    "exif_orientation": "EXIF orientation",
-    "has_icc": "presence of a colour profile",
-    "num_frames": "number of frames",
-}
+FEATURES = FACT_NAMES
 """Feature → its name for people. Of two that say the same, the first gives its name."""
 
-_NAMES = ("format", "subsampling", "mode")
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
 _MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
 _FOLDS = 5
 _DRAWS = 500
-_MAX_CATEGORIES = 100  # the rarest share one; scikit-learn takes 255
 
 
 @dataclass(frozen=True)
@@ -63,11 +57,24 @@ class FeatureAudit:
     real: str
     """What is typical of real images, in words."""
     generated: str
+    in_pixels: bool
+    """Whether it leaves traces in the pixels."""
+    differs: bool
+    """Whether the classes differ in it by more than chance, and more than a little."""
+
+
+@dataclass(frozen=True)
+class OutsideAudit:
+    """What those facts tell of the class that leave no trace in the pixels."""
+
+    auroc: float
+    interval: tuple[float, float]
+    """95 %, by resampling scenes."""
 
 
 @dataclass(frozen=True)
 class MetadataAudit:
-    """What metadata tell of the class."""
+    """What facts that leave traces in the pixels tell of the class."""
 
     auroc: float
     interval: tuple[float, float]
@@ -77,37 +84,31 @@ class MetadataAudit:
     images: int
     """That were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
-    """By falling AUROC. Features that never vary are left out."""
+    """By falling AUROC, with those that leave no trace. Features that never vary are left out."""
     generators: dict[str, tuple[float, float]]
     """Generator → AUROC of the whole model, its images against all real ones, and its noise."""
+    not_in_pixels: OutsideAudit | None = None
+    """None where no such fact varies."""
+    quant_tables: dict[str, int] = field(default_factory=dict)
+    """Class → number of distinct sets of JPEG quantisation tables."""
 
 
-def metadata_features(dataset: "ShardDataset", rows: Array) -> dict[str, Array]:
-    """Feature → (n,) float64 for ``rows``; names as numbers, NaN where a fact is missing.
+@dataclass(frozen=True)
+class _Sampled:
+    """The images that models are asked about: all, or a random part of a large set."""
 
-    Of a sample stored as a re-encoding of the source, the facts are those of the re-encoding.
-    """
-    numbers = {
-        name: dataset.column(name)[rows].astype(np.float64)
-        for name in FEATURES
-        if name not in (*_NAMES, "megapixels", "aspect", "bits_per_pixel")
-    }
-    numbers["jpeg_quality"][numbers["jpeg_quality"] < 0] = np.nan
-    pixels = numbers["width"] * numbers["height"]
-    numbers["megapixels"], numbers["aspect"] = pixels / 1e6, numbers["width"] / numbers["height"]
-    encoded = np.where(
-        dataset.column("stored_as")[rows] == "recompressed",
-        dataset.column("image_length")[rows],
-        dataset.column("source_bytes")[rows],
-    )
-    numbers["bits_per_pixel"] = 8 * encoded / pixels
-    for name in _NAMES:
-        codes = dataset.codes(name)[0][rows]
-        counts = np.bincount(codes)
-        rank = np.empty(len(counts), np.int64)
-        rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
-        numbers[name] = np.minimum(rank[codes], _MAX_CATEGORIES - 1).astype(np.float64)
-    return {name: numbers[name] for name in FEATURES}
+    rows: Array
+    label: Array
+    scenes: Array
+    folds: list[tuple[Array, Array]]
+    seed: int
+
+    def interval(self, scores: Array) -> tuple[float, tuple[float, float]]:
+        """AUROC of ``scores`` and its 95 % interval."""
+        auroc = _auroc(self.label, scores)
+        scenes = self.scenes.astype(str)
+        found = bootstrap_intervals(self.label, scores, _DRAWS, self.seed, scenes)["auroc"]
+        return auroc, found or (auroc, auroc)
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
@@ -117,51 +118,67 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
     """
     from threadpoolctl import threadpool_limits
 
+    label = dataset.column("label").astype(np.int64)
+    scenes = scene_numbers(dataset.column("group"))
     rows = np.arange(len(dataset))
     if len(rows) > _MAX_SAMPLES:
         stream = np.random.Generator(np.random.Philox(seed))
         rows = np.sort(stream.choice(len(rows), _MAX_SAMPLES, replace=False))
-    label = dataset.column("label")[rows].astype(np.int64)
-    scenes = _scenes(dataset.column("group")[rows])
-    counts = [len(np.unique(scenes[label == kind])) for kind in (0, 1)]
+    counts = [len(np.unique(scenes[rows][label[rows] == kind])) for kind in (0, 1)]
     if min(counts) < _MIN_SCENES:
         return None
-    values = metadata_features(dataset, rows)
-    varying = [name for name, column in values.items() if len(np.unique(column)) > 1]
-    if not varying:
-        return MetadataAudit(0.5, (0.5, 0.5), _noise(counts), len(rows), (), {})
-    table = np.stack([values[name] for name in varying], axis=1)
-    folds = _folds(label, scenes, seed)
+    folds = _folds(label[rows], scenes[rows], seed)
+    sampled = _Sampled(rows, label[rows], scenes[rows], folds, seed)
+    raw = raw_facts(dataset)
+    facts = compared_facts(raw)
     # One thread: on small tables more cost more than they do, and sums stay the same.
     with threadpool_limits(1, user_api="openmp"):
-        scores, importance = _cross_validate(table, label, folds, varying, seed, shuffled=True)
-        alone = [
-            _cross_validate(table[:, [place]], label, folds, [name], seed)[0]
-            for place, name in enumerate(varying)
-        ]
-    interval = bootstrap_intervals(label, scores, _DRAWS, seed, scenes.astype(str))["auroc"]
+        scores, pixels = _examine(facts, PIXEL_FACTS, sampled)
+        outside, files = _examine(facts, FILE_FACTS, sampled)
+    classes = Classes(label, scenes)
+    auroc, interval = (0.5, (0.5, 0.5)) if scores is None else sampled.interval(scores)
     features = [
         FeatureAudit(
-            name, _auroc(label, by_itself), float(lost),
-            *(_typical(dataset, name, rows, values, label == kind) for kind in (0, 1)),
+            name, alone, lost,
+            *(typical(dataset, raw, facts, name, label == kind) for kind in (0, 1)),
+            name in PIXEL_FACTS, classes.difference(name, facts[name]).counts,
         )
-        for name, by_itself, lost in zip(varying, alone, importance, strict=True)
+        for name, (alone, lost) in {**pixels, **files}.items()
     ]  # fmt: skip
-    auroc = _auroc(label, scores)
-    low, high = interval or (auroc, auroc)
+    tables = dataset.codes("quant_digest")[0]
     return MetadataAudit(
-        auroc, (low, high), _noise(counts), len(rows),
+        auroc, interval, _noise(counts), len(rows),
         tuple(sorted(features, key=lambda f: -round(f.auroc, 3))),
-        _by_generator(dataset.column("generator")[rows], label, scores),
+        {} if scores is None else _by_generator(
+            dataset.column("generator")[rows], sampled.label, scores
+        ),
+        None if outside is None else OutsideAudit(*sampled.interval(outside)),
+        {
+            kind: len(np.unique(tables[(label == place) & (raw["jpeg_quality"] > 0)]))
+            for place, kind in enumerate(CLASS_NAMES)
+        },
     )  # fmt: skip
 
 
-def _scenes(groups: Array) -> Array:
-    """A number per sample, equal within a group; samples without a group are alone."""
-    _, numbers = np.unique(groups.astype(str), return_inverse=True)
-    alone = groups == ""
-    numbers[alone] = len(groups) + np.arange(int(alone.sum()))
-    return numbers
+def _examine(
+    facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
+) -> tuple[Array | None, dict[str, tuple[float, float]]]:
+    """Scores by a model of all these facts that vary, None where none does, and fact → (AUROC of a
+    model of it alone, importance)."""
+    rows, label = sampled.rows, sampled.label
+    varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]
+    if not varying:
+        return None, {}
+    table = facts_table(facts, varying, rows)
+    scores, importance = _cross_validate(table, sampled, varying, shuffled=True)
+    alone = [
+        _auroc(label, _cross_validate(table[:, [place]], sampled, [name])[0])
+        for place, name in enumerate(varying)
+    ]
+    return scores, {
+        name: (by_itself, float(lost))
+        for name, by_itself, lost in zip(varying, alone, importance, strict=True)
+    }
 
 
 def _noise(counts: Sequence[int]) -> float:
@@ -178,20 +195,20 @@ def _folds(label: Array, scenes: Array, seed: int) -> list[tuple[Array, Array]]:
 
 
 def _cross_validate(
-    table: Array, label: Array, folds: Sequence[tuple[Array, Array]], names: Sequence[str],
-    seed: int, shuffled: bool = False,
-) -> tuple[Array, Array]:  # fmt: skip
+    table: Array, sampled: _Sampled, names: Sequence[str], shuffled: bool = False
+) -> tuple[Array, Array]:
     """Scores (n,) in [0, 1] of each sample by a model that has not seen its scene, and with
     ``shuffled`` the mean loss of AUROC when each feature is shuffled among the unseen."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    label, folds, seed = sampled.label, sampled.folds, sampled.seed
     scores, loss = np.empty(len(label)), np.zeros(table.shape[1])
     stream = np.random.Generator(np.random.Philox(seed))
     for train, test in folds:
         model = HistGradientBoostingClassifier(
             max_iter=60, learning_rate=0.1, max_leaf_nodes=8, l2_regularization=1.0,
             min_samples_leaf=min(20, max(2, len(train) // 20)), early_stopping=False,
-            categorical_features=[name in _NAMES for name in names], random_state=seed,
+            categorical_features=[name not in GRADED for name in names], random_state=seed,
         )  # fmt: skip
         model.fit(table[train], label[train])
         scores[test] = model.predict_proba(table[test])[:, 1]
@@ -217,22 +234,3 @@ def _by_generator(generator: Array, label: Array, scores: Array) -> dict[str, tu
         noise = _noise((int(real.sum()), int(theirs.sum())))
         result[str(name)] = (_auroc(label[keep], scores[keep]), noise)
     return result
-
-
-def _typical(
-    dataset: "ShardDataset", name: str, rows: Array, values: dict[str, Array], keep: Array
-) -> str:
-    """The three most frequent names with their shares, or the middle 90 % of numbers."""
-    if name in _NAMES:
-        found, counts = np.unique(dataset.column(name)[rows][keep].astype(str), return_counts=True)
-        order = np.argsort(-counts, kind="stable")[:3]
-        parts = [f"{found[i] or 'none'} {100 * counts[i] / keep.sum():.0f} %" for i in order]
-        return ", ".join(parts) + (" …" if len(found) > 3 else "")
-    column = values[name][keep]
-    if name in ("progressive", "has_exif", "has_icc"):
-        return f"{100 * column.mean():.0f} %"
-    column = column[~np.isnan(column)]
-    if not len(column):
-        return "none"
-    low, middle, high = (f"{v:.4g}" for v in np.percentile(column, [5, 50, 95]))
-    return low if low == high else f"{middle} ({low} to {high})"

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report import tables
 from shards.command import printable
 
@@ -41,7 +42,20 @@ def render_audit_html(document: Mapping[str, Any]) -> str:
     )
     environment.filters["number"] = tables.number
     template = environment.get_template("audit.html.j2")
-    return template.render(document=document, sentence=audit_sentence(document))
+    return template.render(
+        document=document,
+        sentence=audit_sentence(document),
+        below_guessing=_below_guessing(document),
+    )
+
+
+def _below_guessing(document: Mapping[str, Any]) -> str:
+    """Why an AUROC lies below 0.5, where one does."""
+    metadata = document["metadata"]
+    if metadata is None:
+        return ""
+    aurocs = [metadata["auroc"], *(feature["auroc"] for feature in metadata["features"])]
+    return BELOW_GUESSING if below_guessing(aurocs) else ""
 
 
 def _shown(value: Any) -> Any:

@@ -1,0 +1,100 @@
+"""The facts of a data set's files, as the audit compares them and as people read them."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.class_differences import GRADED, RAW_FACTS
+
+if TYPE_CHECKING:
+    from shards.dataset import ShardDataset
+
+__all__ = ["facts_table", "raw_facts", "typical"]
+
+Array = npt.NDArray[Any]
+
+_NAMES = (
+    "format", "subsampling", "colour_transform", "quant_digest", "mode", "metadata", "huffman",
+)  # fmt: skip
+_FLAGS = ("lossless", "progressive", "has_exif", "has_icc")
+_MAX_CATEGORIES = 100  # the rarest share one; scikit-learn takes 255
+_MOST_NAMED = 3
+_DIGEST_SHOWN = 8  # hexadecimal digits
+
+
+def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
+    """``RAW_FACTS`` and ``file_bytes`` of all rows (n,); names as codes of the manifest.
+
+    Of a sample stored as a re-encoding of the source, the facts are those of the re-encoding.
+    """
+    raw = {
+        name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name)
+        for name in RAW_FACTS
+    }
+    raw["jpeg_quality"] = np.where(raw["jpeg_quality"] > 0, raw["jpeg_quality"], -1)
+    raw["file_bytes"] = np.where(
+        dataset.column("stored_as") == "recompressed",
+        dataset.column("image_length"),
+        dataset.column("source_bytes"),
+    )
+    return raw
+
+
+def facts_table(facts: dict[str, Array], names: list[str], rows: Array) -> Array:
+    """(rows, names) float64 for a model: numbers, -1 where a file is silent (a column of nothing
+    but NaN, as a fold may have it, ends in an error); names by rank of their frequency, as a model
+    takes few categories."""
+    columns = []
+    for name in names:
+        values = facts[name][rows]
+        if name in GRADED:
+            columns.append(values)
+            continue
+        counts = np.bincount(values)
+        rank = np.empty(len(counts), np.int64)
+        rank[np.argsort(-counts, kind="stable")] = np.arange(len(counts))
+        columns.append(np.minimum(rank[values], _MAX_CATEGORIES - 1).astype(np.float64))
+    return np.stack(columns, axis=1)
+
+
+def typical(
+    dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array
+) -> str:
+    """What is typical of the images ``keep`` (rows,) bool: the most frequent names with their
+    shares, or the middle 90 % of numbers."""
+    if name in _NAMES:
+        found = dataset.codes(name)[1]
+        return _shares([_shown(name, text) for text in found], raw[name][keep])
+    if name in _FLAGS:
+        return f"{100 * raw[name][keep].mean():.0f} %"
+    if name == "size":
+        sizes, codes = np.unique(
+            np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True
+        )
+        return _shares([f"{width}×{height}" for width, height in sizes.T.tolist()], codes)
+    if name == "bits_per_pixel":  # in bits, which are easier to read than the ratio compared
+        pixels = raw["width"].astype(np.float64) * raw["height"]
+        column = (8 * raw["pixel_bytes"] / np.maximum(pixels, 1))[keep & (raw["pixel_bytes"] > 0)]
+    else:
+        column = facts[name][keep] if name in GRADED else raw[name][keep]
+        column = column[column >= 0]
+    if not len(column):
+        return "none"
+    low, middle, high = (f"{value:.4g}" for value in np.percentile(column, [5, 50, 95]))
+    return low if low == high else f"{middle} ({low} to {high})"
+
+
+def _shown(name: str, text: str) -> str:
+    if not text:
+        return "none"
+    return text[:_DIGEST_SHOWN] if name == "quant_digest" else text.replace(", ", " + ")
+
+
+def _shares(names: list[str], codes: Array) -> str:
+    counts = np.bincount(codes.ravel(), minlength=len(names))
+    order = [int(code) for code in np.argsort(-counts, kind="stable") if counts[code]]
+    parts = [f"{names[i]} {100 * counts[i] / counts.sum():.0f} %" for i in order[:_MOST_NAMED]]
+    if len(order) <= _MOST_NAMED:
+        return ", ".join(parts)
+    return f"{', '.join(parts)} … ({len(order):,} distinct)"

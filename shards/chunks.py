@@ -1,0 +1,64 @@
+"""The pieces that image files consist of: chunks of PNG and RIFF, boxes of ISO media files.
+
+Every length in a file is a stranger's word. A piece that claims to be longer than what holds it is
+cut there, and walking takes no more steps than the file has bytes for.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["Piece", "iso_boxes", "png_chunks", "riff_chunks"]
+
+_PNG_START = 8  # behind the signature
+_RIFF_START = 12  # behind RIFF, the length and WEBP
+
+
+class Piece(NamedTuple):
+    """A chunk or box; ``data[start:end]`` is its payload."""
+
+    name: bytes
+    start: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the payload."""
+        return self.end - self.start
+
+
+def png_chunks(data: bytes) -> Iterator[Piece]:
+    """The chunks of a PNG, up to and with IEND."""
+    at = _PNG_START
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        name, start = data[at + 4 : at + 8], at + 8
+        yield Piece(name, start, min(start + size, len(data)))
+        if name == b"IEND":
+            return
+        at = start + size + 4  # a checksum follows
+
+
+def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -> Iterator[Piece]:
+    """The chunks of a WebP, or of the part ``data[start:end]`` of one."""
+    end = min(len(data), int.from_bytes(data[4:8], "little") + 8) if end is None else end
+    at = start
+    while at + 8 <= end:
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        yield Piece(data[at : at + 4], at + 8, min(at + 8 + size, end))
+        at += 8 + size + size % 2
+
+
+def iso_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Piece]:
+    """The boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000)."""
+    end = len(data) if end is None else end
+    at = start
+    while at + 8 <= end:
+        size, name, head = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        if size == 1:  # the length follows in eight bytes
+            size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        elif size == 0:  # up to the end
+            size = end - at
+        if size < head or at + head > end:
+            return
+        yield Piece(name, at + head, min(at + size, end))
+        at += size

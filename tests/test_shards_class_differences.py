@@ -1,0 +1,169 @@
+"""In which facts two classes differ: the test that the audit and ``--equalise match`` share."""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shards.build import build_dataset
+from shards.class_differences import (
+    FACT_NAMES,
+    PIXEL_FACTS,
+    RAW_FACTS,
+    Classes,
+    compared_facts,
+    relative_bits,
+    scene_numbers,
+)
+from shards.command import InputError
+from shards.dataset import ShardDataset
+from shards.matching import match_classes
+from shards.settings import BuildSettings
+
+COUNT = 120
+
+
+def app11(size: int) -> dict[str, bytes]:
+    """An APP11 segment, as a signature takes; large ones take several."""
+    rest, segments = size, b""
+    while rest > 0:
+        body = b"JP\0\1\0\0\0\1" + b"jumbc2pa" + bytes(min(rest, 60_000))
+        segments += b"\xff\xeb" + (len(body) + 2).to_bytes(2, "big") + body
+        rest -= 60_000
+    return {"extra": segments}
+
+
+def tables_near(quality: int) -> dict[str, list[list[int]]]:
+    """Tables whose luminance is libjpeg's of ``quality``, so that it is read as that quality."""
+    Image.new("RGB", (8, 8)).save(buffer := io.BytesIO(), "JPEG", quality=quality)
+    tables = Image.open(buffer).quantization
+    return {"qtables": [list(tables[0]), [value + 1 for value in tables[1]]]}
+
+
+def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: int = COUNT):
+    """Pictures of one kind in both classes; the generated ones are saved with ``marked``, the real
+    ones with ``plain``: (format, options)."""
+    random = np.random.default_rng(7)
+    source, rows = tmp_path / "images", []
+    source.mkdir()
+    for number in range(count):
+        label = number % 2
+        coarse = random.integers(0, 256, (7, 7, 3), dtype=np.uint8)
+        width, height = random.integers(40, 70, 2).tolist()
+        picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        kind, options = marked if label else plain or ("JPEG", {"quality": 90})
+        picture.save(source / f"{number:03d}.{kind.lower()}", kind, **options)
+        rows.append((f"{number:03d}.{kind.lower()}", label))
+    with (source / "list.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "label"), *rows])
+    settings = BuildSettings(
+        split_shares={"train": 1.0}, samples_per_shard=200, global_size=16, equalise=equalise
+    )
+    build_dataset(source / "list.csv", tmp_path / "out", settings, progress=False)
+    return ShardDataset.open(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [app11(4096), app11(100_000), {"optimize": True}, {"comment": b"made by a model" * 50},
+     {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)}, {"icc_profile": b"\0" * 600}],
+    ids=["4 kB signature", "100 kB signature", "Huffman", "comment", "Exif", "ICC"],
+)  # fmt: skip
+def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
+    dataset = build(tmp_path, ("JPEG", {"quality": 90, **options}))
+    assert len(dataset) == COUNT
+    assert "did not differ" in dataset.info.equalised
+
+
+@pytest.mark.parametrize(
+    ("marked", "plain", "name"),
+    [
+        (("JPEG", tables_near(90)), None, "quantisation tables"),
+        (("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding"),
+        (("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling"),
+        (
+            ("JPEG", {"quality": 90, "keep_rgb": True}),
+            ("JPEG", {"quality": 90, "subsampling": 0}),
+            "colour transform",
+        ),
+    ],
+)
+def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):
+    with pytest.raises(InputError, match=f"agree in .*{name}"):
+        build(tmp_path, marked, plain, count=60)
+
+
+def test_bits_are_compared_among_files_that_are_coded_alike():
+    raw = {
+        "pixel_bytes": np.array([100, 200, 1000, 2000, 0]), "width": np.full(5, 10),
+        "height": np.full(5, 10), "format": np.array(["JPEG", "JPEG", "PNG", "PNG", "PNG"]),
+        "lossless": np.zeros(5, bool), "huffman": np.full(5, ""),
+        "progressive": np.zeros(5, bool), "restart_interval": np.zeros(5, int),
+    }  # fmt: skip
+    among = np.ones(5, bool)
+    np.testing.assert_allclose(relative_bits(raw, among), [2 / 3, 4 / 3, 2 / 3, 4 / 3, -1])
+    raw["huffman"] = np.array(["standard", "optimised", "", "", ""])
+    np.testing.assert_allclose(relative_bits(raw, among)[:2], [1, 1])
+
+
+def test_chance_differs_seldom_and_a_shift_is_found_in_few_images():
+    random = np.random.default_rng(0)
+    label = np.arange(96) % 2
+    classes = Classes(label, np.arange(96))
+    found = Counter()
+    for _ in range(300):
+        values = random.normal(size=96)
+        found["chance"] += classes.difference("width", values).counts
+        found["shift"] += classes.difference("width", values + 1.2 * label).counts
+        names = random.integers(0, 4, 96)
+        found["chance"] += classes.difference("format", names).counts
+    assert found["chance"] <= 1
+    assert found["shift"] > 250
+
+
+def test_much_that_tells_little_does_not_count():
+    random = np.random.default_rng(0)
+    label = np.arange(40_000) % 2
+    values = random.normal(size=40_000) + 0.08 * label
+    little = Classes(label, np.arange(40_000)).difference("width", values)
+    assert little.excess > 5
+    assert not little.counts
+
+
+def test_images_of_a_group_count_as_one():
+    random = np.random.default_rng(3)
+    label = np.arange(400) % 2
+    scenes = scene_numbers(np.array([f"film {i % 8}" for i in range(400)], object))
+    values = random.normal(size=8)[scenes] * 100
+    assert Classes(label, np.arange(400)).difference("width", values).counts
+    assert not Classes(label, scenes).difference("width", values).counts
+
+
+@pytest.mark.parametrize("seed", [0, 2, 12, 18])
+def test_after_matching_the_same_test_finds_nothing(seed):
+    """Facts that depend on each other, and differ in several ways at once."""
+    random = np.random.default_rng(seed)
+    count = int(random.choice([300, 1000, 4000]))
+    label, images = (random.random(count) < 0.4).astype(int), np.arange(count)
+    shift = random.choice([0, 0.1, 0.25, 0.45], 4)
+    width, height = (np.exp(random.normal(6 + shift[i] * label, 0.3)).astype(int) for i in (0, 1))
+    quality = np.clip(random.normal(85 + 12 * shift[2] * label, 5), 1, 100).astype(int)
+    bits = np.exp(random.normal(shift[3] * label, 0.4))
+    raw = dict.fromkeys(RAW_FACTS, np.zeros(count, int)) | {
+        "width": width, "height": height, "jpeg_quality": quality, "quant_digest": quality,
+        "pixel_bytes": (width * height * bits).astype(int), "file_bytes": np.full(count, 10**6),
+        "huffman": label,
+    }  # fmt: skip
+    hashes = [number.to_bytes(4, "big") for number in images.tolist()]
+    kept, matched_on = match_classes(raw, label, images, hashes, 1)
+    assert matched_on
+    facts, classes = compared_facts(raw, kept), Classes(label[kept], images[kept])
+    assert not [n for n in PIXEL_FACTS if classes.difference(n, facts[n][kept]).counts]
+
+
+def test_every_fact_has_one_name():
+    assert len(set(FACT_NAMES.values())) == len(FACT_NAMES)
