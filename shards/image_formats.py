@@ -11,23 +11,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import (
-    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from shards.limits import limit
 from shards.rejection import RejectedImage
+from shards.stored_pixels import StoredAvif, StoredTiff, heif_reader
 
 __all__ = [
     "EXTENSIONS",
     "FILE_SUFFIXES",
     "MAX_PIXELS",
+    "count_frames",
     "open_image",
     "quiet",
     "rejecting",
@@ -59,15 +60,16 @@ FILE_SUFFIXES = frozenset(
 
 # The plugins are called directly rather than through Image.open, so that a file is read as what its
 # first bytes say, a multi-picture JPEG is read as its first picture, and no warning or error of
-# Pillow's own, smaller or larger, pixel limit comes in between.
+# Pillow's own, smaller or larger, pixel limit comes in between. Three turn images or make up
+# metadata: ``shards.stored_pixels`` undoes that.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": StoredTiff,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
+    "AVIF": StoredAvif,
 }
 # Some plugins (WebP, GIF) ask Pillow's limit themselves while opening; it errs above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -126,6 +128,9 @@ def rejecting(data: bytes) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedImage("too_large", "not enough memory to decode it") from error
     except Exception as error:
+        if "MAX_TEXT_" in str(error):
+            detail = f"texts of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
+            raise RejectedImage("too_large", detail) from error
         detail = f"{type(error).__name__}: {error}"
         raise RejectedImage("truncated" if _is_cut(error, data) else "corrupt", detail) from error
 
@@ -160,12 +165,28 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
+def count_frames(image: ImageFile.ImageFile) -> int:
+    """Frames of an opened image: those of an animation, 2 for two pages of a TIFF or more.
+
+    Only the first frame is read, so that whatever is wrong with later ones rejects nothing. Of a
+    TIFF no page is counted: each is a directory anywhere in the file, and a walk through all of
+    them can take hours.
+    """
+    if image.format == "TIFF":
+        return 1 + bool(getattr(image, "is_animated", False))
+    try:
+        with quiet():
+            return int(getattr(image, "n_frames", 1))
+    except MemoryError:
+        raise
+    except Exception:  # on damaged bytes Pillow raises nearly anything
+        return 2  # there is something behind the first frame, or counting would not fail
+
+
 def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    if kind != "HEIF":
-        return _READERS[kind]
-    try:  # libheif turns the pixels upright itself, and says so by an orientation of 1
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        detail = "HEIC needs the extra: pip install -e '.[heic]'"
-        raise RejectedImage("unsupported_format", detail) from None
-    return HeifImageFile
+    if kind == "PNG":
+        # Pillow's own limits, 1 and 64 MiB, reject images for text that nobody reads here: the
+        # workflows that some generators write. They bind while pixels are read, too.
+        most = limit("MAX_PNG_TEXT_BYTES")
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = most
+    return heif_reader() if kind == "HEIF" else _READERS[kind]
