@@ -45,7 +45,8 @@ class ImageFacts:
     """Pixels, in the stored orientation."""
     height: int
     format: str
-    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF`` or ``HEIF``."""
+    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL``
+    or ``JPEG2000``."""
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
@@ -149,6 +150,8 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
         bits = _avif_bits(data)
     elif kind == "HEIF":
         bits = int(image.info.get("bit_depth", bits))
+    elif kind in ("JXL", "JPEG2000"):
+        bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
         mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
     return mode, bits

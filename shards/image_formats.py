@@ -20,15 +20,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from shards.jxl_header import CONTAINER
 from shards.limits import limit
+from shards.plugin_formats import CODESTREAM, StoredJpeg2000, jxl_reader
 from shards.rejection import RejectedImage
 from shards.stored_pixels import StoredAvif, StoredTiff, heif_reader
+from shards.unsupported import unsupported_kind
 
 __all__ = [
     "EXTENSIONS",
     "FILE_SUFFIXES",
     "MAX_PIXELS",
     "count_frames",
+    "known_format",
     "open_image",
     "quiet",
     "rejecting",
@@ -47,21 +51,23 @@ EXTENSIONS = {
     "GIF": "gif",
     "AVIF": "avif",
     "HEIF": "heic",
+    "JXL": "jxl",
+    "JPEG2000": "jp2",
 }
 """Format → extension of the image member in a shard."""
 
 FILE_SUFFIXES = frozenset(
     {
         ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib",
-        ".gif", ".avif", ".heic", ".heif",
+        ".gif", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".jph",
     }
 )  # fmt: skip
 """Names of files in a folder that are taken for images, in lower case."""
 
 # The plugins are called directly rather than through Image.open, so that a file is read as what its
 # first bytes say, a multi-picture JPEG is read as its first picture, and no warning or error of
-# Pillow's own, smaller or larger, pixel limit comes in between. Three turn images or make up
-# metadata: ``shards.stored_pixels`` undoes that.
+# Pillow's own, smaller or larger, pixel limit comes in between. What plugins turn or make
+# up, ``shards.stored_pixels`` and ``shards.plugin_formats`` undo.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -70,7 +76,9 @@ _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "AVIF": StoredAvif,
+    "JPEG2000": StoredJpeg2000,
 }
+_EXTRAS = {"HEIF": heif_reader, "JXL": jxl_reader}
 # Some plugins (WebP, GIF) ask Pillow's limit themselves while opening; it errs above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -101,6 +109,10 @@ def sniff_format(data: bytes) -> str | None:
         return "GIF"
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
+    if data.startswith((CONTAINER, b"\xff\x0a")):
+        return "JXL"
+    if data.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", CODESTREAM)):
+        return "JPEG2000"
     return _sniff_iso_media(data)
 
 
@@ -131,6 +143,8 @@ def rejecting(data: bytes) -> Iterator[None]:
         if "MAX_TEXT_" in str(error):
             detail = f"texts of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
             raise RejectedImage("too_large", detail) from error
+        if name := unsupported_kind(data, sniff_format(data), str(error)):
+            raise RejectedImage("unsupported_format", name) from error
         detail = f"{type(error).__name__}: {error}"
         raise RejectedImage("truncated" if _is_cut(error, data) else "corrupt", detail) from error
 
@@ -143,17 +157,24 @@ def _is_cut(error: Exception, data: bytes) -> bool:
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]
 
 
+def known_format(data: bytes) -> str:
+    """:func:`sniff_format`, or ``RejectedImage`` with a true reason where that is none."""
+    if not data:
+        raise RejectedImage("empty_file")
+    if kind := sniff_format(data):
+        return kind
+    if name := unsupported_kind(data, None):
+        raise RejectedImage("unsupported_format", name)
+    raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+
+
 def open_image(data: bytes) -> ImageFile.ImageFile:
     """The image at its first frame, header read, pixels not; ``.format`` is a key of EXTENSIONS.
 
     Raises ``RejectedImage`` for what is no image of these formats, is damaged in its header, or has
     more than ``MAX_PIXELS`` pixels. Safe to call in threads.
     """
-    if not data:
-        raise RejectedImage("empty_file")
-    kind = sniff_format(data)
-    if kind is None:
-        raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+    kind = known_format(data)
     with rejecting(data), quiet():
         try:
             image = _reader(kind)(io.BytesIO(data))
@@ -189,4 +210,4 @@ def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
         # workflows that some generators write. They bind while pixels are read, too.
         most = limit("MAX_PNG_TEXT_BYTES")
         PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = most
-    return heif_reader() if kind == "HEIF" else _READERS[kind]
+    return _EXTRAS[kind]() if kind in _EXTRAS else _READERS[kind]

@@ -17,7 +17,7 @@ from shards.rejection import RejectedImage
 __all__ = ["is_sixteen_bit", "sixteen_bit_to_rgb", "to_eight_bits"]
 
 _GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR_CONFIGURATION = 258, 262, 284  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE_IS_ZERO = 0
 
 
@@ -55,7 +55,7 @@ def sixteen_bit_to_rgb(
     """The RGB image of 8 bits of an opened PNG or TIFF of 16 bits; alpha is dropped.
 
     ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts without a rule
-    (12 bits, CMYK or premultiplied alpha of 16 bits, planes stored apart).
+    (12 bits, CMYK or premultiplied alpha of 16 bits).
     """
     raw_mode = _raw_mode(image)
     if image.mode in _GREY_MODES:
@@ -65,8 +65,6 @@ def sixteen_bit_to_rgb(
         grey = to_eight_bits(_join(pixels[..., 0], pixels[..., 1]))
         return Image.merge("RGB", [Image.fromarray(grey)] * 3)
     layout, _, order = raw_mode.partition(";")
-    if _has_planes(image):
-        raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
     if layout not in ("RGB", "RGBA", "RGBX"):
         raise RejectedImage("unsupported_mode", f"16 bits, layout {raw_mode}")
     high, low = _orders(order)
@@ -91,10 +89,6 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
         values = 65535 - values  # Pillow turns negatives of 8 bits and fewer itself
     grey = Image.fromarray(to_eight_bits(values))
     return Image.merge("RGB", [grey] * 3)
-
-
-def _has_planes(image: ImageFile.ImageFile) -> bool:
-    return bool(getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION, 1) != 1)
 
 
 def _orders(order: str) -> tuple[str, str]:

@@ -20,9 +20,12 @@ from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
 
 from shards.rejection import RejectedImage
 
-__all__ = ["StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
+__all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
 
-_WIDTH, _HEIGHT, _BITS, _FILL_ORDER, _SAMPLES, _PLANES = 256, 257, 258, 266, 277, 284
+_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (
+    256, 257, 258, 259, 266, 277, 284
+)  # fmt: skip
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,7 +38,8 @@ _TURNS = {
 }
 """EXIF orientation → how a viewer turns the stored pixels (``ROTATE_90`` is counter-clockwise)."""
 
-_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}  # all others are their own inverse
+TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
+"""EXIF orientation → how to undo that; all others are their own inverse."""
 
 
 class StoredTiff(TiffImagePlugin.TiffImageFile):
@@ -43,15 +47,16 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
+        if tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_DIRECTORIES in tags:
+            raise RejectedImage("unsupported_format", "camera raw: its first picture is a preview")
         samples = tags.get(_SAMPLES, 1)
         if tags.get(_PLANES, 1) != 1 and samples == 1:
             # With one sample the tag means nothing (TIFF 6.0, page 38), but Pillow would take the
             # first letter of the layout for it, and so lose inversions and depths below 8 bits.
             tags[_PLANES] = 1
+        if tags.get(_PLANES, 1) != 1:
+            _require_planes(tags)
         super()._setup()
-        reverse = tags.get(_FILL_ORDER, 1) == 2 and max(tags.get(_BITS, (1,))) < 16
-        if tags.get(_PLANES, 1) != 1 and reverse and not self.use_load_libtiff:
-            raise RejectedImage("unsupported_mode", "TIFF with planes apart and bits in reverse")
         self._size = tags[_WIDTH], tags[_HEIGHT]
 
     def load_end(self) -> None:
@@ -64,6 +69,14 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
         except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
             self._exif = Image.Exif()
             self._exif._loaded = True
+
+
+def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    """Raises ``RejectedImage`` for planes that Pillow reads as if they had 8 bits, or in turn."""
+    if max(tags.get(_BITS, (1,))) == 16:
+        raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
+    if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
+        raise RejectedImage("unsupported_mode", "TIFF with planes apart and bits in reverse order")
 
 
 class StoredAvif(AvifImagePlugin.AvifImageFile):
@@ -102,7 +115,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
             super()._open()
             chosen = self._heif_file[self.tell()]
             turned = transform_orientation(chosen._c_image.transformations)
-            self._back = _BACK.get(turned)
+            self._back = TURNED_BACK.get(turned)
             self.file_orientation = turned if turned > 1 else self.info["original_orientation"] or 1
             if turned >= 5:
                 self._size = self._size[::-1]
