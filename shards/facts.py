@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import ImageFile
 
-from shards.image_formats import count_frames, open_image, quiet
+from shards.image_formats import count_frames, open_image
 from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+from shards.pillow_warnings import quiet
 from shards.schema import SAMPLE_SCHEMA
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]

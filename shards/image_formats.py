@@ -5,8 +5,6 @@ the limit on pixels holds before anything is decoded.
 """
 
 import io
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,6 +20,7 @@ from PIL import (
 
 from shards.jxl_header import CONTAINER
 from shards.limits import limit
+from shards.pillow_warnings import quiet
 from shards.plugin_formats import CODESTREAM, StoredJpeg2000, jxl_reader
 from shards.rejection import RejectedImage
 from shards.stored_pixels import StoredAvif, StoredTiff, heif_reader
@@ -34,7 +33,6 @@ __all__ = [
     "count_frames",
     "known_format",
     "open_image",
-    "quiet",
     "rejecting",
     "sniff_format",
 ]
@@ -84,15 +82,6 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-_quiet_lock = threading.RLock()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences warnings. One thread at a time, because Python's filters belong to the process."""
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def sniff_format(data: bytes) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
 
+from shards.pillow_warnings import quiet
 from shards.rejection import RejectedImage
 
 __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
@@ -65,7 +66,8 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
         Damaged metadata is no reason to lose an image.
         """
         try:
-            self.getexif()
+            with quiet():
+                self.getexif()
         except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
             self._exif = Image.Exif()
             self._exif._loaded = True

@@ -12,6 +12,7 @@ from functools import cache
 from PIL import Image, TiffImagePlugin
 
 from shards.jpeg_header import BadJpeg, SegmentParser
+from shards.pillow_warnings import quiet
 
 __all__ = ["media_boxes", "unsupported_kind"]
 
@@ -142,7 +143,8 @@ def _first_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
     file = io.BytesIO(data)
     file.seek(tags.next)
-    tags.load(file)
+    with quiet():
+        tags.load(file)
     return tags
 
 

@@ -5,6 +5,7 @@ A sample that is taken has the pixels that predicting sees, and a row that fits 
 
 import io
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
@@ -75,11 +76,15 @@ def _sources() -> dict[str, list[bytes]]:
         ],
         "GIF": [_encoded("GIF", rgb), _encoded("GIF", rgb, **frames)],
         "BMP": [
-            _encoded("BMP", rgb), _encoded("BMP", rgb.quantize(13)), _encoded("BMP", rgb.convert("1")),
-            _encoded("BMP", rgb.convert("RGBA")),
+            _encoded("BMP", rgb), _encoded("BMP", rgb.quantize(13)),
+            _encoded("BMP", rgb.convert("1")), _encoded("BMP", rgb.convert("RGBA")),
         ],
-        "AVIF": [_encoded("AVIF", rgb, exif=exif, speed=10), _encoded("AVIF", rgb, speed=10, **frames)],
-        "JPEG2000": [_encoded("JPEG2000", rgb), _encoded("JPEG2000", rgb.convert("LA"), no_jp2=True)],
+        "AVIF": [
+            _encoded("AVIF", rgb, exif=exif, speed=10), _encoded("AVIF", rgb, speed=10, **frames),
+        ],
+        "JPEG2000": [
+            _encoded("JPEG2000", rgb), _encoded("JPEG2000", rgb.convert("LA"), no_jp2=True),
+        ],
     }  # fmt: skip
     for kind, plugin in (("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")):
         try:
@@ -88,8 +93,20 @@ def _sources() -> dict[str, list[bytes]]:
             continue
         if kind == "HEIF":
             module.register_heif_opener()
-        sources[kind] = [_encoded(kind, rgb, exif=exif), _encoded(kind, rgb.convert("L"))]
+        sources[kind] = [_encoded(kind, rgb, exif=exif.tobytes()), _encoded(kind, rgb.convert("L"))]
     return sources
+
+
+def _resealed(data: bytes) -> bytes:
+    """A PNG with checksums that fit its chunks, so that what is in them is read."""
+    result, at = bytearray(data), 8
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
+        if end + 4 > len(data):
+            break
+        result[end : end + 4] = zlib.crc32(data[at + 4 : end]).to_bytes(4, "big")
+        at = end + 4
+    return bytes(result)
 
 
 class FormatTarget:
@@ -104,10 +121,12 @@ class FormatTarget:
         files = self._sources[kind]
         data = files[int(rng.integers(len(files)))]
         if rng.random() < 0.6:
-            head = int(rng.integers(40, 600))
+            head = int(40 * 15 ** rng.random())
             data = mutated(rng, data[:head], WORDS) + data[head:]
         else:
             data = mutated(rng, data, WORDS)
+        if kind == "PNG" and rng.random() < 0.7:
+            data = _resealed(data)
         with (
             patch.object(image_formats, "MAX_PIXELS", MOST_PIXELS),
             patch.object(Image, "MAX_IMAGE_PIXELS", MOST_PIXELS),
