@@ -5,13 +5,18 @@ a word. DALI 2.4 shows the first frame of an animated PNG whose default image is
 Pillow shows the default image. So this is a list of what is allowed, the same for CPU and GPU.
 """
 
+import re
+
+import numpy as np
+
 from loaders.jobs import DecodeJob
-from shards.jpeg_header import BadJpeg, read_header
+from shards.jpeg_header import BadJpeg, SegmentParser, read_header
 
 __all__ = ["REFUSED", "not_for_dali"]
 
 REFUSED = "refused by DALI"
 _MOST_CHUNKS = 256  # of a PNG before its pixels
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but fill bytes and those inside a scan
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 
@@ -26,6 +31,30 @@ def not_for_dali(job: DecodeJob) -> str | None:
     if job.image_format == "JPEG":
         return _jpeg(job) if job.turbo_decodes else f"JPEG of mode {job.mode}"
     return f"format {job.image_format}"
+
+
+def _is_whole(jpeg: bytes) -> bool:
+    """Whether the scans of a progressive JPEG bring all bits of all coefficients."""
+    parser = SegmentParser(memoryview(jpeg))
+    header = parser.parse()
+    missing = np.full((len(header.components), 64), 16)  # lowest bit that came, per coefficient
+    scan, at = header.scan, header.scan_start
+    try:
+        while True:
+            first, last = scan.spectral
+            missing[list(scan.components), first : last + 1] = scan.approximation & 15
+            marker = _MARKER.search(jpeg, at)
+            while marker and marker.group() != b"\xff\xda":
+                if marker.group() == b"\xff\xd9":
+                    return not missing.any()
+                segment = parser.segment(marker.start())
+                marker = _MARKER.search(jpeg, segment.offset + segment.length)
+            if marker is None:
+                return False
+            segment = parser.segment(marker.start())
+            scan, at = parser.scan(segment), segment.offset + segment.length
+    except BadJpeg:
+        return False
 
 
 def _png(job: DecodeJob) -> str | None:
@@ -55,6 +84,8 @@ def _jpeg(job: DecodeJob) -> str | None:
         return "other size than in the manifest"
     if header.sof_marker not in _SEQUENTIAL_OR_PROGRESSIVE or header.precision != 8:
         return "unusual JPEG process"
+    if header.progressive and not _is_whole(bytes(job.data)):
+        return "JPEG without all of its scans"  # libjpeg smooths those, others need not
     identifiers = tuple(component.id for component in header.components)
     if header.has_jfif or len(identifiers) == 1:
         return None

@@ -187,7 +187,8 @@ def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
     pixels = np.asarray(image)
     two = encode(image, "MPO", save_all=True, append_images=[picture(90, 80)], quality=90)
     rgb = without_marker(encode(image, "JPEG", keep_rgb=True), "adobe_offset")
-    plain = encode(image, "JPEG")
+    plain, whole = encode(image, "JPEG"), encode(image, "JPEG", progressive=True)
+    last_table, missing = whole.tobytes().rindex(b"\xff\xc4"), "JPEG without all of its scans"
     files = [
         ("PNG", animated_png(pixels, [255 - pixels, pixels[::-1].copy()]), "several pictures"),
         ("PNG", encode(image, "PNG"), None),
@@ -197,6 +198,8 @@ def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
         ("JPEG", rgb, "JPEG of unsaid colour space"),
         ("JPEG", encode(image, "JPEG", keep_rgb=True), "JPEG without colour transform"),
         ("WEBP", encode(image, "WEBP", lossless=True), "format WEBP"),
+        ("JPEG", whole, None),
+        ("JPEG", np.append(whole[:last_table], [0xFF, 0xD9]).astype(np.uint8), missing),
     ]
     jobs = [job(data, image, kind, k) for k, (kind, data, _) in enumerate(files)]
     stats = LoaderStats()
