@@ -2,9 +2,9 @@
 
 One pipeline decodes whole images and slices their N windows; one decodes spliced JPEGs, each for
 its one window. On a CPU the second uses the fused ``image_slice``; on a GPU ROI decoding is
-reported to crash (nvImageCodec issue 55), so there it decodes and then slices. What DALI does not
-decode exactly as the oracle does (CMYK, 16 bits, animations, formats but JPEG and PNG) is decoded
-by the oracle on the host.
+reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets a file
+only where it must show the oracle's picture (``loaders.dali_files``); all others are decoded by the
+oracle on the host, and counted by reason.
 """
 
 from typing import Any, Literal
@@ -14,9 +14,10 @@ import numpy.typing as npt
 import torch
 from nvidia.dali import fn, pipeline_def, types
 
+from loaders.dali_files import REFUSED, not_for_dali
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.reference import ReferenceLeaf
-from shards.jpeg_header import BadJpeg, read_header
+from loaders.stats import LoaderStats
 
 __all__ = ["DECODER", "EXACT", "DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
 
@@ -96,33 +97,18 @@ def _device_id(device: Device) -> int | None:
     return torch.cuda.current_device() if torch.cuda.is_available() else 0
 
 
-def _dali_decodes(job: DecodeJob) -> bool:
-    return job.turbo_decodes or (job.image_format == "PNG" and job.mode in ("RGB", "L"))
-
-
-def _claims_its_size(job: DecodeJob) -> bool:
-    """Whether a file says of itself what the manifest says of it: DALI makes room for whatever a
-    file claims, 13 GB for a JPEG of a few bytes."""
-    if job.image_format == "PNG":
-        claimed = (int.from_bytes(job.data[20:24].tobytes(), "big"),
-                   int.from_bytes(job.data[16:20].tobytes(), "big"))  # fmt: skip
-        return claimed == (job.height, job.width)
-    try:
-        header = read_header(job.data)
-    except BadJpeg:
-        return False
-    return (header.height, header.width) == (job.height, job.width)
-
-
 class DaliLeaf:
     """Runs the two pipelines; each is built when first needed."""
 
     splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
 
     def __init__(
-        self, device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int
-    ) -> None:
+        self, device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int,
+        stats: LoaderStats | None = None,
+    ) -> None:  # fmt: skip
+        """``stats`` counts under ``on_host``, by reason, what is not left to DALI."""
         self._device: Device = device
+        self._stats = stats or LoaderStats()
         self._num_crops, self._crop_size = num_crops, crop_size
         self._batch_size, self._num_threads = batch_size, num_threads
         self._reference = ReferenceLeaf()
@@ -130,11 +116,15 @@ class DaliLeaf:
 
     def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
         """See :class:`loaders.jobs.Leaf`."""
-        on_host = [job for job in jobs if not _dali_decodes(job)]
-        exact = [job for job in jobs if _dali_decodes(job)]
-        whole = [job for job in exact if not job.spliced and _claims_its_size(job)]
-        on_host += [job for job in exact if not job.spliced and not _claims_its_size(job)]
-        spliced = [job for job in exact if job.spliced]
+        on_host, whole, spliced = [], [], []
+        for job in jobs:
+            if job.spliced and job.turbo_decodes:
+                spliced.append(job)
+            elif reason := not_for_dali(job):
+                self._stats.reason("on_host", reason)
+                on_host.append(job)
+            else:
+                whole.append(job)
         failures = self._run("whole", whole, crops) + self._run("spliced", spliced, crops)
         return failures + self._decode_on_host(on_host, crops)
 
@@ -169,6 +159,7 @@ class DaliLeaf:
             if len(jobs) == 1:
                 # The last word is the oracle's: it names what is broken, or decodes what DALI
                 # refuses.
+                self._stats.reason("on_host", REFUSED)
                 return self._decode_on_host(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
 

@@ -72,7 +72,7 @@ def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
     sampling_rule(config.sampling)
 
 
-def _leaf(config: LoaderConfig, device_batch_size: int) -> Leaf:
+def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Leaf:
     backend = config.backend
     if backend == "auto":
         # Measured on a CPU: libjpeg-turbo in threads beats DALI by 10–25 % (docs/LOG.md).
@@ -82,7 +82,7 @@ def _leaf(config: LoaderConfig, device_batch_size: int) -> Leaf:
 
         return DaliLeaf(
             config.device, num_crops=config.num_crops, crop_size=config.crop_size,
-            batch_size=device_batch_size, num_threads=config.num_threads,
+            batch_size=device_batch_size, num_threads=config.num_threads, stats=stats,
         )  # fmt: skip
     return _host_leaf(backend)
 
@@ -134,7 +134,7 @@ class Loader:
         ranges = ranges_to_read(open_shards, self._rows, config)
         self._maker = JobMaker(open_shards, config, self._stats, ranges)
         self._ahead = None if ranges else Ahead.of(open_shards, self._rows, config)
-        self._leaf = _leaf(config, self._device_batch_size)
+        self._leaf = _leaf(config, self._device_batch_size, self._stats)
         self._reader = ChunkReader(
             self._maker, self._leaf, _host_leaf(config.backend), config.num_crops, self._stats
         )

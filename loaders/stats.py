@@ -21,7 +21,9 @@ class LoaderStats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._reasons: dict[str, Counter[str]] = {"fallback": Counter(), "failed": Counter()}
+        self._reasons: dict[str, Counter[str]] = {
+            kind: Counter() for kind in ("fallback", "failed", "on_host")
+        }
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def count(self, name: str, amount: int = 1) -> None:
@@ -30,8 +32,8 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Counts why samples took the full decode although windows were wanted (``fallback``) or
-        gave no pixels (``failed``)."""
+        """Counts why samples took the full decode although windows were wanted (``fallback``), gave
+        no pixels (``failed``), or were not left to DALI (``on_host``)."""
         with self._lock:
             self._reasons[kind][reason] += amount
 
@@ -46,7 +48,7 @@ class LoaderStats:
                 self._seconds[name] += time.perf_counter() - start
 
     def snapshot(self) -> dict[str, Any]:
-        """All counters, ``*_s`` times and the two tables of reasons, as plain numbers."""
+        """All counters, ``*_s`` times and the tables of reasons, as plain numbers."""
         with self._lock:
             return {
                 **dict(self._counts),

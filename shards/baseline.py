@@ -1,4 +1,7 @@
-"""Progressive and multi-scan JPEGs as baseline JPEGs, with the same coefficients and pixels.
+"""JPEGs that cannot be read from the middle as baseline JPEGs that can, with the same pixels.
+
+Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI,
+MJPEG) leave out the Huffman tables, because all use those of the standard: they get them back.
 
 A baseline file can be read from the middle, and decodes two to four times as fast. jpeglib
 (libjpeg) reads and writes the coefficients; all application and comment segments (JFIF, Adobe,
@@ -6,15 +9,19 @@ EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture fi
 follows the first picture does not.
 """
 
+import io
 import re
+import struct
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import jpeglib
 import numpy as np
+from PIL import Image
 
 from shards.image_formats import open_image, rejecting
-from shards.jpeg_header import BadJpeg, Segment, read_header
+from shards.jpeg_header import BadJpeg, JpegHeader, Segment, read_header
 from shards.rejection import RejectedImage
 
 __all__ = ["NotConvertible", "to_baseline"]
@@ -43,9 +50,12 @@ def to_baseline(jpeg: bytes) -> bytes:
     anything differs or libjpeg refuses. Not safe in threads: jpeglib keeps global state.
     """
     try:
+        source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
         header = read_header(jpeg)
         if header.width * header.height > MAX_PIXELS:
             raise NotConvertible("too large to convert")
+        if jpeg != source and header.num_scans_at_least == 1:
+            return _checked(source, jpeg)
         # jpeglib counts segments wrongly, and writes beyond an array, where many follow a scan.
         end = jpeg.find(EOI, header.scan_start)
         if _METADATA_MARKER.search(jpeg, header.scan_start, max(end, 0)):
@@ -61,14 +71,64 @@ def to_baseline(jpeg: bytes) -> bytes:
             written = target.read_bytes()
             if not _same_coefficients(coefficients, _read(written, target)):
                 raise NotConvertible("other coefficients when read back")
+        written = _with_identifiers(written, header)
         ours = [s for s in read_header(written).segments if _is_metadata(s)]
         converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
-        # Pillow smooths images whose scans bring only a part of the bits: those do differ.
-        if not np.array_equal(_pixels(jpeg), _pixels(converted)):
-            raise NotConvertible("other pixels when read back")
+        return _checked(source, converted)
     except (BadJpeg, OSError, RuntimeError, ValueError) as error:
         raise NotConvertible("refused by libjpeg") from error
+
+
+def _checked(source: bytes, converted: bytes) -> bytes:
+    # Pillow smooths images whose scans bring only a part of the bits: those do differ.
+    if not np.array_equal(_pixels(source), _pixels(converted)):
+        raise NotConvertible("other pixels when read back")
     return converted
+
+
+def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
+    """The file with those tables of the standard that its scan names and it does not define.
+
+    libjpeg-turbo reads a sequential file without tables by these, and so do Pillow and the others.
+    """
+    scan = header.scan
+    needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
+    missing = sorted((needed & _standard_tables().keys()) - header.huffman_tables.keys())
+    if not missing or header.progressive or header.arithmetic:
+        return jpeg
+    tables = b"".join(_standard_tables()[number] for number in missing)
+    segment = b"\xff\xc4" + struct.pack(">H", 2 + len(tables)) + tables
+    at = header.sos_offset - 4
+    return jpeg[:at] + segment + jpeg[at:]
+
+
+@cache
+def _standard_tables() -> dict[int, bytes]:
+    """``class << 4 | number`` → the table of the standard (annex K.3) from its Tc/Th byte on.
+
+    libjpeg writes them into every file that it is not asked to optimise.
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", optimize=False)
+    jpeg = buffer.getvalue()
+    tables = read_header(jpeg).huffman_tables
+    return {number: jpeg[at : at + length] for number, (at, length) in tables.items()}
+
+
+def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
+    """``written`` by jpeglib, with the identifiers of ``source`` where they alone say RGB.
+
+    jpeglib says so with an Adobe marker, which goes with all metadata that is not the source's.
+    """
+    identifiers = bytes(component.id for component in source.components)
+    if source.has_jfif or source.adobe_transform is not None or identifiers != b"RGB":
+        return written
+    header, result = read_header(written), bytearray(written)
+    for place, identifier in enumerate(identifiers):
+        result[header.sof_offset + 6 + 3 * place] = identifier
+    for place, component in enumerate(header.scan.components):
+        result[header.sos_offset + 1 + 2 * place] = identifiers[component]
+    return bytes(result)
 
 
 def _is_metadata(segment: Segment) -> bool:

@@ -168,8 +168,8 @@ def _require_indexable(header: JpegHeader, length: int) -> None:
     checks = (
         (header.hierarchical, "hierarchical"),
         (header.lossless, "lossless"),
+        (header.arithmetic, "arithmetic"),  # progressive or not: no conversion mends it
         (header.progressive, "progressive"),
-        (header.arithmetic, "arithmetic"),
         (header.precision != 8, "12-bit"),
         (len(scan.components) != len(header.components), "several scans"),
         (scan.components != tuple(range(len(scan.components))), "unusual scan"),

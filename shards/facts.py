@@ -1,15 +1,18 @@
 """Facts about an image file that are not its pixels: what manifests record and audits compare."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+import pyarrow as pa
 from PIL import ImageFile
 
 from shards.coding_facts import coding_facts
 from shards.file_metadata import metadata_names
-from shards.image_formats import open_image, quiet, rejecting
+from shards.image_formats import count_frames, open_image, rejecting
 from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+from shards.pillow_warnings import quiet
 from shards.pixel_bytes import picture_extent
+from shards.schema import SAMPLE_SCHEMA
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
@@ -46,7 +49,8 @@ class ImageFacts:
     """Pixels, in the stored orientation."""
     height: int
     format: str
-    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF`` or ``HEIF``."""
+    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL``
+    or ``JPEG2000``."""
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
@@ -61,11 +65,13 @@ class ImageFacts:
     has_exif: bool
     """Whether the file carries EXIF data, whatever it says."""
     exif_orientation: int
-    """1 … 8; 1 also where nothing is said. Recorded, never applied."""
+    """1 … 8, how a viewer turns the stored pixels; 1 also where nothing is said. Of HEIC and AVIF
+    what their boxes say goes before EXIF. Recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
-    """Frames of an animation or pages of a TIFF; only the first is read."""
+    """Frames of an animation, as the file declares them; of a TIFF 2 for two pages or more. Only
+    the first is read."""
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
@@ -116,8 +122,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         extent = picture_extent(image, data)
         coding = coding_facts(image, data, header)
         metadata = metadata_names(image, data, extent.end, header)
-        num_frames = int(getattr(image, "n_frames", 1))
-    return ImageFacts(
+    facts = ImageFacts(
         width=image.width,
         height=image.height,
         format=kind,
@@ -129,7 +134,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF behind the pixels
         has_exif=_has_exif(image),
         has_icc=bool(image.info.get("icc_profile")),
-        num_frames=num_frames,
+        num_frames=count_frames(image),
         bit_depth=bit_depth,
         pixel_bytes=extent.pixel_bytes,
         colour_transform=coding.colour_transform,
@@ -138,6 +143,18 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         huffman=coding.huffman,
         metadata=metadata,
     )
+    return _fitted(facts)
+
+
+def _fitted(facts: ImageFacts) -> ImageFacts:
+    """``facts`` with every number brought into the range of its column: a file may say anything."""
+    numbers = {}
+    for field in fields(facts):
+        value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
+        if pa.types.is_integer(kind) and value is not None:
+            bounds = np.iinfo(kind.to_pandas_dtype())
+            numbers[field.name] = min(max(value, int(bounds.min)), int(bounds.max))
+    return replace(facts, **numbers)
 
 
 def _jpeg_header(data: bytes) -> JpegHeader | None:
@@ -153,13 +170,39 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
         bits = data[24]  # in the header chunk, which comes first
     elif kind == "TIFF":
         bits = int(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (1,))[0])
+    elif kind == "BMP":
+        bits = min(int.from_bytes(_bmp_bits(data), "little"), 8)  # of a pixel: 16 and more have 3
+    elif kind == "GIF":
+        bits = _gif_bits(data)
     elif kind == "AVIF":
         bits = _avif_bits(data)
     elif kind == "HEIF":
         bits = int(image.info.get("bit_depth", bits))
+    elif kind in ("JXL", "JPEG2000"):
+        bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
         mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
     return mode, bits
+
+
+def _bmp_bits(data: bytes) -> bytes:
+    """Bits per pixel, two bytes; the oldest header, of 12 bytes, has shorter fields before them."""
+    return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
+
+
+def _gif_bits(data: bytes) -> int:
+    """Bits per palette index of the first frame: of its own palette, or of that of the file."""
+    flags, at = data[10], 13
+    if flags & 0x80:
+        at += 3 << (flags & 7) + 1
+    while data[at : at + 1] == b"!":  # extensions, in blocks of up to 255 bytes
+        at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    if data[at : at + 1] == b"," and at + 9 < len(data) and data[at + 9] & 0x80:
+        flags = data[at + 9]
+    return (flags & 7) + 1 if flags & 0x80 else 8
 
 
 def _avif_bits(data: bytes) -> int:
@@ -179,10 +222,13 @@ def _has_exif(image: ImageFile.ImageFile) -> bool:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
-    """From EXIF. Damaged metadata is no reason to lose an image: it counts as saying nothing."""
+    """From a container's boxes, else from EXIF. Damaged metadata is no reason to lose an image: it
+    counts as saying nothing."""
+    value = getattr(image, "file_orientation", 1)
     try:
-        with quiet():
-            value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        if value == 1 and image.format != "HEIF":  # whose EXIF is changed to say nothing
+            with quiet():
+                value = image.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -5,31 +5,34 @@ the limit on pixels holds before anything is decoded.
 """
 
 import io
-import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from PIL import (
-    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
+from shards.jxl_header import CONTAINER
+from shards.limits import limit
+from shards.pillow_warnings import quiet
+from shards.plugin_formats import CODESTREAM, StoredJpeg2000, jxl_reader
 from shards.rejection import RejectedImage
+from shards.stored_pixels import StoredAvif, StoredTiff, heif_reader
+from shards.unsupported import unsupported_kind
 
 __all__ = [
     "EXTENSIONS",
     "FILE_SUFFIXES",
     "MAX_PIXELS",
+    "count_frames",
+    "known_format",
     "open_image",
-    "quiet",
     "rejecting",
     "sniff_format",
 ]
@@ -46,43 +49,39 @@ EXTENSIONS = {
     "GIF": "gif",
     "AVIF": "avif",
     "HEIF": "heic",
+    "JXL": "jxl",
+    "JPEG2000": "jp2",
 }
 """Format → extension of the image member in a shard."""
 
 FILE_SUFFIXES = frozenset(
     {
         ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib",
-        ".gif", ".avif", ".heic", ".heif",
+        ".gif", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".jph",
     }
 )  # fmt: skip
 """Names of files in a folder that are taken for images, in lower case."""
 
 # The plugins are called directly rather than through Image.open, so that a file is read as what its
 # first bytes say, a multi-picture JPEG is read as its first picture, and no warning or error of
-# Pillow's own, smaller or larger, pixel limit comes in between.
+# Pillow's own, smaller or larger, pixel limit comes in between. What plugins turn or make
+# up, ``shards.stored_pixels`` and ``shards.plugin_formats`` undo.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
+    "TIFF": StoredTiff,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
+    "AVIF": StoredAvif,
+    "JPEG2000": StoredJpeg2000,
 }
+_EXTRAS = {"HEIF": heif_reader, "JXL": jxl_reader}
 # Some plugins (WebP, GIF) ask Pillow's limit themselves while opening; it errs above twice this.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 _BMP_HEADER_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-_quiet_lock = threading.RLock()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silences warnings. One thread at a time, because Python's filters belong to the process."""
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def sniff_format(data: bytes) -> str | None:
@@ -99,6 +98,10 @@ def sniff_format(data: bytes) -> str | None:
         return "GIF"
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
         return "BMP"
+    if data.startswith((CONTAINER, b"\xff\x0a")):
+        return "JXL"
+    if data.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", CODESTREAM)):
+        return "JPEG2000"
     return _sniff_iso_media(data)
 
 
@@ -126,6 +129,11 @@ def rejecting(data: bytes) -> Iterator[None]:
     except MemoryError as error:
         raise RejectedImage("too_large", "not enough memory to decode it") from error
     except Exception as error:
+        if "MAX_TEXT_" in str(error):
+            detail = f"texts of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
+            raise RejectedImage("too_large", detail) from error
+        if name := unsupported_kind(data, sniff_format(data), str(error)):
+            raise RejectedImage("unsupported_format", name) from error
         detail = f"{type(error).__name__}: {error}"
         raise RejectedImage("truncated" if _is_cut(error, data) else "corrupt", detail) from error
 
@@ -138,17 +146,24 @@ def _is_cut(error: Exception, data: bytes) -> bool:
     return data.startswith(b"\x89PNG") and b"IEND" not in data[-4096:]
 
 
+def known_format(data: bytes) -> str:
+    """:func:`sniff_format`, or ``RejectedImage`` with a true reason where that is none."""
+    if not data:
+        raise RejectedImage("empty_file")
+    if kind := sniff_format(data):
+        return kind
+    if name := unsupported_kind(data, None):
+        raise RejectedImage("unsupported_format", name)
+    raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+
+
 def open_image(data: bytes) -> ImageFile.ImageFile:
     """The image at its first frame, header read, pixels not; ``.format`` is a key of EXTENSIONS.
 
     Raises ``RejectedImage`` for what is no image of these formats, is damaged in its header, or has
     more than ``MAX_PIXELS`` pixels. Safe to call in threads.
     """
-    if not data:
-        raise RejectedImage("empty_file")
-    kind = sniff_format(data)
-    if kind is None:
-        raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+    kind = known_format(data)
     with rejecting(data), quiet():
         try:
             image = _reader(kind)(io.BytesIO(data))
@@ -160,12 +175,28 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
+def count_frames(image: ImageFile.ImageFile) -> int:
+    """Frames of an opened image: those of an animation, 2 for two pages of a TIFF or more.
+
+    Only the first frame is read, so that whatever is wrong with later ones rejects nothing. Of a
+    TIFF no page is counted: each is a directory anywhere in the file, and a walk through all of
+    them can take hours.
+    """
+    if image.format == "TIFF":
+        return 1 + bool(getattr(image, "is_animated", False))
+    try:
+        with quiet():
+            return int(getattr(image, "n_frames", 1))
+    except MemoryError:
+        raise
+    except Exception:  # on damaged bytes Pillow raises nearly anything
+        return 2  # there is something behind the first frame, or counting would not fail
+
+
 def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    if kind != "HEIF":
-        return _READERS[kind]
-    try:  # libheif turns the pixels upright itself, and says so by an orientation of 1
-        from pillow_heif import HeifImageFile
-    except ImportError:
-        detail = "HEIC needs the extra: pip install -e '.[heic]'"
-        raise RejectedImage("unsupported_format", detail) from None
-    return HeifImageFile
+    if kind == "PNG":
+        # Pillow's own limits, 1 and 64 MiB, reject images for text that nobody reads here: the
+        # workflows that some generators write. They bind while pixels are read, too.
+        most = limit("MAX_PNG_TEXT_BYTES")
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = most
+    return _EXTRAS[kind]() if kind in _EXTRAS else _READERS[kind]

@@ -19,6 +19,7 @@ DEFAULTS = {
     "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
     "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
     "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares
+    "MAX_PNG_TEXT_BYTES": 64 << 20,  # of a PNG's texts and profile, unpacked
     "MAX_TAR_HEADER_BYTES": 32 << 10,  # of one extended header: long names, PAX records
 }
 """Name → default."""

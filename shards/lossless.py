@@ -1,6 +1,6 @@
 """Which images are stored as tiles: lossless ones of a kind that tiles suit."""
 
-from shards.image_formats import open_image, quiet
+from shards.image_formats import count_frames, open_image
 from shards.rejection import RejectedImage
 
 __all__ = ["can_tile"]
@@ -25,15 +25,11 @@ def can_tile(data: bytes, kind: str) -> bool:
         return False
     try:
         image = open_image(data)
-        with quiet():
-            num_frames = int(getattr(image, "n_frames", 1))
     except RejectedImage:
-        return False
-    except Exception:  # of a TIFF, counting the pages walks through untrusted directories
         return False
     if kind == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
         return False
-    return num_frames == 1 and image.mode in _MODES
+    return count_frames(image) == 1 and image.mode in _MODES
 
 
 def _is_lossless_webp(data: bytes) -> bool:

@@ -1,8 +1,10 @@
 """What the pixels of a file are: RGB, 8 bits, as stored. Pillow is the oracle.
 
-EXIF orientation is not applied, alpha is dropped, palettes and grey are expanded, CMYK is converted
-by Pillow, 16 bits are scaled to 8 (value / 257, rounded), ICC profiles are ignored, and of an
-animation the first frame counts.
+Orientation (EXIF, tags, boxes) is not applied, and undone where a plugin applies it
+(``shards.stored_pixels``, ``shards.plugin_formats``); there is no format where that cannot be had.
+Alpha is dropped, palettes and grey are expanded, CMYK is converted by Pillow, 16 bits are scaled to
+8 (value / 257, rounded), ICC profiles are ignored, and of an animation the first frame counts: of
+an APNG its default image, also where that is no frame.
 """
 
 import hashlib

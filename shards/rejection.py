@@ -7,7 +7,7 @@ REASONS = {
     "file_name": "the file's name is not valid UTF-8",
     "empty_file": "the file has no bytes",
     "not_an_image": "the bytes are of no image format that is read here",
-    "unsupported_format": "the format needs an extra that is not installed",
+    "unsupported_format": "the image is of a kind that is not read here, or only with an extra",
     "unsupported_mode": "the pixels are of a kind that has no rule here, such as floating point",
     "too_large": "more than 200 million pixels, or bytes than GLASS_MAX_IMAGE_BYTES",
     "truncated": "the file ends before the image does",

@@ -6,11 +6,11 @@ The split hangs on the contents of all files, so it cannot be drawn before this 
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from shards.image_formats import sniff_format
+from shards.image_formats import known_format
 from shards.lossless import can_tile
 from shards.rejection import RejectedImage
 from shards.source_files import SourceFiles, Stamp, require_size
@@ -59,17 +59,16 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
         data = files.read(name)
     except RejectedImage as rejected:
         return FileState(reason=rejected.reason, detail=rejected.detail)
-    kind = sniff_format(data)
-    reason = "" if kind else "not_an_image" if data else "empty_file"
-    return FileState(
+    state = FileState(
         num_bytes=len(data),
         mtime_ns=stamp[1] if stamp else 0,
         sha256=hashlib.sha256(data).digest(),
-        format=kind or "",
-        can_tile=can_tile(data, kind or ""),
-        reason=reason,
-        detail=f"begins with {data[:8]!r}" if reason == "not_an_image" else "",
     )
+    try:
+        kind = known_format(data)
+    except RejectedImage as rejected:
+        return replace(state, reason=rejected.reason, detail=rejected.detail)
+    return replace(state, format=kind, can_tile=can_tile(data, kind))
 
 
 def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) -> pa.Table:

@@ -17,7 +17,8 @@ from shards.rejection import RejectedImage
 __all__ = ["is_sixteen_bit", "sixteen_bit_to_rgb", "to_eight_bits"]
 
 _GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF tags
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_WHITE_IS_ZERO = 0
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
@@ -35,8 +36,17 @@ def _raw_mode(image: ImageFile.ImageFile) -> str:
 
 
 def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
-    """Whether an opened, not yet loaded image has more than 8 bits per channel as integers."""
-    return image.mode in _GREY_MODES or ";16" in _raw_mode(image)
+    """Whether an opened, not yet loaded image has more than 8 bits per channel as integers.
+
+    By what the file says of its samples. Raw modes alone mislead: a BMP of 5-6-5 bits is called
+    ``BGR;16``, a plane of 16 bits that lies apart ``R``.
+    """
+    if image.mode in _GREY_MODES:
+        return True
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
+        return image.mode != "F" and max(bits) == 16
+    return image.format == "PNG" and ";16" in _raw_mode(image)
 
 
 def sixteen_bit_to_rgb(
@@ -45,7 +55,7 @@ def sixteen_bit_to_rgb(
     """The RGB image of 8 bits of an opened PNG or TIFF of 16 bits; alpha is dropped.
 
     ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts without a rule
-    (12 bits, CMYK or premultiplied alpha of 16 bits, planes stored apart).
+    (12 bits, CMYK or premultiplied alpha of 16 bits).
     """
     raw_mode = _raw_mode(image)
     if image.mode in _GREY_MODES:
@@ -55,7 +65,7 @@ def sixteen_bit_to_rgb(
         grey = to_eight_bits(_join(pixels[..., 0], pixels[..., 1]))
         return Image.merge("RGB", [Image.fromarray(grey)] * 3)
     layout, _, order = raw_mode.partition(";")
-    if layout not in ("RGB", "RGBA", "RGBX") or _has_planes(image):
+    if layout not in ("RGB", "RGBA", "RGBX"):
         raise RejectedImage("unsupported_mode", f"16 bits, layout {raw_mode}")
     high, low = _orders(order)
     return Image.fromarray(
@@ -74,12 +84,11 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     if tuple(bits) != (16,):
         raise RejectedImage("unsupported_mode", f"{bits[0]} bits of grey")
     image.load()
-    grey = Image.fromarray(to_eight_bits(np.asarray(image)))
+    values = np.asarray(image).astype(np.uint16)  # in the machine's byte order
+    if image.format == "TIFF" and tags.get(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO:
+        values = 65535 - values  # Pillow turns negatives of 8 bits and fewer itself
+    grey = Image.fromarray(to_eight_bits(values))
     return Image.merge("RGB", [grey] * 3)
-
-
-def _has_planes(image: ImageFile.ImageFile) -> bool:
-    return bool(getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION, 1) != 1)
 
 
 def _orders(order: str) -> tuple[str, str]:

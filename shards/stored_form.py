@@ -1,8 +1,9 @@
 """How an image lies in its shard: the bytes of its member and what goes with them.
 
 ``source``: the source's bytes, untouched. Two kinds are stored otherwise, with the same pixels, so
-that a crop can be read out of the middle of them: progressive JPEGs as ``baseline`` JPEGs with the
-same coefficients, and lossless images as ``tiled`` TIFFs. Both are checked before they are used.
+that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
+tables, become ``baseline`` JPEGs with the same coefficients; lossless images become ``tiled``
+TIFFs. Both are checked before they are used.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 """``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
 other pixels than the source: see ``shards.equalise``, and all facts are those of the new file."""
 
-_CONVERTIBLE = ("progressive", "several scans")  # reasons of entry points that a conversion mends
+# Reasons of entry points that a conversion mends.
+_CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
 """Of a lossless image: beyond, the tiles are compressed harder, which takes ten times as long."""
 
@@ -45,7 +47,8 @@ def stored_form(
 ) -> StoredImage:
     """The form in which the image file ``data`` is stored, which decoded without fault to ``rgb``.
 
-    With ``tiled`` as tiled TIFF; a progressive JPEG as baseline unless ``keep_progressive``.
+    With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as
+    baseline unless ``keep_progressive``.
     """
     if tiled and (tiles := _as_tiles(data, facts, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))

@@ -4,6 +4,7 @@ import pytest
 
 from tests.fuzz_dataset import DatasetTarget
 from tests.fuzz_detail import DetailTarget
+from tests.fuzz_formats import FormatTarget
 from tests.fuzz_harness import run_fuzz
 from tests.fuzz_lists import ListTarget
 from tests.fuzz_members import MemberTarget
@@ -22,6 +23,11 @@ RUNS = {
     ),
     "members": (
         MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused"),
+    ),
+    "formats": (
+        FormatTarget, 300,
+        tuple(f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF")
+              for end in ("taken", "refused")),
     ),
     "dataset": (
         DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples"),

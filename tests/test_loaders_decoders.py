@@ -1,6 +1,9 @@
 """Three decoders, one result: the oracle's pixels, for every window, also where an image ends."""
 
 import io
+import struct
+import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +14,10 @@ from loaders.batch import BufferPool
 from loaders.dali import DaliLeaf, define_spliced_pipeline, define_whole_pipeline
 from loaders.jobs import DecodeJob
 from loaders.reference import ReferenceLeaf
+from loaders.stats import LoaderStats
 from loaders.turbo import TurboLeaf
+from shards.jpeg_header import read_header
+from tests.image_files import chunk
 
 CROP, NUM_CROPS = 48, 3
 
@@ -151,6 +157,62 @@ def test_buffers_are_lent_again_only_when_nobody_looks_at_them():
     assert second.data_ptr() != address
     del view
     assert pool.borrow((4, 5)).data_ptr() == address
+
+
+def animated_png(pixels, others):
+    """An APNG whose default image is no frame of it: Pillow shows that, DALI the first frame."""
+    data = encode(Image.fromarray(pixels), "PNG").tobytes()
+    height, width = pixels.shape[:2]
+    frames = b""
+    for number, other in enumerate(others):
+        control = struct.pack(">5I2H2B", 2 * number, width, height, 0, 0, 1, 10, 0, 0)
+        lines = np.hstack([np.zeros((height, 1), np.uint8), other.reshape(height, -1)])
+        body = struct.pack(">I", 2 * number + 1) + zlib.compress(lines.tobytes())
+        frames += chunk(b"fcTL", control) + chunk(b"fdAT", body)
+    animation = chunk(b"acTL", struct.pack(">II", len(others), 0))
+    whole = data[:33] + animation + data[33:-12] + frames + data[-12:]
+    return np.frombuffer(whole, np.uint8)
+
+
+def without_marker(data, header_field):
+    """A JPEG without its JFIF or Adobe marker."""
+    at = getattr(read_header(data), header_field)
+    length = int.from_bytes(data[at - 2 : at].tobytes(), "big")
+    return np.concatenate([data[: at - 4], data[at - 2 + length :]])
+
+
+def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
+    """What is left to the oracle is counted by reason; the pixels are the oracle's in any case."""
+    image = picture(100, 130)
+    pixels = np.asarray(image)
+    two = encode(image, "MPO", save_all=True, append_images=[picture(90, 80)], quality=90)
+    rgb = without_marker(encode(image, "JPEG", keep_rgb=True), "adobe_offset")
+    plain, whole = encode(image, "JPEG"), encode(image, "JPEG", progressive=True)
+    last_table, missing = whole.tobytes().rindex(b"\xff\xc4"), "JPEG without all of its scans"
+    files = [
+        ("PNG", animated_png(pixels, [255 - pixels, pixels[::-1].copy()]), "several pictures"),
+        ("PNG", encode(image, "PNG"), None),
+        ("JPEG", two, None),  # the first picture, by all decoders
+        ("JPEG", plain, None),
+        ("JPEG", without_marker(plain, "jfif_offset"), None),
+        ("JPEG", rgb, "JPEG of unsaid colour space"),
+        ("JPEG", encode(image, "JPEG", keep_rgb=True), "JPEG without colour transform"),
+        ("WEBP", encode(image, "WEBP", lossless=True), "format WEBP"),
+        ("JPEG", whole, None),
+        ("JPEG", np.append(whole[:last_table], [0xFF, 0xD9]).astype(np.uint8), missing),
+    ]
+    jobs = [job(data, image, kind, k) for k, (kind, data, _) in enumerate(files)]
+    stats = LoaderStats()
+    decoder = DaliLeaf(
+        "cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=16, num_threads=2, stats=stats
+    )
+    crops = torch.zeros((len(jobs) * NUM_CROPS, CROP, CROP, 3), dtype=torch.uint8)
+    assert decoder.decode(jobs, crops) == []
+    decoder.close()
+    assert stats.snapshot()["on_host"] == Counter(reason for *_, reason in files if reason)
+    expected, failures = decode("reference", jobs)
+    assert failures == []
+    assert (crops.numpy() == expected).all()
 
 
 @pytest.mark.gpu

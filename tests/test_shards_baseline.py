@@ -14,8 +14,11 @@ import pytest
 from PIL import Image
 
 from shards.baseline import NotConvertible, to_baseline
+from shards.entry_points import NotIndexable, build_entry_points, read_entry_points
+from shards.facts import read_facts
 from shards.jpeg_header import read_header
 from shards.pixels import decode_rgb
+from shards.stored_form import stored_form
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +162,49 @@ def test_missing_scans_are_refused_because_pillow_smooths_them() -> None:
     assert decode_rgb(cut).shape == (200, 200, 3)
     with pytest.raises(NotConvertible, match="pixels"):
         to_baseline(cut)
+
+
+def without_segments(jpeg: bytes, *markers: int) -> bytes:
+    for segment in reversed(read_header(jpeg).segments):
+        if segment.marker in markers:
+            jpeg = jpeg[: segment.offset - 4] + jpeg[segment.offset + segment.length :]
+    return jpeg
+
+
+def test_rgb_by_identifiers_alone_stays_rgb(tmp_path: Path) -> None:
+    """Nothing but the names of the components says so, and jpeglib renames them."""
+    source = without_segments(pillow_jpeg(scene(50, 70), keep_rgb=True), 0xEE)
+    header = read_header(source)
+    assert (header.adobe_transform, header.has_jfif) == (None, False)
+    converted = to_baseline(source)
+    assert_same_image(source, converted, tmp_path)
+    assert bytes(c.id for c in read_header(converted).components) == b"RGB"
+    assert read_header(converted).adobe_transform is None
+    build_entry_points(converted)
+
+
+@pytest.mark.parametrize("variant", [{"subsampling": 0}, {"subsampling": 2}, {"mode": "L"}])
+def test_frames_without_tables_get_those_of_the_standard(variant: dict[str, object]) -> None:
+    """As webcams write them: decoders take the standard's tables, which a splice has to copy."""
+    whole = pillow_jpeg(scene(90, 120), progressive=False, **variant)
+    source = without_segments(whole, 0xC4)
+    with pytest.raises(NotIndexable, match="missing table"):
+        build_entry_points(source)
+    converted = to_baseline(source)
+    assert np.array_equal(decode_rgb(source), decode_rgb(converted))
+    assert read_entry_points(build_entry_points(converted)).positions.tolist() == (
+        read_entry_points(build_entry_points(whole)).positions.tolist()
+    )
+
+
+def test_a_frame_of_a_webcam_is_stored_with_its_tables() -> None:
+    source = without_segments(pillow_jpeg(scene(90, 120), progressive=False), 0xC4)
+    facts, rgb = read_facts(source), Image.fromarray(decode_rgb(source))
+    stored = stored_form(source, facts, rgb, tiled=False, keep_progressive=False)
+    assert (stored.stored_as, stored.not_indexable) == ("baseline", None)
+    assert np.array_equal(decode_rgb(stored.data), decode_rgb(source))
+    kept = stored_form(source, facts, rgb, tiled=False, keep_progressive=True)
+    assert (kept.data, kept.not_indexable) == (source, "missing table")
 
 
 def test_arithmetic_coding_is_refused() -> None:

@@ -222,6 +222,7 @@ def not_indexable() -> Iterator[tuple[str, bytes]]:
         (0xC3, "lossless"),
         (0xC5, "hierarchical"),
         (0xC9, "arithmetic"),
+        (0xCA, "arithmetic"),  # and progressive, which a conversion could mend
     ):
         yield reason, jpeg.replace(b"\xff\xc0", bytes([0xFF, marker]), 1)
     yield "12-bit", patched(jpeg, 0xC0, 0, b"\x0c")

@@ -1,13 +1,22 @@
 """What is recorded about a file beside its pixels."""
 
 import dataclasses
+import struct
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
-from shards.facts import read_facts
-from shards.pixels import RejectedImage
+from shards.facts import _fitted, read_facts
+from shards.lossless import can_tile
+from shards.packing import PackedSource
+from shards.pixels import RejectedImage, decode_rgb, pixel_sha256
+from shards.sample import build_sample
+from shards.schema import SAMPLE_SCHEMA
+from tests.image_files import chunk
+
+SOURCE = PackedSource("real/a.png", b"", "PNG", 0, "", "", "train")
 
 
 def test_facts_of_a_jpeg(coded_image, encode_image):
@@ -61,9 +70,11 @@ def test_quality_is_recovered_for_every_setting(encode_image):
         ("PNG", "1", {}, ("1", 1, 1)),
         ("PNG", "I;16", {}, ("I;16", 16, 1)),
         ("TIFF", "I;16", {}, ("I;16", 16, 1)),
-        ("TIFF", "RGB", {"frames": 3}, ("RGB", 8, 3)),
+        ("TIFF", "RGB", {"frames": 3}, ("RGB", 8, 2)),  # "two or more": pages are not counted
         ("BMP", "RGB", {}, ("RGB", 8, 1)),
-        ("GIF", "P", {"frames": 4}, ("P", 8, 4)),
+        ("BMP", "1", {}, ("1", 1, 1)),
+        ("BMP", "P", {}, ("P", 8, 1)),  # of 16 colours, in indices of 8 bits
+        ("GIF", "P", {"frames": 4}, ("P", 4, 4)),
         ("WEBP", "RGB", {"frames": 2}, ("RGB", 8, 2)),
         ("PNG", "RGB", {"frames": 3}, ("RGB", 8, 3)),
         ("AVIF", "RGB", {}, ("RGB", 8, 1)),
@@ -83,6 +94,96 @@ def test_mode_bits_and_frames(kind, mode, options, expected, coded_image, encode
     assert (facts.mode, facts.bit_depth, facts.num_frames) == expected
     chroma = "4:2:0" if kind in ("WEBP", "AVIF") else ""
     assert (facts.subsampling, facts.progressive, facts.jpeg_quality) == (chroma, False, None)
+
+
+@pytest.mark.parametrize(("bits", "colours"), [(1, 2), (4, 16), (8, 200)])
+@pytest.mark.parametrize("header", [12, 40])
+def test_bits_of_a_bmp_palette(bits, colours, header):
+    entry = 3 if header == 12 else 4
+    palette = bytes(range(3, 3 + colours * entry % 250)).ljust(colours * entry, b"\x11")
+    palette = palette if header == 40 else palette.ljust(entry << bits, b"\0")
+    size = struct.pack("<HHHH" if header == 12 else "<iiHH", 4, 2, 1, bits)
+    rest = b"" if header == 12 else struct.pack("<IIiiII", 0, 0, 0, 0, colours, 0)
+    body = struct.pack("<I", header) + size + rest + palette
+    data = b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(body)) + body + bytes(8)
+    assert (read_facts(data).mode, read_facts(data).bit_depth) == ("P", bits)
+
+
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+def test_bits_of_a_gif_palette(bits, local):
+    """Behind comments, too; a frame's own palette goes before that of the file."""
+    table, flags = bytes(range(1, 250)).ljust(768, b"\0")[: 3 << bits], 0x80 | (bits - 1)
+    screen = struct.pack("<HHBBB", 2, 1, 0x86 if local else flags, 0, 0)
+    screen += bytes(384) if local else table
+    comment = b"!\xfe\x03abc\x02de\0"
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 2, 1, flags if local else 0)
+    frame += (table if local else b"") + b"\x02\x02\x44\x01\0"
+    facts = read_facts(b"GIF89a" + screen + comment + frame + b";")
+    assert facts.bit_depth == bits
+
+
+def test_numbers_of_a_file_fit_their_columns(coded_image, encode_image):
+    """A PNG may claim up to 2³¹ frames; the column of every fact holds whatever a file says."""
+    facts = read_facts(encode_image(coded_image(1, 8, 8), "PNG"))
+    row = {f.name: getattr(facts, f.name) for f in dataclasses.fields(facts)}
+    numbers = [name for name in row if pa.types.is_integer(SAMPLE_SCHEMA.field(name).type)]
+    assert {"num_frames", "bit_depth", "restart_interval", "exif_orientation"} <= set(numbers)
+    for extreme in (2**31, 2**40, -(2**70)):
+        said = _fitted(dataclasses.replace(facts, **dict.fromkeys(numbers, extreme)))
+        for name in numbers:
+            pa.array([getattr(said, name)], SAMPLE_SCHEMA.field(name).type)
+    assert _fitted(facts) == facts
+
+
+def test_an_apng_of_absurdly_many_frames_is_taken(coded_image, encode_image):
+    pixels = coded_image(1, 8, 8)
+    data = encode_image(pixels, "PNG")
+    for claimed, found in ((2**31, 2**31 - 1), (2**31 - 1, 2**31 - 1), (7, 8)):
+        control = chunk(b"acTL", struct.pack(">II", claimed, 0))
+        animated = data[:33] + control + data[33:]  # the default image is no frame of it
+        assert read_facts(animated).num_frames == found
+        np.testing.assert_array_equal(decode_rgb(animated), pixels)
+
+
+def pages(encode_image, coded_image, count, **options):
+    first, *others = (Image.fromarray(coded_image(i, 16, 16)) for i in range(count))
+    return encode_image(first, "TIFF", save_all=True, append_images=others, **options)
+
+
+def test_pages_of_a_tiff_are_not_walked(coded_image, encode_image, monkeypatch):
+    """Each page is a directory that may lie anywhere: it is only asked whether a second exists."""
+    data = pages(encode_image, coded_image, 9)
+    asked, load = [], TiffImagePlugin.ImageFileDirectory_v2.load
+
+    def counted(self, fp):
+        asked.append(fp.tell())
+        load(self, fp)
+
+    monkeypatch.setattr(TiffImagePlugin.ImageFileDirectory_v2, "load", counted)
+    assert read_facts(data).num_frames == 2
+    assert not can_tile(data, "TIFF")
+    assert len(set(asked)) <= 2
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG"])
+def test_damaged_later_pictures_cost_nothing(kind, coded_image, encode_image):
+    """Only the first is read, so building and predicting agree that the image is sound."""
+    if kind == "TIFF":
+        data = bytearray(pages(encode_image, coded_image, 3))
+        first = int.from_bytes(data[4:8], "little")
+        end = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+        second = int.from_bytes(data[end : end + 4], "little")
+        at = data.index(struct.pack("<HHI", 259, 3, 1), second)
+        data[at + 8 : at + 10] = struct.pack("<H", 34887)  # LERC, which nothing here reads
+    else:
+        frames = [Image.fromarray(coded_image(i, 16, 16)) for i in (1, 9, 17)]
+        data = encode_image(frames[0], kind, save_all=True, append_images=frames[1:])
+        data = data[: len(data) * 9 // 10]
+    pixels = decode_rgb(bytes(data))
+    sample = build_sample(bytes(data), SOURCE, "000000000000", "train-000000.tar", 16)
+    assert sample.row["num_frames"] >= 2
+    assert sample.row["pixel_sha256"] == pixel_sha256(pixels)
 
 
 def test_ten_bit_avif_is_told_by_its_configuration(coded_image, encode_image):

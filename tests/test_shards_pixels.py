@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shards import stored_pixels
 from shards.channel_stats import channel_stats
 from shards.image_formats import MAX_PIXELS, open_image, sniff_format
 from shards.pixel_pass import pixel_facts
 from shards.pixels import RejectedImage, decode_rgb, global_view, pixel_sha256
+from tests.image_files import png, tiff
 
 SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np.uint16)
 
@@ -22,58 +24,6 @@ SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np
 def rounded(values: np.ndarray) -> np.ndarray:
     """The rule for 16 bits, in floating point."""
     return np.rint(values / 257).astype(np.uint8)
-
-
-def chunk(name: bytes, payload: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(payload)) + name + payload
-        + struct.pack(">I", zlib.crc32(name + payload))
-    )  # fmt: skip
-
-
-def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
-    """A PNG of (H, W, channels) values, as Pillow cannot write them: 16-bit colour, filter "up"."""
-    height, width = pixels.shape[:2]
-    raw = np.ascontiguousarray(pixels.astype(">u2")).view(np.uint8).reshape(height, -1)
-    up = raw - np.vstack([np.zeros_like(raw[:1]), raw[:-1]])
-    lines = np.hstack([np.full((height, 1), 2, np.uint8), up])
-    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(lines.tobytes())) + chunk(b"IEND", b"")
-    )  # fmt: skip
-
-
-def tiff(
-    pixels: np.ndarray, order: str = "<", compressed: bool = False, planar: int = 1,
-    sample_format: int = 1, photometric: int | None = None, bits: int | None = None,
-) -> bytes:  # fmt: skip
-    """A TIFF of one strip of (H, W, channels) values in byte order ``order``."""
-    height, width, channels = pixels.shape
-    body = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-    body = zlib.compress(body) if compressed else body
-    if photometric is None:
-        photometric = 2 if channels >= 3 else 1
-    bits = bits or pixels.dtype.itemsize * 8
-    tags = {
-        256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * channels),
-        259: (3, [8 if compressed else 1]), 262: (3, [photometric]), 273: (4, [8]),
-        277: (3, [channels]), 278: (4, [height]), 279: (4, [len(body)]), 284: (3, [planar]),
-        339: (3, [sample_format] * channels),
-    }  # fmt: skip
-    if channels == 4 and photometric == 2:
-        tags[338] = (3, [2])
-    start = 8 + len(body) + len(body) % 2
-    after = start + 2 + 12 * len(tags) + 4
-    entries, extra = b"", b""
-    for tag, (kind, values) in sorted(tags.items()):
-        value = struct.pack(f"{order}{len(values)}{'HI'[kind == 4]}", *values)
-        if len(value) > 4:
-            extra, value = extra + value, struct.pack(f"{order}I", after + len(extra))
-        entries += struct.pack(f"{order}HHI", tag, kind, len(values)) + value.ljust(4, b"\0")
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", start)
-    ifd = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
-    return head + body + b"\0" * (len(body) % 2) + ifd + extra
 
 
 def test_formats_agree_on_the_same_pixels(coded_image, encode_image):
@@ -163,8 +113,18 @@ def test_every_sixteen_bit_value_is_rounded():
         tiff(np.ones((4, 5, 1), np.int16), sample_format=2),
         tiff(np.ones((4, 5, 4), np.uint16), photometric=5),
         tiff(np.ones((3, 4, 3), np.uint16), compressed=True, planar=2),
+        tiff(np.ones((3, 4, 3), np.uint16), planar=2),
+        tiff(np.ones((3, 4, 3), np.uint8), planar=2, more={266: (3, [2])}),
     ],
-    ids=["float32", "int32", "int16", "CMYK of 16 bits", "planes of 16 bits"],
+    ids=[
+        "float32",
+        "int32",
+        "int16",
+        "CMYK of 16 bits",
+        "planes of 16 bits",
+        "planes of 16 bits, raw",
+        "planes with bits in reverse",
+    ],
 )
 def test_pixels_without_a_rule_are_rejected(data):
     with pytest.raises(RejectedImage) as caught:
@@ -331,6 +291,7 @@ def test_heic_is_read_where_the_extra_is_installed(coded_image):
 
 
 def test_heic_without_the_extra_says_what_to_install(monkeypatch):
+    stored_pixels._heif_class.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     with pytest.raises(RejectedImage, match=r"pip install -e '\.\[heic\]'") as caught:
