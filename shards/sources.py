@@ -20,12 +20,22 @@ __all__ = [
     "SOURCE_SCHEMA",
     "UNKNOWN_GENERATOR",
     "SourceList",
+    "plain_label",
     "read_folder",
     "sorted_table",
 ]
 
 LABELS = {"real": 0, "generated": 1, "fake": 1}
 """Names of class folders, and of labels in lists, in lower case."""
+
+
+def plain_label(text: str) -> str:
+    """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
+    and tables have true and false, and 1.0 where another row has no number."""
+    return _SAME_LABELS.get(text, text)
+
+
+_SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
 
 UNKNOWN_GENERATOR = "unknown"
 """Generator of generated images that do not say which one made them."""

@@ -12,7 +12,7 @@ from shards.arrow_file import map_table
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.json_file import read_json
-from shards.label_rules import read_key_list
+from shards.key_list import read_key_list
 from shards.parquet_file import read_parquet
 from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
