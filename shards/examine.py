@@ -154,9 +154,10 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
                 texts = SampleTexts(sample, _reader(data))
                 found.images.append(_examine(texts, member, data, tar, labels, found))
             except RejectedImage as error:
-                found.rejected += _rejections(sample, error, tar)
+                lost = list(_rejections(sample, error, tar))
+                found.rejected += lost
                 if error.reason == "shared_key":
-                    found.folded = found.folded or found.rejected[-1].source_path
+                    found.folded = found.folded or lost[0].source_path
                 continue
             others = [e for e, m in sample.members.items() if m is not member and is_image_name(e)]
             found.further.update(others)
