@@ -16,6 +16,7 @@ from typing import Any
 from scripts.arguments import thread_count
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.regular_file import open_regular
 
 __all__ = ["main"]
 
@@ -92,7 +93,8 @@ def _require_ours(path: Path, mark: str) -> None:
 
 def _is_ours(path: Path, mark: str) -> bool:
     try:
-        return mark in path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            return mark.encode() in file.read()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 

@@ -129,7 +129,8 @@ def choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
     if images:
         detail += f": choose its image with --image-ext {images[0][:60]}, or end keys at the last"
         detail += " dot of names with --last-dot"
-    raise RejectedImage("no_image" if len(images) < 2 else "shared_key", detail)
+    shared = len(images) > 1 and not image_ext
+    raise RejectedImage("shared_key" if shared else "no_image", detail)
 
 
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
@@ -169,8 +170,8 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
 def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
     """A row for each image that is lost, or one for a sample that has none."""
     names = [sample.key]
-    if error.reason == "shared_key":
-        names = [m.name for e, m in sample.members.items() if is_image_name(e)]
+    if error.reason in ("shared_key", "no_image"):
+        names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names
     for name in names:
         yield Rejection(f"{tar.name}/{name}", None, None, error.reason, error.detail)
 

@@ -33,5 +33,8 @@ def require_regular(path: Path | str) -> None:
 
 
 def _require(status: os.stat_result, path: Path | str) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if stat.S_ISREG(status.st_mode):
+        return
+    is_folder, is_pipe = stat.S_ISDIR(status.st_mode), stat.S_ISFIFO(status.st_mode)
+    kind = "a folder" if is_folder else "a pipe" if is_pipe else "a device or a socket"
+    raise OSError(errno.EINVAL, f"not a regular file, but {kind}", str(path))

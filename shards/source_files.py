@@ -15,7 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from shards.folder_walk import walk_folder
 from shards.limits import limit
+from shards.regular_file import open_regular
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
@@ -92,16 +94,9 @@ class LocalFiles:
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """Links to folders are followed, once each."""
-        seen: set[tuple[int, int]] = set()
-        for here, subfolders, files in os.walk(self.root / folder, followlinks=True):
-            status = os.stat(here)
-            if (status.st_dev, status.st_ino) in seen:
-                subfolders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for here, files in walk_folder(self.root / folder):
             below = Path(here).relative_to(self.root)
-            yield from ((str(below / name), None) for name in files if not name.startswith("."))
+            yield from ((str(below / name), None) for name in files)
 
     def read(self, name: str) -> bytes:
         return read_image_file(self.root / name)
@@ -197,13 +192,12 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 def read_image_file(path: Path) -> bytes:
     """The bytes of a file. Raises ``RejectedImage``; never waits on a pipe or a device."""
     try:
-        if path.exists() and not path.is_file():
-            raise RejectedImage("unreadable", "not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             require_size(os.fstat(file.fileno()).st_size)
             return file.read()
-    except OSError as error:
-        raise RejectedImage("unreadable", error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        detail = getattr(error, "strerror", "") or str(error)
+        raise RejectedImage("unreadable", detail) from error
 
 
 def require_size(num_bytes: int) -> None:

@@ -32,7 +32,7 @@ from shards.json_file import parse_json
 from shards.parquet_file import read_parquet
 from shards.perceptual_hash import perceptual_hash
 from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
-from shards.regular_file import require_regular
+from shards.regular_file import open_regular
 from shards.sample import encode_global_view, json_fields
 from shards.schema import MEMBERS
 from shards.shard_writer import read_shard_manifest
@@ -167,8 +167,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator[Finding]:
     digest, found = hashlib.sha256(), 0
-    require_regular(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             found += len(chunk)
@@ -246,7 +245,7 @@ def _check_samples(
 def _mapped(path: Path) -> Iterator[mmap.mmap]:
     if not path.stat().st_size:
         raise OSError(errno.ENODATA, "it is empty", str(path))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 
 
