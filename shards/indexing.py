@@ -42,7 +42,7 @@ from shards.rejection import REASONS
 from shards.schema import FORMAT_VERSION, SPLITS
 from shards.shard_writer import Rejection, read_record, read_shard_manifest
 from shards.sidecar import SidecarTask
-from shards.tar_names import NamedTar, common_folder, find_tars, name_tars
+from shards.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
 from shards.workers import write_shards
 
 __all__ = ["index_tars"]
@@ -158,7 +158,7 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 
 def _final_names(tars: list[NamedTar]) -> set[str]:
     """The files of a data set over ``tars``."""
-    return {*_OURS, *(f"{tar.stem}.sidecar.{end}" for tar in tars for end in ("tar", "parquet"))}
+    return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 
 def _examine(
@@ -187,7 +187,7 @@ def _is_done(task: SidecarTask) -> bool:
     info = read_record(task.manifest).info
     if info.sha256 != task.sha256:
         return False
-    path = task.out / task.sidecar
+    path = task.out / (info.sidecar or task.sidecar)
     return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
 
 

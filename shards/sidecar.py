@@ -1,8 +1,9 @@
 """The sidecar of a tar made elsewhere: what our shards hold beside the image, in a tar of its own.
 
-``NAME.sidecar.tar`` holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
 ``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
-only read.
+only read. A sidecar does not end in ``.tar``, because whoever reads ``*.tar`` of its folder would
+take it for data. In older data sets it does.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ class SidecarTask:
     images: tuple[TarImage, ...]
     out: Path
     stem: str
-    """File name of the sidecar without ``.sidecar.tar``."""
+    """File name of the sidecar without ``.sidecar``."""
     global_size: int
 
     @property
@@ -51,7 +52,7 @@ class SidecarTask:
 
     @property
     def sidecar(self) -> str:
-        return f"{self.stem}.sidecar.tar"
+        return f"{self.stem}.sidecar"
 
     @property
     def manifest(self) -> Path:

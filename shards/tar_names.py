@@ -13,7 +13,8 @@ from shards.wording import counted
 
 __all__ = ["SIDECAR_ENDS", "NamedTar", "common_folder", "find_tars", "name_tars"]
 
-SIDECAR_ENDS = (".sidecar.tar", ".sidecar.parquet")
+SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
+"""Of the names of sidecars, those of older data sets among them, and of their manifests."""
 
 _SEARCHED_FOLDERS = 10_000
 """Folders that are looked through to advise a person where the tars lie."""

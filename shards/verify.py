@@ -106,10 +106,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
         ),
         "tars": (
             sorted(shard.sidecar or shard.name for shard in info.shards),
-            sorted(
-                path.name
-                for path in dataset.root.glob("*.sidecar.tar" if dataset.has_sidecars else "*.tar")
-            ),
+            sorted(_tars_in(dataset)),
         ),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
@@ -118,6 +115,13 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
     for what, (said, counted) in found.items():
         if said != counted:
             yield Finding("counts", f"dataset.json, {what}", f"says {said}, found {counted}")
+
+
+def _tars_in(dataset: ShardDataset) -> Iterator[str]:
+    """Names of the tars in the folder that are the data set's own: of one over tars made elsewhere
+    the sidecars."""
+    patterns = ("*.sidecar", "*.sidecar.tar") if dataset.has_sidecars else ("*.tar",)
+    return (path.name for pattern in patterns for path in dataset.root.glob(pattern))
 
 
 def _rejected(path: Path) -> dict[str, int] | str:
@@ -129,7 +133,7 @@ def _rejected(path: Path) -> dict[str, int] | str:
 
 
 def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Finding]:
-    name = Path(info.sidecar or info.name).with_suffix(".parquet").name
+    name = f"{(info.sidecar or info.name).removesuffix('.tar')}.parquet"
     try:
         table = read_shard_manifest(root / name)
     except InputError as error:
