@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> int:
 def _print_table(dataset: ShardDataset, findings: list[Finding]) -> None:
     counted = Counter(finding.check for finding in findings)
     table = Table(
-        title=f"{printable(str(dataset.root))}: {len(dataset):,} samples, "
-        f"{len(dataset.info.shards):,} shards"
+        title=f"{printable(str(dataset.root))}: {counted(len(dataset), 'sample')}, "
+        f"{counted(len(dataset.info.shards), 'shard')}"
     )
     table.add_column("check")
     table.add_column("findings", justify="right")

@@ -43,6 +43,7 @@ from shards.schema import FORMAT_VERSION, SPLITS
 from shards.shard_writer import Rejection, read_record, read_shard_manifest
 from shards.sidecar import SidecarTask
 from shards.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
+from shards.wording import counted
 from shards.workers import write_shards
 
 __all__ = ["index_tars"]
@@ -109,7 +110,7 @@ def _index(
     info = _finish(tasks, rejected, settings, shares or {}, out)
     if not info.num_samples:
         raise InputError(
-            f"all {sum(info.rejected.values()):,} images were rejected "
+            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
             f"({by_reason(info.rejected)}): see {out / REJECTED_NAME}"
         )
     if shares is None:

@@ -52,8 +52,8 @@ class SourceFiles(Protocol):
     def where(self, name: str) -> str:
         """The file, for a person."""
 
-    def folders(self) -> list[str]:
-        """The folders right in it, sorted. Raises ``OSError``."""
+    def folders(self, folder: str = "") -> list[str]:
+        """The folders right in it, or in ``folder``, sorted. Raises ``OSError``."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """The files under ``folder``, hidden ones left out, each with its stamp where that comes
@@ -89,8 +89,8 @@ class LocalFiles:
     def where(self, name: str) -> str:
         return str(self.root / name)
 
-    def folders(self) -> list[str]:
-        return sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
+    def folders(self, folder: str = "") -> list[str]:
+        return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_dir())
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """Links to folders are followed, once each."""
@@ -137,8 +137,11 @@ class StoredFiles:
     def where(self, name: str) -> str:
         return f"{self.remote}/{name}"
 
-    def folders(self) -> list[str]:
-        return [name for name, is_folder in self.remote.children() if is_folder]
+    def folders(self, folder: str = "") -> list[str]:
+        remote = (
+            _opened(f"{self.url.rstrip('/')}/{folder}", self.settings) if folder else self.remote
+        )
+        return [name for name, is_folder in remote.children() if is_folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         for name, found in sorted(self.remote.tree(folder).items()):

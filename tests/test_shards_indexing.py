@@ -469,7 +469,7 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert "passed over 1 file of no sample" in said
     assert "labels by cls: '0' = real (3), '1' = generated (3); 0 = real, 1 = generated" in said
-    assert "6 samples in 1 shards" in said
+    assert "6 samples in 1 shard\n" in said
     assert main([str(tmp_path), "--workers", "1", "--global-size", "32"]) == 0
     assert "nothing to do" in capsys.readouterr().out
 
