@@ -68,8 +68,9 @@ def build_dataset(
     call then continues.
     """
     sources = read_sources(source)
-    for note in sources.notes if tell is not None else []:
-        tell(note)
+    if tell is not None:
+        for note in sources.notes:
+            tell(note)
     url = as_url(out)
     store = None if url is None else RemoteOutput(url, PLAN_NAME)
     out = Path(out) if store is None else store.folder

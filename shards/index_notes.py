@@ -38,7 +38,9 @@ def notes_on_labels(
 def _notes_on_list(
     tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules
 ) -> list[str]:
-    listed, first, used = rules.listed, {}, set()
+    listed = rules.listed
+    first: dict[str, str] = {}
+    used: set[tuple[str, str]] = set()
     for tar, found in zip(tars, examined, strict=True):
         names = listed.names_of(tar)
         for key in found.keys:

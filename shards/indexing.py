@@ -193,8 +193,8 @@ def _is_done(task: SidecarTask) -> bool:
 
 
 def _reasons(rejected: list[Rejection]) -> str:
-    counted = Counter(rejection.reason for rejection in rejected)
-    return by_reason({name: counted[name] for name in REASONS if counted[name]})
+    number = Counter(rejection.reason for rejection in rejected)
+    return by_reason({name: number[name] for name in REASONS if number[name]})
 
 
 def _finish(

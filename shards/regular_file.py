@@ -6,15 +6,15 @@ in between.
 """
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["open_regular", "require_regular"]
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> io.BufferedReader:
     """``path`` opened for reading bytes. Raises ``OSError`` where it is not there, or is a folder,
     a pipe, a device or a socket; never waits for one."""
     require_regular(path)

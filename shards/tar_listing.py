@@ -161,7 +161,7 @@ def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
     """How many bytes a member takes in the tar, at least: a sparse one takes fewer."""
     if not info.issparse():
         return info.size
-    return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)  # type: ignore[attr-defined]
+    return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
 
 
 def _end_of(path: Path, offset: int, num_bytes: int) -> str:
