@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from shards.command import InputError
+from shards.folder_walk import walk_folder
 
 __all__ = ["FoundPhotographs", "find_photographs"]
 
@@ -41,7 +42,8 @@ def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
         raise InputError(f"--photos {folder}: no such folder")
     seen: set[bytes] = set()
     paths, skipped = [], Counter[str]()
-    for path in sorted({path.resolve() for path in folder.rglob("*") if _is_image(path)}):
+    found = (Path(here, name) for here, names in walk_folder(folder) for name in names)
+    for path in sorted({path.resolve() for path in found if _is_image(path)}):
         data = path.read_bytes()
         digest = hashlib.sha256(data).digest()
         reason = "copy of another file" if digest in seen else _why_not(path, data, min_megapixels)

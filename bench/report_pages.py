@@ -9,6 +9,7 @@ from typing import Any
 from bench.environment import QUIET_CORES
 from bench.identity import IDENTITY, METRICS, Key, row_key
 from shards.command import printable
+from shards.wording import counted
 
 __all__ = ["Comparison", "Result", "html_section", "markdown_section", "page"]
 
@@ -91,7 +92,8 @@ class Comparison:
         shared = {n: v for n, v in self.shared.items() if n != IDENTITY[self.bench][0]}
         notes = [f"All rows: {_words(shared)}."] if shared else []
         if self.left_out:
-            notes.append(f"{self.left_out} rows that not every result has are left out.")
+            rows = counted(self.left_out, "row")
+            notes.append(f"Left out: {rows} that not every result has.")
         if any(result.busy for result in self.results):
             notes.append("Measured while other programs computed (busy!): not to be relied on.")
         ended = [f"{r.label} with {r.exit_code}" for r in self.results if r.exit_code]

@@ -20,6 +20,7 @@ import torch
 
 from shards.command import InputError
 from shards.json_file import read_json
+from shards.regular_file import open_regular
 
 __all__ = ["KEEP", "CheckpointStore"]
 
@@ -201,7 +202,7 @@ def _check(folder: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

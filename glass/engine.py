@@ -18,6 +18,7 @@ from glass.config import RunConfig
 from glass.memory_plan import advice
 from glass.out_of_memory import DoesNotFit, is_out_of_memory
 from shards.command import InputError
+from shards.wording import counted
 
 __all__ = ["Engine", "Totals", "grouped"]
 
@@ -143,8 +144,8 @@ class Engine:
                 " grad_accum_steps=…) or --set model.crop_chunk=1"
             )
         return (
-            f"a step with {images} images of {crops} crops does not fit into the"
-            f" {memory / 2**30:.1f} GiB of {device}: {what}"
+            f"a step with {counted(images, 'image')} of {counted(crops, 'crop')} does not fit into"
+            f" the {memory / 2**30:.1f} GiB of {device}: {what}"
         )
 
 

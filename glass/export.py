@@ -25,6 +25,7 @@ from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
 from shards.json_file import read_json
+from shards.regular_file import open_regular, require_regular
 
 __all__ = [
     "LABEL_NAMES",
@@ -170,6 +171,7 @@ def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) 
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
+        require_regular(path)
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise InputError(f"{path} is damaged ({error}): copy it again") from error
@@ -180,5 +182,5 @@ def _backbones(model: nn.Module) -> list[tuple[str, Backbone]]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

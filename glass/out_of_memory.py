@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from shards.command import InputError
+from shards.wording import counted
 
 __all__ = ["DoesNotFit", "is_out_of_memory", "shrinking_batches_advised"]
 
@@ -33,6 +34,7 @@ def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
             raise
         images, crops = local_crops.shape[:2]
         raise DoesNotFit(
-            f"{images:,} images of {crops:,} crops do not fit into the memory: take fewer images at"
-            " a time (--batch-size, or loader.global_batch_size of the run) or fewer crops"
+            f"{counted(images, 'image')} of {counted(crops, 'crop')} do not fit into the"
+            " memory: take fewer images at a time (--batch-size, or loader.global_batch_size of the"
+            " run) or fewer crops"
         ) from error

@@ -18,7 +18,7 @@ from glass.overrides import flat_settings
 from glass.versions import installed_versions
 from shards.atomic import final_name, remove_temporaries, write_text_atomic
 from shards.command import InputError
-from shards.json_file import parse_json, read_json
+from shards.json_file import parse_json, read_json, read_json_bytes
 
 __all__ = ["RunFolder", "dataset_digest"]
 
@@ -184,7 +184,7 @@ class RunFolder:
         if not path.exists():
             return []
         try:
-            lines = [parse_json(line) for line in path.read_bytes().splitlines()]
+            lines = [parse_json(line) for line in read_json_bytes(path).splitlines()]
             if not all(isinstance(line, dict) and "epoch" in line for line in lines):
                 raise ValueError("a line is no epoch")
         except (OSError, ValueError) as error:
@@ -200,5 +200,5 @@ class RunFolder:
 def dataset_digest(root: Path) -> dict[str, str]:
     """Which data set lies in ``root``, wherever it lies: its folder's name and the SHA-256 of
     ``dataset.json``, which holds those of the shards."""
-    digest = hashlib.sha256((root / "dataset.json").read_bytes()).hexdigest()
+    digest = hashlib.sha256(read_json_bytes(root / "dataset.json")).hexdigest()
     return {"name": root.resolve().name, "dataset_json_sha256": digest}

@@ -6,14 +6,14 @@ same one however it comes.
 """
 
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 from PIL import Image
 
 from loaders.encoded_image import decode_file
@@ -21,6 +21,7 @@ from shards.dataset import ShardDataset
 from shards.image_formats import rejecting
 from shards.limits import limit
 from shards.pixels import RejectedImage, pixel_sha256
+from shards.regular_file import open_regular
 from shards.schema import content_id
 from shards.source_files import read_image_file
 
@@ -78,16 +79,6 @@ class FileSource:
 
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
-        try:
-            status = self.path.stat()
-            if stat.S_ISDIR(status.st_mode):
-                raise RejectedImage("unreadable", "it is a folder")
-            if not stat.S_ISREG(status.st_mode):
-                raise RejectedImage("unreadable", "it is a pipe, a device or a socket")
-        except (OSError, ValueError) as error:
-            raise RejectedImage(
-                "unreadable", getattr(error, "strerror", "") or str(error)
-            ) from error
         return _identified(read_image_file(self.path))
 
 
@@ -158,6 +149,11 @@ class MemberSource:
     converted: bool = False
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
+    crc32: int | None = None
+    """Of the bytes that were written, where it is known."""
+    check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
+    """Is given the bytes and their pixels; raises ``RejectedImage`` where they are others than were
+    written."""
 
     @property
     def name(self) -> str:
@@ -170,16 +166,22 @@ class MemberSource:
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
         try:
-            with self.tar.open("rb") as file:
+            with open_regular(self.tar) as file:
                 file.seek(self.offset)
                 data = file.read(self.length)
         except OSError as error:
             raise RejectedImage("unreadable", error.strerror or str(error)) from error
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
+        if self.crc32 is not None and isal_zlib.crc32(data) != self.crc32:
+            raise RejectedImage("corrupt", "its bytes are not those that were written")
         if self.identity is None:
-            return _identified(data)
-        return LoadedImage(decode_file(data), self.identity, None if self.converted else data)
+            loaded = _identified(data)
+        else:
+            loaded = LoadedImage(decode_file(data), self.identity, None if self.converted else data)
+        if self.check is not None:
+            self.check(data, loaded.pixels)
+        return loaded
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,13 @@ class UnreadableSource:
 
     path: Path
     detail: str
+    member: str = ""
+    """Of a tar."""
 
     @property
     def name(self) -> str:
-        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        where = os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        return f"{where}/{self.member}" if self.member else where
 
     def load(self) -> LoadedImage:
         """Raises ``RejectedImage``."""

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.command import InputError
-from shards.regular_file import require_regular
+from shards.regular_file import open_regular
 
 __all__ = ["MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
 
@@ -85,8 +85,7 @@ class MappedShards:
 def _mapped(path: Path) -> Bytes:
     """The bytes of a file, none of one that is empty: what cannot be mapped, and is cut off like
     any other that is too short."""
-    require_regular(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if not os.fstat(file.fileno()).st_size:
             return np.zeros(0, np.uint8)
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)

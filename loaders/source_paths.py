@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from loaders.image_sources import FileSource, ImageSource, MemberSource, UnreadableSource
+from loaders.tar_sources import images_of_tar
+from shards.archives import archive_kind, unpack_first
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.folder_walk import walk_folder
 from shards.image_formats import FILE_SUFFIXES
-from shards.rejection import RejectedImage
-from shards.sidecar import choose_image
-from shards.tar_listing import list_tar
 
 __all__ = ["FoundImages", "find_images", "row_sources"]
 
@@ -47,12 +47,21 @@ def find_images(arguments: Iterable[str], lines: Iterable[bytes] = ()) -> FoundI
             add = _add if len(arguments) == 1 else _add_or_note
             add(Path(argument), found)
             continue
-        matches = sorted(glob.glob(argument, recursive=True)) if glob.has_magic(argument) else []
+        matches = _matching(argument)
         if not matches:
             raise InputError(f"{argument} does not exist: give files, folders, patterns or tars")
         for match in matches:
             _add_or_note(Path(match), found)
     return found
+
+
+def _matching(pattern: str) -> list[str]:
+    try:
+        return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
+    except RecursionError:
+        raise InputError(
+            f"{pattern} leads through too many folders: give the folder instead of the pattern"
+        ) from None
 
 
 def _add_or_note(path: Path, found: FoundImages) -> None:
@@ -70,51 +79,83 @@ def _add(path: Path, found: FoundImages) -> None:
             found.sources += row_sources(dataset, range(len(dataset)))
         else:
             _add_folder(path, found)
-    elif path.suffix.lower() == ".tar" and os.path.isfile(path):
+    elif _is_tar(path):
         _add_tar(path, found)
     else:
         found.sources.append(FileSource(path))
 
 
 def _add_folder(folder: Path, found: FoundImages) -> None:
-    """Image files at any depth by name, hidden ones left out; links to folders are not followed."""
+    """Image files at any depth by name, hidden ones left out; links to folders are followed."""
 
     def note(error: OSError) -> None:
         where, why = Path(error.filename or folder), error.strerror or str(error)
         found.sources.append(UnreadableSource(where, f"the folder cannot be listed: {why}"))
 
-    for here, subfolders, files in os.walk(folder, onerror=note):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for name in sorted(name for name in files if not name.startswith(".")):
+    for here, files in walk_folder(folder, note):
+        for name in files:
             if Path(name).suffix.lower() in FILE_SUFFIXES:
                 found.sources.append(FileSource(Path(here, name)))
             else:
                 found.passed_over += 1
 
 
+def _is_tar(path: Path) -> bool:
+    """Whether a file is a tar, by its name or its bytes. Raises ``InputError`` for an archive that
+    has to be unpacked first."""
+    suffix = path.suffix.lower()
+    if not os.path.isfile(path) or suffix in FILE_SUFFIXES:
+        return False
+    kind = archive_kind(path)
+    if kind not in ("", "tar"):
+        raise InputError(unpack_first(path, kind, "a folder"))
+    return suffix == ".tar" or kind == "tar"
+
+
 def _add_tar(path: Path, found: FoundImages) -> None:
     """By the manifest, where the tar is a shard of the data set that it lies in."""
-    if os.path.isfile(path.parent / "dataset.json"):
-        dataset = ShardDataset.open(path.parent)
-        if any(shard.name == path.name for shard in dataset.info.shards):
-            found.sources += row_sources(dataset, _shard_rows(dataset, path.name))
-            return
-    listing = list_tar(path)
-    found.passed_over += listing.passed_over
-    for sample in listing.samples:
-        try:
-            member = choose_image(sample, (), FILE_SUFFIXES)
-        except RejectedImage:
-            found.passed_over += 1
-            continue
-        found.sources.append(MemberSource(path, member.name, member.offset, member.length))
+    dataset = _dataset_of(path)
+    shard = (
+        None
+        if dataset is None
+        else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
+    )
+    if dataset is None or shard is None:
+        images = images_of_tar(path)
+        found.passed_over += images.passed_over
+        found.sources += images.sources
+        return
+    rows = row_sources(dataset, _shard_rows(dataset, path.name))
+    found.sources += _with_the_rest(path, rows, found) if shard.sidecar else rows
+
+
+def _dataset_of(path: Path) -> ShardDataset | None:
+    inside = os.path.isfile(path.parent / "dataset.json")
+    return ShardDataset.open(path.parent) if inside else None
+
+
+def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
+    """The images of a tar made elsewhere: those in the manifest by their rows, and behind them
+    those that the index did not take in, because they had no label, say."""
+    try:
+        images = images_of_tar(path)
+    except InputError as error:  # the manifest knows places all the same, and checksums
+        return [*rows, UnreadableSource(path, str(error))]
+    found.passed_over += images.passed_over
+    indexed = {source.offset for source in rows if isinstance(source, MemberSource)}
+    rest = [s for s in images.sources if not (isinstance(s, MemberSource) and s.offset in indexed)]
+    return [*rows, *rest]
 
 
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
     """The images of manifest rows, in their order."""
     codes, shards = dataset.codes("shard")
-    names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as")
-    key, offset, length, identity, source_path, form = (dataset.column(name) for name in names)
+    names = (
+        "sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as",
+        "image_crc32",
+    )  # fmt: skip
+    columns = (dataset.column(name) for name in names)
+    key, offset, length, identity, source_path, form, crc32 = columns
     return [
         MemberSource(
             tar=dataset.shard_path(shards[codes[row]]),
@@ -125,6 +166,7 @@ def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]
             converted=form[row] == "baseline",
             dataset=dataset,
             row=int(row),
+            crc32=int(crc32[row]),
         )
         for row in rows
     ]

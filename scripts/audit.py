@@ -16,6 +16,8 @@ from typing import Any
 from scripts.arguments import thread_count
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.regular_file import open_regular
+from shards.wording import counted
 
 __all__ = ["main"]
 
@@ -92,7 +94,8 @@ def _require_ours(path: Path, mark: str) -> None:
 
 def _is_ours(path: Path, mark: str) -> bool:
     try:
-        return mark in path.read_text(encoding="utf-8", errors="replace")
+        with open_regular(path) as file:
+            return mark.encode() in file.read()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -112,8 +115,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     """The findings for a terminal."""
     samples, lines = document["samples"], []
     lines.append(
-        f"{document['dataset']['name']}: {samples['all']:,} images, {samples['real']:,} real and "
-        f"{samples['generated']:,} generated"
+        f"{document['dataset']['name']}: {counted(samples['all'], 'image')}, {samples['real']:,}"
+        f" real and {samples['generated']:,} generated"
     )
     if document["equalised"]:
         lines.append(f"equalised when it was built: {document['equalised']}")

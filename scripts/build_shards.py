@@ -8,6 +8,7 @@ command is run again.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from shards.build import ENGINES, BuildReport, build_dataset
@@ -16,8 +17,9 @@ from shards.equalise import METHODS
 from shards.rejection import REASONS
 from shards.schema import SPLITS
 from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
-from shards.split import parse_shares
+from shards.split import lacking_classes, parse_shares
 from shards.stored_form import STORED_FORMATS
+from shards.wording import counted
 
 __all__ = ["main", "summary"]
 
@@ -60,10 +62,10 @@ def _parser() -> CommandParser:
         help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
     )  # fmt: skip
     parser.add_argument(
-        "--equalise", choices=METHODS, nargs="?", const="match", default="none",
+        "--equalise", choices=METHODS, default="none",
         help="match: leave out images until the files of both classes look alike (rejected.parquet "
         "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
-        "pixels; without a value, which right before SRC it needs: match (default %(default)s)",
+        "pixels (default %(default)s)",
     )  # fmt: skip
     return parser
 
@@ -83,9 +85,10 @@ def main(argv: list[str] | None = None) -> int:
         equalise=arguments.equalise,
     )
     report = build_dataset(
-        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine
-    )
-    for line in summary(report, arguments.out):
+        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine,
+        tell=lambda note: print(printable(note), flush=True),
+    )  # fmt: skip
+    for line in summary(replace(report, notes=[]), arguments.out):
         print(printable(line))
     return 0
 
@@ -94,17 +97,22 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     """What a build or an index did, in lines for a person."""
     info = report.info
     if report.finished_before:
-        return [f"{out} is already built, nothing to do: {info.num_samples:,} samples"]
+        return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]
     lines = list(report.notes)
+    one_class: list[str] = []
     verb = "continued and finished" if report.continued else "built"
-    lines.append(f"{verb} {out}: {info.num_samples:,} samples in {len(info.shards):,} shards")
+    lines.append(f"{verb} {out}: {counted(info.num_samples, 'sample')} in "
+                 f"{counted(len(info.shards), 'shard')}")  # fmt: skip
     for split in SPLITS:
         if split in info.counts:
             counts = info.counts[split]
+            labels = [0] * bool(counts.real) + [1] * bool(counts.generated)
+            one_class += lacking_classes([split] * len(labels), labels)
             lines.append(
                 f"  {split:<12}{counts.samples:>10,}  real {counts.real:,}, "
                 f"generated {counts.generated:,}{_in_brackets(counts.generators)}"
             )
+    lines += one_class
     if info.equalised:
         lines.append(f"  equalised: {info.equalised}")
     same_pixels = [name for name in STORED_FORMATS if name != "recompressed"]
@@ -115,7 +123,8 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
         lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
     if info.rejected:
         lines.append(
-            f"rejected {sum(info.rejected.values()):,} images, named in {out}/rejected.parquet:"
+            f"rejected {counted(sum(info.rejected.values()), 'image')}, named in "
+            f"{out}/rejected.parquet:"
         )
         lines += [
             f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()

@@ -21,6 +21,7 @@ from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 from shards.output_folder import make_folder
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from glass.studies.training_cost import MemoryMeters
@@ -195,7 +196,7 @@ def _finish(document: dict[str, Any], output: Path) -> None:
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)
     for row in document["did_not_fit"]:
-        print(printable(f"{row['num_crops']} crops, {row['part']}: {row['why']}"))
+        print(printable(f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}"))
     print(printable(f"wrote {output / 'crop_study.json'} and plots"))
 
 

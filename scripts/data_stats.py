@@ -16,6 +16,7 @@ from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 from shards.json_file import read_json
 from shards.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
+from shards.wording import counted
 
 SIZE = {"mean": float, "median": float, "smallest": int, "largest": int}
 STATS_SCHEMA: dict[str, Any] = {
@@ -96,7 +97,7 @@ def _print(document: dict[str, Any]) -> None:
         f"{name} {counts['real']} real + {counts['generated']} generated"
         for name, counts in document["splits"].items()
     )
-    console.print(Text(f"{document['samples']:,} samples: {splits}"))
+    console.print(Text(f"{counted(document['samples'], 'sample')}: {splits}"))
     console.print(Text(f"rejected: {_reasons(document['rejected']) or 'none'}"))
     for name, reasons in document["rejected_by_group"].items():
         console.print(Text(printable(f"  {name}: {_reasons(reasons)}")))

@@ -3,7 +3,7 @@
 TAR are plain WebDataset tars, or folders of them. They stay as they are: beside them, or in DIR, go
 a sidecar per tar (global views and entry points) and the files that make DIR a data set for
 training. Labels come from the members of the samples, their folders, the names of the tars or a
-list; whatever is not said is guessed from the first sample and printed.
+list; whatever is not said is guessed from the first samples and printed.
 """
 
 import os
@@ -20,7 +20,9 @@ __all__ = ["main"]
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="index_shards", description=__doc__.split("\n\n")[1])
-    parser.add_argument("tars", metavar="TAR", nargs="+", type=Path, help="tar, or folder of tars")
+    parser.add_argument(
+        "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR",
         help="folder of the data set (default: the one that the tars lie in)",
@@ -28,8 +30,9 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--label-from", metavar="RULE",
         help="cls or txt: that member; json:KEY: a field of the .json member; folder: the folders "
-        "in the names of members; tar: the name of the tar; or a .csv or .parquet list with the "
-        "columns key,label[,generator,group,split] (default: guessed from the first sample)",
+        "in the names of members; tar: the name of the tar, or of a folder that it lies in; or a "
+        ".csv or .parquet list with the columns key,label[,tar,generator,group,split] (default: "
+        "guessed from the first samples)",
     )  # fmt: skip
     for name in ("real", "generated"):
         parser.add_argument(
@@ -48,6 +51,11 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--image-ext", default="", metavar="EXT,…",
         help="extensions of the images in order of preference, such as png,jpg or input.jpg",
+    )  # fmt: skip
+    parser.add_argument(
+        "--last-dot", action="store_true",
+        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
+        "its own; else at the first, as WebDataset has it",
     )  # fmt: skip
     parser.add_argument(
         "--split", default="auto", metavar="SHARES|name",
@@ -85,6 +93,7 @@ def main(argv: list[str] | None = None) -> int:
         group_from=arguments.group_from,
         values=parse_values(_listed(arguments.real), _listed(arguments.generated)),
         image_ext=tuple(e.lower().removeprefix(".") for e in _listed(arguments.image_ext)),
+        last_dot=arguments.last_dot,
         global_size=arguments.global_size,
     )
     report = index_tars(arguments.tars, arguments.out, settings, arguments.workers)

@@ -31,6 +31,7 @@ from scripts.demo_images.randomness import Stream, stream
 from scripts.demo_images.render import render_job
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.wording import counted
 
 __all__ = ["main"]
 
@@ -69,7 +70,10 @@ def main(argv: list[str] | None = None) -> int:
     renditions = sorted((r for job in jobs for r in job.renditions), key=lambda r: r.number)
     _write_list(args.out, renditions, "parts of photographs" if args.photos else "drawn scenes")
     counts = Counter(rendition.generator or "real" for rendition in renditions)
-    print(f"{len(renditions)} images, {megapixels / len(renditions):.2f} megapixels on average, of")
+    print(
+        f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on"
+        " average, of"
+    )
     print(
         f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:",
         end="",
@@ -143,7 +147,7 @@ def _plan_photos(args: argparse.Namespace, parallel_map: Map) -> list[Job]:
     photos = [photo for photo in found if isinstance(photo, Photo)]
     reasons = [reason for reason in found if isinstance(reason, str)]
     for reason, count in Counter(reasons).most_common():
-        print(f"left out {count} of {len(paths)} files: {printable(reason)}")
+        print(f"left out {count} of {counted(len(paths), 'file')}: {printable(reason)}")
     pictures = group_pictures(photos)
     if len(set(pictures)) < MIN_PICTURES:
         raise InputError(

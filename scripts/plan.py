@@ -14,6 +14,7 @@ from glass.config import RunConfig
 from glass.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
 from shards.command import CommandParser, InputError, run_command
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from glass.memory_plan import Plan, Planner
@@ -111,7 +112,8 @@ def _print_errors(planner: "Planner", best: "Plan") -> None:
 
     row, nearest = min(errors, key=lambda pair: distance(pair[0]))
     chunk = "no chunks" if row["crop_chunk"] is None else f"chunks of {row['crop_chunk']}"
-    step = f"{row['batch_size']} images, {row['num_crops']} crops, {chunk}, {row['device']}"
+    step = f"{counted(row['batch_size'], 'image')}, {counted(row['num_crops'], 'crop')}, {chunk}"
+    step += f", {row['device']}"
     quotients = [error for _, error in errors]
     print(
         f"nearest measured step ({step}): {row['peak_bytes'] / GIB:.2f} GiB, the estimate"

@@ -3,6 +3,7 @@
 MODEL is the folder of a run, an exported model, or USER/NAME on the Hugging Face hub. PATH is a
 file, a folder, a pattern, a tar or folder of shards, or - for a list of paths on stdin. Prints a
 line per image, in order. Exit code 3 says that some could not be read; the others have verdicts.
+While it runs, the rows so far lie in FILE.partial beside FILE, and stay there where it is stopped.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from glass.detection.detector import Detector, PredictOptions
@@ -31,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
     # Mistakes in paths are told before torch is imported, which takes seconds.
+    from glass.detection.partial_rows import partial_path
     from loaders.source_paths import find_images
 
     _check_outputs(arguments)
@@ -39,15 +42,19 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"no images in {' '.join(arguments.paths)}")
     if found.passed_over:
         print(
-            f"passed over {found.passed_over:,} files that are no images by name", file=sys.stderr
+            f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr
         )
     detector, options = _detector(arguments)
     print(_heading(detector, options), file=sys.stderr)
-    verdicts = list(_shown(detector, found.sources, options, arguments))
+    head = _head(detector, options, arguments.model)
     try:
-        _write(verdicts, _head(detector, options, arguments.model), arguments)
+        verdicts = _scored(detector, found.sources, options, head, arguments)
+        _write(verdicts, head, arguments)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
+    for path in (arguments.json, arguments.csv):
+        if path is not None:
+            partial_path(path).unlink(missing_ok=True)
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
     unstable = sum(bool(verdict.unstable) for verdict in verdicts)
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
@@ -68,7 +75,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("paths", metavar="PATH", nargs="+")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write all that is known",
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     parser.add_argument(
         "--heatmaps", type=Path, metavar="DIR", help="write each image with its windows, tinted by "
@@ -102,6 +114,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
+    from glass.detection.partial_rows import require_no_partial
     from glass.detection.prediction_files import check_csv_target, check_json_target
 
     both = [os.path.realpath(path) for path in (arguments.json, arguments.csv) if path]
@@ -111,6 +124,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         check_json_target(arguments.json)
     if arguments.csv is not None:
         check_csv_target(arguments.csv)
+    for path in (arguments.json, arguments.csv):
+        if path is not None:
+            require_no_partial(path)
     folder: Path | None = arguments.heatmaps
     if folder is None:
         return
@@ -176,6 +192,30 @@ def _head(detector: "Detector", options: "PredictOptions", model: str) -> dict[s
         "real_below": 0.5 if calibration is None else calibration.real_below,
         "note": _heading(detector, options),
     }
+
+
+def _scored(
+    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions",
+    head: dict[str, Any], arguments: argparse.Namespace,
+) -> "list[ImageVerdict]":  # fmt: skip
+    """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
+    from glass.detection.partial_rows import PartialRows
+
+    verdicts = []
+    with PartialRows(arguments.json, arguments.csv, head) as rows:
+        try:
+            for verdict in _shown(detector, sources, options, arguments):
+                rows.add(verdict)
+                verdicts.append(verdict)
+        except BaseException:
+            if verdicts and rows.paths:
+                names = " and ".join(str(path) for path in rows.paths)
+                print(
+                    printable(f"the {counted(len(verdicts), 'row')} so far: {names}"),
+                    file=sys.stderr,
+                )
+            raise
+    return verdicts
 
 
 def _shown(

@@ -12,9 +12,12 @@ import re
 from pathlib import Path
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.regular_file import open_regular
 
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
+LOOKED_AT = 8000
+"""Bytes of a page in which it stands."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -92,8 +95,16 @@ def _check_output(folder: Path, page: Path) -> None:
     """A report of ours may be replaced, anything else of that name not."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
-    if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
+    if page.exists() and not _is_ours(page):
         raise InputError(f"{page} is not a report of this program: give another folder")
+
+
+def _is_ours(page: Path) -> bool:
+    try:
+        with open_regular(page) as file:
+            return MARK in file.read(LOOKED_AT).decode("utf-8", "replace")
+    except OSError as error:
+        raise InputError(f"{page} cannot be read: {error.strerror or error}") from error
 
 
 if __name__ == "__main__":

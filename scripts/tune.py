@@ -23,6 +23,7 @@ from scripts.arguments import at_least_one
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
 from shards.output_folder import make_folder
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
@@ -221,7 +222,8 @@ def _tell(trial: Any) -> None:
     value = "" if trial.value is None else f" {trial.value:.4f}"
     why = trial.user_attrs.get("why", "")
     state = trial.state.name.lower()
-    text = f"trial {trial.number}: {state}{value} after {len(trial.intermediate_values)} epochs"
+    epochs = counted(len(trial.intermediate_values), "epoch")
+    text = f"trial {trial.number}: {state}{value} after {epochs}"
     print(printable(f"{text} {why}".strip()), flush=True)
 
 

@@ -18,6 +18,7 @@ from shards.build_plan import current_versions
 from shards.command import CommandParser, printable, run_command
 from shards.dataset import ShardDataset
 from shards.verify import CHECKS, Finding, verify_dataset
+from shards.wording import counted
 
 __all__ = ["main"]
 
@@ -49,16 +50,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _print_table(dataset: ShardDataset, findings: list[Finding]) -> None:
-    counted = Counter(finding.check for finding in findings)
+    number = Counter(finding.check for finding in findings)
     table = Table(
-        title=f"{printable(str(dataset.root))}: {len(dataset):,} samples, "
-        f"{len(dataset.info.shards):,} shards"
+        title=f"{printable(str(dataset.root))}: {counted(len(dataset), 'sample')}, "
+        f"{counted(len(dataset.info.shards), 'shard')}"
     )
     table.add_column("check")
     table.add_column("findings", justify="right")
     table.add_column("what must hold")
     for check, meaning in CHECKS.items():
-        table.add_row(check, f"{counted[check]:,}" if counted[check] else "none", meaning)
+        table.add_row(check, f"{number[check]:,}" if number[check] else "none", meaning)
     Console().print(table)
 
 

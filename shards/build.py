@@ -5,6 +5,7 @@ sources ──scan──▶ plan ──split, pack──▶ shard plans ──wo
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from shards.settings import BuildSettings
 from shards.shard_writer import ShardTask, read_record
 from shards.source_lists import read_sources
 from shards.sources import SourceList
+from shards.wording import counted
 from shards.workers import Task, write_shards
 
 __all__ = ["ENGINES", "BuildReport", "build_dataset"]
@@ -53,17 +55,22 @@ class BuildReport:
 
 def build_dataset(
     source: str | Path, out: str | Path, settings: BuildSettings, workers: int = 1,
-    progress: bool = True, engine: str = "local",
+    progress: bool = True, engine: str = "local", tell: Callable[[str], object] | None = None,
 ) -> BuildReport:  # fmt: skip
     """Builds the data set ``out`` from ``source``, or continues to.
 
     ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
-    ``ENGINES``) are. Shows bars on stderr with ``progress``. Raises ``InputError`` for mistakes in
-    the arguments, and where the disk is full or read-only; the same call then continues.
+    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` gets what a person should
+    know of the sources before any is read, a sentence each, as the report has them. Raises
+    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only; the same
+    call then continues.
     """
     sources = read_sources(source)
+    if tell is not None:
+        for note in sources.notes:
+            tell(note)
     url = as_url(out)
     store = None if url is None else RemoteOutput(url, PLAN_NAME)
     out = Path(out) if store is None else store.folder
@@ -107,7 +114,7 @@ def _build(
     info = finish(plan, shards, sources.misnamed, out)
     if not info.num_samples:
         raise InputError(
-            f"all {sum(info.rejected.values()):,} images were rejected "
+            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
             f"({by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
         )
     if store is not None:

@@ -27,6 +27,7 @@ from shards.schema import FORMAT_VERSION
 from shards.settings import BuildSettings
 from shards.sources import SOURCE_SCHEMA, SourceList
 from shards.split import Splittable, assign_splits
+from shards.wording import counted
 
 __all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
 
@@ -163,10 +164,10 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     before = plan.table.select(SOURCE_SCHEMA.names)
     if before.equals(sources.table):
         changed = _changed_files(plan, sources)
-        return [_listing("files changed", changed)] if changed else []
+        return [_listing("changed", changed)] if changed else []
     old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
-    parts = [("files added", new - old), ("files removed", old - new)]
-    listed = [_listing(what, sorted(names)) for what, names in parts if names]
+    parts = [("added", new - old), ("removed", old - new)]
+    listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
     return listed or ["labels, generators, groups or splits of the sources changed"]
 
 
@@ -183,5 +184,5 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> list[str]:
     return changed
 
 
-def _listing(what: str, names: list[str]) -> str:
-    return f"{len(names):,} {what}, such as {names[0]}"
+def _listing(verb: str, names: list[str]) -> str:
+    return f"{counted(len(names), 'file')} {verb}, such as {names[0]}"

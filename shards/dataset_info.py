@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from shards.command import InputError
 from shards.format_version import require_format
 from shards.json_file import read_json
+from shards.regular_file import open_regular
 from shards.schema import FORMAT_VERSION
 
 __all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "read_info"]
@@ -91,7 +92,7 @@ class DatasetInfo:
         of it. Raises ``OSError``."""
         if not self.manifest_sha256:
             return True
-        with manifest.open("rb") as file:
+        with open_regular(manifest) as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.manifest_sha256
 
     def to_json(self) -> str:

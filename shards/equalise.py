@@ -26,6 +26,7 @@ from shards.pixels import load_rgb
 from shards.rejection import RejectedImage
 from shards.source_files import SourceFiles
 from shards.stored_form import entry_points_of
+from shards.wording import counted
 
 __all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
 
@@ -155,5 +156,5 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
     for name, values in (("reason", reason), ("detail", detail)):
         place = table.column_names.index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
-    text = f"{MATCHED} on {on}: {len(rows):,} of {images:,} images left out"
+    text = f"{MATCHED} on {on}: {len(rows):,} of {counted(images, 'image')} left out"
     return Equalised(table, text)

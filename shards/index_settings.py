@@ -24,13 +24,15 @@ class IndexSettings:
     ``0.7,0.15,0.15``; ``auto``: by name where all names begin so, else by the default shares."""
     split_seed: int = 606
     label_from: str | None = None
-    """Rule of ``shards.label_rules`` or path of a list; ``None``: guessed from the first sample."""
+    """Rule of ``shards.label_rules`` or path of a list; ``None``: guessed from first samples."""
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
     """Text in lower case → label, besides real, generated, fake, 0 and 1."""
     image_ext: tuple[str, ...] = ()
     """Extensions of images in order of preference; empty: all that are known."""
+    last_dot: bool = False
+    """Keys end at the last dot of a name, not at its first as WebDataset has them."""
     global_size: int = 224
     """Side of the stored global views in pixels; models are trained at this size."""
 
@@ -64,6 +66,8 @@ class IndexSettings:
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON holds them, and the contents of a list by their digest."""
         fields = {**asdict(self), "image_ext": list(self.image_ext)}
+        if not self.last_dot:  # as indexes say it that are older than the setting
+            del fields["last_dot"]
         listed = self.label_from is not None and Path(self.label_from).is_file()
         digest = hashlib.sha256(Path(str(self.label_from)).read_bytes()) if listed else None
         return {**fields, "list_sha256": digest.hexdigest() if digest else None}

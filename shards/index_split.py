@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shards.command import InputError
+from shards.examine import ExaminedTar, TarImage
 from shards.label_rules import split_of_name
 from shards.schema import CLASS_NAMES, SPLITS, TRAIN
 from shards.shard_writer import Rejection
-from shards.sidecar import ExaminedTar, TarImage
 from shards.split import Splittable, assign_splits
 
 __all__ = ["draw_splits"]

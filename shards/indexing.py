@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ from shards.consolidate import (
 )
 from shards.dataset import MANIFEST_NAME
 from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
+from shards.examine import ExaminedTar, examine_tar, guess_rules
 from shards.format_version import require_format
-from shards.image_formats import FILE_SUFFIXES
+from shards.index_notes import lost_images, notes_on_contents, notes_on_labels
 from shards.index_settings import IndexSettings
 from shards.index_split import draw_splits
 from shards.json_file import read_json
@@ -42,22 +42,15 @@ from shards.output_folder import by_reason, cannot_write, locked, progress_bar
 from shards.rejection import REASONS
 from shards.schema import FORMAT_VERSION, SPLITS
 from shards.shard_writer import Rejection, read_record, read_shard_manifest
-from shards.sidecar import ExaminedTar, SidecarTask, examine_tar, guess_rules
+from shards.sidecar import SidecarTask
+from shards.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
+from shards.wording import counted
 from shards.workers import write_shards
 
 __all__ = ["index_tars"]
 
 PLAN_NAME = ".index_plan.json"
 _OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
-
-
-@dataclass(frozen=True)
-class _Tar:
-    path: Path
-    name: str
-    """Relative to the data set's folder; says in the manifest which tar it is."""
-    stem: str
-    """Of its sidecar's name."""
 
 
 def index_tars(
@@ -70,9 +63,9 @@ def index_tars(
     continues when it is started again. Raises ``InputError`` for mistakes of the person's, for
     files that are no tars, and where ``out`` cannot be written.
     """
-    found = _find_tars(paths)
-    folder = out or _common_folder(found)
-    tars = _named(found, folder)
+    found = find_tars(paths)
+    folder = out or common_folder(found)
+    tars = name_tars(found, folder)
     try:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file: give a folder with --out")
@@ -83,59 +76,25 @@ def index_tars(
         raise InputError(cannot_write(folder, error)) from error
 
 
-def _find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars, each once, sorted; of folders those directly inside, sidecars left out."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            inside = [p for p in sorted(path.glob("*.tar")) if not p.name.endswith(".sidecar.tar")]
-            if not inside:
-                raise InputError(f"{path} holds no .tar files")
-            found.update(dict.fromkeys(p.resolve() for p in inside))
-        elif path.exists():
-            found[path.resolve()] = None
-        else:
-            raise InputError(f"{path} does not exist: give tars, or folders that hold them")
-    return sorted(found)
-
-
-def _common_folder(tars: list[Path]) -> Path:
-    folders = {path.parent for path in tars}
-    if len(folders) > 1:
-        raise InputError(
-            f"the tars lie in {len(folders)} folders: say with --out where the data set shall go"
-        )
-    return folders.pop()
-
-
-def _named(paths: list[Path], out: Path) -> list[_Tar]:
-    count = Counter(path.stem for path in paths)
-    tars = []
-    for number, path in enumerate(paths):
-        stem = path.stem if count[path.stem] == 1 else f"{number:06d}-{path.stem}"
-        tars.append(_Tar(path, Path(os.path.relpath(path, out.resolve())).as_posix(), stem))
-    return tars
-
-
 def _index(
-    tars: list[_Tar], out: Path, settings: IndexSettings, workers: int, progress: bool
+    tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool
 ) -> BuildReport:
     plan = _plan(tars, settings)
     continued = _was_begun(plan, tars, out)
     remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
-    rules = guess_rules(
-        tars[0].path, tars[0].name, settings.label_from, settings.generator_from,
-        settings.group_from, settings.values,
-    )  # fmt: skip
+    rules = guess_rules(tars, settings)
+    rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
+    notes = notes_on_labels(tars, examined, rules, settings)
     shares = settings.shares([tar.path.name for tar in tars])
     images, rejected = draw_splits(
         [tar.path.name for tar in tars], examined, shares, settings.split_seed
     )
     if not any(images):
-        raise InputError(f"no image can be taken in ({_reasons(rejected)})")
+        advice = "".join(f": {note}" for note in lost_images(examined))
+        raise InputError(f"no image can be taken in ({_reasons(rejected)}){advice}")
     if not continued:  # only now, so that a mistake above can be mended with other settings
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
@@ -152,13 +111,15 @@ def _index(
     info = _finish(tasks, rejected, settings, shares or {}, out)
     if not info.num_samples:
         raise InputError(
-            f"all {sum(info.rejected.values()):,} images were rejected "
+            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
             f"({by_reason(info.rejected)}): see {out / REJECTED_NAME}"
         )
-    return BuildReport(info, False, continued, _notes(rules, shares is None, examined))
+    if shares is None:
+        notes.append("splits by the names of the tars")
+    return BuildReport(info, False, continued, notes + notes_on_contents(tars, examined))
 
 
-def _plan(tars: list[_Tar], settings: IndexSettings) -> dict[str, Any]:
+def _plan(tars: list[NamedTar], settings: IndexSettings) -> dict[str, Any]:
     """What a run is about to do, as JSON holds it."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
@@ -169,7 +130,7 @@ def _plan(tars: list[_Tar], settings: IndexSettings) -> dict[str, Any]:
     }
 
 
-def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
+def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
     """Whether a run of this plan was begun in ``out`` before.
 
     Raises ``InputError`` where something else was begun, or files of the person's are in the way.
@@ -200,23 +161,20 @@ def _was_begun(plan: dict[str, Any], tars: list[_Tar], out: Path) -> bool:
     return True
 
 
-def _final_names(tars: list[_Tar]) -> set[str]:
+def _final_names(tars: list[NamedTar]) -> set[str]:
     """The files of a data set over ``tars``."""
-    return {*_OURS, *(f"{tar.stem}.sidecar.{end}" for tar in tars for end in ("tar", "parquet"))}
+    return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
 
 
 def _examine(
-    tars: list[_Tar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
+    tars: list[NamedTar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
 ) -> list[ExaminedTar]:
     examined = []
     with (
         ThreadPoolExecutor(2 * workers) as pool,
         progress_bar(0, "reading", progress) as bar,
     ):
-        futures = [
-            pool.submit(examine_tar, t.path, t.name, rules, settings.image_ext, FILE_SUFFIXES)
-            for t in tars
-        ]
+        futures = [pool.submit(examine_tar, tar, rules, settings) for tar in tars]
         try:
             for future in futures:
                 examined.append(future.result())
@@ -234,13 +192,13 @@ def _is_done(task: SidecarTask) -> bool:
     info = read_record(task.manifest).info
     if info.sha256 != task.sha256:
         return False
-    path = task.out / task.sidecar
+    path = task.out / (info.sidecar or task.sidecar)
     return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
 
 
 def _reasons(rejected: list[Rejection]) -> str:
-    counted = Counter(rejection.reason for rejection in rejected)
-    return by_reason({name: counted[name] for name in REASONS if counted[name]})
+    number = Counter(rejection.reason for rejection in rejected)
+    return by_reason({name: number[name] for name in REASONS if number[name]})
 
 
 def _finish(
@@ -268,13 +226,3 @@ def _finish(
         written_by=current_versions(),
     )
     return write_description(info, table, out)
-
-
-def _notes(rules: LabelRules, by_name: bool, examined: list[ExaminedTar]) -> list[str]:
-    notes = [f"labels by {rules.label}"]
-    if by_name:
-        notes.append("splits by the names of the tars")
-    passed_over = sum(e.passed_over for e in examined)
-    if passed_over:
-        notes.append(f"passed over {passed_over:,} files that belong to no sample")
-    return notes

@@ -2,36 +2,31 @@
 
 A rule says where a value stands: ``cls`` and ``txt`` in the member of that extension, ``json:KEY``
 in a field of the ``.json`` member (``json:meta.model`` goes one deeper), ``folder`` in the folders
-of the member's name, ``tar`` in the name of the tar, ``list`` in a CSV or Parquet list by key.
+of the member's name, ``tar`` in the name of the tar or of a folder that it lies in, ``list`` in a
+CSV or Parquet list by key.
 """
 
-import csv
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-
 from shards.command import InputError
-from shards.parquet_file import open_parquet
-from shards.regular_file import require_regular
+from shards.key_list import SPLIT_WORDS, KeyList
 from shards.rejection import RejectedImage
-from shards.schema import SPLITS
-from shards.sources import LABELS, UNKNOWN_GENERATOR
+from shards.sources import LABELS, UNKNOWN_GENERATOR, plain_label
 from shards.tar_listing import TarMember, TarSample
+from shards.tar_names import NamedTar
 
-__all__ = ["Description", "LabelRules", "choose_rules", "read_key_list", "split_of_name"]
+__all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels", "split_of_name"]
 
 Read = Callable[[TarMember], bytes]
 
-_DEFAULT_VALUES = {**LABELS, "0": 0, "1": 1}
-_SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid"}
-_JSON_LABEL_KEYS = ("label", "class_name")
-_LIST_COLUMNS = ("key", "label", "generator", "group", "split")
-_EXTENSION_RULES = ("cls", "txt")
+JSON_LABEL_KEYS = ("label", "class_name")
+MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
+"""Rules that are tried where nothing is said, before the names of folders and tars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,89 +38,60 @@ class Description:
     group: str
     split: str
     """``""`` where nothing is said."""
+    said: str
+    """The text that the label was read from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What another rule than the one in force says about a sample's label."""
+
+    rule: str
+    label: int | None
+    """``None`` for a value that is no label."""
+    certain: bool
+    """A word for a class where labels stand; a number may mean anything, a folder's name too."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """The rules of a run."""
+    """The rules of a run. Picklable."""
 
     label: str
     """``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""
     generator: str = ""
     """``txt``, ``json:KEY`` or ``""``; folders and lists bring theirs along."""
     group: str = ""
-    values: Mapping[str, int] = field(default_factory=lambda: dict(_DEFAULT_VALUES))
-    """Text in lower case → label."""
-    listed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Key → row of the list."""
+    values: Mapping[str, int] = field(default_factory=dict)
+    """What the person said that values mean: text in lower case → label."""
+    listed: KeyList = field(default_factory=KeyList)
 
-    def describe(self, sample: TarSample, read: Read, tar: str) -> Description:
-        """Applies the rules to a sample of the tar called ``tar``.
+    @property
+    def words(self) -> dict[str, int]:
+        """Names of folders → label."""
+        return {**LABELS, "0": 0, "1": 1, **self.values}
 
-        Raises ``RejectedImage`` where nothing is said about it, ``InputError`` where a value is
-        said that is neither real nor generated.
-        """
-        texts = _Texts(sample, read)
-        row = self.listed.get(sample.key, {})
-        folder_generator = ""
-        if self.label == "list":
-            said = row.get("label")
-        elif self.label == "folder":
-            said, folder_generator = self._folder(sample.key)
-        elif self.label == "tar":
-            said = self._tar_word(tar)
-        else:
-            said = texts.value(self.label)
-        if said is None:
-            raise RejectedImage("no_label", f"nothing by the rule {self.label}")
-        label = self._label(said, f"{tar}, sample {sample.key!r}")
-        generator = row.get("generator") or folder_generator or texts.value(self.generator) or ""
-        group = row.get("group") or texts.value(self.group) or ""
-        return Description(
-            label, (generator or UNKNOWN_GENERATOR) if label else "", group, row.get("split", "")
-        )
-
-    def _label(self, said: str, where: str) -> int:
-        label = self.values.get(said.strip().lower())
-        if label is None:
-            known = ", ".join(f"{text!r}" for text in self.values)
-            raise InputError(
-                f"{where}: the label {said[:60]!r} is none of {known}: say with --real and "
-                "--generated what the values mean, or take them from elsewhere with --label-from"
-            )
-        return label
-
-    def _folder(self, key: str) -> tuple[str | None, str]:
-        """(folder that is a label, folder right below it)."""
-        folders = key.split("/")[:-1]
-        for place, name in enumerate(folders):
-            if name.lower() in self.values:
-                return name, folders[place + 1] if place + 1 < len(folders) else ""
-        return None, ""
-
-    def _tar_word(self, tar: str) -> str:
-        """The word in the name of a tar that is a label. Numbers are not: shards are numbered."""
-        words = re.split(r"[^a-z]+", Path(tar).stem.lower())
-        found = {self.values[word]: word for word in words if word in self.values}
-        if len(found) != 1:
-            raise InputError(
-                f"{tar}: its name says {'both labels' if found else 'neither label'}: take labels "
-                "from elsewhere with --label-from"
-            )
-        return next(iter(found.values()))
+    def label_of(self, said: str) -> int | None:
+        """The label that a text means, ``None`` where it means none."""
+        text = said.strip().lower()
+        for form in (text, plain_label(text)):
+            if form in self.words:
+                return self.words[form]
+        return None
 
 
-class _Texts:
+class SampleTexts:
     """Values in members of a sample; a member is read and parsed when it is first asked for."""
 
     def __init__(self, sample: TarSample, read: Read) -> None:
-        self._sample, self._read = sample, read
+        self.sample, self._read = sample, read
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text by ``cls``, ``txt`` or ``json:KEY``; ``None`` where there is none."""
+        """The text by ``cls``, ``txt`` or ``json:KEY``; ``None`` where there is none. Raises
+        ``RejectedImage`` where the ``.json`` member is no JSON."""
         extension, _, path = rule.partition(":")
-        member = self._sample.members.get(extension)
+        member = self.sample.members.get(extension)
         if member is None:
             return None
         if not path:
@@ -143,100 +109,139 @@ class _Texts:
         return str(found).lower() if isinstance(found, bool) else str(found)
 
 
-def choose_rules(
-    label_from: str | None, generator_from: str | None, group_from: str | None,
-    values: Mapping[str, int], first: TarSample, read: Read, tar: str,
-) -> LabelRules:  # fmt: skip
-    """The rules that a person asked for; what was not said is guessed from the first sample.
+class TarLabels:
+    """The rules of a run, applied to the samples of one tar."""
 
-    Raises ``InputError`` for rules that do not exist, and where nothing can be guessed.
-    """
-    values = {**_DEFAULT_VALUES, **values}
-    texts = _Texts(first, read)
-    listed: dict[str, dict[str, str]] = {}
-    if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
-        listed, label = read_key_list(Path(label_from)), "list"
-    elif label_from is not None:
-        label = label_from
-        _require_rule("--label-from", label, ("cls", "txt", "json:KEY", "folder", "tar"))
-    else:
-        label = _guess_label(LabelRules("folder", values=values), first, texts, tar)
-    for flag, rule in (("--generator-from", generator_from), ("--group-from", group_from)):
-        if rule is not None:
-            _require_rule(flag, rule, ("txt", "json:KEY"))
-    return LabelRules(
-        label,
-        generator_from or ("json:generator" if "json" in first.members else ""),
-        group_from or ("json:group" if "json" in first.members else ""),
-        values, listed,
-    )  # fmt: skip
+    def __init__(self, rules: LabelRules, tar: NamedTar) -> None:
+        self._rules, self._tar = rules, tar
+        self._words = rules.words
+        self._known_as = rules.listed.names_of(tar)
+
+    def describe(self, texts: SampleTexts) -> Description:
+        """Raises ``RejectedImage`` where nothing is said about a sample, ``InputError`` where a
+        value is said that is neither real nor generated."""
+        rules, key = self._rules, texts.sample.key
+        row: Mapping[str, str] = {}
+        said: str | None
+        folder_generator = ""
+        if rules.label == "list":
+            row = rules.listed.row(key, self._known_as)
+            said = row.get("label")
+        elif rules.label == "folder":
+            said, folder_generator = self._folder(key.split("/")[:-1])
+        elif rules.label == "tar":
+            said, folder_generator = self.tar_word()
+            if not said:
+                raise InputError(
+                    f"{self._tar.name}: its name and folders say neither label, or both: take "
+                    "labels from elsewhere with --label-from"
+                )
+        else:
+            said = texts.value(rules.label)
+        if said is None:
+            raise RejectedImage("no_label", f"nothing by the rule {rules.label}")
+        label = self._label(said, f"{self._tar.name}, sample {key!r}")
+        generator = row.get("generator") or folder_generator or texts.value(rules.generator) or ""
+        group = row.get("group") or texts.value(rules.group) or ""
+        generator = (generator or UNKNOWN_GENERATOR) if label else ""
+        return Description(label, generator, group, row.get("split", ""), said.strip())
+
+    def _label(self, said: str, where: str) -> int:
+        rules = self._rules
+        label = rules.label_of(said)
+        if label is None:
+            known = ", ".join(f"{text!r}" for text in self._words)
+            raise InputError(
+                f"{where}: the label {said[:60]!r} is none of {known}: say with --real and "
+                "--generated what the values mean, or take them from elsewhere with --label-from"
+            )
+        text = said.strip().lower()
+        if (
+            rules.label.startswith("json:")
+            and plain_label(text) in ("0", "1")
+            and not {text, plain_label(text)} & set(rules.values)
+            and _asks_for_real(rules.label)
+        ):
+            raise InputError(
+                f"{where}: {rules.label} is {said[:60]}, where 1 or true may mean real: say so with"
+                f" --real and --generated, such as --real {_yes(text)} --generated {_no(text)}"
+            )
+        return label
+
+    def hints(self, texts: SampleTexts) -> Iterator[Hint]:
+        """What the other rules say about a sample's label."""
+        rules = self._rules
+        for rule in (*MEMBER_RULES, "txt"):
+            try:
+                said = None if rule == rules.label else texts.value(rule)
+            except RejectedImage:
+                continue
+            if said is None or (rule == "txt" and said.lower() not in LABELS):
+                continue
+            yield Hint(rule, rules.label_of(said), said.lower() in LABELS)
+        folders = texts.sample.key.split("/")[:-1]
+        words = {LABELS[name.lower()] for name in folders if name.lower() in LABELS}
+        if rules.label != "folder" and len(words) == 1:
+            yield Hint("folder", words.pop(), False)
+        if rules.label not in ("tar", "folder") and (word := self.tar_word()[0]):
+            yield Hint("tar", self._words[word.lower()], False)
+
+    def says(self, rule: str, texts: SampleTexts) -> bool:
+        """Whether a rule that nobody asked for says something about a sample."""
+        if rule == "cls":
+            return "cls" in texts.sample.members
+        if rule == "folder":
+            return self._folder(texts.sample.key.split("/")[:-1])[0] is not None
+        if rule == "tar":
+            return bool(self.tar_word()[0])
+        try:
+            return self._rules.label_of(texts.value(rule) or "") is not None
+        except RejectedImage:
+            return False
+
+    def _folder(self, folders: Sequence[str]) -> tuple[str | None, str]:
+        """(folder that is a label, folder right below it)."""
+        for place, name in enumerate(folders):
+            if name.lower() in self._words:
+                return name, folders[place + 1] if place + 1 < len(folders) else ""
+        return None, ""
+
+    def tar_word(self) -> tuple[str, str]:
+        """(word in the name of the tar that is a label, "") or, where that has none, (folder that
+        the tar lies in and that is a label, folder right below it); ``("", "")`` for none.
+
+        Numbers are no labels here: shards and folders of shards are numbered.
+        """
+        *folders, name = self._tar.below.split("/")
+        words = {word: label for word, label in self._words.items() if not word.isdecimal()}
+        found = {
+            words[word]: word
+            for word in re.split(r"[^a-z]+", PurePosixPath(name).stem.lower())
+            if word in words
+        }
+        if found:
+            return (found.popitem()[1], "") if len(found) == 1 else ("", "")
+        inside = [name for name in folders if name.lower() in words]
+        if len({words[name.lower()] for name in inside}) != 1:
+            return "", ""
+        place = folders.index(inside[0])
+        return inside[0], folders[place + 1] if place + 1 < len(folders) else ""
 
 
-def _guess_label(rules: LabelRules, first: TarSample, texts: _Texts, tar: str) -> str:
-    if "cls" in first.members:
-        return "cls"
-    for key in _JSON_LABEL_KEYS if "json" in first.members else ():
-        if (texts.value(f"json:{key}") or "").strip().lower() in rules.values:
-            return f"json:{key}"
-    if rules._folder(first.key)[0] is not None:
-        return "folder"
-    if {word for word in re.split(r"[^a-z]+", Path(tar).stem.lower()) if word in rules.values}:
-        return "tar"
-    raise InputError(
-        f"{tar}: nothing says whether sample {first.key!r} is real or generated (its members: "
-        f"{', '.join(first.members)}): give --label-from cls, txt, json:KEY, folder, tar or a list"
-    )
+def _asks_for_real(rule: str) -> bool:
+    """Whether the field that a rule names is one like ``is_real`` or ``isReal``."""
+    field_name = rule.rpartition(".")[2].rpartition(":")[2]
+    return "real" in [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", field_name)]
 
 
-def _require_rule(flag: str, rule: str, allowed: tuple[str, ...]) -> None:
-    kind = "json:KEY" if rule.startswith("json:") and len(rule) > 5 else rule
-    if kind not in allowed:
-        lists = " or a .csv or .parquet list" if flag == "--label-from" else ""
-        raise InputError(f"{flag} {rule}: is none of {', '.join(allowed)}{lists}")
+def _yes(text: str) -> str:
+    return "true" if text in ("true", "false") else "1"
+
+
+def _no(text: str) -> str:
+    return "false" if text in ("true", "false") else "0"
 
 
 def split_of_name(tar: str) -> str | None:
     """The split that the name of a tar begins with: ``train-000.tar``, ``val_3.tar``."""
-    return _SPLIT_WORDS.get(re.split(r"[^a-z]+", Path(tar).name.lower())[0])
-
-
-def read_key_list(path: Path) -> dict[str, dict[str, str]]:
-    """A list with columns ``key,label[,generator,group,split]`` → key → its row.
-
-    Raises ``InputError`` for a list that cannot be read, and naming a key that comes twice or a
-    split that does not exist.
-    """
-    listed: dict[str, dict[str, str]] = {}
-    for row in _rows(path):
-        key = row["key"]
-        if key in listed:
-            raise InputError(f"{path} lists the key {key!r} twice")
-        split = row.get("split", "").strip().lower()
-        if split and split not in _SPLIT_WORDS:
-            raise InputError(f"{path}, key {key!r}: split {split!r} is none of {', '.join(SPLITS)}")
-        listed[key] = {**row, "split": _SPLIT_WORDS.get(split, "")}
-    if not listed:
-        raise InputError(f"{path} lists no keys")
-    return listed
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        if path.suffix.lower() == ".csv":
-            require_regular(path)
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
-        else:
-            with open_parquet(path) as parquet:
-                rows = parquet.read().to_pylist()
-    except (OSError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
-        raise InputError(f"--label-from {path}: cannot be read ({error})") from error
-    missing = [name for name in ("key", "label") if rows and name not in rows[0]]
-    if missing:
-        columns = "key,label[,generator,group,split]"
-        raise InputError(f"{path} has no column {missing[0]!r}: its columns must be {columns}")
-    return [
-        {name: str(row[name]) for name in _LIST_COLUMNS if row.get(name) not in (None, "")}
-        | {"key": str(row["key"])}
-        for row in rows
-    ]
+    return SPLIT_WORDS.get(re.split(r"[^a-z]+", PurePosixPath(tar).name.lower())[0])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from shards.command import InputError
 from shards.image_formats import EXTENSIONS
 from shards.schema import SPLITS
+from shards.wording import counted
 
 __all__ = ["PackedSource", "ShardPlan", "pack", "sample_key"]
 
@@ -88,7 +89,8 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
             plans.append(ShardPlan(len(plans), SPLITS[split], formats[kind], part))
     if len(plans) > MAX_SHARDS:
         raise InputError(
-            f"--samples-per-shard {samples_per_shard} makes {len(plans):,} shards: raise it"
+            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}: "
+            "raise it"
         )
     return plans
 

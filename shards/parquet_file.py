@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from shards.limits import limit
 from shards.regular_file import require_regular
+from shards.wording import counted
 
 __all__ = ["open_parquet", "read_parquet"]
 
@@ -22,12 +23,14 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
-            raise ValueError(f"{metadata.num_rows:,} rows, more than GLASS_MAX_LIST_ROWS={most}")
+            raise ValueError(
+                f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}"
+            )
         claimed = 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             if group.num_rows > most:
-                raise ValueError(f"a group of {group.num_rows:,} rows")
+                raise ValueError(f"a group of {counted(group.num_rows, 'row')}")
             claimed += max(group.total_byte_size, 0)
         if claimed > (most := limit("MAX_PARQUET_BYTES")):
             raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")

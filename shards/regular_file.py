@@ -1,15 +1,40 @@
-"""Files of strangers are looked at before they are opened: opening a pipe waits for ever."""
+"""The one way to open a file of a stranger's: only a regular one, and without waiting.
+
+Opening a pipe waits until somebody writes to it, for ever perhaps; a device may do anything. So a
+file is looked at before it is opened, and once more when it is open, for it may have been replaced
+in between.
+"""
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
 
-__all__ = ["require_regular"]
+__all__ = ["open_regular", "require_regular"]
 
 
-def require_regular(path: Path) -> None:
-    """Raises ``OSError`` where ``path`` is not there, or is a folder, a pipe, a device or a
-    socket."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+def open_regular(path: Path | str) -> io.BufferedReader:
+    """``path`` opened for reading bytes. Raises ``OSError`` where it is not there, or is a folder,
+    a pipe, a device or a socket; never waits for one."""
+    require_regular(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require(os.fstat(descriptor), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def require_regular(path: Path | str) -> None:
+    """Raises ``OSError`` as :func:`open_regular` does, for what is opened by a library."""
+    _require(os.stat(path), path)
+
+
+def _require(status: os.stat_result, path: Path | str) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    is_folder, is_pipe = stat.S_ISDIR(status.st_mode), stat.S_ISFIFO(status.st_mode)
+    kind = "a folder" if is_folder else "a pipe" if is_pipe else "a device or a socket"
+    raise OSError(errno.EINVAL, f"not a regular file, but {kind}", str(path))

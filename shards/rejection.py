@@ -16,8 +16,9 @@ REASONS = {
     "duplicate_conflict": "the same bytes come as real and as generated",
     "duplicate_split": "the same bytes come in a split that is kept for measuring",
     "duplicate_key": "two members of a tar have the same name",
-    "unsafe_member": "a member of a tar is a link or a device, or its name leads out of the tar",
+    "unsafe_member": "a member of a tar is a link, a device or a sparse file, or leads out of it",
     "no_image": "a sample in a tar has no image of the extensions wanted",
+    "shared_key": "images in a tar share a key: it ends at the first dot (index_shards --last-dot)",
     "no_label": "nothing says whether a sample in a tar is real or generated",
 }
 """Reason → what it means, in the order in which summaries list them."""

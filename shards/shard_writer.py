@@ -19,6 +19,7 @@ from shards.format_version import require_manifest_format
 from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, sample_key
 from shards.parquet_file import read_parquet
+from shards.regular_file import require_regular
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
@@ -182,6 +183,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 def read_record(manifest: Path) -> ShardRecord:
     """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
     try:
+        require_regular(manifest)
         fields = parse_json(pq.read_schema(manifest).metadata[_RECORD])
         rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
         return ShardRecord(checked_shard(fields["info"]), rejected)

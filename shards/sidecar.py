@@ -1,14 +1,15 @@
 """The sidecar of a tar made elsewhere: what our shards hold beside the image, in a tar of its own.
 
-``NAME.sidecar.tar`` holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
 ``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
-only read.
+only read. A sidecar does not end in ``.tar``, because whoever reads ``*.tar`` of its folder would
+take it for data. In older data sets it does.
 """
 
 import hashlib
 import mmap
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,132 +17,15 @@ from typing import Any
 from shards.atomic import atomic_path
 from shards.command import InputError
 from shards.dataset_info import ShardInfo
-from shards.image_formats import sniff_format
-from shards.label_rules import LabelRules, choose_rules
-from shards.packing import PackedSource, sample_key
+from shards.examine import TarImage, mapped_tar
+from shards.packing import sample_key
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
 from shards.schema import MEMBERS
 from shards.shard_writer import Rejection, ShardRecord, write_shard_manifest
 from shards.tar_file import ShardTar
-from shards.tar_listing import TarListing, TarMember, TarSample, list_tar
 
-__all__ = ["ExaminedTar", "SidecarTask", "TarImage", "choose_image", "examine_tar", "guess_rules"]
-
-_MAX_TEXT_BYTES = 1 << 24  # of a label member; a picture under the name of one is not read whole
-
-
-@dataclass(frozen=True, slots=True)
-class TarImage:
-    """An image in a tar, known by its bytes; not decoded yet."""
-
-    source: PackedSource
-    """Its ``split`` is ``""`` until it is drawn."""
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True)
-class ExaminedTar:
-    """What the first pass found in a tar."""
-
-    num_bytes: int
-    sha256: str
-    images: tuple[TarImage, ...]
-    rejected: tuple[Rejection, ...]
-    passed_over: int
-    """Files that belong to no sample."""
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
-    def read(member: TarMember) -> bytes:
-        return data[member.offset : member.offset + min(member.length, _MAX_TEXT_BYTES)]
-
-    return read
-
-
-def guess_rules(
-    path: Path, name: str, label_from: str | None, generator_from: str | None,
-    group_from: str | None, values: dict[str, int],
-) -> LabelRules:  # fmt: skip
-    """The rules by which samples are labelled, see :func:`shards.label_rules.choose_rules`."""
-    samples = list_tar(path).samples
-    if not samples:
-        raise InputError(f"{path} holds no samples: files named KEY.jpg, KEY.cls and the like")
-    with _mapped(path) as data:
-        return choose_rules(
-            label_from, generator_from, group_from, values, samples[0], _reader(data), name
-        )
-
-
-def choose_image(sample: TarSample, image_ext: tuple[str, ...], known: frozenset[str]) -> TarMember:
-    """The image of a sample: the first extension of ``image_ext`` that it has, or, where that is
-    empty, its only one of those that are ``known`` to be of images.
-
-    Raises ``RejectedImage`` where it has none, ``InputError`` where it has several to choose from.
-    """
-    found = [e for e in image_ext if e in sample.members] if image_ext else []
-    if not image_ext:
-        found = [extension for extension in sample.members if f".{extension}" in known]
-        if len(found) > 1:
-            raise InputError(
-                f"sample {sample.key!r} has several images ({', '.join(found)}): "
-                "choose one with --image-ext"
-            )
-    if not found:
-        raise RejectedImage("no_image", f"its members: {', '.join(sample.members)[:200]}")
-    return sample.members[found[0]]
-
-
-def examine_tar(
-    path: Path, name: str, rules: LabelRules, image_ext: tuple[str, ...], known: frozenset[str]
-) -> ExaminedTar:
-    """Reads a tar once, for the identity and the label of every sample.
-
-    Raises ``InputError`` for a file that is no tar and for labels that are neither real nor
-    generated.
-    """
-    listing: TarListing = list_tar(path)
-    rejected = [
-        Rejection(f"{name}/{bad.name}", None, None, bad.reason, bad.detail) for bad in listing.bad
-    ]
-    images: list[TarImage] = []
-    with _mapped(path) as data:
-        sha256 = hashlib.sha256(data).hexdigest()
-        for sample in listing.samples:
-            try:
-                member = choose_image(sample, image_ext, known)
-                images.append(_examine(sample, member, data, name, rules))
-            except RejectedImage as error:
-                where = f"{name}/{sample.key}"
-                rejected.append(Rejection(where, None, None, error.reason, error.detail))
-        return ExaminedTar(len(data), sha256, tuple(images), tuple(rejected), listing.passed_over)
-
-
-def _examine(
-    sample: TarSample, member: TarMember, data: mmap.mmap, name: str, rules: LabelRules
-) -> TarImage:
-    said = rules.describe(sample, _reader(data), name)
-    content = data[member.offset : member.offset + member.length]
-    if not content:
-        raise RejectedImage("empty_file", member.name)
-    kind = sniff_format(content)
-    if kind is None:
-        raise RejectedImage("not_an_image", f"{member.name} begins with {content[:8]!r}")
-    source = PackedSource(
-        f"{name}/{member.name}", hashlib.sha256(content).digest(), kind, said.label,
-        said.generator, said.group, said.split,
-    )  # fmt: skip
-    return TarImage(source, member.offset, member.length)
+__all__ = ["SidecarTask"]
 
 
 @dataclass(frozen=True)
@@ -159,7 +43,7 @@ class SidecarTask:
     images: tuple[TarImage, ...]
     out: Path
     stem: str
-    """File name of the sidecar without ``.sidecar.tar``."""
+    """File name of the sidecar without ``.sidecar``."""
     global_size: int
 
     @property
@@ -168,7 +52,7 @@ class SidecarTask:
 
     @property
     def sidecar(self) -> str:
-        return f"{self.stem}.sidecar.tar"
+        return f"{self.stem}.sidecar"
 
     @property
     def manifest(self) -> Path:
@@ -185,7 +69,7 @@ class SidecarTask:
         num_bytes, sha256 = 0, ""
         with (
             suppress(_NoSamples),
-            _mapped(self.tar) as data,
+            mapped_tar(self.tar) as data,
             atomic_path(self.out / self.sidecar) as temporary,
         ):
             with ShardTar(temporary) as sidecar:

@@ -15,7 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from shards.folder_walk import walk_folder
 from shards.limits import limit
+from shards.regular_file import open_regular
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
@@ -50,8 +52,8 @@ class SourceFiles(Protocol):
     def where(self, name: str) -> str:
         """The file, for a person."""
 
-    def folders(self) -> list[str]:
-        """The folders right in it, sorted. Raises ``OSError``."""
+    def folders(self, folder: str = "") -> list[str]:
+        """The folders right in it, or in ``folder``, sorted. Raises ``OSError``."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """The files under ``folder``, hidden ones left out, each with its stamp where that comes
@@ -87,21 +89,14 @@ class LocalFiles:
     def where(self, name: str) -> str:
         return str(self.root / name)
 
-    def folders(self) -> list[str]:
-        return sorted(entry.name for entry in self.root.iterdir() if entry.is_dir())
+    def folders(self, folder: str = "") -> list[str]:
+        return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_dir())
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """Links to folders are followed, once each."""
-        seen: set[tuple[int, int]] = set()
-        for here, subfolders, files in os.walk(self.root / folder, followlinks=True):
-            status = os.stat(here)
-            if (status.st_dev, status.st_ino) in seen:
-                subfolders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for here, files in walk_folder(self.root / folder):
             below = Path(here).relative_to(self.root)
-            yield from ((str(below / name), None) for name in files if not name.startswith("."))
+            yield from ((str(below / name), None) for name in files)
 
     def read(self, name: str) -> bytes:
         return read_image_file(self.root / name)
@@ -142,8 +137,11 @@ class StoredFiles:
     def where(self, name: str) -> str:
         return f"{self.remote}/{name}"
 
-    def folders(self) -> list[str]:
-        return [name for name, is_folder in self.remote.children() if is_folder]
+    def folders(self, folder: str = "") -> list[str]:
+        remote = (
+            _opened(f"{self.url.rstrip('/')}/{folder}", self.settings) if folder else self.remote
+        )
+        return [name for name, is_folder in remote.children() if is_folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         for name, found in sorted(self.remote.tree(folder).items()):
@@ -197,13 +195,12 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 def read_image_file(path: Path) -> bytes:
     """The bytes of a file. Raises ``RejectedImage``; never waits on a pipe or a device."""
     try:
-        if path.exists() and not path.is_file():
-            raise RejectedImage("unreadable", "not a regular file")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             require_size(os.fstat(file.fileno()).st_size)
             return file.read()
-    except OSError as error:
-        raise RejectedImage("unreadable", error.strerror or str(error)) from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        detail = getattr(error, "strerror", "") or str(error)
+        raise RejectedImage("unreadable", detail) from error
 
 
 def require_size(num_bytes: int) -> None:

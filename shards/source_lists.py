@@ -6,9 +6,13 @@ import posixpath
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from shards.archives import archive_kind, unpack_first
 from shards.command import InputError
 from shards.output_folder import cannot_write
 from shards.parquet_file import open_parquet
@@ -21,15 +25,19 @@ from shards.sources import (
     SOURCE_SCHEMA,
     UNKNOWN_GENERATOR,
     SourceList,
+    plain_label,
     read_folder,
     sorted_table,
 )
+from shards.split import lacking_classes
+from shards.wording import counted
 
 __all__ = ["read_list", "read_sources"]
 
 _REQUIRED, _OPTIONAL = ("path", "label"), ("generator", "group", "split")
 _SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid", "": ""}
 _LABELS = LABELS | {"0": 0, "1": 1}
+"""A list's labels; ``plain_label`` takes 1.0 and true for 1."""
 _NO_GENERATOR = {"", "real"}
 
 _MAX_LIST_BYTES = 64 << 30  # of a list whose length a web server does not tell
@@ -55,8 +63,20 @@ def read_sources(location: str | Path) -> SourceList:
     if not source.exists():
         raise InputError(f"{source} does not exist: give a folder of images or a list of them")
     if source.suffix.lower() not in _SUFFIXES:
-        raise InputError(f"{source} is neither a folder nor a .csv or .parquet list")
+        raise InputError(_neither(source))
     return read_list(source, LocalFiles(source.parent))
+
+
+def _neither(source: Path) -> str:
+    kind = archive_kind(source)
+    if kind == "tar":
+        return (
+            f"{source} is a tar: unpack it to a folder, or, where it is a WebDataset shard, give it"
+            " to scripts.index_shards"
+        )
+    if kind:
+        return unpack_first(source, kind, "a folder")
+    return f"{source} is neither a folder nor a .csv or .parquet list"
 
 
 def _read_stored(url: str) -> SourceList:
@@ -94,15 +114,52 @@ def read_list(path: Path, files: SourceFiles) -> SourceList:
         raise InputError(f"{shown} lists {CLASS_NAMES[label]} images only: a detector needs both")
     if not files.has_any(columns["path"]):
         raise InputError(
-            f"none of the files listed in {shown} exists: paths in a list are relative to the "
-            f"list's own folder, {files.where('').rstrip('/')}"
+            f"none of the files listed in {shown} exists, such as {columns['path'][0]!r}: paths in "
+            f"a list are relative to the list's own folder, {files.where('').rstrip('/')}, and have"
+            " / between folders"
         )
-    return SourceList(files, sorted_table(columns))
+    table = sorted_table(columns)
+    notes = [f"labels of {shown}: 0 = real ({columns['label'].count(0):,}), 1 = generated "
+             f"({columns['label'].count(1):,})"]  # fmt: skip
+    notes += lacking_classes(columns["split"], columns["label"])
+    if again := _listed_again(table, shown):
+        notes.append(again)
+    return SourceList(files, table, notes=notes)
+
+
+def _listed_again(table: pa.Table, shown: str) -> str:
+    """What to say of paths that a list holds more than once.
+
+    Raises ``InputError`` where two rows of a path say different things.
+    """
+    paths = table.column("path").combine_chunks()  # sorted
+    same = pc.equal(paths.slice(1), paths.slice(0, max(len(paths) - 1, 0))).to_numpy(False)
+    places = np.flatnonzero(same)
+    if not len(places):
+        return ""
+    one, other = table.take(places), table.take(places + 1)
+    for name in table.column_names:
+        differ = np.flatnonzero(pc.not_equal(one[name], other[name]).to_numpy())
+        if len(differ):
+            rows = [half.slice(int(differ[0]), 1).to_pylist()[0] for half in (one, other)]
+            values = " and ".join(_said(row, name) for row in rows)
+            raise InputError(
+                f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row"
+            )
+    first = paths[int(places[0])].as_py()
+    return (
+        f"{counted(len(places), 'row')} of {shown} name an image again that stands there already, "
+        f"such as {first!r}: each makes a sample more"
+    )
+
+
+def _said(row: dict[str, Any], name: str) -> str:
+    return CLASS_NAMES[row[name]] if name == "label" else repr(row[name])
 
 
 def _append(columns: dict[str, list], where: str, row: dict[str, str], files: SourceFiles) -> None:
     """Checks one row of a list and adds it to ``columns``."""
-    name, label = row["path"], _LABELS.get(row["label"].strip().lower())
+    name, label = row["path"], _LABELS.get(plain_label(row["label"].strip().lower()))
     generator, split = row["generator"].strip(), row["split"].strip().lower()
     if not name or "\0" in name:
         raise InputError(f"{where}: the path is empty or holds a zero byte")
@@ -114,11 +171,23 @@ def _append(columns: dict[str, list], where: str, row: dict[str, str], files: So
         raise InputError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
     if not label and generator.lower() not in _NO_GENERATOR:
         raise InputError(f"{where}: a real image has generator {generator!r}: leave it empty")
-    columns["path"].append(_relative(name, where, files))
+    path = _relative(name, where, files)
+    if "\\" in path:
+        _require_no_other_system(path, where, files)
+    columns["path"].append(path)
     columns["label"].append(label)
     columns["generator"].append((generator or UNKNOWN_GENERATOR) if label else "")
     columns["group"].append(row["group"].strip())
     columns["split"].append(_SPLIT_NAMES[split])
+
+
+def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
+    """``InputError`` where backslashes part folders: here they are letters of a name."""
+    slashes = path.replace("\\", "/")
+    if not files.has_any([path]) and files.has_any([slashes]):
+        raise InputError(
+            f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}"
+        )
 
 
 def _relative(name: str, where: str, files: SourceFiles) -> str:

@@ -14,12 +14,14 @@ from shards.command import InputError
 from shards.image_formats import FILE_SUFFIXES
 from shards.schema import CLASS_NAMES
 from shards.source_files import SourceFiles, Stamp
+from shards.wording import counted
 
 __all__ = [
     "LABELS",
     "SOURCE_SCHEMA",
     "UNKNOWN_GENERATOR",
     "SourceList",
+    "plain_label",
     "read_folder",
     "sorted_table",
 ]
@@ -27,8 +29,20 @@ __all__ = [
 LABELS = {"real": 0, "generated": 1, "fake": 1}
 """Names of class folders, and of labels in lists, in lower case."""
 
+
+def plain_label(text: str) -> str:
+    """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
+    and tables have true and false, and 1.0 where another row has no number."""
+    return _SAME_LABELS.get(text, text)
+
+
+_SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
+
 UNKNOWN_GENERATOR = "unknown"
 """Generator of generated images that do not say which one made them."""
+
+_MOST_SHOWN = 5
+_LOOKED_INTO = 20
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -72,10 +86,7 @@ def read_folder(files: SourceFiles) -> SourceList:
     folders, root = files.folders(), files.where("").rstrip("/")
     classes = {name: LABELS[name.lower()] for name in folders if name.lower() in LABELS}
     if not classes:
-        raise InputError(
-            f"{root} has neither a folder real/ nor generated/ (or fake/): "
-            "put the images into class folders, or give a CSV or Parquet list"
-        )
+        raise InputError(_other_layout(files, root, folders))
     columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
     misnamed: list[str] = []
     stamps: dict[str, Stamp] = {}
@@ -98,6 +109,28 @@ def read_folder(files: SourceFiles) -> SourceList:
     table = sorted_table({**columns, "group": blank, "split": blank})
     notes = _notes(root, set(folders) - set(classes), passed_over)
     return SourceList(files, table, misnamed, notes, stamps)
+
+
+def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
+    """What was found in place of class folders, and what to do."""
+    shown = [name for name in folders if not name.startswith(".")]
+    held = ", ".join(f"{name}/" for name in shown[:_MOST_SHOWN])
+    held += " …" if len(shown) > _MOST_SHOWN else ""
+    said = f"{root} has neither a folder real/ nor generated/ (or fake/), but {held or 'no folder'}"
+    for name in shown[:_LOOKED_INTO]:
+        try:
+            inside = [below for below in files.folders(name) if below.lower() in LABELS]
+        except OSError:  # advice only
+            continue
+        if inside:
+            return (
+                f"{said}, and {name}/ holds {' and '.join(f'{below}/' for below in inside)}: give "
+                f"{root}/{name}, or a CSV or Parquet list with a column split for all of them"
+            )
+    return (
+        f"{said}: rename the folders of the two classes, or link them as real/ and generated/ in a "
+        "new folder, or give a CSV or Parquet list with the columns path,label"
+    )
 
 
 def _generator(relative: str, label: int) -> str:
@@ -133,5 +166,5 @@ def _notes(root: str, other_folders: set[str], passed_over: int) -> list[str]:
         listed = ", ".join(f"{name}/" for name in others[:5]) + (" …" if len(others) > 5 else "")
         notes.append(f"passed over in {root}: {listed} (not real/, generated/ or fake/)")
     if passed_over:
-        notes.append(f"passed over {passed_over:,} files whose names are not those of images")
+        notes.append(f"passed over {counted(passed_over, 'file')}, no images by name")
     return notes

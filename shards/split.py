@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from shards.command import InputError
 from shards.schema import CLASS_NAMES, SPLITS
 
-__all__ = ["Splittable", "assign_splits", "parse_shares"]
+__all__ = ["Splittable", "assign_splits", "lacking_classes", "parse_shares"]
 
 NUM_LABELS = len(CLASS_NAMES)
 
@@ -82,6 +82,21 @@ def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed:
         unit.split = min(targets, key=lambda name: _cost(unit, counts[name], targets[name]))
         _count(counts[unit.split], unit)
     return [units[root].split for root in roots]
+
+
+def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
+    """A sentence for each split that was given samples of one class only. Where a split is still to
+    be drawn (``""``), the other class may yet come to it: nothing is said then."""
+    pairs = set(zip(splits, labels, strict=True))
+    if "" in splits:
+        return []
+    return [
+        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that "
+        "needs both classes"
+        for name in SPLITS
+        for label in range(NUM_LABELS)
+        if (name, label) in pairs and (name, 1 - label) not in pairs
+    ]
 
 
 def _join(samples: Sequence[Splittable]) -> list[int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.regular_file import open_regular
 
 __all__ = ["StoredViews"]
 
@@ -62,6 +63,6 @@ class StoredViews:
         with self._lock:
             if shard not in self._maps:
                 path = self._dataset.members_path(self._names[shard])
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             return self._maps[shard]

@@ -31,13 +31,13 @@ from shards.image_formats import open_image, sniff_format
 from shards.json_file import parse_json
 from shards.parquet_file import read_parquet
 from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
-from shards.regular_file import require_regular
+from shards.regular_file import open_regular
 from shards.sample import encode_global_view, json_fields
 from shards.schema import MEMBERS, content_id
 from shards.shard_writer import read_shard_manifest
 from shards.stored_form import entry_points_of, member_extension
 from shards.tar_file import Member, dali_index
-from shards.tar_listing import list_tar, walk_tar
+from shards.tar_listing import walk_tar
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
@@ -105,10 +105,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
         ),
         "tars": (
             sorted(shard.sidecar or shard.name for shard in info.shards),
-            sorted(
-                path.name
-                for path in dataset.root.glob("*.sidecar.tar" if dataset.has_sidecars else "*.tar")
-            ),
+            sorted(_tars_in(dataset)),
         ),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
@@ -117,6 +114,13 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
     for what, (said, counted) in found.items():
         if said != counted:
             yield Finding("counts", f"dataset.json, {what}", f"says {said}, found {counted}")
+
+
+def _tars_in(dataset: ShardDataset) -> Iterator[str]:
+    """Names of the tars in the folder that are the data set's own: of one over tars made elsewhere
+    the sidecars."""
+    patterns = ("*.sidecar", "*.sidecar.tar") if dataset.has_sidecars else ("*.tar",)
+    return (path.name for pattern in patterns for path in dataset.root.glob(pattern))
 
 
 def _rejected(path: Path) -> dict[str, int] | str:
@@ -128,7 +132,7 @@ def _rejected(path: Path) -> dict[str, int] | str:
 
 
 def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Finding]:
-    name = Path(info.sidecar or info.name).with_suffix(".parquet").name
+    name = f"{(info.sidecar or info.name).removesuffix('.tar')}.parquet"
     try:
         table = read_shard_manifest(root / name)
     except InputError as error:
@@ -166,8 +170,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator[Finding]:
     digest, found = hashlib.sha256(), 0
-    require_regular(path)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
             found += len(chunk)
@@ -197,15 +200,10 @@ def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding
 def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:
     """Whether the images lie where the manifest says in a tar that was made elsewhere."""
     try:
-        listing = list_tar(path)
+        walked = {(f"{name}/{m.name}", m.offset_data, m.size) for m in walk_tar(path)}
     except InputError as error:
         yield Finding("members", name, str(error))
         return
-    walked = {
-        (f"{name}/{member.name}", member.offset, member.length)
-        for sample in listing.samples
-        for member in sample.members.values()
-    }
     for record in records:
         said = (record["source_path"], record["image_offset"], record["image_length"])
         if said not in walked:
@@ -250,7 +248,7 @@ def _check_samples(
 def _mapped(path: Path) -> Iterator[mmap.mmap]:
     if not path.stat().st_size:
         raise OSError(errno.ENODATA, "it is empty", str(path))
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 
 

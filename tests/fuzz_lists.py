@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.command import InputError
-from shards.label_rules import read_key_list
+from shards.key_list import read_key_list
 from shards.source_lists import read_sources
 from tests.fuzz_harness import mutated, run_main
 

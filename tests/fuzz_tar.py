@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from shards.command import InputError
-from shards.image_formats import FILE_SUFFIXES
-from shards.sidecar import examine_tar, guess_rules
+from shards.examine import examine_tar, guess_rules
+from shards.index_settings import IndexSettings
 from shards.tar_listing import list_tar
+from shards.tar_names import name_tars
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["TarTarget", "tar_of"]
@@ -73,8 +74,9 @@ class TarTarget:
                 assert ".." not in member.name.split("/")
                 assert not member.name.startswith("/")
         try:
-            rules = guess_rules(self._path, "a.tar", None, None, None, {})
-            found = examine_tar(self._path, "a.tar", rules, (), FILE_SUFFIXES)
+            (tar,) = name_tars([self._path], self._path.parent)
+            rules = guess_rules([tar], IndexSettings())
+            found = examine_tar(tar, rules, IndexSettings())
             counts["images"] += len(found.images)
         except InputError:
             counts["labels refused"] += 1

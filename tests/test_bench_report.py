@@ -47,7 +47,7 @@ def test_machines_stand_side_by_side(document, tmp_path):
     add(tmp_path, "loader", "machine-b", faster, exit_code=1)
     text = reported(tmp_path)
     assert "100 (90 – 110) | 300 (280 – 310)" in text
-    assert "1 rows that not every result has" in text
+    assert "1 row that not every result has" in text
     assert text.count("(busy!)") == 2  # the column, and the note
     assert "machine-b, 1, 1 with 1" in text  # a goal was missed
     page = (tmp_path / "out/bench.html").read_text()

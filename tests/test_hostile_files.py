@@ -31,7 +31,7 @@ from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.json_file import parse_json, read_json
-from shards.label_rules import read_key_list
+from shards.key_list import read_key_list
 from shards.rejection import RejectedImage
 from shards.scan import examine
 from shards.settings import BuildSettings

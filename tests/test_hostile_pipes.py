@@ -1,6 +1,7 @@
 """Pipes and empty files in place of what is read: nothing waits for ever, nothing is a trace."""
 
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from shards.arrow_file import map_table
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.json_file import read_json
-from shards.label_rules import read_key_list
+from shards.key_list import read_key_list
 from shards.parquet_file import read_parquet
+from shards.regular_file import open_regular
 from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
@@ -48,6 +50,42 @@ def test_no_reader_waits_for_a_pipe(name, read, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises((InputError, OSError), match="not a regular file"):
         read(tmp_path / name)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("kind", "said"), [("pipe", "but a pipe"), ("folder", "but a folder"), ("none", "No such file")]
+)
+def test_one_way_to_open_a_file_of_a_stranger(kind, said, tmp_path):
+    path = tmp_path / "a"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    with pytest.raises(OSError, match=said):
+        open_regular(path)
+    (tmp_path / "b").write_bytes(b"12")
+    with open_regular(tmp_path / "b") as file:
+        assert file.read() == b"12"
+
+
+OWN = {  # files that the program itself has just written, or whose size or kind was looked at
+    "shards/baseline.py", "shards/consolidate.py", "shards/index_settings.py", "shards/kernels.py",
+    "shards/shard_cache.py", "shards/verify.py",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("package", ["shards", "loaders", "glass/detection", "glass/report"])
+def test_files_are_opened_in_no_other_way(package):
+    root = Path(__file__).parent.parent
+    found = {
+        str(path.relative_to(root))
+        for path in (root / package).rglob("*.py")
+        if re.search(
+            r"open\(\"rb\"|\.read_bytes\(\)|\.read_text\(", path.read_text(encoding="utf-8")
+        )
+    }
+    assert found - OWN == set()
 
 
 @pytest.mark.timeout(60)

@@ -78,7 +78,7 @@ def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(
     assert_same_shards(tmp_path / "out", synthetic_shards)
     assert report.notes == [
         "passed over in memory://bucket/images: other/ (not real/, generated/ or fake/)",
-        "passed over 1 files whose names are not those of images",
+        "passed over 1 file, no images by name",
     ]
     assert build_dataset(stored, tmp_path / "out", SETTINGS, progress=False).finished_before
 
@@ -89,7 +89,7 @@ def test_an_image_that_was_written_anew_in_the_store_is_noticed(
     build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
     other = next((synthetic_images / "generated").rglob("*.jpg")).read_bytes()
     fsspec.filesystem("memory").pipe_file("/bucket/images/real/01.jpg", other)
-    with pytest.raises(InputError, match=r"1 files changed, such as real/01\.jpg"):
+    with pytest.raises(InputError, match=r"1 file changed, such as real/01\.jpg"):
         build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
 
 

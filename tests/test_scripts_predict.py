@@ -145,7 +145,7 @@ def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
         assert [member[name] for name in same] == [file[name] for name in same]
         assert member["score"] == pytest.approx(file["score"], abs=1e-5)
     assert members[len(paths)]["reason"] is not None
-    assert "passed over 1 files" in capsys.readouterr().err
+    assert "passed over 1 file," in capsys.readouterr().err
 
 
 def test_other_decoders_are_told(run, paths, tmp_path, capsys):

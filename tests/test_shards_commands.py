@@ -72,12 +72,23 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_what_a_list_means_is_said_before_the_work(images, tmp_path, capsys, monkeypatch):
+    paths = sorted(images.rglob("*.jpg"))
+    listed = images / "list.csv"
+    rows = [f"{path.relative_to(images)},{n % 2},test" for n, path in enumerate(paths)]
+    listed.write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    monkeypatch.setattr("shards.build._build", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([str(listed), str(tmp_path / "out")])
+    assert f"labels of {listed}: 0 = real (" in capsys.readouterr().out
+
+
 def test_summary_says_what_was_built(images, tmp_path, capsys):
     out = tmp_path / "out"
     assert main([str(images), str(out), "--workers", "1", *SMALL]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].startswith("passed over 1 files")
+    assert lines[0].startswith("passed over 1 file,")
     assert f"built {out}: 8 samples in " in captured.out
     (train,) = [line for line in lines if line.startswith("  train")]
     assert re.fullmatch(r"  train +\d+  real \d, generated (\d) \(gan \1\)", train)

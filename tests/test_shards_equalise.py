@@ -235,18 +235,24 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
     ("options", "method"),
     [
         (["src", "out"], "none"),
-        (["src", "out", "--equalise"], "match"),
-        (["--equalise", "--lossless", "keep", "src", "out"], "match"),
         (["--equalise", "match", "src", "out"], "match"),
         (["src", "out", "--equalise", "recompress"], "recompress"),
     ],
 )
-def test_the_option_without_a_value_is_match(options, method):
+def test_the_option_has_a_value(options, method):
     assert build_shards._parser().parse_args(options).equalise == method
 
 
-def test_the_option_takes_no_source_for_its_value(capsys):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--equalise", "src", "out"], "choose from"),
+        (["src", "out", "--equalise"], "expected one argument"),
+        (["--equalise", "--lossless", "keep", "src", "out"], "expected one argument"),
+    ],
+)
+def test_the_option_always_takes_its_value(options, said, capsys):
     with pytest.raises(SystemExit) as stop:
-        build_shards.main(["--equalise", "src", "out"])
+        build_shards.main(options)
     assert stop.value.code == 2
-    assert "choose from" in capsys.readouterr().err
+    assert said in capsys.readouterr().err

@@ -1,12 +1,14 @@
 """Where images come from: class folders, and lists in CSV or Parquet with their mistakes."""
 
 import os
+import tarfile
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from shards.command import InputError
+from shards.source_files import LocalFiles
 from shards.source_lists import read_sources
 
 
@@ -43,7 +45,7 @@ def test_folder_names_class_and_generator(tmp_path):
     ]
     assert len(sources.notes) == 2
     assert "other/" in sources.notes[0]
-    assert "1 files" in sources.notes[1]
+    assert "1 file," in sources.notes[1]
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -66,9 +68,38 @@ def test_name_that_is_not_utf8_is_set_aside(tmp_path):
     assert sources.misnamed == ["real/bad\\udcff.jpg"]
 
 
+def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
+    touch(tmp_path, "generated/c.jpg", "real/a.jpg")
+    folders = [tmp_path / "real/d"]
+    while len(folders) < 1100:
+        folders.append(folders[-1] / "d")
+    for folder in folders:
+        folder.mkdir()
+    deep = folders[-1] / "deep.jpg"
+    deep.touch()
+    try:
+        assert len(read_sources(tmp_path).table) == 3
+        assert [name for name, _ in LocalFiles(tmp_path).walk("real")] == [
+            "real/a.jpg", str(deep.relative_to(tmp_path)),
+        ]  # fmt: skip
+    finally:  # shutil.rmtree cannot
+        deep.unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        (
+            ("train/real/a.jpg", "train/fake/b.jpg"),
+            "and train/ holds .*: give .*/train",
+        ),
+        (
+            ("nature/a.jpg", "ai/b.jpg"),
+            r"but ai/, nature/: rename .* or give a CSV",
+        ),
+        (("a.jpg",), "but no folder: rename"),
         ((), "neither a folder real/ nor generated/"),
         (("pictures/a.jpg",), "neither a folder real/ nor generated/"),
         (("real/a.txt", "generated/b.txt"), "no image files"),
@@ -85,9 +116,16 @@ def test_folders_that_cannot_be_used(files, message, tmp_path):
 def test_missing_source_and_wrong_kind(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_sources(tmp_path / "nowhere")
-    touch(tmp_path, "images.zip")
+    touch(tmp_path, "images.txt")
     with pytest.raises(InputError, match=r"neither a folder nor a \.csv or \.parquet list"):
+        read_sources(tmp_path / "images.txt")
+    (tmp_path / "images.zip").write_bytes(b"PK\3\4" + bytes(60))
+    with pytest.raises(InputError, match="compressed with zip: unpack it to a folder first"):
         read_sources(tmp_path / "images.zip")
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(tmp_path / "images.txt")
+    with pytest.raises(InputError, match=r"is a tar: unpack it .* scripts\.index_shards"):
+        read_sources(tmp_path / "images.tar")
 
 
 def test_list_with_all_columns(tmp_path):
@@ -133,13 +171,35 @@ def test_parquet_list_equals_the_csv(tmp_path):
         ("path,label\n", "lists no images"),
         ("path,label\na.jpg,0\n", "real images only"),
         ("path,label\nnope.jpg,0\nnor.jpg,1\n", "none of the files listed"),
+        ("path,label\na.jpg,0\nb.jpg,1\n./a.jpg,1\n", "'a.jpg' twice, with label real and gen"),
+        ("path,label,split\na.jpg,0,test\na.jpg,0,train\nb.jpg,1,\n", "with split 'test' and 't"),
+        ("path,label\na.jpg,0\nsub\\b.jpg,1\n", r"line 3: .* as on Windows: write 'sub/b.jpg'"),
     ],
 )
 def test_mistakes_in_lists_are_named(text, message, tmp_path):
-    path = write_csv(tmp_path, text, "a.jpg")
+    path = write_csv(tmp_path, text, "a.jpg", "sub/b.jpg")
     with pytest.raises(InputError, match=message) as caught:
         read_sources(path)
     assert "list.csv" in str(caught.value)
+
+
+def test_what_a_list_means_is_said(tmp_path):
+    text = "path,label,split\na.jpg,0.0,test\nb.jpg,true,train\nc.jpg,1,train\na.jpg,False,test\n"
+    path = write_csv(tmp_path, text, "a.jpg")
+    meaning, *classes, again = read_sources(path).notes
+    assert meaning == f"labels of {path}: 0 = real (2), 1 = generated (2)"
+    assert [note.split(" images only")[0] for note in classes] == [
+        "split train holds generated", "split test holds real",
+    ]  # fmt: skip
+    assert again.startswith(f"1 row of {path} name an image again that stands there already")
+    assert [row[1] for row in rows(path)] == [0, 0, 1, 1]
+    path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
+    assert len(read_sources(path).notes) == 1  # b.jpg may yet come to test
+
+
+def test_a_backslash_may_be_a_letter_of_a_name(tmp_path):
+    path = write_csv(tmp_path, "path,label\na\\b.jpg,0\nc.jpg,1\n", "a\\b.jpg")
+    assert rows(path)[0][0] == "a\\b.jpg"
 
 
 def test_lists_that_cannot_be_read(tmp_path):

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -51,6 +51,9 @@ logger = logging.getLogger(__name__)
 
 RAW_THRESHOLD = 0.5
 """Where the verdict of a model that is not calibrated for the views turns."""
+
+SCORED_BATCHES = 8
+"""Of shards, computed before their verdicts are given: the device is not waited for after each."""
 
 COVERING_STEP = 8
 """Crops of a covering row come in multiples of this, so that few shapes occur."""
@@ -170,48 +173,49 @@ class Detector:
         return replace(
             self.config.loader, num_crops=views.num_crops, sampling=views.sampling, decode="auto",
             shuffle=False, class_balanced=False, num_threads=options.num_threads,
-            global_batch_size=self._batch_size(options), device=self.device,
+            global_batch_size=self._batch_size(options), device=self.device, verify="first-touch",
         )  # fmt: skip
 
     def _from_shards(
         self, dataset: Any, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
+        """The loader keeps the order of the rows, so verdicts come as it goes on."""
         rows = np.array([source.row for source in sources], np.int64)
-        scored = self._scored_rows(dataset, rows, options)
-        if scored is None:  # read one by one, each image tells what is wrong with its shard
-            yield from self._from_sources(sources, options)
-            return
         keys = dataset.table.column("sample_key").take(rows).to_pylist()
-        places = {key: place for place, key in enumerate(scored.sample_key)}
-        margins = _finite(scored.margin)
         height, width = dataset.column("height")[rows], dataset.column("width")[rows]
-        for number, (source, key) in enumerate(zip(sources, keys, strict=True)):
-            place = places.get(key)
-            if place is None:  # the loader masked it; read alone, it says why
-                yield from self._from_sources([source], options)
-                continue
-            weights, mask = scored.attention_weights, scored.crop_mask[place]
-            yield self._verdict(
-                source.name, options, margins[place : place + 1], {}, scored.crop_windows[place],
-                mask, None if weights is None else weights[place],
-                (int(height[number]), int(width[number])), int(scored.content_id[place]),
-            )  # fmt: skip
+        left = deque(zip(sources, keys, height.tolist(), width.tolist(), strict=True))
+        for scored in self._scored_rows(dataset, rows, options):
+            margins = _finite(scored.margin)
+            for place, scored_key in enumerate(scored.sample_key):
+                source, key, *size = left.popleft()
+                while key != scored_key:  # the loader masked it; read alone, it says why
+                    yield from self._from_sources([source], options)
+                    source, key, *size = left.popleft()
+                weights, mask = scored.attention_weights, scored.crop_mask[place]
+                yield self._verdict(
+                    source.name, options, margins[place : place + 1], {},
+                    scored.crop_windows[place], mask, None if weights is None else weights[place],
+                    (size[0], size[1]), int(scored.content_id[place]),
+                )  # fmt: skip
+        # Where a shard could not be read: one by one, each image tells what is wrong.
+        yield from self._from_sources([source for source, *_ in left], options)
 
     def _scored_rows(
         self, dataset: Any, rows: npt.NDArray[np.int64], options: PredictOptions
-    ) -> Predictions | None:
-        """The scores of manifest rows through the loader; None where a shard cannot be read, which
-        ends a loader whole."""
+    ) -> Iterator[Predictions]:
+        """The scores of manifest rows through the loader, some batches at a time; they end early
+        where a shard cannot be read, which ends a loader whole."""
         config = self._loader_config(options)
         try:
             with build_loader(ShardRows(dataset, rows), "chosen", config) as loader:
-                batches = cast(Iterable[dict[str, Any]], loader)
-                return score(self.model, batches, self.device, self.precision)
+                batches = iter(cast(Iterable[dict[str, Any]], loader))
+                for first in batches:
+                    part = chain([first], islice(batches, SCORED_BATCHES - 1))
+                    yield score(self.model, part, self.device, self.precision)
         except DoesNotFit:
             raise
         except InputError as error:
             logger.warning("shards are read image by image: %s", printable(str(error)))
-            return None
 
     def _from_sources(
         self, sources: Iterable[ImageSource], options: PredictOptions

@@ -17,6 +17,7 @@ from glass.detection.verdicts import (
 from glass.documents import check_document
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.regular_file import open_regular
 
 __all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
@@ -54,7 +55,7 @@ def _check(path: Path, start: str) -> None:
         raise InputError(f"the folder {path.parent} does not exist: make it first")
     if path.exists():
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 ours = file.read(len(start)) == start.encode()
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error

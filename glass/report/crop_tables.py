@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glass.report.tables import number
+from shards.wording import counted
 
 __all__ = [
     "BASELINE_HEAD", "FIT_HEAD", "baseline_rows", "fit_rows", "inference_table", "interval",
@@ -56,7 +57,8 @@ def inference_table(study: Document) -> tuple[list[str], Rows]:
 def not_fitting(study: Document) -> list[str]:
     """A sentence for each number of crops that was out of memory."""
     return [
-        f"{row['num_crops']} crops, {row['part']}: {row['why']}" for row in study["did_not_fit"]
+        f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}"
+        for row in study["did_not_fit"]
     ]
 
 

@@ -18,6 +18,7 @@ from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
 from shards.command import InputError
 from shards.pixels import RejectedImage, decode_rgb
+from shards.regular_file import open_regular
 
 if TYPE_CHECKING:
     from glass.report.data import RunData
@@ -183,7 +184,7 @@ def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pix
     for member in table.take(places).to_pylist():
         path = dataset.shard_path(member["shard"])
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(member["image_offset"])
                 yield decode_rgb(file.read(member["image_length"]))
         except (OSError, RejectedImage) as error:

@@ -31,6 +31,7 @@ from glass.studies.usable import check_usable
 from loaders.open_shards import OpenShards
 from shards.command import InputError
 from shards.output_folder import make_folder
+from shards.wording import counted
 
 __all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
 
@@ -166,8 +167,9 @@ class _Parts:
                 continue
             rows.append(row)
             self.tell(
-                f"{crops} crops: step {row['step_time_s']:.3f} s, epoch {row['epoch_time_s']:.1f}"
-                f" s, {', '.join(f'{k} {v / 2**20:.0f} MiB' for k, v in row['memory'].items())}"
+                f"{counted(crops, 'crop')}: step {row['step_time_s']:.3f} s, epoch"
+                f" {row['epoch_time_s']:.1f} s, "
+                + ", ".join(f"{k} {v / 2**20:.0f} MiB" for k, v in row["memory"].items())
             )
         return rows
 
@@ -186,8 +188,8 @@ class _Parts:
                 continue
             rows.append(row)
             self.tell(
-                f"{crops} crops at prediction: accuracy {row['metrics']['accuracy']:.4f},"
-                f" {1e3 * row['latency_s']:.1f} ms an image"
+                f"{counted(crops, 'crop')} at prediction: accuracy"
+                f" {row['metrics']['accuracy']:.4f}, {1e3 * row['latency_s']:.1f} ms an image"
             )
         return {"trained_with": chosen, "split": plan.config.valid_split, "rows": rows}
 
@@ -204,7 +206,7 @@ class _Parts:
             if why is None:
                 raise
         self.did_not_fit.append({"num_crops": crops, "part": part, "why": why})
-        self.tell(f"{crops} crops, {part}: {why}")
+        self.tell(f"{counted(crops, 'crop')}, {part}: {why}")
         free_memory()
         return None
 

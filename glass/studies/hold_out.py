@@ -8,6 +8,7 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.schema import TRAIN, VALID
 from shards.split import Splittable, assign_splits
+from shards.wording import counted
 
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 
@@ -47,7 +48,7 @@ def hold_back(
     for name, part in parts.items():
         if not len(part):
             raise InputError(
-                f"of the {len(rows)} samples in {splits} of {dataset.root}, {100 * share:g} %"
-                f" held back leave {name} empty: {remedy}"
+                f"of the {counted(len(rows), 'sample')} in {splits} of {dataset.root},"
+                f" {100 * share:g} % held back leave {name} empty: {remedy}"
             )
     return HoldOut(dataset.with_splits(parts), len(parts[LEARNT]), len(parts[HELD_BACK]))

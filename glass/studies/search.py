@@ -32,6 +32,7 @@ from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.wording import counted
 
 __all__ = ["Search"]
 
@@ -181,7 +182,7 @@ class Search:
         logger.warning("%s failed: %s", folder.name, why)
         if self._failures >= MAX_FAILURES_IN_A_ROW:
             raise InputError(
-                f"{self._failures} trials in a row failed, the last with {why}: see"
+                f"{counted(self._failures, 'trial')} in a row failed, the last with {why}: see"
                 f" {folder / 'error.txt'}"
             ) from error
         return why

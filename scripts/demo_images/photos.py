@@ -4,7 +4,6 @@ Halving removes what the photograph's own camera and compression left between ne
 pixels; the simulated camera then leaves its own.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from shards.command import InputError
+from shards.folder_walk import walk_folder
 
 __all__ = [
     "MIN_PIXELS",
@@ -55,7 +55,7 @@ def find_photos(folder: Path) -> list[Path]:
         raise InputError(f"--photos {folder} {found}: give a folder that holds photographs.")
     paths = sorted(
         Path(parent, name)
-        for parent, _, names in os.walk(folder)
+        for parent, names in walk_folder(folder, lambda error: None)
         for name in names
         if Path(name).suffix.lower() in SUFFIXES
     )

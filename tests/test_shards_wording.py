@@ -1,0 +1,35 @@
+"""Numbers and their nouns, and that no message writes them another way."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shards.wording import counted
+
+ROOT = Path(__file__).parent.parent
+NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folders"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "said"),
+    [
+        (1, "shard", "1 shard"), (0, "shard", "0 shards"),
+        (1200, "real image", "1,200 real images"),
+        (2, "entry", "2 entries"), (2, "class", "2 classes"),
+    ],
+)  # fmt: skip
+def test_one_is_no_plural(number: int, noun: str, said: str) -> None:
+    assert counted(number, noun) == said
+
+
+@pytest.mark.parametrize("folder", ["shards", "loaders", "scripts"])
+def test_messages_count_in_one_way(folder: str) -> None:
+    """A number with a thousands separator is one for a person."""
+    found = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.search(rf":,\}} ({NOUNS})\b", line)
+    ]
+    assert found == []
