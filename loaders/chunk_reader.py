@@ -5,6 +5,7 @@ import logging
 import torch
 
 from loaders.augment_windows import Patch, changed_windows
+from loaders.closing import ShardsClosed
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
@@ -38,7 +39,7 @@ class ChunkReader:
         costs no other."""
         try:
             return self._read_and_decode(plan, places, views, crops)
-        except (InputError, MemoryError):
+        except (InputError, MemoryError, ShardsClosed):
             raise
         except Exception as error:
             if len(places) == 1:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from shards.command import InputError
+from shards.file_names import within
 from shards.output_folder import cannot_write
 from shards.parquet_file import open_parquet
 from shards.regular_file import require_regular
@@ -32,8 +33,7 @@ _SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "valid", "validation": 
 _LABELS = LABELS | {"0": 0, "1": 1}
 _NO_GENERATOR = {"", "real"}
 
-_MAX_LIST_BYTES = 64 << 30  # of a list whose length a web server does not tell
-
+_MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever that says of its length
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -66,7 +66,7 @@ def _read_stored(url: str) -> SourceList:
     folder, _, name = url.rpartition("/")
     files = StoredFiles(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / name
+        path = within(Path(scratch), name)
         try:
             files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
         except OSError as error:

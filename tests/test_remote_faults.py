@@ -111,7 +111,7 @@ def nobody() -> str:
 
 def give_up(clock: Time) -> str:
     with pytest.raises(RemoteUnavailable) as caught:
-        RemoteFolder(nobody(), SETTINGS, clock).read("dataset.json")
+        RemoteFolder(nobody(), SETTINGS, clock).read("dataset.json", 1000)
     return str(caught.value)
 
 
@@ -133,14 +133,14 @@ def test_no_two_processes_come_back_at_the_same_time() -> None:
 def test_a_store_that_says_when_to_come_back_is_taken_at_its_word() -> None:
     clock = Time()
     with answering("comes_back_in_7") as (url, _):
-        assert RemoteFolder(url, SETTINGS, clock).read("a") == b"ok"
+        assert RemoteFolder(url, SETTINGS, clock).read("a", 1000) == b"ok"
     assert [round(pause) for pause in clock.pauses] == [7, 7]
 
 
 def test_but_only_within_the_longest_pause() -> None:
     clock, settings = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
     with answering("comes_back_tomorrow") as (url, _), pytest.raises(RemoteUnavailable):
-        RemoteFolder(url, settings, clock).read("a")
+        RemoteFolder(url, settings, clock).read("a", 1000)
     assert clock.pauses == [11, 11]
 
 
@@ -161,7 +161,7 @@ def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
     settings = RemoteSettings(timeout_s=0.2, attempts=2)
     with answering("trickle") as (url, handler):
         with pytest.raises(RemoteUnavailable, match="2 attempts"):
-            RemoteFolder(url, settings, Time()).stream("a.tar", tmp_path / "a", 100)
+            RemoteFolder(url, settings, Time()).stream("a.tar", tmp_path / "a", 100, 100)
         assert len(handler.asked) == 2
 
 
@@ -187,11 +187,11 @@ def test_no_name_leads_out_of_host_or_bucket(url: str, name: str) -> None:
         pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
     folder = RemoteFolder(url, SETTINGS, Time())
     with pytest.raises(InputError, match="is no name of a file in or beside"):
-        folder.read(name)
+        folder.read(name, 1000)
     assert not folder.counts
 
 
 def test_a_tar_may_lie_beside_the_folder_of_its_sidecar() -> None:
     with answering("comes_back_in_7") as (url, handler):
-        RemoteFolder(f"{url}/sets/a", SETTINGS, Time()).read("../tars/my%20 #1.tar")
+        RemoteFolder(f"{url}/sets/a", SETTINGS, Time()).read("../tars/my%20 #1.tar", 1000)
     assert handler.asked[-1] == "/sets/tars/my%2520%20%231.tar"
