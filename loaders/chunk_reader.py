@@ -1,6 +1,7 @@
 """What a thread of the loader does with its share of a batch: reads, changes, decodes."""
 
 import logging
+import traceback
 
 import torch
 
@@ -10,6 +11,7 @@ from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
 from shards.command import InputError
+from shards.shown_url import safe_words, without_secrets
 
 __all__ = ["Chunk", "ChunkReader"]
 
@@ -43,9 +45,10 @@ class ChunkReader:
             raise
         except Exception as error:
             if len(places) == 1:
-                detail = f"{type(error).__name__}: {error}"
+                detail = safe_words(error)
                 # With its trace the first time; others of its kind are counted and named later.
-                logger.warning("a sample failed in an unforeseen way", exc_info=not self._traced)
+                trace = "" if self._traced else f"\n{without_secrets(traceback.format_exc())}"
+                logger.warning("a sample failed in an unforeseen way%s", trace.rstrip())
                 self._traced = True
                 return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
         done = [self.read(plan, range(p, p + 1), views, crops) for p in places]

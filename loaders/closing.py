@@ -1,8 +1,8 @@
 """What threads find that still read shards of a store while these are being closed.
 
 An error in the loop over a loader ends the loop, and the shards may be closed before the threads of
-the loader know. Their work is wanted no more: neither is a sample to blame for that, nor is it worth
-a line in the log.
+the loader know. Their work is wanted no more: no sample is to blame for that, and it is not worth a
+line in the log.
 """
 
 from collections.abc import Callable

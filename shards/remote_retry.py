@@ -88,6 +88,8 @@ def _pause_s(error: Exception, attempt: int, settings: RemoteSettings, clock: Cl
 
 def _may_pass(error: Exception) -> bool:
     """Whether the same request may succeed later."""
+    if isinstance(error, RuntimeError) and str(error).startswith("cannot schedule new futures"):
+        return False  # this process is ending
     status = getattr(error, "status", None)
     if isinstance(status, int) and status in _FINAL_STATUS:
         return False

@@ -5,10 +5,11 @@ to whoever reads it. Libraries put whole addresses into the texts of their excep
 that a redirect led to, so such a text goes through :func:`without_secrets` too.
 """
 
+import logging
 import re
 from collections.abc import Iterator
 
-__all__ = ["safe_words", "shown_url", "without_secrets"]
+__all__ = ["SafeFormatter", "safe_text", "safe_words", "shown_url", "without_secrets"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://[^\s'\"<>]*")
 _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
@@ -47,8 +48,8 @@ def _is_port(host: str) -> bool:
     """Whether what follows the colon of ``host``, if there is one, is a port."""
     if host.startswith("["):  # IPv6
         host = host.partition("]")[2]
-    name, colon, port = host.partition(":")
-    return not colon or not port or (port.isdecimal() and len(port) <= 5)
+    port = host.partition(":")[2]
+    return not port or (port.isdecimal() and len(port) <= 5)
 
 
 def without_secrets(text: str) -> str:
@@ -63,19 +64,28 @@ def _shown_match(found: "re.Match[str]") -> str:
     return shown_url(url[:end]) + url[end:]
 
 
-def safe_words(error: BaseException, url: str = "") -> str:
-    """What a library says went wrong with ``url``: its type and its words, on one line, without
-    secrets; its type alone where the words quote a part of the password."""
-    kind = type(error).__name__
-    text = " ".join(str(error).replace(url, shown_url(url)).split()) if url else _one_line(error)
-    text = without_secrets(text)[:200]
+def safe_text(error: BaseException, url: str = "") -> str:
+    """What a library says went wrong with ``url``: the first line of its words, without secrets; or
+    its type alone, where it has no words or they quote a part of the password."""
+    lines = str(error).strip().splitlines() or [""]
+    text = lines[0].replace(url, shown_url(url)) if url else lines[0]
+    text = without_secrets(text).strip()[:200]
     if not text or any(part in text for part in _secret_parts(url)):
-        return kind
-    return f"{kind}: {text}"
+        return type(error).__name__
+    return text
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+def safe_words(error: BaseException, url: str = "") -> str:
+    """:func:`safe_text` behind the name of the error's type."""
+    kind, text = type(error).__name__, safe_text(error, url)
+    return kind if text == kind else f"{kind}: {text}"
+
+
+class SafeFormatter(logging.Formatter):
+    """Of log lines, traces included: without secrets, whoever wrote them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
 
 
 def _secret_parts(url: str) -> Iterator[str]:

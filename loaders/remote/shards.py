@@ -187,7 +187,9 @@ class CachedShards:
         try:
             begun: list[Future[None]] = []
             try:
-                begun += (submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes))
+                begun += (
+                    submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes)
+                )
                 for future in begun:
                     result_of(future)
             finally:  # nobody may write to the file once it is given back
