@@ -47,7 +47,7 @@ def hold_back(
     for name, part in parts.items():
         if not len(part):
             raise InputError(
-                f"of the {len(rows)} samples in {splits} of {dataset.root}, {100 * share:g} %"
+                f"of the {len(rows)} samples in {splits} of {dataset.where}, {100 * share:g} %"
                 f" held back leave {name} empty: {remedy}"
             )
     return HoldOut(dataset.with_splits(parts), len(parts[LEARNT]), len(parts[HELD_BACK]))

@@ -6,7 +6,6 @@ search, so several processes and machines that share it do not get in each other
 search on the same storage from another folder are left alone.
 """
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.file_locks import locked_file, try_lock
 from shards.json_file import parse_json
 from shards.output_folder import make_folder
 from shards.shown_url import safe_text, shown_url
@@ -112,24 +112,13 @@ class SearchStore:
 
     def _lock(self, number: int) -> int | None:
         """The open, locked file of a trial, or None where another process holds it."""
-        path = self.folder / TRIALS / f"trial-{number:04d}.lock"
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Only one process at a time looks for a trial."""
-        descriptor = os.open(self.folder / ".claims", os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked_file(self.folder / ".claims"):
             yield
-        finally:
-            os.close(descriptor)
 
     def _home_id(self) -> str:
         path = self.folder / ".home"
