@@ -18,6 +18,7 @@ import pytest
 from bench.range_server import Server, serving
 from loaders import LoaderConfig, build_loader
 from loaders.open_shards import OpenShards
+from loaders.remote.link import Link
 from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
 from shards.build import build_dataset
@@ -156,9 +157,9 @@ def test_links_of_a_page_name_no_file_beside_its_folder() -> None:
 def test_a_page_lists_no_more_files_than_a_list_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLASS_MAX_LIST_ROWS", "3")
     page = b"".join(b'<a href="%d.jpg">x</a>' % number for number in range(4))
-    with answering(page=page) as (url, _):
-        with pytest.raises(InputError, match="more than GLASS_MAX_LIST_ROWS=3 files"):
-            RemoteFolder(url).tree("set")
+    words = "more than GLASS_MAX_LIST_ROWS=3 files"
+    with answering(page=page) as (url, _), pytest.raises(InputError, match=words):
+        RemoteFolder(url).tree("set")
 
 
 def test_a_plan_out_of_a_store_names_no_folder(synthetic_images: Path, tmp_path: Path) -> None:
@@ -196,7 +197,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
     "image": lambda row: row.update(image_length=1 << 40),
     "global view": lambda row: row.update(global_length=1 << 40),
     "entry points": lambda row: row.update(mcu_length=1 << 40),
-    "what lies between": lambda row: row.update(mcu_offset=1 << 40),
+    "what lies between": lambda row: row.update(mcu_offset=3_000_000),
 }
 
 
@@ -214,14 +215,18 @@ def test_a_manifest_that_claims_terabytes_costs_a_sample(
 
     edit_rows(far, claim)
     edit_info(far, lambda info: [shard.update(num_bytes=1 << 50) for shard in info["shards"]])
+    for path in far.glob("*.tar"):
+        os.truncate(path, 4_000_000)
     with serving(far) as server, OpenShards(ShardDataset.open(server.url)) as data:
-        asked.clear()
+        assert data.ranges is not None
+        data.ranges.link = Link(latency_s=0.01, bytes_per_s=1e6, connections=4)
         with build_loader(data, "train", replace(CONFIG, remote_reads="range")) as loader:
             valid = sum(int(batch["is_valid"].sum()) for batch in loader)
-            assert valid == loader.num_samples - 1
-            (bad,) = loader.bad_samples()
-    assert bad.reason in ("unreadable member", "checksum")
-    assert max(asked) <= 300_000 + (1 << 20)  # some of the link's measurement
+            reasons = [bad.reason for bad in loader.bad_samples()]
+    # Entry points that are none cost a full decode, and no sample.
+    assert reasons == ([] if what == "what lies between" else ["unreadable member"])
+    assert valid == loader.num_samples - len(reasons)
+    assert max(asked) <= 300_000
     assert max(placed.sizes, default=0) <= 300_000
 
 
@@ -348,9 +353,8 @@ def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(
     """Another data set may know its digest, and say what it likes of its length."""
     info = read_info(far).shards[0]
     shards = ShardCache(cache, 10**9)
-    shards.mapped(
-        info.sha256, info.num_bytes, lambda p: shutil.copyfile(far / info.name, p) and None, "x"
-    )
+    data = (far / info.name).read_bytes()
+    shards.mapped(info.sha256, len(data), lambda path: path.write_bytes(data) and None, "x")
     with pytest.raises(InputError, match="is damaged, or is not to be trusted"):
         shards.mapped(info.sha256, info.num_bytes + 1, lambda p: None, "x")
     assert shards.holds(info.sha256)
@@ -400,6 +404,5 @@ def test_shards_that_are_closed_while_they_are_read_blame_no_sample(
                 data.close()
                 with pytest.raises(RuntimeError, match="closed while they were read"):
                     list(batches)
-                    raise RuntimeError("closed while they were read")  # all was there already
                 assert loader.bad_samples() == []
     assert not caplog.records
