@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from shards.remote_settings import RemoteSettings
 from shards.remote_store import TooLong
 
-__all__ = ["Clock", "GaveUp", "persist"]
+__all__ = ["Clock", "GaveUp", "persist", "retry_after_s"]
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def persist(
 
 def _pause_s(error: Exception, attempt: int, settings: RemoteSettings, clock: Clock) -> float:
     grown = _FIRST_PAUSE_S * 2 ** min(attempt - 1, 30) * clock.chance.uniform(*_STRETCH)
-    return min(grown + _retry_after_s(error), settings.longest_pause_s)
+    return min(grown + _asked_for_s(error), settings.longest_pause_s)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -96,7 +96,7 @@ def _may_pass(error: Exception) -> bool:
     return not isinstance(error, _FINAL) and type(error).__name__ not in _FINAL_NAMES
 
 
-def _retry_after_s(error: BaseException | None) -> float:
+def _asked_for_s(error: BaseException | None) -> float:
     """Seconds that the store asked for, 0 where it did not: in the answer's head, which aiohttp
     keeps with the error and botocore with the error behind s3fs's."""
     while error is not None:
@@ -105,12 +105,12 @@ def _retry_after_s(error: BaseException | None) -> float:
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
         if headers is not None:
             named = {str(name).lower(): str(headers[name]) for name in headers}
-            return _seconds(named.get("retry-after", "")[:_LONGEST_DATE])
+            return retry_after_s(named.get("retry-after", "")[:_LONGEST_DATE])
         error = error.__cause__
     return 0.0
 
 
-def _seconds(text: str) -> float:
+def retry_after_s(text: str) -> float:
     """``Retry-After`` holds whole seconds or a date; never more than ``_LONGEST_S`` count, and
     nothing that cannot be read."""
     if text.strip().isdecimal():
