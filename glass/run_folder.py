@@ -19,6 +19,7 @@ from shards.atomic import final_name, remove_temporaries, write_text_atomic
 from shards.command import InputError
 from shards.file_locks import holder, try_lock
 from shards.json_file import parse_json, read_json
+from shards.remote_dataset import name_of
 
 __all__ = ["RunFolder", "dataset_digest"]
 
@@ -196,7 +197,8 @@ class RunFolder:
 
 
 def dataset_digest(root: Path) -> dict[str, str]:
-    """Which data set lies in ``root``, wherever it lies: its folder's name and the SHA-256 of
+    """Which data set lies in ``root``, wherever it lies: its name, that of its address where it
+    lies in a store, and the SHA-256 of
     ``dataset.json``, which holds those of the shards."""
     digest = hashlib.sha256((root / "dataset.json").read_bytes()).hexdigest()
-    return {"name": root.resolve().name, "dataset_json_sha256": digest}
+    return {"name": name_of(root), "dataset_json_sha256": digest}

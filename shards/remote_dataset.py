@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from shards.atomic import atomic_path, write_bytes_atomic
+from shards.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME, DatasetInfo, parse_info
 from shards.file_locks import locked_file, names, put_to_use
@@ -18,7 +18,7 @@ from shards.output_folder import cannot_write
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.shard_cache import ShardCache
 
-__all__ = ["fetch_description", "shard_cache"]
+__all__ = ["fetch_description", "name_of", "shard_cache"]
 
 
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
@@ -41,6 +41,8 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     try:
         _use(folder)
         with locked_file(folder / ".lock"):
+            if not (folder / _ADDRESS).exists():
+                write_text_atomic(folder / _ADDRESS, str(remote))
             if not (folder / INFO_NAME).exists():
                 _download(remote, manifest_name, folder / manifest_name)
                 # Last, for it says that all is here.
@@ -64,6 +66,18 @@ def _require_its_own(
         "written anew, or was damaged; try again later, or build the set again"
     )
 
+
+def name_of(root: Path) -> str:
+    """What a data set is called: the last part of its address, where ``root`` is a folder of the
+    cache, else the folder's own name."""
+    try:
+        return (root / _ADDRESS).read_text(encoding="utf-8").rstrip("/").rpartition("/")[2]
+    except OSError:
+        return root.resolve().name
+
+
+_ADDRESS = ".address"
+"""Name of the file in a folder of the cache that says what is kept there, for people."""
 
 _in_use: dict[Path, int] = {}
 """Folders that this process has opened, for as long as it lives: manifests are mapped."""

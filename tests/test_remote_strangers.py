@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from bench.range_server import Server, serving
+from glass.run_folder import dataset_digest
 from loaders import LoaderConfig, build_loader
 from loaders.open_shards import OpenShards
 from loaders.remote.link import Link
@@ -382,6 +383,11 @@ def test_errors_about_a_set_in_a_store_name_its_address(
         for command in (audit, verify_shards):
             assert "copy the folder" in message(lambda url, c=command: c([url]), server)
         assert capsys.readouterr().err == ""  # no bar of what is not done
+        (far / "sets").mkdir()
+        for name in ("dataset.json", "samples.arrow"):
+            shutil.copy(far / name, far / "sets")
+        assert dataset_digest(ShardDataset.open(f"{server.url}/sets").root)["name"] == "sets"
+        assert dataset_digest(far)["name"] == "far"
     edit_rows(far, lambda rows: rows[0].update(width=0))
     with serving(far) as server:
         assert "impossible size" in message(lambda url: build_loader(url, "train", CONFIG), server)
