@@ -74,8 +74,8 @@ def _download() -> Path:
         return Path(hub.dataset_download(DATASET))
     except Exception as error:  # requests', kagglehub's and file errors have no common ancestor
         raise InputError(
-            f"Kaggle's data set {DATASET} cannot be downloaded ({safe_text(error)}): without network or"
-            f" credentials {_by_hand()}"
+            f"Kaggle's data set {DATASET} cannot be downloaded ({safe_text(error)}): without"
+            f" network or credentials {_by_hand()}"
         ) from error
 
 

@@ -15,6 +15,7 @@ from shards.dataset_info import INFO_NAME, DatasetInfo, parse_info
 from shards.file_locks import locked_file, names, put_to_use
 from shards.limits import limit
 from shards.output_folder import cannot_write
+from shards.regular_file import require_regular
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.shard_cache import ShardCache
 
@@ -71,12 +72,15 @@ def name_of(root: Path) -> str:
     """What a data set is called: the last part of its address, where ``root`` is a folder of the
     cache, else the folder's own name."""
     try:
-        return (root / _ADDRESS).read_text(encoding="utf-8").rstrip("/").rpartition("/")[2]
+        require_regular(root / _ADDRESS)
+        with (root / _ADDRESS).open("rb") as file:
+            address = file.read(_MOST_ADDRESS).decode(errors="replace")
     except OSError:
-        return root.resolve().name
+        address = ""
+    return address.rstrip("/").rpartition("/")[2] or root.resolve().name
 
 
-_ADDRESS = ".address"
+_ADDRESS, _MOST_ADDRESS = ".address", 4096
 """Name of the file in a folder of the cache that says what is kept there, for people."""
 
 _in_use: dict[Path, int] = {}
