@@ -29,6 +29,7 @@ from shards.dataset_info import read_info
 from shards.file_names import is_digest, is_file_name, within
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder
+from shards.remote_dataset import _download
 from shards.remote_settings import RemoteSettings
 from shards.settings import BuildSettings
 from shards.shard_cache import ShardCache
@@ -323,14 +324,12 @@ def old_shard(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("claimed", [500 << 30, 90_000_000_000], ids=["above the limit", "below"])
-def test_a_manifest_is_given_room_as_it_comes(far: Path, cache: Path, claimed: int) -> None:
+def test_a_manifest_is_given_room_as_it_comes(cache: Path, claimed: int) -> None:
     """A claim of 500 GiB emptied the cache that all data sets share."""
     kept = old_shard(cache)
-    remote = RemoteFolder("http://127.0.0.1:9/set", RemoteSettings(cache_folder=cache, attempts=1))
-    from shards.remote_dataset import _download
-
+    settings = RemoteSettings(cache, cache_gigabytes=90, attempts=1, timeout_s=2)
     with answering(claimed=claimed) as (url, _):
-        remote = RemoteFolder(url, RemoteSettings(cache_folder=cache, attempts=1, timeout_s=2))
+        remote = RemoteFolder(url, settings)
         (cache / "datasets").mkdir()
         with pytest.raises(InputError, match=r"raise GLASS_CACHE_GB|is not read"):
             _download(remote, "samples.arrow", cache / "datasets" / "samples.arrow")
@@ -342,7 +341,7 @@ def test_a_shard_is_given_room_as_it_comes(
 ) -> None:
     kept = old_shard(cache)
     edit_info(far, lambda info: [s.update(num_bytes=90_000_000_000) for s in info["shards"]])
-    monkeypatch.setenv("GLASS_CACHE_GB", "91")
+    monkeypatch.setenv("GLASS_CACHE_GB", "90")
     with serving(far) as server, pytest.raises(InputError):
         list(build_loader(server.url, "train", replace(CONFIG, remote_reads="whole")))
     assert kept.exists()
