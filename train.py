@@ -27,6 +27,7 @@ from glass.presets import load_preset, preset_names
 from glass.run_folder import RunFolder, dataset_digest
 from shards.command import CommandParser, InputError, run_command
 from shards.dataset import ShardDataset
+from shards.shown_url import SafeFormatter
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
@@ -129,7 +130,9 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 def log_to_stderr() -> None:
     """What the project's modules log, from the main process alone; of others, warnings."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(SafeFormatter("%(message)s"))
     if RANK == 0:
         for package in ("glass", "loaders"):
             logging.getLogger(package).setLevel(logging.INFO)

@@ -34,6 +34,8 @@ from bench.table import print_ratios, print_rows, print_skipped, print_stages
 from bench.task import Task
 from loaders import LoaderConfig
 from shards.dataset import ShardDataset
+from shards.remote import as_url
+from shards.shown_url import shown_url
 
 __all__ = ["main"]
 
@@ -100,7 +102,7 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     choices = {"split": options.split, "batch_size": str(options.batch_size)}
     return [
         Task(
-            method=f"{mode}/{backend}", where=WHERE, data=str(options.data), num_crops=num_crops,
+            method=f"{mode}/{backend}", where=WHERE, data=_shown(options.data), num_crops=num_crops,
             threads=threads, cores=cores, seconds_per_round=options.seconds_per_round,
             options={**choices, "backend": backend, "decode": mode},
         )
@@ -109,6 +111,10 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
         for backend in backends
         for mode in modes
     ]  # fmt: skip
+
+
+def _shown(data: Path) -> str:
+    return shown_url(as_url(data) or str(data))
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:

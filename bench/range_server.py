@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         state, path = self.state, self.state.root / self.path.lstrip("/")
         state.count("requests")
-        if not path.is_file():
+        if ".." in path.parts or not path.is_file():
             self._plain(404)
             return
         data = path.read_bytes() if path.stat().st_size < 1 << 16 else None

@@ -16,6 +16,7 @@ import pyarrow as pa
 from shards.atomic import atomic_path, write_text_atomic
 from shards.dataset import MANIFEST_NAME, ShardDataset, SplitCounts
 from shards.dataset_info import INFO_NAME
+from shards.file_names import within
 
 __all__ = ["copy_content_id", "repeat_dataset"]
 
@@ -49,7 +50,7 @@ def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path)
     info = replace(dataset.info, num_samples=len(rows) * copies, counts=counts, manifest_sha256="")
     write_text_atomic(folder / INFO_NAME, info.to_json())
     for shard in info.shards:
-        (folder / shard.name).symlink_to(dataset.shard_path(shard.name).resolve())
+        within(folder, shard.name).symlink_to(dataset.shard_path(shard.name).resolve())
     return ShardDataset.open(folder)
 
 

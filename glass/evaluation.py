@@ -182,8 +182,8 @@ def _check_scores(
     """Raises ``InputError`` where nothing was scored or a score is no number."""
     if len(predictions) == 0:
         raise InputError(
-            f"none of the images of {split} in {dataset.root} could be read: run "
-            f"python -m scripts.verify_shards {dataset.root}"
+            f"none of the images of {split} in {dataset.where} could be read: run "
+            f"python -m scripts.verify_shards {dataset.where}"
         )
     if not np.isfinite(predictions.logits).all():
         raise InputError(

@@ -14,6 +14,7 @@ import huggingface_hub.constants
 from huggingface_hub.utils import get_session
 
 from shards.command import InputError
+from shards.shown_url import safe_text
 
 __all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
 
@@ -80,7 +81,7 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
             " it from you: check the name, or log in with `hf auth login`"
         ) from error
     except _client_errors() as error:
-        why = "cannot be reached" if offline else f"failed ({_first_line(error)})"
+        why = "cannot be reached" if offline else f"failed ({safe_text(error)})"
         raise InputError(
             f"there is no folder {repo_id}, the hub {why}, and the cache does not have that model:"
             " check the network, or give a local folder"
@@ -107,7 +108,7 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
         )
     except _client_errors() as error:
         raise InputError(
-            f"the hub refused {repo_id} ({_first_line(error)}): log in with `hf auth login`, and"
+            f"the hub refused {repo_id} ({safe_text(error)}): log in with `hf auth login`, and"
             " check that the name is yours"
         ) from error
     return str(getattr(done, "repo_url", f"{huggingface_hub.constants.ENDPOINT}/{repo_id}"))
@@ -125,7 +126,3 @@ def _client_errors() -> tuple[type[Exception], ...]:
         with suppress(ImportError):
             raised.append(importlib.import_module(library).HTTPError)
     return tuple(raised)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,7 +4,6 @@
 epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), ``tensorboard/``.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,9 @@ from glass.overrides import flat_settings
 from glass.versions import installed_versions
 from shards.atomic import final_name, remove_temporaries, write_text_atomic
 from shards.command import InputError
+from shards.file_locks import holder, try_lock
 from shards.json_file import parse_json, read_json, read_json_bytes
+from shards.remote_dataset import name_of
 
 __all__ = ["RunFolder", "dataset_digest"]
 
@@ -57,19 +58,17 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not self._record_path.exists() and any(self._foreign_entries()):
                 raise InputError(f"{self.path} holds other files: give a new folder as --output")
-            descriptor = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR)
+            descriptor = try_lock(self.path / ".lock")
         except OSError as error:
             raise InputError(
                 f"the folder {self.path} cannot be made ({error.strerror}): give another --output"
             ) from error
+        if descriptor is None:
+            raise InputError(
+                f"another process is training in {self.path}, {holder(self.path / '.lock')}: wait"
+                " for it or give another --output"
+            )
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"another process is training in {self.path}: wait for it or give another"
-                    " --output"
-                ) from error
             self._sweep()
             yield
         finally:
@@ -198,7 +197,8 @@ class RunFolder:
 
 
 def dataset_digest(root: Path) -> dict[str, str]:
-    """Which data set lies in ``root``, wherever it lies: its folder's name and the SHA-256 of
+    """Which data set lies in ``root``, wherever it lies: its name, that of its address where it
+    lies in a store, and the SHA-256 of
     ``dataset.json``, which holds those of the shards."""
     digest = hashlib.sha256(read_json_bytes(root / "dataset.json")).hexdigest()
-    return {"name": root.resolve().name, "dataset_json_sha256": digest}
+    return {"name": name_of(root), "dataset_json_sha256": digest}

@@ -1,14 +1,17 @@
 """What a thread of the loader does with its share of a batch: reads, changes, decodes."""
 
 import logging
+import traceback
 
 import torch
 
 from loaders.augment_windows import Patch, changed_windows
+from loaders.closing import ShardsClosed
 from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
 from shards.command import InputError
+from shards.shown_url import safe_words, without_secrets
 
 __all__ = ["Chunk", "ChunkReader"]
 
@@ -38,13 +41,14 @@ class ChunkReader:
         costs no other."""
         try:
             return self._read_and_decode(plan, places, views, crops)
-        except (InputError, MemoryError):
+        except (InputError, MemoryError, ShardsClosed):
             raise
         except Exception as error:
             if len(places) == 1:
-                detail = f"{type(error).__name__}: {error}"
+                detail = safe_words(error)
                 # With its trace the first time; others of its kind are counted and named later.
-                logger.warning("a sample failed in an unforeseen way", exc_info=not self._traced)
+                trace = "" if self._traced else f"\n{without_secrets(traceback.format_exc())}"
+                logger.warning("a sample failed in an unforeseen way%s", trace.rstrip())
                 self._traced = True
                 return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
         done = [self.read(plan, range(p, p + 1), views, crops) for p in places]

@@ -63,12 +63,12 @@ def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
     stored = dataset.info.global_size
     if config.global_size != stored:
         raise InputError(
-            f"loader.global_size={config.global_size}, but the shards in {dataset.root} hold "
+            f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold "
             f"global views of {stored}; set loader.global_size={stored} or rebuild them with "
             f"--global-size {config.global_size}"
         )
     if not len(dataset.split_rows(split)):
-        raise InputError(f"split {split!r} of {dataset.root} holds no samples")
+        raise InputError(f"split {split!r} of {dataset.where} holds no samples")
     sampling_rule(config.sampling)
 
 

@@ -40,7 +40,9 @@ class OpenShards:
             self.shards = self.members = CachedShards(dataset.remote, images, cache, parts)
             if dataset.has_sidecars:
                 self.members = CachedShards(dataset.remote, others, cache, parts)
-            self.ranges = RangeReader(dataset.remote, self.samples, images, others)
+            self.ranges = RangeReader(
+                dataset.remote, self.samples, images, others, dataset.info.global_size
+            )
         else:
             self.shards = MappedShards([dataset.shard_path(name) for name in names])
             self.members = self.shards

@@ -58,8 +58,9 @@ class SampleTable:
                 if wrong.any():
                     (key,) = self.keys(start + np.flatnonzero(wrong)[:1])
                     raise InputError(
-                        f"the manifest in {dataset.root} is damaged: sample {key} has an impossible"
-                        f" {what}; run scripts.verify_shards on it, and build the shards again"
+                        f"the manifest in {dataset.where} is damaged: sample {key} has an "
+                        f"impossible {what}; run scripts.verify_shards on it, and build the shards "
+                        "again"
                     )
             dataset.forget_pages()
 

@@ -32,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
+    if arguments.near:
+        dataset.require_local()  # before a bar begins
     outputs = {kind: path for kind in (".json", ".html") if (path := getattr(arguments, kind[1:]))}
     from glass.auditing.audit import AUDIT_NAME, audit_dataset
 

@@ -15,8 +15,10 @@ from shards.build import ENGINES, BuildReport, build_dataset
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.equalise import METHODS
 from shards.rejection import REASONS
+from shards.remote import as_url
 from shards.schema import SPLITS
 from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
+from shards.shown_url import shown_url
 from shards.split import lacking_classes, parse_shares
 from shards.stored_form import STORED_FORMATS
 from shards.wording import counted
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
     """What a build or an index did, in lines for a person."""
-    info = report.info
+    info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]
     lines = list(report.notes)

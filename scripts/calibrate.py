@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
+    dataset.require_local()
     rows = _rows(dataset, arguments.split, arguments.held_out)
     from glass.detection.calibration import CALIBRATION_FILE, write_calibration
     from glass.detection.detector import Detector
@@ -110,7 +111,7 @@ def _rows(dataset: Any, split: str, held_out: bool) -> Any:
         )
     if SPLIT in split.split("+") and SPLIT not in dataset.info.counts:
         raise InputError(
-            f"{dataset.root} has no split calibration: build the shards with four shares, as in"
+            f"{dataset.where} has no split calibration: build the shards with four shares, as in"
             " --split 0.6,0.15,0.15,0.1"
         )
     return dataset.split_rows(split)
@@ -143,7 +144,7 @@ def _calibrate(
     scored = [v.margin for v in tqdm(verdicts, f"scoring {arguments.split}", len(rows), None)]
     kept = np.array([margin is not None for margin in scored])
     if not kept.any():
-        raise InputError(f"none of the images of {arguments.split} in {dataset.root} can be read")
+        raise InputError(f"none of the images of {arguments.split} in {dataset.where} can be read")
     margin = np.array([value for value in scored if value is not None], np.float64)
     label = dataset.column("label")[rows][kept]
     calibration = fit_calibration(

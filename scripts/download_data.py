@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.shown_url import safe_text
 
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
@@ -72,10 +73,9 @@ def _download() -> Path:
     try:
         return Path(hub.dataset_download(DATASET))
     except Exception as error:  # requests', kagglehub's and file errors have no common ancestor
-        what = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"Kaggle's data set {DATASET} cannot be downloaded ({what}): without network or"
-            f" credentials {_by_hand()}"
+            f"Kaggle's data set {DATASET} cannot be downloaded ({safe_text(error)}): without"
+            f" network or credentials {_by_hand()}"
         ) from error
 
 

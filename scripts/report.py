@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
+    dataset.require_local()
     dataset.split_rows(arguments.split)
     from glass.report import build_gallery, load_run, render_html, report_document
     from shards.atomic import write_text_atomic

@@ -28,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 
     rows = chosen_rows(arguments.rows)
     dataset = ShardDataset.open(arguments.data)
+    dataset.require_local()
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from glass.detection.pixel_rules import decoder_warnings_told

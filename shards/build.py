@@ -158,8 +158,13 @@ def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
     if not manifest.exists():
         return False
     info = read_record(manifest).info
+    if info.name != shard.name:
+        raise InputError(
+            f"{manifest} describes a shard {info.name[:100]!r}: delete it and run the same command "
+            "again to build the shard anew"
+        )
     if info.samples:
-        path = out / info.name
+        path = out / shard.name
         found = path.stat().st_size if path.exists() else 0
         if found != info.num_bytes or not (out / f"{shard.stem}.idx").exists():
             raise InputError(

@@ -19,11 +19,13 @@ from shards.atomic import write_bytes_atomic
 from shards.command import InputError
 from shards.equalise import equalise
 from shards.format_version import require_format
+from shards.image_formats import EXTENSIONS
 from shards.json_file import parse_json
 from shards.packing import PackedSource, ShardPlan, pack
 from shards.parquet_file import open_parquet
+from shards.rejection import REASONS
 from shards.scan import SCAN_SCHEMA, examine, scan
-from shards.schema import FORMAT_VERSION
+from shards.schema import FORMAT_VERSION, SPLITS
 from shards.settings import BuildSettings
 from shards.sources import SOURCE_SCHEMA, SourceList
 from shards.split import Splittable, assign_splits
@@ -100,6 +102,7 @@ def read_plan(out: Path) -> BuildPlan | None:
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
             raise ValueError("other columns")
+        _require_known_words(table)
         settings = BuildSettings(**fields["settings"])
         decided = fields["equalised"], fields["recompress_quality"]
         return BuildPlan(settings, fields["written_by"], table, *decided)
@@ -107,6 +110,15 @@ def read_plan(out: Path) -> BuildPlan | None:
         return None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): build into another folder") from error
+
+
+def _require_known_words(table: pa.Table) -> None:
+    """What is to become part of a shard's name is ours, also in a plan out of a store. Raises
+    ``ValueError``."""
+    for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
+        for word in table.column(column).unique().to_pylist():
+            if word != "" and word not in known:
+                raise ValueError(f"its {column} {str(word)[:60]!r} is none that is known here")
 
 
 def plan_shards(plan: BuildPlan) -> list[ShardPlan]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from shards.arrow_file import map_table
 from shards.command import InputError
 from shards.dataset_info import INFO_NAME, DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.file_names import is_file_name
 from shards.format_version import require_manifest_format
 from shards.remote import RemoteFolder, as_url
 from shards.remote_dataset import fetch_description
@@ -56,18 +57,20 @@ class ShardDataset:
         url = as_url(path)
         remote = None if url is None else RemoteFolder(url)
         root = Path(path) if remote is None else fetch_description(remote, MANIFEST_NAME)
-        info = read_info(root)
-        table, mapped = _map_manifest(root / MANIFEST_NAME)
-        _require_known_shards(table, info, root / MANIFEST_NAME)
+        where = str(root if remote is None else remote)
+        info = read_info(root, f"{where}/{INFO_NAME}")
+        shown = f"{where}/{MANIFEST_NAME}"
+        table, mapped = _map_manifest(root / MANIFEST_NAME, shown)
+        _require_known_shards(table, info, shown, remote is not None)
         build = (table.schema.metadata or {}).get(BUILD_ID)
         if build is not None and build != info.build_id.encode():
             raise InputError(
-                f"{root / MANIFEST_NAME} is of another build than {root / INFO_NAME}: copy both "
+                f"{shown} is of another build than {where}/{INFO_NAME}: copy both "
                 "from one build, or build the data set again"
             )
         if table.num_rows != info.num_samples:
             raise InputError(
-                f"{root / MANIFEST_NAME} has {table.num_rows} rows, dataset.json says "
+                f"{shown} has {table.num_rows} rows, dataset.json says "
                 f"{info.num_samples}: they are of different builds"
             )
         return cls(root, info, table, remote=remote, mapped=mapped)
@@ -127,7 +130,7 @@ class ShardDataset:
         for name in names:
             if name not in self.info.counts:
                 known = ", ".join(s for s in SPLITS if s in self.info.counts)
-                raise InputError(f"{self.root} has no split {name!r}, but {known}")
+                raise InputError(f"{self.where} has no split {name!r}, but {known}")
         codes, known_names = self.codes("split")
         # A manifest that is damaged may lack a name that dataset.json has: no rows then.
         wanted = [known_names.index(name) for name in set(names) if name in known_names]
@@ -152,12 +155,23 @@ class ShardDataset:
         """The generators of all splits, by name."""
         return sorted({name for counts in self.info.counts.values() for name in counts.generators})
 
-    def _local(self, name: str) -> Path:
+    @property
+    def where(self) -> str:
+        """The data set for a person: its folder, or its address in a store, never the folder of the
+        cache that keeps its description."""
+        return str(self.root if self.remote is None else self.remote)
+
+    def require_local(self) -> None:
+        """Raises ``InputError`` where the shards lie in a store, for those who read them without a
+        loader: before their work, and before they show any of it."""
         if self.remote is not None:
             raise InputError(
                 f"{self.remote} lies in a store, and this reads shards on a local disk alone: "
                 "copy the folder and give the copy"
             )
+
+    def _local(self, name: str) -> Path:
+        self.require_local()
         return self.root / name
 
     def _array(self, name: str) -> pa.Array:
@@ -167,27 +181,30 @@ class ShardDataset:
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _require_known_shards(table: pa.Table, info: DatasetInfo, path: Path) -> None:
+def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
     """A manifest names shards of ``dataset.json``, whose names were looked at, or, where the two
-    disagree, files of the folder: never a path that leads out of it."""
+    disagree, files of the folder: never a path that leads out of it. A store is asked for nothing
+    that ``dataset.json`` does not describe."""
     known = {shard.name for shard in info.shards}
     for chunk in table.column("shard").chunks:
         for name in chunk.dictionary.to_pylist():
-            if name not in known and (Path(str(name)).name != name or name == ".."):
+            if name not in known and (in_store or not is_file_name(str(name))):
                 raise InputError(
-                    f"{path} names a shard {str(name)[:100]!r} that dataset.json does not: they "
+                    f"{shown} names a shard {str(name)[:100]!r} that dataset.json does not: they "
                     "are of different builds"
                 )
 
 
-def _map_manifest(path: Path) -> tuple[pa.Table, mmap.mmap]:
+def _map_manifest(path: Path, shown: str) -> tuple[pa.Table, mmap.mmap]:
     try:
         table, mapped = map_table(path)
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: run scripts.build_shards again to write it") from None
+        raise InputError(
+            f"{shown} is missing: run scripts.build_shards again to write it"
+        ) from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{path} is not a manifest ({error})") from error
-    require_manifest_format(table.schema, path)
+        raise InputError(f"{shown} is not a manifest ({error})") from error
+    require_manifest_format(table.schema, shown)
     if not table.schema.equals(SAMPLE_SCHEMA):
-        raise InputError(f"{path} has other columns than this version's: build the shards again")
+        raise InputError(f"{shown} has other columns than this version's: build the shards again")
     return table, mapped

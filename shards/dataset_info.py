@@ -4,16 +4,25 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from shards.command import InputError
+from shards.file_names import is_digest, is_file_name, is_relative_path
 from shards.format_version import require_format
-from shards.json_file import read_json
+from shards.json_file import parse_json, read_json_bytes
 from shards.regular_file import open_regular
 from shards.schema import FORMAT_VERSION
 
-__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "read_info"]
+__all__ = [
+    "INFO_NAME",
+    "DatasetInfo",
+    "ShardInfo",
+    "SplitCounts",
+    "checked_shard",
+    "parse_info",
+    "read_info",
+]
 
 INFO_NAME = "dataset.json"
 
@@ -101,27 +110,40 @@ class DatasetInfo:
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
-def read_info(folder: Path) -> DatasetInfo:
-    """Reads ``folder/dataset.json``. Raises ``InputError`` where it is missing or not ours."""
+def read_info(folder: Path, shown: str = "") -> DatasetInfo:
+    """Reads ``folder/dataset.json``. Raises ``InputError`` where it is missing or not ours, which
+    names the file as ``shown`` where that is given: its address in a store."""
     path = folder / INFO_NAME
+    shown = shown or str(path)
     try:
-        fields: dict[str, Any] = read_json(path)
-        version = fields["format_version"]
+        return parse_info(read_json_bytes(path), shown)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(_missing(folder)) from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{shown} is not a data set's description: build it again") from error
+
+
+def parse_info(data: bytes, shown: str) -> DatasetInfo:
+    """The contents of a ``dataset.json``, which ``shown`` names. Raises ``InputError`` where it is
+    not ours, and where it holds what no build can have written: it may be a stranger's."""
+    try:
+        fields: dict[str, Any] = parse_json(data)
+        version = fields["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a data set's description: build it again") from error
-    require_format(path, version, sidecars=_names_sidecars(fields))
+        raise InputError(f"{shown} is not a data set's description: build it again") from error
+    require_format(shown, version, sidecars=_names_sidecars(fields))
     try:
         fields["counts"] = {
             name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()
         }
         fields["shards"] = tuple(checked_shard(shard) for shard in fields["shards"])
-        return _typed(DatasetInfo(**fields))
+        info: DatasetInfo = _typed(DatasetInfo(**fields))
+        _require_digest(info.manifest_sha256, needed=False)
+        return info
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path} is damaged ({error}): build it again") from error
+        raise InputError(f"{shown} is damaged ({error}): build it again") from error
 
 
 def _names_sidecars(fields: Mapping[str, Any]) -> bool:
@@ -137,23 +159,29 @@ def checked_shard(fields: Mapping[str, Any]) -> ShardInfo:
 
     Our own tars and sidecars lie in the data set's folder; a tar made elsewhere may lie beside it.
     """
-    info = _typed(ShardInfo(**fields))
-    inside = (info.sidecar,) if info.sidecar else (info.name,)
-    for name in inside:
-        if name != PurePosixPath(name).name or name in ("", "..") or "\0" in name:
-            raise ValueError(f"{name!r} is no name of a file in this folder")
-    if not info.name or info.name.startswith("/") or "\0" in info.name:
-        raise ValueError(f"{info.name!r} is no relative path")
+    info: ShardInfo = _typed(ShardInfo(**fields))
+    if not is_file_name(info.sidecar or info.name):
+        raise ValueError(f"{(info.sidecar or info.name)[:100]!r} is no name of a file in a folder")
+    if not is_relative_path(info.name):
+        raise ValueError(f"{info.name[:100]!r} is no relative path")
+    _require_digest(info.sha256, needed=info.samples > 0)
+    _require_digest(info.sidecar_sha256, needed=info.samples > 0 and bool(info.sidecar))
     return info
+
+
+def _require_digest(text: str, needed: bool) -> None:
+    """Digests name files of the cache. Only what was not made has none. Raises ``ValueError``."""
+    if not is_digest(text) and (needed or text):
+        raise ValueError(f"{text[:100]!r} is no SHA-256: 64 hexadecimal digits")
 
 
 def _typed(record: Any) -> Any:
     """``record``, a dataclass, once every field has the type that it is declared with. Raises
-    ``TypeError``; whole numbers below 0 count as of another type."""
+    ``TypeError``; whole numbers below 0, or of more than 63 bits, count as of another type."""
     for name, kind in get_type_hints(type(record)).items():
         value = getattr(record, name)
         if kind is int:
-            fits = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            fits = _is_count(value)
         elif kind is str:
             fits = isinstance(value, str)
         elif kind == Mapping[str, int]:
@@ -167,6 +195,10 @@ def _typed(record: Any) -> Any:
         if not fits:
             raise TypeError(f"{name} is {str(value)[:60]!r}")
     return record
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def _is_table(value: Any, kind: type | tuple[type, ...]) -> bool:

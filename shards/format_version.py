@@ -1,6 +1,5 @@
 """Whether something was written in the format of shards that this program reads, or what to do."""
 
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,10 +29,11 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
     raise InputError(f"{said}, this program reads {FORMAT_VERSION}: {todo}")
 
 
-def require_manifest_format(schema: pa.Schema, path: Path) -> None:
+def require_manifest_format(schema: pa.Schema, where: object) -> None:
     """:func:`require_format` of a manifest, ``samples.arrow`` or a shard's Parquet file, whose
     metadata hold the version. Where they hold none, its columns decide."""
     text = (schema.metadata or {}).get(b"format_version")
     if text is not None:
         version = text.decode("ascii", "replace")
-        require_format(path, int(version) if version.isdecimal() and len(version) < 9 else version)
+        is_number = version.isdecimal() and len(version) < 9
+        require_format(where, int(version) if is_number else version)

@@ -1,16 +1,15 @@
 """The folder that a build writes to, and what a person sees of the writing."""
 
 import errno
-import fcntl
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from tqdm import tqdm
 
 from shards.command import InputError
+from shards.file_locks import holder, not_in_use
 
 __all__ = [
     "by_reason",
@@ -27,14 +26,14 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Keeps a second build out of the folder. Goes with the process, however that ends."""
-    descriptor = os.open(out, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as held:
+        try:
+            held.enter_context(not_in_use(out))
+        except BlockingIOError:
+            raise InputError(
+                f"another build is writing to {out}, {holder(out)}: wait for it to end"
+            ) from None
         yield
-    except BlockingIOError:
-        raise InputError(f"another build is writing to {out}: wait for it to end") from None
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:

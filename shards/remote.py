@@ -18,7 +18,15 @@ from shards.command import InputError
 from shards.remote_http import HttpStore
 from shards.remote_retry import Clock, GaveUp, persist
 from shards.remote_settings import RemoteSettings
-from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
+from shards.remote_store import (
+    PIECE_BYTES,
+    FsspecStore,
+    Grow,
+    ShortAnswer,
+    StoredFile,
+    TooLong,
+)
+from shards.shown_url import safe_words, shown_url
 
 __all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
 
@@ -67,20 +75,21 @@ class RemoteFolder:
         except ImportError as error:
             needed = _EXTRAS.get(scheme, "fsspec")
             raise InputError(
-                f"{self} needs the package {needed} ({error}): pip install 'glass-hires[remote]'"
+                f"{self} needs the package {needed} ({safe_words(error, url)}): "
+                "pip install 'glass-hires[remote]'"
             ) from error
         except ValueError as error:
-            raise InputError(f"{self} is no URL that can be read: {error}") from error
+            why = safe_words(error, url)
+            raise InputError(f"{self} is no URL that can be read: {why}") from error
         kind = HttpStore if scheme in ("http", "https") else FsspecStore
         self._store = kind(system, root, url, self.settings)
 
     def __str__(self) -> str:
         """The URL for people: without a password or a signature in it."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return shown_url(self.url)
 
-    def read(self, name: str, most: int | None = None) -> bytes:
-        """A whole file, of at most ``most`` bytes."""
+    def read(self, name: str, most: int) -> bytes:
+        """A whole file, of at most ``most`` bytes: more are refused before they are held."""
         path = self._store.path(name)
         return self._fetched(self._persist(name, lambda: self._store.read(path, most)))
 
@@ -106,16 +115,20 @@ class RemoteFolder:
         path = self._store.path(name)
         return self._persist(name, lambda: self._store.has_ranges(path))
 
-    def stream(self, name: str, to: Path, num_bytes: int | None, most: int | None = None) -> None:
-        """Writes a whole file to ``to`` with one request: for stores without ranges.
+    def stream(
+        self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None
+    ) -> None:
+        """Writes a whole file of at most ``most`` bytes to ``to`` with one request: for stores
+        without ranges.
 
-        ``num_bytes`` is its length where that is known; else it has ``most`` bytes at most.
+        ``num_bytes`` is its length where that is known. ``grow(n)`` is called before the file has
+        ``n`` bytes, and may make room for them.
         """
         path = self._store.path(name)
-        limit = num_bytes if num_bytes is not None else most or 0
+        limit = most if num_bytes is None else min(num_bytes, most)
 
         def request() -> None:
-            self._store.save(path, to, limit)
+            self._store.save(path, to, limit, grow)
             found = to.stat().st_size
             if num_bytes is not None and found != num_bytes:
                 raise ShortAnswer(f"{found:,} bytes instead of {num_bytes:,}")
@@ -178,7 +191,8 @@ class RemoteFolder:
             raise self._unavailable(name, gave_up) from gave_up.cause
 
     def _unavailable(self, name: str, gave_up: GaveUp) -> RemoteUnavailable:
-        where, words = f"{self}/{name}" if name else str(self), _words(gave_up.cause)
+        where = f"{self}/{name}" if name else str(self)
+        words = safe_words(gave_up.cause, self.url)
         if isinstance(gave_up.cause, FileNotFoundError):
             return RemoteUnavailable(f"{where} does not exist: check the address")
         if isinstance(gave_up.cause, TooLong):
@@ -213,8 +227,3 @@ def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
         }  # fmt: skip
         return {"config_kwargs": config, "use_listings_cache": False}
     return {"use_listings_cache": False} if scheme in ("http", "https") else {}
-
-
-def _words(error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

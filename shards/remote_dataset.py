@@ -9,16 +9,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from shards.atomic import atomic_path, write_bytes_atomic
+from shards.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.command import InputError
-from shards.dataset_info import INFO_NAME, read_info
+from shards.dataset_info import INFO_NAME, DatasetInfo, parse_info
 from shards.file_locks import locked_file, names, put_to_use
 from shards.limits import limit
 from shards.output_folder import cannot_write
+from shards.regular_file import require_regular
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.shard_cache import ShardCache
 
-__all__ = ["fetch_description", "shard_cache"]
+__all__ = ["fetch_description", "name_of", "shard_cache"]
 
 
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
@@ -35,25 +36,30 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
                 "address, or run scripts.build_shards, which also continues an interrupted build"
             ) from error
         raise
+    info = parse_info(description, f"{remote}/{INFO_NAME}")  # before anything is done for it
     parts = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
     folder = remote.settings.folder / "datasets" / "-".join(parts)
     try:
         _use(folder)
         with locked_file(folder / ".lock"):
+            if not (folder / _ADDRESS).exists():
+                write_text_atomic(folder / _ADDRESS, str(remote))
             if not (folder / INFO_NAME).exists():
                 _download(remote, manifest_name, folder / manifest_name)
                 # Last, for it says that all is here.
                 write_bytes_atomic(folder / INFO_NAME, description)
-                _require_its_own(remote, folder, manifest_name)
+                _require_its_own(info, remote, folder, manifest_name)
     except OSError as error:
         raise InputError(cannot_write(folder, error)) from error
     return folder
 
 
-def _require_its_own(remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
+def _require_its_own(
+    info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str
+) -> None:
     """Forgets what was fetched, and raises ``InputError``, where the manifest is not the one that
     was written with ``dataset.json``."""
-    if read_info(folder).describes(folder / manifest_name):
+    if info.describes(folder / manifest_name):
         return
     (folder / INFO_NAME).unlink()
     raise InputError(
@@ -61,6 +67,21 @@ def _require_its_own(remote: RemoteFolder, folder: Path, manifest_name: str) -> 
         "written anew, or was damaged; try again later, or build the set again"
     )
 
+
+def name_of(root: Path) -> str:
+    """What a data set is called: the last part of its address, where ``root`` is a folder of the
+    cache, else the folder's own name."""
+    try:
+        require_regular(root / _ADDRESS)
+        with (root / _ADDRESS).open("rb") as file:
+            address = file.read(_MOST_ADDRESS).decode(errors="replace")
+    except OSError:
+        address = ""
+    return address.rstrip("/").rpartition("/")[2] or root.resolve().name
+
+
+_ADDRESS, _MOST_ADDRESS = ".address", 4096
+"""Name of the file in a folder of the cache that says what is kept there, for people."""
 
 _in_use: dict[Path, int] = {}
 """Folders that this process has opened, for as long as it lives: manifests are mapped."""
@@ -77,18 +98,26 @@ def _use(folder: Path) -> None:
 
 
 def _download(remote: RemoteFolder, name: str, path: Path) -> None:
-    size = remote.size(name)
-    if size is None:
+    """Fetches the manifest. The cache makes room for what comes, not for what the store claims."""
+    found, cache = remote.stat(name), shard_cache(remote)
+    if found is None:
         raise InputError(f"{remote}/{name} is missing: run scripts.build_shards again to write it")
+    cache.require_fits(found.size or 0, f"{remote}/{name}")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        with shard_cache(remote).room_for(size):
-            file.truncate(size)  # others count it from here on
-        if not remote.has_ranges(name):
-            file.close()
-            remote.stream(name, temporary, size)
+
+        def grow(num_bytes: int) -> None:
+            """Others count the file, as long as it is, from here on."""
+            more = num_bytes - os.fstat(file.fileno()).st_size
+            with cache.room_for(more):
+                file.truncate(num_bytes)
+
+        if found.size is None or not remote.has_ranges(name):
+            remote.stream(name, temporary, found.size, cache.max_bytes, grow)
             return
-        for start, stop in remote.parts(size):
-            file.write(remote.read_range(name, start, stop))
+        for start, stop in remote.parts(found.size):
+            data = remote.read_range(name, start, stop)
+            grow(stop)
+            file.write(data)
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:

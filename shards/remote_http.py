@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
 
-from shards.remote_store import PIECE_BYTES, FsspecStore, ShortAnswer, StoredFile, TooLong
+from shards.file_names import is_file_name
+from shards.limits import limit
+from shards.remote_store import (
+    PIECE_BYTES,
+    FsspecStore,
+    Grow,
+    ShortAnswer,
+    StoredFile,
+    TooLong,
+    require_length,
+)
 
 __all__ = ["HttpStore"]
 
@@ -25,6 +35,9 @@ _MAX_PAGE_BYTES = 64 << 20
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
 """Of folders that are gone through."""
+
+_IS_LENGTH = re.compile(r"[0-9]{1,18}")
+"""Of ``Content-Length``; what no disk can hold is taken for no length at all."""
 
 _NO_HEAD = (403, 405, 501)
 """What servers answer that give files but do not tell of them: signed links, small servers."""
@@ -43,17 +56,18 @@ class HttpStore(FsspecStore):
 
         return self._wait_for(probe())
 
-    def read(self, path: str, most: int | None) -> bytes:
+    def read(self, path: str, most: int) -> bytes:
         return self._wait_for(self._body(path, None, most))
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
         return self._wait_for(self._body(path, (start, stop), stop - start))
 
-    def save(self, path: str, to: Path, most: int) -> None:
+    def save(self, path: str, to: Path, most: int, grow: Grow) -> None:
         async def copy() -> None:
             with to.open("r+b" if to.exists() else "wb") as file:
                 async with self._answer("GET", path) as answer:
                     async for piece in self._pieces(answer, most):
+                        await asyncio.to_thread(grow, file.tell() + len(piece))  # may wait
                         file.write(piece)
                 file.truncate()
 
@@ -90,6 +104,8 @@ class HttpStore(FsspecStore):
                     left.append(f"{folder}{quote(name)}/")
                 else:
                     found[f"{folder}{quote(name)}"] = StoredFile(None, "")
+            if len(found) > (most := limit("MAX_LIST_ROWS")):
+                raise TooLong(f"more than GLASS_MAX_LIST_ROWS={most} files")
         return found
 
     def _named(self, path: str) -> str:
@@ -101,19 +117,24 @@ class HttpStore(FsspecStore):
         page = self._wait_for(self._body(folder, None, _MAX_PAGE_BYTES)).decode(errors="replace")
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
         names = {link[len(folder) :] for link in links if link.startswith(folder)}
-        return [
-            (unquote(name.rstrip("/")), name.endswith("/"))
+        inside = (
+            (unquote(name.removesuffix("/")), name.endswith("/"))
             for name in sorted(names)
-            if name.rstrip("/") and not set("?#") & set(name) and "/" not in name.rstrip("/")
-        ]
+            if not set("?#") & set(name)
+        )
+        # Looked at as it is used: what stands for a slash in a link leads out of the folder too.
+        return [(name, is_folder) for name, is_folder in inside if is_file_name(name)]
 
-    async def _body(self, path: str, bounds: tuple[int, int] | None, most: int | None) -> bytes:
+    async def _body(self, path: str, bounds: tuple[int, int] | None, most: int) -> bytes:
         async with self._answer("GET", path, bounds) as answer:
             if bounds is not None and answer.status != 206:
                 raise ShortAnswer("the whole file instead of a part of it")
             return b"".join([piece async for piece in self._pieces(answer, most)])
 
-    async def _pieces(self, answer: Any, most: int | None) -> AsyncIterator[bytes]:
+    async def _pieces(self, answer: Any, most: int) -> AsyncIterator[bytes]:
+        """The body, of at most ``most`` bytes: of a longer one nothing is read where the server
+        says how long it is, and no more than that where it does not."""
+        require_length(_described(answer.headers).size, most)
         total = 0
         while True:
             parts, size = [], 0
@@ -121,7 +142,7 @@ class HttpStore(FsspecStore):
                 while size < PIECE_BYTES and (part := await answer.content.read(1 << 20)):
                     parts.append(part)
                     size += len(part)
-                    if most is not None and total + size > most:
+                    if total + size > most:
                         raise TooLong(f"more than {most:,} bytes")
             if not size:
                 return
@@ -157,4 +178,4 @@ class HttpStore(FsspecStore):
 def _described(headers: Any) -> StoredFile:
     length = headers.get("Content-Length", "")
     token = headers.get("ETag") or headers.get("Last-Modified") or ""
-    return StoredFile(int(length) if length.isdecimal() else None, token)
+    return StoredFile(int(length) if _IS_LENGTH.fullmatch(length) else None, token)

@@ -15,10 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shards.atomic import write_bytes_atomic
+from shards.atomic import atomic_path, write_bytes_atomic
 from shards.command import InputError
-from shards.dataset_info import INFO_NAME, DatasetInfo, read_info
+from shards.dataset_info import INFO_NAME, DatasetInfo, parse_info
 from shards.file_locks import not_in_use
+from shards.file_names import within
+from shards.limits import limit
 from shards.remote import RemoteFolder
 from shards.remote_settings import RemoteSettings
 from shards.shard_writer import ShardTask
@@ -115,10 +117,12 @@ class RemoteOutput:
 
     def pull_manifests(self, names: Iterable[str]) -> None:
         """Brings those of ``names`` here that other machines sent to the store."""
-        missing = [name for name in names if not (self.folder / name).exists()]
+        missing = [name for name in names if not within(self.folder, name).exists()]
+        most = self.remote.settings.cache_bytes
 
         def pull(name: str) -> None:
-            write_bytes_atomic(self.folder / name, self.remote.read(name))
+            with atomic_path(within(self.folder, name)) as temporary:
+                self.remote.stream(name, temporary, None, most)
 
         with ThreadPoolExecutor(self.remote.settings.connections) as pool:
             list(pool.map(pull, missing))
@@ -138,8 +142,10 @@ class RemoteOutput:
 
     def info(self) -> DatasetInfo:
         """What the finished data set in the store holds."""
-        write_bytes_atomic(self.folder / INFO_NAME, self.remote.read(INFO_NAME))
-        return read_info(self.folder)
+        data = self.remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
+        info = parse_info(data, f"{self.remote}/{INFO_NAME}")
+        write_bytes_atomic(self.folder / INFO_NAME, data)
+        return info
 
     @property
     def is_finished(self) -> bool:

@@ -6,7 +6,6 @@ that says when to come back (``Retry-After``) is taken at its word, within the l
 """
 
 import errno
-import os
 import random
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 from shards.remote_settings import RemoteSettings
 from shards.remote_store import TooLong
 
-__all__ = ["Clock", "GaveUp", "persist"]
+__all__ = ["Clock", "GaveUp", "persist", "retry_after_s"]
 
 T = TypeVar("T")
 
@@ -32,6 +31,10 @@ _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """Errors of writing what came: of this machine, not of the store."""
 
+_LONGEST_DATE = 100
+_LONGEST_S = 86_400.0
+"""What a store may ask for; the settings then allow less."""
+
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
 
@@ -41,9 +44,8 @@ class Clock:
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
-    chance: random.Random = field(
-        default_factory=lambda: random.Random(f"{os.uname().nodename} {os.getpid()}")
-    )
+    chance: random.Random = field(default_factory=random.Random)
+    """Not of host and process: in containers of one image both may be the same."""
 
 
 class GaveUp(Exception):
@@ -81,18 +83,20 @@ def persist(
 
 def _pause_s(error: Exception, attempt: int, settings: RemoteSettings, clock: Clock) -> float:
     grown = _FIRST_PAUSE_S * 2 ** min(attempt - 1, 30) * clock.chance.uniform(*_STRETCH)
-    return min(grown + _retry_after_s(error), settings.longest_pause_s)
+    return min(grown + _asked_for_s(error), settings.longest_pause_s)
 
 
 def _may_pass(error: Exception) -> bool:
     """Whether the same request may succeed later."""
+    if isinstance(error, RuntimeError) and str(error).startswith("cannot schedule new futures"):
+        return False  # this process is ending
     status = getattr(error, "status", None)
     if isinstance(status, int) and status in _FINAL_STATUS:
         return False
     return not isinstance(error, _FINAL) and type(error).__name__ not in _FINAL_NAMES
 
 
-def _retry_after_s(error: BaseException | None) -> float:
+def _asked_for_s(error: BaseException | None) -> float:
     """Seconds that the store asked for, 0 where it did not: in the answer's head, which aiohttp
     keeps with the error and botocore with the error behind s3fs's."""
     while error is not None:
@@ -101,17 +105,20 @@ def _retry_after_s(error: BaseException | None) -> float:
             headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders")
         if headers is not None:
             named = {str(name).lower(): str(headers[name]) for name in headers}
-            return _seconds(named.get("retry-after", ""))
+            return retry_after_s(named.get("retry-after", "")[:_LONGEST_DATE])
         error = error.__cause__
     return 0.0
 
 
-def _seconds(text: str) -> float:
-    """``Retry-After`` holds whole seconds or a date."""
+def retry_after_s(text: str) -> float:
+    """``Retry-After`` holds whole seconds or a date; never more than ``_LONGEST_S`` count, and
+    nothing that cannot be read."""
     if text.strip().isdecimal():
-        return float(min(int(text.strip()[:9]), 10**9))
+        return float(min(int(text.strip()[:9]), _LONGEST_S))
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0
-    return max((when.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    aware = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    # A difference, and no conversion: the last days of the year 9999 have no time in other zones.
+    return min(max((aware - datetime.now(UTC)).total_seconds(), 0.0), _LONGEST_S)

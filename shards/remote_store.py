@@ -5,7 +5,7 @@ A path is what fsspec calls one: with the bucket, or with the host.
 """
 
 import posixpath
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +14,20 @@ from urllib.parse import urlsplit
 from shards.command import InputError
 from shards.remote_settings import RemoteSettings
 
-__all__ = ["PIECE_BYTES", "FsspecStore", "ShortAnswer", "StoredFile", "TooLong"]
+__all__ = [
+    "PIECE_BYTES",
+    "FsspecStore",
+    "Grow",
+    "ShortAnswer",
+    "StoredFile",
+    "TooLong",
+    "require_length",
+]
 
 T = TypeVar("T")
+
+Grow = Callable[[int], object]
+"""Called before a file on the local disk is made as long as that, in bytes."""
 
 PIECE_BYTES = 8 << 20
 """Bytes that one request of a download asks for, and that must come within the limit of time:
@@ -38,6 +49,11 @@ class ShortAnswer(OSError):
 class TooLong(Exception):
     """A file or an answer longer than it may be: asking again does not help."""
 
+    def __init__(self, text: str, num_bytes: int | None = None) -> None:
+        """``num_bytes`` is its length where that is known."""
+        super().__init__(text)
+        self.num_bytes = num_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
@@ -47,6 +63,12 @@ class StoredFile:
     """``None`` where the store does not say."""
     token: str
     """Another one when the file was written again; empty where the store tells nothing of it."""
+
+
+def require_length(num_bytes: int | None, most: int) -> None:
+    """Raises ``TooLong`` where a file is known to have more than ``most`` bytes."""
+    if num_bytes is not None and num_bytes > most:
+        raise TooLong(f"{num_bytes:,} bytes, more than {most:,}", num_bytes)
 
 
 class FsspecStore:
@@ -79,11 +101,20 @@ class FsspecStore:
         """Whether a request for a part of a file is answered with that part."""
         return len(self._call("cat_file", path, start=0, end=1)) == 1
 
-    def read(self, path: str, most: int | None) -> bytes:
-        """A whole file. Raises ``TooLong`` above ``most`` bytes."""
-        if most is not None and (size := self.stat(path).size or 0) > most:
-            raise TooLong(f"{size:,} bytes, more than {most:,}")
-        data: bytes = self._call("cat_file", path, limit_s=self._limit_s(_USUAL_BYTES))
+    def read(self, path: str, most: int) -> bytes:
+        """A whole file. Raises ``TooLong`` above ``most`` bytes, before any of them comes where the
+        store says how many there are."""
+        size = self.stat(path).size
+        if size == 0:
+            return b""  # a part of it, which is what is asked for below, cannot be had
+        require_length(size, most)
+        stop = most + 1 if size is None else size
+        data: bytes = self._call(
+            "cat_file", path, start=0, end=stop, limit_s=self._limit_s(size or _USUAL_BYTES)
+        )
+        require_length(len(data), most)
+        if size is not None and len(data) != size:
+            raise ShortAnswer(f"{len(data):,} bytes instead of {size:,}")
         return data
 
     def read_range(self, path: str, start: int, stop: int) -> bytes:
@@ -91,11 +122,13 @@ class FsspecStore:
         data: bytes = self._call("cat_file", path, start=start, end=stop)
         return data
 
-    def save(self, path: str, to: Path, most: int) -> None:
-        """Writes a whole file to ``to`` with one request. Raises ``TooLong``."""
-        if (size := self.stat(path).size or 0) > most:
-            raise TooLong(f"{size:,} bytes, more than {most:,}")
-        self._call("get_file", path, str(to), limit_s=self._limit_s(size))
+    def save(self, path: str, to: Path, most: int, grow: Grow) -> None:
+        """Writes a whole file to ``to`` with one request; ``grow(n)`` is called before the file has
+        ``n`` bytes. Raises ``TooLong``."""
+        size = self.stat(path).size
+        require_length(size, most)
+        grow(most if size is None else size)
+        self._call("get_file", path, str(to), limit_s=self._limit_s(size or 0))
 
     def put(self, path: Path, to: str) -> None:
         """Uploads a file; the store shows it whole or not at all."""
@@ -178,4 +211,5 @@ def _authority(url: str, root: str) -> str:
 
 def _described(info: dict[str, Any]) -> StoredFile:
     token = next((str(info[name]) for name in _TOKENS if info.get(name)), "")
-    return StoredFile(info.get("size"), token)
+    size = info.get("size")
+    return StoredFile(size if isinstance(size, int) and 0 <= size < 1 << 63 else None, token)

@@ -23,7 +23,9 @@ import numpy.typing as npt
 
 from shards.command import InputError
 from shards.file_locks import locked_file, locked_or_waited, names, not_in_use, put_to_use
+from shards.file_names import is_digest
 from shards.output_folder import cannot_write
+from shards.remote_store import PIECE_BYTES
 
 __all__ = ["ShardCache"]
 
@@ -54,17 +56,13 @@ class ShardCache:
     ) -> tuple[Bytes, bool]:
         """(the file's bytes as a read-only map, whether it had to be fetched).
 
-        ``fetch(path)`` writes into the file at ``path``, which has its length already. Raises
-        ``InputError`` where the disk is full or the bytes have another checksum; ``name`` is what
-        the person knows the file by.
+        ``fetch(path)`` writes into the file at ``path``; before what comes lies beyond the first
+        ``PIECE_BYTES`` it calls :meth:`grow`. ``name`` is what the person knows the file by.
+        Raises ``InputError`` where the disk is full, the file is larger than the cache, its bytes
+        have another checksum, or ``sha256`` is none.
         """
-        if num_bytes > self._max_bytes:
-            raise InputError(
-                f"{name} has {num_bytes:,} bytes and the cache in {self._folder} may hold "
-                f"{self._max_bytes:,}: raise GLASS_CACHE_GB, or read ranges "
-                "(loader.remote_reads=range)"
-            )
-        path = self._folder / f"{sha256}.tar"
+        path = self._path(sha256)
+        self.require_fits(num_bytes, name, "or read ranges (loader.remote_reads=range)")
         fetched = False
         try:
             while True:
@@ -75,13 +73,40 @@ class ShardCache:
         except OSError as error:
             raise InputError(cannot_write(self._folder, error)) from error
 
+    def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
+        """Raises ``InputError`` where a file is larger than the whole cache, before anything is
+        deleted for it; ``instead`` says what else can be done."""
+        if num_bytes > self._max_bytes:
+            raise InputError(
+                f"{name} has {num_bytes:,} bytes and the cache in {self._folder} may hold "
+                f"{self._max_bytes:,}: raise GLASS_CACHE_GB{', ' + instead if instead else ''}"
+            )
+
+    def grow(self, path: Path, num_bytes: int) -> None:
+        """Makes room for a file that is being fetched, and the file so long, unless it is so
+        already. How long a store says that it is costs nobody's files: only what comes does."""
+        with path.open("r+b") as file:
+            if os.fstat(file.fileno()).st_size >= num_bytes:
+                return
+            with self.room_for(num_bytes, path):
+                if os.fstat(file.fileno()).st_size < num_bytes:  # another thread's part lies behind
+                    file.truncate(num_bytes)  # others count it from here on
+
+    def _path(self, sha256: str) -> Path:
+        if not is_digest(sha256):
+            raise InputError(
+                f"{sha256[:100]!r} is no SHA-256, by which files of the cache are named: the "
+                "dataset.json that gives it is damaged, or is not to be trusted"
+            )
+        return self._folder / f"{sha256}.tar"
+
     def holds(self, sha256: str) -> bool:
         """Whether the file is there now."""
-        return (self._folder / f"{sha256}.tar").exists()
+        return self._path(sha256).exists()
 
     def drop_damaged(self, sha256: str) -> bool:
         """Deletes the file where its bytes are not those of its name; whether it did."""
-        path = self._folder / f"{sha256}.tar"
+        path = self._path(sha256)
         try:
             if _sha256(path) == sha256:
                 return False
@@ -104,8 +129,7 @@ class ShardCache:
                 part.unlink()  # made just now, by this process, after the other was done
                 return False
             try:
-                with self.room_for(num_bytes, part):
-                    os.ftruncate(descriptor, num_bytes)  # others count it from here on
+                self.grow(part, min(num_bytes, PIECE_BYTES))
                 for attempt in range(1, _ATTEMPTS + 1):
                     fetch(part)
                     if _sha256(part) == path.stem:
@@ -128,7 +152,9 @@ class ShardCache:
     @contextmanager
     def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
         """Makes room for ``wanted`` bytes and holds it, so that a file of that length can be made;
-        ``own`` is there already."""
+        ``own`` is that file, where it is there already. Raises ``InputError`` where they are more
+        than the cache may hold, and deletes nothing then."""
+        self.require_fits(wanted, "what is to be fetched")
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked_file(self._folder / ".lock"):
             self._make_room(wanted, own)
@@ -141,7 +167,9 @@ class ShardCache:
         total = 0
         for path in self._folder.iterdir():
             with suppress(FileNotFoundError):
-                if path.suffix == ".part" and path != own and not _delete(path):
+                if path == own:
+                    continue
+                if path.suffix == ".part" and not _delete(path):
                     total += path.stat().st_size
                 elif path.suffix == ".tar":
                     kept.append((path.stat().st_mtime_ns, path.stat().st_size, path))
@@ -166,10 +194,18 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
         if descriptor is None:
             return None
         with os.fdopen(descriptor, "rb"):
-            if os.fstat(descriptor).st_size != num_bytes:
+            found = os.fstat(descriptor).st_size
+            if found != num_bytes:
+                if _sha256(path) == path.stem:  # sound, and maybe another data set's
+                    raise InputError(
+                        f"the file of SHA-256 {path.stem} has {found:,} bytes, and dataset.json "
+                        f"says {num_bytes:,}: it is damaged, or is not to be trusted"
+                    )
                 path.unlink()  # cut off by something other than us
                 return None
             os.utime(descriptor)
+            if not num_bytes:  # nothing can be mapped of it
+                return np.zeros(0, np.uint8)
             # The map has the file open for itself, so it is in use until the last view is dropped.
             return np.frombuffer(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ), np.uint8)
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from shards.regular_file import open_regular
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
-from shards.remote_store import StoredFile
+from shards.remote_store import StoredFile, TooLong
 
 __all__ = [
     "LocalFiles",
@@ -149,14 +149,21 @@ class StoredFiles:
                 yield f"{folder}/{name}", _stamp(found)
 
     def read(self, name: str) -> bytes:
-        """A file that is not there is one bad image, as on a disk."""
+        """A file that is not there, or is longer than an image may be, is one bad image, as on a
+        disk."""
+        most = limit("MAX_IMAGE_BYTES")
         try:
-            return self.remote.read(name)
+            return self.remote.read(name, most)
         except RemoteUnavailable as error:
-            if isinstance(error.__cause__, FileNotFoundError):
+            cause = error.__cause__
+            if isinstance(cause, FileNotFoundError):
                 raise RejectedImage("unreadable", os.strerror(2)) from error
-            if isinstance(error.__cause__, IsADirectoryError):
+            if isinstance(cause, IsADirectoryError):
                 raise RejectedImage("unreadable", "not a regular file") from error
+            if isinstance(cause, TooLong):
+                require_size(cause.num_bytes or 0)  # says how long it is where that is known
+                detail = f"more than GLASS_MAX_IMAGE_BYTES={most}"
+                raise RejectedImage("too_large", detail) from error
             raise
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:

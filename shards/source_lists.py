@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from shards.archives import archive_kind, unpack_first
 from shards.command import InputError
+from shards.file_names import within
 from shards.output_folder import cannot_write
 from shards.parquet_file import open_parquet
 from shards.regular_file import require_regular
@@ -40,8 +41,7 @@ _LABELS = LABELS | {"0": 0, "1": 1}
 """A list's labels; ``plain_label`` takes 1.0 and true for 1."""
 _NO_GENERATOR = {"", "real"}
 
-_MAX_LIST_BYTES = 64 << 30  # of a list whose length a web server does not tell
-
+_MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever that says of its length
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -86,7 +86,7 @@ def _read_stored(url: str) -> SourceList:
     folder, _, name = url.rpartition("/")
     files = StoredFiles(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / name
+        path = within(Path(scratch), name)
         try:
             files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
         except OSError as error:

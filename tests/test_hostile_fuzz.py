@@ -6,9 +6,12 @@ from tests.fuzz_dataset import DatasetTarget
 from tests.fuzz_detail import DetailTarget
 from tests.fuzz_formats import FormatTarget
 from tests.fuzz_harness import run_fuzz
+from tests.fuzz_listings import ListingTarget
 from tests.fuzz_lists import ListTarget
 from tests.fuzz_members import MemberTarget
 from tests.fuzz_plans import PlanTarget
+from tests.fuzz_ranges import RangeTarget
+from tests.fuzz_remote import RemoteTarget
 from tests.fuzz_reports import ReportTarget
 from tests.fuzz_runs import RunTarget
 from tests.fuzz_tar import TarTarget
@@ -42,11 +45,18 @@ RUNS = {
     "runs": (
         RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused"),
     ),
+    "ranges": (
+        RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused"),
+    ),
+    "listings": (ListingTarget, 400, ("names", "files", "lengths", "no lengths")),
+    "remote": (RemoteTarget, 60, ("samples", "refused")),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_mutations_are_taken_or_refused(name: str) -> None:
+    if name in ("ranges", "listings", "remote"):
+        pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
     make, count, reached = RUNS[name]
     counts = run_fuzz(make, range(count), seed=5)
     assert all(counts[what] > 0 for what in reached), counts

@@ -4,14 +4,17 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shards.command import InputError
 from shards.remote import RemoteFolder, RemoteUnavailable
-from shards.remote_retry import Clock
+from shards.remote_retry import Clock, retry_after_s
 from shards.remote_settings import RemoteSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -59,6 +62,18 @@ class Answers(BaseHTTPRequestHandler):
 
     def comes_back_tomorrow(self) -> None:
         self.head(429, Retry_After="86400")
+
+    def comes_back_in_the_year_9999(self) -> None:
+        self.head(503, Retry_After="Fri, 31 Dec 9999 23:59:59 -1200")
+
+    def comes_back_at_no_time(self) -> None:
+        self.head(503, Retry_After="Fri, 31 Dec 99999999999999999999 23:59:59 +99999999")
+
+    def signed_and_refused(self) -> None:
+        if "Signature" in self.path:
+            self.head(403)
+        else:
+            self.head(302, Location="/signed/a?X-Amz-Signature=0123abcd&X-Amz-Credential=AKIA")
 
     def endless(self) -> None:
         self.head(200, None, Connection="close")
@@ -111,7 +126,7 @@ def nobody() -> str:
 
 def give_up(clock: Time) -> str:
     with pytest.raises(RemoteUnavailable) as caught:
-        RemoteFolder(nobody(), SETTINGS, clock).read("dataset.json")
+        RemoteFolder(nobody(), SETTINGS, clock).read("dataset.json", 1000)
     return str(caught.value)
 
 
@@ -133,15 +148,41 @@ def test_no_two_processes_come_back_at_the_same_time() -> None:
 def test_a_store_that_says_when_to_come_back_is_taken_at_its_word() -> None:
     clock = Time()
     with answering("comes_back_in_7") as (url, _):
-        assert RemoteFolder(url, SETTINGS, clock).read("a") == b"ok"
+        assert RemoteFolder(url, SETTINGS, clock).read("a", 1000) == b"ok"
     assert [round(pause) for pause in clock.pauses] == [7, 7]
 
 
 def test_but_only_within_the_longest_pause() -> None:
-    clock, settings = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
+    clock, limits = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
     with answering("comes_back_tomorrow") as (url, _), pytest.raises(RemoteUnavailable):
-        RemoteFolder(url, settings, clock).read("a")
+        RemoteFolder(url, limits, clock).read("a", 1000)
     assert clock.pauses == [11, 11]
+
+
+@pytest.mark.parametrize(
+    ("kind", "pauses"), [("comes_back_in_the_year_9999", [11, 11]), ("comes_back_at_no_time", [])]
+)
+def test_a_date_beyond_all_dates_is_no_error(kind: str, pauses: list[float]) -> None:
+    """Its time in another zone was an ``OverflowError``."""
+    clock, limits = Time(), RemoteSettings(attempts=3, longest_pause_s=11)
+    with answering(kind) as (url, _), pytest.raises(RemoteUnavailable, match="3 attempts"):
+        RemoteFolder(url, limits, clock).read("a", 1000)
+    assert [pause for pause in clock.pauses if pause > 1] == pauses
+
+
+@given(st.text(max_size=60) | st.datetimes(timezones=st.timezones()).map(format_datetime))
+@settings(deadline=None, max_examples=300)
+def test_whatever_a_store_asks_for_is_a_pause(text: str) -> None:
+    assert 0 <= retry_after_s(text) <= 86_400
+
+
+def test_the_signature_behind_a_redirect_is_not_shown() -> None:
+    with answering("signed_and_refused") as (url, handler):
+        with pytest.raises(RemoteUnavailable, match="was refused") as caught:
+            RemoteFolder(url, SETTINGS, Time()).read("a", 1000)
+        assert "Signature" in handler.asked[-1]
+    assert f"{url}/signed/a" in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("0123abcd", "AKIA"))
 
 
 def test_a_description_without_end_is_not_read_to_its_end() -> None:
@@ -158,10 +199,10 @@ def test_asking_for_ranges_downloads_nothing_from_a_server_without() -> None:
 
 
 def test_a_body_that_stands_still_is_given_up(tmp_path: Path) -> None:
-    settings = RemoteSettings(timeout_s=0.2, attempts=2)
+    limits = RemoteSettings(timeout_s=0.2, attempts=2)
     with answering("trickle") as (url, handler):
         with pytest.raises(RemoteUnavailable, match="2 attempts"):
-            RemoteFolder(url, settings, Time()).stream("a.tar", tmp_path / "a", 100)
+            RemoteFolder(url, limits, Time()).stream("a.tar", tmp_path / "a", 100, 100)
         assert len(handler.asked) == 2
 
 
@@ -187,11 +228,11 @@ def test_no_name_leads_out_of_host_or_bucket(url: str, name: str) -> None:
         pytest.importorskip("s3fs", reason="the extra [remote] is not installed")
     folder = RemoteFolder(url, SETTINGS, Time())
     with pytest.raises(InputError, match="is no name of a file in or beside"):
-        folder.read(name)
+        folder.read(name, 1000)
     assert not folder.counts
 
 
 def test_a_tar_may_lie_beside_the_folder_of_its_sidecar() -> None:
     with answering("comes_back_in_7") as (url, handler):
-        RemoteFolder(f"{url}/sets/a", SETTINGS, Time()).read("../tars/my%20 #1.tar")
+        RemoteFolder(f"{url}/sets/a", SETTINGS, Time()).read("../tars/my%20 #1.tar", 1000)
     assert handler.asked[-1] == "/sets/tars/my%2520%20%231.tar"

@@ -91,7 +91,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
     identity = dataset_digest(dataset.root)
     if evaluation["dataset"]["dataset_json_sha256"] != identity["dataset_json_sha256"]:
         raise InputError(
-            f"{folder} was evaluated on another data set than {dataset.root} (or on it before it "
+            f"{folder} was evaluated on another data set than {dataset.where} (or on it before it "
             "was rebuilt): give the data set it was evaluated on, or evaluate again"
         )
     record = _read_json(folder / "run.json")

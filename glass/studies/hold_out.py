@@ -48,7 +48,7 @@ def hold_back(
     for name, part in parts.items():
         if not len(part):
             raise InputError(
-                f"of the {counted(len(rows), 'sample')} in {splits} of {dataset.root},"
+                f"of the {counted(len(rows), 'sample')} in {splits} of {dataset.where},"
                 f" {100 * share:g} % held back leave {name} empty: {remedy}"
             )
     return HoldOut(dataset.with_splits(parts), len(parts[LEARNT]), len(parts[HELD_BACK]))

@@ -32,6 +32,7 @@ from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.shown_url import safe_text, safe_words, without_secrets
 from shards.wording import counted
 
 __all__ = ["Search"]
@@ -173,12 +174,12 @@ class Search:
         """Why a trial failed, in a sentence. Raises ``InputError`` where the trials all do."""
         if is_out_of_memory(error):
             self._failures = 0
-            logger.warning("%s does not fit: %s", folder.name, error)
+            logger.warning("%s does not fit: %s", folder.name, safe_text(error))
             return "out of memory"
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        why = safe_words(error)
         self._failures += 1
         folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(folder / "error.txt", traceback.format_exc())
+        write_text_atomic(folder / "error.txt", without_secrets(traceback.format_exc()))
         logger.warning("%s failed: %s", folder.name, why)
         if self._failures >= MAX_FAILURES_IN_A_ROW:
             raise InputError(

@@ -6,7 +6,6 @@ search, so several processes and machines that share it do not get in each other
 search on the same storage from another folder are left alone.
 """
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -21,8 +20,10 @@ from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.seeded_sampler import SAMPLER_SEED, SeededTPE
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.file_locks import locked_file, try_lock
 from shards.json_file import parse_json
 from shards.output_folder import make_folder
+from shards.shown_url import safe_text, shown_url
 
 __all__ = ["TRIALS", "Claim", "SearchStore"]
 
@@ -111,24 +112,13 @@ class SearchStore:
 
     def _lock(self, number: int) -> int | None:
         """The open, locked file of a trial, or None where another process holds it."""
-        path = self.folder / TRIALS / f"trial-{number:04d}.lock"
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Only one process at a time looks for a trial."""
-        descriptor = os.open(self.folder / ".claims", os.O_CREAT | os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with locked_file(self.folder / ".claims"):
             yield
-        finally:
-            os.close(descriptor)
 
     def _home_id(self) -> str:
         path = self.folder / ".home"
@@ -142,13 +132,15 @@ class SearchStore:
         before = self.study.user_attrs.get("settings")
         if before is None:
             if self.study.get_trials(deepcopy=False):
-                raise InputError(f"{url} holds a study of another program: give another --storage")
+                raise InputError(
+                    f"{shown_url(url)} holds a study of another program: give another --storage"
+                )
             self.study.set_user_attr("settings", settings)
             return
         for key in [*settings, *before]:
             if before.get(key) != settings.get(key):
                 raise InputError(
-                    f"{url} holds another study, with {key}={before.get(key)!r} and not"
+                    f"{shown_url(url)} holds another study, with {key}={before.get(key)!r} and not"
                     f" {settings.get(key)!r}: give another --output or --storage, or the settings"
                     " it was begun with"
                 )
@@ -167,7 +159,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
         raise InputError(
-            f"--storage {url} cannot be opened ({_first_line(error)}): give"
+            f"--storage {shown_url(url)} cannot be opened ({safe_text(error, url)}): give"
             " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
         ) from error
 
@@ -196,10 +188,6 @@ def _errors_told(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # as above
         raise InputError(
-            f"the storage {url} cannot be used ({_first_line(error)}):"
+            f"the storage {shown_url(url)} cannot be used ({safe_text(error, url)}):"
             " give another --output or --storage"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -18,7 +18,7 @@ def check_study(dataset: ShardDataset, budget: Budget) -> None:
         if wanted != stored:
             raise InputError(
                 f"--budget {budget.name} takes global views of {wanted} pixels, and the shards in"
-                f" {dataset.root} hold some of {stored}: build them with"
+                f" {dataset.where} hold some of {stored}: build them with"
                 f" python -m scripts.build_shards --global-size {wanted}"
             )
         check_usable(dataset, config)

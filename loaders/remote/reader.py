@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
+from loaders.closing import result_of, submitted
 from loaders.first_touch import BadChecksum
 from loaders.remote.link import Link, measure_link
 from loaders.remote.ranges import (
@@ -33,10 +34,15 @@ from loaders.remote.shards import RemoteTar
 from loaders.samples import Member, SampleTable
 from loaders.shard_reader import UnreadableMember
 from shards.dataset_info import INFO_NAME
+from shards.limits import limit
 from shards.remote import RemoteFolder
 from shards.tiled_tiff import BadTiles, TiledImage, head_bytes
 
 __all__ = ["FetchedBatch", "FetchedSample", "RangeReader"]
+
+_MOST_BESIDE = 1 << 14
+"""Bytes of a stored global view besides its pixels, and of entry points besides what grows with the
+image, at most."""
 
 Bytes = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -66,7 +72,7 @@ class FetchedBatch:
 
     def sample(self, place: int) -> FetchedSample:
         """Waits for a sample. Raises ``BadChecksum``, ``UnreadableMember`` and ``InputError``."""
-        sample = self.samples[place].result()
+        sample = result_of(self.samples[place])
         if sample.damaged:
             raise BadChecksum(f"the bytes of {sample.damaged} are not those that were written")
         return sample
@@ -83,9 +89,11 @@ class RangeReader:
 
     def __init__(
         self, remote: RemoteFolder, samples: SampleTable, images: list[RemoteTar],
-        members: list[RemoteTar],
+        members: list[RemoteTar], global_size: int,
     ) -> None:  # fmt: skip
-        """``images[k]`` is shard number k, ``members[k]`` the tar of its other members."""
+        """``images[k]`` is shard number k, ``members[k]`` the tar of its other members, and
+        ``global_size`` the side of the stored global views."""
+        self._most_view = 3 * global_size**2 + _MOST_BESIDE
         self._remote, self._samples = remote, samples
         self._images, self._members = images, members
         connections = remote.settings.connections
@@ -119,11 +127,12 @@ class RangeReader:
         (B,) what ``windows`` (B, N, 4) need, the others whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         begun = [
-            self._fetching.submit(
-                self._sample, row, windows[place], self._way(windowed[place], tiled[place])
+            submitted(
+                self._fetching, self._sample, row, windows[place],
+                self._way(windowed[place], tiled[place]),
             )
             for place, row in enumerate(rows.tolist())
-        ]
+        ]  # fmt: skip
         return FetchedBatch(self, rows, begun)
 
     def image(self, row: int) -> Bytes:
@@ -145,6 +154,7 @@ class RangeReader:
 
     def _sample(self, row: int, windows: npt.NDArray[np.int32], way: Way) -> FetchedSample:
         """Fetches a sample; once more where bytes came out damaged, which a proxy may do."""
+        self._require_plausible(row)
         sample = way(row, windows)
         if sample.damaged:
             sample = way(row, windows)
@@ -152,16 +162,34 @@ class RangeReader:
             return replace(sample, image=self.image(row), whole=True, damaged="")
         return sample
 
+    def _require_plausible(self, row: int) -> None:
+        """Raises ``UnreadableMember`` where the manifest claims more bytes for a member than it can
+        have, before any of them is asked for or given a place."""
+        samples, most = self._samples, limit("MAX_IMAGE_BYTES")
+        image = int(samples.image.length[row])
+        if image > most:
+            raise UnreadableMember(
+                f"its image has {image:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
+            )
+        others = {
+            "global view": (samples.global_view, self._most_view),
+            "entry points": (samples.entry_points, image + _MOST_BESIDE),
+        }
+        for name, (member, most) in others.items():
+            if (length := int(member.length[row])) > most:
+                raise UnreadableMember(f"its {name} are said to have {length:,} bytes")
+
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
         """What a splice of ``windows`` needs."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
         views, points = samples.global_view, samples.entry_points
         begin, end = int(views.offset[row]), int(points.offset[row] + points.length[row])
-        if int(views.offset[row] + views.length[row]) <= int(points.offset[row]):
+        between = int(points.offset[row] - views.offset[row] - views.length[row])
+        if 0 <= between <= self.link.gap:
             both = self._range(tar, begin, end)
             view = both[: views.length[row]]
             mcu = both[both.size - int(points.length[row]) :]
-        else:  # another order than ours
+        else:  # another order than ours, or far from each other
             view, mcu = self._member(tar, views, row), self._member(tar, points, row)
         for name, data in (("global", view), ("mcu", mcu)):
             if self._is_damaged(name, row, data):
@@ -246,10 +274,10 @@ class RangeReader:
             image[start:stop] = self._range(tar, offset + start, offset + stop)
 
         first, *others = ranges.tolist()
-        begun = [self._requests.submit(fetch, bounds) for bounds in others]
+        begun = [submitted(self._requests, fetch, bounds) for bounds in others]
         fetch(first)
         for future in begun:
-            future.result()
+            result_of(future)
 
     def _member(self, tar: RemoteTar, member: Member, row: int) -> Bytes:
         start = int(member.offset[row])

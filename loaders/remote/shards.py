@@ -12,11 +12,13 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from loaders.closing import result_of, submitted
 from loaders.shard_reader import UnreadableMember
 from shards.dataset import ShardDataset
 from shards.remote import RemoteFolder
@@ -53,6 +55,10 @@ def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> 
     ]
 
 
+def _failed(future: "Future[Bytes]") -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
 class CachedShards:
     """The tars of a remote data set, fetched whole when first touched or told of. Safe to use from
     several threads."""
@@ -86,7 +92,7 @@ class CachedShards:
         Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where the store
         does not give it.
         """
-        data = self._begin(shard).result()
+        data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
             name = self._tars[shard].name
             raise UnreadableMember(
@@ -110,7 +116,7 @@ class CachedShards:
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:
-                before = self._begin(shard).result()
+                before = result_of(self._begin(shard))
                 found = self._cache.drop_damaged(tar.sha256)
                 # Another process may have put a sound file in place of the one that is mapped here.
                 damaged = found or hashlib.sha256(before.data).hexdigest() != tar.sha256
@@ -135,10 +141,10 @@ class CachedShards:
         with self._lock:
             found = self._maps.get(shard)
             # A download that failed is tried anew by whoever asks next.
-            if found is not None and not (found.done() and found.exception() is not None):
+            if found is not None and not (found.done() and _failed(found)):
                 self._maps.move_to_end(shard)
                 return found
-            self._maps[shard] = begun = self._downloads.submit(self._map, shard)
+            self._maps[shard] = begun = submitted(self._downloads, self._map, shard)
             self._forget_oldest(shard)
             return begun
 
@@ -167,20 +173,25 @@ class CachedShards:
         if self._has_ranges is None:
             self._has_ranges = self._remote.has_ranges(tar.name)
         if not self._has_ranges:
-            self._remote.stream(tar.name, path, tar.num_bytes)
+            grow = partial(self._cache.grow, path)
+            self._remote.stream(tar.name, path, tar.num_bytes, tar.num_bytes, grow)
             return
         descriptor = os.open(path, os.O_WRONLY)
 
         def part(bounds: tuple[int, int]) -> None:
             data = self._remote.read_range(tar.name, *bounds)
+            self._cache.grow(path, bounds[1])
             if os.pwrite(descriptor, data, bounds[0]) != len(data):
                 raise OSError(f"{path} took only a part of what was written")
 
         try:
-            begun = [self._parts.submit(part, p) for p in self._remote.parts(tar.num_bytes)]
+            begun: list[Future[None]] = []
             try:
+                begun += (
+                    submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes)
+                )
                 for future in begun:
-                    future.result()
+                    result_of(future)
             finally:  # nobody may write to the file once it is given back
                 for future in begun:
                     future.cancel()
