@@ -272,7 +272,8 @@ def evaluate_table(
 
 
 def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
-    """``evaluation-<split>.json``; ``variant`` ("-crops8") keeps other settings beside it."""
+    """``evaluation-<split>.json``; ``variant`` ("-crops8", :func:`glass.result_files.named_of`)
+    keeps other settings, and other data sets, beside it."""
     return run / f"evaluation-{split}{variant}.json"
 
 
@@ -290,9 +291,9 @@ def write_evaluation(
     write_text_atomic(evaluation_path(run, split, variant), text)
 
 
-def read_evaluation(run: Path, split: str) -> dict[str, Any]:
+def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
     """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
-    path = evaluation_path(run, split)
+    path = evaluation_path(run, split, variant)
     if not path.is_file():
         raise InputError(
             f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
@@ -303,6 +304,7 @@ def read_evaluation(run: Path, split: str) -> dict[str, Any]:
         check_evaluation(document)
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{path} is no evaluation of this version ({error}): evaluate again"
+            f"{path} is no evaluation of this version ({error}): move it away and"
+            " evaluate again"
         ) from error
     return document

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.detection.detector import Detector
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
-    from shards.output_folder import make_folder
+    from shards.outputs import check_output, is_json_with
 
     if not Path(arguments.run).is_dir():
         raise InputError(
@@ -47,9 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
-    make_folder(folder, "RUN")
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: a folder of that name is there, move it away")
+    ours = is_json_with("temperature", "threshold", "weights_sha256")
+    check_output(path, ours, "move it away: the calibration is written there")
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
     with decoder_warnings_told():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.outputs import check_new_folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,11 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_targets(to: Path | None, onnx: Path | None) -> None:
     """Nothing of anyone's is replaced, and mistakes are told before the work."""
-    if to is not None and to.exists():
-        if not to.is_dir():
-            raise InputError(f"{to} is a file: give a new folder")
-        if any(to.iterdir()):
-            raise InputError(f"{to} holds files: give a new folder")
+    if to is not None:
+        check_new_folder(to)
     if onnx is not None:
         if onnx.exists():
             raise InputError(f"{onnx} exists: give a new name")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.outputs import check_new_folder
 
 if TYPE_CHECKING:
     from glass.detection.detector import Detector, PredictOptions
@@ -116,11 +117,9 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         return
     try:
         folder.mkdir(exist_ok=True)
-        taken = any(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    if taken:
-        raise InputError(f"{folder} holds files: give a new folder for the heat maps")
+    check_new_folder(folder, "a new folder for the heat maps")
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.outputs import check_output, holds_mark, is_json_with
 
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
@@ -22,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
-    _check_output(arguments.output, page)
+    _check_outputs(arguments.output, page, data)
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
@@ -88,12 +89,14 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
     return folders
 
 
-def _check_output(folder: Path, page: Path) -> None:
+def _check_outputs(folder: Path, page: Path, data: Path) -> None:
     """A report of ours may be replaced, anything else of that name not."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
-    if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
-        raise InputError(f"{page} is not a report of this program: give another folder")
+    remedy = "give another folder"
+    check_output(page, holds_mark(MARK), remedy, folder_is_made=True)
+    ours = is_json_with("format_version", "split", "dataset", "comparisons")
+    check_output(data, ours, remedy, folder_is_made=True)
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def test_a_page_that_is_not_ours_is_never_replaced(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "report.html").write_text("<h1>my own</h1>")
-    with pytest.raises(InputError, match="not a report of this program"):
+    with pytest.raises(InputError, match="was not written by this command: give another folder"):
         report.main(report_arguments(tmp_path, synthetic_shards, evaluated))
     assert (tmp_path / "report.html").read_text() == "<h1>my own</h1>"
     assert not (tmp_path / "report.json").exists()

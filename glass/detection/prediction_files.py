@@ -16,7 +16,7 @@ from glass.detection.verdicts import (
 )
 from glass.documents import check_document
 from shards.atomic import write_text_atomic
-from shards.command import InputError
+from shards.outputs import check_output, starts_with
 
 __all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
@@ -39,27 +39,12 @@ _CSV_START = ",".join(CSV_COLUMNS)
 
 def check_json_target(path: Path) -> None:
     """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
-    _check(path, _JSON_START)
+    check_output(path, starts_with(_JSON_START))
 
 
 def check_csv_target(path: Path) -> None:
     """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
-    _check(path, _CSV_START)
-
-
-def _check(path: Path, start: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: make it first")
-    if path.exists():
-        try:
-            with path.open("rb") as file:
-                ours = file.read(len(start)) == start.encode()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        if not ours:
-            raise InputError(f"{path} exists and is not written by this command: give another name")
+    check_output(path, starts_with(_CSV_START))
 
 
 def write_json(path: Path, head: dict[str, Any], verdicts: Sequence[ImageVerdict]) -> None:

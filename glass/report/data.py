@@ -42,6 +42,7 @@ from glass.overrides import flat_settings
 from glass.predictions import read_predictions
 from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import own_robustness, robustness_summary
+from glass.result_files import EVALUATION, found_of
 from glass.run_folder import dataset_digest
 from shards.command import InputError
 from shards.json_file import parse_json, read_json, read_json_bytes
@@ -87,9 +88,10 @@ class RunData:
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
     """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
-    evaluation = read_evaluation(folder, split)
-    identity = dataset_digest(dataset.root)
-    if evaluation["dataset"]["dataset_json_sha256"] != identity["dataset_json_sha256"]:
+    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    variant = found_of(folder, EVALUATION, split, digest)
+    evaluation = read_evaluation(folder, split, variant)
+    if evaluation["dataset"]["dataset_json_sha256"] != digest:
         raise InputError(
             f"{folder} was evaluated on another data set than {dataset.root} (or on it before it "
             "was rebuilt): give the data set it was evaluated on, or evaluate again"
@@ -101,7 +103,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
         record=record,
         epochs=_read_epochs(folder / "metrics.jsonl"),
         evaluation=evaluation,
-        predictions=read_predictions(folder, split),
+        predictions=read_predictions(folder, split, variant),
         robustness=own_robustness(folder, evaluation),
     )
 
