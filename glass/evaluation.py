@@ -304,7 +304,6 @@ def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
         check_evaluation(document)
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{path} is no evaluation of this version ({error}): move it away and"
-            " evaluate again"
+            f"{path} is no evaluation of this version ({error}): move it away and evaluate again"
         ) from error
     return document
