@@ -27,6 +27,9 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
                     ``undecodable`` (in the split, but without a score)
 ``missing``         absent in older documents: an object for each of those, with ``shard``,
                     ``sample_key``, ``reason``, ``detail``
+``learnt``          absent in older documents: of the ``images`` scored, how many the model was
+                    trained on (``train``) or its epoch was chosen by (``valid``); null where that
+                    is not known
 ``bootstrap``       ``draws``, ``seed``, ``level``
 ``metrics``         name → float | null, see ``glass.metrics.binary_metrics``
 ``intervals``       name → [low, high] | null, see ``glass.rates.metric_intervals``
@@ -53,10 +56,12 @@ import pyarrow.parquet as pq
 from glass.detection.applied_calibration import (
     THRESHOLD,
     UNCALIBRATED,
+    applicable,
     calibrated_results,
     decision_threshold,
 )
 from glass.evaluation_schema import FORMAT_VERSION, check_evaluation
+from glass.learnt_ids import overlap, read_learnt_ids
 from glass.metrics import (
     METRIC_NAMES,
     binary_metrics,
@@ -144,7 +149,7 @@ def evaluate_run(
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
     views = ViewSettings(loader_config.num_crops, loader_config.sampling)
-    applied = calibration if calibration is not None and calibration.views == views else None
+    applied = applicable(calibration, views)
     if applied is not None:
         predictions = replace(predictions, temperature=applied.temperature)
     table = prediction_table(predictions, dataset, split)
@@ -170,6 +175,9 @@ def evaluate_run(
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     document["missing"] = missing
+    document["learnt"] = overlap(
+        read_learnt_ids(run / "model", sha256), table["content_id"].to_numpy()
+    )
     threshold = document["threshold"]["value"]
     document["real_slices"] = real_slices(table, dataset, threshold)
     check_evaluation(document)

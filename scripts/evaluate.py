@@ -95,7 +95,13 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import METRIC_ROWS, calibration_sentences, cell, generator_rows
+    from glass.report.tables import (
+        METRIC_ROWS,
+        calibration_sentences,
+        cell,
+        generator_rows,
+        learnt_sentence,
+    )
 
     console = Console()
     if not console.is_terminal:
@@ -108,6 +114,8 @@ def _print(document: dict[str, Any]) -> None:
         f"{threshold['value']:.4g} ({threshold['source']})"
     )
     console.print(Text(title))
+    if sentence := learnt_sentence(document.get("learnt")):
+        console.print(Text(sentence))
     metrics = Table("metric", "value (95 % interval)", "how to read it")
     for name, title, reading in METRIC_ROWS:
         value = cell(document["metrics"][name], document["intervals"][name])

@@ -167,7 +167,7 @@ def _print(document: dict[str, Any]) -> None:
     from rich.text import Text
 
     from glass.report.robustness import robustness_table
-    from glass.report.tables import cell
+    from glass.report.tables import cell, learnt_sentence
 
     console = Console()
     if not console.is_terminal:
@@ -178,6 +178,8 @@ def _print(document: dict[str, Any]) -> None:
         for row in rows:
             table.add_row(*(Text(text) for text in row))
         console.print(table)
+        if sentence := learnt_sentence(document["models"][name]["learnt"]):
+            console.print(Text(printable(f"{name}: {sentence}")))
         low = document["worst"][name]
         console.print(Text(f"{printable(name)}: lowest AUROC {cell(low['auroc'])}, {low['row']}"))
 

@@ -9,6 +9,7 @@ __all__ = [
     "CALIBRATION",
     "CLASS_NAMES",
     "FORMAT_VERSION",
+    "IDENTITY",
     "MEMBERS",
     "SAMPLE_SCHEMA",
     "SPLITS",
@@ -20,6 +21,10 @@ __all__ = [
 
 FORMAT_VERSION = 1
 """Stands in ``dataset.json`` and in every manifest; readers refuse what they do not know."""
+
+IDENTITY = "pixels"
+"""What a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
+that a run learnt from, are kept with it: only ids of one kind can be compared."""
 
 BUILD_ID = b"build_id"
 """Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""

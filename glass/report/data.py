@@ -16,7 +16,8 @@ written in ``glass.report.document``):
                     ``images`` and the parts of ``glass.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
-                    ``timing``, ``calibration`` and ``real_slices`` of the evaluation;
+                    ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
+                    evaluation;
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
                     ``robustness``: null | what :func:`robustness_summary` takes from the table
                     that ``scripts.robustness`` wrote into the run's folder;
@@ -138,6 +139,7 @@ def report_document(
                 **{n: evaluation[n] for n in FROM_EVALUATION},
                 "calibration": evaluation.get("calibration"),
                 "real_slices": evaluation.get("real_slices", []),
+                "learnt": evaluation.get("learnt"),
             },
             "training": {
                 "finished": run.record.get("finished") is not None,

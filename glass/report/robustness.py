@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from glass.report.heat_map import heat_map_png
-from glass.report.tables import cell, percent
+from glass.report.tables import cell, interval_text, percent
 from glass.result_files import ROBUSTNESS, found_of
 from shards.command import InputError, printable
 from shards.json_file import read_json
@@ -107,5 +107,6 @@ def _numbers(result: Document) -> dict[str, Any]:
 def _difference(value: Document | None) -> str:
     if value is None or value["difference"] is None or value["interval"] is None:
         return ""
-    low, high = value["interval"]
-    return f"{value['difference']:+.3f} ({low:+.2f} to {high:+.2f})"
+    signed = "{:+.3f}".format
+    between = interval_text(value["difference"], value["interval"], signed, " to ")
+    return f"{signed(value['difference'])} ({between})"
