@@ -2,7 +2,7 @@
 
 Shows verdict, score, windows, heat map and stability. It listens on this machine only, unless
 --host says otherwise, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of
-its own for a quarter of an hour, and deleted when it ends. Needs the extra: pip install -e '.[demo]'
+its own for a quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
 """
 
 import argparse

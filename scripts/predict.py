@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             f"passed over {found.passed_over:,} files that are no images by name", file=sys.stderr
         )
     detector, options = _detector(arguments)
+    _check_earlier(arguments, detector, [source.name for source in found.sources])
     print(_heading(detector, options), file=sys.stderr)
     verdicts = list(_shown(detector, found.sources, options, arguments))
     try:
@@ -123,6 +124,17 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
     check_new_folder(folder, "a new folder for the heat maps")
+
+
+def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
+    """Raises ``InputError`` where verdicts of before would be lost, and says what is replaced."""
+    from glass.detection.earlier_predictions import require_none_lost
+
+    sha256 = detector.card["weights_sha256"]
+    require_none_lost(arguments.json, arguments.csv, sha256, names)
+    for path in (arguments.json, arguments.csv):
+        if path is not None and path.exists():
+            print(printable(f"note: {path} will be replaced"), file=sys.stderr)
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":

@@ -1,4 +1,4 @@
-"""What people drop on the page of ``scripts.demo``: kept for a while, for nobody else, then gone."""
+"""What people drop on the page of ``scripts.demo``: for nobody else, and deleted after a while."""
 
 import os
 import tempfile
