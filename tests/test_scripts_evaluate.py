@@ -196,10 +196,10 @@ def test_a_folder_that_cannot_be_written_is_told(
     (run / "predictions-test.parquet").unlink()
     (run / "predictions-test.parquet").mkdir()
     arguments = [str(run), "--data", str(synthetic_shards), "--draws", "5", "--device", "cpu"]
-    with pytest.raises(InputError, match="cannot write into"):
+    with pytest.raises(InputError, match=r"predictions-test\.parquet is a folder"):
         evaluate.main(arguments)
     (tmp_path / "out" / "report.json").mkdir(parents=True)
-    with pytest.raises(InputError, match="cannot write into"):
+    with pytest.raises(InputError, match=r"report\.json is a folder"):
         report.main(report_arguments(tmp_path / "out", synthetic_shards, evaluated))
     assert not (tmp_path / "out" / "report.html").exists()
 
