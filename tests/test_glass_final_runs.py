@@ -6,6 +6,7 @@ import pytest
 
 import glass.studies.final_runs
 import glass.studies.seed_results
+from glass.detection.calibration import Calibration
 from glass.documents import check_document
 from glass.evaluation import read_evaluation
 from glass.learnt_ids import read_learnt_ids
@@ -127,6 +128,7 @@ def test_seeds_are_calibrated_where_there_is_a_split_for_it(
     with OpenShards(ShardDataset.open(tmp_path / "data")) as data:
         # A model of one epoch is at chance, and would not be calibrated.
         monkeypatch.setattr(glass.studies.seed_results, "calibration_fault", lambda *_: None)
+        monkeypatch.setattr(Calibration, "is_at_bound", False)
         with monkeypatch.context() as patch:
             patch.setattr(glass.studies.final_runs, "write_evaluation", dies)
             with pytest.raises(Killed):
