@@ -23,6 +23,7 @@ from shards.atomic import write_text_atomic
 from shards.command import InputError, printable
 from shards.json_file import parse_json, read_json_bytes
 from shards.output_folder import cannot_write, make_folder
+from shards.outputs import check_output, holds_mark, starts_with
 
 __all__ = ["compare", "main", "read_results"]
 
@@ -125,6 +126,8 @@ def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]
 
 def _write(output: Path, compared: Sequence[Comparison], notes: Sequence[str]) -> None:
     make_folder(output, "OUT")
+    check_output(output / "bench.md", starts_with("## "), "give another OUT")
+    check_output(output / "bench.html", holds_mark("<title>Benchmarks</title>"), "give another OUT")
     texts = [*map(markdown_section, compared)]
     sections = [*map(html_section, compared)]
     if notes:

@@ -15,6 +15,7 @@ from bench.result import check_rates
 from glass.documents import Map, Maybe, check_document
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.outputs import check_output, is_json_with
 
 __all__ = [
     "ENVIRONMENT", "IMAGE_ROW", "LINE", "SCHEMAS", "check_line", "check_result", "print_result",
@@ -207,9 +208,12 @@ def print_result(
     print(json.dumps(document), flush=True)  # first: it took long, and a disk may be full
     if output is None:
         return
+    path = output / f"{name}.json"
+    remedy = "the result is the last line that was printed, keep that, and give another --output"
+    check_output(path, is_json_with("bench"), remedy, folder_is_made=True)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(output / f"{name}.json", json.dumps(document, indent=1) + "\n")
+        write_text_atomic(path, json.dumps(document, indent=1) + "\n")
         draw(output)
     except OSError as error:
         raise InputError(

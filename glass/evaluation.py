@@ -27,6 +27,9 @@ the evaluation document; ``write_evaluation`` puts them into the run's folder as
                     ``undecodable`` (in the split, but without a score)
 ``missing``         absent in older documents: an object for each of those, with ``shard``,
                     ``sample_key``, ``reason``, ``detail``
+``learnt``          absent in older documents: of the ``images`` scored, how many the model was
+                    trained on (``train``) or its epoch was chosen by (``valid``); null where that
+                    is not known
 ``bootstrap``       ``draws``, ``seed``, ``level``
 ``metrics``         name → float | null, see ``glass.metrics.binary_metrics``
 ``intervals``       name → [low, high] | null, see ``glass.rates.metric_intervals``
@@ -53,10 +56,12 @@ import pyarrow.parquet as pq
 from glass.detection.applied_calibration import (
     THRESHOLD,
     UNCALIBRATED,
+    applicable,
     calibrated_results,
     decision_threshold,
 )
 from glass.evaluation_schema import FORMAT_VERSION, check_evaluation
+from glass.learnt_ids import overlap, read_learnt_ids
 from glass.metrics import (
     METRIC_NAMES,
     binary_metrics,
@@ -144,7 +149,7 @@ def evaluate_run(
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
     views = ViewSettings(loader_config.num_crops, loader_config.sampling)
-    applied = calibration if calibration is not None and calibration.views == views else None
+    applied = applicable(calibration, views)
     if applied is not None:
         predictions = replace(predictions, temperature=applied.temperature)
     table = prediction_table(predictions, dataset, split)
@@ -170,6 +175,9 @@ def evaluate_run(
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     document["missing"] = missing
+    document["learnt"] = overlap(
+        read_learnt_ids(run / "model", sha256), table["content_id"].to_numpy()
+    )
     threshold = document["threshold"]["value"]
     document["real_slices"] = real_slices(table, dataset, threshold)
     check_evaluation(document)
@@ -272,7 +280,8 @@ def evaluate_table(
 
 
 def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
-    """``evaluation-<split>.json``; ``variant`` ("-crops8") keeps other settings beside it."""
+    """``evaluation-<split>.json``; ``variant`` ("-crops8", :func:`glass.result_files.named_of`)
+    keeps other settings, and other data sets, beside it."""
     return run / f"evaluation-{split}{variant}.json"
 
 
@@ -290,9 +299,9 @@ def write_evaluation(
     write_text_atomic(evaluation_path(run, split, variant), text)
 
 
-def read_evaluation(run: Path, split: str) -> dict[str, Any]:
+def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
     """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
-    path = evaluation_path(run, split)
+    path = evaluation_path(run, split, variant)
     if not path.is_file():
         raise InputError(
             f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
@@ -303,6 +312,6 @@ def read_evaluation(run: Path, split: str) -> dict[str, Any]:
         check_evaluation(document)
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{path} is no evaluation of this version ({error}): evaluate again"
+            f"{path} is no evaluation of this version ({error}): move it away and evaluate again"
         ) from error
     return document

@@ -3,6 +3,7 @@
 from typing import Any
 
 from glass.documents import Map, Maybe, check_document
+from glass.learnt_ids import OVERLAP_SCHEMA
 from glass.metrics import GENERATOR_METRICS, METRIC_NAMES
 
 __all__ = ["FORMAT_VERSION", "LATER", "SCHEMA", "check_evaluation"]
@@ -62,6 +63,7 @@ LATER: dict[str, Any] = {
         }
     ),
     "missing": [dict],
+    "learnt": Maybe(OVERLAP_SCHEMA),
     "real_slices": [
         {"slice": str, "images": int, "false_positive_rate": float, "interval": _INTERVAL}
     ],

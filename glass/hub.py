@@ -18,7 +18,13 @@ from shards.shown_url import safe_text
 
 __all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
 
-MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md")
+MODEL_FILES = (
+    "config.json",
+    "model.safetensors",
+    "calibration.json",
+    "README.md",
+    "learnt_ids.parquet",
+)
 """All that is fetched or published of a model; nothing else in a repository is looked at."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

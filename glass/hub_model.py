@@ -21,6 +21,7 @@ from glass.export import WEIGHTS_FILE, load_model
 from glass.hub import model_folder, publish
 from glass.tuning import exported_state
 from shards.command import InputError
+from shards.outputs import check_new_folder
 
 __all__ = ["HubModel"]
 
@@ -70,8 +71,7 @@ class HubModel(nn.Module, PyTorchModelHubMixin):
         or where weights differ from those that were exported, which the card speaks of.
         """
         target = Path(save_directory)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            raise InputError(f"{target} holds files: give a new folder")
+        check_new_folder(target)
         before = safetensors.torch.load_file(self.folder / WEIGHTS_FILE)
         now = exported_state(self.model)
         if any(not torch.equal(before[name], tensor.cpu()) for name, tensor in now.items()):

@@ -73,15 +73,17 @@ def predictions_path(run: Path, split: str, variant: str = "") -> Path:
     return run / f"predictions-{split}{variant}.parquet"
 
 
-def read_predictions(run: Path, split: str) -> pa.Table:
+def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
     """The table of PREDICTION_SCHEMA of ``split`` in ``run``; ``InputError`` where it is not."""
-    path = predictions_path(run, split)
+    path = predictions_path(run, split, variant)
     try:
         table = read_parquet(path)
         if table.schema.equals(PREDICTION_SCHEMA):
             _check_values(table)
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): evaluate again") from error
+        raise InputError(
+            f"{path} cannot be read ({error}): move it away and evaluate again"
+        ) from error
     if not table.schema.equals(PREDICTION_SCHEMA):
         raise InputError(f"{path} does not have the columns of this version: evaluate again")
     return table

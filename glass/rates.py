@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.bootstrap import LEVEL, bootstrap_intervals, clusters
+from glass.bootstrap import FPR_LIMITS, LEVEL, bootstrap_intervals, clusters
 
 __all__ = ["clopper_pearson", "expected_counts", "metric_intervals", "rate_interval"]
 
@@ -57,7 +57,11 @@ def metric_intervals(
     threshold: float,
 ) -> dict[str, list[float] | None]:
     """The interval of every metric: :func:`rate_interval`'s of shares of images, the bootstrap's of
-    all others."""
+    all others.
+
+    Of shares whose threshold or whole is chance as well (detected at few false alarms, precision)
+    the bootstrap knows more, but nothing where every draw has 0 or 1: then :func:`rate_interval`'s.
+    """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
     names = None if groups is None else np.asarray(groups, dtype=object)
@@ -67,6 +71,13 @@ def metric_intervals(
         ("accuracy_generated", label == 1),
     ):
         intervals[metric] = rate_interval(right[keep], None if names is None else names[keep])
+    flagged = np.asarray(probability) >= threshold
+    wholes = {"precision": flagged} | dict.fromkeys(FPR_LIMITS, label == 1)
+    for metric, keep in wholes.items():
+        end = intervals.get(metric)
+        if end in ([0.0, 0.0], [1.0, 1.0]):
+            same = np.full(int(keep.sum()), end[0] == 1.0)
+            intervals[metric] = rate_interval(same, None if names is None else names[keep])
     return intervals | {"recall": intervals["accuracy_generated"]}
 
 

@@ -34,11 +34,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from glass.config import RunConfig
-from glass.detection.applied_calibration import decision_threshold
+from glass.detection.applied_calibration import applicable, decision_threshold
 from glass.detection.calibration import ViewSettings, read_calibration
 from glass.detection.pixel_rules import warn_of_other_pixels
 from glass.evaluation import evaluate_table
 from glass.export import load_model, read_model_card
+from glass.learnt_ids import LearntIds, overlap, read_learnt_ids
 from glass.metrics import paired_difference
 from glass.perturbations import CLEAN, Perturbation
 from glass.precision import precision_in_use
@@ -88,6 +89,8 @@ class Contender:
     """Its value, and where it comes from."""
     temperature: float
     """Of its calibration, 1 without one."""
+    learnt: LearntIds | None = None
+    """Which images it learnt from; None where that is not known."""
 
     @property
     def precision(self) -> str:
@@ -114,10 +117,11 @@ def load_contender(
     )
     calibration = read_calibration(folder, card["weights_sha256"])
     views = ViewSettings(loader.num_crops, loader.sampling)
-    applies = calibration is not None and calibration.views == views
+    applied = applicable(calibration, views)
     return Contender(
         model, config, loader, card, decision_threshold(calibration, views, data, split),
-        calibration.temperature if calibration is not None and applies else 1.0,
+        1.0 if applied is None else applied.temperature,
+        read_learnt_ids(folder, card["weights_sha256"]),
     )  # fmt: skip
 
 
@@ -162,7 +166,10 @@ def measure_robustness(
         "format_version": FORMAT_VERSION,
         "split": split,
         "dataset": dataset_digest(dataset.root),
-        "models": {name: _described(contender) for name, contender in contenders.items()},
+        "models": {
+            name: _described(contender, images.samples.content_id[images.rows])
+            for name, contender in contenders.items()
+        },
         "bootstrap": {"draws": draws, "seed": seed, "level": 0.95},
         "rows": measured,
         "worst": {name: _worst(measured, name) for name in contenders},
@@ -322,13 +329,15 @@ def _measured_row(
     }
 
 
-def _described(contender: Contender) -> dict[str, Any]:
+def _described(contender: Contender, content_id: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """``content_id`` (n,) of the images measured on."""
     return {
         "kind": contender.config.model.kind,
         "weights_sha256": contender.card["weights_sha256"],
         "chosen": contender.card.get("chosen"),
         "threshold": dict(zip(("value", "source"), contender.threshold, strict=True)),
         "settings": asdict(contender.loader) | {"precision": contender.precision},
+        "learnt": overlap(contender.learnt, content_id),
     }
 
 

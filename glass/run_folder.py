@@ -1,7 +1,8 @@
 """The folder of a training run: what it was told, how it went, and that it is nobody else's.
 
-``run.json`` (settings, data, versions, hardware, whether finished), ``metrics.jsonl`` (a line per
-epoch), ``checkpoints/``, ``model/`` (the exported model of the best epoch), ``tensorboard/``.
+``run.json`` (settings, data, versions, hardware, whether finished), ``learnt_ids.parquet`` (which
+images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/`` (the
+exported model of the best epoch), ``tensorboard/``.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from glass.config import RunConfig, config_to_dict
+from glass.learnt_ids import LEARNT_FILE
 from glass.overrides import flat_settings
 from glass.versions import installed_versions
 from shards.atomic import final_name, remove_temporaries, write_text_atomic
@@ -33,7 +35,7 @@ FREE_TO_CHANGE = frozenset(
 )
 """Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
 
-WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.jsonl"})
+WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """What training writes into the folder and into ``model/``. An evaluation or a calibration may
 write other files there at the same time."""

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from glass.config import RunConfig
+from glass.learnt_ids import LearntIds
 from glass.model import build_model, compile_backbones
 from glass.optim import build_optimizer, build_schedule, parameter_groups
 from glass.processes import environment, make_accelerator
@@ -68,6 +69,9 @@ def train(
             root = data.dataset.root
             where = dataset_digest(root) | {"path": str(root.resolve())}
             folder.begin(config, where, environment(accelerator, precision))
+            # A run that goes on is on the same data and splits, or ``begin`` refuses it.
+            learnt = LearntIds.of_splits(data.dataset, config.train_split, config.valid_split)
+            learnt.write(folder.path)
             _warn_of_shared_splits(config)
         accelerator.wait_for_everyone()
         with (

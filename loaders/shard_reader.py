@@ -1,7 +1,6 @@
 """Members of samples, by the manifest's offsets, out of memory-mapped tars. Nothing is copied
 here."""
 
-import io
 import mmap
 import os
 import resource
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from shards.command import InputError
 from shards.regular_file import open_regular
+from shards.stored_views import global_view_header
 
 __all__ = ["MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
 
@@ -114,13 +114,6 @@ def _size_now(path: Path, mapped: int) -> int:
         return os.stat(path).st_size
     except OSError:
         return mapped
-
-
-def global_view_header(global_size: int) -> bytes:
-    """The bytes that every ``KEY.global.npy`` of this size begins with."""
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
-    return buffer.getvalue()[: -(global_size**2) * 3]
 
 
 def read_global_view(member: Bytes, header: bytes, out: Bytes) -> None:

@@ -16,14 +16,17 @@ from typing import Any
 from scripts.arguments import thread_count
 from shards.atomic import write_text_atomic
 from shards.command import CommandParser, InputError, printable, run_command
-from shards.regular_file import open_regular
+from shards.outputs import check_output, holds_mark, is_json_with
 from shards.wording import counted
 
 __all__ = ["main"]
 
 EXIT_SERIOUS = 1
-_MARKS = {".json": '"findings"', ".html": 'content="glass-hires audit"'}
-"""In every file of ours of a kind: only such a one is replaced."""
+_OURS = {
+    ".json": is_json_with("severity", "findings"),
+    ".html": holds_mark('content="glass-hires audit"'),
+}
+"""Only a file of ours of a kind is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,32 +77,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _check_outputs(outputs: dict[str, Path], own: Path) -> None:
     """``own`` is the file that reports look at."""
     for kind, path in outputs.items():
-        _require_ours(path, _MARKS[kind])
+        check_output(path, _OURS[kind])
     same = {kind: os.path.realpath(path) for kind, path in outputs.items()}
     if len(same) > len(set(same.values())):
         raise InputError(f"--json and --html are both {outputs['.html']}: give each its own file")
     if same.get(".html") == os.path.realpath(own):
         raise InputError(f"{own} is for the findings as JSON: give --html another name")
-    if own.is_file() and not _is_ours(own, _MARKS[".json"]):
-        raise InputError(f"{own} was not written by this command, which writes there: move it away")
-
-
-def _require_ours(path: Path, mark: str) -> None:
-    """An output of this command may be replaced, anything else of that name not."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a folder: give the name of a file in one")
-    if path.exists() and not _is_ours(path, mark):
-        raise InputError(f"{path} was not written by this command: give another name")
-
-
-def _is_ours(path: Path, mark: str) -> bool:
-    try:
-        with open_regular(path) as file:
-            return mark.encode() in file.read()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    if own.exists():  # else a data set that cannot be written to is audited all the same
+        check_output(own, _OURS[".json"], "move it away: the findings are written there")
 
 
 def _write(path: Path, text: str, required: bool = True) -> None:

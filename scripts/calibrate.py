@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.detection.detector import Detector
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
-    from shards.output_folder import make_folder
+    from shards.outputs import check_output, is_json_with
 
     if not Path(arguments.run).is_dir():
         raise InputError(
@@ -48,9 +48,8 @@ def main(argv: list[str] | None = None) -> int:
         )
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
-    make_folder(folder, "RUN")
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: a folder of that name is there, move it away")
+    ours = is_json_with("temperature", "threshold", "weights_sha256")
+    check_output(path, ours, "move it away: the calibration is written there")
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
     with decoder_warnings_told():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
@@ -123,7 +122,7 @@ def _calibrate(
     import numpy as np
     from tqdm import tqdm
 
-    from glass.detection.calibration import fit_calibration
+    from glass.detection.calibration import calibration_fault, fit_calibration
     from glass.detection.predict_options import PredictOptions
     from glass.run_folder import dataset_digest
     from loaders.source_paths import row_sources
@@ -135,6 +134,7 @@ def _calibrate(
             f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its"
             " own"
         )
+    _require_unlearnt(detector, dataset, rows, arguments)
     options = PredictOptions(
         num_crops=arguments.crops, coverage=arguments.coverage, draws=arguments.draws,
         num_threads=arguments.threads, stability=False,
@@ -151,8 +151,42 @@ def _calibrate(
         margin, label, views, detector.card["weights_sha256"], arguments.max_fpr,
         arguments.max_misses,
     )  # fmt: skip
+    if fault := calibration_fault(calibration, margin, label):
+        raise InputError(f"not calibrated, nothing was written: {fault}")
     data = calibration.data | dataset_digest(dataset.root) | {"split": arguments.split}
     return replace(calibration, data=data)
+
+
+def _require_unlearnt(
+    detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace
+) -> None:
+    """Raises ``InputError`` where the model learnt from any of the images, or where that cannot be
+    found out though it is written down."""
+    from glass.learnt_ids import LEARNT_FILE
+
+    learnt, split = detector.learnt, arguments.split
+    if learnt is None:
+        print(
+            f"note: {arguments.run} has no {LEARNT_FILE}, so it is not known whether the model was"
+            f" trained on images of {split}; if it was, this calibration is worth nothing"
+        )
+        return
+    if not learnt.is_comparable:
+        raise InputError(
+            f"the images that {arguments.run} learnt from are known by {learnt.identity!r}, those"
+            f" of {dataset.root} in another way, so nothing shows that they are others: train the"
+            f" model again with this version, or, if you know that it saw none of these, move its"
+            f" {LEARNT_FILE} away"
+        )
+    uses = learnt.uses(dataset.column("content_id")[rows])
+    if (count := int((uses > 0).sum())) == 0:
+        return
+    first = dataset.column("source_path")[rows[uses > 0][0]]
+    raise InputError(
+        f"{count:,} of the {len(rows):,} images of {split} in {dataset.root} are images that the"
+        f" model was trained or chosen on, such as {first}: calibrate on images that it never saw"
+        " (four shares of build_shards --split give it a split of its own)"
+    )
 
 
 def _print(calibration: "Calibration") -> None:

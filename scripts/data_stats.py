@@ -14,7 +14,7 @@ from glass.documents import Map, Maybe, check_document, write_document
 from shards.channel_stats import CHANNELS
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.dataset import ShardDataset
-from shards.json_file import read_json
+from shards.outputs import check_output, is_json_with
 from shards.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
 from shards.wording import counted
 
@@ -40,6 +40,7 @@ STATS_SCHEMA: dict[str, Any] = {
     ),
 }
 FILE_NAME = "data_stats.json"
+_OURS = is_json_with(check=lambda document: check_document(document, STATS_SCHEMA))
 BAR_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -48,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, counts, prints."""
     options = _parse(argv)
     if options.output is not None:
-        _require_ours(options.output / FILE_NAME)
+        check_output(
+            options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True
+        )
     dataset = ShardDataset.open(options.data)
     document = {"format_version": 1, **data_statistics(dataset)}
     _print(document)
@@ -64,16 +67,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
     return parser.parse_args(argv)
-
-
-def _require_ours(path: Path) -> None:
-    try:
-        if path.exists():
-            check_document(read_json(path), STATS_SCHEMA)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} was not written by this command: give another --output"
-        ) from error
 
 
 def _write(document: dict[str, Any], output: Path) -> None:

@@ -1,13 +1,24 @@
 """A page to drop images on: python -m scripts.demo MODEL [--port 7860]
 
-Shows verdict, probability, windows, heat map and stability. It listens on this machine only, unless
---host says otherwise, and sends nothing anywhere. Needs the extra: pip install -e '.[demo]'
+Shows verdict, score, windows, heat map and stability. It listens on this machine only, unless
+--host says otherwise, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of
+its own for a quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
 """
 
 import argparse
 import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shards.command import CommandParser, InputError, run_command
+
+if TYPE_CHECKING:
+    from glass.detection.detector import Detector
+
+SWEEP_EVERY_S = 60
+"""How often old uploads are looked for."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,14 +33,25 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.detection.detector import Detector
-    from glass.detection.page import build_page
+    from glass.detection.uploads import upload_folder
 
     detector = Detector.from_pretrained(arguments.model, device=arguments.device)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then
+    with upload_folder() as uploads:
+        _serve(detector, arguments, uploads)
+    return 0
+
+
+def _serve(detector: "Detector", arguments: argparse.Namespace, uploads: Path) -> None:
+    """Serves the page until it is interrupted, and deletes old ``uploads`` meanwhile."""
+    from glass.detection.page import build_page
+    from glass.detection.uploads import MAX_UPLOAD_BYTES, delete_old
+
     page = build_page(detector)
     try:
         page.launch(
             server_name=arguments.host, server_port=arguments.port, share=False, quiet=True,
-            prevent_thread_lock=True,
+            prevent_thread_lock=True, max_file_size=MAX_UPLOAD_BYTES,
         )  # fmt: skip
     except OSError as error:
         raise InputError(
@@ -37,8 +59,12 @@ def main(argv: list[str] | None = None) -> int:
             " --host that is an address of this machine"
         ) from error
     print(f"open http://{arguments.host}:{arguments.port} (stop with Ctrl-C)", flush=True)
-    page.block_thread()
-    return 0
+    try:
+        while True:
+            time.sleep(SWEEP_EVERY_S)
+            delete_old(uploads)
+    except KeyboardInterrupt:
+        page.close(verbose=False)
 
 
 def _port(text: str) -> int:

@@ -4,6 +4,7 @@ python -m scripts.evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, a row per generator) and
 RUN/predictions-<split>.parquet (every image's score, windows and attention), and prints a table.
+For another data set than the run was trained on, the names end in -of- and the data set's digest.
 """
 
 import argparse
@@ -36,6 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
     from glass.predictions import predictions_path
+    from glass.result_files import EVALUATION, OUR_EVALUATION, OUR_PREDICTIONS, named_of
+    from glass.run_folder import dataset_digest
+    from shards.outputs import check_output
 
     options = EvaluationOptions(
         device=arguments.device,
@@ -46,7 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         progress=True,
     )
     variant = "" if arguments.crops is None else f"-crops{arguments.crops}"
+    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    variant = named_of(run, EVALUATION, arguments.split, digest, variant)
     path = evaluation_path(run, arguments.split, variant)
+    scores = predictions_path(run, arguments.split, variant)
+    remedy = "move it away: the results are written there"
+    check_output(path, OUR_EVALUATION, remedy)
+    check_output(scores, OUR_PREDICTIONS, remedy)
     with decoder_warnings_told():
         document, table = evaluate_run(run, dataset, arguments.split, options)
     verb = "rewrote" if path.exists() else "wrote"
@@ -55,7 +65,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         raise InputError(f"cannot write into {run}: {error.strerror or error}") from error
     _print(document)
-    scores = predictions_path(run, arguments.split, variant)
     print(printable(f"{verb} {path} and {scores}"))
     return 0
 
@@ -86,7 +95,13 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import METRIC_ROWS, calibration_sentences, cell, generator_rows
+    from glass.report.tables import (
+        METRIC_ROWS,
+        calibration_sentences,
+        cell,
+        generator_rows,
+        learnt_sentence,
+    )
 
     console = Console()
     if not console.is_terminal:
@@ -99,6 +114,8 @@ def _print(document: dict[str, Any]) -> None:
         f"{threshold['value']:.4g} ({threshold['source']})"
     )
     console.print(Text(title))
+    if sentence := learnt_sentence(document.get("learnt")):
+        console.print(Text(sentence))
     metrics = Table("metric", "value (95 % interval)", "how to read it")
     for name, title, reading in METRIC_ROWS:
         value = cell(document["metrics"][name], document["intervals"][name])

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.outputs import check_new_folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
     try:
         as_files = arguments.to is not None or arguments.push is not None
-        parts = handed_over(folder, arguments.audit) if as_files else {}
+        parts = handed_over(folder, arguments.audit, arguments.learnt) if as_files else {}
         if arguments.onnx is not None:  # first: it may ask for an extra, with nothing written yet
             from glass.detection.onnx_export import export_onnx
 
@@ -44,11 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check_targets(to: Path | None, onnx: Path | None) -> None:
     """Nothing of anyone's is replaced, and mistakes are told before the work."""
-    if to is not None and to.exists():
-        if not to.is_dir():
-            raise InputError(f"{to} is a file: give a new folder")
-        if any(to.iterdir()):
-            raise InputError(f"{to} holds files: give a new folder")
+    if to is not None:
+        check_new_folder(to)
     if onnx is not None:
         if onnx.exists():
             raise InputError(f"{onnx} exists: give a new name")
@@ -71,6 +69,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="JSON",
         help="of scripts.audit, for the model card "
         "(default: audit.json of the data set that the run was trained on)",
+    )
+    parser.add_argument(
+        "--with-learnt-ids",
+        action="store_true",
+        dest="learnt",
+        help="with the ids of the images it learnt from, by which others can see that they test it"
+        " on none of them, and whoever has an image whether it was among them",
     )
     arguments = parser.parse_args(argv)
     if not (arguments.to or arguments.push or arguments.onnx):

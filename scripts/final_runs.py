@@ -107,7 +107,7 @@ def _print(document: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from glass.report.tables import METRIC_ROWS
+    from glass.report.tables import METRIC_ROWS, interval_text
 
     seeds = len(document["seeds"])
     table = Table("metric, test split", f"mean ± sd of {seeds} seeds", "95 % interval of the mean")
@@ -116,8 +116,7 @@ def _print(document: dict[str, Any]) -> None:
         if row["mean"] is None:
             continue
         spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
-        interval = row["interval"]
-        between = "" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"
+        between = interval_text(row["mean"], row["interval"], "{:.4f}".format, " – ")
         table.add_row(title, f"{row['mean']:.4f}{spread}", between)
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)

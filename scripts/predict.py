@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.outputs import check_new_folder
 from shards.wording import counted
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from loaders.image_sources import ImageSource
 
 EXIT_SOME_UNREADABLE = 3
+LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
+"""What is said of an image that the model learnt from."""
+
 STEM_BYTES = 100
 """Of an image's name in that of its heat map."""
 
@@ -45,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr
         )
     detector, options = _detector(arguments)
+    _check_earlier(arguments, detector, [source.name for source in found.sources])
     print(_heading(detector, options), file=sys.stderr)
     head = _head(detector, options, arguments.model)
     try:
@@ -56,9 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         if path is not None:
             partial_path(path).unlink(missing_ok=True)
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
-    unstable = sum(bool(verdict.unstable) for verdict in verdicts)
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
-    print(", ".join([*parts, f"{unstable:,} unstable"]), file=sys.stderr)
+    print(", ".join([*parts, _stability(verdicts)]), file=sys.stderr)
+    print(_learnt(verdicts), file=sys.stderr)
     return EXIT_SOME_UNREADABLE if counts["unreadable"] else 0
 
 
@@ -132,11 +137,20 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
         return
     try:
         folder.mkdir(exist_ok=True)
-        taken = any(folder.iterdir())
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    if taken:
-        raise InputError(f"{folder} holds files: give a new folder for the heat maps")
+    check_new_folder(folder, "a new folder for the heat maps")
+
+
+def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
+    """Raises ``InputError`` where verdicts of before would be lost, and says what is replaced."""
+    from glass.detection.earlier_predictions import require_none_lost
+
+    sha256 = detector.card["weights_sha256"]
+    require_none_lost(arguments.json, arguments.csv, sha256, names)
+    for path in (arguments.json, arguments.csv):
+        if path is not None and path.exists():
+            print(printable(f"note: {path} will be replaced"), file=sys.stderr)
 
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
@@ -172,7 +186,9 @@ def _heading(detector: "Detector", options: "PredictOptions") -> str:
             f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
         )
     if detector.calibration is not None:
-        why = f"calibrated for {detector.calibration.views}, not for {detector.views(options)}"
+        from glass.detection.applied_calibration import why_not_applicable
+
+        why = why_not_applicable(detector.calibration, detector.views(options))
     else:
         why = "the model is not calibrated (python -m scripts.calibrate)"
     return f"raw scores, generated from 0.5: {why}"
@@ -247,7 +263,32 @@ def _line(verdict: "ImageVerdict") -> str:
         low, high = min(verdict.draw_scores), max(verdict.draw_scores)
         spread = f"  (raw scores of the draws {low:.3f} to {high:.3f})"
     unstable = "unstable" if verdict.unstable else ""
-    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}"
+    learnt = f"  ({LEARNT[verdict.learnt]})" if verdict.learnt else ""
+    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}"
+
+
+def _stability(verdicts: "list[ImageVerdict]") -> str:
+    """How many verdicts are unstable, of those for which it was tried."""
+    tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
+    if not tried:
+        return "stability not tested"
+    scored = sum(verdict.reason is None for verdict in verdicts)
+    of = "" if len(tried) == scored else f" of {len(tried):,} tested"
+    return f"{sum(tried):,} unstable{of}"
+
+
+def _learnt(verdicts: "list[ImageVerdict]") -> str:
+    """What must be known of these images before their verdicts are taken for a test."""
+    uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
+    if all(use is None for use in uses):
+        return "note: which images the model was trained on is not known"
+    learnt = sum(bool(use) for use in uses)
+    if not learnt:
+        return "the model learnt from none of these images"
+    return (
+        f"WARNING: the model learnt from {learnt:,} of these {len(uses):,} images: their verdicts"
+        " show what it learnt by heart"
+    )
 
 
 def _draw(

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from shards.command import CommandParser, InputError, printable, run_command
-from shards.regular_file import open_regular
+from shards.outputs import check_output, holds_mark, is_json_with
 
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parse(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
-    _check_output(arguments.output, page)
+    _check_outputs(arguments.output, page, data)
     from shards.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
@@ -92,20 +92,14 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
     return folders
 
 
-def _check_output(folder: Path, page: Path) -> None:
+def _check_outputs(folder: Path, page: Path, data: Path) -> None:
     """A report of ours may be replaced, anything else of that name not."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file: give a folder for the report")
-    if page.exists() and not _is_ours(page):
-        raise InputError(f"{page} is not a report of this program: give another folder")
-
-
-def _is_ours(page: Path) -> bool:
-    try:
-        with open_regular(page) as file:
-            return MARK in file.read(LOOKED_AT).decode("utf-8", "replace")
-    except OSError as error:
-        raise InputError(f"{page} cannot be read: {error.strerror or error}") from error
+    remedy = "give another folder"
+    check_output(page, holds_mark(MARK), remedy, folder_is_made=True)
+    ours = is_json_with("format_version", "split", "dataset", "comparisons")
+    check_output(data, ours, remedy, folder_is_made=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ python -m scripts.robustness MODEL --data DATA [--split test] [--rows "jpeg-*" -
 python -m scripts.robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given; a
-model of the hub has none).
+model of the hub has none). For another data set than the run's own, -of- and its digest follow.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from typing import Any
 from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
 from shards.json_file import read_json
+from shards.outputs import check_output, is_json_with
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -33,22 +34,28 @@ def main(argv: list[str] | None = None) -> int:
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from glass.detection.pixel_rules import decoder_warnings_told
     from glass.hub import model_folder
+    from glass.report.robustness import robustness_path
+    from glass.result_files import ROBUSTNESS, named_of
+    from glass.run_folder import dataset_digest
     from shards.output_folder import make_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output = _output(arguments)
     make_folder(output)
-    target = output / f"robustness-{arguments.split}"
-    _check_target(target)
+    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    variant = named_of(output, ROBUSTNESS, arguments.split, digest)
+    path = robustness_path(output, arguments.split, variant)
+    _check_target(path, set(folders))
+    verb = "rewrote" if path.exists() else "wrote"
     with decoder_warnings_told():
         document = _measure(arguments, folders, dataset, rows)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        _write(target, document)
+        _write(path, document)
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
     _print(document)
-    print(printable(f"wrote {target}.json and {target}.png"))
+    print(printable(f"{verb} {path} and {path.with_suffix('.png').name}"))
     return 0
 
 
@@ -103,23 +110,24 @@ def _output(arguments: argparse.Namespace) -> Path:
     return given or Path(first)
 
 
-def _check_target(target: Path) -> None:
-    """Raises ``InputError`` where a file that would be replaced is not one of this command's."""
-    path, picture = (target.with_name(target.name + kind) for kind in (".json", ".png"))
-    if not path.exists():
-        if picture.exists():  # ours never stands without its table, which is written first
-            raise InputError(
-                f"{picture} is no picture of this command: move it away or give another --output"
-            )
-        return
+def _check_target(path: Path, models: set[str]) -> None:
+    """Raises ``InputError`` where a file that would be replaced is not one of this command's, or
+    holds results of other models, which would be lost."""
     from glass.robustness import check_robustness
 
-    try:
-        check_robustness(read_json(path))
-    except (OSError, ValueError) as error:
+    remedy = "move it away or give another --output"
+    picture = _picture(path)
+    replaced = check_output(path, is_json_with(check=check_robustness), remedy)
+    # A picture of ours never stands without its table, which is written first.
+    check_output(picture, lambda _: replaced, remedy)
+    if replaced and (lost := sorted(set(read_json(path)["models"]) - models)):
         raise InputError(
-            f"{path} is no table of this command ({error}): move it away or give another --output"
-        ) from error
+            f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}"
+        )
+
+
+def _picture(path: Path) -> Path:
+    return path.with_suffix(".png")
 
 
 def _measure(
@@ -143,14 +151,14 @@ def _measure(
     )  # fmt: skip
 
 
-def _write(target: Path, document: dict[str, Any]) -> None:
+def _write(path: Path, document: dict[str, Any]) -> None:
     from glass.report.heat_map import heat_map_png
     from shards.atomic import write_bytes_atomic, write_text_atomic
 
     picture = heat_map_png(document)
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    write_text_atomic(target.with_name(target.name + ".json"), text)
-    write_bytes_atomic(target.with_name(target.name + ".png"), picture)
+    write_text_atomic(path, text)
+    write_bytes_atomic(_picture(path), picture)
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -160,7 +168,7 @@ def _print(document: dict[str, Any]) -> None:
     from rich.text import Text
 
     from glass.report.robustness import robustness_table
-    from glass.report.tables import cell
+    from glass.report.tables import cell, learnt_sentence
 
     console = Console()
     if not console.is_terminal:
@@ -171,6 +179,8 @@ def _print(document: dict[str, Any]) -> None:
         for row in rows:
             table.add_row(*(Text(text) for text in row))
         console.print(table)
+        if sentence := learnt_sentence(document["models"][name]["learnt"]):
+            console.print(Text(printable(f"{name}: {sentence}")))
         low = document["worst"][name]
         console.print(Text(f"{printable(name)}: lowest AUROC {cell(low['auroc'])}, {low['row']}"))
 

@@ -9,6 +9,7 @@ __all__ = [
     "CALIBRATION",
     "CLASS_NAMES",
     "FORMAT_VERSION",
+    "IDENTITY",
     "MEMBERS",
     "SAMPLE_SCHEMA",
     "SPLITS",
@@ -27,6 +28,10 @@ refuse what they do not know (``shards.format_version``). Entry points count the
 1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
 """
+
+IDENTITY = "pixels"
+"""What a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
+that a run learnt from, are kept with it: only ids of one kind can be compared."""
 
 BUILD_ID = b"build_id"
 """Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""

@@ -145,6 +145,17 @@ def test_a_folder_for_the_report_that_cannot_be_written_to_is_told(document, tmp
     assert (tmp_path / "r.jsonl").read_text() == before
 
 
+@pytest.mark.parametrize("name", ["bench.md", "bench.html"])
+def test_a_page_of_someone_elses_is_not_replaced(document, tmp_path, name):
+    add(tmp_path, "loader", "machine-a", document)
+    assert report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")]) == 0
+    assert report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")]) == 0  # its own
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name} was not written by this command: give another"):
+        report.main([str(tmp_path / "out"), str(tmp_path / "r.jsonl")])
+    assert (tmp_path / "out" / name).read_text() == "mine"
+
+
 def test_the_digest_of_data_hangs_on_its_tars_alone(synthetic_dataset):
     info = synthetic_dataset.info
     found = data_digest(info)

@@ -89,6 +89,11 @@ def test_a_result_is_printed_also_where_it_cannot_be_written(tmp_path, capsys):
     with pytest.raises(InputError, match="No space left on device"):
         print_result(document, tmp_path / "new", "scale", full)
     assert json.loads(capsys.readouterr().out) == document
+    (tmp_path / "scale.json").write_text("mine")
+    with pytest.raises(InputError, match=r"scale\.json was not written by this .* last line"):
+        print_result(document, tmp_path, "scale")
+    assert (tmp_path / "scale.json").read_text() == "mine"
+    assert json.loads(capsys.readouterr().out) == document
     assert json.loads((tmp_path / "new/scale.json").read_text()) == document
 
 

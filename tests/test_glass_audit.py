@@ -321,7 +321,7 @@ def test_mistakes_are_said(shards_copy: Path, tmp_path: Path) -> None:
         ([str(tmp_path / "nowhere")], "does not exist"),
         ([str(shards_copy), "--html", str(mine)], "was not written by this command"),
         ([str(shards_copy), "--json", str(tmp_path)], "is a folder"),
-        ([str(shards_copy), "--json", str(tmp_path / "no/where.json")], "is not a folder"),
+        ([str(shards_copy), "--json", str(tmp_path / "no/where.json")], "does not exist"),
     ):
         with pytest.raises(InputError, match=what):
             audit.main(arguments)

@@ -5,8 +5,11 @@ from dataclasses import replace
 import pytest
 
 import glass.studies.final_runs
+import glass.studies.seed_results
+from glass.detection.calibration import Calibration
 from glass.documents import check_document
 from glass.evaluation import read_evaluation
+from glass.learnt_ids import read_learnt_ids
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds
@@ -123,6 +126,9 @@ def test_seeds_are_calibrated_where_there_is_a_split_for_it(
         raise Killed
 
     with OpenShards(ShardDataset.open(tmp_path / "data")) as data:
+        # A model of one epoch is at chance, and would not be calibrated.
+        monkeypatch.setattr(glass.studies.seed_results, "calibration_fault", lambda *_: None)
+        monkeypatch.setattr(Calibration, "is_at_bound", False)
         with monkeypatch.context() as patch:
             patch.setattr(glass.studies.final_runs, "write_evaluation", dies)
             with pytest.raises(Killed):
@@ -140,6 +146,25 @@ def test_seeds_are_calibrated_where_there_is_a_split_for_it(
     over = document["tests"]["calibration"]
     assert over["after"]["ece"]["mean"] == calibration["after"]["ece"]
     assert over["verdicts"] == {calibration["verdict"]: 1}
+
+
+def test_a_seed_at_chance_is_not_calibrated(synthetic_images, tmp_path, monkeypatch, caplog):
+    shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
+    settings = BuildSettings(split_shares=shares, global_size=64)
+    build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
+    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    monkeypatch.setattr(glass.studies.seed_results, "calibration_fault", lambda *_: "at chance")
+    with OpenShards(ShardDataset.open(tmp_path / "data")) as data:
+        document = run_seeds(data, plan, tmp_path / "runs")
+    (row,) = document["seeds"]
+    assert row["results"]["calibration"] is None
+    assert "is not calibrated: at chance" in caplog.text
+    assert not list((tmp_path / "runs").rglob("calibration.json"))
+    learnt = read_learnt_ids(tmp_path / "runs" / row["folder"] / "model", "")
+    assert learnt is not None  # of the seed's own parts
+    held = document["hold_out"]
+    assert (~learnt.chosen_on).sum() == held["learnt"]
+    assert learnt.chosen_on.sum() == held["held_back"]
 
 
 def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):

@@ -48,8 +48,20 @@ def test_metrics_that_are_shares_take_it_and_others_the_bootstrap() -> None:
     assert intervals["accuracy_real"] == pytest.approx(list(clopper_pearson(30, 30)))
     assert intervals["recall"] == intervals["accuracy_generated"] == intervals["accuracy_real"]
     assert intervals["accuracy"] == pytest.approx(list(clopper_pearson(60, 60)))
-    for name in ("auroc", "brier", "precision"):
+    for name in ("auroc", "brier", "eer"):
         assert intervals[name] == resampled[name]
+    # Of these the bootstrap says nothing where all draws agree at an end.
+    for name in ("precision", "tpr_at_fpr_1"):
+        assert resampled[name] == [1, 1]
+        assert intervals[name] == pytest.approx(list(clopper_pearson(30, 30)))
+
+
+def test_nothing_of_sixteen_is_not_nothing_at_all() -> None:
+    """Detected at 1 % false alarms: 0 of 16, with the highest score on a real image."""
+    label, probability = np.array([0] * 16 + [1] * 16), np.linspace(0.9, 0.1, 32)
+    for name in ("tpr_at_fpr_1", "tpr_at_fpr_5"):
+        interval = metric_intervals(label, probability, 50, 0, None, 0.5)[name]
+        assert interval == pytest.approx(list(clopper_pearson(0, 16)))
 
 
 def test_rows_of_generators_and_of_real_images_take_it() -> None:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +177,21 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, tex
     with pytest.raises(InputError, match=r"--storage journal:///.*mine.log cannot be opened"):
         Search(data, search_plan(), tmp_path / "out", f"journal:///{file}")
     assert file.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(data, tmp_path):
+    """Optuna would add its tables to it; one that is empty, or Optuna's, is taken."""
+    file = tmp_path / "photos.db"
+    with closing(sqlite3.connect(file)) as made, made:
+        made.execute("create table photos (id integer primary key, path text)")
+        made.execute("create table studies (subject text)")  # the name alone says nothing
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=r"photos\.db .*tables of another program, such as 'photo"):
+        Search(data, search_plan(), tmp_path / "out", f"sqlite:///{file}")
+    assert file.read_bytes() == before
+    (tmp_path / "empty.db").touch()
+    for _ in range(2):
+        Search(data, search_plan(), tmp_path / "out", f"sqlite:///{tmp_path / 'empty.db'}")
 
 
 def test_a_journal_is_gone_on_with_and_an_empty_file_becomes_one(data, tmp_path):

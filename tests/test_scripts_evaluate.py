@@ -157,7 +157,7 @@ def test_a_page_that_is_not_ours_is_never_replaced(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "report.html").write_text("<h1>my own</h1>")
-    with pytest.raises(InputError, match="not a report of this program"):
+    with pytest.raises(InputError, match="was not written by this command: give another folder"):
         report.main(report_arguments(tmp_path, synthetic_shards, evaluated))
     assert (tmp_path / "report.html").read_text() == "<h1>my own</h1>"
     assert not (tmp_path / "report.json").exists()
@@ -196,10 +196,10 @@ def test_a_folder_that_cannot_be_written_is_told(
     (run / "predictions-test.parquet").unlink()
     (run / "predictions-test.parquet").mkdir()
     arguments = [str(run), "--data", str(synthetic_shards), "--draws", "5", "--device", "cpu"]
-    with pytest.raises(InputError, match="cannot write into"):
+    with pytest.raises(InputError, match=r"predictions-test\.parquet is a folder"):
         evaluate.main(arguments)
     (tmp_path / "out" / "report.json").mkdir(parents=True)
-    with pytest.raises(InputError, match="cannot write into"):
+    with pytest.raises(InputError, match=r"report\.json is a folder"):
         report.main(report_arguments(tmp_path / "out", synthetic_shards, evaluated))
     assert not (tmp_path / "out" / "report.html").exists()
 

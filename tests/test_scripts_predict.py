@@ -35,6 +35,7 @@ from shards.command import InputError
 from shards.pixels import decode_rgb, pixel_sha256
 from shards.settings import BuildSettings
 from tests.conftest import remount
+from tests.knowing import teach_by_heart
 from tests.made_up import made_up
 
 
@@ -114,7 +115,9 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     assert first["content_id"] == rows[0]["content_id"] == pixel_sha256(pixels).hex()[:16]
     assert rows[1]["score"] == ""
     # What this command wrote it may write again, and nothing else.
-    assert predict.main([str(run), paths[0], *files, "--no-stability"]) == 0
+    monkeypatch.setattr("sys.stdin", typed("\n".join(listed)))
+    assert predict.main([str(run), "-", paths[2], *files, "--no-stability"]) == 3
+    assert "o.json will be replaced" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("mine")
     for flag in ("--json", "--csv"):
         with pytest.raises(InputError, match="not written by this command"):
@@ -304,10 +307,20 @@ def four_splits(synthetic_images, tmp_path_factory):
     return out
 
 
-def test_calibrate_then_evaluate_and_predict(run, four_splits, paths, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def knowing(run, four_splits, tmp_path_factory):
+    """A run whose model tells the images of two splits apart; an untrained one cannot be
+    calibrated."""
+    folder = tmp_path_factory.mktemp("knowing") / "run"
+    shutil.copytree(run, folder)
+    teach_by_heart(folder, four_splits, "calibration+test")
+    return folder
+
+
+def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):
     """One calibration, used by both, and by neither at another number of crops."""
     mine = tmp_path / "run"
-    shutil.copytree(run, mine)
+    shutil.copytree(knowing, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
     assert "say little about rare false alarms" in capsys.readouterr().out
     detector = Detector.from_pretrained(mine, device="cpu")
@@ -354,10 +367,10 @@ def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards
             calibrate.main([str(run), *arguments])
 
 
-def test_a_threshold_chosen_on_the_images_scored_is_told(run, four_splits, tmp_path, capsys):
+def test_a_threshold_chosen_on_the_images_scored_is_told(knowing, four_splits, tmp_path, capsys):
     """By evaluate, for any split that shares images with it, and by robustness."""
     mine = tmp_path / "run"
-    shutil.copytree(run, mine)
+    shutil.copytree(knowing, mine)
     data = ["--data", str(four_splits)]
     assert calibrate.main([str(mine), *data, "--split", "test", "--held-out"]) == 0
     common = [str(mine), *data, "--draws", "5", "--device", "cpu"]
@@ -378,9 +391,9 @@ def test_a_threshold_chosen_on_the_images_scored_is_told(run, four_splits, tmp_p
     assert "very images" in table["models"]["run"]["threshold"]["source"]
 
 
-def test_commands_tell_of_other_decoders_in_a_line(run, four_splits, tmp_path, capsys):
+def test_commands_tell_of_other_decoders_in_a_line(knowing, four_splits, tmp_path, capsys):
     mine = tmp_path / "run"
-    shutil.copytree(run, mine)
+    shutil.copytree(knowing, mine)
     path = mine / "model" / "config.json"
     card = json.loads(path.read_text())
     card["pixels"]["decoders"]["pillow"] = "1.0"
@@ -394,10 +407,10 @@ def test_commands_tell_of_other_decoders_in_a_line(run, four_splits, tmp_path, c
         assert "pillow 1.0" in lines[0]
 
 
-def test_calibrate_at_other_views(run, four_splits, tmp_path, capsys):
+def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
     """Which evaluate does not look with, so the promise cannot be measured: that is said."""
     mine = tmp_path / "run"
-    shutil.copytree(run, mine)
+    shutil.copytree(knowing, mine)
     views = ["--draws", "2", "--coverage", "all"]
     assert calibrate.main([str(mine), "--data", str(four_splits), *views]) == 0
     calibration = Detector.from_pretrained(mine, device="cpu").calibration
@@ -418,7 +431,7 @@ def test_calibrate_tells_that_it_cannot_write_before_it_scores(
     else:
         (mine / "model" / "calibration.json").mkdir()
     monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
-    with pytest.raises(InputError, match=r"cannot write|cannot be written to"):
+    with pytest.raises(InputError, match=r"is a folder|cannot be written to"):
         calibrate.main([str(mine), "--data", str(four_splits)])
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -192,3 +193,31 @@ def test_a_missing_shard_is_named(planted, tmp_path):
     moved = ShardDataset(Path(tmp_path), dataset.info, dataset.table)
     with StoredViews(moved) as views, pytest.raises(InputError, match="verify_shards"):
         views[0]
+
+
+def test_one_damaged_byte_in_a_views_header_is_named(synthetic_shards, tmp_path):
+    """Whichever it is: the header is compared, never parsed."""
+    from shards.command import InputError
+
+    data = tmp_path / "data"
+    shutil.copytree(synthetic_shards, data)
+    dataset = ShardDataset.open(data)
+    shard = data / str(dataset.column("shard")[0])
+    whole, start = shard.read_bytes(), int(dataset.column("global_offset")[0])
+    for place in range(128):
+        stored = bytearray(whole)
+        stored[start + place] ^= 0x25
+        shard.write_bytes(stored)
+        with StoredViews(dataset) as views:
+            with pytest.raises(InputError, match=r"row 0 in .* cannot be read .*verify_shards"):
+                views[0]
+            assert views[1].shape == (64, 64, 3)
+
+
+def test_a_view_is_what_was_stored(synthetic_dataset):
+    with StoredViews(synthetic_dataset) as views:
+        path = synthetic_dataset.members_path(str(synthetic_dataset.column("shard")[3]))
+        start = int(synthetic_dataset.column("global_offset")[3])
+        length = int(synthetic_dataset.column("global_length")[3])
+        stored = path.read_bytes()[start : start + length]
+        assert np.array_equal(views[3], np.load(io.BytesIO(stored), allow_pickle=False))

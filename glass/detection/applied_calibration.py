@@ -18,8 +18,8 @@ from glass.rates import expected_counts, rate_interval
 from glass.run_folder import dataset_digest
 
 __all__ = [
-    "FEWER", "IN_SAMPLE", "KEPT", "NOT_KEPT", "THRESHOLD", "UNCALIBRATED", "calibrated_results",
-    "chosen_here", "decision_threshold",
+    "FEWER", "IN_SAMPLE", "KEPT", "NOT_KEPT", "THRESHOLD", "UNCALIBRATED", "applicable",
+    "calibrated_results", "chosen_here", "decision_threshold", "why_not_applicable",
 ]  # fmt: skip
 
 THRESHOLD = 0.5
@@ -36,14 +36,31 @@ def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
     return not set(split.split("+")).isdisjoint(str(chosen.get("split", "")).split("+"))
 
 
+def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibration | None:
+    """``calibration`` where it says what scores seen with ``views`` mean, else None."""
+    return None if calibration is None or why_not_applicable(calibration, views) else calibration
+
+
+def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
+    """Why a calibration says nothing of scores seen with ``views``; None where it does."""
+    if calibration.is_at_bound:
+        return (
+            f"the calibration beside the model has the temperature {calibration.temperature:.4g},"
+            " the end of its range, and so calibrates nothing"
+        )
+    if calibration.views != views:
+        return f"calibrated for {calibration.views}, not for {views}"
+    return None
+
+
 def decision_threshold(
     calibration: Calibration | None, views: ViewSettings, data: Path, split: str
 ) -> tuple[float, str]:
     """The threshold for a model that sees ``views`` of ``split``, and where it comes from."""
     if calibration is None:
         return THRESHOLD, UNCALIBRATED
-    if calibration.views != views:
-        return THRESHOLD, f"fixed at 0.5: calibrated for {calibration.views}, not for {views}"
+    if why_not := why_not_applicable(calibration, views):
+        return THRESHOLD, f"fixed at 0.5: {why_not}"
     source = (
         f"at most {calibration.max_fpr:.3g} false alarms on {calibration.data['real']} real images"
         f" of {calibration.data.get('split', 'another split')}"

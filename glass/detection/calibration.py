@@ -34,6 +34,7 @@ __all__ = [
     "MAX_MISSES",
     "Calibration",
     "ViewSettings",
+    "calibration_fault",
     "fit_calibration",
     "read_calibration",
     "write_calibration",
@@ -44,6 +45,10 @@ CALIBRATION_FILE = "calibration.json"
 MAX_FPR = 0.01
 MAX_MISSES = 0.05
 TEMPERATURES = (0.02, 50.0)
+AT_THE_END = 1.001
+"""A temperature within this factor of an end of TEMPERATURES is where the search was stopped."""
+CHANCE = 0.05
+"""A model that ranks the classes no better than one in twenty at random does is at chance."""
 
 Array = npt.NDArray[Any]
 
@@ -108,6 +113,12 @@ class Calibration:
         """Of the real images calibrated on, how many are called generated."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
+    @property
+    def is_at_bound(self) -> bool:
+        """Whether the temperature is the end of its range, and not what fits the scores."""
+        low, high = TEMPERATURES
+        return self.temperature <= low * AT_THE_END or self.temperature >= high / AT_THE_END
+
     def probability(self, margin: npt.ArrayLike) -> Array:
         """Calibrated probabilities of "generated", float64."""
         return sigmoid(np.asarray(margin, np.float64) / self.temperature)
@@ -162,6 +173,30 @@ def fit_calibration(
         before=_quality(label, sigmoid(margin)),
         after=_quality(label, sigmoid(margin / temperature)),
     )
+
+
+def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
+    """Why ``calibration``, fitted to (n,) margins and labels, calibrates nothing; None where it
+    does. The model's ranking is held against chance by Mann and Whitney's test, one-sided."""
+    from scipy.stats import mannwhitneyu
+
+    margin, label = np.asarray(margin, np.float64), np.asarray(label)
+    test = mannwhitneyu(margin[label == 1], margin[label == 0], alternative="greater")
+    real, generated = int((label == 0).sum()), int((label == 1).sum())
+    auroc = float(test.statistic) / (real * generated)
+    if test.pvalue > CHANCE + 1e-9:
+        return (
+            f"on these {real} real and {generated} generated images the model's scores tell the"
+            f" classes apart no better than chance may (AUROC {auroc:.2f}, p = {test.pvalue:.2g}):"
+            " train it longer, or calibrate on more images"
+        )
+    if calibration.is_at_bound:
+        return (
+            f"the temperature {calibration.temperature:.4g} is the end of its range"
+            f" ({TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}), not one that fits: the sizes of the"
+            " model's scores say nothing, so train it again"
+        )
+    return None
 
 
 def _temperature(real: Array, generated: Array) -> float:

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from glass.config import RunConfig
+from glass.detection.applied_calibration import applicable
 from glass.detection.calibration import Calibration, ViewSettings, read_calibration, sigmoid
 from glass.detection.pixel_rules import warn_of_other_pixels
 from glass.detection.predict_options import PredictOptions
@@ -32,6 +33,7 @@ from glass.detection.preparation import PreparedImage, prepare
 from glass.detection.verdicts import ImageVerdict
 from glass.export import load_model, read_model_card
 from glass.hub import model_folder
+from glass.learnt_ids import LearntIds, read_learnt_ids
 from glass.model import Glass, SingleView
 from glass.out_of_memory import DoesNotFit, shrinking_batches_advised
 from glass.precision import autocast, precision_in_use, resolve_precision
@@ -65,8 +67,11 @@ class Detector:
     def __init__(
         self, model: Glass | SingleView, config: RunConfig, card: dict[str, Any],
         calibration: Calibration | None, device: Literal["cpu", "cuda"],
+        learnt: LearntIds | None = None,
     ) -> None:  # fmt: skip
-        """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``."""
+        """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``; ``learnt``
+        says which images it learnt from, None where that is not known."""
+        self.learnt = learnt
         self.model, self.config, self.card = model, config, card
         self.calibration, self.device = calibration, device
         self.precision = precision_in_use(config.precision, device)
@@ -96,7 +101,8 @@ class Detector:
         model, config = load_model(folder, where)
         calibration = read_calibration(folder, card["weights_sha256"]) if calibrated else None
         warn_of_other_pixels(card.get("pixels"), str(path_or_hub_id))
-        return cls(model, config, card, calibration, where)
+        learnt = read_learnt_ids(folder, card["weights_sha256"])
+        return cls(model, config, card, calibration, where, learnt)
 
     @property
     def sees_crops(self) -> bool:
@@ -122,10 +128,8 @@ class Detector:
         )
 
     def calibration_for(self, options: PredictOptions) -> Calibration | None:
-        """The calibration, where it was made with the views of ``options``."""
-        calibration = self.calibration
-        matches = calibration is not None and calibration.views == self.views(options)
-        return calibration if matches else None
+        """The calibration, where it says what scores of the views of ``options`` mean."""
+        return applicable(self.calibration, self.views(options))
 
     def predict(
         self, images: Sequence[Any], options: PredictOptions | None = None, **changes: Any
@@ -316,13 +320,14 @@ class Detector:
         probability = None if calibration is None else float(calibration.probability(margin))
         verdict = self._word(margin, calibration)
         unstable = None
-        if options.stability:
+        if changes:  # none where that was not asked, or the image is too long for all of them
             unstable = any(self._word(m, calibration) != verdict for m in changes.values())
         shown = mask if self.sees_crops else np.zeros_like(mask)
         return ImageVerdict(
             name, score=float(sigmoid(margin)), margin=margin, probability=probability,
             verdict=verdict, unstable=unstable, height=size[0], width=size[1],
             content_id=content_id,
+            learnt=None if self.learnt is None else self.learnt.use_of(content_id),
             windows=windows[shown],
             attention=None if attention is None else attention[: len(shown)][shown],
             draw_scores=tuple(sigmoid(draws).tolist()),

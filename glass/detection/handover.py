@@ -8,9 +8,14 @@ from pathlib import Path
 from glass.detection.calibration import CALIBRATION_FILE
 from glass.detection.model_card import model_card
 from glass.export import CARD_FILE, WEIGHTS_FILE, read_model_card
-from shards.atomic import atomic_path, write_text_atomic
+from glass.learnt_ids import LEARNT_FILE, read_learnt_ids
+from shards.atomic import atomic_path, write_bytes_atomic
+from shards.command import InputError
 
 __all__ = ["hand_over", "handed_over", "write_handed_over"]
+
+Part = str | bytes | Path
+"""Content of a file, or the file to copy."""
 
 
 def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
@@ -19,33 +24,45 @@ def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
     write_handed_over(to, handed_over(folder, audit))
 
 
-def handed_over(folder: Path, audit: Path | None = None) -> dict[str, str | Path]:
-    """Name → text, or file to copy, of all that :func:`hand_over` writes. Nothing is written yet,
-    and whatever is wrong with the model or the audit raises ``InputError`` here."""
+def handed_over(
+    folder: Path, audit: Path | None = None, with_learnt_ids: bool = False
+) -> dict[str, Part]:
+    """Name → content, or file to copy, of all that :func:`hand_over` writes; ``with_learnt_ids``
+    also what the model learnt from. Nothing is written yet, and whatever is wrong with the model or
+    the audit raises ``InputError`` here."""
     card = read_model_card(folder)
     model = card["config"]["model"]
     for name in ("global_weights", "local_weights"):
         if model.get(name):
             model[name] = Path(model[name]).name
-    parts: dict[str, str | Path] = {
+    parts: dict[str, Part] = {
         WEIGHTS_FILE: folder / WEIGHTS_FILE,
         CARD_FILE: json.dumps(card, indent=2, allow_nan=False) + "\n",
     }
     if (folder / CALIBRATION_FILE).is_file():
         parts[CALIBRATION_FILE] = folder / CALIBRATION_FILE
+    if with_learnt_ids:
+        learnt = read_learnt_ids(folder, card["weights_sha256"])
+        if learnt is None:
+            raise InputError(
+                f"{folder} has no {LEARNT_FILE}: it was trained before runs kept one, or exported"
+                " without it, so leave out --with-learnt-ids"
+            )
+        parts[LEARNT_FILE] = learnt.to_bytes(card["weights_sha256"])
     run = folder.parent if folder.name == "model" else None
     return parts | {"README.md": model_card(folder, run, audit)}
 
 
-def write_handed_over(to: Path, parts: dict[str, str | Path]) -> None:
+def write_handed_over(to: Path, parts: dict[str, Part]) -> None:
     """Writes ``parts`` into the folder ``to``. Where that fails, nothing new is left there."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]
     try:
         to.mkdir(parents=True, exist_ok=True)
         for name, part in parts.items():
-            if isinstance(part, str):
-                write_text_atomic(to / name, part)
+            if not isinstance(part, Path):
+                data = part.encode() if isinstance(part, str) else part
+                write_bytes_atomic(to / name, data)
                 continue
             with atomic_path(to / name) as temporary:
                 shutil.copyfile(part, temporary)

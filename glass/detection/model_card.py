@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from glass.auditing.audit import check_audit, read_audit
+from glass.detection.applied_calibration import why_not_applicable
 from glass.detection.calibration import read_calibration
 from glass.evaluation import check_evaluation
 from glass.export import read_model_card
-from glass.report.tables import calibration_sentences
+from glass.report.tables import calibration_sentences, interval_text, learnt_sentence
 from glass.run_folder import RunFolder, dataset_digest
 from shards.command import InputError, printable
 from shards.json_file import read_json
@@ -90,12 +91,14 @@ def _results(run: Path | None, weights_sha256: str) -> list[str]:
             f"{_views(document)}"
         )
         sentences = calibration_sentences(document.get("calibration"))
+        if learnt := learnt_sentence(document.get("learnt")):
+            sentences.insert(0, learnt)
         parts += [" ".join(_cell(sentence) for sentence in sentences)] if sentences else []
         lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
         for name, title in _METRICS:
-            interval = document["intervals"][name]
-            shown = "" if interval is None else f"{interval[0]:.3f} – {interval[1]:.3f}"
-            lines.append(f"| {title} | {_number(document['metrics'][name])} | {shown} |")
+            value = document["metrics"][name]
+            shown = interval_text(value, document["intervals"][name], between=" – ")
+            lines.append(f"| {title} | {_number(value)} | {shown} |")
         parts.append("\n".join(lines))
         lines = ["| generator | AUROC | detected at ≤ 5 % false alarms |", "|---|---|---|"]
         named = {**rows["generators"], "**mean**": rows["mean"], "**minimum**": rows["minimum"]}
@@ -110,6 +113,9 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     calibration = read_calibration(folder, weights_sha256)
     if calibration is None:
         return "Not calibrated: scores are raw, and 0.5 is an arbitrary threshold."
+    if calibration.is_at_bound:
+        why = why_not_applicable(calibration, calibration.views)
+        return f"Not calibrated: {why}. Scores are raw, and 0.5 is an arbitrary threshold."
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     return (
         f"On {data['real']} real and {data['generated']} generated images of split"

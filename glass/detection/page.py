@@ -25,6 +25,13 @@ __all__ = ["answer", "build_page", "describe", "look"]
 COLOURS = {"generated": "#b3261e", "real": "#1b6e3c", "uncertain": "#8a6100"}
 
 
+_STABILITY = {
+    True: "The verdict is <b>unstable</b>: after a harmless change it is another.",
+    False: "Harmless changes leave the verdict as it is.",
+    None: "Whether harmless changes leave the verdict as it is was not tested.",
+}
+
+
 def look(
     detector: "Detector", path: Path, dense: bool
 ) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
@@ -55,15 +62,16 @@ def describe(verdict: ImageVerdict) -> str:
         f"<tr><td>{html.escape(name)}</td><td>{score:.4f}</td></tr>"
         for name, score in {"as it is": verdict.score, **verdict.change_scores}.items()
     )
-    stable = (
-        "The verdict is <b>unstable</b>: after a harmless change it is another."
-        if verdict.unstable
-        else "Harmless changes leave the verdict as it is."
+    stable = _STABILITY[verdict.unstable]
+    learnt = (
+        "<p><b>The model learnt from this very image</b>: its verdict is no test.</p>"
+        if verdict.learnt
+        else ""
     )
     return (
         f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'
         f"{verdict.verdict}</b></p>"
-        f"<p>{value}; {verdict.width} × {verdict.height} pixels</p><p>{stable}</p>"
+        f"<p>{value}; {verdict.width} × {verdict.height} pixels</p><p>{stable}</p>{learnt}"
         f"<table><tr><th></th><th>raw score</th></tr>{rows}</table>"
         "<p>A verdict is a hint, not a proof.</p>"
     )

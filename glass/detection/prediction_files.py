@@ -16,8 +16,7 @@ from glass.detection.verdicts import (
 )
 from glass.documents import check_document
 from shards.atomic import write_text_atomic
-from shards.command import InputError
-from shards.regular_file import open_regular
+from shards.outputs import check_output, starts_with
 
 __all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
@@ -35,32 +34,18 @@ PREDICTIONS_SCHEMA: dict[str, Any] = {
     "images": [VERDICT_SCHEMA],
 }
 """Of the file that ``predict --json`` writes."""
-_CSV_START = ",".join(CSV_COLUMNS)
+_CSV_START = ",".join(CSV_COLUMNS[:4])
+"""Further columns came later."""
 
 
 def check_json_target(path: Path) -> None:
     """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
-    _check(path, _JSON_START)
+    check_output(path, starts_with(_JSON_START))
 
 
 def check_csv_target(path: Path) -> None:
     """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
-    _check(path, _CSV_START)
-
-
-def _check(path: Path, start: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: give the name of a file")
-    if not path.parent.is_dir():
-        raise InputError(f"the folder {path.parent} does not exist: make it first")
-    if path.exists():
-        try:
-            with open_regular(path) as file:
-                ours = file.read(len(start)) == start.encode()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-        if not ours:
-            raise InputError(f"{path} exists and is not written by this command: give another name")
+    check_output(path, starts_with(_CSV_START))
 
 
 def write_json(path: Path, head: dict[str, Any], verdicts: Sequence[ImageVerdict]) -> None:

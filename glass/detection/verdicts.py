@@ -14,13 +14,13 @@ __all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row
 
 CSV_COLUMNS = (
     "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
-    "content_id", "score_low", "score_high",
+    "content_id", "score_low", "score_high", "learnt",
 )  # fmt: skip
 
 VERDICT_SCHEMA: dict[str, Any] = {
     "path": str,
     **dict.fromkeys(("score", "probability"), Maybe(float)),
-    **dict.fromkeys(("verdict", "reason"), Maybe(str)),
+    **dict.fromkeys(("verdict", "reason", "learnt"), Maybe(str)),
     "unstable": Maybe(bool),
     **dict.fromkeys(("width", "height"), Maybe(int)),
     "content_id": Maybe(str),  # 16 hexadecimal digits
@@ -56,6 +56,9 @@ class ImageVerdict:
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
+    learnt: str | None = None
+    """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it;
+    "": neither; None where that is not known."""
     windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
     """(n, 4) top, left, height, width in source pixels, of the first draw."""
     attention: npt.NDArray[np.float32] | None = None
@@ -79,6 +82,7 @@ def json_row(verdict: ImageVerdict) -> dict[str, Any]:
     ]  # fmt: skip
     names = (
         "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
+        "learnt",
     )  # fmt: skip
     row: dict[str, Any] = {name: getattr(verdict, name) for name in names}
     return row | {

@@ -16,7 +16,8 @@ written in ``glass.report.document``):
                     ``images`` and the parts of ``glass.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
-                    ``timing``, ``calibration`` and ``real_slices`` of the evaluation;
+                    ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
+                    evaluation;
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
                     ``robustness``: null | what :func:`robustness_summary` takes from the table
                     that ``scripts.robustness`` wrote into the run's folder;
@@ -42,6 +43,7 @@ from glass.overrides import flat_settings
 from glass.predictions import read_predictions
 from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import own_robustness, robustness_summary
+from glass.result_files import EVALUATION, found_of
 from glass.run_folder import dataset_digest
 from shards.command import InputError
 from shards.json_file import parse_json, read_json, read_json_bytes
@@ -87,9 +89,10 @@ class RunData:
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
     """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
-    evaluation = read_evaluation(folder, split)
-    identity = dataset_digest(dataset.root)
-    if evaluation["dataset"]["dataset_json_sha256"] != identity["dataset_json_sha256"]:
+    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    variant = found_of(folder, EVALUATION, split, digest)
+    evaluation = read_evaluation(folder, split, variant)
+    if evaluation["dataset"]["dataset_json_sha256"] != digest:
         raise InputError(
             f"{folder} was evaluated on another data set than {dataset.where} (or on it before it "
             "was rebuilt): give the data set it was evaluated on, or evaluate again"
@@ -101,7 +104,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
         record=record,
         epochs=_read_epochs(folder / "metrics.jsonl"),
         evaluation=evaluation,
-        predictions=read_predictions(folder, split),
+        predictions=read_predictions(folder, split, variant),
         robustness=own_robustness(folder, evaluation),
     )
 
@@ -136,6 +139,7 @@ def report_document(
                 **{n: evaluation[n] for n in FROM_EVALUATION},
                 "calibration": evaluation.get("calibration"),
                 "real_slices": evaluation.get("real_slices", []),
+                "learnt": evaluation.get("learnt"),
             },
             "training": {
                 "finished": run.record.get("finished") is not None,

@@ -66,6 +66,7 @@ def run_schema(split: str) -> dict[str, Any]:
             **{name: SCHEMA[name] for name in FROM_EVALUATION},
             "calibration": LATER["calibration"],
             "real_slices": LATER["real_slices"],
+            "learnt": LATER["learnt"],
         },
         "training": _TRAINING,
         "model": SCHEMA["model"],

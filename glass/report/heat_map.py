@@ -4,6 +4,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from glass.report.tables import interval_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -73,7 +75,7 @@ def _panel(
             ink = "black" if (value - low) / (1 - low) > 0.6 else "white"
             axes.text(x, y - 0.12, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
             if interval is not None:
-                text = f"{interval[0]:.2f}–{interval[1]:.2f}"
+                text = interval_text(value, interval, "{:.2f}".format)
                 axes.text(x, y + 0.26, text, ha="center", va="center", color=ink, fontsize=5.5)
     names = [column.replace("_", " ") for column in columns]
     axes.set_xticks(range(len(columns)), names, rotation=35, ha="left", fontsize=8)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glass.bootstrap import NUM_ECE_BINS
+from glass.report.tables import score_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,8 +52,10 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """How often it was generated against the probability given (dot area by number of images);
-    and how the probabilities are spread."""
+    """How often it was generated against the score given (dot area by number of images); and how
+    the scores are spread."""
+    words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
+    given_as = f"{' or '.join(words)} given"
     (left, curve), (right, spread) = panel(), panel()
     curve.plot([0, 1], [0, 1], color=GRID, linewidth=1)
     for number, run in enumerate(runs):
@@ -68,15 +71,15 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
         edges = np.linspace(0, 1, NUM_ECE_BINS + 1)
         spread.stairs(heights, edges, **style, label=run.name)
     curve.set(
-        xlabel="probability given", ylabel="share that was generated", title="reliability",
+        xlabel=given_as, ylabel="share that was generated", title="reliability",
         xlim=(-0.03, 1.03), ylim=(-0.03, 1.03),
     )  # fmt: skip
     spread.set(
-        xlabel="probability given", ylabel="share of images", title="how sure", ylim=(0, None)
+        xlabel=given_as, ylabel="share of images", title="how sure", ylim=(0, None)
     )  # fmt: skip
     for axes in (curve, spread):
         add_legend(axes, "best")
-    return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the probabilities")]
+    return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the scores")]
 
 
 def training_svg(runs: "Sequence[RunData]") -> list[str]:

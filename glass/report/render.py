@@ -1,6 +1,7 @@
 """From a report document to one HTML file without a script, a link or a request to anywhere."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         "number": tables.number,
         "percent": tables.percent,
         "duration": tables.duration,
+        "between": tables.interval_text,
+        "percent_between": partial(tables.interval_text, show=tables.percent),
     }
     names = [run.name for run in runs]
     return environment.get_template("report.html.j2").render(
@@ -44,6 +47,12 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         split=split,
         names=names,
         in_sample_warning=tables.IN_SAMPLE_WARNING,
+        score_words={
+            name: tables.score_word(document[name][split]["calibration"]) for name in names
+        },
+        learnt_sentences={
+            name: tables.learnt_sentence(document[name][split]["learnt"]) for name in names
+        },
         calibration_sentences={
             name: tables.calibration_sentences(document[name][split]["calibration"])
             for name in names

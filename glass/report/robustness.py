@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from glass.report.heat_map import heat_map_png
-from glass.report.tables import cell, percent
+from glass.report.tables import cell, interval_text, percent
+from glass.result_files import ROBUSTNESS, found_of
 from shards.command import InputError, printable
 from shards.json_file import read_json
 
@@ -23,15 +24,18 @@ HEAD = (
 DIFFERENCE = "AUROC against the first"
 
 
-def robustness_path(run: Path, split: str) -> Path:
-    """Where ``scripts.robustness`` writes the table of ``run``."""
-    return run / f"robustness-{split}.json"
+def robustness_path(run: Path, split: str, variant: str = "") -> Path:
+    """Where ``scripts.robustness`` writes the table of ``run``; ``variant`` as of
+    :func:`glass.result_files.named_of`."""
+    return run / f"robustness-{split}{variant}.json"
 
 
 def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:
     """The table beside ``evaluation`` in ``run``, None where there is none of these weights on this
     data. Raises ``InputError`` for a file that is damaged."""
-    path = robustness_path(run, evaluation["split"])
+    split, digest = evaluation["split"], "dataset_json_sha256"
+    variant = found_of(run, ROBUSTNESS, split, evaluation["dataset"][digest])
+    path = robustness_path(run, split, variant)
     if not path.is_file():
         return None
     from glass.robustness import check_robustness  # imports torch, which takes seconds
@@ -44,7 +48,6 @@ def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:
             f"{path} is no table of this version ({error}): run python -m scripts.robustness again"
         ) from error
     weights = {model["weights_sha256"] for model in document["models"].values()}
-    digest = "dataset_json_sha256"
     same_data = document["dataset"][digest] == evaluation["dataset"][digest]
     same_weights = evaluation["model"]["weights_sha256"] in weights
     return document if same_data and same_weights else None
@@ -104,5 +107,6 @@ def _numbers(result: Document) -> dict[str, Any]:
 def _difference(value: Document | None) -> str:
     if value is None or value["difference"] is None or value["interval"] is None:
         return ""
-    low, high = value["interval"]
-    return f"{value['difference']:+.3f} ({low:+.2f} to {high:+.2f})"
+    signed = "{:+.3f}".format
+    between = interval_text(value["difference"], value["interval"], signed, " to ")
+    return f"{signed(value['difference'])} ({between})"

@@ -4,7 +4,7 @@ calibration; means over the seeds."""
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glass.report.tables import number, percent
+from glass.report.tables import interval_text, number, percent
 
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
@@ -83,8 +83,8 @@ def result_tables(results: Sequence[Document]) -> list[Table]:
 def _with_interval(summary: Document) -> str:
     if summary["mean"] is None or summary["interval"] is None:
         return number(summary["mean"])
-    low, high = summary["interval"]
-    return f"{number(summary['mean'])} ({low:.2f} to {high:.2f})"
+    between = interval_text(summary["mean"], summary["interval"], between=" to ")
+    return f"{number(summary['mean'])} ({between})"
 
 
 def _generator_rows(result: Document) -> list[list[str]]:

@@ -1,6 +1,6 @@
 """Numbers of a report document as rows of text, the same for the page and for the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,8 +14,11 @@ __all__ = [
     "comparison_sentence",
     "duration",
     "generator_rows",
+    "interval_text",
+    "learnt_sentence",
     "number",
     "percent",
+    "score_word",
 ]
 
 METRIC_ROWS = (
@@ -32,7 +35,7 @@ METRIC_ROWS = (
     ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms", "likewise"),
     ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms", "likewise"),
     ("ece", "calibration error (ECE)", "distance of confidence from accuracy; low is good"),
-    ("brier", "Brier score", "mean squared error of the probability; low is good"),
+    ("brier", "Brier score", "mean squared error of the score as a probability; low is good"),
     ("nll", "negative log-likelihood", "in nats; low is good"),
     ("mean_confidence", "mean confidence", "in the likelier class"),
     ("mean_confidence_correct", "… where right", "should be high"),
@@ -47,8 +50,12 @@ IN_SAMPLE_WARNING = (
 )
 
 
+NO_INTERVAL = "too few to tell"
+"""In place of an interval of width zero: no resampling differed, which bounds nothing."""
+
+
 class Cell(NamedTuple):
-    """A number with its interval, as text; ``str()`` gives "0.912 (0.87–0.95)"."""
+    """A number with its interval, as text; ``str()`` gives "0.912 (0.871–0.953)"."""
 
     value: str
     interval: str = ""
@@ -90,11 +97,34 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
-def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
-    """``value`` to three digits, ``interval`` to two; an en dash for what is undefined."""
+def interval_text(
+    value: float | None,
+    interval: Sequence[float] | None,
+    show: Callable[[float], str] = number,
+    between: str = "–",
+) -> str:
+    """The ``interval`` of ``value``, both ends as ``show`` prints the value; "" for none.
+
+    With as many digits as the value has, rounding never puts the value outside. Percentiles of the
+    bootstrap may leave out the value itself, which the interval then is extended to; where all
+    draws agree they say nothing, and neither does this.
+    """
     if value is None or interval is None:
-        return Cell(number(value))
-    return Cell(number(value), f"{interval[0]:.2f}–{interval[1]:.2f}")
+        return ""
+    low, high = interval
+    if low == high:
+        return NO_INTERVAL
+    return f"{show(min(low, value))}{between}{show(max(high, value))}"
+
+
+def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
+    """``value`` and ``interval`` to three digits; an en dash for what is undefined."""
+    return Cell(number(value), interval_text(value, interval))
+
+
+def score_word(calibration: Mapping[str, Any] | None) -> str:
+    """What the scores of an evaluation with this ``calibration`` entry are."""
+    return "raw score" if calibration is None else "probability"
 
 
 def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
@@ -129,7 +159,7 @@ def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
     sentences = []
     if promise := calibration.get("promise"):
         on, (low, high) = promise["calibrated_on"], promise["expected"]
-        between = "–".join(percent(end) for end in promise["interval"])
+        between = interval_text(promise["rate"], promise["interval"], percent)
         sentences.append(
             f"Promised: at most {percent(promise['max_fpr'])} false alarms"
             f" ({on['false_alarms']} of {on['images']} real images calibrated on). Measured:"
@@ -145,6 +175,25 @@ def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
             f" {decided['images']} decided: {cell(decided['accuracy'], decided['interval'])}."
         )
     return sentences
+
+
+def learnt_sentence(learnt: Mapping[str, int] | None) -> str | None:
+    """A warning where images were learnt from (``glass.learnt_ids.overlap``), or where that is not
+    known; None where no image was."""
+    if learnt is None:
+        return (
+            "Whether the model was trained on any of these images is not known: nothing says which"
+            " images it learnt from."
+        )
+    images = learnt["images"]
+    parts = [
+        f"{learnt[use]:,} of these {images:,} images {what}"
+        for use, what in (("train", "were trained on"), ("valid", "chose the epoch of this model"))
+        if learnt[use]
+    ]
+    if not parts:
+        return None
+    return f"WARNING: {' and '.join(parts)}: these figures are no test results."
 
 
 def comparison_sentence(comparison: Mapping[str, Any]) -> str:

@@ -32,6 +32,12 @@ TRIALS = "trials"
 
 MAX_LINE_BYTES = 1 << 16
 """Of a journal's first line, which creates a study; others may be longer."""
+_OPTUNA_COLUMNS = {
+    "studies": {"study_id", "study_name"},
+    "version_info": {"schema_version", "library_version"},
+}
+"""Tables by which a database of Optuna's is known, and columns of them."""
+
 TAKE_UPS = "take_ups"
 """User attribute of a trial: how often it was taken up, after how many epochs."""
 
@@ -156,12 +162,34 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
             _require_journal(Path(path))
             return optuna.storages.JournalStorage(JournalFileBackend(path))
         options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+        _require_database(url, options)
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
         raise InputError(
             f"--storage {shown_url(url)} cannot be opened ({safe_text(error, url)}): give"
             " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
         ) from error
+
+
+def _require_database(url: str, options: dict[str, Any]) -> None:
+    """Raises ``ValueError`` for a database that holds tables and none of Optuna's, which would add
+    its own to any."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, **options)
+    try:
+        inspector = sqlalchemy.inspect(engine)
+        tables = set(inspector.get_table_names())
+        for name, wanted in _OPTUNA_COLUMNS.items():
+            # Either will do: a process may have been killed while it made the tables.
+            if name in tables and wanted <= {c["name"] for c in inspector.get_columns(name)}:
+                return
+    finally:
+        engine.dispose()
+    if tables:
+        raise ValueError(
+            f"the database holds tables of another program, such as {min(tables)[:60]!r}"
+        )
 
 
 def _require_journal(path: Path) -> None:

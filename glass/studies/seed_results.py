@@ -5,6 +5,7 @@ Per generator and on kinds of real images, as in the evaluation; and where the d
 stay those of raw scores at 0.5, the study's protocol.
 """
 
+import logging
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from glass.bootstrap import FPR_LIMITS
 from glass.detection.applied_calibration import calibrated_results
 from glass.detection.calibration import (
     ViewSettings,
+    calibration_fault,
     fit_calibration,
     read_calibration,
     write_calibration,
@@ -33,6 +35,8 @@ __all__ = [
     "OVER_SEEDS", "SEED_RESULTS", "SUMMARY", "calibrate_seed", "over_seeds", "seed_results",
     "student_interval", "summary",
 ]  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration"
 GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
@@ -71,14 +75,18 @@ OVER_SEEDS: dict[str, Any] = {
 
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
     """Calibrates the model in ``run`` on the split made for it, where there is one of both
-    classes."""
+    classes and the model tells them apart."""
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
         return
     document, table = evaluate_run(run, dataset, CALIBRATION, replace(options, draws=0))
     settings, sha256 = document["settings"], document["model"]["weights_sha256"]
     views = ViewSettings(settings["num_crops"], settings["sampling"])
-    calibration = fit_calibration(_margin(table), table["label"].to_numpy(), views, sha256)
+    margin, label = _margin(table), table["label"].to_numpy()
+    calibration = fit_calibration(margin, label, views, sha256)
+    if fault := calibration_fault(calibration, margin, label):
+        logger.warning("%s is not calibrated: %s", run, fault)
+        return
     data = calibration.data | document["dataset"] | {"split": CALIBRATION}
     write_calibration(run / "model", replace(calibration, data=data))
 
@@ -103,7 +111,7 @@ def seed_results(run: Path, evaluation: Mapping[str, Any], dataset: ShardDataset
 
 def _calibrated(run: Path, split: str, dataset: ShardDataset) -> dict[str, Any] | None:
     calibration = read_calibration(run / "model", read_model_card(run / "model")["weights_sha256"])
-    if calibration is None:
+    if calibration is None or calibration.is_at_bound:
         return None
     table = read_predictions(run, split)
     place = table.schema.get_field_index("probability")

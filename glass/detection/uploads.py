@@ -1,0 +1,54 @@
+"""What people drop on the page of ``scripts.demo``: for nobody else, and deleted after a while."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "upload_folder"]
+
+MAX_UPLOAD_BYTES = 64 << 20
+"""Of one file. Photographs of 100 megapixels take half of it."""
+KEPT_FOR_S = 15 * 60
+"""How long an upload, and what was drawn of it, stays at most."""
+
+_PRIVATE = 0o077
+"""The mask under which files are for their owner alone."""
+
+
+@contextmanager
+def upload_folder() -> Iterator[Path]:
+    """A folder of this process's own (mode 700, its files 600) into which Gradio and whatever asks
+    for a temporary file write while it is entered; deleted with all it holds at the end.
+
+    Gradio reads its place when it is imported, so this comes before that.
+    """
+    place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
+    try:
+        with tempfile.TemporaryDirectory(prefix="glass-demo-") as folder:
+            # Gradio receives an upload in the system's folder and moves it to its own.
+            os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = folder
+            try:
+                yield Path(folder)
+            finally:
+                tempfile.tempdir = default
+    finally:
+        os.umask(mask)
+        if place is None:
+            os.environ.pop("GRADIO_TEMP_DIR", None)
+        else:
+            os.environ["GRADIO_TEMP_DIR"] = place
+
+
+def delete_old(folder: Path, now: float | None = None) -> int:
+    """Deletes the files below ``folder`` that were last changed ``KEPT_FOR_S`` before ``now`` (of
+    ``time.time``) or earlier; returns how many."""
+    deadline, deleted = (time.time() if now is None else now) - KEPT_FOR_S, 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # Gradio deletes some itself
+            if not path.is_dir() and path.lstat().st_mtime <= deadline:
+                path.unlink()
+                deleted += 1
+    return deleted

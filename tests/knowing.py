@@ -1,0 +1,35 @@
+"""An untrained model whose last layer knows some images by heart: it tells their classes apart, as
+few epochs on a CPU would not, so that there is something to calibrate."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glass.export import load_model, save_model
+from glass.scoring import score
+from loaders import build_loader
+from shards.dataset import ShardDataset
+
+__all__ = ["teach_by_heart"]
+
+
+def teach_by_heart(run: Path, data: Path, splits: str) -> None:
+    """Sets the head of the model in ``run``, so that on ``splits`` of ``data`` its margins are
+    about -3 for real and 3 for generated images; least squares on what the head sees."""
+    model, config = load_model(run / "model", "cpu")
+    linear, seen = model.head[-1], list[np.ndarray]()
+    hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))
+    settings = replace(config.loader, shuffle=False, decode="auto", global_batch_size=1)
+    with build_loader(ShardDataset.open(data), splits, settings) as loader:
+        label = score(model, loader, "cpu", "float32").label
+    hook.remove()
+    features = np.concatenate(seen).astype(np.float64)
+    known = np.column_stack([features, np.ones(len(features))])
+    weights = np.linalg.lstsq(known, np.where(label == 1, 3.0, -3.0), rcond=None)[0] / 2
+    with torch.no_grad():
+        rows = torch.from_numpy(np.stack([-weights, weights])).float()
+        linear.weight.copy_(rows[:, :-1])
+        linear.bias.copy_(rows[:, -1])
+    save_model(run / "model", model, config, {"epoch": 1})

@@ -1,0 +1,34 @@
+"""Numbers for people: a value and its interval, printed by one way."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from glass.report.tables import cell, interval_text, number, percent
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "text"),
+    [
+        (0.999, [0.9971, 0.9996], "0.999 (0.997–1.000)"),  # and not 1.00–1.00
+        (0.0, [0.0, 0.206], "0.000 (0.000–0.206)"),
+        (1.0, [1.0, 1.0], "1.000 (too few to tell)"),
+        (0.0, [0.0, 0.0], "0.000 (too few to tell)"),
+        (0.05, [0.06, 0.11], "0.050 (0.050–0.110)"),  # a percentile interval that leaves it out
+        (0.5, None, "0.500"),
+        (None, None, "–"),
+    ],
+)
+def test_a_value_is_never_outside_its_printed_interval(
+    value: float | None, interval: list[float] | None, text: str
+) -> None:
+    assert str(cell(value, interval)) == text
+
+
+@pytest.mark.parametrize("show", [number, percent, "{:.2f}".format, "{:+.3f}".format])
+def test_rounding_keeps_values_inside(show: Callable[[float], str]) -> None:
+    for low, value, high in np.sort(np.random.default_rng(0).random((500, 3)), axis=1):
+        ends = interval_text(value, [low, high], show, " to ").split(" to ")
+        shown = [float(text.rstrip(" %")) for text in (ends[0], show(value), ends[1])]
+        assert shown == sorted(shown)
