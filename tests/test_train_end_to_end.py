@@ -195,7 +195,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
     assert_same_run(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
 ):
