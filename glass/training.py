@@ -14,8 +14,9 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from glass.backbones import Backbone
 from glass.config import RunConfig
-from glass.model import build_model, compile_backbones
+from glass.model import build_model, check_backbones, compile_backbones
 from glass.optim import build_optimizer, build_schedule, parameter_groups
 from glass.processes import environment, make_accelerator
 from glass.random_state import seed_all
@@ -59,6 +60,7 @@ def train(
             return train(
                 shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch
             )
+    check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)
@@ -74,8 +76,11 @@ def train(
             closing(_loader(data, config, accelerator, training=True)) as train_loader,
             closing(_loader(data, config, accelerator, training=False)) as valid_loader,
         ):
-            parts = prepared_model(config, accelerator, with_weights=not _has_checkpoints(folder))
+            fresh = not _has_checkpoints(folder)
+            parts = prepared_model(config, accelerator, with_weights=fresh)
             state = RunState(accelerator, *parts, train_loader, config.seed)
+            if main and fresh:
+                folder.note_backbones(_backbones(state.plain_model))
             trainer = Trainer(
                 config,
                 state,
@@ -138,6 +143,15 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
             " learnt, and its metrics flatter",
             config.train_split, config.valid_split, ", ".join(sorted(shared)),
         )  # fmt: skip
+
+
+def _backbones(model: Any) -> dict[str, Any]:
+    """What :meth:`RunFolder.note_backbones` takes."""
+    return {
+        name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
+        for name, part in model.named_children()
+        if isinstance(part, Backbone)
+    }
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:
