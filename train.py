@@ -22,7 +22,7 @@ from pathlib import Path
 
 from glass.config import RunConfig
 from glass.lost_process import end_at_once, lost_process
-from glass.overrides import apply_overrides
+from glass.overrides import apply_overrides, setting_names
 from glass.presets import load_preset, preset_names
 from glass.run_folder import RunFolder, dataset_digest
 from shards.command import CommandParser, InputError, run_command
@@ -78,7 +78,11 @@ def run(argv: list[str] | None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line; what is missing is asked for in one sentence."""
-    command = CommandParser(prog="train.py", description=__doc__.split("\n\n")[0])
+    command = CommandParser(
+        prog="train.py",
+        description=__doc__.split("\n\n")[0],
+        epilog=f"settings (explained in glass/config.py): {', '.join(setting_names(RunConfig()))}",
+    )
     command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
     command.add_argument("--preset", help=", ".join(preset_names()))
     command.add_argument("--output", type=Path, help="folder of this run")

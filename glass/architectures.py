@@ -57,9 +57,11 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
     known = architecture(name)
     with cache_only_if_unreachable() if pretrained else nullcontext():
         return timm.create_model(
-            known.name, pretrained=pretrained, pretrained_cfg=known.description,
+            known.name,
+            pretrained=pretrained,
+            pretrained_cfg=known.description,
             **_settings(known, image_size),
-        )  # fmt: skip
+        )
 
 
 def feature_width(network: nn.Module) -> int:

@@ -16,23 +16,82 @@ from loaders import LoaderConfig
 from shards.command import InputError
 
 SMALL = [
-    ("vit_tiny_patch16_224", 40), ("tnt_s_legacy_patch16_224", 40), ("eva02_tiny_patch14_224", 40),
-    ("convnext_atto", 70), ("resmlp_12_224", 40), ("test_resnet", 37), ("test_convnext", 44),
-    ("test_efficientnet", 45), ("mobilenetv3_small_050", 43),
-]  # fmt: skip
-OF_EACH_MODULE = """
-    cait_xxs24_224 caformer_s18 coat_tiny convit_tiny convmixer_768_32 convnext_atto cpubone_nano
-    crossvit_tiny_240 cs3darknet_focus_s csatv2 cspnext_tiny deit_tiny_patch16_224 densenet121
-    dla46x_c dpn48b edgenext_xx_small efficientformer_l1 efficientformerv2_s0 efficientvim_m1
-    efficientvit_b0 efficientvit_m0 ese_vovnet19b_slim_dw eva02_tiny_patch14_224 fasternet_t0
-    fastvit_t8 gcvit_xxtiny ghostnet_050 gluon_resnet18_v1b gmixer_24_224 hardcorenas_b hgnetv2_b0
-    hrnet_w18_small iformer_t inception_next_atto lcnet_035 lcnetv2_small legacy_seresnet18
-    levit_192 lowformer_b0 maxvit_pico_rw_256 mixer_s32_224 mnasnet_small mobileone_s0
-    mobilevit_xxs pit_ti_224 pvt_v2_b0 repghostnet_050 repvit_m1 resnetv2_18 rexnet_100
-    sehalonet33ts shvit_s1 skresnet18 starnet_s050 swiftformer_xs test_mambaout test_nfnet test_vit
-    test_vit_relpos tiny_vit_5m_224 tnt_s_legacy_patch16_224 visformer_tiny vit_tiny_patch16_224
-    xcit_nano_12_p8_224
-""".split()
+    ("vit_tiny_patch16_224", 40),
+    ("tnt_s_legacy_patch16_224", 40),
+    ("eva02_tiny_patch14_224", 40),
+    ("convnext_atto", 70),
+    ("resmlp_12_224", 40),
+    ("test_resnet", 37),
+    ("test_convnext", 44),
+    ("test_efficientnet", 45),
+    ("mobilenetv3_small_050", 43),
+]
+OF_EACH_MODULE = [
+    "cait_xxs24_224",
+    "caformer_s18",
+    "coat_tiny",
+    "convit_tiny",
+    "convmixer_768_32",
+    "convnext_atto",
+    "cpubone_nano",
+    "crossvit_tiny_240",
+    "cs3darknet_focus_s",
+    "csatv2",
+    "cspnext_tiny",
+    "deit_tiny_patch16_224",
+    "densenet121",
+    "dla46x_c",
+    "dpn48b",
+    "edgenext_xx_small",
+    "efficientformer_l1",
+    "efficientformerv2_s0",
+    "efficientvim_m1",
+    "efficientvit_b0",
+    "efficientvit_m0",
+    "ese_vovnet19b_slim_dw",
+    "eva02_tiny_patch14_224",
+    "fasternet_t0",
+    "fastvit_t8",
+    "gcvit_xxtiny",
+    "ghostnet_050",
+    "gluon_resnet18_v1b",
+    "gmixer_24_224",
+    "hardcorenas_b",
+    "hgnetv2_b0",
+    "hrnet_w18_small",
+    "iformer_t",
+    "inception_next_atto",
+    "lcnet_035",
+    "lcnetv2_small",
+    "legacy_seresnet18",
+    "levit_192",
+    "lowformer_b0",
+    "maxvit_pico_rw_256",
+    "mixer_s32_224",
+    "mnasnet_small",
+    "mobileone_s0",
+    "mobilevit_xxs",
+    "pit_ti_224",
+    "pvt_v2_b0",
+    "repghostnet_050",
+    "repvit_m1",
+    "resnetv2_18",
+    "rexnet_100",
+    "sehalonet33ts",
+    "shvit_s1",
+    "skresnet18",
+    "starnet_s050",
+    "swiftformer_xs",
+    "test_mambaout",
+    "test_nfnet",
+    "test_vit",
+    "test_vit_relpos",
+    "tiny_vit_5m_224",
+    "tnt_s_legacy_patch16_224",
+    "visformer_tiny",
+    "vit_tiny_patch16_224",
+    "xcit_nano_12_p8_224",
+]
 OVERLAP = 3
 """Pixels that may be lost behind the last of windows that overlap, as in Inception's stem."""
 
