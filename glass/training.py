@@ -18,6 +18,7 @@ from glass.backbones import Backbone
 from glass.config import RunConfig
 from glass.model import build_model, check_backbones, compile_backbones
 from glass.optim import build_optimizer, build_schedule, parameter_groups
+from glass.patience import said_if_slow
 from glass.processes import environment, make_accelerator
 from glass.random_state import seed_all
 from glass.run_folder import RunFolder, dataset_digest
@@ -60,7 +61,8 @@ def train(
             return train(
                 shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch
             )
-    check_backbones(config)
+    with said_if_slow("asking both backbones whether they take the views"):
+        check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)
@@ -109,7 +111,9 @@ def prepared_model(
     step: those of BatchNorm backbones are over one process's part of the batch.
     """
     seed_all(config.seed)
-    with accelerator.local_main_process_first():  # one download per machine, not one per process
+    what = "making the model" + (" and fetching its pretrained weights" if with_weights else "")
+    # One download per machine, not one per process.
+    with said_if_slow(what), accelerator.local_main_process_first():
         model = build_model(config, with_weights=with_weights)
     model.to(accelerator.device)
     if config.compile:
