@@ -1,6 +1,6 @@
 """Trains a detector on shards; run again, the same command goes on where it stopped.
 
-accelerate launch --config_file accelerate_config.yaml train.py \\
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
     --data OUT --preset glass_resnet50 --output RUN [--set optim.lr_local=1e-4]
 
 ``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
+from shards.silence import said_while_silent
+
 __all__ = ["CommandParser", "InputError", "run_command"]
 
 EXIT_INPUT_ERROR = 2
@@ -39,7 +41,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs ``main()`` and exits with its code; an ``InputError`` becomes one line and exit code
     2."""
     try:
-        code = main() or 0
+        with said_while_silent():
+            code = main() or 0
         sys.stdout.flush()
     except InputError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
