@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if minutes < 100:
         return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
+    hours = round(seconds / 3600)
     if hours < 48:
-        return f"{hours} h {minutes} min"
+        return f"{minutes // 60} h {minutes % 60} min"
     return f"{hours // 24} d {hours % 24} h"
