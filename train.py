@@ -1,16 +1,16 @@
 """Trains a detector on shards; run again, the same command goes on where it stopped.
 
-accelerate launch --config_file accelerate_config.yaml train.py \\
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
     --data OUT --preset glass_resnet50 --output RUN [--set optim.lr_local=1e-4]
 
 ``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and
 ``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
 
-SIGTERM or SIGUSR1 finishes the step, writes a checkpoint and exits with code 75 (try again): run
-the same command to go on; so does a process that another one left alone. Exit code 0: the run is
-finished; 2: a mistake in what was asked for.
-``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet leaves
-out.
+SIGTERM, SIGUSR1 or Ctrl-C finishes the step, writes a checkpoint and exits with code 75 (try
+again): run the same command to go on; so does a process that another one left alone. A second
+Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake in what was asked
+for. ``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet
+leaves out.
 """
 
 import argparse
@@ -22,7 +22,8 @@ from pathlib import Path
 
 from glass.config import RunConfig
 from glass.lost_process import end_at_once, lost_process
-from glass.overrides import apply_overrides
+from glass.overrides import apply_overrides, setting_names
+from glass.patience import said_if_slow
 from glass.presets import load_preset, preset_names
 from glass.run_folder import RunFolder, dataset_digest
 from shards.command import CommandParser, InputError, run_command
@@ -61,7 +62,8 @@ def run(argv: list[str] | None) -> int:
         return EXIT_FINISHED
     log_to_stderr()
 
-    from glass.training import train  # seconds of imports, after the mistakes that need none
+    with said_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none
+        from glass.training import train
 
     try:
         finished = train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every)
@@ -79,7 +81,11 @@ def run(argv: list[str] | None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line; what is missing is asked for in one sentence."""
-    command = CommandParser(prog="train.py", description=__doc__.split("\n\n")[0])
+    command = CommandParser(
+        prog="train.py",
+        description=__doc__.split("\n\n")[0],
+        epilog=f"settings (explained in glass/config.py): {', '.join(setting_names(RunConfig()))}",
+    )
     command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
     command.add_argument("--preset", help=", ".join(preset_names()))
     command.add_argument("--output", type=Path, help="folder of this run")

@@ -1,6 +1,6 @@
 """Any timm network as a feature extractor: made, given weights, and fed with uint8 pixels."""
 
-import difflib
+import hashlib
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,10 +12,10 @@ import timm
 import torch
 from torch import nn
 
-from glass.hub import cache_only_if_unreachable
+from glass.architectures import architecture, classifier_keys, create_network, feature_width
 from shards.command import InputError
 
-__all__ = ["Backbone", "create_backbone", "read_weights"]
+__all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]
 
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Keys under which training scripts keep the weights in a torch file."""
@@ -30,8 +30,11 @@ class Backbone(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        # Of a few networks (MobileNetV3) the head widens the features before the classifier.
-        self.embed_dim: int = getattr(network, "head_hidden_size", None) or network.num_features
+        self.embed_dim: int = feature_width(network)
+        self.architecture: str | None = None
+        """timm's own name of the network, whatever name it was asked for by."""
+        self.weights_sha256: str | None = None
+        """:func:`weights_digest` of the weights it started from; None of fresh ones."""
         # Not persistent: they belong to the architecture and not to the weights.
         self.register_buffer("scale", torch.empty(1, 3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.empty(1, 3, 1, 1), persistent=False)
@@ -94,35 +97,38 @@ def create_backbone(
     Raises ``InputError`` for an unknown name, weights that cannot be had, and weights of another
     network.
     """
-    _check_name(name)
     network = _create(name, image_size, pretrained and weights is None)
     if weights is not None:
-        _load_weights(network, name, read_weights(Path(weights)), Path(weights))
+        may_be_left = classifier_keys(name, image_size, network)
+        _load_weights(network, name, read_weights(Path(weights)), Path(weights), may_be_left)
     # On two CPU cores channels-last trained 1.2–1.5 times as fast as the default layout
     # (test_resnet, resnet10t and test_convnext at 96 px) and cost a ViT nothing.
-    return Backbone(network.to(memory_format=torch.channels_last))
+    backbone = Backbone(network.to(memory_format=torch.channels_last))
+    backbone.architecture = architecture(name).name
+    if pretrained or weights is not None:
+        backbone.weights_sha256 = weights_digest(network)
+    return backbone
 
 
-def _check_name(name: str) -> None:
-    if ":" in name or timm.is_model(name):  # "hf-hub:…" is looked up by timm itself
-        return
-    close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
-    hint = f"; close to it are {', '.join(close)}" if close else ""
-    raise InputError(f"timm has no backbone called {name!r}{hint}")
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 over the name, type, shape and bytes of every tensor, in the order of names: that of
+    the numbers, whatever file they came in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        plain = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(f"{name} {plain.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(plain.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
-    settings: dict[str, Any] = {"num_classes": 0}
-    known = timm.get_pretrained_cfg(name)
-    if known is not None and known.fixed_input_size:
-        settings["img_size"] = image_size  # a transformer's position table depends on it
+    architecture(name)  # what is wrong with the name has a sentence of its own
     try:
-        with cache_only_if_unreachable() if pretrained else nullcontext():
-            return timm.create_model(name, pretrained=pretrained, **settings)
+        return create_network(name, image_size, pretrained=pretrained)
     except Exception as error:
         # timm, the hub client and the network below raise exceptions of a dozen unrelated types.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        if pretrained and not _can_be_made(name, settings):
+        if pretrained and not _can_be_made(name, image_size):
             pretrained = False
         if not pretrained:
             raise InputError(
@@ -135,11 +141,11 @@ def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
         ) from error
 
 
-def _can_be_made(name: str, settings: dict[str, Any]) -> bool:
+def _can_be_made(name: str, image_size: int) -> bool:
     """Whether the architecture itself takes these settings; costs no memory."""
     try:
         with torch.device("meta"):
-            timm.create_model(name, pretrained=False, **settings)
+            create_network(name, image_size)
     except Exception:  # as above
         return False
     return True
@@ -172,9 +178,14 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_weights(
-    network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path
+    network: nn.Module,
+    name: str,
+    state: dict[str, torch.Tensor],
+    path: Path,
+    may_be_left: set[str],
 ) -> None:
-    """Through timm's own loading, which renames keys and resizes position tables."""
+    """Through timm's own loading, which renames keys and resizes position tables; of what ``state``
+    holds beside the network's, only ``may_be_left`` is no mistake."""
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))
     rename = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
@@ -190,17 +201,12 @@ def _load_weights(
     finally:
         handle.remove()
     # timm drops the classifier and then tolerates whatever else is missing or left over: we do not.
-    missing, left = found[0].missing_keys, _beside_the_classifier(network, found[0].unexpected_keys)
+    missing = found[0].missing_keys
+    left = [key for key in found[0].unexpected_keys if key not in may_be_left]
     if missing:
         raise InputError(_other_network(path, name, f"it lacks {missing[0]}"))
     if left:
         raise InputError(_other_network(path, name, f"it has {left[0]}"))
-
-
-def _beside_the_classifier(network: nn.Module, keys: list[str]) -> list[str]:
-    classifier = network.pretrained_cfg.get("classifier") or ()
-    names = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    return [key for key in keys if key.rsplit(".", 1)[0] not in names]
 
 
 def _other_network(path: Path, name: str, detail: str) -> str:

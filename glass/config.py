@@ -139,7 +139,9 @@ class ModelConfig:
 class OptimConfig:
     """AdamW: a learning rate and a weight decay per part of the network.
 
-    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``.
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose
+    rate is 0 keeps its weights; its BatchNorm statistics follow the data all the same, and memory
+    is only saved by ``model.freeze_global`` and ``model.freeze_local``, which keep both.
     """
 
     lr_global: float = 1e-5
@@ -155,7 +157,8 @@ class OptimConfig:
     wd_head: float = 0.0
     """Weight decay of attention and head: none in GLASS, the backbone's in the baseline."""
     lr_min: float = 1e-6
-    """Learning rate at which the cosine ends."""
+    """Learning rate at which the cosine ends; a rate that is lower from the start stays as it
+    is."""
     clip_grad_norm: float | None = None
     """Scale gradients down to this norm where they exceed it; None: never."""
 

@@ -1,17 +1,20 @@
 """A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
 
 ``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
-settings with their seed, each backbone's mean and deviation, the rules and decoders behind the
-pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs to.
+settings with their seed, each backbone's timm name, mean and deviation, the rules and decoders
+behind the pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs
+to.
 """
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import timm
 import torch
 from torch import nn
 
@@ -19,7 +22,7 @@ from glass.backbones import Backbone
 from glass.config import RunConfig, config_from_dict, config_to_dict
 from glass.detection.pixel_rules import pixel_record
 from glass.documents import Maybe, check_document
-from glass.model import Glass, SingleView, build_model
+from glass.model import Glass, SingleView, build_model, require_views_run
 from glass.tuning import exported_state
 from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
@@ -42,8 +45,9 @@ WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 CARD_SCHEMA = {
     "config": dict, "normalisation": dict, "weights_sha256": str,
     "pixels": Maybe({"rules_version": int, "decoders": dict, "probe": dict}),
+    "backbones": Maybe(dict),
 }  # fmt: skip
-"""Of what is read again; models of before the pixels were recorded have no such entry."""
+"""Of what is read again; models of before pixels or backbones were recorded have no such entry."""
 
 
 def save_model(
@@ -76,6 +80,7 @@ def save_model(
             name: {"mean": list(backbone.mean), "std": list(backbone.std)}
             for name, backbone in _backbones(model)
         },
+        "backbones": {name: backbone.architecture for name, backbone in _backbones(model)},
         "weights_sha256": _sha256(folder / WEIGHTS_FILE),
         "chosen": chosen,
         "config": config_to_dict(config),
@@ -118,6 +123,7 @@ def load_model(
         raise InputError(damaged) from error
     except InputError as error:
         raise InputError(f"{folder / CARD_FILE}: {error}") from error
+    config = _with_own_names(config, card, folder / CARD_FILE)
     model = build_model(config, with_weights=False, for_training=False)
     load_state(model, _tensors(weights), str(weights))
     try:
@@ -126,7 +132,27 @@ def load_model(
             backbone.set_normalisation(**card["normalisation"][name])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(damaged) from error
+    require_views_run(model, config)
     return model.to(device).eval(), config
+
+
+def _with_own_names(config: RunConfig, card: dict[str, Any], path: Path) -> RunConfig:
+    """``config`` with timm's own names of its backbones, of which a model may have no other: a
+    description that lies elsewhere would be fetched, or read, by whoever tries a stranger's model.
+    """
+    names = {}
+    for key in ("global_backbone", "local_backbone"):
+        asked = getattr(config.model, key)
+        if asked is None or timm.is_model(asked):
+            continue
+        recorded = (card.get("backbones") or {}).get(key)
+        if not (isinstance(recorded, str) and timm.is_model(recorded)):
+            raise InputError(
+                f"{path}: {key}={asked!r} is no network of timm's, and a model may name no other;"
+                f" if it is your own, write timm's name of it there, under backbones, {key}"
+            )
+        names[key] = recorded
+    return replace(config, model=replace(config.model, **names)) if names else config
 
 
 def read_model_card(folder: str | Path) -> dict[str, Any]:
@@ -141,7 +167,7 @@ def read_model_card(folder: str | Path) -> dict[str, Any]:
         card = read_json(path)
         version = card["format_version"]
         if version == FORMAT_VERSION:
-            check_document({"pixels": None} | card, CARD_SCHEMA)
+            check_document({"pixels": None, "backbones": None} | card, CARD_SCHEMA)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: it is not the description of a model") from error
     if version != FORMAT_VERSION:

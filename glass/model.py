@@ -11,12 +11,21 @@ from glass.backbones import Backbone, create_backbone
 from glass.chunking import as_images, chunked_features
 from glass.pooling import AttentionPool
 from glass.tuning import checkpoint_activations, choose_weights_to_tune
+from glass.view_sizes import check_views, require_runs
 from shards.command import InputError
 
 if TYPE_CHECKING:  # model code needs no loader; the configuration of a run names one
     from glass.config import RunConfig
 
-__all__ = ["NUM_CLASSES", "Glass", "SingleView", "build_model", "compile_backbones"]
+__all__ = [
+    "NUM_CLASSES",
+    "Glass",
+    "SingleView",
+    "build_model",
+    "check_backbones",
+    "compile_backbones",
+    "require_views_run",
+]
 
 NUM_CLASSES = 2
 
@@ -108,6 +117,34 @@ def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> N
             part.compile(backend=backend)
 
 
+def check_backbones(config: "RunConfig", *, all_pixels: bool = True) -> None:
+    """Raises ``InputError`` where a backbone of ``config`` does not take its views; with
+    ``all_pixels`` also where it would never read a rim of them. Nothing is downloaded, and the
+    answer of a backbone is found once."""
+    for setting, (name, size) in _views(config).items():
+        check_views(name, size, setting, all_pixels=all_pixels)
+
+
+def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
+    """Raises ``InputError`` where a backbone of the finished ``model`` stops at a view of its
+    size."""
+    for setting, (name, size) in _views(config).items():
+        is_local = setting == "loader.crop_size" and isinstance(model, Glass)
+        shared = is_local and model.shares_backbone
+        backbone = model.local_backbone if is_local and not shared else model.global_backbone
+        require_runs(backbone, name, size, setting)
+
+
+def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
+    """The backbone's name and the pixels a side of each kind of view, by the setting's key."""
+    model, loader = config.model, config.loader
+    views = {"loader.global_size": (model.global_backbone, loader.global_size)}
+    if model.kind == "glass":
+        name = model.local_backbone or model.global_backbone
+        views["loader.crop_size"] = (name, loader.crop_size)
+    return views
+
+
 def build_model(
     config: "RunConfig", *, with_weights: bool = True, for_training: bool = True
 ) -> Glass | SingleView:
@@ -115,8 +152,10 @@ def build_model(
     generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
 
     ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged. Raises
-    ``InputError`` as :func:`glass.backbones.create_backbone` and :mod:`glass.tuning` do.
+    ``InputError`` as :func:`check_backbones` (pixels that are never read are a matter of training),
+    :func:`glass.backbones.create_backbone` and :mod:`glass.tuning` do.
     """
+    check_backbones(config, all_pixels=for_training)
     model = config.model
     global_backbone = _global_backbone(config, with_weights)
     if for_training and model.grad_checkpoint_global:
@@ -124,17 +163,21 @@ def build_model(
     if for_training:
         choose_weights_to_tune(global_backbone, model, frozen=model.freeze_global)
     if model.kind == "single_view":
-        return SingleView(global_backbone, dropout=model.dropout)
-    local_backbone = None if model.share_backbone else _local_backbone(config, with_weights)
-    if for_training and local_backbone is not None:
-        choose_weights_to_tune(local_backbone, model, frozen=model.freeze_local)
-    return Glass(
-        global_backbone,
-        local_backbone,
-        dropout=model.dropout,
-        attention_dim=model.attention_dim,
-        crop_chunk=model.crop_chunk,
-    )
+        network: Glass | SingleView = SingleView(global_backbone, dropout=model.dropout)
+    else:
+        local_backbone = None if model.share_backbone else _local_backbone(config, with_weights)
+        if for_training and local_backbone is not None:
+            choose_weights_to_tune(local_backbone, model, frozen=model.freeze_local)
+        network = Glass(
+            global_backbone,
+            local_backbone,
+            dropout=model.dropout,
+            attention_dim=model.attention_dim,
+            crop_chunk=model.crop_chunk,
+        )
+    if for_training:
+        require_views_run(network, config)
+    return network
 
 
 def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
@@ -145,7 +188,8 @@ def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
         pretrained=model.pretrained and with_weights,
         weights=model.global_weights if with_weights else None,
     )
-    if model.share_backbone and loader.global_size != loader.crop_size and backbone.has_fixed_size:
+    differ = model.kind == "glass" and loader.global_size != loader.crop_size
+    if model.share_backbone and differ and backbone.has_fixed_size:
         raise InputError(
             f"model.share_backbone needs views of one size for {model.global_backbone}: set"
             f" loader.crop_size to loader.global_size, which is {loader.global_size}"

@@ -43,11 +43,22 @@ def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
     return torch.optim.AdamW(list(groups), fused=True)
 
 
+class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
+    """torch's, which climbs from a rate below the minimum up to it: here such a rate stays."""
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        return [
+            lowered if start > self.eta_min else start
+            for lowered, start in zip(super().get_lr(), self.base_lrs, strict=True)
+        ]
+
+
 def build_schedule(
     optimizer: torch.optim.Optimizer, epochs: int, lr_min: float
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """A half cosine from each group's rate to ``lr_min``, to be stepped once after each epoch.
 
-    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2.
+    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose
+    rate is ``lr_min`` or less, such as 0, keeps it.
     """
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs, eta_min=lr_min)
+    return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

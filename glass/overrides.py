@@ -2,14 +2,21 @@
 
 import difflib
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from glass.config import RunConfig, describe_type, is_union
 from shards.command import InputError
 
-__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "refuse_fixed", "setting_names"]
+__all__ = [
+    "SHORTHANDS",
+    "apply_overrides",
+    "flat_settings",
+    "nearest",
+    "refuse_fixed",
+    "setting_names",
+]
 
 SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
@@ -28,8 +35,8 @@ class _NotThisType(ValueError):
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """``config`` with each ``"key=value"`` applied, the last one for a key winning.
 
-    Raises ``InputError`` for an unknown key (listing the valid ones), a value of another type, or
-    one that the configuration refuses. All changes are made together, so that settings that depend
+    Raises ``InputError`` for an unknown key (naming the nearest), a value of another type, or one
+    that the configuration refuses. All changes are made together, so that settings that depend
     on each other may come in any order.
     """
     types_by_key = dict(_settings(config))
@@ -81,11 +88,23 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + entry.name, hints[entry.name]
 
 
+def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """The ``count`` of ``names`` that are most like ``word``, the best first; a name's last part
+    counts as the whole of it, so that ``lr`` and ``crop_size`` find their sections."""
+
+    def likeness(name: str) -> float:
+        pairs = [(word, name), (word.rpartition(".")[2], name.rpartition(".")[2])]
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    return sorted(names, key=likeness, reverse=True)[:count]
+
+
 def _unknown_key(key: str, types_by_key: dict[str, Any]) -> str:
-    names = [*types_by_key, *SHORTHANDS]
-    close = difflib.get_close_matches(key, names, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"--set {key}: there is no such setting{hint}; there are {', '.join(names)}"
+    close = ", ".join(nearest(key, [*types_by_key, *SHORTHANDS]))
+    return (
+        f"--set {key}: there is no such setting; the nearest are {close} (train.py --help lists"
+        " them all)"
+    )
 
 
 def _value(key: str, text: str, annotation: Any) -> Any:

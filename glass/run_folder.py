@@ -129,9 +129,17 @@ class RunFolder:
             "data": data,
             "environment": environment,
             "versions": installed_versions(),
+            "backbones": before.get("backbones") if before is not None else None,
             "finished": None,
         }
         self._write(record)
+
+    def note_backbones(self, backbones: dict[str, Any]) -> None:
+        """Notes in ``run.json`` what the backbones are: part → timm's ``name``, and
+        ``weights_sha256`` of what it started from (:func:`glass.backbones.weights_digest`)."""
+        record = self.record()
+        assert record is not None
+        self._write(record | {"backbones": backbones})
 
     def is_finished(self, config: RunConfig, data: dict[str, Any]) -> bool:
         """Whether this very run was finished before; ``InputError`` as from :meth:`begin`."""

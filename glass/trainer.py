@@ -19,6 +19,7 @@ from glass.engine import Engine, Totals, grouped
 from glass.epoch_line import describe, epoch_line, is_better
 from glass.export import holds_model, save_model
 from glass.metrics import binary_metrics
+from glass.patience import said_if_slow
 from glass.progress import ProgressDisplay
 from glass.run_folder import RunFolder
 from glass.run_state import BatchLoader, RunState
@@ -69,6 +70,7 @@ class Trainer:
         self.ledger = BadSampleLedger(
             folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples
         )
+        self._warm = False
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
 
     def resume(self) -> bool:
@@ -123,7 +125,7 @@ class Trainer:
         self.state.model.train()
         with self._display(steps) as display:
             clock = time.perf_counter()
-            for batches in grouped(loader, self.config.grad_accum_steps, totals):
+            for batches in self._groups(loader, totals):
                 self.engine.step(batches, totals)
                 before, clock = clock, time.perf_counter()
                 totals.train_time_s += clock - before
@@ -143,12 +145,27 @@ class Trainer:
                     clock = time.perf_counter()
         return True
 
+    def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
+        """The batches of each step. Before the first of a process kernels are compiled and chosen,
+        and readers start: half a minute may pass."""
+        groups = grouped(loader, self.config.grad_accum_steps, totals)
+        if not self._warm:
+            with said_if_slow("preparing the first step: compiling kernels, reading first samples"):
+                first = next(groups, None)
+                if first is None:
+                    return
+            with said_if_slow("taking the first step, which is slower than those after it"):
+                yield first
+            self._warm = True
+        yield from groups
+
     def _display(self, steps: int) -> ProgressDisplay:
         progress = self.state.progress
         return ProgressDisplay(
             f"epoch {progress.epoch + 1}/{self.config.epochs}",
             total=steps,
             done=progress.step_in_epoch,
+            later=(self.config.epochs - progress.epoch - 1) * steps,
             shown=self.accelerator.is_main_process,
         )
 

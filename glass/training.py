@@ -14,10 +14,12 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from glass.backbones import Backbone
 from glass.config import RunConfig
 from glass.learnt_ids import LearntIds
-from glass.model import build_model, compile_backbones
+from glass.model import build_model, check_backbones, compile_backbones
 from glass.optim import build_optimizer, build_schedule, parameter_groups
+from glass.patience import said_if_slow
 from glass.processes import environment, make_accelerator
 from glass.random_state import seed_all
 from glass.run_folder import RunFolder, dataset_digest
@@ -60,6 +62,8 @@ def train(
             return train(
                 shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch
             )
+    with said_if_slow("asking both backbones whether they take the views"):
+        check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)
@@ -78,8 +82,11 @@ def train(
             closing(_loader(data, config, accelerator, training=True)) as train_loader,
             closing(_loader(data, config, accelerator, training=False)) as valid_loader,
         ):
-            parts = prepared_model(config, accelerator, with_weights=not _has_checkpoints(folder))
+            fresh = not _has_checkpoints(folder)
+            parts = prepared_model(config, accelerator, with_weights=fresh)
             state = RunState(accelerator, *parts, train_loader, config.seed)
+            if main and fresh:
+                folder.note_backbones(_backbones(state.plain_model))
             trainer = Trainer(
                 config,
                 state,
@@ -108,7 +115,9 @@ def prepared_model(
     step: those of BatchNorm backbones are over one process's part of the batch.
     """
     seed_all(config.seed)
-    with accelerator.local_main_process_first():  # one download per machine, not one per process
+    what = "making the model" + (" and fetching its pretrained weights" if with_weights else "")
+    # One download per machine, not one per process.
+    with said_if_slow(what), accelerator.local_main_process_first():
         model = build_model(config, with_weights=with_weights)
     model.to(accelerator.device)
     if config.compile:
@@ -142,6 +151,15 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
             " learnt, and its metrics flatter",
             config.train_split, config.valid_split, ", ".join(sorted(shared)),
         )  # fmt: skip
+
+
+def _backbones(model: Any) -> dict[str, Any]:
+    """What :meth:`RunFolder.note_backbones` takes."""
+    return {
+        name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
+        for name, part in model.named_children()
+        if isinstance(part, Backbone)
+    }
 
 
 def _has_checkpoints(folder: RunFolder) -> bool:

@@ -70,6 +70,11 @@ def exported_state(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
     blocks = _blocks(backbone.network)
+    if not blocks:
+        raise InputError(
+            f"model.tune_last_blocks={count}: timm does not count the blocks of {_name(backbone)};"
+            " set model.freeze_global or model.freeze_local for a whole backbone, or choose another"
+        )
     if count > len(blocks):
         raise InputError(
             f"model.tune_last_blocks={count}: {_name(backbone)} has {len(blocks)} blocks, its stem"
@@ -83,7 +88,9 @@ def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
 
 def _blocks(network: nn.Module) -> list[list[nn.Parameter]]:
     """The weights block by block, as timm counts them for rates that decay by depth: the stem is
-    the first, and a norm after the last block belongs to that."""
+    the first, and a norm after the last block belongs to that. Empty where timm does not count."""
+    if not hasattr(network, "group_matcher"):
+        return []
     number_of = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
     blocks: dict[int, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():

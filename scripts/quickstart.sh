@@ -24,7 +24,7 @@ python -m scripts.build_shards "$images/images.csv" "$shards" --global-size 64 -
 
 for model in glass single_view; do
   say "3/5 training $model ($runs/$model)"
-  accelerate launch --config_file accelerate_config.yaml train.py \
+  accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data "$shards" --preset "${model}_tiny" --output "$runs/$model" --seed "$seed"
 done
 

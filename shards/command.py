@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from shards.shown_url import SafeFormatter, without_secrets
+from shards.silence import said_while_silent
 
 __all__ = ["CommandParser", "InputError", "run_command"]
 
@@ -48,7 +49,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     if logging.lastResort is not None:  # what shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     try:
-        code = main() or 0
+        with said_while_silent():
+            code = main() or 0
         sys.stdout.flush()
     except InputError as error:
         print(f"error: {printable(without_secrets(str(error)))}", file=sys.stderr)

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import train
 from glass.config import RunConfig, config_from_dict, config_to_dict
 from glass.overrides import apply_overrides, setting_names
 from glass.presets import load_preset, preset_names
@@ -132,12 +133,32 @@ def test_one_key_sets_every_learning_rate():
     assert (optim.wd_global, optim.wd_local, optim.wd_head) == (0.1, 0.1, 0.0)
 
 
-def test_unknown_key_lists_the_valid_ones():
+@pytest.mark.parametrize(
+    ("key", "first"),
+    [
+        ("optim.lr_locale", "optim.lr_local"),
+        ("lr", "optim.lr"),
+        ("num_crop", "loader.num_crops"),
+        ("crop_size", "loader.crop_size"),
+        ("model.pretraind", "model.pretrained"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest_three(key, first):
     with pytest.raises(InputError) as caught:
-        apply_overrides(RunConfig(), ["optim.lr_locale=1"])
+        apply_overrides(RunConfig(), [f"{key}=1"])
     message = str(caught.value)
-    assert "did you mean optim.lr_local?" in message
-    assert all(name in message for name in setting_names(RunConfig()))
+    assert f"the nearest are {first}, " in message
+    named = message.partition("nearest are ")[2].partition(" (")[0].split(", ")
+    assert len(named) == 3
+    assert set(named) <= set(setting_names(RunConfig()))
+    assert "train.py --help lists them all" in message
+
+
+def test_help_lists_all_settings(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--help"])
+    words = set(capsys.readouterr().out.replace(",", " ").split())
+    assert set(setting_names(RunConfig())) <= words
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,59 @@ def test_loading_needs_neither_the_weights_file_nor_the_network(tmp_path):
     assert load_model(tmp_path, "cpu")[1] == config
 
 
+class TestNamesOfBackbones:
+    """A stranger's model may make nobody fetch, or read, a network from elsewhere."""
+
+    def renamed(self, folder, name, key="global_backbone", **recorded):
+        card = json.loads((folder / "config.json").read_text())
+        card["config"]["model"][key] = name
+        card["backbones"] |= recorded
+        (folder / "config.json").write_text(json.dumps(card))
+
+    @pytest.fixture
+    def nobody_asked(self, monkeypatch):
+        """Fails where anything is looked up elsewhere."""
+
+        def asked(*given):
+            raise AssertionError(f"looked up {given}")
+
+        for name in ("load_model_config_from_hf", "load_model_config_from_path"):
+            monkeypatch.setattr(f"glass.architectures.{name}", asked)
+            monkeypatch.setattr(f"timm.models._factory.{name}", asked)
+
+    @pytest.mark.parametrize("key", ["global_backbone", "local_backbone"])
+    @pytest.mark.parametrize("name", ["hf-hub:someone/net", "local-dir:/etc", "hf_hub:x/y", "a/b"])
+    @pytest.mark.parametrize("recorded", [None, "hf-hub:someone/net", "no_such_network", 3])
+    def test_one_from_elsewhere_is_refused(self, folder, nobody_asked, key, name, recorded):
+        self.renamed(folder, name, key, **{key: recorded})
+        with pytest.raises(InputError, match=rf"{key}='{name}' is no network of timm's") as caught:
+            load_model(folder, "cpu")
+        assert "\n" not in str(caught.value)
+
+    def test_a_users_own_is_read_by_the_name_that_was_recorded(self, folder, model, nobody_asked):
+        assert json.loads((folder / "config.json").read_text())["backbones"] == {
+            "global_backbone": "test_vit",
+            "local_backbone": "test_resnet",
+        }
+        self.renamed(folder, "hf-hub:me/mine")
+        loaded, config = load_model(folder, "cpu")
+        assert config.model.global_backbone == "test_vit"
+        assert torch.equal(loaded(*views())[0], model(*views())[0])
+
+    def test_a_model_of_before_names_were_recorded_is_read(self, folder):
+        card = json.loads((folder / "config.json").read_text())
+        del card["backbones"]
+        (folder / "config.json").write_text(json.dumps(card))
+        assert load_model(folder, "cpu")[1] == CONFIG
+
+    def test_views_that_the_network_does_not_take(self, folder):
+        card = json.loads((folder / "config.json").read_text())
+        card["config"]["loader"]["global_size"] = 40
+        (folder / "config.json").write_text(json.dumps(card))
+        with pytest.raises(InputError, match=r"global_size=40 does not fit test_vit"):
+            load_model(folder, "cpu")
+
+
 class TestMistakes:
     def refused(self, folder, words):
         with pytest.raises(InputError, match=words) as caught:

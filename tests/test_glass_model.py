@@ -1,6 +1,8 @@
 """Glass and SingleView: sizes, the same seam for both, pixels in, weights from files."""
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,6 +162,72 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     assert torch.equal(own, network.blocks[0].mlp.fc1.weight)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientvit_m0",
+        "iformer_t",
+        "levit_128s",
+        "repvit_m1",
+        "shvit_s1",
+        "deit_tiny_distilled_patch16_224",
+        "mobilenetv3_small_050",
+        pytest.param("caformer_s18", marks=pytest.mark.slow),
+    ],
+)
+def test_weights_with_the_whole_head_of_timm(tmp_path, name):
+    """Heads of several layers, of which timm's settings name the last alone."""
+    torch.manual_seed(1)
+    state = timm.create_model(name, num_classes=1000).state_dict()
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(state, path)
+    backbone = create_backbone(name, 224, pretrained=False, weights=path)
+    own = backbone.network.state_dict()
+    assert len(own) < len(state)
+    assert all(torch.equal(own[key], state[key]) for key in own)
+    # What is beside the head is still a sign of another network.
+    safetensors.torch.save_file(state | {"stem.extra.weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"another network than .*it has stem\.extra\.weight"):
+        create_backbone(name, 224, pretrained=False, weights=path)
+
+
+def test_the_digest_is_that_of_the_numbers_whatever_their_file(tmp_path):
+    torch.manual_seed(1)
+    state = timm.create_model("test_resnet", num_classes=10).state_dict()
+    torch.save({"state_dict": state}, tmp_path / "a.pth")
+    safetensors.torch.save_file(state, tmp_path / "b.safetensors")
+    digests = {
+        create_backbone("test_resnet", 32, pretrained=False, weights=path).weights_sha256
+        for path in (tmp_path / "a.pth", tmp_path / "b.safetensors")
+    }
+    assert len(digests) == 1
+    (digest,) = digests
+    assert digest is not None
+    assert len(digest) == 64
+    assert create_backbone("test_resnet", 32, pretrained=False).weights_sha256 is None
+
+
+def described(folder: Path, **more) -> str:
+    """The name of a network in a folder, as timm writes one."""
+    folder.mkdir()
+    settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "num_classes": 0}
+    card = {"architecture": "test_vit", "num_classes": 0, "pretrained_cfg": settings} | more
+    (folder / "config.json").write_text(json.dumps(card))
+    network = timm.create_model("test_vit", num_classes=0)
+    safetensors.torch.save_file(network.state_dict(), folder / "model.safetensors")
+    return f"local-dir:{folder}"
+
+
+def test_a_network_that_lies_elsewhere_is_known_by_timms_name(tmp_path):
+    """Trained with by one's own wish; its position table follows the views."""
+    name = described(tmp_path / "net")
+    backbone = create_backbone(name, 64, pretrained=True)
+    assert backbone.architecture == "test_vit"
+    assert backbone.mean == (0.1, 0.2, 0.3)
+    assert backbone.network.patch_embed.img_size == (64, 64)
+    assert backbone.weights_sha256 is not None
+
+
 class TestMistakes:
     """One clear sentence each."""
 
@@ -170,6 +238,20 @@ class TestMistakes:
 
     def test_unknown_backbone(self):
         self.refused(r"no backbone called 'resnet5O'.*resnet50", "resnet5O")
+
+    def test_a_name_on_the_hub_without_its_prefix(self):
+        self.refused(r"the name is hf-hub:timm/resnet18\.a1_in1k", "timm/resnet18.a1_in1k")
+
+    def test_a_network_elsewhere_that_is_not_there(self, tmp_path):
+        self.refused("the description of local-dir:.* cannot be had", f"local-dir:{tmp_path}/no")
+
+    def test_a_network_elsewhere_with_arguments_of_its_own(self, tmp_path):
+        name = described(tmp_path / "net", model_args={"depth": 2})
+        self.refused(r"is timm's test_vit with arguments of its own \(depth\)", name)
+
+    def test_a_network_elsewhere_that_timm_lacks(self, tmp_path):
+        name = described(tmp_path / "net", architecture="brand_new")
+        self.refused("a network 'brand_new', which this version of timm lacks", name)
 
     def test_missing_weights_file(self, tmp_path):
         self.refused("does not exist", global_weights=str(tmp_path / "none.pth"))

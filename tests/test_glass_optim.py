@@ -80,3 +80,32 @@ def test_cosine_from_each_rate_to_the_minimum():
             assert group["lr"] == pytest.approx(expected, rel=1e-9)
         optimizer.step()
         schedule.step()
+
+
+def test_a_rate_below_the_minimum_stays_where_it_is():
+    """The cosine lowers; a part whose rate is 0 is not to learn from the second epoch on."""
+    rates = OptimConfig(lr_global=0.0, lr_local=5e-7, lr_head=1e-3, wd_global=0.1, lr_min=1e-6)
+    model = tiny_model("glass")
+    optimizer = build_optimizer(parameter_groups(model, rates))
+    schedule = build_schedule(optimizer, 5, rates.lr_min)
+    before = {name: tensor.clone() for name, tensor in model.global_backbone.named_parameters()}
+    for _ in range(6):
+        found = [group["lr"] for group in optimizer.param_groups]
+        assert found[:2] == [0.0, 5e-7]
+        assert found[2] >= 1e-6
+        for weight in model.parameters():
+            weight.grad = torch.ones_like(weight)
+        optimizer.step()
+        schedule.step()
+    assert found[2] == pytest.approx(1e-6)
+    after = dict(model.global_backbone.named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_schedule_of_an_earlier_version_is_taken_up():
+    """Checkpoints hold torch's cosine."""
+    model = tiny_model("single_view")
+    optimizer = build_optimizer(parameter_groups(model, RATES))
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=5, eta_min=RATES.lr_min)
+    ours = build_schedule(build_optimizer(parameter_groups(model, RATES)), 5, RATES.lr_min)
+    assert set(ours.state_dict()) == set(theirs.state_dict())

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from glass.backbones import create_backbone
 from glass.config import ModelConfig, RunConfig
 from glass.engine import Engine, Totals
 from glass.export import load_model, load_state, save_model
@@ -10,6 +11,7 @@ from glass.model import build_model
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.processes import make_accelerator
+from glass.tuning import choose_weights_to_tune
 from loaders import LoaderConfig
 from shards.command import InputError
 
@@ -184,6 +186,14 @@ def test_a_backbone_without_what_is_asked_for_gets_one_sentence(settings, words)
     with pytest.raises(InputError, match=words) as caught:
         build_model(settings)
     assert "\n" not in str(caught.value)
+
+
+def test_blocks_that_timm_does_not_count_get_one_sentence():
+    """PiT, PoolFormer and its kin, CSATv2."""
+    backbone = create_backbone("pit_ti_224", 64, pretrained=False)
+    with pytest.raises(InputError, match=r"does not count the blocks of pit_ti_224.*freeze_global"):
+        choose_weights_to_tune(backbone, ModelConfig(tune_last_blocks=1), frozen=False)
+    assert all(weight.requires_grad for weight in backbone.parameters())
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,10 @@ def test_a_run_leaves_what_it_promises(unbroken, synthetic_shards, capsys):
     ]
     best_accuracy = max(line["valid_accuracy"] for line in lines)
     assert record["finished"]["best"]["valid_accuracy"] == best_accuracy
+    assert record["backbones"] == {
+        "global_backbone": {"name": "test_vit", "weights_sha256": None},
+        "local_backbone": {"name": "test_vit", "weights_sha256": None},
+    }
     # A finished run says so, trains nothing, and exits 0.
     before = (unbroken / "run.json").stat().st_mtime_ns
     assert train.main(arguments(synthetic_shards, unbroken)) == 0
@@ -195,7 +199,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
     assert_same_run(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
 ):
@@ -209,6 +213,17 @@ def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     assert (tmp_path / "checkpoints/step-00000004").is_dir()
     assert train.main(command) == 0
     assert_same_run(unbroken, tmp_path)
+
+
+def test_the_second_ctrl_c_ends_at_once(synthetic_shards, tmp_path, monkeypatch):
+    def press_twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_step(monkeypatch, 1, press_twice)
+    with pytest.raises(KeyboardInterrupt):
+        train.main(arguments(synthetic_shards, tmp_path))
+    assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 
 @pytest.mark.parametrize("moment", ["the epoch's last step", "inside the validation"])
@@ -329,6 +344,15 @@ class TestMistakes:
         wrong = arguments(synthetic_shards, tmp_path / "run", "loader.global_size=96")
         self.refused(r"global_size=96.*64", *wrong)
         assert train.main(arguments(synthetic_shards, tmp_path / "run", "epochs=1")) == 0
+
+    def test_views_that_a_backbone_does_not_take(self, synthetic_shards, tmp_path):
+        """Before a folder is made or weights are fetched."""
+        wrong = ["loader.crop_size=40", "model.pretrained=true"]
+        self.refused(
+            r"crop_size=40 does not fit test_vit.*: 32 and 48 would fit",
+            *arguments(synthetic_shards, tmp_path / "run", *wrong),
+        )
+        assert not (tmp_path / "run").exists()
 
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
         self.refused(

@@ -8,6 +8,8 @@ Inputs ``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,8 @@ class _LogitsOnly(nn.Module):
 
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
     """Writes ``model`` (on the CPU, in evaluation mode) as ONNX; the views it wants stand in the
-    file's metadata. Raises ``InputError`` where the extra is missing."""
+    file's metadata. Raises ``InputError`` where the extra is missing, and where the exporter cannot
+    follow a backbone."""
     try:
         import onnx
         import onnxscript  # noqa: F401  the exporter asks for it with a longer message
@@ -60,14 +63,16 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
     else:
         inputs, names, outputs, dynamic = (example,), ["global_view"], ["logits"], ({0: batch},)
         traced = _LogitsOnly(model)
-    with warnings.catch_warnings():  # of the exporter, about its own insides
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            traced, inputs, input_names=names, output_names=outputs, dynamic_shapes=dynamic,
-            opset_version=OPSET, dynamo=True, verbose=False,
-        )  # fmt: skip
-    assert program is not None
+    program = _exported(
+        traced,
+        inputs,
+        input_names=names,
+        output_names=outputs,
+        dynamic_shapes=dynamic,
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
     proto = program.model_proto
     views = card["views"] | {"label_names": card["label_names"], "kind": card["kind"]}
     entry = proto.metadata_props.add()
@@ -75,3 +80,43 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
     onnx.checker.check_model(proto)
     with atomic_path(path) as temporary:
         onnx.save(proto, temporary)
+
+
+def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
+    """The exporter's program. Attention goes out as one operator; where the exporter cannot follow
+    its shapes (MaxViT's windows, torch 2.14), as the products that it is made of."""
+    reason = ""
+    for attention in (nullcontext(), _attention_in_parts(model)):
+        with warnings.catch_warnings(), attention:  # warnings about the exporter's own insides
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            try:
+                program = torch.onnx.export(model, inputs, **options)
+            except Exception as error:  # of a dozen types, each naming a place inside torch
+                reason = _innermost(error)
+                continue
+        assert program is not None
+        return program
+    raise InputError(
+        "torch cannot write this model as ONNX, for one of its backbones takes what ONNX does not"
+        f" have ({reason}): hand it on with --to or --push, or train another backbone"
+    )
+
+
+@contextmanager
+def _attention_in_parts(model: nn.Module) -> Iterator[None]:
+    fused = [layer for layer in model.modules() if getattr(layer, "fused_attn", False)]
+    for layer in fused:
+        layer.fused_attn = False
+    try:
+        yield
+    finally:
+        for layer in fused:
+            layer.fused_attn = True
+
+
+def _innermost(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:160]}"

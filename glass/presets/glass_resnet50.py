@@ -1,6 +1,6 @@
 r"""GLASS with two ResNet-50, with the best settings of the study (arXiv 2601.00141).
 
-accelerate launch --config_file accelerate_config.yaml train.py \
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_resnet50 --output RUN
 
 Hardware, time and score: unmeasured here. On a small GPU keep the batch of 32 in smaller steps:

@@ -1,7 +1,7 @@
 r"""GLASS in miniature, for a CPU: two ``test_resnet`` (0.4 M parameters each) on 64-pixel views and
 64-pixel crops, started from nothing.
 
-accelerate launch --config_file accelerate_config.yaml train.py \
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
 
 The shards must hold 64-pixel global views (``build_shards --global-size 64``). About 5 s an epoch

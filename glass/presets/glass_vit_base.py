@@ -1,6 +1,6 @@
 r"""GLASS with two ViT-B/16, with the best settings of the study (arXiv 2601.00141).
 
-accelerate launch --config_file accelerate_config.yaml train.py \
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_vit_base --output RUN
 
 Hardware, time and score: unmeasured here. On a small GPU keep the batch of 64 in smaller steps:

@@ -1,6 +1,6 @@
 r"""The resize-only baseline with one ConvNeXt-T, with the best settings of the study.
 
-accelerate launch --config_file accelerate_config.yaml train.py \
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_convnext_tiny --output RUN
 
 Hardware, time and score: unmeasured here. The study tuned this baseline with half the trials that

@@ -1,7 +1,7 @@
 r"""The resize-only baseline in miniature, for a CPU: one ``test_resnet`` on the 64-pixel view, with
 the training budget of ``glass_tiny``.
 
-accelerate launch --config_file accelerate_config.yaml train.py \
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_tiny --output RUN
 
 The shards must hold 64-pixel global views (``build_shards --global-size 64``).

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from glass.config import RunConfig
-from glass.overrides import apply_overrides, setting_names
+from glass.overrides import apply_overrides, nearest, setting_names
 from glass.studies.search_names import named_dimension
 from shards.command import InputError
 
@@ -83,8 +83,11 @@ def changed_space(
         if not equals or not text:
             raise InputError(f"--search {change!r} must be NAME=LOW..HIGH or NAME=A,B,C")
         if name not in dimensions and name not in setting_names(config):
-            known = ", ".join([*dimensions, *setting_names(config)])
-            raise InputError(f"--search {name}: there is no such setting; there are {known}")
+            close = ", ".join(nearest(name, [*dimensions, *setting_names(config)]))
+            raise InputError(
+                f"--search {name}: there is no such setting; the nearest are {close} (train.py"
+                " --help lists them all)"
+            )
         owners = {key: dimension.settings for key, dimension in dimensions.items()}
         name = named_dimension(name, owners, config.grad_accum_steps)
         settings = owners.get(name, (name,))

@@ -1,0 +1,68 @@
+"""A word before a long silence: what a command is busy with that shows no progress by itself.
+
+Loading PyTorch and compiling kernels take seconds, on a fresh machine half a minute, and happen in
+many places. So nobody announces them: a thread looks, once a second, at what the others are doing.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+__all__ = ["said_while_silent"]
+
+LOOKS_BEFORE_A_WORD = 3
+"""Once a second; what is over sooner needs no word."""
+SIGNS = {
+    "importlib": "loading libraries, PyTorch among them …",
+    "/numba/core/": "compiling kernels, which is done once on a machine …",
+}
+"""Part of the name of a source file on a thread's stack → what is said then."""
+
+
+@contextmanager
+def said_while_silent(every_s: float = 1.0) -> Iterator[None]:
+    """While entered, tells a person at a terminal of each long silence once; of the processes of a
+    run only the first does."""
+    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(over, every_s), name="silence", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _watch(over: threading.Event, every_s: float) -> None:
+    seen = dict.fromkeys(SIGNS, 0)
+    while not over.wait(every_s) and any(looks < LOOKS_BEFORE_A_WORD for looks in seen.values()):
+        for sign in _signs():
+            seen[sign] += 1
+            if seen[sign] == LOOKS_BEFORE_A_WORD:
+                with suppress(OSError, ValueError, AttributeError):  # nobody hears
+                    sys.stderr.write(f"{SIGNS[sign]}\n")
+                    sys.stderr.flush()
+
+
+def _signs() -> set[str]:
+    """What the other threads are doing now."""
+    own = threading.get_ident()
+    return {
+        sign
+        for ident, frame in sys._current_frames().items()
+        if ident != own
+        for name in _files(frame)
+        for sign in SIGNS
+        if sign in name
+    }
+
+
+def _files(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_filename
+        frame = frame.f_back

@@ -1,0 +1,52 @@
+"""Signals as a wish to stop: the first of a kind is noted, the second acts as ever."""
+
+import os
+import signal
+
+import pytest
+
+from glass.stop_signal import StopSignal
+
+
+def press_ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_first_ctrl_c_is_noted_and_said_and_the_second_ends(capfd):
+    with StopSignal() as stop:
+        press_ctrl_c()
+        assert stop.received == "SIGINT"
+        assert "with a checkpoint; Ctrl-C once more ends at once" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            press_ctrl_c()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_warning_and_then_the_end_are_one_wish(capfd):
+    """As clusters send them: the second kind must not cut off the checkpoint for the first."""
+    with StopSignal() as stop:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        press_ctrl_c()
+        assert stop.received == "SIGUSR1"
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT):
+        assert signal.getsignal(number) is not stop._note
+
+
+def test_what_was_ignored_stays_ignored():
+    """A script's job in the background does not hear the Ctrl-C that is meant for another."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            press_ctrl_c()
+        assert stop.received is None
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_only_one_process_of_a_run_speaks(capfd, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with StopSignal() as stop:
+        press_ctrl_c()
+    assert (stop.received, capfd.readouterr().err) == ("SIGINT", "")

@@ -1,0 +1,76 @@
+"""A person at a terminal hears what a silent command is busy with, and nobody else does."""
+
+import sys
+import threading
+
+import pytest
+
+from shards import silence
+from shards.silence import said_while_silent
+
+
+class Stderr:
+    """A terminal, or none, on which the test can wait for words."""
+
+    def __init__(self, terminal: bool) -> None:
+        self.terminal, self.text, self.spoken = terminal, "", threading.Event()
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+    def write(self, text: str) -> None:
+        self.text += text
+        self.spoken.set()
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+@pytest.fixture
+def slow_import(tmp_path, monkeypatch):
+    """``import glass_slow`` lasts until ``slow_import`` has heard a word, or ten seconds."""
+    (tmp_path / "glass_slow.py").write_text("import sys\nsys.stderr.spoken.wait(10)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("glass_slow", None)
+
+
+def test_a_long_import_is_told_once(slow_import, monkeypatch):
+    stderr = Stderr(terminal=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with said_while_silent(every_s=0.01):
+        import glass_slow  # noqa: F401
+    assert stderr.text == "loading libraries, PyTorch among them …\n"
+
+
+def test_a_long_compilation_is_told(monkeypatch):
+    stderr = Stderr(terminal=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    busy = compile("spoken.wait(10)", "/somewhere/numba/core/compiler.py", "exec")
+    with said_while_silent(every_s=0.01):
+        exec(busy, {"spoken": stderr.spoken})
+    assert stderr.text == "compiling kernels, which is done once on a machine …\n"
+
+
+def test_a_log_file_gets_no_such_word_and_no_thread(monkeypatch):
+    for stderr in (Stderr(terminal=False), None):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with said_while_silent(every_s=0.01):
+            names = [thread.name for thread in threading.enumerate()]
+        assert "silence" not in names
+
+
+def test_what_is_over_soon_is_not_told(monkeypatch):
+    stderr = Stderr(terminal=True)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    looks = threading.Semaphore(0)
+
+    def two_looks():
+        looks.release()
+        return {"importlib"} if looks._value < silence.LOOKS_BEFORE_A_WORD else set()
+
+    monkeypatch.setattr(silence, "_signs", two_looks)
+    with said_while_silent(every_s=0.001):
+        while looks._value < 6:
+            assert threading.active_count()
+    assert stderr.text == ""
