@@ -65,6 +65,12 @@ def _parser() -> CommandParser:
         "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
         "pixels; without a value, which right before SRC it needs: match (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--reject-unreadable", action="store_true",
+        help="go on without files that the disk or the network file system does not give, also "
+        "after several tries (reason io in rejected.parquet); without it, such a file ends the "
+        "build",
+    )  # fmt: skip
     return parser
 
 
@@ -83,8 +89,9 @@ def main(argv: list[str] | None = None) -> int:
         equalise=arguments.equalise,
     )
     report = build_dataset(
-        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine
-    )
+        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine,
+        reject_unreadable=arguments.reject_unreadable,
+    )  # fmt: skip
     for line in summary(report, arguments.out):
         print(printable(line))
     return 0

@@ -6,15 +6,18 @@ EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture fi
 follows the first picture does not.
 """
 
+import os
 import re
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jpeglib
 import numpy as np
 
 from shards.image_formats import open_image, rejecting
 from shards.jpeg_header import BadJpeg, Segment, read_header
+from shards.machine_trouble import MachineTrouble
 from shards.rejection import RejectedImage
 
 __all__ = ["NotConvertible", "to_baseline"]
@@ -40,7 +43,9 @@ def to_baseline(jpeg: bytes) -> bytes:
 
     The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
     decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
-    anything differs or libjpeg refuses. Not safe in threads: jpeglib keeps global state.
+    anything differs or libjpeg refuses, and ``MachineTrouble`` where it is not the file's fault:
+    what is stored must not hang on how full a disk was. Not safe in threads: jpeglib keeps global
+    state.
     """
     try:
         header = read_header(jpeg)
@@ -54,19 +59,25 @@ def to_baseline(jpeg: bytes) -> bytes:
         kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
         # jpeglib fails on many APPn segments; they say nothing about coefficients.
         bare = _without(jpeg, segments)
-        with tempfile.TemporaryDirectory(prefix="baseline-") as folder:
-            coefficients = _read(bare, Path(folder) / "source.jpg")
-            target = Path(folder) / "baseline.jpg"
-            coefficients.write_dct(str(target), flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
-            written = target.read_bytes()
-            if not _same_coefficients(coefficients, _read(written, target)):
-                raise NotConvertible("other coefficients when read back")
+        coefficients = _read(bare)
+        with _memory_file() as target:
+            coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
+            written = _content(target)
+        if not _same_coefficients(coefficients, _read(written)):
+            raise NotConvertible("other coefficients when read back")
         ours = [s for s in read_header(written).segments if _is_metadata(s)]
         converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
         # Pillow smooths images whose scans bring only a part of the bits: those do differ.
         if not np.array_equal(_pixels(jpeg), _pixels(converted)):
             raise NotConvertible("other pixels when read back")
     except (BadJpeg, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The system's word; libjpeg's complaints, which jpeglib passes on, have no number.
+            raise MachineTrouble(
+                f"progressive JPEGs cannot be made baseline ({error.strerror}): that takes a few"
+                f" files in the folder for temporary ones, {_temporary_folder()}; give it room, or"
+                " another one with TMPDIR, and run the same command again"
+            ) from error
         raise NotConvertible("refused by libjpeg") from error
     return converted
 
@@ -93,12 +104,38 @@ def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
     return b"".join([*parts, jpeg[end:]])
 
 
-def _read(jpeg: bytes, path: Path) -> jpeglib.DCTJPEG:
-    """jpeglib reads files only."""
-    path.write_bytes(jpeg)
-    coefficients = jpeglib.read_dct(str(path))
-    coefficients.load()
+def _read(jpeg: bytes) -> jpeglib.DCTJPEG:
+    with _memory_file() as path:
+        with open(path, "wb") as file:
+            file.write(jpeg)
+        coefficients = jpeglib.read_dct(path)
+        coefficients.load()
     return coefficients
+
+
+@contextmanager
+def _memory_file() -> Iterator[str]:
+    """The path of an empty file in memory: libjpeg takes paths, and does not say why it could not
+    write to one."""
+    descriptor = os.memfd_create("baseline.jpg")
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        os.close(os.open(path, os.O_RDWR))  # as libjpeg will
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none can be written to
+        return os.environ.get("TMPDIR", "/tmp")
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:

@@ -6,16 +6,18 @@
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
+
+from shards.machine_trouble import NO_MEMORY, MachineTrouble, trouble_of
+from shards.streams import heard
 
 __all__ = ["CommandParser", "InputError", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_INTERRUPTED = 130
-_NO_MEMORY = "there is not enough memory: close other programs, or use fewer workers or threads"
 
 
 class InputError(Exception):
@@ -36,21 +38,55 @@ def printable(text: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs ``main()`` and exits with its code; an ``InputError`` becomes one line and exit code
-    2."""
+    """Runs ``main()`` and exits with its code; an ``InputError`` and the machine's own trouble
+    become one line and exit code 2.
+
+    Where stdout or stderr is closed the code is what it were if somebody listened; where what was
+    to be printed is lost, because a disk is full, that is said.
+    """
+    with heard() as output:
+        code = _code_of(main)
+        if output.lost is not None:
+            _say(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
+            code = code or EXIT_INPUT_ERROR
+    sys.exit(code)
+
+
+def _code_of(main: Callable[[], int | None]) -> int:
+    """The exit code of ``main()``, with a sentence where it ends in a mistake."""
     try:
         code = main() or 0
         sys.stdout.flush()
+        return code
+    except SystemExit as error:  # of the parser, which has spoken
+        _flush_stdout()
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        _say(str(error.code))
+        return 1
     except InputError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        code = EXIT_INPUT_ERROR
+        _say(str(error))
     except MemoryError as error:
-        print(f"error: {printable(str(error) or _NO_MEMORY)}", file=sys.stderr)
-        code = EXIT_INPUT_ERROR
+        _say(str(error) or NO_MEMORY)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # `… | head` closed the pipe: not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+        return 0
+    except (MachineTrouble, OSError) as error:
+        trouble = trouble_of(error)
+        if trouble is None:
+            raise
+        _say(str(trouble))
+    _flush_stdout()
+    return EXIT_INPUT_ERROR
+
+
+def _say(sentence: str) -> None:
+    print(f"error: {printable(sentence)}", file=sys.stderr)
+
+
+def _flush_stdout() -> None:
+    """What was printed before a mistake."""
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()

@@ -7,6 +7,7 @@ from PIL import ImageFile
 
 from shards.image_formats import open_image, quiet, rejecting
 from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+from shards.machine_trouble import require_sound_machine
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
@@ -157,6 +158,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     try:
         with quiet():
             value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
+    except Exception as error:  # as with pixels, Pillow raises nearly anything on damaged bytes
+        require_sound_machine(error)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

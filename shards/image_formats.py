@@ -22,6 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from shards.machine_trouble import require_sound_machine
 from shards.rejection import RejectedImage
 
 __all__ = [
@@ -117,15 +118,15 @@ def rejecting(data: bytes) -> Iterator[None]:
     """Turns whatever Pillow raises on the file ``data`` into :class:`RejectedImage`.
 
     Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to
-    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass.
+    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass, and so does what is
+    the machine's fault: ``MemoryError`` and ``MachineTrouble``.
     """
     try:
         yield
     except RejectedImage:
         raise
-    except MemoryError as error:
-        raise RejectedImage("too_large", "not enough memory to decode it") from error
     except Exception as error:
+        require_sound_machine(error)
         detail = f"{type(error).__name__}: {error}"
         raise RejectedImage("truncated" if _is_cut(error, data) else "corrupt", detail) from error
 

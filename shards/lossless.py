@@ -1,6 +1,7 @@
 """Which images are stored as tiles: lossless ones of a kind that tiles suit."""
 
 from shards.image_formats import open_image, quiet
+from shards.machine_trouble import require_sound_machine
 from shards.rejection import RejectedImage
 
 __all__ = ["can_tile"]
@@ -29,7 +30,8 @@ def can_tile(data: bytes, kind: str) -> bool:
             num_frames = int(getattr(image, "n_frames", 1))
     except RejectedImage:
         return False
-    except Exception:  # of a TIFF, counting the pages walks through untrusted directories
+    except Exception as error:  # of a TIFF, counting the pages walks through untrusted directories
+        require_sound_machine(error)
         return False
     if kind == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
         return False

@@ -5,11 +5,15 @@ import os
 import stat
 from pathlib import Path
 
+from shards.machine_trouble import machine_spared
+
 __all__ = ["require_regular"]
 
 
 def require_regular(path: Path) -> None:
     """Raises ``OSError`` where ``path`` is not there, or is a folder, a pipe, a device or a
     socket."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    with machine_spared(path):
+        status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "not a regular file", str(path))

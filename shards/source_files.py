@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Protocol
 
 from shards.limits import limit
+from shards.machine_trouble import is_passing, require_sound_machine
+from shards.patience import patiently
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
@@ -28,6 +30,7 @@ __all__ = [
     "StoredFiles",
     "read_image_file",
     "require_size",
+    "unread",
 ]
 
 Stamp = tuple[int, int]
@@ -93,7 +96,9 @@ class LocalFiles:
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         """Links to folders are followed, once each."""
         seen: set[tuple[int, int]] = set()
-        for here, subfolders, files in os.walk(self.root / folder, followlinks=True):
+        for here, subfolders, files in os.walk(
+            self.root / folder, onerror=_raise, followlinks=True
+        ):
             status = os.stat(here)
             if (status.st_dev, status.st_ino) in seen:
                 subfolders.clear()
@@ -107,7 +112,7 @@ class LocalFiles:
         return read_image_file(self.root / name)
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        return map(self.read, names)
+        return map(self.read, names)  # which goes on after an error, unlike a generator
 
     def stamp(self, name: str) -> Stamp | None:
         try:
@@ -195,15 +200,33 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of a file. Raises ``RejectedImage``; never waits on a pipe or a device."""
+    """The bytes of a file, asked for again where the disk fails. Raises ``RejectedImage``, and
+    ``MachineTrouble``; never waits on a pipe or a device."""
     try:
-        if path.exists() and not path.is_file():
-            raise RejectedImage("unreadable", "not a regular file")
-        with path.open("rb") as file:
-            require_size(os.fstat(file.fileno()).st_size)
-            return file.read()
+        return patiently(lambda: _read_whole(path))
     except OSError as error:
-        raise RejectedImage("unreadable", error.strerror or str(error)) from error
+        raise unread(error, path) from error
+
+
+def _read_whole(path: Path) -> bytes:
+    if path.exists() and not path.is_file():
+        raise RejectedImage("unreadable", "not a regular file")
+    with path.open("rb") as file:
+        require_size(os.fstat(file.fileno()).st_size)
+        return file.read()
+
+
+def unread(error: OSError, path: Path) -> RejectedImage:
+    """What is wrong with an image whose file gave ``error``: ``io`` where the disk failed. Raises
+    ``MachineTrouble`` where nothing is, because the machine was at its end."""
+    require_sound_machine(error, path)
+    reason = "io" if is_passing(error) else "unreadable"
+    return RejectedImage(reason, error.strerror or str(error))
+
+
+def _raise(error: OSError) -> None:
+    """A folder that cannot be listed is not one without images."""
+    raise error
 
 
 def require_size(num_bytes: int) -> None:
