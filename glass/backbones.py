@@ -14,6 +14,7 @@ from torch import nn
 
 from glass.hub import cache_only_if_unreachable
 from shards.command import InputError
+from shards.machine_trouble import require_openable, require_sound_machine
 
 __all__ = ["Backbone", "create_backbone", "read_weights"]
 
@@ -158,6 +159,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
+        require_sound_machine(error, path)
+        require_openable(path)
         raise InputError(
             f"the weights file {path} is neither a safetensors file nor a torch file of tensors"
             f" ({type(error).__name__})"

@@ -9,6 +9,7 @@ from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
 from shards.command import InputError
+from shards.machine_trouble import require_sound_machine
 
 __all__ = ["Chunk", "ChunkReader"]
 
@@ -41,6 +42,7 @@ class ChunkReader:
         except (InputError, MemoryError):
             raise
         except Exception as error:
+            require_sound_machine(error)
             if len(places) == 1:
                 detail = f"{type(error).__name__}: {error}"
                 # With its trace the first time; others of its kind are counted and named later.

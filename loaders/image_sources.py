@@ -19,9 +19,10 @@ from loaders.encoded_image import decode_file
 from shards.dataset import ShardDataset
 from shards.image_formats import rejecting
 from shards.limits import limit
+from shards.patience import patiently
 from shards.pixels import RejectedImage, pixel_sha256
 from shards.schema import content_id
-from shards.source_files import read_image_file
+from shards.source_files import read_image_file, unread
 
 __all__ = [
     "BytesSource",
@@ -79,15 +80,15 @@ class FileSource:
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
         try:
-            status = self.path.stat()
+            status = patiently(self.path.stat)
             if stat.S_ISDIR(status.st_mode):
                 raise RejectedImage("unreadable", "it is a folder")
             if not stat.S_ISREG(status.st_mode):
                 raise RejectedImage("unreadable", "it is a pipe, a device or a socket")
-        except (OSError, ValueError) as error:
-            raise RejectedImage(
-                "unreadable", getattr(error, "strerror", "") or str(error)
-            ) from error
+        except OSError as error:
+            raise unread(error, self.path) from error
+        except ValueError as error:  # of a name that no file can have
+            raise RejectedImage("unreadable", str(error)) from error
         return _identified(read_image_file(self.path))
 
 
@@ -156,11 +157,9 @@ class MemberSource:
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
         try:
-            with self.tar.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.length)
+            data = patiently(self._read)
         except OSError as error:
-            raise RejectedImage("unreadable", error.strerror or str(error)) from error
+            raise unread(error, self.tar) from error
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
         loaded = _identified(data)
@@ -168,6 +167,11 @@ class MemberSource:
         if known is None or known == loaded.content_id:
             return loaded
         return LoadedImage(loaded.pixels, known)
+
+    def _read(self) -> bytes:
+        with self.tar.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.image_formats import FILE_SUFFIXES
 from shards.json_file import parse_json
+from shards.machine_trouble import machine_spared, require_sound_machine
 from shards.rejection import RejectedImage
 from shards.sidecar import choose_image
 from shards.tar_listing import TarSample, list_tar
@@ -83,6 +84,7 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
     """Image files at any depth by name, hidden ones left out; links to folders are not followed."""
 
     def note(error: OSError) -> None:
+        require_sound_machine(error)
         where, why = Path(error.filename or folder), error.strerror or str(error)
         found.sources.append(UnreadableSource(where, f"the folder cannot be listed: {why}"))
 
@@ -127,7 +129,7 @@ class _SampleIdentity:
         member = self.sample.members.get("json")
         if member is None or member.length > _MAX_JSON_BYTES:
             return None
-        with self.tar.open("rb") as file:
+        with machine_spared(self.tar), self.tar.open("rb") as file:
             file.seek(member.offset)
             try:
                 facts = parse_json(file.read(member.length))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.machine_trouble import machine_spared
 from shards.regular_file import require_regular
 
 __all__ = ["map_table"]
@@ -33,7 +34,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     which a training never looks at again (docs/LOG.md, ``bench scale``).
     """
     require_regular(path)
-    with path.open("rb") as file:
+    with machine_spared(path), path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     data = pa.py_buffer(mapped)
     _require_plain(data)

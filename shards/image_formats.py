@@ -118,8 +118,8 @@ def rejecting(data: bytes) -> Iterator[None]:
     """Turns whatever Pillow raises on the file ``data`` into :class:`RejectedImage`.
 
     Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to
-    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass, and so does what is
-    the machine's fault: ``MemoryError`` and ``MachineTrouble``.
+    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass, and so does
+    what is the machine's fault: ``MemoryError`` and ``MachineTrouble``.
     """
     try:
         yield

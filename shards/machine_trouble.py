@@ -10,8 +10,17 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-__all__ = ["MachineTrouble", "is_passing", "machine_spared", "require_sound_machine", "trouble_of"]
+__all__ = [
+    "NO_MEMORY",
+    "MachineTrouble",
+    "is_passing",
+    "machine_spared",
+    "require_openable",
+    "require_sound_machine",
+    "trouble_of",
+]
 
 NO_MEMORY = "there is not enough memory: close other programs, or use fewer workers or threads"
 
@@ -75,6 +84,16 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
     trouble = trouble_of(error, what)
     if trouble is not None:
         raise trouble from error
+
+
+def require_openable(path: Path) -> None:
+    """Raises ``MachineTrouble`` where the machine cannot open ``path`` now: for handlers of
+    libraries that do not pass on the system's error. Other errors say nothing here."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        require_sound_machine(error, path)
 
 
 @contextmanager

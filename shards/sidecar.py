@@ -18,6 +18,7 @@ from shards.command import InputError
 from shards.dataset_info import ShardInfo
 from shards.image_formats import sniff_format
 from shards.label_rules import LabelRules, choose_rules
+from shards.machine_trouble import machine_spared, require_sound_machine
 from shards.packing import PackedSource, sample_key
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
@@ -59,6 +60,7 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except OSError as error:
+        require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
@@ -218,9 +220,10 @@ class SidecarTask:
             raise InputError(f"{self.tar} changed while it was indexed: start again in a new --out")
         try:
             # The image stays in its tar, so a progressive JPEG stays progressive.
-            sample = build_sample(
-                content, source, key, self.name, self.global_size, keep_progressive=True
-            )
+            with machine_spared(f"{self.tar}/{source.path}", memory=True):
+                sample = build_sample(
+                    content, source, key, self.name, self.global_size, keep_progressive=True
+                )
         except RejectedImage as error:
             rejected.append(
                 Rejection(source.path, source.label, source.generator, error.reason, error.detail)

@@ -9,6 +9,7 @@ import numpy as np
 
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.machine_trouble import require_sound_machine
 
 __all__ = ["StoredViews"]
 
@@ -41,6 +42,7 @@ class StoredViews:
             if view.shape != (size, size, 3) or view.dtype != np.uint8:
                 raise ValueError(f"holds an array of {view.shape}")
         except (OSError, ValueError, EOFError) as error:
+            require_sound_machine(error, self._dataset.members_path(name))
             raise InputError(
                 f"the global view of row {row} in {self._dataset.members_path(name)} cannot be "
                 f"read ({error}): run scripts.verify_shards {self._dataset.root}"

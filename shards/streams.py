@@ -102,7 +102,7 @@ def _take_descriptors() -> None:
 
 def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
     if stream is None:  # it was closed when Python began: nobody listens
-        return open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # lives to the end
+        return open(os.devnull, "w", encoding="utf-8")  # lives to the end
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors=_ERRORS)

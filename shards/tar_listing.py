@@ -14,6 +14,7 @@ from typing import cast
 
 from shards.command import InputError
 from shards.limits import limit
+from shards.machine_trouble import require_sound_machine
 from shards.regular_file import require_regular
 
 __all__ = ["BadMember", "TarListing", "TarMember", "TarSample", "list_tar", "walk_tar"]
@@ -115,6 +116,7 @@ def walk_tar(path: Path) -> Iterator[tarfile.TarInfo]:
                     raise InputError(f"{path} is cut off inside {info.name}: fetch it again")
                 yield info
     except OSError as error:
+        require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError,
             RecursionError) as error:  # fmt: skip  # tarfile's own, on headers that make no sense
