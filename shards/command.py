@@ -8,7 +8,6 @@
 import argparse
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import NoReturn
 
 from shards.machine_trouble import NO_MEMORY, MachineTrouble, trouble_of
@@ -45,7 +44,14 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     to be printed is lost, because a disk is full, that is said.
     """
     with heard() as output:
-        code = _code_of(main)
+        try:
+            code = _code_of(main)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not output.closed:
+                raise
+        if output.closed:  # not an error of ours, though rich makes it an exit code of 1
+            code = 0
         if output.lost is not None:
             _say(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
             code = code or EXIT_INPUT_ERROR
@@ -55,11 +61,8 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 def _code_of(main: Callable[[], int | None]) -> int:
     """The exit code of ``main()``, with a sentence where it ends in a mistake."""
     try:
-        code = main() or 0
-        sys.stdout.flush()
-        return code
+        return main() or 0
     except SystemExit as error:  # of the parser, which has spoken
-        _flush_stdout()
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
         _say(str(error.code))
@@ -71,22 +74,13 @@ def _code_of(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # `… | head` closed the pipe: not an error of ours
-        return 0
     except (MachineTrouble, OSError) as error:
         trouble = trouble_of(error)
         if trouble is None:
             raise
         _say(str(trouble))
-    _flush_stdout()
     return EXIT_INPUT_ERROR
 
 
 def _say(sentence: str) -> None:
     print(f"error: {printable(sentence)}", file=sys.stderr)
-
-
-def _flush_stdout() -> None:
-    """What was printed before a mistake."""
-    with suppress(BrokenPipeError):
-        sys.stdout.flush()

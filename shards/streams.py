@@ -42,6 +42,8 @@ class Output:
 
     lost: OSError | None = None
     """The first error that dropped something, ``None`` where all was written."""
+    closed: bool = False
+    """Whether the reader of a pipe went away, as that of ``… | head``."""
 
 
 class _Stream:
@@ -79,6 +81,7 @@ class _Stream:
         if self._output is None:
             return
         if isinstance(error, BrokenPipeError):
+            self._output.closed = True
             raise error
         self._output.lost = self._output.lost or error
 
