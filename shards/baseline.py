@@ -6,15 +6,17 @@ EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture fi
 follows the first picture does not.
 """
 
+import io
 import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 import jpeglib
 import numpy as np
 
+from shards.decoder_messages import messages_held_back
 from shards.image_formats import open_image, rejecting
 from shards.jpeg_header import BadJpeg, Segment, read_header
 from shards.machine_trouble import MachineTrouble
@@ -59,12 +61,9 @@ def to_baseline(jpeg: bytes) -> bytes:
         kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
         # jpeglib fails on many APPn segments; they say nothing about coefficients.
         bare = _without(jpeg, segments)
-        coefficients = _read(bare)
-        with _memory_file() as target:
-            coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
-            written = _content(target)
-        if not _same_coefficients(coefficients, _read(written)):
-            raise NotConvertible("other coefficients when read back")
+        # libjpeg prints warnings, and jpeglib the names of its temporary files.
+        with messages_held_back(), redirect_stdout(io.StringIO()):
+            written = _rewritten(bare)
         ours = [s for s in read_header(written).segments if _is_metadata(s)]
         converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
         # Pillow smooths images whose scans bring only a part of the bits: those do differ.
@@ -80,6 +79,17 @@ def to_baseline(jpeg: bytes) -> bytes:
             ) from error
         raise NotConvertible("refused by libjpeg") from error
     return converted
+
+
+def _rewritten(jpeg: bytes) -> bytes:
+    """The coefficients of ``jpeg`` in a baseline file, which was read back."""
+    coefficients = _read(jpeg)
+    with _memory_file() as target:
+        coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
+        written = _content(target)
+    if not _same_coefficients(coefficients, _read(written)):
+        raise NotConvertible("other coefficients when read back")
+    return written
 
 
 def _is_metadata(segment: Segment) -> bool:

@@ -22,6 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from shards.decoder_messages import libtiff_silenced
 from shards.machine_trouble import require_sound_machine
 from shards.rejection import RejectedImage
 
@@ -150,6 +151,8 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     kind = sniff_format(data)
     if kind is None:
         raise RejectedImage("not_an_image", f"begins with {data[:8]!r}")
+    if kind == "TIFF":
+        libtiff_silenced()
     with rejecting(data), quiet():
         try:
             image = _reader(kind)(io.BytesIO(data))
