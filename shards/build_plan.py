@@ -166,8 +166,8 @@ def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     before = plan.table.select(SOURCE_SCHEMA.names)
     if before.equals(sources.table):
         changed, mended = _changed_files(plan, sources)
-        parts = [("files changed", changed), ("files can be read that could not be then", mended)]
-        return [_listing(what, names) for what, names in parts if names]
+        found = (("files changed", changed), ("files can be read that could not be then", mended))
+        return [_listing(what, names) for what, names in found if names]
     old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
     parts = [("files added", new - old), ("files removed", old - new)]
     listed = [_listing(what, sorted(names)) for what, names in parts if names]
