@@ -28,6 +28,7 @@ from glass.presets import load_preset, preset_names
 from glass.run_folder import RunFolder, dataset_digest
 from shards.command import CommandParser, InputError, run_command
 from shards.dataset import ShardDataset
+from shards.machine_trouble import MachineTrouble
 from shards.shown_url import SafeFormatter
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     """Trains; returns the exit code. On a person's mistake only the main process speaks."""
     try:
         return run(argv)
-    except InputError:
+    except (InputError, MachineTrouble):
         if RANK == 0:
             raise
         # The first process that exits ends the others: let that be the one that has spoken. Who

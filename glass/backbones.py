@@ -14,6 +14,7 @@ from torch import nn
 
 from glass.architectures import architecture, classifier_keys, create_network, feature_width
 from shards.command import InputError
+from shards.machine_trouble import require_openable, require_sound_machine
 
 __all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]
 
@@ -164,6 +165,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
+        require_sound_machine(error, path)
+        require_openable(path)
         raise InputError(
             f"the weights file {path} is neither a safetensors file nor a torch file of tensors"
             f" ({type(error).__name__})"

@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import torch
 
 from shards.command import InputError
 from shards.json_file import read_json
+from shards.machine_trouble import require_openable, require_sound_machine
+from shards.patience import patiently
 from shards.regular_file import open_regular
 
 __all__ = ["KEEP", "CheckpointStore"]
@@ -143,6 +146,8 @@ class CheckpointStore:
                 _load_plain(folder / TRAINING),
             )
         except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
+            require_sound_machine(error, folder)
+            require_openable(folder / MODEL)
             raise InputError(
                 f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
                 " on from the one before"
@@ -195,9 +200,10 @@ def _check(folder: Path) -> None:
                 f" {FORMAT_VERSION}: use the version of this project that wrote it"
             )
         for name in (MODEL, OPTIMIZER, TRAINING):
-            if _sha256(folder / name) != digests[name]:
+            if patiently(partial(_sha256, folder / name)) != digests[name]:
                 raise _Damaged(f"{name} has changed since it was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
+        require_sound_machine(error, folder)  # else sound checkpoints would be set aside
         raise _Damaged(f"{type(error).__name__}: {error}") from error
 
 

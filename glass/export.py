@@ -28,6 +28,7 @@ from glass.versions import installed_versions
 from shards.atomic import atomic_path, write_text_atomic
 from shards.command import InputError
 from shards.json_file import read_json
+from shards.machine_trouble import require_openable, require_sound_machine
 from shards.regular_file import open_regular, require_regular
 
 __all__ = [
@@ -95,7 +96,8 @@ def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
     try:
         card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
         return bool(card["chosen"] == chosen and card["weights_sha256"] == sha256)
-    except (InputError, OSError, KeyError):
+    except (InputError, OSError, KeyError) as error:
+        require_sound_machine(error, folder)
         return False
 
 
@@ -200,6 +202,8 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         require_regular(path)
         return safetensors.torch.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
+        require_sound_machine(error, path)
+        require_openable(path)
         raise InputError(f"{path} is damaged ({error}): copy it again") from error
 
 

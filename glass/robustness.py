@@ -56,6 +56,7 @@ from loaders.sampling_detail import Detail, detail_of_file
 from loaders.shard_reader import MappedShards, UnreadableMember
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.machine_trouble import require_sound_machine
 from shards.pixels import RejectedImage, decode_rgb
 
 __all__ = ["Contender", "check_robustness", "load_contender", "measure_robustness"]
@@ -213,7 +214,8 @@ class _SplitImages:
             converted = samples.forms[samples.stored_as[row]] == "baseline"
             detail = None if converted else self._detail(data)
             return _ChangedImage(change.on_image(pixels), detail)
-        except (UnreadableMember, RejectedImage, ValueError, OSError):
+        except (UnreadableMember, RejectedImage, ValueError, OSError) as error:
+            require_sound_machine(error)
             # The last two: a WebP has 16,383 pixels a side at most, a JPEG 65,500.
             return None
 

@@ -11,6 +11,7 @@ from loaders.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
 from shards.command import InputError
+from shards.machine_trouble import require_sound_machine
 from shards.shown_url import safe_words, without_secrets
 
 __all__ = ["Chunk", "ChunkReader"]
@@ -44,6 +45,7 @@ class ChunkReader:
         except (InputError, MemoryError, ShardsClosed):
             raise
         except Exception as error:
+            require_sound_machine(error)
             if len(places) == 1:
                 detail = safe_words(error)
                 # With its trace the first time; others of its kind are counted and named later.

@@ -18,6 +18,7 @@ from loaders.dali_files import REFUSED, not_for_dali
 from loaders.jobs import DecodeFailure, DecodeJob
 from loaders.reference import ReferenceLeaf
 from loaders.stats import LoaderStats
+from shards.decoder_messages import messages_held_back
 
 __all__ = ["DECODER", "EXACT", "DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
 
@@ -177,13 +178,15 @@ class DaliLeaf:
         pipeline.feed_input("start", [np.ascontiguousarray(start) for start in starts])
         if self._device == "cuda":
             stream = torch.cuda.current_stream()
-            decoded, *image_shapes = pipeline.run(cuda_stream=stream)
+            with messages_held_back():
+                decoded, *image_shapes = pipeline.run(cuda_stream=stream)
             slots = torch.from_numpy(np.concatenate([job.slots for job in jobs]))
             pixels = torch.from_dlpack(decoded.as_tensor()).reshape(-1, *crops.shape[1:])
             crops.index_copy_(0, slots.to(crops.device), pixels)
             stream.synchronize()  # the loader's own stream: DALI takes its buffers back after this
         else:
-            decoded, *image_shapes = pipeline.run()
+            with messages_held_back():
+                decoded, *image_shapes = pipeline.run()
             _paste_all(decoded, jobs, crops.numpy())
         if not image_shapes:
             return []

@@ -20,10 +20,11 @@ from loaders.encoded_image import decode_file
 from shards.dataset import ShardDataset
 from shards.image_formats import rejecting
 from shards.limits import limit
+from shards.patience import patiently
 from shards.pixels import RejectedImage, pixel_sha256
 from shards.regular_file import open_regular
 from shards.schema import content_id
-from shards.source_files import read_image_file
+from shards.source_files import read_image_file, unread
 
 __all__ = [
     "BytesSource",
@@ -166,11 +167,9 @@ class MemberSource:
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
         try:
-            with open_regular(self.tar) as file:
-                file.seek(self.offset)
-                data = file.read(self.length)
+            data = patiently(self._read)
         except OSError as error:
-            raise RejectedImage("unreadable", error.strerror or str(error)) from error
+            raise unread(error, self.tar) from error
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
         if self.crc32 is not None and isal_zlib.crc32(data) != self.crc32:
@@ -182,6 +181,11 @@ class MemberSource:
         if self.check is not None:
             self.check(data, loaded.pixels)
         return loaded
+
+    def _read(self) -> bytes:
+        with open_regular(self.tar) as file:
+            file.seek(self.offset)
+            return file.read(self.length)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from loaders.remote.shards import CachedShards
 from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
 from loaders.sampling_detail import Detail, read_detail
 from loaders.shard_reader import (
+    FailedDisk,
     UnreadableMember,
     global_view_header,
     read_global_view,
@@ -170,7 +171,8 @@ class JobMaker:
                 except BadChecksum as error:
                     failures.append(DecodeFailure(place, "checksum", str(error)))
                 except UnreadableMember as error:
-                    failures.append(DecodeFailure(place, "unreadable member", str(error)))
+                    reason = "io" if isinstance(error, FailedDisk) else "unreadable member"
+                    failures.append(DecodeFailure(place, reason, str(error)))
                 except BadTiles as error:
                     failures.append(DecodeFailure(place, "undecodable", str(error)))
         failed = {failure.sample for failure in failures}

@@ -62,8 +62,6 @@ class ReferenceLeaf:
             else:
                 place_windows(image, job, pixels)
         except (RejectedImage, BadTiles) as error:
-            if isinstance(error.__cause__, MemoryError):
-                raise error.__cause__ from None  # no fault of the sample
             return DecodeFailure(job.sample, "undecodable", str(error))
         return None
 

@@ -5,13 +5,12 @@ a region are differences of those positions, evenly shared out between two of th
 no entry points its detail is unknown.
 """
 
-import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, njit, uint64
+from numba import int64, uint64
 
 from loaders import splice_index
 from loaders.splice_index import (
@@ -24,9 +23,9 @@ from loaders.splice_index import (
     entry_position,
     open_index,
 )
-from shards import scan_index
 from shards.entry_points import NotIndexable, build_entry_points
-from shards.kernels import Scalar, address_of, bytes_at, int64_at, source_digest
+from shards.kernel_cache import cached, source_digest
+from shards.kernels import Scalar, address_of, bytes_at, int64_at
 
 __all__ = ["Detail", "detail_of_file", "read_detail"]
 
@@ -111,7 +110,7 @@ def detail_of_file(data: bytes) -> Detail | None:
 
 
 def _compile(digest: str) -> Any:
-    @njit(nogil=True, cache=True, _nrt=False)
+    @cached(_nrt=False)
     def kernel(
         jpeg_at: Scalar, jpeg_size: Scalar, mcu_at: Scalar, mcu_size: Scalar,
         info_at: Scalar, out_at: Scalar, out_size: Scalar,
@@ -137,4 +136,4 @@ def _compile(digest: str) -> Any:
     return kernel
 
 
-_positions = _compile(source_digest(scan_index, splice_index, sys.modules[__name__]))
+_positions = _compile(source_digest(_compile))

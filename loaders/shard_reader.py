@@ -13,10 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from shards.command import InputError
+from shards.machine_trouble import is_passing, require_sound_machine
+from shards.patience import patiently
 from shards.regular_file import open_regular
 from shards.stored_views import global_view_header
 
-__all__ = ["MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
+__all__ = [
+    "FailedDisk",
+    "MappedShards",
+    "UnreadableMember",
+    "global_view_header",
+    "read_global_view",
+]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -34,6 +42,10 @@ class UnreadableMember(Exception):
     which."""
 
 
+class FailedDisk(UnreadableMember):
+    """A shard that the disk does not give, also after several tries."""
+
+
 class MappedShards:
     """The tars of a data set, mapped when first touched. Safe to use from several threads."""
 
@@ -41,15 +53,18 @@ class MappedShards:
         """``paths[k]`` is the tar of shard number k."""
         self._paths = paths
         self._maps: OrderedDict[int, Bytes] = OrderedDict()
+        self._failed: set[int] = set()
+        """Shards that the disk did not give when they were asked for last."""
         self._max_mapped = _maps_allowed()
         self._lock = threading.Lock()
 
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
-        Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where it is
-        gone. A file that is cut off while it is mapped would end the process at the next touch of
-        what is missing, so its size is asked for each time (2 µs).
+        Raises ``UnreadableMember`` where they lie outside the file (``FailedDisk`` where the disk
+        does not give it), ``InputError`` where it is gone, and ``MachineTrouble``. A file that is
+        cut off while it is mapped would end the process at the next touch of what is missing, so
+        its size is asked for each time (2 µs).
         """
         data = self._map(shard)
         size = min(data.size, _size_now(self._paths[shard], data.size))
@@ -70,16 +85,27 @@ class MappedShards:
             if shard in self._maps:
                 self._maps.move_to_end(shard)
                 return self._maps[shard]
-            try:
-                self._maps[shard] = _mapped(self._paths[shard])
-            except OSError as error:
-                raise InputError(
-                    f"cannot read shard {self._paths[shard]}: {error}; run scripts.verify_shards "
-                    "on its folder"
-                ) from error
+            self._maps[shard] = self._mapped(shard)
             if len(self._maps) > self._max_mapped:
                 self._maps.popitem(last=False)
             return self._maps[shard]
+
+    def _mapped(self, shard: int) -> Bytes:
+        """Maps a shard, with patience the first time that the disk fails at it: the samples after
+        that one need not wait as long again."""
+        path = self._paths[shard]
+        try:
+            data = _mapped(path) if shard in self._failed else patiently(lambda: _mapped(path))
+        except OSError as error:
+            require_sound_machine(error, path)
+            if not is_passing(error):
+                raise InputError(
+                    f"cannot read shard {path}: {error}; run scripts.verify_shards on its folder"
+                ) from error
+            self._failed.add(shard)
+            raise FailedDisk(f"{path.name}: {error.strerror or error}") from error
+        self._failed.discard(shard)
+        return data
 
 
 def _mapped(path: Path) -> Bytes:

@@ -15,6 +15,7 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.folder_walk import walk_folder
 from shards.image_formats import FILE_SUFFIXES
+from shards.machine_trouble import require_sound_machine
 
 __all__ = ["FoundImages", "find_images", "row_sources"]
 
@@ -89,6 +90,7 @@ def _add_folder(folder: Path, found: FoundImages) -> None:
     """Image files at any depth by name, hidden ones left out; links to folders are followed."""
 
     def note(error: OSError) -> None:
+        require_sound_machine(error)
         where, why = Path(error.filename or folder), error.strerror or str(error)
         found.sources.append(UnreadableSource(where, f"the folder cannot be listed: {why}"))
 

@@ -1,12 +1,10 @@
 """Windows of JPEGs to small JPEGs, inside compiled code: one call for a batch, without the GIL."""
 
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import int64, njit, uint8, uint64
+from numba import int64, uint8, uint64
 
-from loaders import splice_bits, splice_header, splice_index, splice_row
 from loaders.splice_bits import close_row
 from loaders.splice_header import (
     HEADER_BYTES,
@@ -39,16 +37,15 @@ from loaders.splice_index import (
 )
 from loaders.splice_row import BLOCKS_SIZE, PIECE_ROOM, Work, Writer, end_byte
 from loaders.splice_row import splice_row as append_row
-from shards import entropy, huffman, scan_index
 from shards.entropy import SLACK
 from shards.huffman import LOOKUP_BITS
+from shards.kernel_cache import cached, source_digest
 from shards.kernels import (
     Scalar,
     bytes_at,
     compiled,
     int32_at,
     int64_at,
-    source_digest,
     uint32_at,
     uint64_at,
 )
@@ -300,7 +297,7 @@ def _splice_windows(
 
 
 def _compile(digest: str) -> Any:
-    @njit(nogil=True, cache=True, _nrt=False)
+    @cached(_nrt=False)
     def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
         """Splices from ``window`` on. Returns the window to go on from once there is room for the
         two numbers that follow: bytes of scratch, and of output."""
@@ -310,9 +307,4 @@ def _compile(digest: str) -> Any:
     return kernel
 
 
-splice_windows = _compile(
-    source_digest(
-        entropy, huffman, scan_index, splice_bits, splice_header, splice_index, splice_row,
-        sys.modules[__name__],
-    )
-)  # fmt: skip
+splice_windows = _compile(source_digest(_compile))

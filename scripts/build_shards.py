@@ -69,6 +69,12 @@ def _parser() -> CommandParser:
         "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
         "pixels (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--reject-unreadable", action="store_true",
+        help="go on without files that the disk or the network file system does not give, also "
+        "after several tries (reason io in rejected.parquet); without it, such a file ends the "
+        "build",
+    )  # fmt: skip
     return parser
 
 
@@ -89,6 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     report = build_dataset(
         arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine,
         tell=lambda note: print(printable(note), flush=True),
+        reject_unreadable=arguments.reject_unreadable,
     )  # fmt: skip
     for line in summary(replace(report, notes=[]), arguments.out):
         print(printable(line))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.machine_trouble import machine_spared
 from shards.regular_file import open_regular
 
 __all__ = ["map_table"]
@@ -32,7 +33,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     and names once, and keeps none of what it read: at ten million rows the texts alone are 0.9 GB,
     which a training never looks at again (docs/LOG.md, ``bench scale``).
     """
-    with open_regular(path) as file:
+    with machine_spared(path), open_regular(path) as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     data = pa.py_buffer(mapped)
     _require_plain(data)

@@ -10,18 +10,22 @@ follows the first picture does not.
 """
 
 import io
+import os
 import re
 import struct
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from pathlib import Path
 
 import jpeglib
 import numpy as np
 from PIL import Image
 
+from shards.decoder_messages import messages_held_back
 from shards.image_formats import open_image, rejecting
 from shards.jpeg_header import BadJpeg, JpegHeader, Segment, read_header
+from shards.machine_trouble import MachineTrouble
 from shards.rejection import RejectedImage
 
 __all__ = ["NotConvertible", "to_baseline"]
@@ -47,7 +51,9 @@ def to_baseline(jpeg: bytes) -> bytes:
 
     The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
     decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
-    anything differs or libjpeg refuses. Not safe in threads: jpeglib keeps global state.
+    anything differs or libjpeg refuses, and ``MachineTrouble`` where it is not the file's fault:
+    what is stored must not hang on how full a disk was. Not safe in threads: jpeglib keeps global
+    state.
     """
     try:
         source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
@@ -64,18 +70,21 @@ def to_baseline(jpeg: bytes) -> bytes:
         kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
         # jpeglib fails on many APPn segments; they say nothing about coefficients.
         bare = _without(jpeg, segments)
-        with tempfile.TemporaryDirectory(prefix="baseline-") as folder:
-            coefficients = _read(bare, Path(folder) / "source.jpg")
-            target = Path(folder) / "baseline.jpg"
-            coefficients.write_dct(str(target), flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
-            written = target.read_bytes()
-            if not _same_coefficients(coefficients, _read(written, target)):
-                raise NotConvertible("other coefficients when read back")
+        # libjpeg prints warnings, and jpeglib the names of its temporary files.
+        with messages_held_back(), redirect_stdout(io.StringIO()):
+            written = _rewritten(bare)
         written = _with_identifiers(written, header)
         ours = [s for s in read_header(written).segments if _is_metadata(s)]
         converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
         return _checked(source, converted)
     except (BadJpeg, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The system's word; libjpeg's complaints, which jpeglib passes on, have no number.
+            raise MachineTrouble(
+                f"progressive JPEGs cannot be made baseline ({error.strerror}): that takes a few"
+                f" files in the folder for temporary ones, {_temporary_folder()}; give it room, or"
+                " another one with TMPDIR, and run the same command again"
+            ) from error
         raise NotConvertible("refused by libjpeg") from error
 
 
@@ -131,6 +140,17 @@ def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
     return bytes(result)
 
 
+def _rewritten(jpeg: bytes) -> bytes:
+    """The coefficients of ``jpeg`` in a baseline file, which was read back."""
+    coefficients = _read(jpeg)
+    with _memory_file() as target:
+        coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
+        written = _content(target)
+    if not _same_coefficients(coefficients, _read(written)):
+        raise NotConvertible("other coefficients when read back")
+    return written
+
+
 def _is_metadata(segment: Segment) -> bool:
     return 0xE0 <= segment.marker <= 0xEF or segment.marker == 0xFE
 
@@ -153,12 +173,38 @@ def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
     return b"".join([*parts, jpeg[end:]])
 
 
-def _read(jpeg: bytes, path: Path) -> jpeglib.DCTJPEG:
-    """jpeglib reads files only."""
-    path.write_bytes(jpeg)
-    coefficients = jpeglib.read_dct(str(path))
-    coefficients.load()
+def _read(jpeg: bytes) -> jpeglib.DCTJPEG:
+    with _memory_file() as path:
+        with open(path, "wb") as file:
+            file.write(jpeg)
+        coefficients = jpeglib.read_dct(path)
+        coefficients.load()
     return coefficients
+
+
+@contextmanager
+def _memory_file() -> Iterator[str]:
+    """The path of an empty file in memory: libjpeg takes paths, and does not say why it could not
+    write to one."""
+    descriptor = os.memfd_create("baseline.jpg")
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        os.close(os.open(path, os.O_RDWR))  # as libjpeg will
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none can be written to
+        return os.environ.get("TMPDIR", "/tmp")
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:

@@ -56,6 +56,7 @@ class BuildReport:
 def build_dataset(
     source: str | Path, out: str | Path, settings: BuildSettings, workers: int = 1,
     progress: bool = True, engine: str = "local", tell: Callable[[str], object] | None = None,
+    reject_unreadable: bool = False,
 ) -> BuildReport:  # fmt: skip
     """Builds the data set ``out`` from ``source``, or continues to.
 
@@ -64,8 +65,9 @@ def build_dataset(
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
     ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` gets what a person should
     know of the sources before any is read, a sentence each, as the report has them. Raises
-    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only; the same
-    call then continues.
+    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
+    ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
+    the disk does not give.
     """
     sources = read_sources(source)
     if tell is not None:
@@ -82,14 +84,16 @@ def build_dataset(
         with locked(out):
             if store is not None:
                 store.pull()
-            return _build(sources, out, settings, workers, progress, engine, store)
+            return _build(
+                sources, out, settings, workers, progress, engine, store, reject_unreadable
+            )
     except OSError as error:
         raise InputError(cannot_write(out, error)) from error
 
 
 def _build(
     sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool,
-    engine: str, store: RemoteOutput | None,
+    engine: str, store: RemoteOutput | None, reject_unreadable: bool,
 ) -> BuildReport:  # fmt: skip
     _sweep(out)
     plan = read_plan(out)
@@ -98,7 +102,7 @@ def _build(
         passes = 1 if settings.equalise == "none" else 2
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             threads = max(2 * workers, sources.files.at_once)
-            plan = make_plan(sources, settings, out, threads, bar.update)
+            plan = make_plan(sources, settings, out, threads, bar.update, reject_unreadable)
         if store is not None:
             store.push(PLAN_NAME)
     else:
@@ -110,7 +114,14 @@ def _build(
         return BuildReport(store.info(), True, False, sources.notes)
     if not todo and store is None and is_finished(out):
         return BuildReport(read_info(out), True, False, sources.notes)
-    _write(todo, shards, plan, sources, out, workers, progress, engine, store)
+    tasks = [
+        ShardTask(
+            shard, sources.files, out, settings.global_size, settings.keep_progressive,
+            reject_unreadable,
+        )
+        for shard in todo
+    ]  # fmt: skip
+    _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if not info.num_samples:
         raise InputError(
@@ -123,13 +134,11 @@ def _build(
 
 
 def _write(
-    todo: list[ShardPlan], shards: list[ShardPlan], plan: BuildPlan, sources: SourceList, out: Path,
-    workers: int, progress: bool, engine: str, store: RemoteOutput | None,
+    tasks: list[ShardTask], shards: list[ShardPlan], plan: BuildPlan, out: Path, workers: int,
+    progress: bool, engine: str, store: RemoteOutput | None,
 ) -> None:  # fmt: skip
-    size, keep = plan.settings.global_size, plan.settings.keep_progressive
-    tasks = [ShardTask(shard, sources.files, out, size, keep) for shard in todo]
     total = sum(len(shard.sources) for shard in shards)
-    left = sum(len(shard.sources) for shard in todo)
+    left = sum(task.num_images for task in tasks)
     work: list[Task] = (
         list(tasks)
         if store is None

@@ -65,10 +65,10 @@ def current_versions() -> dict[str, str]:
 
 def make_plan(
     sources: SourceList, settings: BuildSettings, out: Path, threads: int,
-    advance: Callable[[int], object],
+    advance: Callable[[int], object], reject_unreadable: bool = False,
 ) -> BuildPlan:  # fmt: skip
     """Does the first pass and writes the plan into ``out``."""
-    table = scan(sources, threads, advance)
+    table = scan(sources, threads, advance, reject_unreadable)
     decided = equalise(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance
     )
@@ -175,25 +175,28 @@ def require_unchanged(
 def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
     before = plan.table.select(SOURCE_SCHEMA.names)
     if before.equals(sources.table):
-        changed = _changed_files(plan, sources)
-        return [_listing("changed", changed)] if changed else []
+        changed, mended = _changed_files(plan, sources)
+        found = (("changed", changed), ("can be read that could not be then", mended))
+        return [_listing(verb, names) for verb, names in found if names]
     old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
     parts = [("added", new - old), ("removed", old - new)]
     listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
     return listed or ["labels, generators, groups or splits of the sources changed"]
 
 
-def _changed_files(plan: BuildPlan, sources: SourceList) -> list[str]:
-    """Files whose contents differ from the plan; read only where their stamps do."""
+def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
+    """Files whose contents differ from the plan, read only where their stamps do; and those of
+    which it has no contents, because they could not be read."""
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]
     known = sources.stamps
     stamps = [known.get(path) for path in columns[0]] if known else files.stamps(columns[0])
-    changed = []
+    changed: list[str] = []
+    mended: list[str] = []
     for path, num_bytes, mtime_ns, sha256, stamp in zip(*columns, stamps, strict=True):
         if stamp != (num_bytes, mtime_ns) and examine(files, path).sha256 != sha256:
-            changed.append(path)
-    return changed
+            (changed if sha256 else mended).append(path)
+    return changed, mended
 
 
 def _listing(verb: str, names: list[str]) -> str:

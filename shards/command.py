@@ -7,21 +7,21 @@
 
 import argparse
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from shards.machine_trouble import NO_MEMORY, trouble_of
 from shards.shown_url import SafeFormatter, without_secrets
 from shards.silence import said_while_silent
+from shards.streams import heard
 
 __all__ = ["CommandParser", "InputError", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
-_NO_MEMORY = "there is not enough memory: close other programs, or use fewer workers or threads"
 
 
 class InputError(Exception):
@@ -44,27 +44,56 @@ def printable(text: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
-    """Runs ``main()`` and exits with its code; an ``InputError`` becomes one line and exit code
-    2."""
+    """Runs ``main()`` and exits with its code; an ``InputError`` and the machine's own trouble
+    become one line and exit code 2.
+
+    Where stdout or stderr is closed the code is what it were if somebody listened; where what was
+    to be printed is lost, because a disk is full, that is said.
+    """
     if logging.lastResort is not None:  # what shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
+    with heard() as output:
+        try:
+            code = _code_of(main)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not output.closed:
+                raise
+        if output.closed:  # not an error of ours, though rich makes it an exit code of 1
+            code = 0
+        if output.lost is not None:
+            _say(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
+            code = code or EXIT_INPUT_ERROR
+    sys.exit(code)
+
+
+def _code_of(main: Callable[[], int | None]) -> int:
+    """The exit code of ``main()``, with a sentence where it ends in a mistake."""
     try:
         with said_while_silent():
-            code = main() or 0
-        sys.stdout.flush()
+            return main() or 0
+    except SystemExit as error:  # of the parser, which has spoken
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        _say(str(error.code))
+        return 1
     except InputError as error:
-        print(f"error: {printable(without_secrets(str(error)))}", file=sys.stderr)
-        code = EXIT_INPUT_ERROR
+        _say(str(error))
     except MemoryError as error:
-        print(f"error: {printable(str(error) or _NO_MEMORY)}", file=sys.stderr)
-        code = EXIT_INPUT_ERROR
+        _say(str(error) or NO_MEMORY)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:  # `… | head` closed the pipe: not an error of ours
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception:  # a mistake of ours: its trace, as Python prints it, but for secrets in it
-        print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
-        code = EXIT_BUG
-    sys.exit(code)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        trouble = trouble_of(error)
+        if trouble is None:  # a mistake of ours: its trace, as Python prints it, but for secrets
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
+            return EXIT_BUG
+        _say(str(trouble))
+    return EXIT_INPUT_ERROR
+
+
+def _say(sentence: str) -> None:
+    print(f"error: {printable(without_secrets(sentence))}", file=sys.stderr)

@@ -14,6 +14,7 @@ from shards.index_settings import IndexSettings
 from shards.label_evidence import LabelEvidence
 from shards.label_guess import RuleChoice
 from shards.label_rules import LabelRules, SampleTexts, TarLabels
+from shards.machine_trouble import require_sound_machine
 from shards.packing import PackedSource
 from shards.regular_file import open_regular
 from shards.rejection import RejectedImage
@@ -68,6 +69,7 @@ def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
         ):
             yield data
     except OSError as error:
+        require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 

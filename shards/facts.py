@@ -10,6 +10,7 @@ from shards.coding_facts import coding_facts
 from shards.file_metadata import metadata_names
 from shards.image_formats import count_frames, open_image, rejecting
 from shards.jpeg_header import BadJpeg, JpegHeader, read_header
+from shards.machine_trouble import require_sound_machine
 from shards.pillow_warnings import quiet
 from shards.pixel_bytes import picture_extent
 from shards.schema import SAMPLE_SCHEMA
@@ -229,6 +230,7 @@ def _orientation(image: ImageFile.ImageFile) -> int:
         if value == 1 and image.format != "HEIF":  # whose EXIF is changed to say nothing
             with quiet():
                 value = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
+    except Exception as error:  # as with pixels, Pillow raises nearly anything on damaged bytes
+        require_sound_machine(error)
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

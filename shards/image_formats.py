@@ -18,8 +18,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from shards.decoder_messages import libtiff_silenced
 from shards.jxl_header import CONTAINER
 from shards.limits import limit
+from shards.machine_trouble import require_sound_machine
 from shards.pillow_warnings import quiet
 from shards.plugin_formats import CODESTREAM, StoredJpeg2000, jxl_reader
 from shards.rejection import RejectedImage
@@ -120,15 +122,15 @@ def rejecting(data: bytes) -> Iterator[None]:
     """Turns whatever Pillow raises on the file ``data`` into :class:`RejectedImage`.
 
     Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to
-    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass.
+    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass, and so does
+    what is the machine's fault: ``MemoryError`` and ``MachineTrouble``.
     """
     try:
         yield
     except RejectedImage:
         raise
-    except MemoryError as error:
-        raise RejectedImage("too_large", "not enough memory to decode it") from error
     except Exception as error:
+        require_sound_machine(error)
         if "MAX_TEXT_" in str(error):
             detail = f"texts of more than GLASS_MAX_PNG_TEXT_BYTES={limit('MAX_PNG_TEXT_BYTES')}"
             raise RejectedImage("too_large", detail) from error
@@ -164,6 +166,8 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     more than ``MAX_PIXELS`` pixels. Safe to call in threads.
     """
     kind = known_format(data)
+    if kind == "TIFF":
+        libtiff_silenced()
     with rejecting(data), quiet():
         try:
             image = _reader(kind)(io.BytesIO(data))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shards.limits import limit
+from shards.machine_trouble import machine_spared
 from shards.regular_file import open_regular
 
 __all__ = ["parse_json", "read_json", "read_json_bytes"]
@@ -21,7 +22,7 @@ def read_json_bytes(path: Path) -> bytes:
     """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` where
     it is too large."""
     most = limit("MAX_JSON_BYTES")
-    with open_regular(path) as file:
+    with machine_spared(path), open_regular(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"more than GLASS_MAX_JSON_BYTES={most} bytes")

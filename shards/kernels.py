@@ -1,14 +1,4 @@
-"""What all compiled kernels share: bytes at an address, and a cache that notices every edit.
-
-Numba caches a compiled function under the date of its own file only, so an edit in a file that it
-imports would go unseen. Kernels are therefore compiled as a whole from one cached entry function,
-which holds the digest of all their sources in a closure: closures are part of the cache's key.
-
-    def _compile(digest: str):
-        @njit(nogil=True, cache=True)
-        def kernel(...):
-            _ = digest
-            return _work(...)
+"""What all compiled kernels share: bytes at an address. How they are kept: ``shards.kernel_cache``.
 
 Kernels take memory as addresses and lengths: a read-only and a writable array would be compiled
 anew. Whoever calls a kernel keeps the memory alive. The functions below a kernel are ``compiled``
@@ -17,11 +7,8 @@ instructions at every call and every array that is an attribute (it was a third 
 splice); so they allocate nothing.
 """
 
-import hashlib
 import sys
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -41,7 +28,6 @@ __all__ = [
     "load64_little",
     "load_word",
     "pasted",
-    "source_digest",
     "store64",
     "store_word",
     "uint32_at",
@@ -175,11 +161,3 @@ def address_of(array: np.ndarray) -> int:
     if not array.flags.c_contiguous:
         raise ValueError(f"need a contiguous array, not strides {array.strides}")
     return int(array.__array_interface__["data"][0])
-
-
-def source_digest(*modules: ModuleType) -> str:
-    """SHA-256 of the sources of ``modules`` and this one, and of the setting of bounds checks."""
-    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
-    for name in (__file__, *(module.__file__ for module in modules)):
-        digest.update(Path(str(name)).read_bytes())
-    return digest.hexdigest()

@@ -13,7 +13,8 @@ need be compared: the work grows with n log n.
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from shards.kernel_cache import cached
 
 __all__ = ["NUM_TABLES", "describe", "near_pairs"]
 
@@ -81,7 +82,7 @@ def near_pairs(descriptors: np.ndarray, radius: float, seed: int = 0) -> np.ndar
     return np.stack([kept[first], kept[second]], axis=1)[nearest]
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _neighbours(keys: Any, order: Any, points: Any, limit: Any, window: int) -> Any:
     """Pairs (m, 2) int64 of points of equal key, at most ``window`` places apart, within reach."""
     found = np.empty((1024, 2), np.int64)

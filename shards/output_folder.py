@@ -1,6 +1,7 @@
 """The folder that a build writes to, and what a person sees of the writing."""
 
 import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from shards.command import InputError
 from shards.file_locks import holder, not_in_use
+from shards.machine_trouble import trouble_of
 
 __all__ = [
     "by_reason",
@@ -21,6 +23,7 @@ __all__ = [
 ]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 
 @contextmanager
@@ -53,13 +56,26 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The sentence for a person when writing to ``out`` failed."""
+    """The sentence for a person when work that writes to ``out`` failed: what the machine lacks, or
+    else the file at fault."""
+    named = error.filename if isinstance(error.filename, str | os.PathLike) else out
+    elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:
         return (
-            f"the disk is full at {out}: free some space and run the same command again, "
-            "it continues where it stopped"
+            f"the disk is full at {named if elsewhere else out}: free some space and run the same "
+            "command again, it continues where it stopped"
         )
+    trouble = trouble_of(error)
+    if trouble is not None and error.errno not in _OF_THE_FOLDER:
+        return str(trouble)
+    if elsewhere:
+        return f"{os.fspath(named)} cannot be used: {error.strerror or error}"
     return f"cannot write to {out}: {error.strerror or error}"
+
+
+def _on_one_line(path: Path, folder: Path) -> bool:
+    """Whether ``path`` lies in the folder, or the folder in it."""
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @contextmanager
@@ -69,7 +85,7 @@ def full_disk_said(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (*_DISK_FULL, errno.EROFS):
+        if error.errno not in _OF_THE_FOLDER:
             raise
         raise InputError(cannot_write(out, error)) from error
 

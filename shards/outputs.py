@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 
 from shards.command import InputError
 from shards.json_file import read_json
-from shards.regular_file import require_regular
+from shards.regular_file import open_regular, require_regular
 
 __all__ = [
     "Ours",
@@ -128,5 +128,5 @@ def is_parquet_with(names: Iterable[str]) -> Ours:
 
 
 def _head(path: Path, length: int) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(length)

@@ -1,13 +1,14 @@
 """Parquet of strangers: what a file claims to hold is looked at before anything is unpacked."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.limits import limit
+from shards.machine_trouble import machine_spared
 from shards.regular_file import require_regular
 from shards.wording import counted
 
@@ -20,7 +21,9 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     ``ValueError`` where it claims more rows or bytes than ``shards.limits`` allow. Ours have
     checksums, and what is read of them raises ``OSError`` where bytes have changed."""
     require_regular(path)
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with ExitStack() as held:
+        with machine_spared(path):
+            file = held.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(

@@ -13,10 +13,10 @@ import struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from PIL import Image
 
 from shards.channel_stats import channel_columns
+from shards.kernel_cache import cached
 from shards.pixels import shrink
 
 __all__ = ["PixelFacts", "pixel_facts"]
@@ -65,7 +65,7 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
     return PixelFacts(digest.digest(), view.reshape(size, size, 3), channels)
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _add_channels(flat: Any, sums: Any) -> None:
     """Adds each channel's sum and sum of squares over interleaved RGB bytes to (2, 3) int64.
 
@@ -90,7 +90,7 @@ def _add_channels(flat: Any, sums: Any) -> None:
         sums[1, place % 3] += level * level
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _triangle_weights(source: int, target: int) -> Any:
     """Pillow's ``precompute_coeffs`` for its bilinear filter, operation by operation.
 
@@ -117,7 +117,7 @@ def _triangle_weights(source: int, target: int) -> Any:
     return starts, weights
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _shrink_rows(rows: Any, starts: Any, weights: Any, out: Any) -> None:
     """(R, 3 × width) uint8 → (R, 3 × size). Unsigned indices spare the test for negative ones."""
     one, two, three = np.uint32(1), np.uint32(2), np.uint32(3)
@@ -137,7 +137,7 @@ def _shrink_rows(rows: Any, starts: Any, weights: Any, out: Any) -> None:
             out[r, 3 * x + 2] = blue >> _PRECISION_BITS
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _shrink_columns(rows: Any, starts: Any, weights: Any, out: Any) -> None:
     """(height, N) uint8 → (size, N)."""
     sums = np.empty(rows.shape[1], np.int32)

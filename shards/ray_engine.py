@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shards.command import InputError
+from shards.machine_trouble import MachineTrouble
 from shards.workers import Task
 
 __all__ = ["write_shards_on_ray"]
@@ -86,7 +87,7 @@ def _result(ray: Any, reference: Any) -> None:
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError | OSError):
+        if isinstance(error.cause, InputError | MachineTrouble | OSError):
             raise error.cause from error
         raise
     except ray.exceptions.RayError as error:

@@ -10,8 +10,9 @@ shapes, and not in the detail.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from PIL import Image
+
+from shards.kernel_cache import cached
 
 __all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
 
@@ -63,7 +64,7 @@ def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     return equal, equal
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
     """Value and both derivatives of ``image`` at row v, column u, which lie inside; bilinear."""
     top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
@@ -74,7 +75,7 @@ def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
     return upper + y * (lower - upper), lower - upper, (1 - y) * (b - a) + y * (d - c)
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
     """Refines ``parameters`` = (scale, shift) of columns, then of rows, in shares of a side.
 
@@ -129,7 +130,7 @@ def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
     return True
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _blurred(image: Any, present: Any) -> Any:
     """Mean over 5 × 5 pixels, of those ``present``."""
     side = image.shape[0]
@@ -146,7 +147,7 @@ def _blurred(image: Any, present: Any) -> Any:
     return out
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
     """Correlation of two pictures where ``present``, and the standard deviation of each."""
     n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -167,7 +168,7 @@ def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
     return covariance / max(np.sqrt(va * vb), 1e-9), np.sqrt(va), np.sqrt(vb)
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
     """Correlations of the detail and of the pictures, deviations of both details; where they
     overlap."""

@@ -11,14 +11,17 @@ import os
 import stat
 from pathlib import Path
 
+from shards.machine_trouble import machine_spared
+
 __all__ = ["open_regular", "require_regular"]
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
     """``path`` opened for reading bytes. Raises ``OSError`` where it is not there, or is a folder,
-    a pipe, a device or a socket; never waits for one."""
+    a pipe, a device or a socket, and ``MachineTrouble``; never waits for one."""
     require_regular(path)
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with machine_spared(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         _require(os.fstat(descriptor), path)
         return os.fdopen(descriptor, "rb")
@@ -29,7 +32,9 @@ def open_regular(path: Path | str) -> io.BufferedReader:
 
 def require_regular(path: Path | str) -> None:
     """Raises ``OSError`` as :func:`open_regular` does, for what is opened by a library."""
-    _require(os.stat(path), path)
+    with machine_spared(path):
+        status = os.stat(path)
+    _require(status, path)
 
 
 def _require(status: os.stat_result, path: Path | str) -> None:

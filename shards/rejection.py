@@ -4,6 +4,7 @@ __all__ = ["REASONS", "RejectedImage"]
 
 REASONS = {
     "unreadable": "the file is missing or cannot be read",
+    "io": "the disk or the network file system failed, several times (--reject-unreadable)",
     "file_name": "the file's name is not valid UTF-8",
     "empty_file": "the file has no bytes",
     "not_an_image": "the bytes are of no image format that is read here",

@@ -5,7 +5,6 @@ that the thousand processes that saw the same fault do not come back in the same
 that says when to come back (``Retry-After``) is taken at its word, within the longest pause.
 """
 
-import errno
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+from shards.machine_trouble import trouble_of
 from shards.remote_settings import RemoteSettings
 from shards.remote_store import TooLong
 
@@ -28,9 +28,6 @@ _FINAL = (
     NotImplementedError, TypeError, AttributeError,
 )  # fmt: skip
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
-_OWN_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Errors of writing what came: of this machine, not of the store."""
-
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
 """What a store may ask for; the settings then allow less."""
@@ -63,7 +60,7 @@ def persist(
     """Calls ``request`` until it succeeds. ``told(again)`` is called before every try.
 
     Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;
-    ``OSError`` where the disk here is full or read-only.
+    ``OSError`` or ``MemoryError`` where this machine is at its end: full, or out of descriptors.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
@@ -71,7 +68,7 @@ def persist(
         try:
             return request()
         except Exception as error:  # every library has exceptions of its own
-            if isinstance(error, OSError) and error.errno in _OWN_DISK:
+            if trouble_of(error) is not None:  # of this machine, not of the store
                 raise
             is_final = not _may_pass(error)
             if is_final or attempt == settings.attempts:

@@ -12,11 +12,13 @@ import pyarrow as pa
 
 from shards.image_formats import known_format
 from shards.lossless import can_tile
+from shards.machine_trouble import MachineTrouble
+from shards.patience import TRIES
 from shards.rejection import RejectedImage
 from shards.source_files import SourceFiles, Stamp, require_size
 from shards.sources import SOURCE_SCHEMA, SourceList
 
-__all__ = ["SCAN_SCHEMA", "FileState", "examine", "scan"]
+__all__ = ["SCAN_SCHEMA", "FileState", "disk_failed", "examine", "scan"]
 
 SCAN_SCHEMA = pa.schema(
     [
@@ -50,7 +52,8 @@ class FileState:
 def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
     """Reads one file; ``known`` is its stamp where that is known. Safe in threads.
 
-    Raises ``InputError`` where a store does not answer.
+    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where nothing can be
+    said of the file.
     """
     try:
         # Before the bytes: if the file changes in between, the stamp is old and it is read again.
@@ -71,25 +74,36 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
     return replace(state, format=kind, can_tile=can_tile(data, kind))
 
 
-def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) -> pa.Table:
+def scan(
+    sources: SourceList, threads: int, advance: Callable[[int], object],
+    reject_unreadable: bool = False,
+) -> pa.Table:  # fmt: skip
     """Examines every file of ``sources``, in threads. Rows keep their order.
 
     ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
-    rejected, all of them. Returns a table of ``SCAN_SCHEMA``. Raises ``InputError`` where a store
-    does not answer.
+    rejected, all of them. A file that the disk does not give is rejected with
+    ``reject_unreadable``, and ends the scan without. Returns a table of ``SCAN_SCHEMA``. Raises
+    ``InputError`` where a store does not answer, and ``MachineTrouble``.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
 
     def one(name: str) -> FileState:
-        return examine(sources.files, name, sources.stamps.get(name))
+        state = examine(sources.files, name, sources.stamps.get(name))
+        if state.reason == "io" and not reject_unreadable:
+            raise disk_failed(sources.files.where(name), state.detail)
+        return state
 
     with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), _SLICE):
-            names = paths.slice(start, _SLICE).to_pylist()
-            for state in pool.map(one, names):
-                states.append(state)
-                advance(1)
+        try:
+            for start in range(0, len(paths), _SLICE):
+                names = paths.slice(start, _SLICE).to_pylist()
+                for state in pool.map(one, names):
+                    states.append(state)
+                    advance(1)
+        except BaseException:  # nobody waits for the rest of the slice
+            pool.shutdown(cancel_futures=True)
+            raise
     labels: dict[bytes, int] = {}
     for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
         if not state.reason:
@@ -103,6 +117,15 @@ def scan(sources: SourceList, threads: int, advance: Callable[[int], object]) ->
     }
     found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
     return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
+
+
+def disk_failed(path: str, cause: str) -> MachineTrouble:
+    """The sentence for a file that could not be read at any of several tries."""
+    return MachineTrouble(
+        f"{path} cannot be read ({cause}, {TRIES} times): look after the disk or the network file"
+        " system and run the same command again, or leave such images out with"
+        " --reject-unreadable"
+    )
 
 
 def _conflicting(state: FileState) -> FileState:

@@ -3,7 +3,6 @@
 Compiled by Numba; :mod:`shards.entry_points` checks the header, calls it and writes the format.
 """
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from numba import int64, njit, uint8, uint64
 from shards import entropy, huffman
 from shards.entropy import BROKEN, SLACK, skip_restart, walk_blocks
 from shards.huffman import LOOKUP_BITS, PAIR_WORDS, augment_dc, build_pair
-from shards.kernels import Scalar, bytes_at, compiled, source_digest
+from shards.kernel_cache import cached, source_digest
+from shards.kernels import Scalar, bytes_at, compiled
 
 __all__ = [
     "BAD_TABLE",
@@ -254,7 +254,7 @@ def _index_scan(
 
 
 def _compile(digest: str) -> Any:
-    @njit(nogil=True, cache=True)
+    @cached
     def kernel(
         address: Scalar,
         size: Scalar,
@@ -276,4 +276,4 @@ def _compile(digest: str) -> Any:
     return kernel
 
 
-index_scan = _compile(source_digest(entropy, huffman, sys.modules[__name__]))
+index_scan = _compile(source_digest(_compile))

@@ -24,6 +24,7 @@ import numpy.typing as npt
 from shards.command import InputError
 from shards.file_locks import locked_file, locked_or_waited, names, not_in_use, put_to_use
 from shards.file_names import is_digest
+from shards.machine_trouble import require_sound_machine
 from shards.output_folder import cannot_write
 from shards.remote_store import PIECE_BYTES
 
@@ -113,7 +114,8 @@ class ShardCache:
             path.unlink()
         except FileNotFoundError:  # another process was faster
             return False
-        except OSError:  # the disk does not give it
+        except OSError as error:  # the disk does not give it
+            require_sound_machine(error, path)
             with suppress(OSError):
                 path.unlink()
         return True

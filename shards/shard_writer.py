@@ -17,11 +17,13 @@ from shards.command import InputError
 from shards.dataset_info import ShardInfo, checked_shard
 from shards.format_version import require_manifest_format
 from shards.json_file import parse_json
+from shards.machine_trouble import machine_spared
 from shards.packing import PackedSource, ShardPlan, sample_key
 from shards.parquet_file import read_parquet
 from shards.regular_file import require_regular
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
+from shards.scan import disk_failed
 from shards.schema import MEMBERS, SAMPLE_SCHEMA
 from shards.source_files import SourceFiles
 from shards.tar_file import Member, ShardTar, dali_index
@@ -69,6 +71,8 @@ class ShardTask:
     out: Path
     global_size: int
     keep_progressive: bool = False
+    reject_unreadable: bool = False
+    """Whether to go on without a source that the disk does not give any more."""
 
     @property
     def manifest(self) -> Path:
@@ -90,8 +94,8 @@ class _NoSamples(Exception):
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     """Builds the shard. ``advance()`` is called after every image; what it raises stops the work.
 
-    Raises ``OSError`` where the files cannot be written, and ``InputError`` where a source has
-    changed since the first pass. Files appear whole or not at all.
+    Raises ``OSError`` where the files cannot be written, ``InputError`` where a source has changed
+    since the first pass, and ``MachineTrouble``. Files appear whole or not at all.
     """
     plan = task.plan
     rows: list[dict[str, Any]] = []
@@ -102,8 +106,9 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
         with ShardTar(temporary) as tar:
             contents = task.files.read_all([source.path for source in plan.sources])
             for source in plan.sources:
-                data = _read_again(task.files.where(source.path), contents, source.sha256)
-                _add(task, source, data, tar, rows, members, rejected)
+                data = _read_again(task, source, contents, rejected)
+                if data is not None:
+                    _add(task, source, data, tar, rows, members, rejected)
                 advance()
         if not rows:
             raise _NoSamples
@@ -120,15 +125,12 @@ def _add(
 ) -> None:  # fmt: skip
     key = sample_key(task.plan.number, len(rows))
     try:
-        sample = build_sample(
-            data, source, key, task.plan.name, task.global_size, task.keep_progressive
-        )
-    except RejectedImage as rejection:
-        rejected.append(
-            Rejection(
-                source.path, source.label, source.generator, rejection.reason, rejection.detail
+        with machine_spared(task.files.where(source.path), memory=True):
+            sample = build_sample(
+                data, source, key, task.plan.name, task.global_size, task.keep_progressive
             )
-        )
+    except RejectedImage as error:
+        rejected.append(_rejection(source, error))
         return
     placed = tar.write(key, sample.members)
     members.append(placed)
@@ -138,16 +140,28 @@ def _add(
     rows.append(row)
 
 
-def _read_again(path: str, contents: Iterator[bytes], sha256: bytes) -> bytes:
-    """The next of ``contents``, which is the file at ``path``."""
+def _rejection(source: PackedSource, error: RejectedImage) -> Rejection:
+    return Rejection(source.path, source.label, source.generator, error.reason, error.detail)
+
+
+def _read_again(
+    task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
+) -> bytes | None:
+    """The next of ``contents``, which is the file of ``source``; ``None`` where it is rejected."""
+    path = task.files.where(source.path)
     try:
         data = next(contents)
-    except RejectedImage as rejection:
-        raise InputError(
-            f"{path} could be read at first and cannot any more ({rejection.detail}): "
-            "bring it back and run the same command again to continue"
-        ) from None
-    if hashlib.sha256(data).digest() != sha256:
+    except RejectedImage as error:
+        if error.reason != "io":
+            raise InputError(
+                f"{path} could be read at first and cannot any more ({error.detail}): "
+                "bring it back and run the same command again to continue"
+            ) from None
+        if not task.reject_unreadable:
+            raise disk_failed(path, error.detail) from error
+        rejected.append(_rejection(source, error))
+        return None
+    if hashlib.sha256(data).digest() != source.sha256:
         raise InputError(f"{path} changed while the shards were built: build into another folder")
     return data
 
@@ -184,7 +198,9 @@ def read_record(manifest: Path) -> ShardRecord:
     """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
     try:
         require_regular(manifest)
-        fields = parse_json(pq.read_schema(manifest).metadata[_RECORD])
+        with machine_spared(manifest):
+            metadata = pq.read_schema(manifest).metadata
+        fields = parse_json(metadata[_RECORD])
         rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
         return ShardRecord(checked_shard(fields["info"]), rejected)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:

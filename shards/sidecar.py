@@ -18,6 +18,7 @@ from shards.atomic import atomic_path
 from shards.command import InputError
 from shards.dataset_info import ShardInfo
 from shards.examine import TarImage, mapped_tar
+from shards.machine_trouble import machine_spared
 from shards.packing import sample_key
 from shards.rejection import RejectedImage
 from shards.sample import build_sample
@@ -102,9 +103,10 @@ class SidecarTask:
             raise InputError(f"{self.tar} changed while it was indexed: start again in a new --out")
         try:
             # The image stays in its tar, so a progressive JPEG stays progressive.
-            sample = build_sample(
-                content, source, key, self.name, self.global_size, keep_progressive=True
-            )
+            with machine_spared(f"{self.tar}/{source.path}", memory=True):
+                sample = build_sample(
+                    content, source, key, self.name, self.global_size, keep_progressive=True
+                )
         except RejectedImage as error:
             rejected.append(
                 Rejection(source.path, source.label, source.generator, error.reason, error.detail)

@@ -17,6 +17,8 @@ from typing import Protocol
 
 from shards.folder_walk import walk_folder
 from shards.limits import limit
+from shards.machine_trouble import is_passing, require_sound_machine
+from shards.patience import patiently
 from shards.regular_file import open_regular
 from shards.rejection import RejectedImage
 from shards.remote import RemoteFolder, RemoteUnavailable
@@ -30,6 +32,7 @@ __all__ = [
     "StoredFiles",
     "read_image_file",
     "require_size",
+    "unread",
 ]
 
 Stamp = tuple[int, int]
@@ -102,7 +105,7 @@ class LocalFiles:
         return read_image_file(self.root / name)
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        return map(self.read, names)
+        return map(self.read, names)  # which goes on after an error, unlike a generator
 
     def stamp(self, name: str) -> Stamp | None:
         try:
@@ -200,14 +203,28 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of a file. Raises ``RejectedImage``; never waits on a pipe or a device."""
+    """The bytes of a file, asked for again where the disk fails. Raises ``RejectedImage``, and
+    ``MachineTrouble``; never waits on a pipe or a device."""
     try:
-        with open_regular(path) as file:
-            require_size(os.fstat(file.fileno()).st_size)
-            return file.read()
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        detail = getattr(error, "strerror", "") or str(error)
-        raise RejectedImage("unreadable", detail) from error
+        return patiently(lambda: _read_whole(path))
+    except OSError as error:
+        raise unread(error, path) from error
+    except ValueError as error:  # a name with a zero byte
+        raise RejectedImage("unreadable", str(error)) from error
+
+
+def _read_whole(path: Path) -> bytes:
+    with open_regular(path) as file:
+        require_size(os.fstat(file.fileno()).st_size)
+        return file.read()
+
+
+def unread(error: OSError, path: Path) -> RejectedImage:
+    """What is wrong with an image whose file gave ``error``: ``io`` where the disk failed. Raises
+    ``MachineTrouble`` where nothing is, because the machine was at its end."""
+    require_sound_machine(error, path)
+    reason = "io" if is_passing(error) else "unreadable"
+    return RejectedImage(reason, error.strerror or str(error))
 
 
 def require_size(num_bytes: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.machine_trouble import require_sound_machine
 from shards.regular_file import open_regular
 
 __all__ = ["StoredViews", "global_view_header"]
@@ -54,6 +55,7 @@ class StoredViews:
             if len(data) != len(header) + size * size * 3 or not data.startswith(header):
                 raise ValueError("it is not the array that the manifest promises")
         except (OSError, ValueError) as error:
+            require_sound_machine(error, self._dataset.members_path(name))
             raise InputError(
                 f"the global view of row {row} in {self._dataset.members_path(name)} cannot be "
                 f"read ({error}): run scripts.verify_shards {self._dataset.root}"

@@ -17,6 +17,7 @@ from shards.archives import compressed_with, unpack_first
 from shards.command import InputError
 from shards.image_formats import FILE_SUFFIXES
 from shards.limits import limit
+from shards.machine_trouble import require_sound_machine
 from shards.regular_file import open_regular
 from shards.wording import counted
 
@@ -149,6 +150,7 @@ def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.Ta
             if said and unread is not None:
                 unread.append(said)
     except OSError as error:
+        require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError,
             RecursionError) as error:  # fmt: skip  # tarfile's own, on headers that make no sense

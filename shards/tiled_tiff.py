@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numba import njit
 
 from shards.image_formats import MAX_PIXELS
+from shards.kernel_cache import cached
 
 __all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
 
@@ -252,7 +252,7 @@ class TiledImage:
 _CODEC = pa.Codec("zstd")
 
 
-@njit(nogil=True, cache=True)
+@cached
 def _copy(
     tile: Any, predicted: bool, top: int, bottom: int, left: int, right: int, out: Any
 ) -> None:

@@ -29,6 +29,7 @@ from shards.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.facts import facts_of
 from shards.image_formats import open_image, sniff_format
 from shards.json_file import parse_json
+from shards.machine_trouble import machine_spared, require_sound_machine
 from shards.parquet_file import read_parquet
 from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
 from shards.regular_file import open_regular
@@ -89,6 +90,7 @@ def verify_dataset(
                 findings += _check_tars(dataset, info, records)
                 findings += _check_samples(dataset, info, records, pool, advance)
             except OSError as error:
+                require_sound_machine(error, info.name)
                 findings.append(Finding("tar", info.name, error.strerror or str(error)))
     return findings
 
@@ -236,7 +238,8 @@ def _check_samples(
                 start, size = record[f"{member}_offset"], record[f"{member}_length"]
                 members[member] = (tar if member == "image" else rest)[start : start + size]
             where = f"{info.name} {record['sample_key']}"
-            found = _check_sample(record, members, dataset.info.global_size)
+            with machine_spared(where, memory=True):
+                found = list(_check_sample(record, members, dataset.info.global_size))
             return [Finding(kind, where, detail) for kind, detail in found]
 
         for found in pool.map(check, records):

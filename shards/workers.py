@@ -4,14 +4,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Protocol
 
-from shards.command import InputError
+from shards.machine_trouble import MachineTrouble
 
 __all__ = ["Task", "write_shards"]
 
@@ -54,20 +55,36 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
     # fork inherits no threads of this process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.shard_writer", "webdataset"])
-    done, stop = context.Value("q", 0), context.Value("b", 0)
-    pool = ProcessPoolExecutor(
-        min(workers, len(ordered)), context, _start_worker, (done, stop)
-    )  # fmt: skip
+    with _processes_spoken_for():
+        done, stop = context.Value("q", 0), context.Value("b", 0)
+        pool = ProcessPoolExecutor(
+            min(workers, len(ordered)), context, _start_worker, (done, stop)
+        )  # fmt: skip
     try:
-        _collect([pool.submit(_work, task) for task in ordered], done, advance)
+        with _processes_spoken_for():  # the first one starts them
+            futures = [pool.submit(_work, task) for task in ordered]
+        _collect(futures, done, advance)
     except BrokenProcessPool as error:
-        raise InputError(
-            "a worker process died (out of memory?): run the same command again to continue, "
-            "with fewer --workers"
+        raise MachineTrouble(
+            "a worker process died (out of memory, or the disk failed?): run the same command again"
+            " to continue, with fewer --workers"
         ) from error
     finally:
         stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _processes_spoken_for() -> Iterator[None]:
+    """Around what starts processes: its errors name no file of the build's, and say little."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineTrouble(
+            f"worker processes cannot be started ({error.strerror or error}): they need /dev/shm"
+            " (in a container: --shm-size), a temporary folder, and open files; mend that, or run"
+            " the same command with --workers 1"
+        ) from error
 
 
 def _collect(

@@ -8,6 +8,7 @@ from loaders.config import LoaderConfig
 from loaders.image_sources import ImageSource
 from loaders.sampling import RULES_WITH_DETAIL
 from loaders.view_rows import ViewRow, covering_rows, harmless_changes, view_rows
+from shards.machine_trouble import machine_spared, require_sound_machine
 from shards.pixels import RejectedImage
 
 __all__ = ["PreparedImage", "prepare"]
@@ -27,23 +28,27 @@ def prepare(
     source: ImageSource, config: LoaderConfig, options: PredictOptions
 ) -> PreparedImage | RejectedImage:
     """All that is wanted of an image's pixels, which are then dropped; what cannot be read is
-    returned as its reason. Runs in many threads at a time."""
-    make_rows = covering_rows if options.coverage == "all" else view_rows
+    returned as its reason. Runs in many threads at a time. Raises ``MachineTrouble``."""
     try:
-        image = source.load()
-        detail = _detail(image.encoded, config)
-        rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
-        changes = harmless_changes(image.pixels) if options.stability else {}
-        for changed in changes.values():
-            # Cells are shares of an image, so the original's detail is that of its changes.
-            known = _detail(changed.encoded, config) or detail
-            rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
+        with machine_spared(source.name, memory=True):
+            return _prepared(source, config, options)
     except RejectedImage as error:
         return error
-    except MemoryError:
-        return RejectedImage("too_large", "not enough memory to decode it")
     except (OSError, ValueError) as error:  # no image may cost the others their verdicts
+        require_sound_machine(error, source.name)
         return RejectedImage("corrupt", f"{type(error).__name__}: {error}")
+
+
+def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage:
+    make_rows = covering_rows if options.coverage == "all" else view_rows
+    image = source.load()
+    detail = _detail(image.encoded, config)
+    rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
+    changes = harmless_changes(image.pixels) if options.stability else {}
+    for changed in changes.values():
+        # Cells are shares of an image, so the original's detail is that of its changes.
+        known = _detail(changed.encoded, config) or detail
+        rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
 

@@ -17,6 +17,7 @@ from glass.metrics import UNNAMED
 from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
 from shards.command import InputError
+from shards.machine_trouble import require_sound_machine
 from shards.pixels import RejectedImage, decode_rgb
 from shards.regular_file import open_regular
 
@@ -188,6 +189,7 @@ def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pix
                 file.seek(member["image_offset"])
                 yield decode_rgb(file.read(member["image_length"]))
         except (OSError, RejectedImage) as error:
+            require_sound_machine(error, path)
             raise InputError(
                 f"sample {member['sample_key']} of {path} cannot be read ({error}): run "
                 f"python -m scripts.verify_shards {dataset.root}"

@@ -32,6 +32,7 @@ from glass.training import TrainingStopped, train
 from loaders.open_shards import OpenShards
 from shards.atomic import write_text_atomic
 from shards.command import InputError
+from shards.machine_trouble import MachineTrouble, trouble_of
 from shards.shown_url import safe_text, safe_words, without_secrets
 from shards.wording import counted
 
@@ -124,10 +125,13 @@ class Search:
             why = str(error)
         except DoesNotFit as error:
             why = self._failure(error, folder)
-        except (InputError, TrainingStopped, KeyboardInterrupt):
+        except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
             self.store.forget_take_ups(trial)  # a person's doing, and not the memory's
             raise
         except Exception as error:
+            if isinstance(error, OSError) and trouble_of(error) is not None:
+                self.store.forget_take_ups(trial)  # no trial can pass on such a machine
+                raise
             why = self._failure(error, folder)
         state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
         if why:

@@ -23,6 +23,7 @@ from shards.command import InputError
 from shards.file_locks import locked_file, try_lock
 from shards.json_file import parse_json
 from shards.output_folder import make_folder
+from shards.regular_file import open_regular
 from shards.shown_url import safe_text, shown_url
 
 __all__ = ["TRIALS", "Claim", "SearchStore"]
@@ -197,7 +198,7 @@ def _require_journal(path: Path) -> None:
     append to any."""
     if not path.exists() or not path.stat().st_size:
         return
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         line = file.readline(MAX_LINE_BYTES)
     try:
         first = parse_json(line)

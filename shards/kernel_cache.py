@@ -1,0 +1,215 @@
+"""Where compiled kernels are kept, and what they are made of.
+
+Numba keeps compiled code beside the sources or in the user's cache folder, and ends a program that
+may write to neither: in a container with ``--user``, or under a read-only home. Here it goes on
+with a folder for temporary files, then without one, and says so once.
+
+Numba also takes kept code for fresh as long as the kernel's own file is as it was. A kernel that
+calls into other files, or holds constants of theirs, is therefore made by a function that is given
+the :func:`source_digest` of itself, and holds it in a closure, which is part of the cache's key.
+
+    def _compile(digest: str):
+        @cached
+        def kernel(...):
+            _ = digest
+            return _work(...)
+        return kernel
+
+    kernel = _compile(source_digest(_compile))
+"""
+
+import hashlib
+import logging
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+from numba import config, njit
+from numba.core.caching import FunctionCache, NullCache
+
+__all__ = ["cached", "reached", "source_digest"]
+
+logger = logging.getLogger(__name__)
+
+_FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
+"""Packages whose versions Numba itself looks at, or which are not compiled in."""
+
+_NONE = "GLASS_KERNELS_ARE_NOT_KEPT"
+"""Set for processes that this one starts, which need not say it again."""
+
+
+def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """``numba.njit(nogil=True, cache=True)``, which works where nothing can be kept, too."""
+    if function is None:
+        return partial(cached, **options)
+    kernel = njit(nogil=True, **options)(function)
+    kernel._cache = _cache_of(function)
+    return kernel
+
+
+def _cache_of(function: Callable[..., Any]) -> Any:
+    if _NONE in os.environ:
+        return NullCache()
+    try:
+        return _Cache(function)
+    except RuntimeError:  # Numba finds no folder that it may write to
+        pass
+    folder = _temporary_folder()
+    if folder is not None:
+        os.environ["NUMBA_CACHE_DIR"] = config.CACHE_DIR = folder
+        try:
+            cache = _Cache(function)
+        except RuntimeError:
+            pass
+        else:
+            logger.warning(
+                "compiled code is kept in %s, because neither the project's folder nor the cache"
+                " folder of this user can be written to",
+                folder,
+            )
+            return cache
+    os.environ[_NONE] = "1"
+    logger.warning(
+        "compiled code cannot be kept: neither the project's folder nor the cache folder of this"
+        " user nor one for temporary files can be written to; every process compiles it anew, which"
+        " takes up to a minute (set NUMBA_CACHE_DIR to a folder of yours)"
+    )
+    return NullCache()
+
+
+def _temporary_folder() -> str | None:
+    """A folder of this user alone: kept code is run as it is, so nobody else may have put it
+    there."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"glass-kernels-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = os.lstat(folder)
+    except OSError:
+        return None
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    return str(folder) if own and not found.st_mode & 0o077 else None
+
+
+class _Cache(FunctionCache):
+    """Numba's, but what cannot be read or written costs time only: kept code is no result."""
+
+    _said = False
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever unpickling a damaged file raises
+            self._say(error)
+            try:
+                self.flush()
+            except OSError:
+                self.disable()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:  # the disk is full, or was taken away
+            self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        if not _Cache._said:
+            _Cache._said = True
+            logger.warning(
+                "compiled code cannot be kept in %s (%s): it is compiled again",
+                self.cache_path, error,
+            )  # fmt: skip
+
+
+def source_digest(maker: Callable[..., Any]) -> str:
+    """SHA-256 of all that is compiled into the kernels that ``maker`` defines: the files of every
+    function that they call, the constants that they name, and the setting of bounds checks."""
+    files, constants = reached(maker)
+    digest = hashlib.sha256(f"boundscheck={config.BOUNDSCHECK}".encode())
+    for name in sorted(files):
+        digest.update(Path(name).read_bytes())
+    for name in sorted(constants):
+        digest.update(f"{name}={constants[name]}\n".encode())
+    return digest.hexdigest()
+
+
+def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
+    """The source files of ``function`` and of all functions of ours that it leads to, and every
+    constant that one of them names, by module and name."""
+    files: set[str] = set()
+    constants: dict[str, str] = {}
+    waiting: list[FunctionType | None] = [_plain_function(function) or function]  # type: ignore[list-item]
+    seen: set[FunctionType] = set()
+    while waiting:
+        plain = waiting.pop()
+        if plain is None or plain in seen or plain.__module__.split(".")[0] in _FOREIGN:
+            continue
+        seen.add(plain)
+        files.add(plain.__code__.co_filename)
+        for name, value in _named(plain):
+            if _is_constant(value):
+                constants[f"{plain.__module__}:{name}"] = _text(value)
+            elif isinstance(value, type):
+                files.update(_file_of(value))
+            else:
+                waiting.append(_plain_function(value))
+    return files, constants
+
+
+def _plain_function(value: Any) -> FunctionType | None:
+    """The Python function behind a compiled one or an intrinsic: nothing else is compiled in."""
+    for name in ("py_func", "_defn"):
+        plain = getattr(value, name, None)
+        if isinstance(plain, FunctionType):
+            return plain
+    return None
+
+
+def _named(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """What the names in ``function``, and in functions inside it, stand for."""
+    names = {name for code in _codes(function.__code__) for name in code.co_names}
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        yield name, cell.cell_contents
+    for name in names:
+        value = function.__globals__.get(name)
+        if not isinstance(value, ModuleType):
+            yield name, value
+        elif value.__name__.split(".")[0] not in _FOREIGN:
+            yield from ((f"{name}.{n}", getattr(value, n)) for n in names if hasattr(value, n))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _is_constant(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(_is_constant(entry) for entry in value)
+    return isinstance(value, bool | int | float | str | np.generic | np.ndarray)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{value.tobytes().hex()}"
+    return f"{type(value).__name__}({value!r})"
+
+
+def _file_of(kind: type) -> Iterator[str]:
+    """That of a class of ours, such as a named tuple."""
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    if file and kind.__module__.split(".")[0] not in _FOREIGN and "site-packages" not in file:
+        yield file
