@@ -33,7 +33,7 @@ def shuffled_order(
 ) -> Rows:
     """Positions of ``content_id`` sorted by a random key of their content.
 
-    Because the key hangs on the content, the order survives repacking; equal contents (images of
+    Because the key depends on the content, the order survives repacking; equal contents (images of
     the same pixels) keep their relative place. ``cycle`` gives further permutations within an
     epoch.
     """

@@ -74,7 +74,7 @@ def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:
     """SHA-256 of the pixels of (height, width, 3) uint8 or of an RGB Pillow image.
 
     Over height and width as little-endian uint32 (8 bytes), then the rows from the top, each pixel
-    as red, green, blue: the length of what follows hangs on the first 8 bytes, so no two images of
+    as red, green, blue: the first 8 bytes fix the length of what follows, so no two images of
     different shapes share an input. It covers nothing else of a file, so files that differ in
     metadata or format and have equal pixels agree in it. Its first 64 bits are the content id.
     """
