@@ -26,7 +26,6 @@ __all__ = [
     "Difference",
     "cells",
     "compared_facts",
-    "relative_bits",
     "scene_numbers",
 ]
 
@@ -68,17 +67,41 @@ FACT_NAMES = {**PIXEL_FACTS, **FILE_FACTS}
 
 GRADED = frozenset(
     {
-        "jpeg_quality", "width", "height", "megapixels", "aspect", "bits_per_pixel", "other_bytes",
-        "restart_interval", "num_frames",
+        "jpeg_quality",
+        "width",
+        "height",
+        "megapixels",
+        "aspect",
+        "bits_per_pixel",
+        "other_bytes",
+        "restart_interval",
+        "num_frames",
     }
-)  # fmt: skip
+)
 """Numbers of which near ones are alike; other facts are names."""
 
 RAW_FACTS = (
-    "format", "lossless", "jpeg_quality", "subsampling", "colour_transform", "quant_digest", "mode",
-    "bit_depth", "exif_orientation", "width", "height", "pixel_bytes", "metadata", "has_exif",
-    "has_icc", "progressive", "huffman", "restart_interval", "num_frames",
-)  # fmt: skip
+    "format",
+    "lossless",
+    "jpeg_quality",
+    "subsampling",
+    "colour_transform",
+    "quant_digest",
+    "mode",
+    "bit_depth",
+    "exif_orientation",
+    "width",
+    "height",
+    "pixel_bytes",
+    "standard_bytes",
+    "metadata",
+    "has_exif",
+    "has_icc",
+    "progressive",
+    "huffman",
+    "restart_interval",
+    "num_frames",
+)
 """Fields of ``shards.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
 
 LEAST = 0.05
@@ -89,7 +112,6 @@ _OPEN = ("size", "quant_digest", "metadata")  # any number of names, of which mo
 _COMMON = 0.01  # share of the images from which such a name is a cell of its own
 _MOST_BINS, _FEWEST_BINS = 20, 3
 _PER_CELL = 10  # images of the smaller class that a cell should hold
-_CODED_ALIKE = ("format", "lossless", "huffman", "progressive", "restart_interval")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +133,8 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
     """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
     lengths of the files.
 
-    Names become codes from 0, and numbers float64 with -1 where the file does not say them. What is
-    usual follows the images ``among`` (n,) bool, by default all.
+    Names become codes from 0, and numbers float64 with -1 where the file does not say them. Which
+    of many names are rare follows the images ``among`` (n,) bool, by default all.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
     width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
@@ -120,7 +142,9 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
         "megapixels": width * height / 1e6,
         "aspect": width / np.maximum(height, 1),
         "size": width << 32 | height,
-        "bits_per_pixel": relative_bits(raw, among),
+        "bits_per_pixel": np.where(
+            raw["standard_bytes"] > 0, 8 * raw["standard_bytes"] / np.maximum(width * height, 1), -1
+        ),
         "other_bytes": np.where(
             raw["pixel_bytes"] > 0, np.maximum(raw["file_bytes"] - raw["pixel_bytes"], 0), -1
         ),
@@ -130,29 +154,6 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
         name: values.astype(np.float64) if name in GRADED else _codes(name, values, among)
         for name, values in columns.items()
     }
-
-
-def relative_bits(raw: Mapping[str, Array], among: Array) -> Array:
-    """Bits per pixel (n,) over the median of those images ``among`` (n,) bool that are coded alike;
-    -1 where they are unknown.
-
-    Optimised Huffman tables make the same pixels a tenth smaller, another format more: without
-    this, images would be left out for how their bits are packed, which no pixel shows.
-    """
-    known = raw["pixel_bytes"] > 0
-    bits = 8 * raw["pixel_bytes"] / np.maximum(raw["width"].astype(np.float64) * raw["height"], 1)
-    groups = np.zeros(len(bits), np.int64)
-    for name in _CODED_ALIKE:
-        values = raw[name] > 0 if name == "restart_interval" else raw[name]
-        codes = np.unique(values, return_inverse=True)[1]
-        groups = np.unique(groups * (codes.max(initial=0) + 1) + codes, return_inverse=True)[1]
-    relative = np.full(len(bits), -1.0)
-    for group in range(int(groups.max(initial=-1)) + 1):
-        here = known & (groups == group)
-        usual = here & among if (here & among).any() else here
-        if here.any():
-            relative[here] = bits[here] / np.median(bits[usual])
-    return relative
 
 
 def _codes(name: str, values: Array, among: Array) -> Array:

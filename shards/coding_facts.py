@@ -13,16 +13,12 @@ from PIL import ImageFile
 from shards.chunks import riff_chunks
 from shards.iso_items import IsoPicture, iso_picture
 from shards.jpeg_header import SUBSAMPLING_NAMES, JpegHeader
+from shards.standard_bits import standard_tables
 
 __all__ = ["CodingFacts", "coding_facts"]
 
 OPTIMISED, STANDARD = "optimised", "standard"
 
-# SHA-256, cut to 64 bits, of the four Huffman tables in annex K.3 of the JPEG standard: counts of
-# the lengths, then values, as they stand in a file.
-_STANDARD_HUFFMAN = frozenset(
-    {"2f66814c875b5317", "a6283a08f5d97906", "602f734c8c12c1d9", "13f90e3c9dc476c6"}
-)
 _CHROMA_FORMATS = ("grey", "4:2:0", "4:2:2", "4:4:4")  # HEVC's numbers
 _COMPRESSION, _PHOTOMETRIC, _CHROMA = 259, 262, 530
 _TIFF_LOSSLESS = frozenset(
@@ -100,8 +96,7 @@ def _huffman(data: bytes, header: JpegHeader) -> str:
     for number in used:
         # Frames of a webcam bring no tables: decoders take the standard's.
         at, length = header.huffman_tables.get(number, (0, 0))
-        table = hashlib.sha256(data[at + 1 : at + length]).hexdigest()[:16]
-        if length and table not in _STANDARD_HUFFMAN:
+        if length and data[at + 1 : at + length] not in standard_tables().values():
             return OPTIMISED
     return STANDARD
 

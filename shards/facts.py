@@ -14,6 +14,7 @@ from shards.machine_trouble import require_sound_machine
 from shards.pillow_warnings import quiet
 from shards.pixel_bytes import picture_extent
 from shards.schema import SAMPLE_SCHEMA
+from shards.standard_bits import standard_scale
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
@@ -77,6 +78,10 @@ class ImageFacts:
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
     """Bytes that hold the pixels, see ``shards.pixel_bytes``; 0 where none are found."""
+    standard_bytes: int
+    """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
+    with the standard's Huffman tables, about (``shards.standard_bits``). 0 also for TIFF and BMP
+    without loss, of which it would say how they are packed and nothing of their pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
     does not say it."""
@@ -138,6 +143,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         num_frames=count_frames(image),
         bit_depth=bit_depth,
         pixel_bytes=extent.pixel_bytes,
+        standard_bytes=_standard_bytes(extent.pixel_bytes, kind, coding.lossless, data, header),
         colour_transform=coding.colour_transform,
         lossless=coding.lossless,
         quant_digest=coding.quant_digest,
@@ -156,6 +162,14 @@ def _fitted(facts: ImageFacts) -> ImageFacts:
             bounds = np.iinfo(kind.to_pandas_dtype())
             numbers[field.name] = min(max(value, int(bounds.min)), int(bounds.max))
     return replace(facts, **numbers)
+
+
+def _standard_bytes(
+    pixel_bytes: int, kind: str, lossless: bool, data: bytes, header: JpegHeader | None
+) -> int:
+    if header:
+        return round(pixel_bytes * standard_scale(data, header))
+    return 0 if lossless and kind in ("TIFF", "BMP") else pixel_bytes
 
 
 def _jpeg_header(data: bytes) -> JpegHeader | None:

@@ -14,8 +14,7 @@ AVIF    the primary item, or the tiles of a grid
 HEIC    as AVIF
 ======  ===========================================================================
 
-The count depends on the entropy coder, too (optimised Huffman tables, zlib's level): compare files
-that are coded alike, see ``shards.class_differences``.
+The count depends on how the bits are packed, too: ``shards.standard_bits`` puts JPEGs on one scale.
 """
 
 import re

@@ -83,6 +83,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("bit_depth", pa.int8(), nullable=False),
         # Bytes of the file that hold pixels, 0 where none were found; see shards.pixel_bytes.
         pa.field("pixel_bytes", pa.int64(), nullable=False),
+        pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.facts
         pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
         pa.field("lossless", pa.bool_(), nullable=False),
         pa.field("quant_digest", _NAME, nullable=False),  # hexadecimal, "" without tables

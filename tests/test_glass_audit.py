@@ -42,6 +42,7 @@ def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
             "jpeg_quality": random.integers(85, 97, ROWS),
             "source_bytes": random.integers(90_000, 95_000, ROWS),
             "pixel_bytes": random.integers(50_000, 90_000, ROWS),
+            "standard_bytes": random.integers(50_000, 90_000, ROWS),
             "sha256": hashes,
             "pixel_sha256": hashes,
             **columns,
@@ -80,7 +81,7 @@ def test_files_that_are_alike_come_out_clean(dataset):
             "format",
             {
                 "format": ["PNG" if i % 2 or i % 40 == 0 else "JPEG" for i in range(ROWS)],
-                "pixel_bytes": [50_000 + 97 * i + 700_000 * (i % 2) for i in range(ROWS)],
+                "standard_bytes": [50_000 + 97 * i + 700_000 * (i % 2) for i in range(ROWS)],
                 "width": [600] * ROWS,
                 "height": [600] * ROWS,
             },
@@ -97,7 +98,7 @@ def test_files_that_are_alike_come_out_clean(dataset):
         (
             "bits_per_pixel",
             {
-                "pixel_bytes": [200_000 + 90_000 * (i % 2) + 97 * i for i in range(ROWS)],
+                "standard_bytes": [200_000 + 90_000 * (i % 2) + 97 * i for i in range(ROWS)],
                 "width": [600] * ROWS,
                 "height": [600] * ROWS,
             },

@@ -16,7 +16,6 @@ from shards.class_differences import (
     RAW_FACTS,
     Classes,
     compared_facts,
-    relative_bits,
     scene_numbers,
 )
 from shards.command import InputError
@@ -69,10 +68,16 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
 
 @pytest.mark.parametrize(
     "options",
-    [app11(4096), app11(100_000), {"optimize": True}, {"comment": b"made by a model" * 50},
-     {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)}, {"icc_profile": b"\0" * 600}],
+    [
+        app11(4096),
+        app11(100_000),
+        {"optimize": True},
+        {"comment": b"made by a model" * 50},
+        {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)},
+        {"icc_profile": b"\0" * 600},
+    ],
     ids=["4 kB signature", "100 kB signature", "Huffman", "comment", "Exif", "ICC"],
-)  # fmt: skip
+)
 def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
     dataset = build(tmp_path, ("JPEG", {"quality": 90, **options}))
     assert len(dataset) == COUNT
@@ -95,19 +100,6 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
 def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):
     with pytest.raises(InputError, match=f"agree in .*{name}"):
         build(tmp_path, marked, plain, count=60)
-
-
-def test_bits_are_compared_among_files_that_are_coded_alike():
-    raw = {
-        "pixel_bytes": np.array([100, 200, 1000, 2000, 0]), "width": np.full(5, 10),
-        "height": np.full(5, 10), "format": np.array(["JPEG", "JPEG", "PNG", "PNG", "PNG"]),
-        "lossless": np.zeros(5, bool), "huffman": np.full(5, ""),
-        "progressive": np.zeros(5, bool), "restart_interval": np.zeros(5, int),
-    }  # fmt: skip
-    among = np.ones(5, bool)
-    np.testing.assert_allclose(relative_bits(raw, among), [2 / 3, 4 / 3, 2 / 3, 4 / 3, -1])
-    raw["huffman"] = np.array(["standard", "optimised", "", "", ""])
-    np.testing.assert_allclose(relative_bits(raw, among)[:2], [1, 1])
 
 
 def test_chance_differs_seldom_and_a_shift_is_found_in_few_images():
@@ -154,10 +146,14 @@ def test_after_matching_the_same_test_finds_nothing(seed):
     quality = np.clip(random.normal(85 + 12 * shift[2] * label, 5), 1, 100).astype(int)
     bits = np.exp(random.normal(shift[3] * label, 0.4))
     raw = dict.fromkeys(RAW_FACTS, np.zeros(count, int)) | {
-        "width": width, "height": height, "jpeg_quality": quality, "quant_digest": quality,
-        "pixel_bytes": (width * height * bits).astype(int), "file_bytes": np.full(count, 10**6),
+        "width": width,
+        "height": height,
+        "jpeg_quality": quality,
+        "quant_digest": quality,
+        "standard_bytes": (width * height * bits).astype(int),
+        "file_bytes": np.full(count, 10**6),
         "huffman": label,
-    }  # fmt: skip
+    }
     hashes = [number.to_bytes(4, "big") for number in images.tolist()]
     kept, matched_on = match_classes(raw, label, images, hashes, 1)
     assert matched_on

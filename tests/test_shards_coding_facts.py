@@ -110,3 +110,30 @@ def test_coding_of_other_formats(kind, mode, options, expected, noisy, encode_im
         image.putalpha(Image.fromarray(np.tile(np.arange(80, dtype=np.uint8), (72, 1))))
     facts = read_facts(encode_image(image, kind, **options))
     assert (facts.subsampling, facts.colour_transform, facts.lossless) == expected
+
+
+def test_lengths_are_put_on_one_scale(encode_image):
+    """Small and smooth files, of which optimised tables save most."""
+    random, scales = np.random.default_rng(0), []
+    for _ in range(40):
+        coarse = random.integers(0, 256, (9, 9, 3), dtype=np.uint8)
+        size = random.integers(40, 300, 2).tolist()
+        image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        options = {"quality": int(random.integers(50, 96)), "subsampling": int(random.integers(3))}
+        standard, optimised, progressive = (
+            read_facts(encode_image(image, "JPEG", **options, **more))
+            for more in ({}, {"optimize": True}, {"progressive": True})
+        )
+        assert standard.standard_bytes == standard.pixel_bytes > 1.03 * optimised.pixel_bytes
+        scales.append([f.standard_bytes / standard.pixel_bytes for f in (optimised, progressive)])
+    mean, spread = np.mean(scales, axis=0), np.std(scales, axis=0)
+    assert abs(mean[0] - 1) < 0.01
+    assert abs(mean[1] - 1) < 0.05
+    assert spread[0] < 0.02
+    assert spread[1] < 0.05
+
+
+def test_what_only_says_how_it_is_packed_has_no_length_to_compare(noisy, encode_image):
+    for kind, options in (("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})):
+        facts = read_facts(encode_image(noisy, kind, **options))
+        assert facts.pixel_bytes > facts.standard_bytes == 0

@@ -212,7 +212,7 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
         "height": np.full(4000, 100),
         "width": (1000 * (random.uniform(1, 3, 4000) + label)).astype(int),
         "lossless": random.random(4000) < 0.3 + 0.3 * label,
-        "pixel_bytes": np.zeros(4000, int),
+        "standard_bytes": np.zeros(4000, int),
     }
     hashes = [number.to_bytes(32, "big") for number in range(4000)]
     kept, matched_on = match_classes(raw, label, scenes, hashes, 7)

@@ -124,11 +124,15 @@ def png_text() -> PngImagePlugin.PngInfo:
         ("WEBP", {"lossless": True}, {"icc_profile": PROFILE}, "ICC"),
         ("AVIF", {}, {"exif": exif_with_thumbnail()[6:], "icc_profile": PROFILE}, "Exif, ICC"),
         ("AVIF", {"subsampling": "4:4:4"}, {"xmp": b"<x/>" * 400}, "XMP"),
-        ("TIFF", {"compression": "tiff_lzw"}, {"description": "words", "artist": "who"},
-         "artist, description"),
+        (
+            "TIFF",
+            {"compression": "tiff_lzw"},
+            {"description": "words", "artist": "who"},
+            "artist, description",
+        ),
         ("GIF", {}, {"comment": b"made by"}, "comment"),
     ],
-)  # fmt: skip
+)
 def test_metadata_as_encoders_write_it_changes_no_count(kind, options, extra, names):
     plain, more = saved(kind, **options), saved(kind, **options, **extra)
     assert len(more) > len(plain)
@@ -233,10 +237,16 @@ def test_an_item_is_no_longer_than_its_file():
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
-        ("JPEG", {"progressive": True}), ("PNG", {}), ("WEBP", {}), ("WEBP", {"lossless": True}),
-        ("TIFF", {"compression": "tiff_deflate"}), ("BMP", {}), ("GIF", {}), ("AVIF", {}),
+        ("JPEG", {"progressive": True}),
+        ("PNG", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("TIFF", {"compression": "tiff_deflate"}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("AVIF", {}),
     ],
-)  # fmt: skip
+)
 def test_numbers_of_a_stranger_lead_nowhere(kind, options):
     """Every byte of the header set to 255, and cuts: a count within the file, or a rejection."""
     data = saved(kind, **options)

@@ -15,8 +15,14 @@ __all__ = ["facts_table", "raw_facts", "typical"]
 Array = npt.NDArray[Any]
 
 _NAMES = (
-    "format", "subsampling", "colour_transform", "quant_digest", "mode", "metadata", "huffman",
-)  # fmt: skip
+    "format",
+    "subsampling",
+    "colour_transform",
+    "quant_digest",
+    "mode",
+    "metadata",
+    "huffman",
+)
 _FLAGS = ("lossless", "progressive", "has_exif", "has_icc")
 _MAX_CATEGORIES = 100  # the rarest share one; scikit-learn takes 255
 _MOST_NAMED = 3
@@ -73,12 +79,8 @@ def typical(
             np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True
         )
         return _shares([f"{width}×{height}" for width, height in sizes.T.tolist()], codes)
-    if name == "bits_per_pixel":  # in bits, which are easier to read than the ratio compared
-        pixels = raw["width"].astype(np.float64) * raw["height"]
-        column = (8 * raw["pixel_bytes"] / np.maximum(pixels, 1))[keep & (raw["pixel_bytes"] > 0)]
-    else:
-        column = facts[name][keep] if name in GRADED else raw[name][keep]
-        column = column[column >= 0]
+    column = facts[name][keep] if name in GRADED else raw[name][keep]
+    column = column[column >= 0]
     if not len(column):
         return "none"
     low, middle, high = (f"{value:.4g}" for value in np.percentile(column, [5, 50, 95]))
