@@ -82,12 +82,15 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
     class StoredJxl(JpegXLImagePlugin.JXLImageFile):
         """A JPEG XL whose pixels are turned back, opened only once its size is known."""
 
+        _size: tuple[int, int]
+        im: Any
+
         def _open(self) -> None:
             try:
                 header = read_jxl_header(self.fp.read())
             except BadJxl as error:
                 raise ValueError(f"truncated or no JPEG XL: {error}") from error
-            if header.width * header.height > Image.MAX_IMAGE_PIXELS:
+            if header.width * header.height > (Image.MAX_IMAGE_PIXELS or 0):
                 raise RejectedImage("too_large", f"{header.width}×{header.height} pixels")
             self.fp.seek(0)
             _decoded(super()._open)

@@ -28,6 +28,9 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (
     256, 257, 258, 259, 266, 277, 284
 )  # fmt: skip
 
+_FIRST_PILLOW_HEIF = (1, 8)
+"""Lists what libheif turned."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -106,7 +109,10 @@ def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
 
 @cache
 def _heif_class() -> type[ImageFile.ImageFile]:
-    from pillow_heif import HeifImageFile
+    from pillow_heif import HeifImageFile, __version__
+
+    if tuple(int(part) for part in __version__.split(".")[:2]) < _FIRST_PILLOW_HEIF:
+        raise ImportError("an older version")
 
     class StoredHeif(HeifImageFile):
         """A HEIC whose pixels are turned back."""
@@ -115,6 +121,7 @@ def _heif_class() -> type[ImageFile.ImageFile]:
 
         def _open(self) -> None:
             super()._open()
+            assert self._heif_file is not None
             chosen = self._heif_file[self.tell()]
             turned = transform_orientation(chosen._c_image.transformations)
             self._back = TURNED_BACK.get(turned)
