@@ -249,7 +249,7 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
         ([*data], "give a model"),
         (["--model", "x", *data], "NAME=MODEL"),
         (["--model", f"a={run}", "--model", f"a={run}", *data], "two models"),
-        ([str(run), *data, "--output", str(tmp_path)], "no table of this command"),
+        ([str(run), *data, "--output", str(tmp_path)], "was not written by this command"),
     ]
     for arguments, message in cases:
         with pytest.raises(InputError, match=message):
