@@ -166,16 +166,19 @@ def test_the_shape_is_a_part_of_an_image() -> None:
     assert len(shapes) == 4
 
 
-def test_a_palette_with_a_transparent_colour(encode_image: Callable[..., bytes]) -> None:
-    """Pillow may fail to find the colour's place in the RGB image; it is a colour all the same."""
+@pytest.mark.parametrize("transparency", [3, bytes(range(256))])
+def test_a_palette_with_transparent_colours(
+    transparency: int | bytes, encode_image: Callable[..., bytes]
+) -> None:
+    """They are colours all the same, and Pillow's warning of them reaches no one."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8))
     image = image.convert("P")
-    image.info["transparency"] = 3
+    image.info["transparency"] = transparency
     data = encode_image(image, "PNG")
     opened = Image.open(io.BytesIO(data))
     by_pixels, by_bytes = PixelSource("x", opened).load(), BytesSource("x", data).load()
     assert by_pixels.content_id == by_bytes.content_id
-    assert opened.info["transparency"] == 3  # the caller's image is left as it is
+    assert opened.info["transparency"] == transparency  # the caller's image is left as it is
 
 
 def test_ids_in_documents_are_text_of_sixteen_digits() -> None:
