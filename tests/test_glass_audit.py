@@ -153,7 +153,7 @@ def test_what_no_pixel_shows_is_a_finding_of_its_own(columns, dataset):
     assert set(kinds) == {"metadata", "not_in_pixels", "not_searched"}
     assert "do not tell the classes apart" in kinds["metadata"]["text"]
     found = kinds["not_in_pixels"]
-    assert "tells the classes apart, is not in the pixels" in found["text"]
+    assert "tells the classes apart but is not in the pixels" in found["text"]
     assert found["feature"] == next(iter(columns))
     assert found["auroc"] > 0.95
     page = render_audit_html(document).split("not in the pixels</h2>")[1]

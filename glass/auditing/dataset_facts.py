@@ -1,5 +1,6 @@
 """The facts of a data set's files, as the audit compares them and as people read them."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
     return raw
 
 
-def facts_table(facts: dict[str, Array], names: list[str], rows: Array) -> Array:
+def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
     """(rows, names) float64 for a model: numbers, -1 where a file is silent (a column of nothing
     but NaN, as a fold may have it, ends in an error); names by rank of their frequency, as a model
     takes few categories."""

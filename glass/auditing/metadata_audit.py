@@ -108,7 +108,8 @@ class _Sampled:
         auroc = _auroc(self.label, scores)
         scenes = self.scenes.astype(str)
         found = bootstrap_intervals(self.label, scores, _DRAWS, self.seed, scenes)["auroc"]
-        return auroc, found or (auroc, auroc)
+        low, high = found or (auroc, auroc)
+        return auroc, (low, high)
 
 
 def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | None:
@@ -137,14 +138,12 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
         outside, files = _examine(facts, FILE_FACTS, sampled)
     classes = Classes(label, scenes)
     auroc, interval = (0.5, (0.5, 0.5)) if scores is None else sampled.interval(scores)
-    features = [
-        FeatureAudit(
-            name, alone, lost,
-            *(typical(dataset, raw, facts, name, label == kind) for kind in (0, 1)),
-            name in PIXEL_FACTS, classes.difference(name, facts[name]).counts,
-        )
-        for name, (alone, lost) in {**pixels, **files}.items()
-    ]  # fmt: skip
+    features = []
+    for name, (alone, lost) in {**pixels, **files}.items():
+        real, generated = (typical(dataset, raw, facts, name, label == kind) for kind in (0, 1))
+        differs = classes.difference(name, facts[name]).counts
+        in_pixels = name in PIXEL_FACTS
+        features.append(FeatureAudit(name, alone, lost, real, generated, in_pixels, differs))
     tables = dataset.codes("quant_digest")[0]
     return MetadataAudit(
         auroc, interval, _noise(counts), len(rows),

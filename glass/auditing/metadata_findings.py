@@ -141,8 +141,8 @@ def _not_in_pixels(audit: MetadataAudit, outside: list[FeatureAudit]) -> list[Fi
     )
     more = f" and {len(outside) - _MOST_LISTED} more" if len(outside) > _MOST_LISTED else ""
     text = (
-        f"This tells the classes apart, is not in the pixels (AUROC {auroc:.2f}): {facts}{more}. "
-        "A detector trained here sees pixels alone and cannot learn it."
+        f"The following tells the classes apart but is not in the pixels (AUROC {auroc:.2f}): "
+        f"{facts}{more}. A detector trained here sees pixels alone and cannot learn it."
     )
     advice = (
         "nothing for training; do not trust who judges images by it, as it is lost when a picture "
