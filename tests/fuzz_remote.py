@@ -51,7 +51,7 @@ class RemoteTarget:
         self._cache, self._folder = folder / "cache", folder
         self._cache.mkdir()
         for place in (folder, self._cache, self._cache.parent):
-            for name in ("theirs", "theirs.tar", "theirs.part"):
+            for name in ("theirs", "theirs.tar", "theirs.part", "x.tar", "x.part"):
                 (place / name).write_text("years of work")
         self._theirs = self._beside()
         self._environment = {
