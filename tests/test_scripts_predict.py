@@ -511,7 +511,7 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("glass.detection.handover.write_text_atomic", full)
+        patched.setattr("glass.detection.handover.write_bytes_atomic", full)
         with pytest.raises(InputError, match="No space left"):
             export.main([str(run), "--to", str(to)])
     assert not to.exists()
@@ -520,9 +520,9 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
     assert export.main([str(run), "--to", str(to)]) == 0
 
 
-def test_the_card_tells_what_was_measured(run, four_splits, tmp_path):
+def test_the_card_tells_what_was_measured(knowing, four_splits, tmp_path):
     mine = tmp_path / "run"
-    shutil.copytree(run, mine)
+    shutil.copytree(knowing, mine)
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
     common = [str(mine), "--data", str(four_splits), "--draws", "5"]
     assert evaluate.main(common) == 0
