@@ -142,7 +142,7 @@ def _with_own_names(config: RunConfig, card: dict[str, Any], path: Path) -> RunC
     """``config`` with timm's own names of its backbones, of which a model may have no other: a
     description that lies elsewhere would be fetched, or read, by whoever tries a stranger's model.
     """
-    names = {}
+    names: dict[str, Any] = {}
     for key in ("global_backbone", "local_backbone"):
         asked = getattr(config.model, key)
         if asked is None or timm.is_model(asked):

@@ -147,13 +147,18 @@ def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
     """The layers that slide a window over square maps, in the order in which they run."""
     seen: list[_Reduction] = []
 
-    def note(layer: nn.Module, inputs: tuple[torch.Tensor, ...], _: object) -> None:
+    def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:
         maps = inputs[0]
         if maps.ndim == 4 and maps.shape[2] == maps.shape[3]:
-            numbers = [_side(getattr(layer, name, 1)) for name in ("kernel_size", "stride")]
-            dilation = _side(getattr(layer, "dilation", 1))
-            padding = _side(layer.padding) if not isinstance(layer.padding, str) else 0
-            seen.append(_Reduction(maps.shape[2], *numbers, padding, dilation))
+            seen.append(
+                _Reduction(
+                    size=maps.shape[2],
+                    kernel=_side(layer.kernel_size),
+                    stride=_side(layer.stride),
+                    padding=0 if isinstance(layer.padding, str) else _side(layer.padding),
+                    dilation=_side(getattr(layer, "dilation", 1)),
+                )
+            )
 
     kinds = (nn.Conv2d, nn.Unfold, nn.MaxPool2d, nn.AvgPool2d)
     hooks = [
