@@ -33,6 +33,7 @@ from loaders.shard_order import shard_order
 from shards.command import InputError
 from shards.dataset_info import DatasetInfo, ShardInfo
 from shards.remote_store import PIECE_BYTES
+from shards.wording import counted
 
 __all__ = ["main"]
 
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
               "bytes per sample at the peak", end="")  # fmt: skip
         if "shards_per_machine" in values:
             print(f", a machine reads {values['shards_per_machine']:,.0f} of "
-                  f"{values['shards']:,} shards: each is fetched {values['fetches']:.2f} times, "
+                  f"{counted(values['shards'], 'shard')}: each is fetched {values['fetches']:.2f} times, "
                   f"{values['open_at_once']:.0f} at work at once", end="")  # fmt: skip
         print()
     figures["store"] = rates = _rates(options, figures["lane_per_machine"]["fetches"])

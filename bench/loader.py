@@ -36,6 +36,7 @@ from loaders import LoaderConfig
 from shards.dataset import ShardDataset
 from shards.remote import as_url
 from shards.shown_url import shown_url
+from shards.wording import counted
 
 __all__ = ["main"]
 
@@ -72,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
         "skipped": outcome.skipped,
         "failed": outcome.failed,
     }
-    print(f"split {options.split}: {len(samples):,} samples; {found['cpu']}, {found['date']}")
+    print(
+        f"split {options.split}: {counted(len(samples), 'sample')}; {found['cpu']}, {found['date']}"
+    )
     print_rows(rows, "medians over alternated rounds")
     print_stages(rows)
     print_ratios(document["ratios"], document["ratio_ranges"], "ratios, round by round")

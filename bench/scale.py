@@ -33,6 +33,7 @@ from bench.scale_manifest import write_dataset
 from bench.schemas import print_result
 from bench.table import print_spanning, spanned, spanning_table
 from shards.command import InputError
+from shards.wording import counted
 
 __all__ = ["GOALS", "LARGE", "main"]
 
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     with scratch_folder() as scratch:
         for samples in sizes:
             folder = scratch / str(samples)
-            progress(f"writing a manifest of {samples:,} samples")
+            progress(f"writing a manifest of {counted(samples, 'sample')}")
             write_dataset(folder, samples)
             progress(f"opening it {options.rounds} times")
             rows.append(_row(samples, [_measured(folder) for _ in range(options.rounds)], folder))

@@ -25,6 +25,7 @@ from loaders.bad_samples import BadSample
 from shards.atomic import write_text_atomic
 from shards.command import InputError
 from shards.dataset import ShardDataset
+from shards.wording import counted
 
 __all__ = ["BadSampleLedger", "LedgerLoader", "allowed_bad_samples", "bad_sample_rows"]
 
@@ -161,7 +162,7 @@ class BadSampleLedger:
             return None
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
         return (
-            f"{found:,} of {num_samples:,} samples of {split} cannot be read ({listed}), more than"
+            f"{found:,} of {counted(num_samples, 'sample')} of {split} cannot be read ({listed}), more than"
             f" max_bad_samples={self.max_share:g} allows: {self.path} names them; mend the shards"
             " (scripts.verify_shards tells what is wrong) and run the same command to go on, or"
             " raise --set max_bad_samples=…"

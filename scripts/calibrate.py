@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
 from shards.command import CommandParser, InputError, printable, run_command
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from glass.detection.calibration import Calibration
@@ -183,7 +184,7 @@ def _require_unlearnt(
         return
     first = dataset.column("source_path")[rows[uses > 0][0]]
     raise InputError(
-        f"{count:,} of the {len(rows):,} images of {split} in {dataset.root} are images that the"
+        f"{count:,} of the {counted(len(rows), 'image')} of {split} in {dataset.root} are among those that the"
         f" model was trained or chosen on, such as {first}: calibrate on images that it never saw"
         " (four shares of build_shards --split give it a split of its own)"
     )

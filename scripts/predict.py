@@ -286,7 +286,7 @@ def _learnt(verdicts: "list[ImageVerdict]") -> str:
     if not learnt:
         return "the model learnt from none of these images"
     return (
-        f"WARNING: the model learnt from {learnt:,} of these {len(uses):,} images: their verdicts"
+        f"WARNING: the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
         " show what it learnt by heart"
     )
 

@@ -8,7 +8,7 @@ import pytest
 from shards.wording import counted
 
 ROOT = Path(__file__).parent.parent
-NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folders"
+NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folders|pairs|groups"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_one_is_no_plural(number: int, noun: str, said: str) -> None:
     assert counted(number, noun) == said
 
 
-@pytest.mark.parametrize("folder", ["shards", "loaders", "scripts"])
+@pytest.mark.parametrize("folder", ["shards", "loaders", "glass", "bench", "scripts"])
 def test_messages_count_in_one_way(folder: str) -> None:
     """A number with a thousands separator is one for a person."""
     found = [

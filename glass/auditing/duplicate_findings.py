@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
 from shards.duplicates import exact_duplicates, groups_across_splits, near_duplicates
+from shards.wording import counted
 
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset
@@ -39,7 +40,8 @@ def audit_duplicates(
         findings.append(Finding("not_searched", INFO, text, "run python -m scripts.audit"))
     elif found.compared < found.candidates:
         text = (
-            f"Of {found.candidates:,} pairs of similar composition the {found.compared:,} nearest "
+            f"Of {counted(found.candidates, 'pair')} of similar composition the "
+            f"{found.compared:,} nearest "
             "were compared: larger crops may have been missed."
         )
         findings.append(Finding("not_searched", INFO, text))
@@ -68,12 +70,18 @@ def _sample(dataset: "ShardDataset", row: int) -> dict[str, str]:
 def _groups(names: list[str]) -> list[Finding]:
     if not names:
         return []
-    text = f"{len(names):,} groups have images in more than one split. {_LEAK}"
+    verb = "has" if len(names) == 1 else "have"
+    text = f"{counted(len(names), 'group')} {verb} images in more than one split. {_LEAK}"
     examples = tuple((name,) for name in names[:_MAX_EXAMPLES])
     advice = "leave the split of these images to scripts.build_shards, or give each group one split"
     return [
         Finding("group_across_splits", SERIOUS, text, advice, count=len(names), examples=examples)
     ]
+
+
+def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
+    number = int(chosen.sum())
+    return f"{counted(number, 'pair')} {of} {'shows' if number == 1 else 'show'} {what}."
 
 
 def _pairs(
@@ -86,12 +94,12 @@ def _pairs(
     both = label[:, 0] != label[:, 1]
     findings = []
     if across.any():
-        text = f"{across.sum():,} pairs of images in different splits show {what}. {_LEAK}"
+        text = f"{_shown(across, 'of images in different splits', what)} {_LEAK}"
         findings.append(
             _finding(dataset, f"{kind}_across_splits", SERIOUS, text, _REGROUP, pairs[across])
         )
     if both.any():
-        text = f"{both.sum():,} pairs of a real and a generated image show {what}."
+        text = _shown(both, "of a real and a generated image", what)
         advice = "look at them: one of the labels is wrong, or one is an edit of the other; " + (
             "edits belong into one group"
         )
@@ -101,7 +109,7 @@ def _pairs(
         )
     rest = ~across & ~both
     if rest.any():
-        text = f"{rest.sum():,} pairs of images of one class in one split show {what}."
+        text = _shown(rest, "of images of one class in one split", what)
         findings.append(_finding(dataset, f"{kind}_within_split", INFO, text, "", pairs[rest]))
     return findings
 

@@ -6,6 +6,7 @@ from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
 from glass.auditing.metadata_audit import FEATURES, FeatureAudit, MetadataAudit
 from shards.class_differences import LEAST
 from shards.equalise import MATCHED, RECOMPRESSED
+from shards.wording import counted
 
 __all__ = ["BELOW_GUESSING", "SERIOUS_AUROC", "below_guessing", "metadata_findings"]
 
@@ -84,7 +85,7 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
     if low <= 0.5 and not telling:
         text = (
             f"Size, format, compression and the like do not tell the classes apart ({measured}, "
-            f"{audit.images:,} images)."
+            f"{counted(audit.images, 'image')})."
         )
         if below_guessing([audit.auroc, *(f.auroc for f in audit.features)]):
             text += f" {BELOW_GUESSING}"
@@ -97,7 +98,7 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
     severity = SERIOUS if audit.auroc >= SERIOUS_AUROC else WARNING
     text = (
         f"The files alone tell real from generated images, without a look at a pixel ({measured}, "
-        f"{audit.images:,} images){by}. A detector trained on them may learn the file instead of "
+        f"{counted(audit.images, 'image')}){by}. A detector trained on them may learn the file instead of "
         "the picture."
     )
     return Finding("metadata", severity, text, advice, name, audit.auroc, audit.interval)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shards.command import InputError
 from shards.json_file import read_json
+from shards.wording import counted
 
 __all__ = ["require_none_lost"]
 
@@ -41,6 +42,6 @@ def require_none_lost(
 def _require_among(path: Path, before: list[str], asked: set[str]) -> None:
     if lost := [name for name in before if name not in asked]:
         raise InputError(
-            f"{path} holds verdicts on {len(lost):,} images that are not asked for now, such as"
+            f"{path} holds verdicts on {counted(len(lost), 'image')} that are not asked for now, such as"
             f" {lost[0][:200]}: {_REMEDY}"
         )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from shards.wording import counted
+
 __all__ = [
     "IN_SAMPLE_WARNING",
     "METRIC_ROWS",
@@ -187,7 +189,7 @@ def learnt_sentence(learnt: Mapping[str, int] | None) -> str | None:
         )
     images = learnt["images"]
     parts = [
-        f"{learnt[use]:,} of these {images:,} images {what}"
+        f"{learnt[use]:,} of these {counted(images, 'image')} {what}"
         for use, what in (("train", "were trained on"), ("valid", "chose the epoch of this model"))
         if learnt[use]
     ]
