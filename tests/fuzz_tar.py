@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from loaders.tar_sources import images_of_tar
 from shards.command import InputError
 from shards.examine import examine_tar, guess_rules
 from shards.index_settings import IndexSettings
@@ -73,6 +74,7 @@ class TarTarget:
                 assert 0 <= member.offset <= member.offset + member.length <= len(data)
                 assert ".." not in member.name.split("/")
                 assert not member.name.startswith("/")
+        counts["sources"] += len(images_of_tar(self._path).sources)
         try:
             (tar,) = name_tars([self._path], self._path.parent)
             rules = guess_rules([tar], IndexSettings())
