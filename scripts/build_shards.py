@@ -61,9 +61,10 @@ def _parser() -> CommandParser:
     )  # fmt: skip
     parser.add_argument(
         "--equalise", choices=METHODS, nargs="?", const="match", default="none",
-        help="match: leave out images until the files of both classes look alike (rejected.parquet "
-        "names them); recompress: re-encode all images as JPEG of one quality, which changes their "
-        "pixels; without a value, which right before SRC it needs: match (default %(default)s)",
+        help="match: leave out images until the classes differ in nothing that shows in the pixels "
+        "(rejected.parquet names them); recompress: re-encode all images as JPEG of one quality, "
+        "which changes their pixels; without a value, which right before SRC it needs: match "
+        "(default %(default)s)",
     )  # fmt: skip
     return parser
 

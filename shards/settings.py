@@ -30,8 +30,8 @@ class BuildSettings:
     keep_progressive: bool = False
     """Leave progressive JPEGs as they are instead of making them baseline."""
     equalise: str = "none"
-    """``match``: leave out images until the files of both classes look alike; ``recompress``:
-    re-encode all images alike, which changes their pixels; ``none``."""
+    """``match``: leave out images until the classes differ in nothing that shows in the pixels;
+    ``recompress``: re-encode all images alike, which changes their pixels; ``none``."""
 
     def __post_init__(self) -> None:
         limits = {
