@@ -15,7 +15,7 @@ from shards.dataset_info import INFO_NAME, DatasetInfo, parse_info
 from shards.file_locks import locked_file, names, put_to_use
 from shards.limits import limit
 from shards.output_folder import cannot_write
-from shards.regular_file import require_regular
+from shards.regular_file import open_regular
 from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.shard_cache import ShardCache
 
@@ -72,8 +72,7 @@ def name_of(root: Path) -> str:
     """What a data set is called: the last part of its address, where ``root`` is a folder of the
     cache, else the folder's own name."""
     try:
-        require_regular(root / _ADDRESS)
-        with (root / _ADDRESS).open("rb") as file:
+        with open_regular(root / _ADDRESS) as file:
             address = file.read(_MOST_ADDRESS).decode(errors="replace")
     except OSError:
         address = ""

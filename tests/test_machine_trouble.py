@@ -54,18 +54,27 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """``failing(name, number, times)``: the next openings of files of this name fail with the error
     number; returns the list of openings that did."""
-    opened = Path.open
+    opened, opened_by_number = Path.open, os.open
 
     def fail(name: str, number: int, times: int = 10**6) -> list[str]:
         failed: list[str] = []
 
-        def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
-            if path.name == name and len(failed) < times:
+        def fail_once_more(path: Any) -> None:
+            is_meant = isinstance(path, str | os.PathLike) and Path(path).name == name
+            if is_meant and len(failed) < times:
                 failed.append(str(path))
                 raise OSError(number, os.strerror(number), str(path))
+
+        def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
+            fail_once_more(path)
             return opened(path, *arguments, **named)
 
+        def open_by_number_or_fail(path: Any, *arguments: Any, **named: Any) -> int:
+            fail_once_more(path)
+            return opened_by_number(path, *arguments, **named)
+
         monkeypatch.setattr(Path, "open", open_or_fail)
+        monkeypatch.setattr(os, "open", open_by_number_or_fail)
         return failed
 
     return fail
