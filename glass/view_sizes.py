@@ -24,6 +24,8 @@ __all__ = ["check_views", "require_runs"]
 STEPS = (16, 32, 56, 64)
 """Networks that are particular take multiples of the product of their strides, or of that and a
 window."""
+SMALL_RIM = 3
+"""Pixels behind the last of windows that overlap that are no reason to refuse a size."""
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,16 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
     a patch is wide.
 
     Patches lie side by side (a window no larger than its stride), so what is left over behind the
-    last one is lost, unless layers before it have mixed it in. Windows that overlap lose less than
-    a stride, of a pixel or three, and pass.
+    last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some
+    too; a pixel or three, as in Inception's stem, pass.
     """
     path: list[_Reduction] = []
     side = size
     for layer in layers:
+        if not path and layer.size == size and layer.stride > 1:
+            lost = size - 1 - layer.last_input(layer.steps - 1)
+            if lost > SMALL_RIM:
+                return lost, layer.stride
         if layer.size != side:
             continue  # of a branch
         path.append(layer)

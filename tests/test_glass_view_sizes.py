@@ -25,6 +25,7 @@ SMALL = [
     ("test_convnext", 44),
     ("test_efficientnet", 45),
     ("mobilenetv3_small_050", 43),
+    ("pit_ti_224", 46),
 ]
 OF_EACH_MODULE = [
     "cait_xxs24_224",
@@ -54,7 +55,7 @@ OF_EACH_MODULE = [
     "fastvit_t8",
     "gcvit_xxtiny",
     "ghostnet_050",
-    "gluon_resnet18_v1b",
+    "resnet18",
     "gmixer_24_224",
     "hardcorenas_b",
     "hgnetv2_b0",
