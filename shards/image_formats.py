@@ -191,9 +191,8 @@ def count_frames(image: ImageFile.ImageFile) -> int:
     try:
         with quiet():
             return int(getattr(image, "n_frames", 1))
-    except MemoryError:
-        raise
-    except Exception:  # on damaged bytes Pillow raises nearly anything
+    except Exception as error:  # on damaged bytes Pillow raises nearly anything
+        require_sound_machine(error)
         return 2  # there is something behind the first frame, or counting would not fail
 
 

@@ -15,15 +15,20 @@ from shards.dataset import ShardDataset
 __all__ = ["teach_by_heart"]
 
 
-def teach_by_heart(run: Path, data: Path, splits: str) -> None:
+def teach_by_heart(run: Path, data: Path, splits: str, draws: int = 1) -> None:
     """Sets the head of the model in ``run``, so that on ``splits`` of ``data`` its margins are
-    about -3 for real and 3 for generated images; least squares on what the head sees."""
+    about -3 for real and 3 for generated images; least squares on what the head sees of so many
+    ``draws`` of windows."""
     model, config = load_model(run / "model", "cpu")
     linear, seen = model.head[-1], list[np.ndarray]()
     hook = linear.register_forward_pre_hook(lambda _, given: seen.append(given[0].numpy().copy()))
     settings = replace(config.loader, shuffle=False, decode="auto", global_batch_size=1)
-    with build_loader(ShardDataset.open(data), splits, settings) as loader:
-        label = score(model, loader, "cpu", "float32").label
+    labels = []
+    for draw in range(draws):
+        drawn = replace(settings, seed=settings.seed + draw)
+        with build_loader(ShardDataset.open(data), splits, drawn) as loader:
+            labels.append(score(model, loader, "cpu", "float32").label)
+    label = np.concatenate(labels)
     hook.remove()
     features = np.concatenate(seen).astype(np.float64)
     known = np.column_stack([features, np.ones(len(features))])

@@ -156,7 +156,7 @@ def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
 
     data = encode_image(np.zeros((8, 8, 3), np.uint8), "TIFF")
     with monkeypatch.context() as patch:
-        patch.setattr("PIL.TiffImagePlugin.TiffImageFile.n_frames", property(fail))
+        patch.setattr("PIL.TiffImagePlugin.TiffImageFile._setup", fail)
         with pytest.raises(MemoryError):
             can_tile(data, "TIFF")
     monkeypatch.setattr("PIL.Image.Image.getexif", fail)
@@ -210,7 +210,7 @@ def test_or_goes_on_without_the_image(images, tmp_path, failing):
     report = build(images, tmp_path / "out", reject_unreadable=True)
     assert (report.info.num_samples, dict(report.info.rejected)) == (7, {"io": 1})
     assert reasons(tmp_path / "out") == [("real/3.jpg", "io")]
-    with pytest.raises(InputError, match=r"1 files can be read that could not be then, such as"):
+    with pytest.raises(InputError, match=r"1 file can be read that could not be then, such as"):
         build(images, tmp_path / "out")
 
 

@@ -56,15 +56,24 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
     """The next openings of weights fail."""
-    opened, failed = Path.open, []
+    opened, opened_by_number, failed = Path.open, os.open, []
 
-    def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
-        if path.name == "model.safetensors" and len(failed) < times:
+    def fail_once_more(path: Any) -> None:
+        is_meant = isinstance(path, str | os.PathLike) and Path(path).name == "model.safetensors"
+        if is_meant and len(failed) < times:
             failed.append(path)
             raise OSError(number, os.strerror(number), str(path))
+
+    def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
+        fail_once_more(path)
         return opened(path, *arguments, **named)
 
+    def open_by_number_or_fail(path: Any, *arguments: Any, **named: Any) -> int:
+        fail_once_more(path)
+        return opened_by_number(path, *arguments, **named)
+
     monkeypatch.setattr(Path, "open", open_or_fail)
+    monkeypatch.setattr(os, "open", open_by_number_or_fail)
 
 
 def test_no_sound_checkpoint_is_set_aside_for_want_of_descriptors(store, monkeypatch):

@@ -167,7 +167,7 @@ class TestFilesOfOthers:
             assert predict.main([str(run), first, second, *flags]) == 0  # it, and more
             assert "will be replaced" in capsys.readouterr().err
             before = file.read_bytes()
-            with pytest.raises(InputError, match=r"holds verdicts on 1 images .*give another name"):
+            with pytest.raises(InputError, match=r"holds verdicts on 1 image .*give another name"):
                 predict.main(command)
             assert file.read_bytes() == before
         document = json.loads((tmp_path / "out--json").read_text())

@@ -313,7 +313,7 @@ def knowing(run, four_splits, tmp_path_factory):
     calibrated."""
     folder = tmp_path_factory.mktemp("knowing") / "run"
     shutil.copytree(run, folder)
-    teach_by_heart(folder, four_splits, "calibration+test")
+    teach_by_heart(folder, four_splits, "calibration+test", draws=8)
     return folder
 
 
