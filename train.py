@@ -90,23 +90,30 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
     command.add_argument("--preset", help=", ".join(preset_names()))
     command.add_argument("--output", type=Path, help="folder of this run")
+    command.add_argument("--params", type=Path, metavar="FILE", help="a best.json of scripts.tune, for this preset")
     command.add_argument(
-        "--params", type=Path, metavar="FILE", help="a best.json of scripts.tune, for this preset"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
     )
     command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
-    )  # fmt: skip
-    command.add_argument(
-        "--augment", nargs="?", type=float, const=AUGMENT_SHARE, metavar="SHARE",
+        "--augment",
+        nargs="?",
+        type=float,
+        const=AUGMENT_SHARE,
+        metavar="SHARE",
         help="change this share of the training images as the world does: JPEG, WebP, blur, "
         f"resize, noise (default {AUGMENT_SHARE})",
-    )  # fmt: skip
+    )
     command.add_argument("--seed", type=int, help="seed of weights, dropout, order and windows")
     command.add_argument(
-        "--checkpoint-every", type=int, metavar="STEPS",
+        "--checkpoint-every",
+        type=int,
+        metavar="STEPS",
         help="optimiser steps between checkpoints within an epoch (default: at its end only)",
-    )  # fmt: skip
+    )
     options = command.parse_args(argv)
     if options.data is None:
         raise InputError(

@@ -47,9 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in names:
         words = [name, *_words(name, options)]
         progress(f"bench {shlex.join(words)}")
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *words], stdout=subprocess.PIPE, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", "bench", *words], stdout=subprocess.PIPE, text=True, check=False)
         lines = done.stdout.splitlines()
         print("\n".join(lines[:-1]), flush=True)
         run = {"bench": name, "exit_code": done.returncode, "kept": True, "words": ""}
@@ -71,12 +69,9 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if any(run["words"] for run in runs) else 0
 
 
-def append_line(
-    path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any
-) -> None:
+def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
     """Adds a line to a file of results."""
-    line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code,
-            "document": document}  # fmt: skip
+    line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code, "document": document}
     check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -104,9 +99,7 @@ def _names(options: argparse.Namespace) -> list[str]:
     names = names_among("--benches", options.benches, KNOWN)
     on_data = [name for name in names if name in NEEDS_DATA]
     if on_data and options.data is None:
-        raise InputError(
-            f"--data SHARDS is needed by {' and '.join(on_data)}: give it, or other --benches"
-        )
+        raise InputError(f"--data SHARDS is needed by {' and '.join(on_data)}: give it, or other --benches")
     if options.data is not None:
         ShardDataset.open(options.data)  # now, not after an hour of other benches
     if options.photos is not None and not options.photos.is_dir():
@@ -129,18 +122,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--machine", required=True, metavar="NAME", help="as in xeon-2-cores")
     parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"for {', '.join(NEEDS_DATA)}")
     parser.add_argument(
-        "--photos", type=Path, metavar="DIR",
+        "--photos",
+        type=Path,
+        metavar="DIR",
         help=f"JPEGs for {' and '.join(NEEDS_IMAGES)}; without, synthetic ones are drawn",
-    )  # fmt: skip
-    parser.add_argument(
-        "--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"of {', '.join(KNOWN)}"
     )
+    parser.add_argument("--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"of {', '.join(KNOWN)}")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
     options = parser.parse_args(argv)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", options.machine):
-        raise InputError(
-            f"--machine {options.machine!r}: small letters, digits and . _ - only, it names a file"
-        )
+        raise InputError(f"--machine {options.machine!r}: small letters, digits and . _ - only, it names a file")
     _check_results(options)
     return options
 

@@ -12,17 +12,24 @@ from shards.command import CommandParser, InputError
 from shards.output_folder import make_folder
 
 __all__ = [
-    "add_measuring", "bench_parser", "check_at_least_1", "check_measuring", "check_output",
-    "names_among", "numbers", "progress", "scratch_folder", "whole_numbers",
-]  # fmt: skip
+    "add_measuring",
+    "bench_parser",
+    "check_at_least_1",
+    "check_measuring",
+    "check_output",
+    "names_among",
+    "numbers",
+    "progress",
+    "scratch_folder",
+    "whole_numbers",
+]
 
 
 def bench_parser(name: str, about: str) -> CommandParser:
     """A parser for ``python -m bench NAME``."""
     return CommandParser(
-        prog=f"python -m bench {name}", description=about,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )  # fmt: skip
+        prog=f"python -m bench {name}", description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
 
 
 def add_measuring(parser: CommandParser, threads: str) -> None:
@@ -31,12 +38,13 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
     group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads")
     group.add_argument("--rounds", type=int, default=5, help="turns of every method, alternated")
     group.add_argument(
-        "--seconds-per-round", type=float, default=1.0, metavar="S",
+        "--seconds-per-round",
+        type=float,
+        default=1.0,
+        metavar="S",
         help="a turn repeats whole passes over the images until it lasts about this long",
-    )  # fmt: skip
-    group.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write the JSON document and plots here"
     )
+    group.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
 
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:

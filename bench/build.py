@@ -16,13 +16,7 @@ from bench.arguments import add_measuring, bench_parser, check_measuring, progre
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, Ratio, alternate, ratio
 from bench.identity import corpus_digest
-from bench.image_sets import (
-    ImageSet,
-    add_images,
-    build_image_sets,
-    entry_point_ratios,
-    reference_set,
-)
+from bench.image_sets import ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
 from bench.result import ratio_fields, row_of
 from bench.schemas import print_result
 from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
@@ -32,15 +26,12 @@ __all__ = ["main"]
 
 BENCH = "build"
 METHODS = {
-    "pillow_decode": MethodInfo(
-        "Pillow decodes the whole image, once", "bench.methods.building:PillowDecode"
-    ),
+    "pillow_decode": MethodInfo("Pillow decodes the whole image, once", "bench.methods.building:PillowDecode"),
     "entry_points": MethodInfo(
         "the walk through the scan that notes entry points", "bench.methods.building:EntryPoints"
     ),
     "build_sample": MethodInfo(
-        "a whole sample: decode, facts, hashes, global view, entry points",
-        "bench.methods.building:BuildSample",
+        "a whole sample: decode, facts, hashes, global view, entry points", "bench.methods.building:BuildSample"
     ),
 }
 
@@ -101,17 +92,20 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _tasks(
-    image_set: ImageSet, options: argparse.Namespace, cores: dict[int, list[int]]
-) -> list[Task]:
+def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, list[int]]) -> list[Task]:
     return [
         Task(
-            method=name, where=info.where, data=str(image_set.corpus.root), num_crops=0,
-            threads=threads, cores=cores[threads], seconds_per_round=options.seconds_per_round,
+            method=name,
+            where=info.where,
+            data=str(image_set.corpus.root),
+            num_crops=0,
+            threads=threads,
+            cores=cores[threads],
+            seconds_per_round=options.seconds_per_round,
         )
         for threads in cores
         for name, info in METHODS.items()
-    ]  # fmt: skip
+    ]
 
 
 def _ratios(measured: list[Measurement]) -> dict[str, Ratio]:

@@ -48,32 +48,40 @@ def main(argv: list[str] | None = None) -> int:
     rng = np.random.default_rng(0)
     content = rng.integers(-(2**63), 2**63 - 1, options.samples)
     shard = (np.arange(options.samples) // options.shard_samples).astype(np.int32)
-    config = LoaderConfig(
-        shuffle="shard", global_batch_size=options.batch_size, shuffle_shards=options.window
-    )
+    config = LoaderConfig(shuffle="shard", global_batch_size=options.batch_size, shuffle_shards=options.window)
     lanes = replace(config, shuffle_lanes=options.machines)
     figures: dict[str, Any] = {
-        "samples": options.samples, "shard_samples": options.shard_samples,
-        "machines": options.machines, "batch_size": options.batch_size,
-    }  # fmt: skip
+        "samples": options.samples,
+        "shard_samples": options.shard_samples,
+        "machines": options.machines,
+        "batch_size": options.batch_size,
+    }
     for name, settings in (("one_lane", config), ("lane_per_machine", lanes)):
         rows, cost = _measured(partial(shard_order, content, shard, settings, 0))
         figures[name] = {**cost, **_fetched(rows, shard, options)}
     _, figures["plain_order"] = _measured(lambda: shuffled_order(content, 0, 0))
     for name in ("plain_order", "one_lane", "lane_per_machine"):
         values = figures[name]
-        print(f"{name:>17}: {values['order_s']:6.1f} s, {values['peak_bytes_per_sample']:5.0f} "
-              "bytes per sample at the peak", end="")  # fmt: skip
+        print(
+            f"{name:>17}: {values['order_s']:6.1f} s, {values['peak_bytes_per_sample']:5.0f} "
+            "bytes per sample at the peak",
+            end="",
+        )
         if "shards_per_machine" in values:
-            print(f", a machine reads {values['shards_per_machine']:,.0f} of "
-                  f"{counted(values['shards'], 'shard')}: each is fetched {values['fetches']:.2f} times, "
-                  f"{values['open_at_once']:.0f} at work at once", end="")  # fmt: skip
+            print(
+                f", a machine reads {values['shards_per_machine']:,.0f} of "
+                f"{counted(values['shards'], 'shard')}: each is fetched {values['fetches']:.2f} times, "
+                f"{values['open_at_once']:.0f} at work at once",
+                end="",
+            )
         print()
     figures["store"] = rates = _rates(options, figures["lane_per_machine"]["fetches"])
     for way in ("whole", "range"):
-        print(f"{way:>17}: {rates[f'{way}_bytes_per_s'] / 1e9:,.1f} GB/s of the store, "
-              f"{rates[f'{way}_bytes_per_s'] / options.machines / 1e9:,.2f} per machine; "
-              f"{rates[f'{way}_requests_per_s']:,.0f} requests a second")  # fmt: skip
+        print(
+            f"{way:>17}: {rates[f'{way}_bytes_per_s'] / 1e9:,.1f} GB/s of the store, "
+            f"{rates[f'{way}_bytes_per_s'] / options.machines / 1e9:,.2f} per machine; "
+            f"{rates[f'{way}_requests_per_s']:,.0f} requests a second"
+        )
     figures["description_bytes_per_shard"] = described = _description_bytes(options)
     print(f"{'dataset.json':>17}: {described:,.0f} bytes per shard")
     document = {"bench": BENCH, "figures": figures, "environment": environment([0])}
@@ -81,9 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _measured(
-    make: Callable[[], npt.NDArray[np.int64]],
-) -> tuple[npt.NDArray[np.int64], dict[str, float]]:
+def _measured(make: Callable[[], npt.NDArray[np.int64]]) -> tuple[npt.NDArray[np.int64], dict[str, float]]:
     tracemalloc.start()
     started = time.perf_counter()
     rows = make()
@@ -151,9 +157,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sample-kb", type=float, default=1185.0, help="bench remote, whole")
     parser.add_argument("--range-kb", type=float, default=449.0, help="bench remote, ranges")
     parser.add_argument("--range-requests", type=float, default=7.6, help="of an image: the same")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write the JSON document here"
-    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
     options = parser.parse_args(argv)
     check_output(options)
     return options

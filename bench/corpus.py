@@ -28,9 +28,16 @@ from shards.dataset import ShardDataset
 from shards.settings import BuildSettings
 
 __all__ = [
-    "CROP_SIZE", "GLOBAL_SIZE", "SEED", "SPLIT", "Corpus", "CorpusImage", "build_corpus",
-    "entry_point_shares", "mapped",
-]  # fmt: skip
+    "CROP_SIZE",
+    "GLOBAL_SIZE",
+    "SEED",
+    "SPLIT",
+    "Corpus",
+    "CorpusImage",
+    "build_corpus",
+    "entry_point_shares",
+    "mapped",
+]
 
 CROP_SIZE = GLOBAL_SIZE = 224
 SPLIT = "train"
@@ -105,12 +112,17 @@ class Corpus:
         content_id = np.array([image.content_id for image in self.images], np.int64)
         drawn = [
             crop_windows(
-                rule, [image.height for image in self.images],
-                [image.width for image in self.images], copy_content_id(content_id, copy),
-                crop_size=CROP_SIZE, num_crops=num_crops, seed=SEED, epoch=0,
+                rule,
+                [image.height for image in self.images],
+                [image.width for image in self.images],
+                copy_content_id(content_id, copy),
+                crop_size=CROP_SIZE,
+                num_crops=num_crops,
+                seed=SEED,
+                epoch=0,
             )[0]
             for copy in range(self.copies)
-        ]  # fmt: skip
+        ]
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
@@ -140,14 +152,15 @@ def build_corpus(root: Path, photographs: Sequence[Path], crop_counts: Sequence[
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two photographs that differ")
     (root / "files").mkdir(parents=True)
-    report = build_dataset(
-        _list_sources(root, photographs), root / "shards", BuildSettings(), progress=False
-    )
+    report = build_dataset(_list_sources(root, photographs), root / "shards", BuildSettings(), progress=False)
     dataset = ShardDataset.open(root / "shards")
     corpus = Corpus(
-        root, _take_out(dataset, root), max(1, -(-MIN_IMAGES_PER_EPOCH // len(dataset))),
-        dict(report.info.rejected), entry_point_shares(dataset),
-    )  # fmt: skip
+        root,
+        _take_out(dataset, root),
+        max(1, -(-MIN_IMAGES_PER_EPOCH // len(dataset))),
+        dict(report.info.rejected),
+        entry_point_shares(dataset),
+    )
     corpus.write()
     _store_crops(corpus, crop_counts)
     return corpus
@@ -176,8 +189,7 @@ def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
     codes, shards = dataset.codes("shard")
     tars = [mapped(dataset.shard_path(name)) for name in shards]
     columns = [
-        dataset.column(name).tolist()
-        for name in ("image_offset", "image_length", "width", "height", "content_id")
+        dataset.column(name).tolist() for name in ("image_offset", "image_length", "width", "height", "content_id")
     ]
     file_ids = np.ascontiguousarray(dataset.column("sha256")[:, :8]).view(">i8")[:, 0].tolist()
     images = []
@@ -193,9 +205,7 @@ def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
     windows = {num_crops: corpus.windows(num_crops) for num_crops in crop_counts}
     bounds = {n: np.empty((*w.shape[:3], 2), np.int64) for n, w in windows.items()}
     with ExitStack() as stack:
-        files = {
-            n: stack.enter_context((corpus.root / f"crops-{n}.bin").open("wb")) for n in windows
-        }
+        files = {n: stack.enter_context((corpus.root / f"crops-{n}.bin").open("wb")) for n in windows}
         for index in range(len(corpus)):
             image = simplejpeg.decode_jpeg(corpus.path(index).read_bytes(), "RGB")
             for n, file in files.items():
@@ -211,6 +221,5 @@ def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
 
 def _encoded(crop: Bytes) -> bytes:
     return simplejpeg.encode_jpeg(
-        np.ascontiguousarray(crop), quality=PRECUT_QUALITY, colorspace="RGB",
-        colorsubsampling="444",
-    )  # fmt: skip
+        np.ascontiguousarray(crop), quality=PRECUT_QUALITY, colorspace="RGB", colorsubsampling="444"
+    )

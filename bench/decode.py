@@ -30,14 +30,7 @@ from bench.corpus import CROP_SIZE
 from bench.environment import environment, warn_if_busy
 from bench.harness import Measurement, Outcome, Ratio, alternate, ratio
 from bench.identity import corpus_digest
-from bench.image_sets import (
-    SYNTHETIC,
-    ImageSet,
-    add_images,
-    build_image_sets,
-    entry_point_ratios,
-    reference_set,
-)
+from bench.image_sets import SYNTHETIC, ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
 from bench.methods import METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
@@ -88,13 +81,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Images to a global view and N crops: our loader and other ways.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
+    parser.add_argument("--methods", metavar="NAME,…", help=f"only these (otherwise all of {', '.join(METHODS)})")
     parser.add_argument(
-        "--methods", metavar="NAME,…", help=f"only these (otherwise all of {', '.join(METHODS)})"
-    )
-    parser.add_argument(
-        "--peers", action="store_true",
+        "--peers",
+        action="store_true",
         help=f"also the same job on other libraries, where installed: {', '.join(PEERS)}",
-    )  # fmt: skip
+    )
     add_measuring(parser, threads="1")
     return parser.parse_args(argv)
 
@@ -105,11 +97,7 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
     if options.methods is None:
         return {**METHODS, **(PEERS if options.peers else {})}
     names = names_among("--methods", options.methods, known)
-    return {
-        name: info
-        for name, info in known.items()
-        if name in names or (options.peers and name in PEERS)
-    }
+    return {name: info for name, info in known.items() if name in names or (options.peers and name in PEERS)}
 
 
 @dataclass
@@ -180,9 +168,7 @@ class _Run:
             return {}
         names = [image_set.suffix[1:] for image_set in ordered]
         return {
-            f"{SIZE_METHOD}_{names[above]}_over_{names[below]}": ratio(
-                measured[above], measured[below]
-            )
+            f"{SIZE_METHOD}_{names[above]}_over_{names[below]}": ratio(measured[above], measured[below])
             for below in range(len(ordered))
             for above in range(below + 1, len(ordered))
         }
@@ -190,10 +176,15 @@ class _Run:
     def _task(self, name: str, image_set: ImageSet, num_crops: int, threads: int) -> Task:
         info = self.methods[name]
         return Task(
-            method=name, where=info.where, data=str(image_set.corpus.root), num_crops=num_crops,
-            threads=threads, cores=self.cores[threads], seconds_per_round=self.seconds_per_round,
+            method=name,
+            where=info.where,
+            data=str(image_set.corpus.root),
+            num_crops=num_crops,
+            threads=threads,
+            cores=self.cores[threads],
+            seconds_per_round=self.seconds_per_round,
             options=info.options,
-        )  # fmt: skip
+        )
 
     def _alternate(self, tasks: Sequence[Task]) -> list[Measurement]:
         outcome: Outcome = alternate(tasks, self.rounds, progress)

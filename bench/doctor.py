@@ -43,9 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     else:
         gpu_half = f"not run, for want of a GPU: {', '.join(GPU_CHECKS)}"
     document = {
-        "bench": BENCH, "rows": rows, "gpu_half": gpu_half,
+        "bench": BENCH,
+        "rows": rows,
+        "gpu_half": gpu_half,
         "environment": environment(sorted(os.sched_getaffinity(0))),
-    }  # fmt: skip
+    }
     for row in rows:
         print(printable(f"{row['verdict']:>6}  {row['check']}: {row['words']}"))
     print(f"GPU half: {gpu_half}")
@@ -59,8 +61,7 @@ def _row(name: str, check: Check, options: argparse.Namespace) -> dict[str, Any]
         verdict, words = check(options)
     except Exception as error:  # what is broken is what is asked for: say it and go on
         verdict, words = WRONG, f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    return {"check": name, "verdict": verdict, "words": words,
-            "time_s": round(time.perf_counter() - start, 3)}  # fmt: skip
+    return {"check": name, "verdict": verdict, "words": words, "time_s": round(time.perf_counter() - start, 3)}
 
 
 def _cores(_: argparse.Namespace) -> Answer:
@@ -131,10 +132,15 @@ def _model_step(options: argparse.Namespace) -> Answer:
 
 
 CPU_CHECKS: dict[str, Check] = {
-    "libraries": _libraries, "cores": _cores, "memory": _memory,
-    "JPEG decoding": check_cpu_decoding, "DALI": check_dali, "disk and page cache": _page_cache,
-    "matrix products": _model_step, "GPU": check_presence,
-}  # fmt: skip
+    "libraries": _libraries,
+    "cores": _cores,
+    "memory": _memory,
+    "JPEG decoding": check_cpu_decoding,
+    "DALI": check_dali,
+    "disk and page cache": _page_cache,
+    "matrix products": _model_step,
+    "GPU": check_presence,
+}
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -121,6 +121,4 @@ def _differences(decode: Any) -> dict[str, int]:
 
 def _above(differences: dict[str, int], limit: int) -> str:
     """The kinds that differ by more than ``limit``, in words; empty where none does."""
-    return ", ".join(
-        f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit
-    )
+    return ", ".join(f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit)

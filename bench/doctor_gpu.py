@@ -130,6 +130,9 @@ def _transfer(_: argparse.Namespace) -> Answer:
 
 
 GPU_CHECKS: dict[str, Check] = {
-    "CUDA": _driver, "precision": _precision, "fused attention": _attention,
-    "GPU decoding": check_gpu_decoding, "transfers": _transfer,
-}  # fmt: skip
+    "CUDA": _driver,
+    "precision": _precision,
+    "fused attention": _attention,
+    "GPU decoding": check_gpu_decoding,
+    "transfers": _transfer,
+}

@@ -18,9 +18,20 @@ QUIET_CORES = 0.5
 LOOK_S = 0.3
 
 LIBRARIES = (
-    "torch", "torchvision", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "simplejpeg", "numba",
-    "numpy", "pillow", "pyarrow", "webdataset", "spdl", "litdata", "mosaicml-streaming",
-)  # fmt: skip
+    "torch",
+    "torchvision",
+    "nvidia-dali-cuda130",
+    "nvidia-nvimgcodec-cu13",
+    "simplejpeg",
+    "numba",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "webdataset",
+    "spdl",
+    "litdata",
+    "mosaicml-streaming",
+)
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
@@ -59,9 +70,7 @@ def _commit() -> str:
     root = Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:

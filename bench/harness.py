@@ -74,9 +74,7 @@ def ratio(above: Measurement, below: Measurement) -> Ratio:
     return Ratio(statistics.median(quotients), min(quotients), max(quotients))
 
 
-def alternate(
-    tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None
-) -> Outcome:
+def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
     """Starts a process per task, warms them up one by one, then gives each a turn, ``rounds``
     times.
 
@@ -136,10 +134,13 @@ class _Worker:
         self.measurement = Measurement(task)
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker"], text=True, stderr=self._errors,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "bench.worker"],
+            text=True,
+            stderr=self._errors,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env={**os.environ, **thread_environment(task.threads)},
-        )  # fmt: skip
+        )
         self._send(task.to_json())
 
     def ask(self, request: str) -> dict[str, Any]:

@@ -18,19 +18,26 @@ __all__ = ["IDENTITY", "METRICS", "Key", "corpus_digest", "data_digest", "row_ke
 Key = tuple[str | int | float | None, ...]
 
 _TURNS = ("threads", "seconds_per_round")
-_STEP = ("backbone", "num_crops", "crop_chunk", "batch_size", "crop_size", "global_size",
-         "settings", "precision", "threads")  # fmt: skip
+_STEP = (
+    "backbone",
+    "num_crops",
+    "crop_chunk",
+    "batch_size",
+    "crop_size",
+    "global_size",
+    "settings",
+    "precision",
+    "threads",
+)
 
 IDENTITY: Mapping[str, tuple[str, ...]] = {
     "decode": ("method", "images", "megapixels", "num_crops", "crop_size", "data", *_TURNS),
     "build": ("method", "images", "megapixels", "data", *_TURNS),
-    "loader": (
-        "method", "images", "num_crops", "batch_size", "crop_size", "global_size", "data", *_TURNS,
-    ),
+    "loader": ("method", "images", "num_crops", "batch_size", "crop_size", "global_size", "data", *_TURNS),
     "train": ("preset", *_STEP, "device", "data"),
     "memory": ("preset", "method", *_STEP, "counted_by"),
     "scale": ("samples", "batch_size"),
-}  # fmt: skip
+}
 """Bench → fields. Memory is counted on random pixels, so without data; which GPU it was is what
 ``counted_by`` leaves open, since machines are to be compared."""
 
@@ -40,10 +47,8 @@ METRICS: Mapping[str, tuple[str, ...]] = {
     "loader": ("images_per_s",),
     "train": ("images_per_s", "share_of_loader"),
     "memory": ("peak_bytes", "process_peak_bytes", "step_time_s"),
-    "scale": (
-        "open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib",
-    ),
-}  # fmt: skip
+    "scale": ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib"),
+}
 """Bench → figures that are set side by side; the first is plotted."""
 
 

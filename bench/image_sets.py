@@ -16,9 +16,14 @@ from bench.synthetic import synthetic_photographs
 from shards.command import CommandParser, InputError
 
 __all__ = [
-    "PHOTOGRAPHS", "SYNTHETIC", "ImageSet", "add_images", "build_image_sets",
-    "entry_point_ratios", "reference_set",
-]  # fmt: skip
+    "PHOTOGRAPHS",
+    "SYNTHETIC",
+    "ImageSet",
+    "add_images",
+    "build_image_sets",
+    "entry_point_ratios",
+    "reference_set",
+]
 
 PHOTOGRAPHS, SYNTHETIC = "photographs", "synthetic"
 DEFAULT_SYNTHETIC_IMAGES = 4
@@ -60,27 +65,23 @@ def add_images(parser: CommandParser) -> None:
     """The arguments that say what to measure on."""
     group = parser.add_argument_group("images (one of the two, or both)")
     group.add_argument("--photos", type=Path, metavar="DIR", help="JPEGs under this folder")
+    group.add_argument("--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48")
     group.add_argument(
-        "--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48"
-    )
-    group.add_argument(
-        "--images", type=int, metavar="K",
+        "--images",
+        type=int,
+        metavar="K",
         help="at most so many photographs, spread over the folder; so many synthetic images per "
         f"size (otherwise all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--min-megapixels", type=float, default=1.0, metavar="M",
-        help="leave out photographs that are smaller",
-    )  # fmt: skip
+        "--min-megapixels", type=float, default=1.0, metavar="M", help="leave out photographs that are smaller"
+    )
     group.add_argument(
-        "--cache", type=Path, metavar="DIR",
-        help="keep the synthetic photographs here for the next time",
-    )  # fmt: skip
+        "--cache", type=Path, metavar="DIR", help="keep the synthetic photographs here for the next time"
+    )
 
 
-def build_image_sets(
-    options: argparse.Namespace, folder: Path, crop_counts: Sequence[int]
-) -> list[ImageSet]:
+def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Sequence[int]) -> list[ImageSet]:
     """Builds a corpus per set in ``folder``. Raises ``InputError`` naming the argument at fault."""
     if options.photos is None and options.megapixels is None:
         raise InputError("nothing to measure on: give --photos DIR, --megapixels 3,12 or both")

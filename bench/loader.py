@@ -57,10 +57,12 @@ def main(argv: list[str] | None = None) -> int:
     warn_if_busy(found)
     outcome = alternate(tasks, options.rounds, progress)
     facts = {
-        "images": options.split, "batch_size": options.batch_size,
-        "crop_size": LoaderConfig().crop_size, "global_size": dataset.info.global_size,
+        "images": options.split,
+        "batch_size": options.batch_size,
+        "crop_size": LoaderConfig().crop_size,
+        "global_size": dataset.info.global_size,
         "data": data_digest(dataset.info),
-    }  # fmt: skip
+    }
     megapixels = float(pixels[samples].mean()) / 1e6
     rows = [row_of(BENCH, measured, megapixels, **facts) for measured in outcome.measurements]
     ratios = _ratios(outcome.measurements)
@@ -73,9 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         "skipped": outcome.skipped,
         "failed": outcome.failed,
     }
-    print(
-        f"split {options.split}: {counted(len(samples), 'sample')}; {found['cpu']}, {found['date']}"
-    )
+    print(f"split {options.split}: {counted(len(samples), 'sample')}; {found['cpu']}, {found['date']}")
     print_rows(rows, "medians over alternated rounds")
     print_stages(rows)
     print_ratios(document["ratios"], document["ratio_ranges"], "ratios, round by round")
@@ -105,15 +105,20 @@ def _tasks(options: argparse.Namespace) -> list[Task]:
     choices = {"split": options.split, "batch_size": str(options.batch_size)}
     return [
         Task(
-            method=f"{mode}/{backend}", where=WHERE, data=_shown(options.data), num_crops=num_crops,
-            threads=threads, cores=cores, seconds_per_round=options.seconds_per_round,
+            method=f"{mode}/{backend}",
+            where=WHERE,
+            data=_shown(options.data),
+            num_crops=num_crops,
+            threads=threads,
+            cores=cores,
+            seconds_per_round=options.seconds_per_round,
             options={**choices, "backend": backend, "decode": mode},
         )
         for threads, cores in check_measuring(options).items()
         for num_crops in crop_counts
         for backend in backends
         for mode in modes
-    ]  # fmt: skip
+    ]
 
 
 def _shown(data: Path) -> str:

@@ -68,9 +68,14 @@ def main(argv: list[str] | None = None) -> int:
     fits = fit(rows)
     ratios, ranges = memory_ratios(rows, fits, step_times)
     document = {
-        "bench": BENCH, "rows": rows, "ratios": ratios, "ratio_ranges": ranges, "fits": fits,
-        "environment": found, "failed": failed,
-    }  # fmt: skip
+        "bench": BENCH,
+        "rows": rows,
+        "ratios": ratios,
+        "ratio_ranges": ranges,
+        "fits": fits,
+        "environment": found,
+        "failed": failed,
+    }
     print_memory(document)
     print_result(document, options.output, BENCH, partial(plot_memory, rows, fits))
     if options.save_model:
@@ -87,35 +92,25 @@ def _saved(rows: list[dict[str, Any]], found: dict[str, Any]) -> Path:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = bench_parser(
-        BENCH, "Memory and time of a training step, plain and in chunks of crops."
-    )
+    parser = bench_parser(BENCH, "Memory and time of a training step, plain and in chunks of crops.")
     add = parser.add_argument
     add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…")
     add("--crops", default="1,2,4,8,16", metavar="N,…", help="numbers of crops")
-    add(
-        "--crop-chunk",
-        type=int,
-        metavar="C",
-        help="only this chunk (default: plain and 1, in turn)",
-    )
+    add("--crop-chunk", type=int, metavar="C", help="only this chunk (default: plain and 1, in turn)")
     add("--batch-size", type=int, default=4, help="images per step")
     add("--precision", choices=PRECISIONS, default="auto")
-    add(
-        "--time-crops", default="8", metavar="N,…", help="numbers of crops at which steps are timed"
-    )
+    add("--time-crops", default="8", metavar="N,…", help="numbers of crops at which steps are timed")
     add("--rounds", type=int, default=5, help="timed steps of each, in turn; 0: only count memory")
     add("--threads", type=int, default=1, help="threads on a CPU")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
     add(
-        "--count", choices=("steps", "shapes"), default="steps",
+        "--count",
+        choices=("steps", "shapes"),
+        default="steps",
         help="count real steps, or what they would allocate, in seconds and without timing",
-    )  # fmt: skip
+    )
     add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
-    add(
-        "--save-model", action="store_true",
-        help="keep the rows where scripts.plan finds them, in place of older ones",
-    )  # fmt: skip
+    add("--save-model", action="store_true", help="keep the rows where scripts.plan finds them, in place of older ones")
     return parser.parse_args(argv)
 
 
@@ -134,23 +129,28 @@ def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]
     return presets, crops, whole_numbers("--time-crops", options.time_crops)
 
 
-def _tasks(
-    options: argparse.Namespace, preset: str, num_crops: int, cores: list[int]
-) -> list[Task]:
+def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list[int]) -> list[Task]:
     chunks = [None, 1] if options.crop_chunk is None else [options.crop_chunk]
     return [
         Task(
             method="plain" if chunk is None else "chunked",
-            where="bench.memory_step:TrainingStep", data="", num_crops=num_crops,
-            threads=options.threads, cores=cores, seconds_per_round=1e-6,
+            where="bench.memory_step:TrainingStep",
+            data="",
+            num_crops=num_crops,
+            threads=options.threads,
+            cores=cores,
+            seconds_per_round=1e-6,
             options={
-                "preset": preset, "batch_size": str(options.batch_size),
-                "crop_chunk": str(chunk), "precision": options.precision, "count": options.count,
+                "preset": preset,
+                "batch_size": str(options.batch_size),
+                "crop_chunk": str(chunk),
+                "precision": options.precision,
+                "count": options.count,
                 "set": "\n".join(options.set),
             },
         )
         for chunk in chunks
-    ]  # fmt: skip
+    ]
 
 
 def _counted_by_shapes(task: Task) -> Measurement:

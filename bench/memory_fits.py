@@ -67,9 +67,7 @@ def memory_ratios(
             row["kept_by_autograd_bytes"] / row["activations_after_forward_bytes"] for row in rows
         ],
         "process_peak_over_live_storages": [
-            row["process_peak_bytes"] / row["peak_bytes"]
-            for row in rows
-            if row["process_peak_bytes"] is not None
+            row["process_peak_bytes"] / row["peak_bytes"] for row in rows if row["process_peak_bytes"] is not None
         ],
     }
     for name, values in counts.items():

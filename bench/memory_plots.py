@@ -12,9 +12,7 @@ COLOURS = {"plain": "#d62728", "chunked": "#1f77b4"}
 GIB = 1 << 30
 
 
-def plot_memory(
-    rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]], output: Path
-) -> list[Path]:
+def plot_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]], output: Path) -> list[Path]:
     """Writes ``memory.png`` and ``memory.svg``, a panel per preset; returns the files."""
     import matplotlib
 
@@ -31,16 +29,12 @@ def plot_memory(
         for method, colour in COLOURS.items():
             line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
             x = [row["num_crops"] for row in line]
-            place.plot(
-                x, [row["peak_bytes"] / GIB for row in line], "o", color=colour, label=method
-            )
+            place.plot(x, [row["peak_bytes"] / GIB for row in line], "o", color=colour, label=method)
             for found in fits:
                 if (found["preset"], found["method"]) == (preset, method):
                     y = [found["intercept_bytes"] + found["slope_bytes_per_crop"] * n for n in x]
                     place.plot(x, [value / GIB for value in y], "-", color=colour, linewidth=1)
-        place.set(
-            title=preset, xlabel="crops per image", ylabel="peak of a step, GiB", ylim=(0, None)
-        )
+        place.set(title=preset, xlabel="crops per image", ylabel="peak of a step, GiB", ylim=(0, None))
         place.grid(True, alpha=0.3)
         place.legend(frameon=False)
     written = []

@@ -73,9 +73,7 @@ class Step:
         with tempfile.TemporaryDirectory() as folder:
             self.accelerator, self.precision = make_accelerator(config, Path(folder))
         self.device = self.accelerator.device
-        self.model, self.optimizer, _ = glass.training.prepared_model(
-            config, self.accelerator, with_weights=False
-        )
+        self.model, self.optimizer, _ = glass.training.prepared_model(config, self.accelerator, with_weights=False)
         self.model.train()
         self.engine = Engine(config, self.accelerator, self.model, self.optimizer)
         self.totals = Totals(self.device)
@@ -120,9 +118,7 @@ class Step:
         sizes = {name: sum(part.values()) for name, part in parts.items()}
         kept = KeptStorages()
         after_forward: list[int] = []
-        handle = self.model.register_forward_hook(
-            lambda *_: after_forward.append(torch.cuda.memory_allocated())
-        )
+        handle = self.model.register_forward_hook(lambda *_: after_forward.append(torch.cuda.memory_allocated()))
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         with kept.watching():
@@ -143,9 +139,7 @@ class Step:
         return [weight for weight in self.model.parameters() if weight.requires_grad]
 
     def _optimiser_state(self) -> list[torch.Tensor]:
-        return [
-            value for state in self.optimizer.state.values() for value in _tensors(state.values())
-        ]
+        return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
     def _parts(self) -> dict[str, dict[int, int]]:
         """Category → the storages that live throughout a step."""

@@ -39,25 +39,29 @@ def _rows(rows: Sequence[Mapping[str, Any]]) -> Table:
         sizes += [row["kept_by_autograd_bytes"], row["process_peak_bytes"]]
         time = row["step_time_s"]
         table.add_row(
-            row["preset"], str(row["batch_size"]), str(row["num_crops"]),
-            str(row["crop_chunk"] or "–"), row["precision"],
+            row["preset"],
+            str(row["batch_size"]),
+            str(row["num_crops"]),
+            str(row["crop_chunk"] or "–"),
+            row["precision"],
             *("" if size is None else f"{size / MIB:,.0f}" for size in sizes),
             "" if time is None else f"{time:.3g}",
-        )  # fmt: skip
+        )
     return table
 
 
 def _fits(fits: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(
-        title="peak = intercept + slope · crops", title_justify="left", box=box.SIMPLE_HEAD
-    )
+    table = Table(title="peak = intercept + slope · crops", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("preset", "method"):
         table.add_column(name, no_wrap=True)
     for name in ("intercept MiB", "slope MiB/crop", "R²"):
         table.add_column(name, justify="right")
     for line in fits:
         table.add_row(
-            line["preset"], line["method"], f"{line['intercept_bytes'] / MIB:,.0f}",
-            f"{line['slope_bytes_per_crop'] / MIB:,.2f}", f"{line['r_squared']:.4f}",
-        )  # fmt: skip
+            line["preset"],
+            line["method"],
+            f"{line['intercept_bytes'] / MIB:,.0f}",
+            f"{line['slope_bytes_per_crop'] / MIB:,.2f}",
+            f"{line['r_squared']:.4f}",
+        )
     return table

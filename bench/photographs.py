@@ -13,9 +13,20 @@ from shards.folder_walk import walk_folder
 __all__ = ["FoundPhotographs", "find_photographs"]
 
 IMAGE_SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif",
-    ".heic", ".heif",
-}  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".avif",
+    ".heic",
+    ".heif",
+}
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
 """What libjpeg-turbo, DALI and Pillow decode to the same pixels. They convert CMYK differently."""

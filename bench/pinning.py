@@ -10,9 +10,12 @@ __all__ = ["choose_cores", "pin_process", "thread_environment"]
 # One image is one thread's work in every method, so a library must not split an image further:
 # with 2 threads × 2 OpenMP threads, four would fight over two cores.
 ONE_THREAD_LIBRARIES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
-)  # fmt: skip
+)
 
 
 def choose_cores(threads: int) -> list[int]:
@@ -23,10 +26,7 @@ def choose_cores(threads: int) -> list[int]:
     """
     available = sorted(os.sched_getaffinity(0))
     if threads > len(available):
-        raise InputError(
-            f"--threads {threads}: only {len(available)} CPUs may be used here; ask for at most "
-            "that many"
-        )
+        raise InputError(f"--threads {threads}: only {len(available)} CPUs may be used here; ask for at most that many")
     first_of_core: list[int] = []
     second_of_core: list[int] = []
     seen: set[str] = set()

@@ -10,10 +10,16 @@ from shards.atomic import atomic_path
 __all__ = ["plot_rows"]
 
 STYLES = {
-    "recipe": ("#7f7f7f", "o"), "dali_full": ("#bcbd22", "s"), "dali_roi": ("#8c564b", "v"),
-    "full": ("#9467bd", "D"), "window": ("#d62728", "o"), "window_dali": ("#ff7f0e", "^"),
-    "auto": ("#e377c2", "x"), "precut": ("#2ca02c", "P"), "decode_only": ("#17becf", "*"),
-}  # fmt: skip
+    "recipe": ("#7f7f7f", "o"),
+    "dali_full": ("#bcbd22", "s"),
+    "dali_roi": ("#8c564b", "v"),
+    "full": ("#9467bd", "D"),
+    "window": ("#d62728", "o"),
+    "window_dali": ("#ff7f0e", "^"),
+    "auto": ("#e377c2", "x"),
+    "precut": ("#2ca02c", "P"),
+    "decode_only": ("#17becf", "*"),
+}
 FORMATS = ("png", "svg")
 
 Rows = Sequence[Mapping[str, Any]]
@@ -46,18 +52,15 @@ def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
     return panels
 
 
-def _draw(
-    panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int, path: Path
-) -> list[Path]:
+def _draw(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int, path: Path) -> list[Path]:
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4.2 * len(panels) + 1.6, 4.4), sharey=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+        1, len(panels), figsize=(4.2 * len(panels) + 1.6, 4.4), sharey=True, squeeze=False, layout="constrained"
+    )
     for place, (value, rows) in zip(axes[0], panels.items(), strict=True):
         _draw_panel(place, rows, axis)
         unit = "crops" if fixed == "num_crops" else "megapixels"
@@ -84,9 +87,8 @@ def _draw_panel(place: Any, rows: Rows, axis: str) -> None:
         above = [row["spread"][1] - row["images_per_s"] for row in line]
         colour, marker = STYLES.get(method, (None, "."))
         place.errorbar(
-            x, y, yerr=[below, above], label=method, color=colour, marker=marker, capsize=2,
-            markersize=5, linewidth=1.3,
-        )  # fmt: skip
+            x, y, yerr=[below, above], label=method, color=colour, marker=marker, capsize=2, markersize=5, linewidth=1.3
+        )
     place.set_xscale("log", base=2)
     place.set_yscale("log")
     ticks = sorted({row[axis] for row in rows})

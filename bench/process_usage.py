@@ -78,9 +78,7 @@ def _wants_to_run() -> bool:
     machine it may have got no time at all since the last look."""
     own = str(threading.get_native_id())
     return any(
-        thread != own and state in "RD"
-        for process in _family()
-        for thread, state in _thread_states(process.pid)
+        thread != own and state in "RD" for process in _family() for thread, state in _thread_states(process.pid)
     )
 
 

@@ -41,11 +41,19 @@ GOALS: Mapping[str, Goal] = {
 chunks for the worst preset measured."""
 
 PAIRS = (
-    ("window", "recipe"), ("window", "dali_full"), ("window", "dali_roi"), ("window", "precut"),
-    ("window", "decode_only"), ("window", "full"), ("window_dali", "precut"),
-    ("window_dali", "window"), ("auto", "recipe"), ("auto", "precut"), ("auto", "window"),
+    ("window", "recipe"),
+    ("window", "dali_full"),
+    ("window", "dali_roi"),
+    ("window", "precut"),
+    ("window", "decode_only"),
+    ("window", "full"),
+    ("window_dali", "precut"),
+    ("window_dali", "window"),
+    ("auto", "recipe"),
+    ("auto", "precut"),
+    ("auto", "window"),
     ("auto", "full"),
-)  # fmt: skip
+)
 
 
 def reference_crops(crop_counts: Sequence[int]) -> int:

@@ -42,17 +42,20 @@ def main(argv: list[str] | None = None) -> int:
     links = _links(options.links)
     dataset = ShardDataset.open(options.data)
     config = LoaderConfig(
-        global_size=dataset.info.global_size, num_crops=options.crops, global_batch_size=8,
-        shuffle="shard", num_threads=1, verify="off",
-    )  # fmt: skip
+        global_size=dataset.info.global_size,
+        num_crops=options.crops,
+        global_batch_size=8,
+        shuffle="shard",
+        num_threads=1,
+        verify="off",
+    )
     rows: list[dict[str, Any]] = []
     for latency_ms, mbit in links:
         for reads in ("range", "whole"):
             progress(f"{latency_ms:g} ms, {mbit:g} Mbit/s: {reads}")
             with serving(options.data, latency_s=latency_ms / 1e3, bytes_per_s=mbit * 125e3) as s:
                 rows.append(_epoch(s, options.split, replace(config, remote_reads=reads)))
-            rows[-1] |= {"latency_ms": latency_ms, "mbit_per_s": mbit,
-                         "data": data_digest(dataset.info)}  # fmt: skip
+            rows[-1] |= {"latency_ms": latency_ms, "mbit_per_s": mbit, "data": data_digest(dataset.info)}
     print(f"{'link':>22} {'way':>6} {'kB/image':>10} {'requests':>9} {'ms/image':>9} {'model':>7}")
     for row in rows:
         link = f"{row['latency_ms']:g} ms {row['mbit_per_s']:g} Mbit/s"
@@ -61,8 +64,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['requests_per_image']:9.1f} {1e3 / row['images_per_s']:9.1f} "
             f"{row['foreseen_ms_per_image']:7.1f}"
         )
-    document = {"bench": BENCH, "rows": rows, "ratios": _ratios(rows),
-                "environment": environment([0])}  # fmt: skip
+    document = {"bench": BENCH, "rows": rows, "ratios": _ratios(rows), "environment": environment([0])}
     print_result(document, options.output, BENCH)
     return 0
 
@@ -87,20 +89,23 @@ def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
             after, worked = server.counts.copy(), psutil.Process().cpu_times()
     megapixels = (dataset.column("width") * dataset.column("height").astype(float)).mean() / 1e6
     return {
-        "bench": BENCH, "method": config.remote_reads, "images": split,
-        "num_crops": config.num_crops, "megapixels": round(float(megapixels), 2), "threads": 1,
+        "bench": BENCH,
+        "method": config.remote_reads,
+        "images": split,
+        "num_crops": config.num_crops,
+        "megapixels": round(float(megapixels), 2),
+        "threads": 1,
         "images_per_s": images / passed,
         "spread": [images / passed, images / passed],
         "bytes_read_per_image": (after["bytes"] - before["bytes"]) / images,
         "requests_per_image": (after["requests"] - before["requests"]) / images,
-        "cpu_s_per_image": (worked.user + worked.system - processor.user - processor.system)
-        / images,
+        "cpu_s_per_image": (worked.user + worked.system - processor.user - processor.system) / images,
         "peak_rss_mib": psutil.Process().memory_info().rss / 2**20,
         "foreseen_ms_per_image": 1e3 * foreseen[config.remote_reads],
         "measured_latency_ms": 1e3 * link.latency_s,
         "measured_mbit_per_s": link.bytes_per_s / 125e3,
         "chosen": min(foreseen, key=lambda way: foreseen[way]),
-    }  # fmt: skip
+    }
 
 
 def _ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -129,12 +134,12 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", default="train", help="or several, as in train+valid")
     parser.add_argument("--crops", type=int, default=4, metavar="N", help="crops per image")
     parser.add_argument(
-        "--links", default="5:1000,30:100", metavar="MS:MBIT,…",
+        "--links",
+        default="5:1000,30:100",
+        metavar="MS:MBIT,…",
         help="latencies in milliseconds and bandwidths in Mbit/s",
-    )  # fmt: skip
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
     options = parser.parse_args(argv)
     check_output(options)
     return options

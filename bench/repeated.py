@@ -56,7 +56,8 @@ def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path)
 
 def _times(counts: SplitCounts, copies: int) -> SplitCounts:
     return SplitCounts(
-        samples=counts.samples * copies, real=counts.real * copies,
+        samples=counts.samples * copies,
+        real=counts.real * copies,
         generated=counts.generated * copies,
         generators={name: number * copies for name, number in counts.generators.items()},
-    )  # fmt: skip
+    )

@@ -77,10 +77,7 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
             try:
                 results.append(_result(f"{path} line {number}", text))
             except ValueError as error:
-                left_out.append(
-                    f"{path} line {number} is left out: another version of the bench measured it"
-                    f" ({error})"
-                )
+                left_out.append(f"{path} line {number} is left out: another version of the bench measured it ({error})")
     return results, left_out
 
 
@@ -115,8 +112,7 @@ def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]
     """The benches to report on. Raises ``InputError`` where there is none."""
     names = sorted({result.bench for result in results if result.bench in METRICS})
     if not names:
-        raise InputError("; ".join([f"the files hold no results of {', '.join(METRICS)}",
-                                    *left_out]))  # fmt: skip
+        raise InputError("; ".join([f"the files hold no results of {', '.join(METRICS)}", *left_out]))
     if asked is None:
         return names
     if asked not in names:

@@ -130,9 +130,7 @@ def markdown_section(compared: Comparison) -> str:
     """Heading, notes and table."""
     head, *rows = compared.table()
     lines = [head, ["---"] * len(head), *rows]
-    table = "\n".join(
-        "| " + " | ".join(printable(c).replace("|", "\\|") for c in line) + " |" for line in lines
-    )
+    table = "\n".join("| " + " | ".join(printable(c).replace("|", "\\|") for c in line) + " |" for line in lines)
     return "\n\n".join([f"## {compared.bench}", *map(printable, compared.notes()), table])
 
 
@@ -141,9 +139,7 @@ def html_section(compared: Comparison) -> str:
     head, *rows = compared.table()
 
     def line(cells: Sequence[str], tag: str) -> str:
-        return (
-            "<tr>" + "".join(f"<{tag}>{html.escape(printable(c))}</{tag}>" for c in cells) + "</tr>"
-        )
+        return "<tr>" + "".join(f"<{tag}>{html.escape(printable(c))}</{tag}>" for c in cells) + "</tr>"
 
     table = line(head, "th") + "".join(line(row, "td") for row in rows)
     notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in compared.notes())

@@ -32,9 +32,7 @@ def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
     """``ratios`` and ``ratio_ranges`` of the document."""
     return {
         "ratios": {name: _rounded(value.median) for name, value in ratios.items()},
-        "ratio_ranges": {
-            name: [_rounded(value.low), _rounded(value.high)] for name, value in ratios.items()
-        },
+        "ratio_ranges": {name: [_rounded(value.low), _rounded(value.high)] for name, value in ratios.items()},
     }
 
 

@@ -21,13 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import (
-    bench_parser,
-    check_at_least_1,
-    check_output,
-    progress,
-    scratch_folder,
-)
+from bench.arguments import bench_parser, check_at_least_1, check_output, progress, scratch_folder
 from bench.environment import environment, warn_if_busy
 from bench.scale_manifest import write_dataset
 from bench.schemas import print_result
@@ -42,9 +36,7 @@ LARGE = 10_000_000
 BATCH_SIZE = 32
 GOALS = {"open_s": 5.0, "peak_rss_mib": 2048.0, "first_batch_s": 3.0, "order_s": 2.0}
 """At most, at ten million samples."""
-MEASURED = (
-    "open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib",
-)  # fmt: skip
+MEASURED = ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,10 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     document = {"bench": BENCH, "rows": rows, "environment": found, "goals": GOALS}
     _print(rows)
     print_result(document, options.output, BENCH)
-    missed = [
-        name for row in rows if row["samples"] >= LARGE for name, limit in GOALS.items()
-        if row[name] > limit
-    ]  # fmt: skip
+    missed = [name for row in rows if row["samples"] >= LARGE for name, limit in GOALS.items() if row[name] > limit]
     return 1 if missed else 0
 
 
@@ -113,10 +102,13 @@ def measure(folder: Path) -> dict[str, float]:
     epoch.close()
     again.close()
     return {
-        "open_s": opened - start, "first_batch_s": first - starting, "order_s": ordered - ordering,
-        "resume_s": done - resumed, "open_peak_rss_mib": open_peak,
+        "open_s": opened - start,
+        "first_batch_s": first - starting,
+        "order_s": ordered - ordering,
+        "resume_s": done - resumed,
+        "open_peak_rss_mib": open_peak,
         "peak_rss_mib": usage_now().peak_rss_mib,
-    }  # fmt: skip
+    }
 
 
 def _compile(scratch: Path, config: Any) -> None:
@@ -132,9 +124,8 @@ def _compile(scratch: Path, config: Any) -> None:
 
 def _measured(folder: Path) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.scale_worker", str(folder)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [sys.executable, "-m", "bench.scale_worker", str(folder)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"measuring {folder.name} samples failed: {done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -144,8 +135,13 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
     """Medians of the rounds, and the ranges beside them."""
     from statistics import median
 
-    row: dict[str, Any] = {"bench": BENCH, "method": "open and start", "samples": samples,
-                           "batch_size": BATCH_SIZE, "rounds": len(rounds)}  # fmt: skip
+    row: dict[str, Any] = {
+        "bench": BENCH,
+        "method": "open and start",
+        "samples": samples,
+        "batch_size": BATCH_SIZE,
+        "rounds": len(rounds),
+    }
     row["manifest_mib"] = round((folder / "samples.arrow").stat().st_size / 2**20, 1)
     row["ranges"] = {}
     for name in MEASURED:
@@ -158,13 +154,13 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming by number of samples.")
     parser.add_argument(
-        "--samples", default="1000,10000,100000,1000000,10000000", metavar="N,…",
+        "--samples",
+        default="1000,10000,100000,1000000,10000000",
+        metavar="N,…",
         help="sizes of the manifests; ten million take 4 GB of the temporary folder",
-    )  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, help="processes per size")
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="also write the JSON document here"
     )
+    parser.add_argument("--rounds", type=int, default=3, help="processes per size")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
     options = parser.parse_args(argv)
     check_at_least_1(options, "rounds")
     check_output(options)
@@ -174,8 +170,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _print(rows: list[dict[str, Any]]) -> None:
     goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, peak of all ≤ 2048 MiB"
     table = spanning_table(f"medians, below them smallest–largest; goals at 10⁷: {goals}")
-    head = ("samples", "manifest MiB", "open s", "first batch s", "next order s", "resume s",
-            "peak at opening MiB", "peak of all MiB")  # fmt: skip
+    head = (
+        "samples",
+        "manifest MiB",
+        "open s",
+        "first batch s",
+        "next order s",
+        "resume s",
+        "peak at opening MiB",
+        "peak of all MiB",
+    )
     for name in head:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:

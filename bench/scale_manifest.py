@@ -26,14 +26,12 @@ def write_dataset(folder: Path, samples: int) -> None:
     with TemporaryDirectory(dir=folder.parent) as scratch:
         images = Path(scratch) / "images"
         _draw(images)
-        settings = BuildSettings(split_shares={"train": 1.0, "valid": 0.0, "test": 0.0},
-                                 global_size=GLOBAL_SIZE)  # fmt: skip
+        settings = BuildSettings(split_shares={"train": 1.0, "valid": 0.0, "test": 0.0}, global_size=GLOBAL_SIZE)
         build_dataset(images, folder, settings, progress=False)
     built = ShardDataset.open(folder)
     table = pa.concat_tables(
-        [_rows(built.table, start, min(CHUNK, samples - start), samples)
-         for start in range(0, samples, CHUNK)]
-    )  # fmt: skip
+        [_rows(built.table, start, min(CHUNK, samples - start), samples) for start in range(0, samples, CHUNK)]
+    )
     write_manifest(table, folder / MANIFEST_NAME)
     _write_info(built, folder, table, samples)
 
@@ -54,9 +52,7 @@ def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
     random = np.random.default_rng([606, start])
     digests = random.integers(0, 256, count * 32, dtype=np.uint8)
     ids = np.frombuffer(digests.tobytes(), ">i8")[::4].astype(np.int64)
-    hashes = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(32), count, [None, pa.py_buffer(digests)]
-    )
+    hashes = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), count, [None, pa.py_buffer(digests)])
     ends = np.cumsum(list(SHARES.values())) * total
     names = np.array(list(SHARES))[np.searchsorted(ends, numbers, side="right").clip(max=2)]
     columns = {
@@ -65,9 +61,7 @@ def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
         "split": pa.array(names).dictionary_encode(),
         "sha256": hashes,
         "pixel_sha256": hashes,
-        "source_path": pa.array(
-            np.char.add("generated/some_generator/image_", numbers.astype(str))
-        ),
+        "source_path": pa.array(np.char.add("generated/some_generator/image_", numbers.astype(str))),
     }
     for name, values in columns.items():
         place = table.schema.get_field_index(name)
@@ -88,7 +82,6 @@ def _write_info(built: ShardDataset, folder: Path, table: pa.Table, samples: int
         here = split == name
         generated = int(label[here].sum())
         if here.any():
-            counts[name] = SplitCounts(int(here.sum()), int(here.sum()) - generated, generated,
-                                       {"made_up": generated})  # fmt: skip
+            counts[name] = SplitCounts(int(here.sum()), int(here.sum()) - generated, generated, {"made_up": generated})
     info = replace(built.info, num_samples=samples, counts=counts, manifest_sha256="")
     write_text_atomic(folder / INFO_NAME, info.to_json())

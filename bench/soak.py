@@ -48,22 +48,24 @@ def main(argv: list[str] | None = None) -> int:
         finally:
             child.kill()
         outcome = verdict(soaked) | {
-            "minutes": options.minutes, "seed": options.seed, "epochs": soaked.epochs,
-            "images": soaked.samples[-1].images, "wrong_epochs": soaked.wrong_epochs,
-            "loader_restarts": soaked.restarts, "faults": dict(faults),
-            "masked": dict(soaked.masked), "training_kills": child.kills,
-            "training_failures": child.failures, "training_steps": child.steps,
-        }  # fmt: skip
+            "minutes": options.minutes,
+            "seed": options.seed,
+            "epochs": soaked.epochs,
+            "images": soaked.samples[-1].images,
+            "wrong_epochs": soaked.wrong_epochs,
+            "loader_restarts": soaked.restarts,
+            "faults": dict(faults),
+            "masked": dict(soaked.masked),
+            "training_kills": child.kills,
+            "training_failures": child.failures,
+            "training_steps": child.steps,
+        }
     if child.failures:
         outcome["verdict"] = "not flat"
     for name, value in outcome.items():
         print(f"{name:18} {value}")
-    document = {
-        "bench": BENCH, "environment": found, "soak": outcome, "series": soaked.columns(),
-    }  # fmt: skip
-    print_result(
-        document, options.output, BENCH, lambda folder: _plot(soaked.columns(), folder / "soak")
-    )
+    document = {"bench": BENCH, "environment": found, "soak": outcome, "series": soaked.columns()}
+    print_result(document, options.output, BENCH, lambda folder: _plot(soaked.columns(), folder / "soak"))
     return 0 if outcome["verdict"] == "flat" else 1
 
 
@@ -71,9 +73,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="how long")
     parser.add_argument("--seed", type=int, default=0, help="of faults, pauses and kills")
-    parser.add_argument(
-        "--no-training", action="store_true", help="leave out the run that is killed"
-    )
+    parser.add_argument("--no-training", action="store_true", help="leave out the run that is killed")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write JSON and plot here")
     options = parser.parse_args(argv)
     if not 0 < options.minutes <= 10_000:
@@ -93,10 +93,9 @@ def _plot(columns: dict[str, list[float]], path: Path) -> None:
     rates = [
         (after - before) / max(later - now, 1e-6)
         for before, after, now, later in zip(
-            columns["images"], columns["images"][1:], columns["time_s"], columns["time_s"][1:],
-            strict=False,
+            columns["images"], columns["images"][1:], columns["time_s"], columns["time_s"][1:], strict=False
         )
-    ]  # fmt: skip
+    ]
     panels: list[tuple[str, list[float]]] = [
         ("resident memory (MiB)", [value / 2**20 for value in columns["rss_bytes"]]),
         ("file handles", columns["handles"]),

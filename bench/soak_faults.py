@@ -37,9 +37,7 @@ def damaged_shards(folder: Path, seed: int) -> ShardDataset:
         small = rng.integers(0, 256, (30, 40, 3), np.uint8)
         width = 480 + 16 * (number % 20)
         Image.fromarray(small).resize((width, 480)).save(place / f"{number}.jpg", quality=90)
-    settings = BuildSettings(
-        split_shares={"train": 0.8, "valid": 0.2}, samples_per_shard=60, global_size=GLOBAL_SIZE
-    )
+    settings = BuildSettings(split_shares={"train": 0.8, "valid": 0.2}, samples_per_shard=60, global_size=GLOBAL_SIZE)
     out = folder / "shards"
     build_dataset(folder / "images", out, settings, progress=False)
     dataset = ShardDataset.open(out)

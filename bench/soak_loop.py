@@ -14,9 +14,7 @@ from shards.dataset import ShardDataset
 
 __all__ = ["Sample", "Soaked", "soak", "verdict"]
 
-CONFIG = LoaderConfig(
-    global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1
-)
+CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
 SAMPLE_EVERY_S = 2.0
 RESTART_SHARE = 0.02
 """Of the batches after which the loader is closed and built again at the same position."""
@@ -56,9 +54,7 @@ class Soaked:
         return {name: [row[name] for row in rows] for name in rows[0]}
 
 
-def soak(
-    dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]
-) -> Soaked:  # fmt: skip
+def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
     """Loads and trains for a time. ``tend()`` is called with every sample, and returns the resident
     memory of the process that it looks after."""
     dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()
@@ -103,9 +99,13 @@ def soak(
 def _look(process: psutil.Process, time_s: float, images: int, child_rss_bytes: int) -> Sample:
     with process.oneshot():
         return Sample(
-            round(time_s, 2), process.memory_info().rss, process.num_fds(), process.num_threads(),
-            images, child_rss_bytes,
-        )  # fmt: skip
+            round(time_s, 2),
+            process.memory_info().rss,
+            process.num_fds(),
+            process.num_threads(),
+            images,
+            child_rss_bytes,
+        )
 
 
 def _training_step() -> Callable[[Any], None]:
@@ -143,9 +143,7 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
         return float(values[len(values) // 2])
 
     growth = median(last, "rss_bytes") / median(first, "rss_bytes") - 1
-    handles, threads = (
-        median(last, name) - median(first, name) for name in ("handles", "threads")
-    )  # fmt: skip
+    handles, threads = (median(last, name) - median(first, name) for name in ("handles", "threads"))
     flat = growth < GROWTH_ALLOWED and max(handles, threads) <= HANDLES_ALLOWED
     return {
         "verdict": "flat" if flat and not soaked.wrong_epochs else "not flat",

@@ -17,10 +17,16 @@ import psutil
 __all__ = ["KilledTraining", "main"]
 
 SETTINGS = (
-    "model.global_backbone=test_vit", "loader.global_batch_size=16", "loader.num_crops=2",
-    "loader.crop_size=64", "epochs=100000", "tensorboard=false", "cpu_threads=1",
-    "loader.num_threads=1", "max_bad_samples=0.05",
-)  # fmt: skip
+    "model.global_backbone=test_vit",
+    "loader.global_batch_size=16",
+    "loader.num_crops=2",
+    "loader.crop_size=64",
+    "epochs=100000",
+    "tensorboard=false",
+    "cpu_threads=1",
+    "loader.num_threads=1",
+    "max_bad_samples=0.05",
+)
 
 
 class KilledTraining:
@@ -38,9 +44,7 @@ class KilledTraining:
     def tend(self) -> None:
         """Called every second or so."""
         if self._process is None:
-            self._process = subprocess.Popen(
-                self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-            )
+            self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             self._steps, self._die_at = self.steps, None
         elif self._process.poll() is not None:  # it must not end by itself
             self.failures += 1

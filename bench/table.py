@@ -10,9 +10,17 @@ from rich.table import Table
 from bench.ratios import GOALS
 
 __all__ = [
-    "print_about", "print_image_sets", "print_ratios", "print_rows", "print_skipped",
-    "print_spanning", "print_stages", "print_step_times", "spanned", "spanning_table",
-]  # fmt: skip
+    "print_about",
+    "print_image_sets",
+    "print_ratios",
+    "print_rows",
+    "print_skipped",
+    "print_spanning",
+    "print_stages",
+    "print_step_times",
+    "spanned",
+    "spanning_table",
+]
 
 WIDTH = 120
 WIDE = 130
@@ -52,34 +60,37 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
         before = cell
         table.add_row(
             f"{row.get('images', '')} {row['megapixels']:.1f} MP".strip(),
-            str(row["num_crops"]), str(row["threads"]), row["method"],
-            _short(row["images_per_s"]), " – ".join(map(_short, row["spread"])),
-            f"{row['bytes_read_per_image'] / 1e3:,.0f}", f"{row['cpu_s_per_image'] * 1e3:,.2f}",
+            str(row["num_crops"]),
+            str(row["threads"]),
+            row["method"],
+            _short(row["images_per_s"]),
+            " – ".join(map(_short, row["spread"])),
+            f"{row['bytes_read_per_image'] / 1e3:,.0f}",
+            f"{row['cpu_s_per_image'] * 1e3:,.2f}",
             f"{row['peak_rss_mib']:,.0f}",
-        )  # fmt: skip
+        )
     _console().print(table)
 
 
 def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
     """Where the loader's time goes, for rows that say so."""
     stages = sorted({name for row in rows for name in row if name.endswith("_ms")})
-    table = Table(
-        title="ms per image, summed over threads", title_justify="left", box=box.SIMPLE_HEAD
-    )
+    table = Table(title="ms per image, summed over threads", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("method")
     for name in ("crops", "threads", "windowed", *(stage[: -len("_ms")] for stage in stages)):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            row["method"], str(row["num_crops"]), str(row["threads"]),
-            f"{row.get('windowed_share', 0):.0%}", *(f"{row.get(s, 0):.3f}" for s in stages),
-        )  # fmt: skip
+            row["method"],
+            str(row["num_crops"]),
+            str(row["threads"]),
+            f"{row.get('windowed_share', 0):.0%}",
+            *(f"{row.get(s, 0):.3f}" for s in stages),
+        )
     _console().print(table)
 
 
-def print_ratios(
-    ratios: Mapping[str, float], ranges: Mapping[str, Sequence[float]], title: str
-) -> None:
+def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[float]], title: str) -> None:
     """One line per ratio, with its goal where there is one."""
     if not ratios:
         return
@@ -106,7 +117,9 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
     for row in rows:
         shares = ["", *(f"{row[name] / row['step_s']:.0%}" for name in parts)]
         table.add_row(
-            row["preset"], str(row["batch_size"]), str(row["num_crops"]),
+            row["preset"],
+            str(row["batch_size"]),
+            str(row["num_crops"]),
             *(
                 spanned(row[name], row["ranges"][name], scale=1e3) + f"\n{share}"
                 for name, share in zip(("step_s", *parts), shares, strict=True)
@@ -115,7 +128,7 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
                 spanned(row[name], row["ranges"][name])
                 for name in ("images_per_s", "loader_images_per_s", "share_of_loader")
             ),
-        )  # fmt: skip
+        )
     print_spanning(table)
 
 

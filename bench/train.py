@@ -22,13 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from bench.arguments import (
-    bench_parser,
-    check_at_least_1,
-    check_output,
-    names_among,
-    progress,
-)
+from bench.arguments import bench_parser, check_at_least_1, check_output, names_among, progress
 from bench.environment import environment, warn_if_busy
 from bench.identity import data_digest
 from bench.pinning import choose_cores
@@ -67,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def measure_steps(
-    dataset: ShardDataset, config: RunConfig, steps: int, rounds: int
-) -> dict[str, Any]:
+def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
     """Times ``rounds`` times ``steps`` training steps of ``config``, in turn with as many batches
     without a model.
 
@@ -104,14 +96,23 @@ def measure_steps(
             loader.set_epoch(2 * number + 1)
             turns.append((taken[WARM_UP_STEPS:], _loader_rate(loader, wanted)))
     return {
-        "bench": BENCH, "method": config.preset, "preset": config.preset,
-        "backbone": config.model.global_backbone, "data": data_digest(dataset.info),
-        "num_crops": config.loader.num_crops, "crop_chunk": config.model.crop_chunk,
-        "batch_size": config.loader.global_batch_size, "crop_size": config.loader.crop_size,
-        "global_size": config.loader.global_size, "threads": torch.get_num_threads(),
-        "device": device.type, "precision": precision, "rounds": rounds, "steps": steps,
+        "bench": BENCH,
+        "method": config.preset,
+        "preset": config.preset,
+        "backbone": config.model.global_backbone,
+        "data": data_digest(dataset.info),
+        "num_crops": config.loader.num_crops,
+        "crop_chunk": config.model.crop_chunk,
+        "batch_size": config.loader.global_batch_size,
+        "crop_size": config.loader.crop_size,
+        "global_size": config.loader.global_size,
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+        "precision": precision,
+        "rounds": rounds,
+        "steps": steps,
         **_figures(turns, config.loader.global_batch_size),
-    }  # fmt: skip
+    }
 
 
 def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> dict[str, Any]:
@@ -119,13 +120,10 @@ def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> d
     steps, of the rates over the rounds."""
     steps = [step | {"step_s": sum(step.values())} for taken, _ in turns for step in taken]
     values = {name: [step[name] for step in steps] for name in ("step_s", *PARTS)}
-    values["images_per_s"] = [
-        batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns
-    ]
+    values["images_per_s"] = [batch / statistics.median(sum(step.values()) for step in taken) for taken, _ in turns]
     values["loader_images_per_s"] = [rate for _, rate in turns]
     values["share_of_loader"] = [
-        mine / loader
-        for mine, loader in zip(values["images_per_s"], values["loader_images_per_s"], strict=True)
+        mine / loader for mine, loader in zip(values["images_per_s"], values["loader_images_per_s"], strict=True)
     ]
     medians = {name: statistics.median(found) for name, found in values.items()}
     return {**medians, "ranges": {n: [min(found), max(found)] for n, found in values.items()}}
@@ -134,9 +132,7 @@ def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> d
 class _StepTimer:
     """Takes steps as ``glass.engine`` does, with a clock between the parts."""
 
-    def __init__(
-        self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any, totals: Any
-    ) -> None:
+    def __init__(self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any, totals: Any) -> None:
         from glass.engine import Engine
 
         self.engine = Engine(config, accelerator, model, optimizer)
@@ -207,10 +203,13 @@ def _loader_rate(loader: Any, batches: int) -> float:
 
 def _settings(preset: str, dataset: ShardDataset, options: argparse.Namespace) -> RunConfig:
     changes = [
-        "model.pretrained=false", f"loader.global_size={dataset.info.global_size}",
-        f"loader.num_threads={options.threads}", f"cpu_threads={options.threads}",
-        "tensorboard=false", "grad_accum_steps=1",
-    ]  # fmt: skip
+        "model.pretrained=false",
+        f"loader.global_size={dataset.info.global_size}",
+        f"loader.num_threads={options.threads}",
+        f"cpu_threads={options.threads}",
+        "tensorboard=false",
+        "grad_accum_steps=1",
+    ]
     if options.batch is not None:
         changes.append(f"loader.global_batch_size={options.batch}")
     return apply_overrides(load_preset(preset), [*changes, *options.set])

@@ -65,9 +65,11 @@ def take_turn(method: Method) -> dict[str, float]:
     seconds = time.perf_counter() - start
     after = usage_now()
     return {
-        "images": images, "seconds": seconds, "cpu_s": after.cpu_s - before.cpu_s,
+        "images": images,
+        "seconds": seconds,
+        "cpu_s": after.cpu_s - before.cpu_s,
         "peak_rss_mib": after.peak_rss_mib,
-    }  # fmt: skip
+    }
 
 
 def _build(task: Task) -> Method:

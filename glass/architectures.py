@@ -57,10 +57,7 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
     known = architecture(name)
     with cache_only_if_unreachable() if pretrained else nullcontext():
         return timm.create_model(
-            known.name,
-            pretrained=pretrained,
-            pretrained_cfg=known.description,
-            **_settings(known, image_size),
+            known.name, pretrained=pretrained, pretrained_cfg=known.description, **_settings(known, image_size)
         )
 
 

@@ -45,8 +45,7 @@ class Backbone(nn.Module):
         """Normalise by this ``mean`` and deviation ``std`` of each channel, in units of 0 … 1."""
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         mean_tensor, std_tensor = (
-            torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1)
-            for values in (self.mean, self.std)
+            torch.tensor(values, dtype=torch.float64).reshape(1, 3, 1, 1) for values in (self.mean, self.std)
         )
         self.scale.copy_(1.0 / (255.0 * std_tensor))
         self.shift.copy_(-mean_tensor / std_tensor)
@@ -89,9 +88,7 @@ class Backbone(nn.Module):
         return normalised
 
 
-def create_backbone(
-    name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None
-) -> Backbone:
+def create_backbone(name: str, image_size: int, *, pretrained: bool, weights: str | Path | None = None) -> Backbone:
     """The timm network ``name`` for images of ``image_size`` pixels a side, channels-last.
 
     ``weights`` names a local file to start from; without it ``pretrained`` fetches timm's own.
@@ -181,11 +178,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _load_weights(
-    network: nn.Module,
-    name: str,
-    state: dict[str, torch.Tensor],
-    path: Path,
-    may_be_left: set[str],
+    network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path, may_be_left: set[str]
 ) -> None:
     """Through timm's own loading, which renames keys and resizes position tables; of what ``state``
     holds beside the network's, only ``may_be_left`` is no mistake."""
@@ -194,10 +187,7 @@ def _load_weights(
     rename = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     try:
         timm.models.load_pretrained(
-            network,
-            pretrained_cfg=network.pretrained_cfg | {"state_dict": state},
-            num_classes=0,
-            filter_fn=rename,
+            network, pretrained_cfg=network.pretrained_cfg | {"state_dict": state}, num_classes=0, filter_fn=rename
         )
     except (RuntimeError, KeyError, ValueError, AttributeError) as error:
         raise InputError(_other_network(path, name, f"{error}".splitlines()[-1].strip())) from error

@@ -55,10 +55,7 @@ def allowed_bad_samples(share: float, num_samples: int) -> int:
 
 def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[Row]:
     """Bad samples as plain values, for JSON."""
-    return [
-        {"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]}
-        for bad in found
-    ]  # fmt: skip
+    return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
@@ -118,9 +115,7 @@ class BadSampleLedger:
         self._told[split] = since + len(new)
         return self._count(split, new, loader.num_samples)
 
-    def recount(
-        self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig
-    ) -> str | None:
+    def recount(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
         """Counts what :meth:`take_up` found of ``split`` and is still bad; returns as
         :meth:`collect`, on all processes."""
         rows = [row for (of, _), row in self._earlier.items() if of == split]
@@ -142,8 +137,11 @@ class BadSampleLedger:
             for row in fresh[:3]:
                 logger.warning(
                     "bad sample %s in %s: %s (%s); it is left out",
-                    row["sample_key"], row["shard"], row["reason"], row["detail"],
-                )  # fmt: skip
+                    row["sample_key"],
+                    row["shard"],
+                    row["reason"],
+                    row["detail"],
+                )
             if len(fresh) > 3:
                 logger.warning("… and %d more, in %s", len(fresh) - 3, self.path)
         return self._summary(split, num_samples)

@@ -95,9 +95,7 @@ def paired_difference(
     ours = _sort(label, probability, 0.5, groups)
     theirs = _sort(label, baseline_probability, 0.5, groups)
     unit = np.ones((1, len(ours.label)))
-    point = (
-        weighted_metrics_sorted(unit, ours)[metric] - weighted_metrics_sorted(unit, theirs)[metric]
-    )
+    point = weighted_metrics_sorted(unit, ours)[metric] - weighted_metrics_sorted(unit, theirs)[metric]
     differences = np.concatenate(
         [
             weighted_metrics_sorted(a, ours)[metric] - weighted_metrics_sorted(b, theirs)[metric]
@@ -113,9 +111,7 @@ def paired_difference(
     }
 
 
-def weighted_metrics(
-    label: Array, probability: Array, weights: Array, threshold: float = 0.5
-) -> dict[str, Array]:
+def weighted_metrics(label: Array, probability: Array, weights: Array, threshold: float = 0.5) -> dict[str, Array]:
     """Every metric for each row of ``weights`` (draws, n): (draws,) float64, NaN if undefined."""
     table = _sort(label, probability, threshold, None)
     return weighted_metrics_sorted(np.asarray(weights, float)[:, table.cluster], table)
@@ -164,9 +160,7 @@ def checked_samples(label: Array, probability: Array) -> tuple[Array, Array]:
     return label.astype(np.int64), probability
 
 
-def _sort(
-    label: Array, probability: Array, threshold: float, groups: Sequence[str] | Array | None
-) -> _Sorted:
+def _sort(label: Array, probability: Array, threshold: float, groups: Sequence[str] | Array | None) -> _Sorted:
     label, probability = checked_samples(label, probability)
     order = np.argsort(-probability, kind="stable")
     label, probability = label[order].astype(float), probability[order]
@@ -244,14 +238,10 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
     }
 
 
-def _ranking_metrics(
-    weights: Array, table: _Sorted, generated: Array, real: Array
-) -> dict[str, Array]:
+def _ranking_metrics(weights: Array, table: _Sorted, generated: Array, real: Array) -> dict[str, Array]:
     """What depends on the order of the scores only, equal scores entering together."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
-    alarms = np.cumsum(
-        np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1
-    )
+    alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]
     start = np.zeros((len(weights), 1))
     tpr_steps = np.diff(tpr, axis=1, prepend=start)

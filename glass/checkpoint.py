@@ -32,9 +32,7 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 KEEP = 2
 """Checkpoints that stay: the newest, and the one before it."""
-MODEL, OPTIMIZER, TRAINING, INDEX = (
-    "model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json",
-)  # fmt: skip
+MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
 REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
 """Endings of the names of checkpoints that a newer one of the same step replaces, or that are being
 deleted."""
@@ -51,11 +49,7 @@ class CheckpointStore:
         self.folder = folder
 
     def save(
-        self,
-        step: int,
-        model: dict[str, torch.Tensor],
-        optimizer: dict[str, Any],
-        training: dict[str, Any],
+        self, step: int, model: dict[str, torch.Tensor], optimizer: dict[str, Any], training: dict[str, Any]
     ) -> Path:
         """Writes the state after optimiser step ``step`` and removes what is older than ``KEEP``.
 

@@ -38,16 +38,9 @@ class RunningStatistics:
         # ``data``: the backward pass of a batch's own statistics never reads these, but autograd
         # would refuse it if it saw them change in between.
         self.moments = [
-            buffer.data
-            for layer in layers
-            for buffer in (layer.running_mean, layer.running_var)
-            if buffer is not None
+            buffer.data for layer in layers for buffer in (layer.running_mean, layer.running_var) if buffer is not None
         ]
-        self.counts = [
-            layer.num_batches_tracked.data
-            for layer in layers
-            if layer.num_batches_tracked is not None
-        ]
+        self.counts = [layer.num_batches_tracked.data for layer in layers if layer.num_batches_tracked is not None]
 
     def __bool__(self) -> bool:
         return bool(self.moments)
@@ -74,9 +67,7 @@ class RunningStatistics:
 # Traced as one graph, all chunks would be unrolled and the compiler, not this function, would
 # decide what to keep: only the backbone is compiled, by itself.
 @torch.compiler.disable
-def chunked_features(
-    backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int
-) -> torch.Tensor:
+def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
     """``local_crops`` (B, N, 3, C, C) uint8 to (B, N, D), ``crop_chunk`` crops of each image at a
     time; the gradient is exact, with BatchNorm as the module says."""
     batch_size, num_crops = local_crops.shape[:2]
@@ -98,9 +89,7 @@ def chunked_features(
             if recompute and stop < num_crops:
                 # All crops go in: nothing is copied, and their device is the one whose random
                 # numbers are drawn again.
-                chunk = checkpoint(
-                    features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts
-                )
+                chunk = checkpoint(features_of, local_crops, start, stop, use_reentrant=False, context_fn=contexts)
             else:
                 chunk = features_of(local_crops, start, stop)
             features.append(chunk.unflatten(0, (batch_size, stop - start)))

@@ -122,9 +122,7 @@ class ModelConfig:
                 " one, or set model.tune_last_blocks=0 instead to train the head alone"
             )
         if self.lora_rank is not None and self.tune_last_blocks is not None:
-            raise InputError(
-                "model.lora_rank and model.tune_last_blocks exclude each other: set one to none"
-            )
+            raise InputError("model.lora_rank and model.tune_last_blocks exclude each other: set one to none")
         if not self.share_backbone or self.kind == "single_view":
             return
         for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights"):
@@ -243,9 +241,7 @@ def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str
     hints = typing.get_type_hints(kind)
     return kind(
         **{
-            name: config_from_dict(value, hints[name], f"{prefix}{name}.")
-            if is_dataclass(hints[name])
-            else value
+            name: config_from_dict(value, hints[name], f"{prefix}{name}.") if is_dataclass(hints[name]) else value
             for name, value in values.items()
         }
     )

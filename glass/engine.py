@@ -35,20 +35,14 @@ class Totals:
 
     def add(self, losses: torch.Tensor, correct: torch.Tensor, is_valid: torch.Tensor) -> None:
         """Per sample: loss, whether the verdict is right, whether it counts; each (B,)."""
-        columns = torch.stack(
-            [losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)]
-        )
+        columns = torch.stack([losses.detach(), correct.to(losses.dtype), is_valid.to(losses.dtype)])
         self._sums += columns.sum(dim=1, dtype=torch.float64)
 
     def read(self, accelerator: Any) -> dict[str, float]:
         """``loss`` (mean), ``accuracy``, ``samples`` over all processes; waits for the device."""
         loss, correct, samples = accelerator.reduce(self._sums.clone(), "sum").tolist()
         samples_or_one = max(samples, 1.0)
-        return {
-            "loss": loss / samples_or_one,
-            "accuracy": correct / samples_or_one,
-            "samples": samples,
-        }
+        return {"loss": loss / samples_or_one, "accuracy": correct / samples_or_one, "samples": samples}
 
     def state(self, accelerator: Any) -> dict[str, Any]:
         """For a checkpoint: the sums over all processes."""
@@ -100,15 +94,11 @@ class Engine:
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 self._micro_step(batch, is_valid, scale, totals)
         if self.config.optim.clip_grad_norm is not None:
-            self.accelerator.clip_grad_norm_(
-                self.model.parameters(), self.config.optim.clip_grad_norm
-            )
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.optim.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def _micro_step(
-        self, batch: Batch, is_valid: torch.Tensor, scale: torch.Tensor, totals: Totals
-    ) -> None:
+    def _micro_step(self, batch: Batch, is_valid: torch.Tensor, scale: torch.Tensor, totals: Totals) -> None:
         device = self.accelerator.device
         label = batch["label"].to(device, non_blocking=True)
         logits, _ = self.model(
@@ -116,9 +106,7 @@ class Engine:
             batch["local_crops"].to(device, non_blocking=True),
             batch["crop_mask"].to(device, non_blocking=True),
         )
-        losses = functional.cross_entropy(
-            logits, label, reduction="none", label_smoothing=self.config.label_smoothing
-        )
+        losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
         # Not a product with the mask: what does not count must not even pass on a NaN.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)
@@ -133,9 +121,7 @@ class Engine:
             else psutil.virtual_memory().total
         )
         images, crops = batch["local_crops"].shape[:2]
-        precision = {"no": "float32"}.get(
-            self.accelerator.mixed_precision, self.accelerator.mixed_precision
-        )
+        precision = {"no": "float32"}.get(self.accelerator.mixed_precision, self.accelerator.mixed_precision)
         try:
             what = advice(self.config, precision, memory, self.accelerator.num_processes)
         except InputError:  # no step with these backbones was measured

@@ -62,13 +62,7 @@ from glass.detection.applied_calibration import (
 )
 from glass.evaluation_schema import FORMAT_VERSION, check_evaluation
 from glass.learnt_ids import overlap, read_learnt_ids
-from glass.metrics import (
-    METRIC_NAMES,
-    binary_metrics,
-    per_generator,
-    reliability_bins,
-    roc_points,
-)
+from glass.metrics import METRIC_NAMES, binary_metrics, per_generator, reliability_bins, roc_points
 from glass.predictions import prediction_table, predictions_path
 from glass.rates import metric_intervals
 from glass.run_folder import dataset_digest
@@ -143,9 +137,7 @@ def evaluate_run(
     loader_config = _loader_config(config, options, device)
     precision = precision_in_use(config.precision, device)
     start = time.perf_counter()
-    predictions, missing = _scores(
-        model, dataset, split, loader_config, precision, options.progress
-    )
+    predictions, missing = _scores(model, dataset, split, loader_config, precision, options.progress)
     time_s = time.perf_counter() - start
     _check_scores(predictions, run, dataset, split)
     views = ViewSettings(loader_config.num_crops, loader_config.sampling)
@@ -156,18 +148,11 @@ def evaluate_run(
     document = {
         "format_version": FORMAT_VERSION,
         "split": split,
-        "model": {
-            "kind": config.model.kind,
-            "weights_sha256": card["weights_sha256"],
-            "chosen": card.get("chosen"),
-        },
+        "model": {"kind": config.model.kind, "weights_sha256": card["weights_sha256"], "chosen": card.get("chosen")},
         "dataset": dataset_digest(dataset.root),
         "settings": asdict(loader_config) | {"precision": precision},
         **evaluate_table(
-            table,
-            *decision_threshold(calibration, views, dataset.root, split),
-            options.draws,
-            options.seed,
+            table, *decision_threshold(calibration, views, dataset.root, split), options.draws, options.seed
         ),
         "calibration": applied and calibrated_results(applied, table, dataset.root, split),
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
@@ -175,18 +160,14 @@ def evaluate_run(
     }
     document["samples"]["undecodable"] = len(rows) - len(table)
     document["missing"] = missing
-    document["learnt"] = overlap(
-        read_learnt_ids(run / "model", sha256), table["content_id"].to_numpy()
-    )
+    document["learnt"] = overlap(read_learnt_ids(run / "model", sha256), table["content_id"].to_numpy())
     threshold = document["threshold"]["value"]
     document["real_slices"] = real_slices(table, dataset, threshold)
     check_evaluation(document)
     return document, table
 
 
-def _check_scores(
-    predictions: "Predictions", run: Path, dataset: "ShardDataset", split: str
-) -> None:
+def _check_scores(predictions: "Predictions", run: Path, dataset: "ShardDataset", split: str) -> None:
     """Raises ``InputError`` where nothing was scored or a score is no number."""
     if len(predictions) == 0:
         raise InputError(
@@ -215,12 +196,7 @@ def _loader_config(config: "RunConfig", options: EvaluationOptions, device: str)
 
 
 def _scores(
-    model: Any,
-    dataset: "ShardDataset",
-    split: str,
-    config: "LoaderConfig",
-    precision: str,
-    progress: bool,
+    model: Any, dataset: "ShardDataset", split: str, config: "LoaderConfig", precision: str, progress: bool
 ) -> tuple["Predictions", list[dict[str, Any]]]:
     """The scores, and what had none."""
     from tqdm import tqdm
@@ -236,11 +212,7 @@ def _scores(
 
 
 def evaluate_table(
-    table: pa.Table,
-    threshold: float = THRESHOLD,
-    source: str = UNCALIBRATED,
-    draws: int = 1000,
-    seed: int = 0,
+    table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """The measured parts of the document, from a table of PREDICTION_SCHEMA alone.
 
@@ -271,9 +243,7 @@ def evaluate_table(
             "false_alarms": int((flagged & ~generated).sum()),
             "real_passed": int((~flagged & ~generated).sum()),
         },
-        "per_generator": per_generator(
-            label, probability, generator, threshold, draws, seed, groups
-        ),
+        "per_generator": per_generator(label, probability, generator, threshold, draws, seed, groups),
         "roc": roc_points(label, probability),
         "reliability": reliability_bins(label, probability),
     }
@@ -285,9 +255,7 @@ def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
     return run / f"evaluation-{split}{variant}.json"
 
 
-def write_evaluation(
-    run: Path, document: Mapping[str, Any], table: pa.Table, variant: str = ""
-) -> None:
+def write_evaluation(run: Path, document: Mapping[str, Any], table: pa.Table, variant: str = "") -> None:
     """Writes both files whole. The document is written last and an older one removed first, so
     that a document never stands beside predictions of another evaluation."""
     check_evaluation(document)

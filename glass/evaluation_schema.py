@@ -20,18 +20,17 @@ _GENERATOR = {
     "intervals": dict.fromkeys(GENERATOR_METRICS, _INTERVAL),
 }
 _REAL = {
-    "images": int, "false_positive_rate": _NUMBER, "mean_probability": _NUMBER,
+    "images": int,
+    "false_positive_rate": _NUMBER,
+    "mean_probability": _NUMBER,
     "intervals": {"false_positive_rate": _INTERVAL},
-}  # fmt: skip
+}
 SCHEMA: dict[str, Any] = {
     "format_version": int,
     "split": str,
     "model": {"kind": str, "weights_sha256": str, "chosen": Maybe(dict)},
     "dataset": {"name": str, "dataset_json_sha256": str},
-    "settings": {
-        "num_crops": int, "crop_size": int, "sampling": str, "seed": int, "device": str,
-        "precision": str,
-    },
+    "settings": {"num_crops": int, "crop_size": int, "sampling": str, "seed": int, "device": str, "precision": str},
     "threshold": {"value": float, "source": str},
     "samples": dict.fromkeys(("scored", "real", "generated", "scenes", "undecodable"), int),
     "bootstrap": {"draws": int, "seed": int, "level": float},
@@ -46,42 +45,36 @@ SCHEMA: dict[str, Any] = {
         "worst": Maybe(str),
     },
     "roc": Maybe({"fpr": [float], "tpr": [float], "threshold": [float]}),
-    "reliability": [
-        {
-            "low": float, "high": float, "count": int, "mean_probability": float,
-            "share_generated": float,
-        }
-    ],
+    "reliability": [{"low": float, "high": float, "count": int, "mean_probability": float, "share_generated": float}],
     "timing": {"time_s": float, "images_per_s": float},
     "versions": dict,
-}  # fmt: skip
+}
 _QUALITY = {"ece": _NUMBER, "nll": _NUMBER, "brier": _NUMBER}
 LATER: dict[str, Any] = {
-    "calibration": Maybe(
-        {
-            "temperature": float, "false_alarms": Map(float), "before": _QUALITY, "after": _QUALITY,
-        }
-    ),
+    "calibration": Maybe({"temperature": float, "false_alarms": Map(float), "before": _QUALITY, "after": _QUALITY}),
     "missing": [dict],
     "learnt": Maybe(OVERLAP_SCHEMA),
-    "real_slices": [
-        {"slice": str, "images": int, "false_positive_rate": float, "interval": _INTERVAL}
-    ],
-}  # fmt: skip
+    "real_slices": [{"slice": str, "images": int, "false_positive_rate": float, "interval": _INTERVAL}],
+}
 """Absent in older documents."""
 _CALIBRATION_LATER = {
     "data": dict,
     "in_sample": bool,
     "promise": Maybe(
         {
-            "max_fpr": float, "calibrated_on": {"images": int, "false_alarms": int},
-            "images": int, "false_alarms": int, "rate": float, "interval": _INTERVAL,
-            "expected": [int], "verdict": str,
+            "max_fpr": float,
+            "calibrated_on": {"images": int, "false_alarms": int},
+            "images": int,
+            "false_alarms": int,
+            "rate": float,
+            "interval": _INTERVAL,
+            "expected": [int],
+            "verdict": str,
         }
     ),
     "uncertain": {"real": _NUMBER, "generated": _NUMBER},
     "decided": {"images": int, "accuracy": _NUMBER, "interval": _INTERVAL},
-}  # fmt: skip
+}
 """Absent in the calibration of older documents."""
 
 

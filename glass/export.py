@@ -31,31 +31,23 @@ from shards.json_file import read_json
 from shards.machine_trouble import require_openable, require_sound_machine
 from shards.regular_file import open_regular, require_regular
 
-__all__ = [
-    "LABEL_NAMES",
-    "holds_model",
-    "load_model",
-    "load_state",
-    "read_model_card",
-    "save_model",
-]
+__all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 
 FORMAT_VERSION = 1
 LABEL_NAMES = ("real", "generated")
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
 CARD_SCHEMA = {
-    "config": dict, "normalisation": dict, "weights_sha256": str,
+    "config": dict,
+    "normalisation": dict,
+    "weights_sha256": str,
     "pixels": Maybe({"rules_version": int, "decoders": dict, "probe": dict}),
     "backbones": Maybe(dict),
-}  # fmt: skip
+}
 """Of what is read again; models of before pixels or backbones were recorded have no such entry."""
 
 
 def save_model(
-    folder: Path,
-    model: Glass | SingleView,
-    config: RunConfig,
-    chosen: dict[str, Any] | None = None,
+    folder: Path, model: Glass | SingleView, config: RunConfig, chosen: dict[str, Any] | None = None
 ) -> None:
     """Writes ``model`` into ``folder``; ``chosen`` records why it is this one (epoch, metrics).
 
@@ -74,12 +66,10 @@ def save_model(
         "kind": config.model.kind,
         "label_names": list(LABEL_NAMES),
         "views": {
-            name: getattr(config.loader, name)
-            for name in ("global_size", "crop_size", "num_crops", "sampling", "seed")
+            name: getattr(config.loader, name) for name in ("global_size", "crop_size", "num_crops", "sampling", "seed")
         },
         "normalisation": {
-            name: {"mean": list(backbone.mean), "std": list(backbone.std)}
-            for name, backbone in _backbones(model)
+            name: {"mean": list(backbone.mean), "std": list(backbone.std)} for name, backbone in _backbones(model)
         },
         "backbones": {name: backbone.architecture for name, backbone in _backbones(model)},
         "weights_sha256": _sha256(folder / WEIGHTS_FILE),
@@ -101,9 +91,7 @@ def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
         return False
 
 
-def load_model(
-    folder: str | Path, device: torch.device | str
-) -> tuple[Glass | SingleView, RunConfig]:
+def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | SingleView, RunConfig]:
     """The model in ``folder``, in evaluation mode on ``device``, and the run's configuration.
 
     Raises ``InputError`` where a file is missing, damaged, or belongs to another model.

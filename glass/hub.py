@@ -18,13 +18,7 @@ from shards.shown_url import safe_text
 
 __all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
 
-MODEL_FILES = (
-    "config.json",
-    "model.safetensors",
-    "calibration.json",
-    "README.md",
-    "learnt_ids.parquet",
-)
+MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
 """All that is fetched or published of a model; nothing else in a repository is looked at."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -103,15 +97,11 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
     if not _HUB_ID.fullmatch(repo_id):
         raise InputError(f"{repo_id!r} is no name on the hub: give USER/NAME")
     if not _answers(huggingface_hub.constants.ENDPOINT):
-        raise InputError(
-            f"cannot publish {repo_id}: the hub cannot be reached, so check the network"
-        )
+        raise InputError(f"cannot publish {repo_id}: the hub cannot be reached, so check the network")
     api = HfApi()
     try:
         api.create_repo(repo_id, private=private, exist_ok=True)
-        done = api.upload_folder(
-            repo_id=repo_id, folder_path=folder, allow_patterns=list(MODEL_FILES)
-        )
+        done = api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(MODEL_FILES))
     except _client_errors() as error:
         raise InputError(
             f"the hub refused {repo_id} ({safe_text(error)}): log in with `hf auth login`, and"
@@ -125,9 +115,7 @@ def _client_errors() -> tuple[type[Exception], ...]:
     those of httpx, on which the client is built since its version 1 (httpx2: 2), are not."""
     from huggingface_hub import errors
 
-    raised: list[type[Exception]] = [
-        errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError
-    ]  # fmt: skip
+    raised: list[type[Exception]] = [errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError]
     for library in ("httpx", "httpx2"):
         with suppress(ImportError):
             raised.append(importlib.import_module(library).HTTPError)

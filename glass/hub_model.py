@@ -38,21 +38,14 @@ class HubModel(nn.Module, PyTorchModelHubMixin):
         self.eval()
 
     def forward(
-        self,
-        global_view: torch.Tensor,
-        local_crops: torch.Tensor,
-        crop_mask: torch.Tensor | None = None,
+        self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Logits (B, 2) and attention weights, as ``glass.model`` defines them."""
         return self.model(global_view, local_crops, crop_mask)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
-        cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str = "cpu",
+        cls, pretrained_model_name_or_path: str | Path, *, revision: str | None = None, device: str = "cpu"
     ) -> "HubModel":
         """The model in a folder (a run's, or an exported one) or ``user/name`` on the hub."""
         name = str(pretrained_model_name_or_path)

@@ -25,14 +25,7 @@ from shards.dataset import ShardDataset
 from shards.parquet_file import read_parquet
 from shards.schema import IDENTITY
 
-__all__ = [
-    "LEARNT_FILE",
-    "OVERLAP_SCHEMA",
-    "LearntIds",
-    "learnt_path",
-    "overlap",
-    "read_learnt_ids",
-]
+__all__ = ["LEARNT_FILE", "OVERLAP_SCHEMA", "LearntIds", "learnt_path", "overlap", "read_learnt_ids"]
 
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
@@ -97,9 +90,7 @@ class LearntIds:
         table = pa.table([pa.array(self.content_id), pa.array(self.chosen_on)], schema=schema)
         buffer = io.BytesIO()
         # Ids are random bits: neither a dictionary nor a codec makes them smaller.
-        pq.write_table(
-            table, buffer, compression="none", use_dictionary=False, write_page_checksum=True
-        )
+        pq.write_table(table, buffer, compression="none", use_dictionary=False, write_page_checksum=True)
         return buffer.getvalue()
 
     def write(self, run: Path) -> None:

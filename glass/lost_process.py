@@ -13,9 +13,17 @@ from typing import NoReturn
 __all__ = ["end_at_once", "lost_process"]
 
 _SIGNS = (
-    "connection closed by peer", "connection reset by peer", "broken pipe", "connection refused",
-    "timed out waiting", "wait timeout", "socket timeout", "nccl", "gloo", "tcpstore",
-)  # fmt: skip
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection refused",
+    "timed out waiting",
+    "wait timeout",
+    "socket timeout",
+    "nccl",
+    "gloo",
+    "tcpstore",
+)
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:

@@ -23,10 +23,20 @@ MEMORY_MODEL = Path(__file__).with_name("memory_model.json")
 FORMAT_VERSION = 1
 IDENTITY = ("preset", "precision", "device", "batch_size", "num_crops", "crop_chunk")
 KEPT = (
-    *IDENTITY, "backbone", "global_size", "crop_size", "peak_bytes", "weights_bytes",
-    "gradients_bytes", "optimiser_bytes", "activations_bytes", "input_bytes",
-    "kept_by_autograd_bytes", "step_time_s", "counted_by",
-)  # fmt: skip
+    *IDENTITY,
+    "backbone",
+    "global_size",
+    "crop_size",
+    "peak_bytes",
+    "weights_bytes",
+    "gradients_bytes",
+    "optimiser_bytes",
+    "activations_bytes",
+    "input_bytes",
+    "kept_by_autograd_bytes",
+    "step_time_s",
+    "counted_by",
+)
 
 
 @dataclass(frozen=True)

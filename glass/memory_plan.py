@@ -11,15 +11,7 @@ from glass.config import RunConfig
 from glass.memory_model import ViewCosts, view_costs
 from glass.model import Glass, build_model
 
-__all__ = [
-    "USABLE_SHARE",
-    "USED_BY_CUDA_BYTES",
-    "Estimate",
-    "Plan",
-    "Planner",
-    "advice",
-    "usable_bytes",
-]  # fmt: skip
+__all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", "advice", "usable_bytes"]
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
@@ -78,14 +70,10 @@ class Planner:
         self.global_costs = view_costs(model.global_backbone, precision)
         local_name = model.local_backbone or model.global_backbone
         self.has_crops = model.kind == "glass"
-        self.local_costs = (
-            view_costs(local_name, precision) if self.has_crops else self.global_costs
-        )
+        self.local_costs = view_costs(local_name, precision) if self.has_crops else self.global_costs
         with torch.device("meta"):  # counts without making the weights
             network = build_model(config, with_weights=False)
-        self.has_batchnorm = any(
-            isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()
-        )
+        self.has_batchnorm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
         self.weights_bytes = _bytes([*network.parameters(), *network.buffers()])
         learning = [weight for weight in network.parameters() if weight.requires_grad]
         self.gradients_bytes = _bytes(learning)
@@ -99,9 +87,7 @@ class Planner:
     def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
         """The step of ``batch`` images with ``crops`` crops each on one device."""
         together = min(crop_chunk or crops, crops) if self.has_crops else 0
-        per_image = self._kept(
-            self.global_costs, self.config.loader.global_size, self.global_learns
-        )
+        per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
         if self.has_crops:
             size = self.config.loader.crop_size
             per_image += together * self._kept(self.local_costs, size, self.local_learns)
@@ -112,9 +98,7 @@ class Planner:
             gradients, activations = self.gradients_bytes, 0
         loader = self.config.loader
         pixels = loader.global_size**2 + (crops * loader.crop_size**2 if self.has_crops else 0)
-        return Estimate(
-            self.weights_bytes, gradients, 2 * self.gradients_bytes, activations, batch * pixels * 3
-        )
+        return Estimate(self.weights_bytes, gradients, 2 * self.gradients_bytes, activations, batch * pixels * 3)
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
         """Arithmetic of a step with chunks over the same step without."""
@@ -147,11 +131,10 @@ class Planner:
         if not self.has_crops or model.local_backbone not in (None, model.global_backbone):
             return []
         return [
-            (row, self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]).peak
-             / row["peak_bytes"])
+            (row, self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]).peak / row["peak_bytes"])
             for row in self.global_costs.measured
             if (row["global_size"], row["crop_size"]) == sizes
-        ]  # fmt: skip
+        ]
 
     def _chunks(self, crops: int) -> list[int | None]:
         if not self.has_crops:

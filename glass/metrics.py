@@ -40,10 +40,26 @@ Array = npt.NDArray[Any]
 Metrics = dict[str, float | None]
 
 METRIC_NAMES = (
-    "accuracy", "balanced_accuracy", "accuracy_real", "accuracy_generated", "precision", "recall",
-    "weighted_f1", "ap", "auroc", "eer", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "ece",
-    "brier", "nll", "mean_confidence", "mean_confidence_correct", "mean_confidence_wrong",
-)  # fmt: skip
+    "accuracy",
+    "balanced_accuracy",
+    "accuracy_real",
+    "accuracy_generated",
+    "precision",
+    "recall",
+    "weighted_f1",
+    "ap",
+    "auroc",
+    "eer",
+    "tpr_at_fpr_1",
+    "tpr_at_fpr_5",
+    "tpr_at_fpr_10",
+    "ece",
+    "brier",
+    "nll",
+    "mean_confidence",
+    "mean_confidence_correct",
+    "mean_confidence_wrong",
+)
 
 GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
 """What a row of :func:`per_generator` holds."""
@@ -79,9 +95,7 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     return {name: None if value is None else float(value) for name, value in result.items()}
 
 
-def roc_points(
-    label: Array, probability: Array, max_points: int = 1001
-) -> dict[str, list[float]] | None:
+def roc_points(label: Array, probability: Array, max_points: int = 1001) -> dict[str, list[float]] | None:
     """``{"fpr", "tpr", "threshold"}`` from (0, 0) to (1, 1) by falling threshold, or None.
 
     Points in the middle of a straight stretch are left out, and of a longer curve the about
@@ -150,12 +164,7 @@ def per_generator(
     for name in sorted(set(names[~real])):
         keep = real | ((names == name) & ~real)
         rows[str(name)] = _row(
-            label[keep],
-            probability[keep],
-            threshold,
-            draws,
-            seed,
-            None if scenes is None else scenes[keep],
+            label[keep], probability[keep], threshold, draws, seed, None if scenes is None else scenes[keep]
         )
     return {
         "generators": rows,

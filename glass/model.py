@@ -58,15 +58,10 @@ class Glass(nn.Module):
         local_dim = (local_backbone or global_backbone).embed_dim
         self.attention_pool = AttentionPool(local_dim, attention_dim, dropout)
         embed_dim = global_backbone.embed_dim + local_dim
-        self.head = nn.Sequential(
-            nn.LayerNorm(embed_dim), nn.Dropout(dropout), nn.Linear(embed_dim, NUM_CLASSES)
-        )
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Dropout(dropout), nn.Linear(embed_dim, NUM_CLASSES))
 
     def forward(
-        self,
-        global_view: torch.Tensor,
-        local_crops: torch.Tensor,
-        crop_mask: torch.Tensor | None = None,
+        self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, ``crop_mask``
         (B, N) bool or None. Returns logits (B, 2) and attention weights (B, N), both float32.
@@ -95,15 +90,10 @@ class SingleView(nn.Module):
     def __init__(self, global_backbone: Backbone, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.global_backbone = global_backbone
-        self.head = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(global_backbone.embed_dim, NUM_CLASSES)
-        )
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(global_backbone.embed_dim, NUM_CLASSES))
 
     def forward(
-        self,
-        global_view: torch.Tensor,
-        local_crops: torch.Tensor | None = None,
-        crop_mask: torch.Tensor | None = None,
+        self, global_view: torch.Tensor, local_crops: torch.Tensor | None = None, crop_mask: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, None]:
         """``global_view`` (B, 3, S, S) uint8 to logits (B, 2) float32 and None."""
         return self.head(self.global_backbone(global_view)).float(), None
@@ -145,9 +135,7 @@ def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
     return views
 
 
-def build_model(
-    config: "RunConfig", *, with_weights: bool = True, for_training: bool = True
-) -> Glass | SingleView:
+def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
     """The network of ``config`` for its view sizes, on the CPU, freshly initialised from torch's
     generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
 

@@ -9,14 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from glass.config import RunConfig, describe_type, is_union
 from shards.command import InputError
 
-__all__ = [
-    "SHORTHANDS",
-    "apply_overrides",
-    "flat_settings",
-    "nearest",
-    "refuse_fixed",
-    "setting_names",
-]
+__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "nearest", "refuse_fixed", "setting_names"]
 
 SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
@@ -101,10 +94,7 @@ def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
 
 def _unknown_key(key: str, types_by_key: dict[str, Any]) -> str:
     close = ", ".join(nearest(key, [*types_by_key, *SHORTHANDS]))
-    return (
-        f"--set {key}: there is no such setting; the nearest are {close} (train.py --help lists"
-        " them all)"
-    )
+    return f"--set {key}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
 
 
 def _value(key: str, text: str, annotation: Any) -> Any:

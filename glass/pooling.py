@@ -16,10 +16,7 @@ class AttentionPool(nn.Module):
     def __init__(self, embed_dim: int, hidden_dim: int = 128, dropout: float = 0.0) -> None:
         super().__init__()
         self.score = nn.Sequential(
-            nn.Linear(embed_dim, hidden_dim),
-            nn.Tanh(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden_dim, 1),
+            nn.Linear(embed_dim, hidden_dim), nn.Tanh(), nn.Dropout(dropout), nn.Linear(hidden_dim, 1)
         )
 
     def forward(

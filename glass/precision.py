@@ -22,9 +22,7 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
         return "float32", "as set"
     if not cuda:
         if setting == "fp16":
-            raise InputError(
-                "precision=fp16 needs a GPU; on a CPU set precision=float32 or precision=auto"
-            )
+            raise InputError("precision=fp16 needs a GPU; on a CPU set precision=float32 or precision=auto")
         if setting == "bf16":
             return "bf16", "as set"
         return "float32", "a CPU gains nothing from less"

@@ -110,11 +110,14 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
     backend = f" over {accelerator.state.backend}" if processes > 1 else ""
     logger.info(
         "%s on %s: %s (%s), %s%s",
-        config.preset or config.model.kind, device, precision, reason,
-        count(processes, "process"), backend,
-    )  # fmt: skip
+        config.preset or config.model.kind,
+        device,
+        precision,
+        reason,
+        count(processes, "process"),
+        backend,
+    )
     micro, steps = config.loader.global_batch_size, config.grad_accum_steps
     logger.info(
-        "batch %d = %s of %d, %d per process",
-        micro * steps, count(steps, "micro-step"), micro, micro // processes,
-    )  # fmt: skip
+        "batch %d = %s of %d, %d per process", micro * steps, count(steps, "micro-step"), micro, micro // processes
+    )

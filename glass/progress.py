@@ -21,15 +21,11 @@ class ProgressDisplay:
     """Shows steps done of ``total``, and how long these and ``later`` steps of the same kind will
     take; used as a context."""
 
-    def __init__(
-        self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True
-    ) -> None:
+    def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
         self._title, self._total, self._done, self._later = title, total, done, later
         self._timed_from: tuple[int, float] | None = None
         terminal = shown and sys.stderr.isatty()
-        self._bar = tqdm(
-            desc=title, total=total, initial=done, disable=not terminal, leave=False, unit="step"
-        )
+        self._bar = tqdm(desc=title, total=total, initial=done, disable=not terminal, leave=False, unit="step")
         self._logs = shown and not terminal
         self._last_line = time.monotonic()
 
@@ -37,10 +33,7 @@ class ProgressDisplay:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
 

@@ -23,8 +23,7 @@ def get_random_state(device: torch.device) -> dict[str, Any]:
     inner = numpy_state["state"]
     state: dict[str, Any] = {
         "python": random.getstate(),
-        "numpy": numpy_state
-        | {"state": {"key": torch.from_numpy(inner["key"].astype(np.int64)), "pos": inner["pos"]}},
+        "numpy": numpy_state | {"state": {"key": torch.from_numpy(inner["key"].astype(np.int64)), "pos": inner["pos"]}},
         "torch": torch.get_rng_state(),
     }
     if device.type == "cuda":

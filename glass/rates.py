@@ -49,12 +49,7 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
 
 
 def metric_intervals(
-    label: Array,
-    probability: Array,
-    draws: int,
-    seed: int,
-    groups: Sequence[str] | Array | None,
-    threshold: float,
+    label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
 ) -> dict[str, list[float] | None]:
     """The interval of every metric: :func:`rate_interval`'s of shares of images, the bootstrap's of
     all others.
@@ -93,7 +88,5 @@ def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
     from scipy.stats import betabinom
 
     low = betabinom.ppf(TAIL, new_total, count, total - count + 1) if count else 0
-    high = (
-        betabinom.ppf(1 - TAIL, new_total, count + 1, total - count) if count < total else new_total
-    )
+    high = betabinom.ppf(1 - TAIL, new_total, count + 1, total - count) if count < total else new_total
     return int(low), int(high)

@@ -69,9 +69,16 @@ IMAGES_AT_A_TIME = 8
 Pixels = npt.NDArray[np.uint8]
 
 _FIELDS: dict[str, type] = {
-    "format_version": int, "split": str, "dataset": dict, "models": dict, "bootstrap": dict,
-    "rows": list, "worst": dict, "timing": dict, "versions": dict,
-}  # fmt: skip
+    "format_version": int,
+    "split": str,
+    "dataset": dict,
+    "models": dict,
+    "bootstrap": dict,
+    "rows": list,
+    "worst": dict,
+    "timing": dict,
+    "versions": dict,
+}
 _MODEL_PARTS = {"kind", "weights_sha256", "chosen", "threshold", "settings"}
 _ROW_PARTS = {"name", "title", "undecodable", "models", "differences"}
 _RESULT_PARTS = ("samples", "metrics", "intervals", "confusion", "per_generator")
@@ -99,9 +106,7 @@ class Contender:
         return precision_in_use(self.config.precision, self.loader.device)
 
 
-def load_contender(
-    folder: Path, device: str, num_threads: int | None, data: Path, split: str
-) -> Contender:
+def load_contender(folder: Path, device: str, num_threads: int | None, data: Path, split: str) -> Contender:
     """The exported model in ``folder``, for ``split`` of the data set in ``data``. Raises
     ``InputError`` where there is none; warns with ``DecoderWarning`` where pixels may differ from
     training's."""
@@ -120,10 +125,14 @@ def load_contender(
     views = ViewSettings(loader.num_crops, loader.sampling)
     applied = applicable(calibration, views)
     return Contender(
-        model, config, loader, card, decision_threshold(calibration, views, data, split),
+        model,
+        config,
+        loader,
+        card,
+        decision_threshold(calibration, views, data, split),
         1.0 if applied is None else applied.temperature,
         read_learnt_ids(folder, card["weights_sha256"]),
-    )  # fmt: skip
+    )
 
 
 def measure_robustness(
@@ -155,9 +164,7 @@ def measure_robustness(
             else:
                 predictions = _changed_scores(contenders, images, row, threads)
             tables = {
-                name: prediction_table(
-                    replace(scored, temperature=contenders[name].temperature), dataset, split
-                )
+                name: prediction_table(replace(scored, temperature=contenders[name].temperature), dataset, split)
                 for name, scored in predictions.items()
             }
             measured.append(_measured_row(row, contenders, tables, len(images.rows), draws, seed))
@@ -204,9 +211,7 @@ class _SplitImages:
         try:
             data = self._shards.member(int(samples.shard[row]), *where).tobytes()
             pixels = decode_file(data)
-            change = perturbation.change(
-                (pixels.shape[0], pixels.shape[1]), int(samples.content_id[row])
-            )
+            change = perturbation.change((pixels.shape[0], pixels.shape[1]), int(samples.content_id[row]))
             jpeg = change.as_jpeg(pixels)
             if jpeg is not None:
                 return _ChangedImage(decode_rgb(jpeg), self._detail(jpeg))
@@ -227,9 +232,7 @@ class _SplitImages:
         self._shards.close()
 
 
-def _clean_scores(
-    contenders: Mapping[str, Contender], dataset: ShardDataset, split: str
-) -> dict[str, Predictions]:
+def _clean_scores(contenders: Mapping[str, Contender], dataset: ShardDataset, split: str) -> dict[str, Predictions]:
     scores = {}
     for name, contender in contenders.items():
         with build_loader(dataset, split, contender.loader) as loader:
@@ -256,15 +259,11 @@ def _changed_scores(
             content_ids = images.samples.content_id[numbers]
             labels = images.samples.label[numbers].astype(np.int64)
             for name, contender in contenders.items():
-                batch = pixel_batch(
-                    pixels, content_ids, contender.loader, labels=labels, details=details
-                )
+                batch = pixel_batch(pixels, content_ids, contender.loader, labels=labels, details=details)
                 scored = _scored(name, contender, [dict(batch)])
                 parts[name].append(replace(scored, sample_key=images.samples.keys(numbers)))
     if not all(parts.values()):
-        raise InputError(
-            f"no image of the split could be changed by {row.name}: leave that row out"
-        )
+        raise InputError(f"no image of the split could be changed by {row.name}: leave that row out")
     return {name: _joined(scored) for name, scored in parts.items()}
 
 
@@ -302,9 +301,13 @@ def _joined(parts: Sequence[Predictions]) -> Predictions:
 
 
 def _measured_row(
-    row: Perturbation, contenders: Mapping[str, Contender], tables: Mapping[str, pa.Table],
-    num_images: int, draws: int, seed: int,
-) -> dict[str, Any]:  # fmt: skip
+    row: Perturbation,
+    contenders: Mapping[str, Contender],
+    tables: Mapping[str, pa.Table],
+    num_images: int,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
     results = {
         name: evaluate_table(table, *contenders[name].threshold, draws=draws, seed=seed)
         for name, table in tables.items()
@@ -314,9 +317,7 @@ def _measured_row(
         "name": row.name,
         "title": row.title,
         "undecodable": num_images - len(tables[first]),
-        "models": {
-            name: {part: result[part] for part in _RESULT_PARTS} for name, result in results.items()
-        },
+        "models": {name: {part: result[part] for part in _RESULT_PARTS} for name, result in results.items()},
         "differences": {
             name: paired_difference(
                 tables[name]["label"].to_numpy(),

@@ -104,9 +104,7 @@ class RunFolder:
                 _ = record["data"]["dataset_json_sha256"], record["finished"]
                 return record
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"{self._record_path} is damaged: give another folder as --output"
-            ) from error
+            raise InputError(f"{self._record_path} is damaged: give another folder as --output") from error
         raise InputError(
             f"{self._record_path} has format_version {record['format_version']!r}, this version"
             f" reads {FORMAT_VERSION}: give another folder as --output"

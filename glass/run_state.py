@@ -93,12 +93,7 @@ class RunState:
             "random": gather_object([get_random_state(self.accelerator.device)]),
         }
         if self.accelerator.is_main_process:
-            store.save(
-                self.progress.step,
-                self.plain_model.state_dict(),
-                self.optimizer.state_dict(),
-                training,
-            )
+            store.save(self.progress.step, self.plain_model.state_dict(), self.optimizer.state_dict(), training)
         self.accelerator.wait_for_everyone()
 
     def load(self, store: CheckpointStore) -> Path | None:
@@ -143,6 +138,8 @@ class RunState:
             return
         logger.info(
             "the checkpoint was written by %d processes and there are %d now: the same batches"
-            " follow, with other dropout masks", len(states), processes,
-        )  # fmt: skip
+            " follow, with other dropout masks",
+            len(states),
+            processes,
+        )
         seed_all(self.seed, stream=(self.progress.step << 16) + rank + 1)

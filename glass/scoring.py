@@ -55,9 +55,7 @@ class Predictions:
         return logits[:, GENERATED] - logits[:, 0]
 
 
-def score(
-    model: Any, loader: Iterable[dict[str, Any]], device: torch.device | str, precision: str
-) -> Predictions:
+def score(model: Any, loader: Iterable[dict[str, Any]], device: torch.device | str, precision: str) -> Predictions:
     """``model`` on every valid sample that ``loader`` gives; its training mode is restored after.
 
     ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
@@ -95,8 +93,7 @@ def _scored(model: Any, batch: dict[str, Any], device: torch.device) -> dict[str
 def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
     """name → (batches, B, …): all batches of a loader have the same size."""
     return {
-        name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches])
-        for name in batches[0]
+        name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
     }
 
 

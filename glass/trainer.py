@@ -67,9 +67,7 @@ class Trainer:
         self.valid_loader, self.folder, self.precision = valid_loader, folder, precision
         self.checkpoint_every, self.on_epoch = checkpoint_every, on_epoch
         self.store = CheckpointStore(folder.checkpoints)
-        self.ledger = BadSampleLedger(
-            folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples
-        )
+        self.ledger = BadSampleLedger(folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples)
         self._warm = False
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
 
@@ -90,9 +88,7 @@ class Trainer:
     def require_mended(self, dataset: ShardDataset) -> None:
         """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
         that is still too much."""
-        loaders = {
-            self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader
-        }  # fmt: skip
+        loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
         told = [
             self.ledger.recount(split, loader.num_samples, dataset, self.config.loader)
             for split, loader in loaders.items()
@@ -179,9 +175,7 @@ class Trainer:
         self._require_finite(seen["loss"])
         seconds = max(totals.train_time_s, 1e-9)
         display.advance(
-            loss=seen["loss"],
-            images_per_s=seen["samples"] / seconds,
-            wait_share=totals.data_wait_s / seconds,
+            loss=seen["loss"], images_per_s=seen["samples"] / seconds, wait_share=totals.data_wait_s / seconds
         )
         self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
 
@@ -239,9 +233,8 @@ class Trainer:
             return None
         self._require_readable()  # before the epoch counts: it will be validated again
         line = epoch_line(
-            progress, trained, state.totals, valid, time.perf_counter() - started,
-            state.optimizer.param_groups,
-        )  # fmt: skip
+            progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
+        )
         with warnings.catch_warnings():
             # A run may go on with validating, before a step of its own.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")

@@ -59,9 +59,7 @@ def train(
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
         with OpenShards(dataset) as shards:
-            return train(
-                shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch
-            )
+            return train(shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch)
     with said_if_slow("asking both backbones whether they take the views"):
         check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
@@ -106,9 +104,7 @@ def train(
     return finished
 
 
-def prepared_model(
-    config: RunConfig, accelerator: Accelerator, *, with_weights: bool
-) -> tuple[Any, Any, Any]:
+def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
     """(model, optimiser, schedule) of a new run, prepared; equal on every process.
 
     DistributedDataParallel exchanges batch statistics by taking the main process's before each
@@ -129,18 +125,14 @@ def prepared_model(
     return accelerator.prepare(model, optimizer, schedule)
 
 
-def _loader(
-    shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool
-) -> Any:
+def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
     """This process's share of the training split, or of the validation split: in manifest order
     with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
     settings, split = config.loader, config.train_split
     if not training:
         settings = replace(settings, shuffle=False, class_balanced=False)
         split = config.valid_split
-    return build_loader(
-        shards, split, settings, accelerator.process_index, accelerator.num_processes
-    )
+    return build_loader(shards, split, settings, accelerator.process_index, accelerator.num_processes)
 
 
 def _warn_of_shared_splits(config: RunConfig) -> None:
@@ -149,8 +141,10 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
         logger.warning(
             "train_split=%s and valid_split=%s share %s: the best epoch is chosen on what was"
             " learnt, and its metrics flatter",
-            config.train_split, config.valid_split, ", ".join(sorted(shared)),
-        )  # fmt: skip
+            config.train_split,
+            config.valid_split,
+            ", ".join(sorted(shared)),
+        )
 
 
 def _backbones(model: Any) -> dict[str, Any]:

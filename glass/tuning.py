@@ -47,8 +47,7 @@ def checkpoint_activations(backbone: Backbone) -> None:
         backbone.network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
         raise InputError(
-            f"model.grad_checkpoint_global: timm has no gradient checkpointing for"
-            f" {_name(backbone)}, set it to false"
+            f"model.grad_checkpoint_global: timm has no gradient checkpointing for {_name(backbone)}, set it to false"
         ) from None
     keep_statistics_in_backward(backbone.network)
 
@@ -77,8 +76,7 @@ def _freeze_but_last_blocks(backbone: Backbone, count: int) -> None:
         )
     if count > len(blocks):
         raise InputError(
-            f"model.tune_last_blocks={count}: {_name(backbone)} has {len(blocks)} blocks, its stem"
-            " counted"
+            f"model.tune_last_blocks={count}: {_name(backbone)} has {len(blocks)} blocks, its stem counted"
         )
     backbone.requires_grad_(False)
     for block in blocks[len(blocks) - count :]:
@@ -131,10 +129,7 @@ def _require_reached(backbone: Backbone, targets: list[str]) -> None:
     its correction would learn nothing, without a word."""
     missed = set(targets)
     layers = [(name, backbone.network.get_submodule(name)) for name in targets]
-    handles = [
-        layer.register_forward_pre_hook(lambda _, __, name=name: missed.discard(name))
-        for name, layer in layers
-    ]
+    handles = [layer.register_forward_pre_hook(lambda _, __, name=name: missed.discard(name)) for name, layer in layers]
     was_training = backbone.training
     try:
         size = getattr(getattr(backbone.network, "patch_embed", None), "img_size", None)

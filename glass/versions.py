@@ -6,10 +6,7 @@ from importlib import metadata
 
 __all__ = ["installed_versions"]
 
-DISTRIBUTIONS = (
-    "glass-hires", "torch", "timm", "accelerate", "numpy", "pillow", "simplejpeg",
-    "nvidia-dali-cuda130",
-)  # fmt: skip
+DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow", "simplejpeg", "nvidia-dali-cuda130")
 
 
 @cache

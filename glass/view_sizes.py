@@ -122,12 +122,7 @@ def _problem(name: str, size: int) -> _Problem | None:
 def _meta() -> Iterator[None]:
     """The meta device, no gradients, random numbers as they were, and no word of warning: what is
     made here is thrown away."""
-    with (
-        torch.random.fork_rng(devices=[]),
-        warnings.catch_warnings(),
-        torch.device("meta"),
-        torch.no_grad(),
-    ):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
         yield
 
@@ -163,9 +158,7 @@ def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
             )
 
     kinds = (nn.Conv2d, nn.Unfold, nn.MaxPool2d, nn.AvgPool2d)
-    hooks = [
-        layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)
-    ]
+    hooks = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)]
     try:
         yield seen
     finally:

@@ -12,17 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loaders.augment_operations import (
-    Blur,
-    CropWindow,
-    Jpeg,
-    Noise,
-    Operation,
-    Pixels,
-    Resize,
-    Size,
-    WebP,
-)
+from loaders.augment_operations import Blur, CropWindow, Jpeg, Noise, Operation, Pixels, Resize, Size, WebP
 from loaders.randomness import U64, bounded, draws, stream
 
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
@@ -94,9 +84,7 @@ class Change:
     def _path(self, window: CropWindow) -> list[CropWindow]:
         """The part needed before each operation, and ``window``."""
         path = [window]
-        for operation, size in zip(
-            reversed(self.operations), reversed(self.sizes[:-1]), strict=True
-        ):
+        for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
             path.insert(0, operation.needs(path[0], size))
         return path
 

@@ -29,9 +29,7 @@ from PIL import Image, ImageFilter
 from loaders.randomness import GAMMA, draws
 from shards.pixels import global_view
 
-__all__ = [
-    "Blur", "CropWindow", "Jpeg", "Noise", "Operation", "Pixels", "Resize", "Size", "WebP",
-]  # fmt: skip
+__all__ = ["Blur", "CropWindow", "Jpeg", "Noise", "Operation", "Pixels", "Resize", "Size", "WebP"]
 
 Pixels = npt.NDArray[np.uint8]
 Size = tuple[int, int]
@@ -212,17 +210,18 @@ class Resize:
         first_row, first_column = max(0, math.floor(top - down)), max(0, math.floor(left - across))
         last_row, last_column = math.ceil(bottom + down), math.ceil(right + across)
         return CropWindow(
-            first_row, first_column,
-            min(size[0], last_row) - first_row, min(size[1], last_column) - first_column,
-        )  # fmt: skip
+            first_row, first_column, min(size[0], last_row) - first_row, min(size[1], last_column) - first_column
+        )
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
         """Pillow resizes a box of fractions of pixels, and looks beyond it."""
         left, top, right, bottom = self._box(window, size)
         box = (
-            max(0.0, left - read.left), max(0.0, top - read.top),
-            min(float(read.width), right - read.left), min(float(read.height), bottom - read.top),
-        )  # fmt: skip
+            max(0.0, left - read.left),
+            max(0.0, top - read.top),
+            min(float(read.width), right - read.left),
+            min(float(read.height), bottom - read.top),
+        )
         image = Image.fromarray(np.ascontiguousarray(pixels))
         wanted = (window.width, window.height)
         return np.asarray(image.resize(wanted, Image.Resampling.BICUBIC, box=box))
@@ -233,9 +232,7 @@ class Resize:
         small = (min(side, self.width), min(side, self.height))
         if small == (side, side):
             return view
-        return global_view(
-            np.asarray(Image.fromarray(view).resize(small, Image.Resampling.BICUBIC)), side
-        )
+        return global_view(np.asarray(Image.fromarray(view).resize(small, Image.Resampling.BICUBIC)), side)
 
 
 @dataclass(frozen=True)

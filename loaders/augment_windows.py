@@ -41,9 +41,7 @@ def changed_windows(
     return patches, failures
 
 
-def _decoded(
-    job: DecodeJob, leaf: Leaf, failures: list[DecodeFailure]
-) -> Iterator[tuple[int, Pixels]]:
+def _decoded(job: DecodeJob, leaf: Leaf, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
     """(slot, pixels of its window) of a job; what fails goes to ``failures``."""
     windows, slots = job.windows, job.slots.tolist()
     if job.spliced or job.tiles is not None:

@@ -28,16 +28,12 @@ class ChunkReader:
     ``host_leaf`` decodes what augmentation changes. Safe for several threads at once.
     """
 
-    def __init__(
-        self, maker: JobMaker, leaf: Leaf, host_leaf: Leaf, num_crops: int, stats: LoaderStats
-    ) -> None:
+    def __init__(self, maker: JobMaker, leaf: Leaf, host_leaf: Leaf, num_crops: int, stats: LoaderStats) -> None:
         self._maker, self._leaf, self._host_leaf = maker, leaf, host_leaf
         self._num_crops, self._stats = num_crops, stats
         self._traced = False
 
-    def read(
-        self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
-    ) -> Chunk:
+    def read(self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None) -> Chunk:
         """Reads and decodes; where that fails as nobody foresaw, sample by sample, so that one
         costs no other."""
         try:

@@ -74,18 +74,27 @@ class LoaderConfig:
 
     def __post_init__(self) -> None:
         choices_of = {
-            "backend": Backend, "decode": Decode, "device": Device, "verify": Verify,
+            "backend": Backend,
+            "decode": Decode,
+            "device": Device,
+            "verify": Verify,
             "remote_reads": RemoteReads,
-        }  # fmt: skip
+        }
         for name, kinds in choices_of.items():
             value = getattr(self, name)
             if value not in get_args(kinds):
                 choices = ", ".join(get_args(kinds))
                 raise InputError(f"loader.{name}={value!r} is not one of {choices}")
         for name in (
-            "global_batch_size", "num_crops", "crop_size", "global_size", "num_threads",
-            "prefetch_batches", "shuffle_shards", "shuffle_lanes",
-        ):  # fmt: skip
+            "global_batch_size",
+            "num_crops",
+            "crop_size",
+            "global_size",
+            "num_threads",
+            "prefetch_batches",
+            "shuffle_shards",
+            "shuffle_lanes",
+        ):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")

@@ -27,12 +27,7 @@ DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
 # The oracle's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
 # stored.
-EXACT = {
-    "output_type": types.RGB,
-    "jpeg_fancy_upsampling": True,
-    "use_fast_idct": False,
-    "adjust_orientation": False,
-}
+EXACT = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "use_fast_idct": False, "adjust_orientation": False}
 
 
 def _source(name: str, dtype: Any, ndim: int) -> Any:
@@ -42,21 +37,21 @@ def _source(name: str, dtype: Any, ndim: int) -> Any:
 def _slice(images: Any, start: Any, crop_size: int) -> Any:
     """Start positions stay on the CPU: positions on the GPU would force a synchronisation."""
     return fn.slice(
-        images, start=start, shape=[crop_size, crop_size], axes=(0, 1),
-        out_of_bounds_policy="pad", fill_values=0,
-    )  # fmt: skip
+        images, start=start, shape=[crop_size, crop_size], axes=(0, 1), out_of_bounds_policy="pad", fill_values=0
+    )
 
 
-def define_whole_pipeline(
-    device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int
-) -> Any:
+def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
     """The pipeline (not built) from whole images (1-D uint8) and ``start`` (N, 2) to (N, C, C, 3)
     crops and the images' shapes (3,)."""
 
     @pipeline_def(
-        batch_size=batch_size, num_threads=num_threads,
-        device_id=_device_id(device), prefetch_queue_depth=1, exec_dynamic=True,
-    )  # fmt: skip
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=_device_id(device),
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
     def whole() -> Any:
         encoded = _source("encoded", types.UINT8, 1)
         start = _source("start", types.INT32, 2)
@@ -67,9 +62,7 @@ def define_whole_pipeline(
     return whole()
 
 
-def define_spliced_pipeline(
-    device: Device, *, crop_size: int, batch_size: int, num_threads: int
-) -> Any:
+def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
     """The pipeline (not built) from spliced JPEGs, ``start`` (2,) and ``shape`` (2,) to one crop
     each.
 
@@ -77,9 +70,12 @@ def define_spliced_pipeline(
     """
 
     @pipeline_def(
-        batch_size=batch_size, num_threads=num_threads,
-        device_id=_device_id(device), prefetch_queue_depth=1, exec_dynamic=True,
-    )  # fmt: skip
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=_device_id(device),
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
     def spliced() -> Any:
         encoded = _source("encoded", types.UINT8, 1)
         start = _source("start", types.INT32, 1)
@@ -104,9 +100,15 @@ class DaliLeaf:
     splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
 
     def __init__(
-        self, device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int,
+        self,
+        device: Device,
+        *,
+        num_crops: int,
+        crop_size: int,
+        batch_size: int,
+        num_threads: int,
         stats: LoaderStats | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``stats`` counts under ``on_host``, by reason, what is not left to DALI."""
         self._device: Device = device
         self._stats = stats or LoaderStats()
@@ -137,14 +139,19 @@ class DaliLeaf:
         if kind not in self._pipelines:
             if kind == "whole":
                 pipeline = define_whole_pipeline(
-                    self._device, num_crops=self._num_crops, crop_size=self._crop_size,
-                    batch_size=self._batch_size, num_threads=self._num_threads,
-                )  # fmt: skip
+                    self._device,
+                    num_crops=self._num_crops,
+                    crop_size=self._crop_size,
+                    batch_size=self._batch_size,
+                    num_threads=self._num_threads,
+                )
             else:
                 pipeline = define_spliced_pipeline(
-                    self._device, crop_size=self._crop_size,
-                    batch_size=self._batch_size * self._num_crops, num_threads=self._num_threads,
-                )  # fmt: skip
+                    self._device,
+                    crop_size=self._crop_size,
+                    batch_size=self._batch_size * self._num_crops,
+                    num_threads=self._num_threads,
+                )
             pipeline.build()
             self._pipelines[kind] = pipeline
         return self._pipelines[kind]
@@ -164,9 +171,7 @@ class DaliLeaf:
                 return self._decode_on_host(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
 
-    def _run_at_once(
-        self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor
-    ) -> list[DecodeFailure]:
+    def _run_at_once(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
         pipeline = self._pipeline(kind)
         pipeline.feed_input("encoded", [job.data for job in jobs])
         starts = [job.windows[:, :2] for job in jobs]

@@ -35,11 +35,7 @@ together."""
 
 
 def build_loader(
-    data: "str | Path | ShardDataset | OpenShards",
-    split: str,
-    config: LoaderConfig,
-    rank: int = 0,
-    world_size: int = 1,
+    data: "str | Path | ShardDataset | OpenShards", split: str, config: LoaderConfig, rank: int = 0, world_size: int = 1
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
@@ -81,9 +77,13 @@ def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> L
         from loaders.dali import DaliLeaf  # no DALI wheel exists outside Linux
 
         return DaliLeaf(
-            config.device, num_crops=config.num_crops, crop_size=config.crop_size,
-            batch_size=device_batch_size, num_threads=config.num_threads, stats=stats,
-        )  # fmt: skip
+            config.device,
+            num_crops=config.num_crops,
+            crop_size=config.crop_size,
+            batch_size=device_batch_size,
+            num_threads=config.num_threads,
+            stats=stats,
+        )
     return _host_leaf(backend)
 
 
@@ -118,9 +118,14 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: ShardDataset, split: str, config: LoaderConfig, rank: int, world_size: int,
+        self,
+        dataset: ShardDataset,
+        split: str,
+        config: LoaderConfig,
+        rank: int,
+        world_size: int,
         opened: OpenShards | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._device_batch_size = check_partition(config.global_batch_size, rank, world_size)
         self._dataset, self._split, self._config = dataset, split, config
         self._rank, self._world_size = rank, world_size
@@ -135,9 +140,7 @@ class Loader:
         self._maker = JobMaker(open_shards, config, self._stats, ranges)
         self._ahead = None if ranges else Ahead.of(open_shards, self._rows, config)
         self._leaf = _leaf(config, self._device_batch_size, self._stats)
-        self._reader = ChunkReader(
-            self._maker, self._leaf, _host_leaf(config.backend), config.num_crops, self._stats
-        )
+        self._reader = ChunkReader(self._maker, self._leaf, _host_leaf(config.backend), config.num_crops, self._stats)
         self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
         self._stream = torch.cuda.Stream() if config.device == "cuda" else None
         self._workers = ThreadPoolExecutor(config.num_threads, thread_name_prefix="loader")
@@ -216,10 +219,7 @@ class Loader:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -264,17 +264,11 @@ class Loader:
             crops = self._buffers.borrow((num_slots, config.crop_size, config.crop_size, 3))
         step = max(1, min(MAX_SAMPLES_PER_TASK, -(-len(plan) // config.num_threads)))
         places = [range(k, min(k + step, len(plan))) for k in range(0, len(plan), step)]
-        chunks = [
-            self._workers.submit(self._reader.read, plan, part, views, crops) for part in places
-        ]
+        chunks = [self._workers.submit(self._reader.read, plan, part, views, crops) for part in places]
         return self._finisher.submit(self._finish, plan, chunks, views, crops)
 
     def _finish(
-        self,
-        plan: BatchPlan,
-        chunks: "list[Future[Chunk]]",
-        views: torch.Tensor,
-        crops: torch.Tensor | None,
+        self, plan: BatchPlan, chunks: "list[Future[Chunk]]", views: torch.Tensor, crops: torch.Tensor | None
     ) -> Batch:
         done = [chunk.result() for chunk in chunks]
         jobs = [job for chunk_jobs, _, _ in done for job in chunk_jobs]
@@ -302,18 +296,10 @@ class Loader:
             return self._leaf.decode(jobs, crops)
 
     def _assemble(
-        self,
-        plan: BatchPlan,
-        failures: list[DecodeFailure],
-        views: torch.Tensor,
-        crops: torch.Tensor,
+        self, plan: BatchPlan, failures: list[DecodeFailure], views: torch.Tensor, crops: torch.Tensor
     ) -> Batch:
         """Masks what failed and moves everything to the device."""
-        is_valid, mask, windows = (
-            plan.slice.is_valid.copy(),
-            plan.mask.copy(),
-            plan.crop_windows.copy(),
-        )
+        is_valid, mask, windows = (plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy())
         num_crops, crop_size = self._config.num_crops, self._config.crop_size
         failed = {failure.sample: failure for failure in reversed(failures)}
         for place, failure in failed.items():

@@ -40,9 +40,7 @@ class OpenShards:
             self.shards = self.members = CachedShards(dataset.remote, images, cache, parts)
             if dataset.has_sidecars:
                 self.members = CachedShards(dataset.remote, others, cache, parts)
-            self.ranges = RangeReader(
-                dataset.remote, self.samples, images, others, dataset.info.global_size
-            )
+            self.ranges = RangeReader(dataset.remote, self.samples, images, others, dataset.info.global_size)
         else:
             self.shards = MappedShards([dataset.shard_path(name) for name in names])
             self.members = self.shards
@@ -65,9 +63,6 @@ class OpenShards:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()

@@ -28,9 +28,7 @@ PAIR_PURPOSE = 3 << 32
 """``purpose`` of the streams that say which of a balanced pair comes first."""
 
 
-def shuffled_order(
-    content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0
-) -> Rows:
+def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
     """Positions of ``content_id`` sorted by a random key of their content.
 
     Because the key depends on the content, the order survives repacking; equal contents (images of
@@ -56,33 +54,23 @@ def balanced_order(
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):
-        raise InputError(
-            "class_balanced needs samples of both labels in the split; it has one only"
-        )
+        raise InputError("class_balanced needs samples of both labels in the split; it has one only")
     length = max(len(members) for members in classes)
     picked, appearance = [], []
     for members in classes:
         cycles = -(-length // len(members))
         picked.append(
-            np.concatenate(
-                [
-                    members[shuffled_order(content_id[members], seed, epoch, c)]
-                    for c in range(cycles)
-                ]
-            )[:length]
+            np.concatenate([members[shuffled_order(content_id[members], seed, epoch, c)] for c in range(cycles)])[
+                :length
+            ]
         )
         appearance.append(np.repeat(np.arange(cycles, dtype=np.int32), len(members))[:length])
     # Pair k holds one of each label; which comes first hangs on the real sample's key.
-    first = (stream(seed, epoch, content_id[picked[0]], PAIR_PURPOSE) & np.uint64(1)).astype(
-        np.int64
-    )
+    first = (stream(seed, epoch, content_id[picked[0]], PAIR_PURPOSE) & np.uint64(1)).astype(np.int64)
     pairs = np.stack(picked, axis=1)
     turns = np.stack(appearance, axis=1)
     swap = np.stack([first, 1 - first], axis=1)
-    return (
-        np.take_along_axis(pairs, swap, axis=1).ravel(),
-        np.take_along_axis(turns, swap, axis=1).ravel(),
-    )
+    return (np.take_along_axis(pairs, swap, axis=1).ravel(), np.take_along_axis(turns, swap, axis=1).ravel())
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:

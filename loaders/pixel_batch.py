@@ -49,14 +49,17 @@ def pixel_batch(
         sampling_rule(config.sampling),
         np.array([image.shape[0] for image in images]),
         np.array([image.shape[1] for image in images]),
-        identity, crop_size=config.crop_size, num_crops=config.num_crops, seed=config.seed,
-        epoch=0, appearance=appearance, details=details,
-    )  # fmt: skip
+        identity,
+        crop_size=config.crop_size,
+        num_crops=config.num_crops,
+        seed=config.seed,
+        epoch=0,
+        appearance=appearance,
+        details=details,
+    )
     windows[~mask] = 0
     views = np.stack([global_view(np.ascontiguousarray(i), config.global_size) for i in images])
-    crops = np.stack(
-        [cut_windows(i, w, config.crop_size) for i, w in zip(images, windows, strict=True)]
-    )
+    crops = np.stack([cut_windows(i, w, config.crop_size) for i, w in zip(images, windows, strict=True)])
     label = np.zeros(len(images), np.int64) if labels is None else np.asarray(labels, np.int64)
 
     def on_device(array: npt.NDArray) -> torch.Tensor:
@@ -74,9 +77,7 @@ def pixel_batch(
     )
 
 
-def cut_windows(
-    image: npt.NDArray[np.uint8], windows: npt.NDArray[np.int32], crop_size: int
-) -> npt.NDArray[np.uint8]:
+def cut_windows(image: npt.NDArray[np.uint8], windows: npt.NDArray[np.int32], crop_size: int) -> npt.NDArray[np.uint8]:
     """(N, C, C, 3): the pixels of (N, 4) windows of an (H, W, 3) image, zeros below and to the
     right of small ones and in place of those of no area."""
     crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)

@@ -19,12 +19,7 @@ from loaders.remote.reader import FetchedBatch, RangeReader
 from loaders.remote.shards import CachedShards
 from loaders.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
 from loaders.sampling_detail import Detail, read_detail
-from loaders.shard_reader import (
-    FailedDisk,
-    UnreadableMember,
-    global_view_header,
-    read_global_view,
-)
+from loaders.shard_reader import FailedDisk, UnreadableMember, global_view_header, read_global_view
 from loaders.splice import STATUS_REASONS, TAIL_BYTES
 from loaders.stats import LoaderStats
 from shards.tiled_tiff import BadTiles, TiledImage
@@ -65,9 +60,8 @@ class JobMaker:
     """Plans batches and reads what their jobs need. Safe to use from several threads."""
 
     def __init__(
-        self, data: OpenShards, config: LoaderConfig, stats: LoaderStats,
-        ranges: RangeReader | None = None,
-    ) -> None:  # fmt: skip
+        self, data: OpenShards, config: LoaderConfig, stats: LoaderStats, ranges: RangeReader | None = None
+    ) -> None:
         """``ranges`` reads what a batch needs out of a store; without it, tars are mapped."""
         self._ranges = ranges
         self._samples, self._shards, self._members = data.samples, data.shards, data.members
@@ -91,15 +85,20 @@ class JobMaker:
         for appearance in np.unique(part.appearance).tolist():
             chosen = part.appearance == appearance
             windows[chosen], mask[chosen] = crop_windows(
-                self._rule, height[chosen], width[chosen],
-                samples.content_id[rows[chosen]], crop_size=config.crop_size,
-                num_crops=config.num_crops, seed=config.seed, epoch=epoch, appearance=appearance,
+                self._rule,
+                height[chosen],
+                width[chosen],
+                samples.content_id[rows[chosen]],
+                crop_size=config.crop_size,
+                num_crops=config.num_crops,
+                seed=config.seed,
+                epoch=epoch,
+                appearance=appearance,
                 details=self._details(rows[chosen]),
-            )  # fmt: skip
+            )
         windows[~mask] = (0, 0, 1, 1)  # read like any other, and blanked when the batch is made
         changed = {
-            place: ChangedSample(change, windows[place].copy(), mask[place])
-            for place, change in changes.items()
+            place: ChangedSample(change, windows[place].copy(), mask[place]) for place, change in changes.items()
         }
         shown = windows.copy()
         for place, sample in changed.items():
@@ -107,12 +106,8 @@ class JobMaker:
         slots = np.arange(mask.size).reshape(shape)
         tiled = samples.tiled(rows) & (config.decode != "full")
         windowed = _spread(self._windowed(rows[~tiled], windows[~tiled]), ~tiled)
-        fetched = (
-            None if self._ranges is None else self._ranges.begin(rows, windows, windowed, tiled)
-        )
-        return BatchPlan(
-            part, epoch, windows, shown, mask, changed, windowed, tiled, slots, fetched
-        )
+        fetched = None if self._ranges is None else self._ranges.begin(rows, windows, windowed, tiled)
+        return BatchPlan(part, epoch, windows, shown, mask, changed, windowed, tiled, slots, fetched)
 
     def _details(self, rows: npt.NDArray[np.int64]) -> list[Detail | None] | None:
         """Where the rule asks for it, what the entry points tell of each sample's detail; samples
@@ -147,9 +142,14 @@ class JobMaker:
             places = np.flatnonzero(part.appearance == appearance)
             rows = part.rows[places]
             drawn = draw_changes(
-                samples.height[rows], samples.width[rows], samples.content_id[rows],
-                share=config.augment, seed=config.seed, epoch=epoch, appearance=appearance,
-            )  # fmt: skip
+                samples.height[rows],
+                samples.width[rows],
+                samples.content_id[rows],
+                share=config.augment,
+                seed=config.seed,
+                epoch=epoch,
+                appearance=appearance,
+            )
             changes |= {p: c for p, c in zip(places.tolist(), drawn, strict=True) if c is not None}
         return changes
 
@@ -213,9 +213,7 @@ class JobMaker:
                 raise
             return touched.check(row, self._with_checksums(row, names))
 
-    def _with_checksums(
-        self, row: int, names: tuple[str, ...]
-    ) -> dict[str, tuple[npt.NDArray[np.uint8], int]]:
+    def _with_checksums(self, row: int, names: tuple[str, ...]) -> dict[str, tuple[npt.NDArray[np.uint8], int]]:
         samples, shard = self._samples, int(self._samples.shard[row])
         places = {
             "image": (self._shards, samples.image),
@@ -229,9 +227,7 @@ class JobMaker:
             found[name] = (data, int(samples.crc32[name][row]))
         return found
 
-    def _windowed(
-        self, rows: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.bool_]:
+    def _windowed(self, rows: npt.NDArray[np.int64], windows: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Which samples are to be spliced; those that cannot be are counted with their reason."""
         samples, config = self._samples, self._config
         if config.decode == "full":
@@ -256,14 +252,13 @@ class JobMaker:
             else:
                 entry_points = [plan.fetched.sample(i.sample).entry_points for i in images]
             spliced = self._splicer.splice_batch(
-                [image.data for image in images], entry_points,
+                [image.data for image in images],
+                entry_points,
                 np.concatenate([image.windows for image in images]),
                 np.repeat(np.arange(len(images)), num_crops),
-            )  # fmt: skip
+            )
         status = spliced.status.reshape(len(images), num_crops).max(axis=1)
-        placed = np.concatenate(
-            [spliced.origin, np.concatenate([image.windows[:, 2:] for image in images])], axis=1
-        )
+        placed = np.concatenate([spliced.origin, np.concatenate([image.windows[:, 2:] for image in images])], axis=1)
         bounds, sizes = spliced.offsets.tolist(), spliced.size.tolist()
         jobs = []
         for number, image in enumerate(images):
@@ -275,13 +270,18 @@ class JobMaker:
                 height, width = sizes[place]
                 jobs.append(
                     DecodeJob(
-                        data=spliced.data[start:stop], height=height, width=width,
+                        data=spliced.data[start:stop],
+                        height=height,
+                        width=width,
                         windows=placed[place : place + 1],
                         slots=image.slots[place % num_crops : place % num_crops + 1],
-                        sample=image.sample, image_format=image.image_format, mode=image.mode,
-                        spliced=True, padded=spliced.data[start : stop + TAIL_BYTES],
+                        sample=image.sample,
+                        image_format=image.image_format,
+                        mode=image.mode,
+                        spliced=True,
+                        padded=spliced.data[start : stop + TAIL_BYTES],
                     )
-                )  # fmt: skip
+                )
         return jobs
 
     def _entry_points(self, row: int) -> npt.NDArray[np.uint8]:
@@ -319,17 +319,19 @@ class JobMaker:
         if tiles is not None and tiles.shape[:2] != (samples.height[row], samples.width[row]):
             raise BadTiles(f"{tiles.width}×{tiles.height} pixels, not what the manifest says")
         return DecodeJob(
-            data=data, height=int(samples.height[row]), width=int(samples.width[row]),
+            data=data,
+            height=int(samples.height[row]),
+            width=int(samples.width[row]),
             windows=plan.windows[place],
-            slots=plan.slots[place], sample=place,
-            image_format=samples.stored_format(row), mode=samples.modes[samples.mode[row]],
+            slots=plan.slots[place],
+            sample=place,
+            image_format=samples.stored_format(row),
+            mode=samples.modes[samples.mode[row]],
             tiles=tiles,
-        )  # fmt: skip
+        )
 
 
-def _completed(
-    plan: BatchPlan, jobs: list[DecodeJob]
-) -> tuple[list[DecodeJob], list[DecodeFailure]]:
+def _completed(plan: BatchPlan, jobs: list[DecodeJob]) -> tuple[list[DecodeJob], list[DecodeFailure]]:
     """Jobs that take the full decode, with the whole of their images."""
     if plan.fetched is None:
         return jobs, []
@@ -347,9 +349,7 @@ def _completed(
     return completed, failures
 
 
-def _to_source(
-    sample: ChangedSample, read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]
-) -> None:
+def _to_source(sample: ChangedSample, read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]) -> None:
     """Overwrites rows of ``read`` and ``shown`` (N, 4) with the parts of the source that the
     sample's windows hang on, and that they show."""
     for place in np.flatnonzero(sample.mask).tolist():

@@ -52,6 +52,4 @@ def bounded(draw: U64, limit: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
     The bias of a value is below limit · 2⁻³², far under what any experiment could see.
     """
-    return (((draw >> np.uint64(32)) * np.asarray(limit, np.uint64)) >> np.uint64(32)).astype(
-        np.int64
-    )
+    return (((draw >> np.uint64(32)) * np.asarray(limit, np.uint64)) >> np.uint64(32)).astype(np.int64)

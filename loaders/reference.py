@@ -12,15 +12,11 @@ from shards.tiled_tiff import BadTiles, TiledImage
 __all__ = ["ReferenceLeaf", "blank", "place_windows"]
 
 
-def place_windows(
-    image: npt.NDArray[np.uint8], job: DecodeJob, crops: npt.NDArray[np.uint8]
-) -> None:
+def place_windows(image: npt.NDArray[np.uint8], job: DecodeJob, crops: npt.NDArray[np.uint8]) -> None:
     """Copies the job's windows of ``image`` (H, W, 3) into their slots, zeros below and to the
     right."""
     crop_size = crops.shape[1]
-    for (top, left, height, width), slot in zip(
-        job.windows.tolist(), job.slots.tolist(), strict=True
-    ):
+    for (top, left, height, width), slot in zip(job.windows.tolist(), job.slots.tolist(), strict=True):
         crop = crops[slot]
         crop[:height, :width] = image[top : top + height, left : left + width]
         if height < crop_size:

@@ -50,18 +50,14 @@ DETAIL_STEPS = 1 << 20
 half are the same for every cell, so that the plainest one is still seen."""
 
 
-def _uniform(
-    height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64
-) -> tuple[Sizes, Sizes]:
+def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
     """Uniform positions over the image; 0 where it is smaller than the crop."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)
 
 
-def _clipped(
-    top: Sizes, left: Sizes, height: Sizes, width: Sizes, crop_size: int
-) -> tuple[Windows, Mask]:
+def _clipped(top: Sizes, left: Sizes, height: Sizes, width: Sizes, crop_size: int) -> tuple[Windows, Mask]:
     windows = np.empty((*top.shape, 4), np.int32)
     windows[..., 0] = top
     windows[..., 1] = left
@@ -71,9 +67,8 @@ def _clipped(
 
 
 def uniform(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
-    details: Details = None,
-) -> tuple[Windows, Mask]:  # fmt: skip
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
     """N independent uniform crops over the image."""
     random = draws(streams, 2 * num_crops)
     top, left = _uniform(height, width, crop_size, random[:, :num_crops], random[:, num_crops:])
@@ -81,9 +76,8 @@ def uniform(
 
 
 def stratified_grid(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
-    details: Details = None,
-) -> tuple[Windows, Mask]:  # fmt: skip
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
     """Spatially stratified sampling, the paper's rule.
 
     As in GLASS (arXiv 2601.00141): g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct
@@ -116,9 +110,8 @@ def stratified_grid(
 
 
 def aspect(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
-    details: Details = None,
-) -> tuple[Windows, Mask]:  # fmt: skip
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
     """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
     and in each a uniform crop. Where there are fewer than N, they come in turn."""
     rows, columns = grid_shape(height, width, crop_size)
@@ -132,9 +125,8 @@ def aspect(
 
 
 def every_cell(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
-    details: Details = None,
-) -> tuple[Windows, Mask]:  # fmt: skip
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
     """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
 
     Where there are more cells than N, N of them spread evenly along a curve through the image, from
@@ -150,9 +142,8 @@ def every_cell(
 
 
 def texture(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64,
-    details: Details = None,
-) -> tuple[Windows, Mask]:  # fmt: skip
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
     """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
     uniform crop. Where there are fewer than N, all come in turn and the remainder is drawn."""
     rows, columns = grid_shape(height, width, crop_size)
@@ -174,9 +165,8 @@ def _in_cells(
     num_crops = cells.shape[1]
     rows, columns = grid_shape(height, width, crop_size)
     top, left = cell_windows(
-        cells, height, width, rows, columns, crop_size,
-        random[:, :num_crops], random[:, num_crops:],
-    )  # fmt: skip
+        cells, height, width, rows, columns, crop_size, random[:, :num_crops], random[:, num_crops:]
+    )
     windows, every = _clipped(top, left, height, width, crop_size)
     if mask is None:
         return windows, every
@@ -242,7 +232,4 @@ def crop_windows(
     sampling repeats samples, with other windows).
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
-    return rule(
-        np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams,
-        details,
-    )  # fmt: skip
+    return rule(np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams, details)

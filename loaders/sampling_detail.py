@@ -13,16 +13,7 @@ import numpy.typing as npt
 from numba import int64, uint64
 
 from loaders import splice_index
-from loaders.splice_index import (
-    ENTRIES,
-    EVERY,
-    INFO_SIZE,
-    MCUS_PER_ROW,
-    NUM_MCUS,
-    OK,
-    entry_position,
-    open_index,
-)
+from loaders.splice_index import ENTRIES, EVERY, INFO_SIZE, MCUS_PER_ROW, NUM_MCUS, OK, entry_position, open_index
 from shards.entry_points import NotIndexable, build_entry_points
 from shards.kernel_cache import cached, source_digest
 from shards.kernels import Scalar, address_of, bytes_at, int64_at
@@ -80,17 +71,18 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
     # An entry takes at least a bit of the member, so there is room whatever it claims.
     positions = np.empty(8 * entry_points.size + 1, np.int64)
     status = _positions(
-        np.uint64(address_of(jpeg)), np.uint64(jpeg.size),
-        np.uint64(address_of(entry_points)), np.uint64(entry_points.size),
-        np.uint64(address_of(info)), np.uint64(address_of(positions)), np.uint64(positions.size),
-    )  # fmt: skip
+        np.uint64(address_of(jpeg)),
+        np.uint64(jpeg.size),
+        np.uint64(address_of(entry_points)),
+        np.uint64(entry_points.size),
+        np.uint64(address_of(info)),
+        np.uint64(address_of(positions)),
+        np.uint64(positions.size),
+    )
     if status != OK:
         return None
     count = int(info[ENTRIES])
-    return Detail(
-        positions[: count + 1].copy(), int(info[EVERY]), int(info[MCUS_PER_ROW]),
-        int(info[NUM_MCUS]),
-    )  # fmt: skip
+    return Detail(positions[: count + 1].copy(), int(info[EVERY]), int(info[MCUS_PER_ROW]), int(info[NUM_MCUS]))
 
 
 def detail_of_file(data: bytes) -> Detail | None:
@@ -112,9 +104,14 @@ def detail_of_file(data: bytes) -> Detail | None:
 def _compile(digest: str) -> Any:
     @cached(_nrt=False)
     def kernel(
-        jpeg_at: Scalar, jpeg_size: Scalar, mcu_at: Scalar, mcu_size: Scalar,
-        info_at: Scalar, out_at: Scalar, out_size: Scalar,
-    ) -> Any:  # fmt: skip
+        jpeg_at: Scalar,
+        jpeg_size: Scalar,
+        mcu_at: Scalar,
+        mcu_size: Scalar,
+        info_at: Scalar,
+        out_at: Scalar,
+        out_size: Scalar,
+    ) -> Any:
         """Opens the index and writes all positions; returns a status of the splice's."""
         _ = digest
         jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)

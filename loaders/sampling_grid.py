@@ -58,9 +58,15 @@ def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int6
 
 
 def cell_windows(
-    cells: Int64, height: Int64, width: Int64, rows: Int64, columns: Int64, crop_size: int,
-    draw_top: U64, draw_left: U64,
-) -> tuple[Int64, Int64]:  # fmt: skip
+    cells: Int64,
+    height: Int64,
+    width: Int64,
+    rows: Int64,
+    columns: Int64,
+    crop_size: int,
+    draw_top: U64,
+    draw_left: U64,
+) -> tuple[Int64, Int64]:
     """(top, left) of a uniform crop in each of ``cells`` (B, N), numbered row by row.
 
     Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the
@@ -77,9 +83,7 @@ def cell_windows(
     return top, left
 
 
-def draw_cells(
-    rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64
-) -> Mask:
+def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64) -> Mask:
     """(B, 64): ``count`` (B,) distinct cells of each grid, none where it is 0, at most all.
 
     ``weights`` (B, 64) count from 1 to 2²⁵ for cells that exist, numbered row by row; None: equal.

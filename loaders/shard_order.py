@@ -27,10 +27,7 @@ WITHIN_PURPOSE = 7 << 32
 
 
 def shard_order(
-    content_id: npt.NDArray[np.int64],
-    shard: npt.NDArray[np.integer],
-    config: LoaderConfig,
-    epoch: int,
+    content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], config: LoaderConfig, epoch: int
 ) -> Rows:
     """Positions (n,) of the samples whose ``content_id`` and ``shard`` number these are, in order.
 
@@ -45,23 +42,17 @@ def shard_order(
     return _interleaved(parts, config.global_batch_size // lanes)
 
 
-def _line(
-    content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], seed: int, epoch: int
-) -> Rows:
+def _line(content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], seed: int, epoch: int) -> Rows:
     """The shards in random order, the samples of each together."""
     _, number = np.unique(shard, return_inverse=True)
     name = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(name, number, content_id)
     place = np.empty(len(name), np.int64)
-    place[np.argsort(stream(seed, epoch, name, SHARD_PURPOSE), kind="stable")] = np.arange(
-        len(name)
-    )
+    place[np.argsort(stream(seed, epoch, name, SHARD_PURPOSE), kind="stable")] = np.arange(len(name))
     return np.argsort(place[number], kind="stable")
 
 
-def _mixed(
-    lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64], window: int
-) -> Rows:
+def _mixed(lane: Rows, shard: npt.NDArray[np.integer], keys: npt.NDArray[np.uint64], window: int) -> Rows:
     """A lane with the samples of each window of shards permuted."""
     here = shard[lane]
     turn = np.cumsum(np.r_[False, here[1:] != here[:-1]]) if len(lane) else here

@@ -18,13 +18,7 @@ from shards.patience import patiently
 from shards.regular_file import open_regular
 from shards.stored_views import global_view_header
 
-__all__ = [
-    "FailedDisk",
-    "MappedShards",
-    "UnreadableMember",
-    "global_view_header",
-    "read_global_view",
-]
+__all__ = ["FailedDisk", "MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -70,9 +64,7 @@ class MappedShards:
         size = min(data.size, _size_now(self._paths[shard], data.size))
         if not 0 <= offset <= offset + length <= size:
             name = self._paths[shard].name
-            raise UnreadableMember(
-                f"{name}: bytes {offset}…{offset + length} lie outside its {size}"
-            )
+            raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {size}")
         return data[offset : offset + length]
 
     def close(self) -> None:

@@ -60,9 +60,7 @@ def _matching(pattern: str) -> list[str]:
     try:
         return sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []
     except RecursionError:
-        raise InputError(
-            f"{pattern} leads through too many folders: give the folder instead of the pattern"
-        ) from None
+        raise InputError(f"{pattern} leads through too many folders: give the folder instead of the pattern") from None
 
 
 def _add_or_note(path: Path, found: FoundImages) -> None:
@@ -117,11 +115,7 @@ def _is_tar(path: Path) -> bool:
 def _add_tar(path: Path, found: FoundImages) -> None:
     """By the manifest, where the tar is a shard of the data set that it lies in."""
     dataset = _dataset_of(path)
-    shard = (
-        None
-        if dataset is None
-        else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
-    )
+    shard = None if dataset is None else next((shard for shard in dataset.info.shards if shard.name == path.name), None)
     if dataset is None or shard is None:
         images = images_of_tar(path)
         found.passed_over += images.passed_over
@@ -152,10 +146,7 @@ def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> l
 def row_sources(dataset: ShardDataset, rows: Iterable[int]) -> list[ImageSource]:
     """The images of manifest rows, in their order."""
     codes, shards = dataset.codes("shard")
-    names = (
-        "sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as",
-        "image_crc32",
-    )  # fmt: skip
+    names = ("sample_key", "image_offset", "image_length", "content_id", "source_path", "stored_as", "image_crc32")
     columns = (dataset.column(name) for name in names)
     key, offset, length, identity, source_path, form, crc32 = columns
     return [

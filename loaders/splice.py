@@ -101,11 +101,7 @@ class Splicer:
         return self.splice_batch([jpeg], [mcu], windows, np.zeros(len(windows), np.int64))
 
     def splice_batch(
-        self,
-        jpegs: Sequence[np.ndarray],
-        mcus: Sequence[np.ndarray],
-        windows: np.ndarray,
-        image_of: np.ndarray,
+        self, jpegs: Sequence[np.ndarray], mcus: Sequence[np.ndarray], windows: np.ndarray, image_of: np.ndarray
     ) -> Spliced:
         """Splices ``windows[i]`` = (top, left, height, width) out of ``jpegs[image_of[i]]``.
 
@@ -135,24 +131,15 @@ class Splicer:
         finally:
             self._idle.append(work)
 
-    def _run(
-        self, work: _Workspace, images: np.ndarray, windows: np.ndarray, image_of: np.ndarray
-    ) -> Spliced:
+    def _run(self, work: _Workspace, images: np.ndarray, windows: np.ndarray, image_of: np.ndarray) -> Spliced:
         count = len(windows)
         out = np.empty(count * self._bytes_per_window + 4 * TAIL_BYTES, np.uint8)
         offsets = np.zeros(count + 1, np.int64)
         origin, size = np.zeros((2, count, 2), np.int32)
         status = np.zeros(count, np.int32)
         inputs: dict[str, np.ndarray] = {"images": images, "windows": windows, "image_of": image_of}
-        results: dict[str, np.ndarray] = {
-            "offsets": offsets,
-            "origin": origin,
-            "size": size,
-            "status": status,
-        }
-        fixed = work.addresses | {
-            name: np.uint64(address_of(array)) for name, array in (inputs | results).items()
-        }
+        results: dict[str, np.ndarray] = {"offsets": offsets, "origin": origin, "size": size, "status": status}
+        fixed = work.addresses | {name: np.uint64(address_of(array)) for name, array in (inputs | results).items()}
         window = 0
         while True:
             memory = Memory(

@@ -62,13 +62,7 @@ def _put_word(out: np.ndarray, at: Scalar, word: Scalar) -> Scalar:
 
 @compiled
 def copy_bits(
-    data: np.ndarray,
-    position: Scalar,
-    end: Scalar,
-    out: np.ndarray,
-    at: Scalar,
-    held: Scalar,
-    count: Scalar,
+    data: np.ndarray, position: Scalar, end: Scalar, out: np.ndarray, at: Scalar, held: Scalar, count: Scalar
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Appends the bits ``position`` … ``end - 1`` of ``data``, whole words where it can."""
     if position + U64 <= end:

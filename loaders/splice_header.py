@@ -155,9 +155,7 @@ def _copy(data: np.ndarray, start: Scalar, length: Scalar, out: np.ndarray, at: 
 
 
 @compiled
-def _huffman_segments(
-    jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray
-) -> Scalar:
+def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray) -> Scalar:
     """One segment for every table in use, DC tables completed. -1 where there is no room for it."""
     used = int64(0)
     for c in range(info[COMPONENTS]):

@@ -49,9 +49,7 @@ MAX_PIXELS = 200_000_000
 HEADER_SIZE = HEADER.size
 MAGIC_WORD = int.from_bytes(MAGIC, "little")
 OFFSET_MASK = (1 << REFERENCE_OFFSET_BITS) - 1
-CRC_TABLE = np.array(
-    [zlib.crc32(bytes([i]), 0xFFFFFFFF) ^ 0xFFFFFFFF for i in range(256)], np.uint32
-)
+CRC_TABLE = np.array([zlib.crc32(bytes([i]), 0xFFFFFFFF) ^ 0xFFFFFFFF for i in range(256)], np.uint32)
 
 
 @inlined
@@ -213,9 +211,7 @@ def _read_frame(jpeg: np.ndarray, info: np.ndarray) -> Scalar:
 
 
 @compiled
-def _set_grid(
-    info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min_v: Scalar
-) -> Scalar:
+def _set_grid(info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min_v: Scalar) -> Scalar:
     """The grid of MCUs and the margin that chroma upsampling needs."""
     info[MCU_WIDTH], info[MCU_HEIGHT] = 8 * max_h, 8 * max_v
     info[MCUS_PER_ROW] = (info[WIDTH] + 8 * max_h - 1) // (8 * max_h)

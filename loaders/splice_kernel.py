@@ -40,15 +40,7 @@ from loaders.splice_row import splice_row as append_row
 from shards.entropy import SLACK
 from shards.huffman import LOOKUP_BITS
 from shards.kernel_cache import cached, source_digest
-from shards.kernels import (
-    Scalar,
-    bytes_at,
-    compiled,
-    int32_at,
-    int64_at,
-    uint32_at,
-    uint64_at,
-)
+from shards.kernels import Scalar, bytes_at, compiled, int32_at, int64_at, uint32_at, uint64_at
 
 __all__ = ["BAD_SCAN", "BAD_WINDOW", "TAIL_BYTES", "Memory", "splice_windows"]
 
@@ -180,9 +172,7 @@ def _close(work: Work, writer: Writer, marker: Scalar) -> Writer:
 
 
 @compiled
-def _splice_area(
-    work: Work, area: np.ndarray, restarts: bool, at: Scalar
-) -> tuple[Scalar, Scalar, Scalar]:
+def _splice_area(work: Work, area: np.ndarray, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """Appends all MCU rows of an area and the EOI marker.
 
     Returns a status, where the output ends and 0; or ``MORE_ROOM`` and the sizes that scratch and
@@ -225,11 +215,15 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
     if opened[IMAGE_STATUS] != OK:
         return
     tables = find_tables(
-        jpeg, info,
-        uint32_at(memory.words, SLOTS * SLOT_WORDS), bytes_at(memory.keys, SLOTS * KEY_BYTES),
-        int64_at(memory.key_sizes, SLOTS), bytes_at(memory.key, KEY_BYTES),
-        uint32_at(memory.singles, 1 << LOOKUP_BITS), bytes_at(memory.lengths, 1 << LOOKUP_BITS),
-    )  # fmt: skip
+        jpeg,
+        info,
+        uint32_at(memory.words, SLOTS * SLOT_WORDS),
+        bytes_at(memory.keys, SLOTS * KEY_BYTES),
+        int64_at(memory.key_sizes, SLOTS),
+        bytes_at(memory.key, KEY_BYTES),
+        uint32_at(memory.singles, 1 << LOOKUP_BITS),
+        bytes_at(memory.lengths, 1 << LOOKUP_BITS),
+    )
     opened[IMAGE_STATUS] = BAD_HEADER
     if tables >= 0:
         opened[PER_MCU] = layout(info, tables, uint64_at(memory.blocks, BLOCKS_SIZE))
@@ -242,9 +236,7 @@ def _open(memory: Memory, image: Scalar, restarts: bool) -> None:
 
 
 @compiled
-def _splice_window(
-    memory: Memory, window: Scalar, restarts: bool, at: Scalar
-) -> tuple[Scalar, Scalar, Scalar]:
+def _splice_window(memory: Memory, window: Scalar, restarts: bool, at: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """Appends one window of the opened image; returns as ``_splice_area``."""
     opened, info = int64_at(memory.opened, OPENED_SIZE), int64_at(memory.info, INFO_SIZE)
     area = int64_at(memory.area, AREA_SIZE)
@@ -258,19 +250,30 @@ def _splice_window(
     images = uint64_at(memory.images, uint64(4 * (opened[IMAGE] + 1)))
     at_image = 4 * opened[IMAGE]
     work = Work(
-        images[at_image], images[at_image + 1], images[at_image + 2], images[at_image + 3],
-        memory.info, memory.words, uint64(SLOTS * SLOT_WORDS), memory.blocks,
-        uint64(opened[PER_MCU]), memory.bits, memory.bits_size, memory.starts, memory.state,
-        memory.dc, memory.last, memory.out, memory.out_size,
-    )  # fmt: skip
+        images[at_image],
+        images[at_image + 1],
+        images[at_image + 2],
+        images[at_image + 3],
+        memory.info,
+        memory.words,
+        uint64(SLOTS * SLOT_WORDS),
+        memory.blocks,
+        uint64(opened[PER_MCU]),
+        memory.bits,
+        memory.bits_size,
+        memory.starts,
+        memory.state,
+        memory.dc,
+        memory.last,
+        memory.out,
+        memory.out_size,
+    )
     begin = _write_header(memory, at)
     return _splice_area(work, area, restarts, begin)
 
 
 @compiled
-def _splice_windows(
-    memory: Memory, window: Scalar, restarts: bool
-) -> tuple[Scalar, Scalar, Scalar]:
+def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Scalar, Scalar, Scalar]:
     num_windows = int64(memory.num_windows)
     image_of = int64_at(memory.image_of, memory.num_windows)
     offsets = int64_at(memory.offsets, memory.num_windows + uint64(1))

@@ -25,16 +25,7 @@ from loaders.splice_index import (
 )
 from shards.entropy import BROKEN, SLACK, dc_at, skip_restart, sum_dc, unstuff, walk_blocks
 from shards.huffman import ENCODER, MAX_DC_CATEGORY
-from shards.kernels import (
-    Scalar,
-    bytes_at,
-    compiled,
-    inlined,
-    int64_at,
-    pasted,
-    uint32_at,
-    uint64_at,
-)
+from shards.kernels import Scalar, bytes_at, compiled, inlined, int64_at, pasted, uint32_at, uint64_at
 from shards.scan_index import MAX_MCUS_PER_ENTRY
 
 __all__ = ["PIECE_ROOM", "Work", "Writer", "end_byte", "splice_row"]
@@ -155,9 +146,15 @@ def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
     component_of = uint64_at(work.blocks, BLOCKS_SIZE)[COMPONENT_OF:FIRST]
     starts = uint64_at(work.starts, STARTS_SIZE)
     sum_dc(
-        _bits(work), starts, first_mcu * work.per_mcu, stop_mcu * work.per_mcu,
-        _pairs(work), component_of, _words(work), int64_at(work.dc, 4),
-    )  # fmt: skip
+        _bits(work),
+        starts,
+        first_mcu * work.per_mcu,
+        stop_mcu * work.per_mcu,
+        _pairs(work),
+        component_of,
+        _words(work),
+        int64_at(work.dc, 4),
+    )
 
 
 @compiled
@@ -291,9 +288,7 @@ def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool)
 
 
 @compiled
-def _splice_piece(
-    work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer
-) -> tuple[bool, Writer]:
+def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no marker."""
     info, state = _info(work), _state(work)
     every, restart = info[EVERY], info[RESTART]
@@ -332,9 +327,7 @@ def _splice_piece(
 
 
 @compiled
-def splice_row(
-    work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer
-) -> tuple[bool, Writer]:
+def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
     """Appends the MCUs ``start`` … ``stop - 1``; false where bits or index are not sound.
 
     The memory at ``Work.last`` holds the predictors of the output, and gets those after the row

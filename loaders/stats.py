@@ -21,9 +21,7 @@ class LoaderStats:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
-        self._reasons: dict[str, Counter[str]] = {
-            kind: Counter() for kind in ("fallback", "failed", "on_host")
-        }
+        self._reasons: dict[str, Counter[str]] = {kind: Counter() for kind in ("fallback", "failed", "on_host")}
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def count(self, name: str, amount: int = 1) -> None:

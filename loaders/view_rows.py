@@ -19,15 +19,7 @@ from shards.pixels import decode_rgb, global_view
 if TYPE_CHECKING:  # Numba takes a second to import
     from loaders.sampling_detail import Detail
 
-__all__ = [
-    "CHANGES",
-    "ChangedImage",
-    "ViewRow",
-    "covering_rows",
-    "harmless_changes",
-    "stack_rows",
-    "view_rows",
-]
+__all__ = ["CHANGES", "ChangedImage", "ViewRow", "covering_rows", "harmless_changes", "stack_rows", "view_rows"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -59,9 +51,8 @@ class ViewRow:
 
 
 def view_rows(
-    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1,
-    detail: "Detail | None" = None,
-) -> list[ViewRow]:  # fmt: skip
+    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1, detail: "Detail | None" = None
+) -> list[ViewRow]:
     """The row that evaluation sees, and those of ``draws`` - 1 further draws of windows.
 
     ``detail`` is what a rule in ``loaders.sampling.RULES_WITH_DETAIL`` knows of the image.
@@ -71,9 +62,8 @@ def view_rows(
 
 
 def covering_rows(
-    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1,
-    detail: "Detail | None" = None,
-) -> list[ViewRow]:  # fmt: skip
+    pixels: Pixels, content_id: int, config: LoaderConfig, draws: int = 1, detail: "Detail | None" = None
+) -> list[ViewRow]:
     """As :func:`view_rows`, with a crop from every cell of the grid of the rule ``all``, which
     tiles the image: N is as many as there are cells, 1 … 64."""
     height, width = pixels.shape[:2]
@@ -83,15 +73,21 @@ def covering_rows(
 
 
 def _row(
-    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, draw: int,
-    detail: "Detail | None",
-) -> ViewRow:  # fmt: skip
+    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, draw: int, detail: "Detail | None"
+) -> ViewRow:
     height, width = pixels.shape[:2]
     windows, mask = crop_windows(
-        sampling_rule(config.sampling), np.array([height]), np.array([width]),
-        np.array([content_id], np.int64), crop_size=config.crop_size, num_crops=config.num_crops,
-        seed=config.seed, epoch=0, appearance=draw, details=[detail],
-    )  # fmt: skip
+        sampling_rule(config.sampling),
+        np.array([height]),
+        np.array([width]),
+        np.array([content_id], np.int64),
+        crop_size=config.crop_size,
+        num_crops=config.num_crops,
+        seed=config.seed,
+        epoch=0,
+        appearance=draw,
+        details=[detail],
+    )
     windows[~mask] = 0
     return ViewRow(small, cut_windows(pixels, windows[0], config.crop_size), windows[0], mask[0])
 

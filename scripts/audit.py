@@ -22,10 +22,7 @@ from shards.wording import counted
 __all__ = ["main"]
 
 EXIT_SERIOUS = 1
-_OURS = {
-    ".json": is_json_with("severity", "findings"),
-    ".html": holds_mark('content="glass-hires audit"'),
-}
+_OURS = {".json": is_json_with("severity", "findings"), ".html": holds_mark('content="glass-hires audit"')}
 """Only a file of ours of a kind is replaced."""
 
 
@@ -60,16 +57,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.audit", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.audit", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people")
     parser.add_argument(
-        "--no-near", dest="near", action="store_false",
+        "--no-near",
+        dest="near",
+        action="store_false",
         help="leave out near duplicates, for which all global views are read",
-    )  # fmt: skip
+    )
     parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N")
     return parser.parse_args(argv)
 

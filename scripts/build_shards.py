@@ -31,50 +31,67 @@ def _parser() -> CommandParser:
     parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
     parser.add_argument("out", metavar="OUT", help="folder for the data set, or s3://… or gs://…")
     parser.add_argument(
-        "--split", default=DEFAULT_SPLIT, metavar="TRAIN,VALID,TEST[,CALIBRATION]",
+        "--split",
+        default=DEFAULT_SPLIT,
+        metavar="TRAIN,VALID,TEST[,CALIBRATION]",
         help="shares that add up to 1; a list may have its own column split (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--split-seed", type=int, default=606, metavar="N",
-        help="seed of the split and of the order within shards (default %(default)s)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s"
     )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
-        help="processes; does not change what is written (default: the cores, %(default)s here)",
-    )  # fmt: skip
+        "--split-seed",
+        type=int,
+        default=606,
+        metavar="N",
+        help="seed of the split and of the order within shards (default %(default)s)",
+    )
+    parser.add_argument("--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s")
     parser.add_argument(
-        "--engine", choices=ENGINES, default="local",
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes; does not change what is written (default: the cores, %(default)s here)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
         help="local: processes of this machine; ray: the cluster at RAY_ADDRESS, which needs SRC "
         "and OUT at the same paths everywhere, or in a store (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--global-size", type=int, default=224, metavar="PIXELS",
+        "--global-size",
+        type=int,
+        default=224,
+        metavar="PIXELS",
         help="side of the stored global views (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--lossless", choices=LOSSLESS_FORMS, default="tile",
+        "--lossless",
+        choices=LOSSLESS_FORMS,
+        default="tile",
         help="tile: PNG, BMP, TIFF and lossless WebP become tiled TIFF with the same pixels, whose "
         "crops are read many times as fast; keep: they stay as they are (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--keep-progressive", action="store_true",
+        "--keep-progressive",
+        action="store_true",
         help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--equalise", choices=METHODS, default="none",
+        "--equalise",
+        choices=METHODS,
+        default="none",
         help="match: leave out images until the classes differ in nothing that shows in the pixels "
         "(rejected.parquet names them); recompress: re-encode all images as JPEG of one quality, "
         "which changes their pixels (default %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--reject-unreadable", action="store_true",
+        "--reject-unreadable",
+        action="store_true",
         help="go on without files that the disk or the network file system does not give, also "
         "after several tries (reason io in rejected.parquet); without it, such a file ends the "
         "build",
-    )  # fmt: skip
+    )
     return parser
 
 
@@ -93,10 +110,14 @@ def main(argv: list[str] | None = None) -> int:
         equalise=arguments.equalise,
     )
     report = build_dataset(
-        arguments.source, arguments.out, settings, arguments.workers, engine=arguments.engine,
+        arguments.source,
+        arguments.out,
+        settings,
+        arguments.workers,
+        engine=arguments.engine,
         tell=lambda note: print(printable(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
-    )  # fmt: skip
+    )
     for line in summary(replace(report, notes=[]), arguments.out):
         print(printable(line))
     return 0
@@ -110,8 +131,7 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     lines = list(report.notes)
     one_class: list[str] = []
     verb = "continued and finished" if report.continued else "built"
-    lines.append(f"{verb} {out}: {counted(info.num_samples, 'sample')} in "
-                 f"{counted(len(info.shards), 'shard')}")  # fmt: skip
+    lines.append(f"{verb} {out}: {counted(info.num_samples, 'sample')} in {counted(len(info.shards), 'shard')}")
     for split in SPLITS:
         if split in info.counts:
             counts = info.counts[split]
@@ -131,13 +151,8 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     if info.not_indexable:
         lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
     if info.rejected:
-        lines.append(
-            f"rejected {counted(sum(info.rejected.values()), 'image')}, named in "
-            f"{out}/rejected.parquet:"
-        )
-        lines += [
-            f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()
-        ]
+        lines.append(f"rejected {counted(sum(info.rejected.values()), 'image')}, named in {out}/rejected.parquet:")
+        lines += [f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()]
     return lines
 
 

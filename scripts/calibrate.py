@@ -66,24 +66,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.calibrate", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.calibrate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; others need --held-out")
     parser.add_argument(
-        "--held-out", action="store_true",
+        "--held-out",
+        action="store_true",
         help="the images of --split are held out for this: no result will be told of them",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--max-fpr", type=_share, default=0.01, help="share of real images that may be called "
-        "generated (default 0.01)",
-    )  # fmt: skip
+        "--max-fpr", type=_share, default=0.01, help="share of real images that may be called generated (default 0.01)"
+    )
     parser.add_argument(
-        "--max-misses", type=_share, default=0.05, help="share of generated images that may be "
+        "--max-misses",
+        type=_share,
+        default=0.05,
+        help="share of generated images that may be "
         "called real; between the two the verdict is uncertain (default 0.05)",
-    )  # fmt: skip
+    )
     parser.add_argument("--crops", type=at_least_one, help="number of crops (default: training's)")
     parser.add_argument("--coverage", choices=("sample", "all"), default="sample")
     parser.add_argument("--draws", type=at_least_one, default=1, help="draws of windows")
@@ -117,9 +118,7 @@ def _rows(dataset: Any, split: str, held_out: bool) -> Any:
     return dataset.split_rows(split)
 
 
-def _calibrate(
-    detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace
-) -> "Calibration":
+def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> "Calibration":
     import numpy as np
     from tqdm import tqdm
 
@@ -131,15 +130,15 @@ def _calibrate(
     config = detector.config
     used = {*config.train_split.split("+"), *config.valid_split.split("+")}
     if reused := sorted(used & set(arguments.split.split("+"))):
-        raise InputError(
-            f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its"
-            " own"
-        )
+        raise InputError(f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its own")
     _require_unlearnt(detector, dataset, rows, arguments)
     options = PredictOptions(
-        num_crops=arguments.crops, coverage=arguments.coverage, draws=arguments.draws,
-        num_threads=arguments.threads, stability=False,
-    )  # fmt: skip
+        num_crops=arguments.crops,
+        coverage=arguments.coverage,
+        draws=arguments.draws,
+        num_threads=arguments.threads,
+        stability=False,
+    )
     views = detector.views(options)
     verdicts = detector.predict_iter(row_sources(dataset, rows), options)
     scored = [v.margin for v in tqdm(verdicts, f"scoring {arguments.split}", len(rows), None)]
@@ -149,18 +148,15 @@ def _calibrate(
     margin = np.array([value for value in scored if value is not None], np.float64)
     label = dataset.column("label")[rows][kept]
     calibration = fit_calibration(
-        margin, label, views, detector.card["weights_sha256"], arguments.max_fpr,
-        arguments.max_misses,
-    )  # fmt: skip
+        margin, label, views, detector.card["weights_sha256"], arguments.max_fpr, arguments.max_misses
+    )
     if fault := calibration_fault(calibration, margin, label):
         raise InputError(f"not calibrated, nothing was written: {fault}")
     data = calibration.data | dataset_digest(dataset.root) | {"split": arguments.split}
     return replace(calibration, data=data)
 
 
-def _require_unlearnt(
-    detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace
-) -> None:
+def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
     """Raises ``InputError`` where the model learnt from any of the images, or where that cannot be
     found out though it is written down."""
     from glass.learnt_ids import LEARNT_FILE
@@ -192,15 +188,9 @@ def _require_unlearnt(
 
 def _print(calibration: "Calibration") -> None:
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
-    print(
-        f"{data['real']} real and {data['generated']} generated images of split {data['split']},"
-        f" {calibration.views}"
-    )
+    print(f"{data['real']} real and {data['generated']} generated images of split {data['split']}, {calibration.views}")
     if data["real"] < FEW_REAL:
-        print(
-            f"note: {data['real']} real images say little about rare false alarms; use"
-            f" {FEW_REAL} or more"
-        )
+        print(f"note: {data['real']} real images say little about rare false alarms; use {FEW_REAL} or more")
     if calibration.views.coverage != "sample" or calibration.views.draws > 1:
         print(
             "note: evaluate cannot measure whether the promise is kept: it looks at one draw of"
@@ -208,9 +198,7 @@ def _print(calibration: "Calibration") -> None:
         )
     print(f"temperature {calibration.temperature:.4g}")
     for name in ("ece", "nll", "brier"):
-        print(
-            f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after"
-        )
+        print(f"  {name} {calibration.before[name]:.4f} before, {calibration.after[name]:.4f} after")
     print(
         f"generated from {calibration.threshold:.4f}: false alarms {alarms['rate']:.2%} of the real"
         f" (95 % interval {alarms['low']:.2%} to {alarms['high']:.2%})"

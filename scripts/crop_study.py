@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 
 MAX_CROPS = 256
 FIXED = {
-    "epochs": "give --epochs, or --steps", "loader.num_crops": "give --crops",
-    "loader.global_batch_size": "give --batch", "loader.device": "give --device",
+    "epochs": "give --epochs, or --steps",
+    "loader.num_crops": "give --crops",
+    "loader.global_batch_size": "give --batch",
+    "loader.device": "give --device",
     "tensorboard": "its runs write none, so leave it out",
-}  # fmt: skip
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,9 +58,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{options.output} is finished: see crop_study.json in it")
             return 0
         try:
-            document = run_crop_study(
-                data, plan, options.output, memory_meters(), lambda line: print(line, flush=True)
-            )
+            document = run_crop_study(data, plan, options.output, memory_meters(), lambda line: print(line, flush=True))
         except TrainingStopped:
             print("stopped, with a checkpoint: run the same command to go on")
             return EXIT_STOPPED
@@ -122,9 +122,7 @@ def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.crop_study", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.crop_study", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
     parser.add_argument("--output", type=Path, help="folder (default runs/crops-PRESET)")
@@ -134,9 +132,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     length.add_argument("--epochs", type=at_least_one, default=25, help="for each N; default 25")
     length.add_argument("--steps", type=at_least_one, help="optimiser steps instead, for each N")
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py"
-    )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(argv)
     options.output = options.output or Path("runs") / f"crops-{options.preset}"
@@ -155,8 +151,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     config = apply_overrides(config, options.set)
     if options.batch % config.grad_accum_steps:
         raise InputError(
-            f"--batch {options.batch} cannot be shared out over"
-            f" grad_accum_steps={config.grad_accum_steps}"
+            f"--batch {options.batch} cannot be shared out over grad_accum_steps={config.grad_accum_steps}"
         )
     loader = replace(config.loader, global_batch_size=options.batch // config.grad_accum_steps)
     return replace(config, loader=loader, epochs=1 if options.steps else options.epochs)
@@ -190,9 +185,7 @@ def _finish(document: dict[str, Any], output: Path) -> None:
     for name, fit in document["fits"].items():
         scale, unit = (2**20, "MiB") if name.endswith("_bytes") else (1, "s")
         r2 = "–" if fit["r2"] is None else f"{fit['r2']:.4f}"
-        table.add_row(
-            name, f"{fit['intercept'] / scale:.4g} {unit}", f"{fit['slope'] / scale:.4g} {unit}", r2
-        )
+        table.add_row(name, f"{fit['intercept'] / scale:.4g} {unit}", f"{fit['slope'] / scale:.4g} {unit}", r2)
     console = Console()
     (console if console.is_terminal else Console(width=120)).print(table)
     for row in document["did_not_fit"]:

@@ -49,9 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, counts, prints."""
     options = _parse(argv)
     if options.output is not None:
-        check_output(
-            options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True
-        )
+        check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
     dataset = ShardDataset.open(options.data)
     document = {"format_version": 1, **data_statistics(dataset)}
     _print(document)
@@ -61,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.data_stats", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.data_stats", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
     return parser.parse_args(argv)
@@ -87,31 +83,29 @@ def _print(document: dict[str, Any]) -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
     splits = ", ".join(
-        f"{name} {counts['real']} real + {counts['generated']} generated"
-        for name, counts in document["splits"].items()
+        f"{name} {counts['real']} real + {counts['generated']} generated" for name, counts in document["splits"].items()
     )
     console.print(Text(f"{counted(document['samples'], 'sample')}: {splits}"))
     console.print(Text(f"rejected: {_reasons(document['rejected']) or 'none'}"))
     for name, reasons in document["rejected_by_group"].items():
         console.print(Text(printable(f"  {name}: {_reasons(reasons)}")))
     groups = document["groups"]
-    sizes = Table("images of", "number", "mean width × height", "smallest", "largest", "formats",
-                  "modes")  # fmt: skip
+    sizes = Table("images of", "number", "mean width × height", "smallest", "largest", "formats", "modes")
     colours = Table("images of", *(f"{channel} mean ± sd" for channel in CHANNELS))
     for name, found in groups.items():
         width, height = found["width"], found["height"]
         cells = [
-            printable(name), f"{found['images']:,}", f"{width['mean']:.0f} × {height['mean']:.0f}",
+            printable(name),
+            f"{found['images']:,}",
+            f"{width['mean']:.0f} × {height['mean']:.0f}",
             f"{width['smallest']} × {height['smallest']}",
             f"{width['largest']} × {height['largest']}",
             ", ".join(f"{text} {n}" for text, n in found["format"].items()),
             ", ".join(f"{text} {n}" for text, n in found["mode"].items()),
-        ]  # fmt: skip
+        ]
         sizes.add_row(*(Text(cell) for cell in cells))
         channels = [found["channels"][channel] for channel in CHANNELS]
-        colours.add_row(
-            Text(printable(name)), *(f"{c['mean']:.2f} ± {c['sd']:.2f}" for c in channels)
-        )
+        colours.add_row(Text(printable(name)), *(f"{c['mean']:.2f} ± {c['sd']:.2f}" for c in channels))
     console.print(sizes)
     console.print(colours)
     for what, edges in document["edges"].items():

@@ -23,9 +23,7 @@ SWEEP_EVERY_S = 60
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, loads, serves until it is interrupted."""
-    parser = CommandParser(
-        prog="python -m scripts.demo", description=(__doc__ or "").partition("\n\n")[2]
-    )
+    parser = CommandParser(prog="python -m scripts.demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=7860)
@@ -50,9 +48,13 @@ def _serve(detector: "Detector", arguments: argparse.Namespace, uploads: Path) -
     page = build_page(detector)
     try:
         page.launch(
-            server_name=arguments.host, server_port=arguments.port, share=False, quiet=True,
-            prevent_thread_lock=True, max_file_size=MAX_UPLOAD_BYTES,
-        )  # fmt: skip
+            server_name=arguments.host,
+            server_port=arguments.port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=MAX_UPLOAD_BYTES,
+        )
     except OSError as error:
         raise InputError(
             f"cannot listen on port {arguments.port} of {arguments.host}: give another --port, or a"

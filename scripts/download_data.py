@@ -45,9 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.download_data", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.download_data", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="the unpacked data set, downloaded by hand")
     parser.add_argument("--copy", action="store_true", help="copy instead of linking to the cache")
@@ -67,9 +65,7 @@ def _download() -> Path:
     try:
         hub: Any = __import__("kagglehub")
     except ImportError:
-        raise InputError(
-            f'kagglehub is not installed: pip install -e ".[kaggle]", or {_by_hand()}'
-        ) from None
+        raise InputError(f'kagglehub is not installed: pip install -e ".[kaggle]", or {_by_hand()}') from None
     try:
         return Path(hub.dataset_download(DATASET))
     except Exception as error:  # requests', kagglehub's and file errors have no common ancestor

@@ -70,9 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.evaluate", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.evaluate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test; valid+test joins two")
@@ -95,13 +93,7 @@ def _print(document: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import (
-        METRIC_ROWS,
-        calibration_sentences,
-        cell,
-        generator_rows,
-        learnt_sentence,
-    )
+    from glass.report.tables import METRIC_ROWS, calibration_sentences, cell, generator_rows, learnt_sentence
 
     console = Console()
     if not console.is_terminal:

@@ -55,9 +55,7 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.export", description=(__doc__ or "").partition("\n\n")[2]
-    )
+    parser = CommandParser(prog="python -m scripts.export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--to", type=Path, metavar="DIR")
     parser.add_argument("--push", metavar="USER/NAME")
@@ -67,8 +65,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--audit",
         type=Path,
         metavar="JSON",
-        help="of scripts.audit, for the model card "
-        "(default: audit.json of the data set that the run was trained on)",
+        help="of scripts.audit, for the model card (default: audit.json of the data set that the run was trained on)",
     )
     parser.add_argument(
         "--with-learnt-ids",

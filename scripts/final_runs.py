@@ -22,9 +22,13 @@ from shards.output_folder import make_folder
 
 _SPLITS = "train and valid are merged, and --hold-out says which share is held back"
 FIXED = {
-    "epochs": "give --epochs", "seed": "give --seeds", "loader.seed": "give --seeds",
-    "train_split": _SPLITS, "valid_split": _SPLITS, "loader.device": "give --device",
-}  # fmt: skip
+    "epochs": "give --epochs",
+    "seed": "give --seeds",
+    "loader.seed": "give --seeds",
+    "train_split": _SPLITS,
+    "valid_split": _SPLITS,
+    "loader.device": "give --device",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,9 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{options.output} is finished: see final_runs.json in it")
             return 0
         try:
-            document = run_seeds(
-                data, plan, options.output, lambda line: print(line, flush=True)
-            )  # fmt: skip
+            document = run_seeds(data, plan, options.output, lambda line: print(line, flush=True))
         except TrainingStopped:
             print("stopped, with a checkpoint: run the same command to go on")
             return EXIT_STOPPED
@@ -59,9 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.final_runs", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.final_runs", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
@@ -69,12 +69,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…")
     parser.add_argument("--epochs", type=at_least_one, default=50, help="default 50")
     parser.add_argument(
-        "--hold-out", type=float, default=0.05, metavar="SHARE",
+        "--hold-out",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
         help="of train and valid, to choose the epoch by; default 0.05",
-    )  # fmt: skip
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py"
     )
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     options = parser.parse_args(argv)
     if not 0 < options.hold_out < 1:

@@ -20,59 +20,64 @@ __all__ = ["main"]
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="index_shards", description=__doc__.split("\n\n")[1])
+    parser.add_argument("tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars")
     parser.add_argument(
-        "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars"
+        "--out", type=Path, metavar="DIR", help="folder of the data set (default: the one that the tars lie in)"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR",
-        help="folder of the data set (default: the one that the tars lie in)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--label-from", metavar="RULE",
+        "--label-from",
+        metavar="RULE",
         help="cls or txt: that member; json:KEY: a field of the .json member; folder: the folders "
         "in the names of members; tar: the name of the tar, or of a folder that it lies in; or a "
         ".csv or .parquet list with the columns key,label[,tar,generator,group,split] (default: "
         "guessed from the first samples)",
-    )  # fmt: skip
+    )
     for name in ("real", "generated"):
         parser.add_argument(
-            f"--{name}", default="", metavar="VALUES",
+            f"--{name}",
+            default="",
+            metavar="VALUES",
             help=f"values that mean {name}, such as {'nature' if name == 'real' else 'ai,2'}, "
             "besides real, generated, fake, 0 (real) and 1 (generated)",
-        )  # fmt: skip
+        )
     parser.add_argument(
-        "--generator-from", metavar="RULE",
+        "--generator-from",
+        metavar="RULE",
         help="json:KEY or txt (default: the folder below the label's, or json:generator)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--group-from", metavar="RULE",
-        help="json:KEY or txt: samples of a group share a split (default: json:group)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--image-ext", default="", metavar="EXT,…",
-        help="extensions of the images in order of preference, such as png,jpg or input.jpg",
-    )  # fmt: skip
-    parser.add_argument(
-        "--last-dot", action="store_true",
-        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
-        "its own; else at the first, as WebDataset has it",
-    )  # fmt: skip
-    parser.add_argument(
-        "--split", default="auto", metavar="SHARES|name",
-        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
-        f"(default: name where all do, else {DEFAULT_SPLIT})",
-    )  # fmt: skip
-    parser.add_argument(
-        "--split-seed", type=int, default=606, metavar="N", help="default %(default)s"
     )
     parser.add_argument(
-        "--global-size", type=int, default=224, metavar="PIXELS",
-        help="side of the global views (default %(default)s)",
-    )  # fmt: skip
+        "--group-from", metavar="RULE", help="json:KEY or txt: samples of a group share a split (default: json:group)"
+    )
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+        "--image-ext",
+        default="",
+        metavar="EXT,…",
+        help="extensions of the images in order of preference, such as png,jpg or input.jpg",
+    )
+    parser.add_argument(
+        "--last-dot",
+        action="store_true",
+        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
+        "its own; else at the first, as WebDataset has it",
+    )
+    parser.add_argument(
+        "--split",
+        default="auto",
+        metavar="SHARES|name",
+        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
+        f"(default: name where all do, else {DEFAULT_SPLIT})",
+    )
+    parser.add_argument("--split-seed", type=int, default=606, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--global-size", type=int, default=224, metavar="PIXELS", help="side of the global views (default %(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
         help="processes; does not change what is written (default: the cores, %(default)s here)",
-    )  # fmt: skip
+    )
     return parser
 
 

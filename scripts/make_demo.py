@@ -70,14 +70,8 @@ def main(argv: list[str] | None = None) -> int:
     renditions = sorted((r for job in jobs for r in job.renditions), key=lambda r: r.number)
     _write_list(args.out, renditions, "parts of photographs" if args.photos else "drawn scenes")
     counts = Counter(rendition.generator or "real" for rendition in renditions)
-    print(
-        f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on"
-        " average, of"
-    )
-    print(
-        f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:",
-        end="",
-    )
+    print(f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of")
+    print(f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:", end="")
     print("", ", ".join(f"{count} {name}" for name, count in counts.items()))
     print("A simulation: scores on these images say nothing about real generators.")
     print(f"List with labels and groups: {args.out / LIST_NAME}")
@@ -87,16 +81,10 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(prog="python -m scripts.make_demo", description=__doc__.split("\n")[0])
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
-    parser.add_argument(
-        "--images", type=int, default=600, help="how many, half of them real (default: 600)"
-    )
+    parser.add_argument("--images", type=int, default=600, help="how many, half of them real (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
-    parser.add_argument(
-        "--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR"
-    )
-    parser.add_argument(
-        "--workers", type=int, default=_usable_cores(), help="processes (default: one per core)"
-    )
+    parser.add_argument("--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR")
+    parser.add_argument("--workers", type=int, default=_usable_cores(), help="processes (default: one per core)")
     args = parser.parse_args(argv)
     for name, least in (("images", MIN_IMAGES), ("seed", 0), ("workers", 1)):
         if getattr(args, name) < least:
@@ -141,9 +129,7 @@ def _plan_photos(args: argparse.Namespace, parallel_map: Map) -> list[Job]:
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)
         print(f"using {MAX_PHOTOS} of the {len(paths)} photographs, chosen by the seed")
         paths = [paths[index] for index in sorted(chosen.tolist())]
-    found = list(
-        tqdm(parallel_map(fingerprint, paths), "reading photographs", len(paths), unit="file")
-    )
+    found = list(tqdm(parallel_map(fingerprint, paths), "reading photographs", len(paths), unit="file"))
     photos = [photo for photo in found if isinstance(photo, Photo)]
     reasons = [reason for reason in found if isinstance(reason, str)]
     for reason, count in Counter(reasons).most_common():

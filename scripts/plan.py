@@ -61,9 +61,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     add("--gpu-memory-gib", type=float, required=True, metavar="G", help="memory of one GPU")
     add("--crops", type=int, metavar="N", help="crops per image (default: the preset's)")
     add(
-        "--precision", choices=("bf16", "fp16", "float32"), default="bf16",
+        "--precision",
+        choices=("bf16", "fp16", "float32"),
+        default="bf16",
         help="what the GPU will compute in (default: bf16)",
-    )  # fmt: skip
+    )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
     return parser.parse_args(argv)
 
@@ -83,18 +85,20 @@ def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:
 
     parts = ("weights", "gradients", "optimiser", "activations", "input")
     table = Table(
-        title=f"{config.preset}: what fits, GiB at the peak of a step", title_justify="left",
-        box=box.SIMPLE_HEAD,
-    )  # fmt: skip
+        title=f"{config.preset}: what fits, GiB at the peak of a step", title_justify="left", box=box.SIMPLE_HEAD
+    )
     for name in ("batch", "× steps", "crops", "chunk", "peak", *parts, "relative cost"):
         table.add_column(name, justify="right")
     for plan in plans:
         sizes = [plan.estimate.peak, *(getattr(plan.estimate, part) for part in parts)]
         table.add_row(
-            str(plan.batch), str(plan.grad_accum_steps), str(plan.crops),
-            str(plan.crop_chunk or "–"), *(f"{size / GIB:.2f}" for size in sizes),
+            str(plan.batch),
+            str(plan.grad_accum_steps),
+            str(plan.crops),
+            str(plan.crop_chunk or "–"),
+            *(f"{size / GIB:.2f}" for size in sizes),
             f"{plan.relative_cost:.2f}",
-        )  # fmt: skip
+        )
     Console(width=110, highlight=False, markup=False).print(table)
 
 

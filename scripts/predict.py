@@ -45,9 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if not found.sources:
         raise InputError(f"no images in {' '.join(arguments.paths)}")
     if found.passed_over:
-        print(
-            f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr
-        )
+        print(f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr)
     detector, options = _detector(arguments)
     _check_earlier(arguments, detector, [source.name for source in found.sources])
     print(_heading(detector, options), file=sys.stderr)
@@ -75,39 +73,29 @@ def _listed() -> Iterable[bytes]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.predict", description=(__doc__ or "").partition("\n")[2].strip()
-    )
+    parser = CommandParser(prog="python -m scripts.predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("paths", metavar="PATH", nargs="+")
-    parser.add_argument(
-        "--json",
-        type=Path,
-        metavar="FILE",
-        help="write all that is known",
-    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     parser.add_argument(
-        "--heatmaps", type=Path, metavar="DIR", help="write each image with its windows, tinted by "
-        "attention, into a new folder",
-    )  # fmt: skip
-    parser.add_argument(
-        "--dense", action="store_true", help="with --heatmaps: and a map of overlapping windows"
+        "--heatmaps",
+        type=Path,
+        metavar="DIR",
+        help="write each image with its windows, tinted by attention, into a new folder",
     )
+    parser.add_argument("--dense", action="store_true", help="with --heatmaps: and a map of overlapping windows")
     parser.add_argument("--crops", type=at_least_one, metavar="N", help="default: training's")
     parser.add_argument("--sampling", metavar="RULE", help="rule that places them")
     parser.add_argument(
-        "--coverage", choices=("sample", "all"), default="sample",
-        help="all: a crop from every cell of the grid",
-    )  # fmt: skip
+        "--coverage", choices=("sample", "all"), default="sample", help="all: a crop from every cell of the grid"
+    )
     parser.add_argument(
-        "--draws", type=at_least_one, default=1, metavar="K",
-        help="average K draws of windows and tell their spread",
-    )  # fmt: skip
+        "--draws", type=at_least_one, default=1, metavar="K", help="average K draws of windows and tell their spread"
+    )
     parser.add_argument(
-        "--no-stability", action="store_true",
-        help="do not ask again after harmless changes: several times as fast",
-    )  # fmt: skip
+        "--no-stability", action="store_true", help="do not ask again after harmless changes: several times as fast"
+    )
     parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
     parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -161,14 +149,16 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
     with decoder_warnings_told():
-        detector = Detector.from_pretrained(
-            arguments.model, device=arguments.device, revision=arguments.revision
-        )
+        detector = Detector.from_pretrained(arguments.model, device=arguments.device, revision=arguments.revision)
     options = PredictOptions(
-        num_crops=arguments.crops, sampling=arguments.sampling, coverage=arguments.coverage,
-        draws=arguments.draws, stability=not arguments.no_stability,
-        batch_size=arguments.batch_size, num_threads=arguments.threads,
-    )  # fmt: skip
+        num_crops=arguments.crops,
+        sampling=arguments.sampling,
+        coverage=arguments.coverage,
+        draws=arguments.draws,
+        stability=not arguments.no_stability,
+        batch_size=arguments.batch_size,
+        num_threads=arguments.threads,
+    )
     detector.views(options)
     if arguments.heatmaps is not None and not detector.sees_crops:
         raise InputError("a single_view model looks nowhere in particular: leave out --heatmaps")
@@ -211,9 +201,12 @@ def _head(detector: "Detector", options: "PredictOptions", model: str) -> dict[s
 
 
 def _scored(
-    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions",
-    head: dict[str, Any], arguments: argparse.Namespace,
-) -> "list[ImageVerdict]":  # fmt: skip
+    detector: "Detector",
+    sources: "list[ImageSource]",
+    options: "PredictOptions",
+    head: dict[str, Any],
+    arguments: argparse.Namespace,
+) -> "list[ImageVerdict]":
     """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
     from glass.detection.partial_rows import PartialRows
 
@@ -226,18 +219,14 @@ def _scored(
         except BaseException:
             if verdicts and rows.paths:
                 names = " and ".join(str(path) for path in rows.paths)
-                print(
-                    printable(f"the {counted(len(verdicts), 'row')} so far: {names}"),
-                    file=sys.stderr,
-                )
+                print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)
             raise
     return verdicts
 
 
 def _shown(
-    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions",
-    arguments: argparse.Namespace,
-) -> "Iterator[ImageVerdict]":  # fmt: skip
+    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions", arguments: argparse.Namespace
+) -> "Iterator[ImageVerdict]":
     """The verdicts, each printed, and drawn where that is asked."""
     from shards.rejection import RejectedImage
 
@@ -247,9 +236,7 @@ def _shown(
             try:
                 _draw(detector, sources[number], verdict, arguments, number)
             except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
-                print(
-                    printable(f"warning: no heat map of {verdict.path}: {error}"), file=sys.stderr
-                )
+                print(printable(f"warning: no heat map of {verdict.path}: {error}"), file=sys.stderr)
         yield verdict
 
 
@@ -292,9 +279,8 @@ def _learnt(verdicts: "list[ImageVerdict]") -> str:
 
 
 def _draw(
-    detector: "Detector", source: "ImageSource", verdict: "ImageVerdict",
-    arguments: argparse.Namespace, number: int,
-) -> None:  # fmt: skip
+    detector: "Detector", source: "ImageSource", verdict: "ImageVerdict", arguments: argparse.Namespace, number: int
+) -> None:
     from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
 
     pixels = source.load().pixels
@@ -307,9 +293,7 @@ def _draw(
         draw_dense(pixels, windows, attention).save(arguments.heatmaps / f"{name}-dense.png")
 
 
-def _write(
-    verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace
-) -> None:
+def _write(verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace) -> None:
     from glass.detection.prediction_files import write_csv, write_json
 
     if arguments.json is not None:

@@ -47,17 +47,13 @@ def main(argv: list[str] | None = None) -> int:
         write_text_atomic(data, text)
         write_text_atomic(page, html)
     except OSError as error:
-        raise InputError(
-            f"cannot write into {arguments.output}: {error.strerror or error}"
-        ) from error
+        raise InputError(f"cannot write into {arguments.output}: {error.strerror or error}") from error
     print(printable(f"{verb} {page} ({len(html) / 1e6:.1f} MB) and {data}"))
     return 0
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.report", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.report", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
     parser.add_argument(
         "--run",
@@ -81,8 +77,7 @@ def _named_runs(texts: list[str]) -> dict[str, Path]:
             raise InputError(f"--run {text!r} must be NAME=FOLDER, as in glass=runs/glass")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]{0,39}", name):
             raise InputError(
-                f"--run name {name!r} must begin with a letter and hold at most 40 letters, digits "
-                "and _ . -"
+                f"--run name {name!r} must begin with a letter and hold at most 40 letters, digits and _ . -"
             )
         if name in folders:
             raise InputError(f"--run name {name!r} is given twice: give each run its own name")

@@ -60,22 +60,25 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.robustness", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.robustness", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model"
-    )
-    parser.add_argument(
-        "--model", action="append", default=[], dest="named", metavar="NAME=MODEL",
+        "--model",
+        action="append",
+        default=[],
+        dest="named",
+        metavar="NAME=MODEL",
         help="several models side by side, compared with the first (repeatable)",
-    )  # fmt: skip
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test; valid+test joins two")
     parser.add_argument(
-        "--rows", action="append", default=[], metavar="PATTERN",
+        "--rows",
+        action="append",
+        default=[],
+        metavar="PATTERN",
         help='only these rows, besides the clean one, e.g. "jpeg-*" (repeatable)',
-    )  # fmt: skip
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the first MODEL")
     parser.add_argument("--threads", type=thread_count, help="default: one per core")
     parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
@@ -121,18 +124,14 @@ def _check_target(path: Path, models: set[str]) -> None:
     # A picture of ours never stands without its table, which is written first.
     check_output(picture, lambda _: replaced, remedy)
     if replaced and (lost := sorted(set(read_json(path)["models"]) - models)):
-        raise InputError(
-            f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}"
-        )
+        raise InputError(f"{path} holds results of {', '.join(lost)}, which would be lost: {remedy}")
 
 
 def _picture(path: Path) -> Path:
     return path.with_suffix(".png")
 
 
-def _measure(
-    arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]
-) -> dict[str, Any]:
+def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]) -> dict[str, Any]:
     import torch
 
     from glass.robustness import load_contender, measure_robustness
@@ -146,9 +145,8 @@ def _measure(
         for name, folder in folders.items()
     }
     return measure_robustness(
-        contenders, dataset, arguments.split, rows,
-        threads=threads, draws=arguments.draws, progress=True,
-    )  # fmt: skip
+        contenders, dataset, arguments.split, rows, threads=threads, draws=arguments.draws, progress=True
+    )
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -64,9 +64,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        prog="python -m scripts.study", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.study", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
     parser.add_argument("--budget", choices=("tiny", "paper"), default="paper")

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 EXIT_STOPPED = 75
 FIXED = {
-    "epochs": "give --epochs", "select_by": "give --metric", "loader.device": "give --device",
+    "epochs": "give --epochs",
+    "select_by": "give --metric",
+    "loader.device": "give --device",
     "tensorboard": "its trials write none, so leave it out",
-}  # fmt: skip
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,30 +79,30 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = CommandParser(
-        prog="python -m scripts.tune", description=(__doc__ or "").partition("\n")[0]
-    )
+    parser = CommandParser(prog="python -m scripts.tune", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
     parser.add_argument("--output", type=Path, help="folder (default runs/tune-PRESET)")
     parser.add_argument("--trials", type=at_least_one, default=100, help="default 100")
     parser.add_argument("--epochs", type=at_least_one, default=25, help="of a trial; default 25")
-    parser.add_argument(
-        "--min-epochs", type=at_least_one, default=5, help="before pruning; default 5"
-    )
-    parser.add_argument(
-        "--metric", default="accuracy", help=f"{', '.join(get_args(SelectBy))}; of the best epoch"
-    )
+    parser.add_argument("--min-epochs", type=at_least_one, default=5, help="before pruning; default 5")
+    parser.add_argument("--metric", default="accuracy", help=f"{', '.join(get_args(SelectBy))}; of the best epoch")
     parser.add_argument("--storage", metavar="URL", help="default: a SQLite file in the folder")
     parser.add_argument("--workers", type=at_least_one, default=1, help="processes; default 1")
     parser.add_argument(
-        "--search", action="append", default=[], metavar="NAME=LOW..HIGH|A,B,C",
+        "--search",
+        action="append",
+        default=[],
+        metavar="NAME=LOW..HIGH|A,B,C",
         help="change the search space, as lr_local=1e-5..1e-3 or num_crops=2,4 (repeatable)",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
         help="change a setting that is not searched, as in train.py (repeatable)",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -111,9 +113,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def settings(options: argparse.Namespace) -> RunConfig:
     """The preset with ``--set``, epochs and metric, and a share of the cores per worker."""
     if options.metric not in get_args(SelectBy):
-        raise InputError(
-            f"--metric {options.metric!r} is not known; there are {', '.join(get_args(SelectBy))}"
-        )
+        raise InputError(f"--metric {options.metric!r} is not known; there are {', '.join(get_args(SelectBy))}")
     config = apply_overrides(load_preset(options.preset), options.set)
     if options.workers > 1 and config.cpu_threads is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -172,15 +172,10 @@ def summary(document: dict[str, Any]) -> str:
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in best["params"].items()
     )
-    return (
-        f"{text}; best validation {document['metric']} {best['value']:.4f} by trial"
-        f" {best['number']}: {point}"
-    )
+    return f"{text}; best validation {document['metric']} {best['value']:.4f} by trial {best['number']}: {point}"
 
 
-def _work_with_others(
-    search: "Search", options: argparse.Namespace, words: list[str]
-) -> dict[str, Any]:
+def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> dict[str, Any]:
     """Works beside ``--workers`` - 1 processes of this command, and finishes what they leave."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
@@ -200,9 +195,7 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
     gpu = gpu_of_worker(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    return subprocess.Popen(
-        [sys.executable, "-m", "scripts.tune", *words, "--as-worker"], env=environment
-    )
+    return subprocess.Popen([sys.executable, "-m", "scripts.tune", *words, "--as-worker"], env=environment)
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:

@@ -34,12 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("data", metavar="OUT", type=Path, help="folder of the data set")
     parser.add_argument(
-        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N",
-        help="default: the cores",
-    )  # fmt: skip
-    parser.add_argument(
-        "--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)"
+        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
     )
+    parser.add_argument("--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)")
     arguments = parser.parse_args(argv)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()  # before a bar begins

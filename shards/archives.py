@@ -13,12 +13,7 @@ _COMPRESSED = {
     b"(\xb5/\xfd": "zstd",
     b"\x04\x22M\x18": "lz4",
 }
-_ARCHIVES = {
-    b"PK\x03\x04": "zip",
-    b"PK\x05\x06": "zip",
-    b"7z\xbc\xaf\x27\x1c": "7z",
-    b"Rar!": "rar",
-}
+_ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar"}
 
 
 def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:

@@ -14,13 +14,7 @@ from pathlib import Path
 
 from shards.file_locks import new_locked_file, not_in_use
 
-__all__ = [
-    "atomic_path",
-    "final_name",
-    "remove_temporaries",
-    "write_bytes_atomic",
-    "write_text_atomic",
-]
+__all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
 _TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-)?\d+(?:-[0-9a-f]{8})?\.tmp")
 """The name that the file is to have, and the host; older versions wrote the process alone."""

@@ -209,9 +209,7 @@ def _content(path: str) -> bytes:
 
 def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:
     """Coefficients of all planes and the quantisation of each component."""
-    planes = zip(
-        (one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True
-    )
+    planes = zip((one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True)
     tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)
     return all(np.array_equal(a, b) for pairs in (planes, tables) for a, b in pairs)
 

@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shards.atomic import final_name, remove_temporaries
-from shards.build_plan import (
-    PLAN_NAME,
-    BuildPlan,
-    make_plan,
-    plan_shards,
-    read_plan,
-    require_unchanged,
-)
+from shards.build_plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged
 from shards.command import InputError
 from shards.consolidate import REJECTED_NAME, finish, is_finished
 from shards.dataset import MANIFEST_NAME
@@ -54,10 +47,15 @@ class BuildReport:
 
 
 def build_dataset(
-    source: str | Path, out: str | Path, settings: BuildSettings, workers: int = 1,
-    progress: bool = True, engine: str = "local", tell: Callable[[str], object] | None = None,
+    source: str | Path,
+    out: str | Path,
+    settings: BuildSettings,
+    workers: int = 1,
+    progress: bool = True,
+    engine: str = "local",
+    tell: Callable[[str], object] | None = None,
     reject_unreadable: bool = False,
-) -> BuildReport:  # fmt: skip
+) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to.
 
     ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
@@ -84,17 +82,21 @@ def build_dataset(
         with locked(out):
             if store is not None:
                 store.pull()
-            return _build(
-                sources, out, settings, workers, progress, engine, store, reject_unreadable
-            )
+            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable)
     except OSError as error:
         raise InputError(cannot_write(out, error)) from error
 
 
 def _build(
-    sources: SourceList, out: Path, settings: BuildSettings, workers: int, progress: bool,
-    engine: str, store: RemoteOutput | None, reject_unreadable: bool,
-) -> BuildReport:  # fmt: skip
+    sources: SourceList,
+    out: Path,
+    settings: BuildSettings,
+    workers: int,
+    progress: bool,
+    engine: str,
+    store: RemoteOutput | None,
+    reject_unreadable: bool,
+) -> BuildReport:
     _sweep(out)
     plan = read_plan(out)
     continued = plan is not None
@@ -115,12 +117,9 @@ def _build(
     if not todo and store is None and is_finished(out):
         return BuildReport(read_info(out), True, False, sources.notes)
     tasks = [
-        ShardTask(
-            shard, sources.files, out, settings.global_size, settings.keep_progressive,
-            reject_unreadable,
-        )
+        ShardTask(shard, sources.files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
         for shard in todo
-    ]  # fmt: skip
+    ]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if not info.num_samples:
@@ -134,16 +133,18 @@ def _build(
 
 
 def _write(
-    tasks: list[ShardTask], shards: list[ShardPlan], plan: BuildPlan, out: Path, workers: int,
-    progress: bool, engine: str, store: RemoteOutput | None,
-) -> None:  # fmt: skip
+    tasks: list[ShardTask],
+    shards: list[ShardPlan],
+    plan: BuildPlan,
+    out: Path,
+    workers: int,
+    progress: bool,
+    engine: str,
+    store: RemoteOutput | None,
+) -> None:
     total = sum(len(shard.sources) for shard in shards)
     left = sum(task.num_images for task in tasks)
-    work: list[Task] = (
-        list(tasks)
-        if store is None
-        else [store.task(task, elsewhere=engine == "ray") for task in tasks]
-    )
+    work: list[Task] = list(tasks) if store is None else [store.task(task, elsewhere=engine == "ray") for task in tasks]
     with progress_bar(total, "building", progress, total - left) as bar:
         if engine == "ray":
             write_shards_on_ray(work, workers, bar.update, plan.written_by)
@@ -190,6 +191,5 @@ def _make_folder(out: Path) -> None:
     names = [name for name in os.listdir(out) if final_name(name) is None]
     if names and PLAN_NAME not in names:
         raise InputError(
-            f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): "
-            "give a new folder"
+            f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): give a new folder"
         )

@@ -64,17 +64,17 @@ def current_versions() -> dict[str, str]:
 
 
 def make_plan(
-    sources: SourceList, settings: BuildSettings, out: Path, threads: int,
-    advance: Callable[[int], object], reject_unreadable: bool = False,
-) -> BuildPlan:  # fmt: skip
+    sources: SourceList,
+    settings: BuildSettings,
+    out: Path,
+    threads: int,
+    advance: Callable[[int], object],
+    reject_unreadable: bool = False,
+) -> BuildPlan:
     """Does the first pass and writes the plan into ``out``."""
     table = scan(sources, threads, advance, reject_unreadable)
-    decided = equalise(
-        settings.equalise, table, sources.files, settings.split_seed, threads, advance
-    )
-    plan = BuildPlan(
-        settings, current_versions(), decided.table, decided.description, decided.recompress_quality
-    )
+    decided = equalise(settings.equalise, table, sources.files, settings.split_seed, threads, advance)
+    plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
     text = json.dumps(
         {
             "format_version": FORMAT_VERSION,
@@ -144,18 +144,14 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
     return pack(packed, settings.samples_per_shard, settings.split_seed)
 
 
-def require_unchanged(
-    plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool
-) -> None:
+def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
     """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
 
     Versions of programs count only until it is finished: they could change bytes in the middle.
     """
     changes = [
         f"--{name.replace('_', '-')} was {before} and is {now}"
-        for (name, before), now in zip(
-            asdict(plan.settings).items(), asdict(settings).values(), strict=True
-        )
+        for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
         if before != now
     ]
     if not finished:
@@ -167,8 +163,7 @@ def require_unchanged(
     changes += _source_changes(plan, sources)
     if changes:
         raise InputError(
-            f"{out} holds another build ({'; '.join(changes)}): "
-            "use the same settings and sources, or another folder"
+            f"{out} holds another build ({'; '.join(changes)}): use the same settings and sources, or another folder"
         )
 
 

@@ -145,9 +145,7 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
         "bits_per_pixel": np.where(
             raw["standard_bytes"] > 0, 8 * raw["standard_bytes"] / np.maximum(width * height, 1), -1
         ),
-        "other_bytes": np.where(
-            raw["pixel_bytes"] > 0, np.maximum(raw["file_bytes"] - raw["pixel_bytes"], 0), -1
-        ),
+        "other_bytes": np.where(raw["pixel_bytes"] > 0, np.maximum(raw["file_bytes"] - raw["pixel_bytes"], 0), -1),
     }
     columns = {name: own[name] if name in own else raw[name] for name in FACT_NAMES}
     return {
@@ -218,10 +216,7 @@ class Classes:
         """Weights (2, cells) of the classes in each cell that holds any."""
         size = int(codes.max()) + 1
         table = np.stack(
-            [
-                np.bincount(codes[mask], weight, size)
-                for mask, weight in zip(self.masks, self.weights, strict=True)
-            ]
+            [np.bincount(codes[mask], weight, size) for mask, weight in zip(self.masks, self.weights, strict=True)]
         )
         return table[:, table.sum(axis=0) > 0]
 

@@ -56,11 +56,7 @@ def coding_facts(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | N
 
 def _jpeg(data: bytes, header: JpegHeader) -> CodingFacts:
     return CodingFacts(
-        header.subsampling,
-        _jpeg_colours(header),
-        header.lossless,
-        _quant_digest(header),
-        _huffman(data, header),
+        header.subsampling, _jpeg_colours(header), header.lossless, _quant_digest(header), _huffman(data, header)
     )
 
 

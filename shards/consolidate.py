@@ -48,9 +48,7 @@ def is_finished(out: Path) -> bool:
     return (out / INFO_NAME).exists() and (out / MANIFEST_NAME).exists()
 
 
-def finish(
-    plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path
-) -> DatasetInfo:
+def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
     """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``.
 
     All shards must be done. Without a single sample only ``rejected.parquet`` is written.
@@ -107,11 +105,7 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)
     schema = SAMPLE_SCHEMA.with_metadata(metadata | ({BUILD_ID: build_id} if build_id else {}))
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
-    ):
+    with atomic_path(path) as temporary, temporary.open("wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_table(table)
     return table
 
@@ -139,12 +133,7 @@ def write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
     """The counts of ``dataset.json``, from a manifest."""
-    counted = Counter(
-        zip(
-            *(table.column(name).to_pylist() for name in ("split", "label", "generator")),
-            strict=True,
-        )
-    )
+    counted = Counter(zip(*(table.column(name).to_pylist() for name in ("split", "label", "generator")), strict=True))
     counts = {}
     for split in SPLITS:
         here = {(label, name): n for (where, label, name), n in counted.items() if where == split}

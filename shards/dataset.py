@@ -70,8 +70,7 @@ class ShardDataset:
             )
         if table.num_rows != info.num_samples:
             raise InputError(
-                f"{shown} has {table.num_rows} rows, dataset.json says "
-                f"{info.num_samples}: they are of different builds"
+                f"{shown} has {table.num_rows} rows, dataset.json says {info.num_samples}: they are of different builds"
             )
         return cls(root, info, table, remote=remote, mapped=mapped)
 
@@ -199,9 +198,7 @@ def _map_manifest(path: Path, shown: str) -> tuple[pa.Table, mmap.mmap]:
     try:
         table, mapped = map_table(path)
     except FileNotFoundError:
-        raise InputError(
-            f"{shown} is missing: run scripts.build_shards again to write it"
-        ) from None
+        raise InputError(f"{shown} is missing: run scripts.build_shards again to write it") from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{shown} is not a manifest ({error})") from error
     require_manifest_format(table.schema, shown)

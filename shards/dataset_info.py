@@ -14,15 +14,7 @@ from shards.json_file import parse_json, read_json_bytes
 from shards.regular_file import open_regular
 from shards.schema import FORMAT_VERSION
 
-__all__ = [
-    "INFO_NAME",
-    "DatasetInfo",
-    "ShardInfo",
-    "SplitCounts",
-    "checked_shard",
-    "parse_info",
-    "read_info",
-]
+__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "parse_info", "read_info"]
 
 INFO_NAME = "dataset.json"
 
@@ -135,9 +127,7 @@ def parse_info(data: bytes, shown: str) -> DatasetInfo:
         raise InputError(f"{shown} is not a data set's description: build it again") from error
     require_format(shown, version, sidecars=_names_sidecars(fields))
     try:
-        fields["counts"] = {
-            name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()
-        }
+        fields["counts"] = {name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()}
         fields["shards"] = tuple(checked_shard(shard) for shard in fields["shards"])
         info: DatasetInfo = _typed(DatasetInfo(**fields))
         _require_digest(info.manifest_sha256, needed=False)

@@ -19,9 +19,13 @@ from shards.dataset import ShardDataset
 from shards.stored_views import StoredViews
 
 __all__ = [
-    "LEAST_COARSE", "LEAST_DETAIL", "NearDuplicates", "exact_duplicates", "groups_across_splits",
+    "LEAST_COARSE",
+    "LEAST_DETAIL",
+    "NearDuplicates",
+    "exact_duplicates",
+    "groups_across_splits",
     "near_duplicates",
-]  # fmt: skip
+]
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
 """Correlations from which a pair counts as one picture. Of 600 drawn scenes, at views of 128 pixels

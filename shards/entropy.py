@@ -15,16 +15,7 @@ from numba import int64, uint8, uint64
 from shards.huffman import AC, DC, DC_BITS, LOOKUP_BITS, START, slow_dc, slow_entry
 from shards.kernels import Scalar, compiled, inlined, load64, load_word, store_word
 
-__all__ = [
-    "BROKEN",
-    "SLACK",
-    "dc_at",
-    "has_ff",
-    "skip_restart",
-    "sum_dc",
-    "unstuff",
-    "walk_blocks",
-]
+__all__ = ["BROKEN", "SLACK", "dc_at", "has_ff", "skip_restart", "sum_dc", "unstuff", "walk_blocks"]
 
 SLACK = 24
 BROKEN = np.uint64(1 << 63)
@@ -52,9 +43,7 @@ def has_ff(word: Scalar) -> bool:
 
 
 @compiled
-def unstuff(
-    data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar
-) -> tuple[Scalar, Scalar]:
+def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar) -> tuple[Scalar, Scalar]:
     """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
 
     Returns where it stopped in ``data`` (``end``, or the FF of a marker) and in ``out``. The caller
@@ -117,9 +106,7 @@ def _step_alone(
 
 
 @inlined
-def _step(
-    words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar
-) -> tuple[Scalar, Scalar, Scalar]:
+def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
     """One lookup: bits consumed, coefficients reached (65 if invalid), whether the block ends."""
     entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
     reach = k + ((entry >> uint64(10)) & uint64(127))
@@ -187,9 +174,7 @@ def walk_blocks(
 
 
 @inlined
-def dc_at(
-    bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray
-) -> tuple[Scalar, Scalar]:
+def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
     """The DC difference coded at ``position`` and the number of bits of code and value."""
     window = load64(bits, position >> U3) << (position & U7)
     entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])

@@ -228,9 +228,7 @@ def _references(header: JpegHeader) -> list[tuple[int, int, int]]:
     return parts
 
 
-def _write(
-    jpeg: bytes, header: JpegHeader, scan_end: int, mcus_per_entry: int, points: np.ndarray
-) -> bytes:
+def _write(jpeg: bytes, header: JpegHeader, scan_end: int, mcus_per_entry: int, points: np.ndarray) -> bytes:
     parts = _references(header)
     start = header.scan_start
     scan_length = scan_end - start
@@ -247,18 +245,35 @@ def _write(
     fields -= low
     widths = [int(value).bit_length() for value in fields.max(axis=0)]
     padding = [0] * (4 - len(header.components))
-    references = b"".join(
-        struct.pack("<I", kind << REFERENCE_OFFSET_BITS | offset) for kind, offset, _ in parts
-    )
+    references = b"".join(struct.pack("<I", kind << REFERENCE_OFFSET_BITS | offset) for kind, offset, _ in parts)
     fixed = HEADER.pack(
-        MAGIC, VERSION, len(parts), len(header.components), len(jpeg), start, scan_length,
-        identity, len(points), mcus_per_entry, *widths, *padding, *low[1:].tolist(), *padding, 0,
-    )  # fmt: skip
+        MAGIC,
+        VERSION,
+        len(parts),
+        len(header.components),
+        len(jpeg),
+        start,
+        scan_length,
+        identity,
+        len(points),
+        mcus_per_entry,
+        *widths,
+        *padding,
+        *low[1:].tolist(),
+        *padding,
+        0,
+    )
     check = zlib.crc32(references, zlib.crc32(fixed[:-4]))
     return b"".join(
-        (fixed[:-4], struct.pack("<I", check), references, bases.astype("<u4").tobytes(),
-         _pack(fields, widths), bytes(TAIL_BYTES))
-    )  # fmt: skip
+        (
+            fixed[:-4],
+            struct.pack("<I", check),
+            references,
+            bases.astype("<u4").tobytes(),
+            _pack(fields, widths),
+            bytes(TAIL_BYTES),
+        )
+    )
 
 
 def _pack(fields: np.ndarray, widths: list[int]) -> bytes:
@@ -275,8 +290,19 @@ def read_entry_points(payload: bytes) -> EntryPoints:
     """Reads a ``.mcu`` payload whole, for checks and curiosity. Raises :class:`BadEntryPoints`."""
     if len(payload) < HEADER.size:
         raise BadEntryPoints(f"{len(payload)} bytes, less than a header")
-    (magic, version, num_references, num_components, jpeg_length, scan_start, scan_length,
-     identity, num_entries, every, *rest) = HEADER.unpack_from(payload)  # fmt: skip
+    (
+        magic,
+        version,
+        num_references,
+        num_components,
+        jpeg_length,
+        scan_start,
+        scan_length,
+        identity,
+        num_entries,
+        every,
+        *rest,
+    ) = HEADER.unpack_from(payload)
     widths, low, check = rest[: 1 + num_components], rest[5 : 5 + num_components], rest[-1]
     if magic != MAGIC or version != VERSION:
         raise BadEntryPoints(f"magic {magic!r}, version {version}; known is version {VERSION}")

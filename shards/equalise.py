@@ -55,9 +55,8 @@ class Equalised:
 
 
 def equalise(
-    method: str, table: pa.Table, files: SourceFiles, seed: int, threads: int,
-    advance: Callable[[int], object],
-) -> Equalised:  # fmt: skip
+    method: str, table: pa.Table, files: SourceFiles, seed: int, threads: int, advance: Callable[[int], object]
+) -> Equalised:
     """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
 
     Reads the files' headers again; ``advance(n)`` is told of every ``n`` done. Raises

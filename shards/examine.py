@@ -63,10 +63,7 @@ class ExaminedTar:
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
     """The bytes of a tar. Raises ``InputError``."""
     try:
-        with (
-            open_regular(path) as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        ):
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except OSError as error:
         require_sound_machine(error, path)
@@ -85,9 +82,7 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
     Raises ``InputError`` where no sample has an image, and for what the rules are refused for.
     """
-    choice = RuleChoice(
-        settings.label_from, settings.generator_from, settings.group_from, settings.values
-    )
+    choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, settings.values)
     without: str = ""
     for tar in tars:
         samples = list_tar(tar.path, settings.last_dot).samples
@@ -121,8 +116,7 @@ def choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
         found = [extension for extension in sample.members if f".{extension}" in FILE_SUFFIXES]
         if len(found) > 1:
             raise InputError(
-                f"sample {sample.key!r} has several images ({', '.join(found)}): "
-                "choose one with --image-ext"
+                f"sample {sample.key!r} has several images ({', '.join(found)}): choose one with --image-ext"
             )
     if found:
         return sample.members[found[0]]
@@ -142,9 +136,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
     generated.
     """
     listing: TarListing = list_tar(tar.path, settings.last_dot)
-    found = ExaminedTar(
-        num_samples=len(listing.samples), passed_over=listing.passed_over, unread=listing.unread
-    )
+    found = ExaminedTar(num_samples=len(listing.samples), passed_over=listing.passed_over, unread=listing.unread)
     for bad in listing.bad:
         where = f"{tar.name}/{bad.name}"
         found.rejected.append(Rejection(where, None, None, bad.reason, bad.detail))
@@ -179,9 +171,8 @@ def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Itera
 
 
 def _examine(
-    texts: SampleTexts, member: TarMember, data: mmap.mmap, tar: NamedTar, labels: TarLabels,
-    found: ExaminedTar,
-) -> TarImage:  # fmt: skip
+    texts: SampleTexts, member: TarMember, data: mmap.mmap, tar: NamedTar, labels: TarLabels, found: ExaminedTar
+) -> TarImage:
     said = labels.describe(texts)
     content = data[member.offset : member.offset + member.length]
     if not content:
@@ -192,7 +183,6 @@ def _examine(
     where = f"{tar.name}/{member.name}"
     found.evidence.add(where, said, labels.hints(texts))
     source = PackedSource(
-        where, hashlib.sha256(content).digest(), kind, said.label, said.generator, said.group,
-        said.split,
-    )  # fmt: skip
+        where, hashlib.sha256(content).digest(), kind, said.label, said.generator, said.group, said.split
+    )
     return TarImage(source, member.offset, member.length)

@@ -164,9 +164,7 @@ def _fitted(facts: ImageFacts) -> ImageFacts:
     return replace(facts, **numbers)
 
 
-def _standard_bytes(
-    pixel_bytes: int, kind: str, lossless: bool, data: bytes, header: JpegHeader | None
-) -> int:
+def _standard_bytes(pixel_bytes: int, kind: str, lossless: bool, data: bytes, header: JpegHeader | None) -> int:
     if header:
         return round(pixel_bytes * standard_scale(data, header))
     return 0 if lossless and kind in ("TIFF", "BMP") else pixel_bytes

@@ -31,13 +31,7 @@ _COMMENT = 0xFE
 _PNG_NAMES = {b"eXIf": "Exif", b"iCCP": "ICC", b"caBX": "C2PA", b"iTXt": "text", b"tEXt": "text"}
 _PNG_NAMES |= {b"zTXt": "text", b"acTL": "animation"}
 _PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL", b"fdAT"})
-_RIFF_NAMES = {
-    b"EXIF": "Exif",
-    b"XMP ": "XMP",
-    b"ICCP": "ICC",
-    b"C2PA": "C2PA",
-    b"ANIM": "animation",
-}
+_RIFF_NAMES = {b"EXIF": "Exif", b"XMP ": "XMP", b"ICCP": "ICC", b"C2PA": "C2PA", b"ANIM": "animation"}
 _RIFF_PICTURE = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANMF"})
 _TIFF_NAMES = {
     270: "description",
@@ -61,9 +55,7 @@ _PLAIN = re.compile(rb"[A-Za-z0-9]{4}")
 _TRAILING = "bytes behind the end"
 
 
-def metadata_names(
-    image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None
-) -> str:
+def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: JpegHeader | None) -> str:
     """The names, sorted and joined by commas, of what lies in ``data`` beside the picture.
 
     ``image`` was opened from ``data``, and the first picture ends at ``end``; ``header`` is that of
@@ -122,9 +114,6 @@ def _iso(data: bytes) -> set[str]:
     names = {name for kind, name in _ISO_KINDS.items() if kind in picture.kinds}
     if any(profile[:4] in (b"prof", b"rICC") for profile in picture.properties(b"colr")):
         names.add("ICC")
-    if any(
-        box.name == b"uuid" and data[box.start : box.start + 16] == _C2PA_UUID
-        for box in iso_boxes(data)
-    ):
+    if any(box.name == b"uuid" and data[box.start : box.start + 16] == _C2PA_UUID for box in iso_boxes(data)):
         names.add("C2PA")
     return names

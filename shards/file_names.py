@@ -38,8 +38,7 @@ def within(folder: Path, name: str) -> Path:
     """The file ``name`` of ``folder``. Raises ``InputError`` where the name leads elsewhere."""
     if not is_file_name(name):
         raise InputError(
-            f"{name[:100]!r} is no name of a file in a folder: what names it is damaged, or is not "
-            "to be trusted"
+            f"{name[:100]!r} is no name of a file in a folder: what names it is damaged, or is not to be trusted"
         )
     return folder / name
 

@@ -7,9 +7,7 @@ from pathlib import Path
 __all__ = ["walk_folder"]
 
 
-def walk_folder(
-    root: Path, on_error: Callable[[OSError], None] | None = None
-) -> Iterator[tuple[str, list[str]]]:
+def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
     """(folder, names of the files in it, sorted) for ``root`` and all folders below, hidden files
     and folders left out.
 

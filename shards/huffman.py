@@ -133,9 +133,7 @@ def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
 
 
 @compiled
-def _fill_single(
-    words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray
-) -> None:
+def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
     """Single-symbol entries at ``words[at:]`` and their code lengths, for codes that fit."""
     size = 1 << LOOKUP_BITS
     for i in range(size):
@@ -215,9 +213,7 @@ def build_pair(
 
 
 @compiled
-def _fill_dc(
-    words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray
-) -> None:
+def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
     """Fills ``START`` and ``DC``; ``singles`` and ``lengths`` are those of the AC table."""
     code = 0
     first = 0

@@ -8,15 +8,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from shards.decoder_messages import libtiff_silenced
 from shards.jxl_header import CONTAINER
@@ -58,10 +50,28 @@ EXTENSIONS = {
 
 FILE_SUFFIXES = frozenset(
     {
-        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib",
-        ".gif", ".avif", ".heic", ".heif", ".jxl", ".jp2", ".j2k", ".jpx", ".jph",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jph",
     }
-)  # fmt: skip
+)
 """Names of files in a folder that are taken for images, in lower case."""
 
 # The plugins are called directly rather than through Image.open, so that a file is read as what its

@@ -17,9 +17,8 @@ _MOST_SHOWN = 5
 
 
 def notes_on_labels(
-    tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules,
-    settings: IndexSettings,
-) -> list[str]:  # fmt: skip
+    tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
+) -> list[str]:
     """By what the samples were labelled, and what speaks against it.
 
     Raises ``InputError`` where labels are contradicted, and where a list does not say which of
@@ -35,9 +34,7 @@ def notes_on_labels(
     return notes
 
 
-def _notes_on_list(
-    tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules
-) -> list[str]:
+def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules) -> list[str]:
     listed = rules.listed
     first: dict[str, str] = {}
     used: set[tuple[str, str]] = set()
@@ -75,11 +72,7 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
     """What was passed over in the tars."""
-    notes = [
-        f"{tar.name}: {text}"
-        for tar, found in zip(tars, examined, strict=True)
-        for text in found.unread
-    ]
+    notes = [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:
         notes.append(f"{counted(len(empty), 'tar')} without samples, such as {empty[0]}")

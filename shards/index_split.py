@@ -14,9 +14,8 @@ __all__ = ["draw_splits"]
 
 
 def draw_splits(
-    names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None,
-    seed: int,
-) -> tuple[list[list[TarImage]], list[Rejection]]:  # fmt: skip
+    names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
+) -> tuple[list[list[TarImage]], list[Rejection]]:
     """The images of each tar with their splits, and all that was rejected up to here.
 
     ``shares`` is ``None`` where the names of the tars say the split. Bytes that come with both
@@ -39,9 +38,7 @@ def draw_splits(
                 reason = "duplicate_split"
             if reason:
                 detail = f"SHA-256 {source.sha256.hex()[:16]}…"
-                rejected.append(
-                    Rejection(source.path, source.label, source.generator, reason, detail)
-                )
+                rejected.append(Rejection(source.path, source.label, source.generator, reason, detail))
             else:
                 kept[-1].append(replace(image, source=source))
     flat = [image.source for images in kept for image in images]
@@ -53,20 +50,13 @@ def draw_splits(
             seed,
         )
     )
-    return [
-        [replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept
-    ], rejected
+    return [[replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept], rejected
 
 
-def _given_splits(
-    names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool
-) -> list[list[str]]:
+def _given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
     """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
-    return [
-        [image.source.split or split for image in e.images]
-        for split, e in zip(named, examined, strict=True)
-    ]
+    return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
 
 
 def _by_content(
@@ -88,6 +78,5 @@ def _require_both_classes(labels: set[int]) -> None:
     if len(labels) == 1:
         (label,) = labels
         raise InputError(
-            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index "
-            "tars of both together"
+            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index tars of both together"
         )

@@ -54,9 +54,8 @@ _OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
 
 
 def index_tars(
-    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1,
-    progress: bool = True,
-) -> BuildReport:  # fmt: skip
+    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1, progress: bool = True
+) -> BuildReport:
     """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
 
     Without ``out`` the data set goes into the folder that all tars lie in. An interrupted run
@@ -76,9 +75,7 @@ def index_tars(
         raise InputError(cannot_write(folder, error)) from error
 
 
-def _index(
-    tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool
-) -> BuildReport:
+def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool) -> BuildReport:
     plan = _plan(tars, settings)
     continued = _was_begun(plan, tars, out)
     remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
@@ -89,9 +86,7 @@ def _index(
     examined = _examine(tars, rules, settings, workers, progress)
     notes = notes_on_labels(tars, examined, rules, settings)
     shares = settings.shares([tar.path.name for tar in tars])
-    images, rejected = draw_splits(
-        [tar.path.name for tar in tars], examined, shares, settings.split_seed
-    )
+    images, rejected = draw_splits([tar.path.name for tar in tars], examined, shares, settings.split_seed)
     if not any(images):
         advice = "".join(f": {note}" for note in lost_images(examined))
         raise InputError(f"no image can be taken in ({_reasons(rejected)}){advice}")
@@ -99,11 +94,18 @@ def _index(
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
         SidecarTask(
-            tar.path, tar.name, number, e.num_bytes, e.sha256, tuple(images[number]), out, tar.stem,
+            tar.path,
+            tar.name,
+            number,
+            e.num_bytes,
+            e.sha256,
+            tuple(images[number]),
+            out,
+            tar.stem,
             settings.global_size,
         )
         for number, (tar, e) in enumerate(zip(tars, examined, strict=True))
-    ]  # fmt: skip
+    ]
     todo = [task for task in tasks if not _is_done(task)]
     total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
     with progress_bar(total, "indexing", progress, total - left) as bar:
@@ -140,8 +142,7 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
     except FileNotFoundError:
         if in_the_way := sorted(_final_names(tars) & set(os.listdir(out))):
             raise InputError(
-                f"{out} holds {in_the_way[0]} already, which this command did not write: "
-                "give another folder with --out"
+                f"{out} holds {in_the_way[0]} already, which this command did not write: give another folder with --out"
             ) from None
         return False
     except ValueError:
@@ -170,10 +171,7 @@ def _examine(
     tars: list[NamedTar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
 ) -> list[ExaminedTar]:
     examined = []
-    with (
-        ThreadPoolExecutor(2 * workers) as pool,
-        progress_bar(0, "reading", progress) as bar,
-    ):
+    with ThreadPoolExecutor(2 * workers) as pool, progress_bar(0, "reading", progress) as bar:
         futures = [pool.submit(examine_tar, tar, rules, settings) for tar in tars]
         try:
             for future in futures:
@@ -202,9 +200,8 @@ def _reasons(rejected: list[Rejection]) -> str:
 
 
 def _finish(
-    tasks: list[SidecarTask], rejected: list[Rejection], settings: IndexSettings,
-    shares: dict[str, float], out: Path,
-) -> DatasetInfo:  # fmt: skip
+    tasks: list[SidecarTask], rejected: list[Rejection], settings: IndexSettings, shares: dict[str, float], out: Path
+) -> DatasetInfo:
     records = [read_record(task.manifest) for task in tasks]
     rejected = rejected + [rejection for record in records for rejection in record.rejected]
     tables = [read_shard_manifest(task.manifest) for task in tasks]

@@ -10,16 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = [
-    "BadJpeg",
-    "Component",
-    "JpegHeader",
-    "QuantTable",
-    "Scan",
-    "Segment",
-    "SegmentParser",
-    "read_header",
-]
+__all__ = ["BadJpeg", "Component", "JpegHeader", "QuantTable", "Scan", "Segment", "SegmentParser", "read_header"]
 
 SOF_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 SOF_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -149,9 +140,7 @@ class JpegHeader:
     @property
     def baseline(self) -> bool:
         """One Huffman-coded sequential scan of 8-bit samples, so SOF0 or SOF1."""
-        return (
-            self.sof_marker in (0xC0, 0xC1) and self.precision == 8 and self.num_scans_at_least == 1
-        )
+        return self.sof_marker in (0xC0, 0xC1) and self.precision == 8 and self.num_scans_at_least == 1
 
     @property
     def num_scans_at_least(self) -> int:

@@ -107,9 +107,7 @@ def _codestream_head(data: bytes) -> bytes:
 
 def _pass_over_preview(bits: _Bits) -> None:
     div8 = bits.take(1)
-    choices = (
-        ((0, 16), (0, 32), (5, 1), (9, 33)) if div8 else ((6, 1), (8, 65), (10, 321), (12, 1345))
-    )
+    choices = ((0, 16), (0, 32), (5, 1), (9, 33)) if div8 else ((6, 1), (8, 65), (10, 321), (12, 1345))
     bits.number(choices)
     if not bits.take(3):
         bits.number(choices)

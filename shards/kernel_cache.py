@@ -124,10 +124,7 @@ class _Cache(FunctionCache):
     def _say(self, error: Exception) -> None:
         if not _Cache._said:
             _Cache._said = True
-            logger.warning(
-                "compiled code cannot be kept in %s (%s): it is compiled again",
-                self.cache_path, error,
-            )  # fmt: skip
+            logger.warning("compiled code cannot be kept in %s (%s): it is compiled again", self.cache_path, error)
 
 
 def source_digest(maker: Callable[..., Any]) -> str:

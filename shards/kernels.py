@@ -55,9 +55,7 @@ def _view(element: Any) -> Any:
             size = context.cast(builder, arguments[1], signature.args[1], types.intp)
             width = context.get_constant(types.intp, element.bitwidth // 8)
             pointer = builder.inttoptr(arguments[0], array.data.type)
-            populate_array(
-                array, data=pointer, shape=(size,), strides=(width,), itemsize=width, meminfo=None
-            )
+            populate_array(array, data=pointer, shape=(size,), strides=(width,), itemsize=width, meminfo=None)
             return array._getvalue()
 
         return array_type(types.uint64, length), generate

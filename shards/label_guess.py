@@ -24,9 +24,8 @@ class RuleChoice:
     """
 
     def __init__(
-        self, label_from: str | None, generator_from: str | None, group_from: str | None,
-        values: Mapping[str, int],
-    ) -> None:  # fmt: skip
+        self, label_from: str | None, generator_from: str | None, group_from: str | None, values: Mapping[str, int]
+    ) -> None:
         """Raises ``InputError`` for rules that do not exist and lists that cannot be read."""
         self._generator, self._group, self._values = generator_from, group_from, dict(values)
         self._listed, self._label = KeyList(), label_from
@@ -69,17 +68,16 @@ class RuleChoice:
         label = self._label
         if label is None:
             if not self._votes:
-                raise InputError(
-                    f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list"
-                )
+                raise InputError(f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list")
             most = max(self._votes.values())
             label = next(rule for rule in _GUESSED if self._votes[rule] == most)
         return LabelRules(
             label,
             self._generator or ("json:generator" if self._with_json else ""),
             self._group or ("json:group" if self._with_json else ""),
-            self._values, self._listed,
-        )  # fmt: skip
+            self._values,
+            self._listed,
+        )
 
 
 def _require_rule(flag: str, rule: str, allowed: tuple[str, ...]) -> None:

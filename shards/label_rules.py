@@ -214,11 +214,7 @@ class TarLabels:
         """
         *folders, name = self._tar.below.split("/")
         words = {word: label for word, label in self._words.items() if not word.isdecimal()}
-        found = {
-            words[word]: word
-            for word in re.split(r"[^a-z]+", PurePosixPath(name).stem.lower())
-            if word in words
-        }
+        found = {words[word]: word for word in re.split(r"[^a-z]+", PurePosixPath(name).stem.lower()) if word in words}
         if found:
             return (found.popitem()[1], "") if len(found) == 1 else ("", "")
         inside = [name for name in folders if name.lower() in words]

@@ -6,12 +6,8 @@ from shards.rejection import RejectedImage
 __all__ = ["can_tile"]
 
 # Palettes are passed over: as RGB they would take two to three times the bytes.
-_MODES = frozenset(
-    {"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"}
-)
-_TIFF_COMPRESSIONS = frozenset(
-    {"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"}
-)
+_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"})
+_TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"})
 
 
 def can_tile(data: bytes, kind: str) -> bool:

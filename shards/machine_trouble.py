@@ -26,8 +26,7 @@ NO_MEMORY = "there is not enough memory: close other programs, or use fewer work
 
 _CAUSES = {
     errno.ENOMEM: NO_MEMORY,
-    errno.EMFILE: "this process may open no more files: raise the limit (ulimit -n), or use fewer"
-    " workers or threads",
+    errno.EMFILE: "this process may open no more files: raise the limit (ulimit -n), or use fewer workers or threads",
     errno.ENFILE: "the machine can open no more files: close other programs",
     errno.ENOSPC: "the disk is full: free some space",
     errno.EDQUOT: "the disk quota is used up: free some space",
@@ -35,12 +34,7 @@ _CAUSES = {
 }
 """Error number → the cause, and what to do."""
 
-_PASSING = frozenset(
-    {
-        errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN,
-        errno.EREMOTEIO,
-    }
-)  # fmt: skip
+_PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EREMOTEIO})
 """Errors of a disk or of a network file system, which may answer the next time."""
 
 

@@ -20,11 +20,7 @@ _MAX_ROUNDS = 16
 
 
 def match_classes(
-    raw: Mapping[str, np.ndarray],
-    label: np.ndarray,
-    scenes: np.ndarray,
-    hashes: Sequence[bytes],
-    seed: int,
+    raw: Mapping[str, np.ndarray], label: np.ndarray, scenes: np.ndarray, hashes: Sequence[bytes], seed: int
 ) -> tuple[np.ndarray, list[str]]:
     """(which images stay (n,) bool, names of the facts that were matched on).
 
@@ -35,9 +31,7 @@ def match_classes(
     """
     if len(np.unique(label)) < 2:
         return np.ones(len(label), bool), []
-    rank = np.argsort(
-        np.argsort([hashlib.sha256(b"match %d " % seed + h).digest() for h in hashes])
-    )
+    rank = np.argsort(np.argsort([hashlib.sha256(b"match %d " % seed + h).digest() for h in hashes]))
     kept = np.ones(len(label), bool)
     chosen: dict[str, int] = {}
     for _ in range(_MAX_ROUNDS):
@@ -62,10 +56,7 @@ def match_classes(
 
 
 def _draw(
-    facts: Mapping[str, np.ndarray],
-    label: np.ndarray,
-    chosen: Mapping[str, int],
-    rank: np.ndarray,
+    facts: Mapping[str, np.ndarray], label: np.ndarray, chosen: Mapping[str, int], rank: np.ndarray
 ) -> np.ndarray:
     """Which images stay when cells of the ``chosen`` facts hold both classes in proportion.
 

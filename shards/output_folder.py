@@ -13,14 +13,7 @@ from shards.command import InputError
 from shards.file_locks import holder, not_in_use
 from shards.machine_trouble import trouble_of
 
-__all__ = [
-    "by_reason",
-    "cannot_write",
-    "full_disk_said",
-    "locked",
-    "make_folder",
-    "progress_bar",
-]
+__all__ = ["by_reason", "cannot_write", "full_disk_said", "locked", "make_folder", "progress_bar"]
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
@@ -33,9 +26,7 @@ def locked(out: Path) -> Iterator[None]:
         try:
             held.enter_context(not_in_use(out))
         except BlockingIOError:
-            raise InputError(
-                f"another build is writing to {out}, {holder(out)}: wait for it to end"
-            ) from None
+            raise InputError(f"another build is writing to {out}, {holder(out)}: wait for it to end") from None
         yield
 
 
@@ -50,8 +41,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
             pass
     except OSError as error:
         raise InputError(
-            f"the folder {folder} cannot be written to ({error.strerror or error}): give another"
-            f" {option}"
+            f"the folder {folder} cannot be written to ({error.strerror or error}): give another {option}"
         ) from error
 
 
@@ -98,6 +88,12 @@ def by_reason(rejected: Mapping[str, int]) -> str:
 def progress_bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
     """A bar on stderr that counts images; shows nothing without ``progress``."""
     return tqdm(
-        total=total, initial=initial, desc=what, unit="images", disable=not progress,
-        dynamic_ncols=True, smoothing=0.1, mininterval=0.5,
-    )  # fmt: skip
+        total=total,
+        initial=initial,
+        desc=what,
+        unit="images",
+        disable=not progress,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        mininterval=0.5,
+    )

@@ -13,15 +13,7 @@ from shards.command import InputError
 from shards.json_file import read_json
 from shards.regular_file import open_regular, require_regular
 
-__all__ = [
-    "Ours",
-    "check_new_folder",
-    "check_output",
-    "holds_mark",
-    "is_json_with",
-    "is_parquet_with",
-    "starts_with",
-]
+__all__ = ["Ours", "check_new_folder", "check_output", "holds_mark", "is_json_with", "is_parquet_with", "starts_with"]
 
 Ours = Callable[[Path], bool]
 """Whether a file that exists is of the kind that a command writes. May raise ``OSError``."""
@@ -30,9 +22,7 @@ HEAD_BYTES = 4096
 """How much of a file is read to look for a mark: a mark of ours stands at its beginning."""
 
 
-def check_output(
-    path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False
-) -> bool:
+def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
     """Whether ``path`` holds a file of ours, which the command will replace.
 
     Raises ``InputError``, ending in ``remedy``, where ``path`` cannot be written, or holds
@@ -61,9 +51,7 @@ def _require_writable(folder: Path, remedy: str) -> None:
         with TemporaryFile(dir=folder, prefix="."):  # only the attempt shows it
             pass
     except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be written to ({error.strerror or error}): {remedy}"
-        ) from error
+        raise InputError(f"the folder {folder} cannot be written to ({error.strerror or error}): {remedy}") from error
 
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:

@@ -81,17 +81,12 @@ def pack(sources: Iterable[PackedSource], samples_per_shard: int, seed: int) -> 
         piles.setdefault(pile, []).append(source)
     plans: list[ShardPlan] = []
     for (split, kind), pile_sources in sorted(piles.items()):
-        pile_sources.sort(
-            key=lambda source: (_rank(seed, source.sha256), source.path, source.label)
-        )
+        pile_sources.sort(key=lambda source: (_rank(seed, source.sha256), source.path, source.label))
         for start in range(0, len(pile_sources), samples_per_shard):
             part = tuple(pile_sources[start : start + samples_per_shard])
             plans.append(ShardPlan(len(plans), SPLITS[split], formats[kind], part))
     if len(plans) > MAX_SHARDS:
-        raise InputError(
-            f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}: "
-            "raise it"
-        )
+        raise InputError(f"--samples-per-shard {samples_per_shard} makes {counted(len(plans), 'shard')}: raise it")
     return plans
 
 

@@ -26,9 +26,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
             file = held.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
-            raise ValueError(
-                f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}"
-            )
+            raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
         claimed = 0
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)

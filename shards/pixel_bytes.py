@@ -126,9 +126,7 @@ def _bmp(data: bytes) -> int:
         width, height = (int.from_bytes(data[at : at + 2], "little") for at in (18, 20))
         bits, packed = int.from_bytes(data[24:26], "little"), False
     else:
-        width, height = (
-            abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22)
-        )
+        width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
         bits = int.from_bytes(data[28:30], "little")
         packed = int.from_bytes(data[30:34], "little") in (1, 2)
     claimed = int.from_bytes(data[34:38], "little") if packed else 0

@@ -17,14 +17,7 @@ from shards.image_formats import open_image, rejecting
 from shards.rejection import RejectedImage
 from shards.sixteen_bit import is_sixteen_bit, sixteen_bit_to_rgb
 
-__all__ = [
-    "RejectedImage",
-    "decode_rgb",
-    "global_view",
-    "load_rgb",
-    "pixel_sha256",
-    "shrink",
-]
+__all__ = ["RejectedImage", "decode_rgb", "global_view", "load_rgb", "pixel_sha256", "shrink"]
 
 _STRIP_ROWS = 64
 _CONVERTIBLE = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})

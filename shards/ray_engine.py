@@ -27,10 +27,7 @@ _POLL_S = 0.5
 
 
 def write_shards_on_ray(
-    tasks: Sequence[Task],
-    workers: int,
-    advance: Callable[[int], object],
-    versions: Mapping[str, str],
+    tasks: Sequence[Task], workers: int, advance: Callable[[int], object], versions: Mapping[str, str]
 ) -> None:
     """Writes all shards, the largest first; ``advance(n)`` is told of ``n`` images of done shards.
 
@@ -64,8 +61,7 @@ def write_shard(task: Task, versions: Mapping[str, str]) -> None:
     from shards.build_plan import current_versions
 
     here = current_versions()
-    other = [f"{name} {here.get(name)} instead of {v}" for name, v in versions.items()
-             if here.get(name) != v]  # fmt: skip
+    other = [f"{name} {here.get(name)} instead of {v}" for name, v in versions.items() if here.get(name) != v]
     if other:
         raise InputError(
             f"{os.uname().nodename} has {', '.join(other)}: install the same versions on all "
@@ -103,9 +99,7 @@ def _cluster(workers: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise InputError(
-            f"--engine ray needs the package ray ({error}): pip install 'glass-hires[ray]'"
-        ) from error
+        raise InputError(f"--engine ray needs the package ray ({error}): pip install 'glass-hires[ray]'") from error
     if ray.is_initialized():  # the caller's own
         yield ray
         return

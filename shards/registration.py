@@ -31,9 +31,7 @@ def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
     """
     grey = Image.fromarray(view).convert("L")
     sides = [side for side in LEVELS if side <= view.shape[0]]
-    return [
-        np.asarray(grey.resize((side, side), Image.Resampling.BOX), np.float32) for side in sides
-    ]
+    return [np.asarray(grey.resize((side, side), Image.Resampling.BOX), np.float32) for side in sides]
 
 
 def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:

@@ -18,14 +18,7 @@ from shards.command import InputError
 from shards.remote_http import HttpStore
 from shards.remote_retry import Clock, GaveUp, persist
 from shards.remote_settings import RemoteSettings
-from shards.remote_store import (
-    PIECE_BYTES,
-    FsspecStore,
-    Grow,
-    ShortAnswer,
-    StoredFile,
-    TooLong,
-)
+from shards.remote_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong
 from shards.shown_url import safe_words, shown_url
 
 __all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
@@ -57,9 +50,7 @@ class RemoteFolder:
     that leads out of its bucket or host ``InputError``.
     """
 
-    def __init__(
-        self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None) -> None:
         """Opens nothing yet. Raises ``InputError`` where the protocol's library is missing."""
         self.settings = settings or RemoteSettings.from_environment()
         self.url = url
@@ -75,8 +66,7 @@ class RemoteFolder:
         except ImportError as error:
             needed = _EXTRAS.get(scheme, "fsspec")
             raise InputError(
-                f"{self} needs the package {needed} ({safe_words(error, url)}): "
-                "pip install 'glass-hires[remote]'"
+                f"{self} needs the package {needed} ({safe_words(error, url)}): pip install 'glass-hires[remote]'"
             ) from error
         except ValueError as error:
             why = safe_words(error, url)
@@ -115,9 +105,7 @@ class RemoteFolder:
         path = self._store.path(name)
         return self._persist(name, lambda: self._store.has_ranges(path))
 
-    def stream(
-        self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None
-    ) -> None:
+    def stream(self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None) -> None:
         """Writes a whole file of at most ``most`` bytes to ``to`` with one request: for stores
         without ranges.
 
@@ -198,9 +186,7 @@ class RemoteFolder:
         if isinstance(gave_up.cause, TooLong):
             return RemoteUnavailable(f"{where} is not read ({gave_up}): check the address")
         if gave_up.is_final:
-            return RemoteUnavailable(
-                f"{where} was refused ({words}): check the address and the credentials"
-            )
+            return RemoteUnavailable(f"{where} was refused ({words}): check the address and the credentials")
         return RemoteUnavailable(
             f"{where} could not be reached, {gave_up.tries} attempts in "
             f"{gave_up.seconds:.0f} s ({words}): check the network, then run the same command "
@@ -222,8 +208,10 @@ def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
         # Connections must suffice for all requests under way; listings must not be kept.
         seconds = settings.timeout_s
         config = {
-            "max_pool_connections": 64, "connect_timeout": seconds, "read_timeout": seconds,
+            "max_pool_connections": 64,
+            "connect_timeout": seconds,
+            "read_timeout": seconds,
             "retries": {"total_max_attempts": 1},
-        }  # fmt: skip
+        }
         return {"config_kwargs": config, "use_listings_cache": False}
     return {"use_listings_cache": False} if scheme in ("http", "https") else {}

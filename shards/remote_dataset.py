@@ -54,9 +54,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     return folder
 
 
-def _require_its_own(
-    info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str
-) -> None:
+def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
     """Forgets what was fetched, and raises ``InputError``, where the manifest is not the one that
     was written with ``dataset.json``."""
     if info.describes(folder / manifest_name):

@@ -17,15 +17,7 @@ from urllib.parse import quote, unquote, urljoin
 
 from shards.file_names import is_file_name
 from shards.limits import limit
-from shards.remote_store import (
-    PIECE_BYTES,
-    FsspecStore,
-    Grow,
-    ShortAnswer,
-    StoredFile,
-    TooLong,
-    require_length,
-)
+from shards.remote_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong, require_length
 
 __all__ = ["HttpStore"]
 
@@ -118,9 +110,7 @@ class HttpStore(FsspecStore):
         links = (urljoin(folder, html.unescape(link)) for link in _LINK.findall(page))
         names = {link[len(folder) :] for link in links if link.startswith(folder)}
         inside = (
-            (unquote(name.removesuffix("/")), name.endswith("/"))
-            for name in sorted(names)
-            if not set("?#") & set(name)
+            (unquote(name.removesuffix("/")), name.endswith("/")) for name in sorted(names) if not set("?#") & set(name)
         )
         # Looked at as it is used: what stands for a slash in a link leads out of the folder too.
         return [(name, is_folder) for name, is_folder in inside if is_file_name(name)]
@@ -151,9 +141,8 @@ class HttpStore(FsspecStore):
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, bounds: tuple[int, int] | None = None,
-        final: tuple[int, ...] = (),
-    ) -> AsyncIterator[Any]:  # fmt: skip
+        self, method: str, path: str, bounds: tuple[int, int] | None = None, final: tuple[int, ...] = ()
+    ) -> AsyncIterator[Any]:
         """The answer, its head read; statuses of errors are raised unless they are ``final``."""
         from aiohttp import ClientTimeout
 
@@ -164,9 +153,8 @@ class HttpStore(FsspecStore):
         limits = ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
         session = await self.system.set_session()
         request = session.request(
-            method, self.system.encode_url(path), headers=headers, timeout=limits,
-            allow_redirects=True,
-        )  # fmt: skip
+            method, self.system.encode_url(path), headers=headers, timeout=limits, allow_redirects=True
+        )
         async with request as answer:
             if answer.status == 404:
                 raise FileNotFoundError(path)

@@ -92,8 +92,7 @@ class RemoteOutput:
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
             raise InputError(
-                f"{self.remote} can be read but not built into: build into a folder, or into "
-                "s3:// or gs://"
+                f"{self.remote} can be read but not built into: build into a folder, or into s3:// or gs://"
             )
         name = hashlib.sha256(url.encode()).hexdigest()[:20]
         self.folder = self.remote.settings.folder / "builds" / name

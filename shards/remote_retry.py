@@ -24,9 +24,15 @@ T = TypeVar("T")
 _FIRST_PAUSE_S = 0.1
 _STRETCH = (0.5, 1.5)
 _FINAL = (
-    FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError, TooLong,
-    NotImplementedError, TypeError, AttributeError,
-)  # fmt: skip
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+    TooLong,
+    NotImplementedError,
+    TypeError,
+    AttributeError,
+)
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
@@ -53,10 +59,7 @@ class GaveUp(Exception):
         self.cause, self.tries, self.seconds, self.is_final = cause, tries, seconds, is_final
 
 
-def persist(
-    request: Callable[[], T], settings: RemoteSettings, clock: Clock,
-    told: Callable[[bool], object],
-) -> T:  # fmt: skip
+def persist(request: Callable[[], T], settings: RemoteSettings, clock: Clock, told: Callable[[bool], object]) -> T:
     """Calls ``request`` until it succeeds. ``told(again)`` is called before every try.
 
     Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;

@@ -70,9 +70,7 @@ class RemoteSettings:
             text = os.environ.get(_VARIABLES[field.name])
             if not text:
                 continue
-            kind = {"cache_folder": Path, "connections": int, "attempts": int}.get(
-                field.name, float
-            )
+            kind = {"cache_folder": Path, "connections": int, "attempts": int}.get(field.name, float)
             try:
                 found[field.name] = kind(text)
             except ValueError:

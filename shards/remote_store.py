@@ -14,15 +14,7 @@ from urllib.parse import urlsplit
 from shards.command import InputError
 from shards.remote_settings import RemoteSettings
 
-__all__ = [
-    "PIECE_BYTES",
-    "FsspecStore",
-    "Grow",
-    "ShortAnswer",
-    "StoredFile",
-    "TooLong",
-    "require_length",
-]
+__all__ = ["PIECE_BYTES", "FsspecStore", "Grow", "ShortAnswer", "StoredFile", "TooLong", "require_length"]
 
 T = TypeVar("T")
 
@@ -109,9 +101,7 @@ class FsspecStore:
             return b""  # a part of it, which is what is asked for below, cannot be had
         require_length(size, most)
         stop = most + 1 if size is None else size
-        data: bytes = self._call(
-            "cat_file", path, start=0, end=stop, limit_s=self._limit_s(size or _USUAL_BYTES)
-        )
+        data: bytes = self._call("cat_file", path, start=0, end=stop, limit_s=self._limit_s(size or _USUAL_BYTES))
         require_length(len(data), most)
         if size is not None and len(data) != size:
             raise ShortAnswer(f"{len(data):,} bytes instead of {size:,}")

@@ -38,9 +38,8 @@ class Sample:
 
 
 def build_sample(
-    data: bytes, source: PackedSource, key: str, shard: str, global_size: int,
-    keep_progressive: bool = False,
-) -> Sample:  # fmt: skip
+    data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
+) -> Sample:
     """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
     # Numba takes a while to import, which commands that build nothing need not spend.
     from shards.pixel_pass import pixel_facts
@@ -95,11 +94,7 @@ def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     A field has one type in all members, and is never null (``""``, 0 and the like instead): readers
     such as Hugging Face's ``datasets`` take the types of a column from the first few samples.
     """
-    return {
-        field.name: _json_value(field, row[field.name])
-        for field in SAMPLE_SCHEMA
-        if field.name not in _PLACES
-    }
+    return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
 
 
 def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:

@@ -62,11 +62,7 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
         data = files.read(name)
     except RejectedImage as rejected:
         return FileState(reason=rejected.reason, detail=rejected.detail)
-    state = FileState(
-        num_bytes=len(data),
-        mtime_ns=stamp[1] if stamp else 0,
-        sha256=hashlib.sha256(data).digest(),
-    )
+    state = FileState(num_bytes=len(data), mtime_ns=stamp[1] if stamp else 0, sha256=hashlib.sha256(data).digest())
     try:
         kind = known_format(data)
     except RejectedImage as rejected:
@@ -75,9 +71,8 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
 
 
 def scan(
-    sources: SourceList, threads: int, advance: Callable[[int], object],
-    reject_unreadable: bool = False,
-) -> pa.Table:  # fmt: skip
+    sources: SourceList, threads: int, advance: Callable[[int], object], reject_unreadable: bool = False
+) -> pa.Table:
     """Examines every file of ``sources``, in threads. Rows keep their order.
 
     ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
@@ -108,13 +103,8 @@ def scan(
     for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
         if not state.reason:
             labels[state.sha256] = labels.get(state.sha256, 0) | 1 << label
-    states = [
-        _conflicting(state) if not state.reason and labels[state.sha256] == 3 else state
-        for state in states
-    ]
-    columns = {
-        name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__
-    }
+    states = [_conflicting(state) if not state.reason and labels[state.sha256] == 3 else state for state in states]
+    columns = {name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__}
     found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
     return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
 
@@ -130,6 +120,9 @@ def disk_failed(path: str, cause: str) -> MachineTrouble:
 
 def _conflicting(state: FileState) -> FileState:
     return FileState(
-        state.num_bytes, state.mtime_ns, state.sha256, reason="duplicate_conflict",
+        state.num_bytes,
+        state.mtime_ns,
+        state.sha256,
+        reason="duplicate_conflict",
         detail=f"SHA-256 {state.sha256.hex()[:16]}…",
-    )  # fmt: skip
+    )

@@ -14,15 +14,7 @@ from shards.huffman import LOOKUP_BITS, PAIR_WORDS, augment_dc, build_pair
 from shards.kernel_cache import cached, source_digest
 from shards.kernels import Scalar, bytes_at, compiled
 
-__all__ = [
-    "BAD_TABLE",
-    "CORRUPT_SCAN",
-    "DC_RANGE",
-    "INDEXED",
-    "MAX_MCUS_PER_ENTRY",
-    "NO_ROOM",
-    "index_scan",
-]
+__all__ = ["BAD_TABLE", "CORRUPT_SCAN", "DC_RANGE", "INDEXED", "MAX_MCUS_PER_ENTRY", "NO_ROOM", "index_scan"]
 
 INDEXED = 0
 CORRUPT_SCAN = 1
@@ -42,11 +34,7 @@ U8 = np.uint64(8)
 
 @compiled
 def _unstuff_scan(
-    data: np.ndarray,
-    start: Scalar,
-    out: np.ndarray,
-    gaps: np.ndarray,
-    ends: np.ndarray,
+    data: np.ndarray, start: Scalar, out: np.ndarray, gaps: np.ndarray, ends: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Copies the scan from ``start`` on to ``out`` without stuffing and restart markers.
 
@@ -182,9 +170,7 @@ def _to_file_positions(points: np.ndarray, gaps: np.ndarray, num_gaps: Scalar) -
 
 
 @njit(nogil=True)
-def _layout(
-    tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray
-) -> tuple[Any, Any, Scalar]:
+def _layout(tables: np.ndarray, table_at: np.ndarray, blocks: np.ndarray, words: np.ndarray) -> tuple[Any, Any, Scalar]:
     """Builds the pairs of all components; returns pair and component of every block, and a status.
 
     ``table_at`` (components, 2, 2) holds offset and end of the DC and AC table in ``tables``.
@@ -240,9 +226,20 @@ def _index_scan(
     points = np.zeros(((num_mcus + every - U1) // every, uint64(5)), np.int64)
     starts = np.empty(every * uint64(pairs.size) + U1, np.uint64)
     if num_intervals == uint64(0) or not _walk_scan(
-        bits, ends, num_intervals, restart_interval, num_mcus, every,
-        pairs, components, words, starts, np.zeros(4, np.int64), points, extremes,
-    ):  # fmt: skip
+        bits,
+        ends,
+        num_intervals,
+        restart_interval,
+        num_mcus,
+        every,
+        pairs,
+        components,
+        words,
+        starts,
+        np.zeros(4, np.int64),
+        points,
+        extremes,
+    ):
         return CORRUPT_SCAN, scan_end, every, points, extremes
     _to_file_positions(points, gaps, num_gaps)
     limit = (1 << huffman.MAX_DC_CATEGORY) - 1
@@ -269,9 +266,16 @@ def _compile(digest: str) -> Any:
     ) -> Any:
         _ = digest
         return _index_scan(
-            bytes_at(address, size), scan_start, num_stuffed, tables, table_at, blocks,
-            restart_interval, num_mcus, spacing_bits,
-        )  # fmt: skip
+            bytes_at(address, size),
+            scan_start,
+            num_stuffed,
+            tables,
+            table_at,
+            blocks,
+            restart_interval,
+            num_mcus,
+            spacing_bits,
+        )
 
     return kernel
 

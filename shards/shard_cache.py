@@ -52,9 +52,7 @@ class ShardCache:
         """What the files may take together."""
         return self._max_bytes
 
-    def mapped(
-        self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str
-    ) -> tuple[Bytes, bool]:
+    def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:
         """(the file's bytes as a read-only map, whether it had to be fetched).
 
         ``fetch(path)`` writes into the file at ``path``; before what comes lies beyond the first

@@ -28,14 +28,7 @@ from shards.schema import MEMBERS, SAMPLE_SCHEMA
 from shards.source_files import SourceFiles
 from shards.tar_file import Member, ShardTar, dali_index
 
-__all__ = [
-    "Rejection",
-    "ShardRecord",
-    "ShardTask",
-    "read_record",
-    "write_shard",
-    "write_shard_manifest",
-]
+__all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
 
 _RECORD = b"shard"
 
@@ -120,15 +113,18 @@ def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
 
 
 def _add(
-    task: ShardTask, source: PackedSource, data: bytes, tar: ShardTar, rows: list[dict[str, Any]],
-    members: list[list[Member]], rejected: list[Rejection],
-) -> None:  # fmt: skip
+    task: ShardTask,
+    source: PackedSource,
+    data: bytes,
+    tar: ShardTar,
+    rows: list[dict[str, Any]],
+    members: list[list[Member]],
+    rejected: list[Rejection],
+) -> None:
     key = sample_key(task.plan.number, len(rows))
     try:
         with machine_spared(task.files.where(source.path), memory=True):
-            sample = build_sample(
-                data, source, key, task.plan.name, task.global_size, task.keep_progressive
-            )
+            sample = build_sample(data, source, key, task.plan.name, task.global_size, task.keep_progressive)
     except RejectedImage as error:
         rejected.append(_rejection(source, error))
         return
@@ -169,8 +165,7 @@ def _read_again(
 def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
     """Writes a shard's Parquet file, which marks the shard as done."""
     text = json.dumps(
-        {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]},
-        ensure_ascii=False,
+        {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]}, ensure_ascii=False
     )
     metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
     table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
@@ -188,9 +183,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
         if not table.schema.equals(SAMPLE_SCHEMA):
             raise ValueError("it has other columns")
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(
-            f"{manifest} is damaged ({error}): delete it and run the same command again"
-        ) from error
+        raise InputError(f"{manifest} is damaged ({error}): delete it and run the same command again") from error
     return table.replace_schema_metadata(None)
 
 
@@ -204,6 +197,4 @@ def read_record(manifest: Path) -> ShardRecord:
         rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
         return ShardRecord(checked_shard(fields["info"]), rejected)
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again"
-        ) from error
+        raise InputError(f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again") from error

@@ -68,11 +68,7 @@ class SidecarTask:
         rows: list[dict[str, Any]] = []
         rejected: list[Rejection] = []
         num_bytes, sha256 = 0, ""
-        with (
-            suppress(_NoSamples),
-            mapped_tar(self.tar) as data,
-            atomic_path(self.out / self.sidecar) as temporary,
-        ):
+        with suppress(_NoSamples), mapped_tar(self.tar) as data, atomic_path(self.out / self.sidecar) as temporary:
             with ShardTar(temporary) as sidecar:
                 for image in self.images:
                     self._add(image, data, sidecar, rows, rejected)
@@ -94,9 +90,8 @@ class SidecarTask:
         write_shard_manifest(self.manifest, rows, ShardRecord(info, tuple(rejected)))
 
     def _add(
-        self, image: TarImage, data: mmap.mmap, sidecar: ShardTar, rows: list[dict[str, Any]],
-        rejected: list[Rejection],
-    ) -> None:  # fmt: skip
+        self, image: TarImage, data: mmap.mmap, sidecar: ShardTar, rows: list[dict[str, Any]], rejected: list[Rejection]
+    ) -> None:
         source, key = image.source, sample_key(self.number, len(rows))
         content = data[image.offset : image.offset + image.length]
         if hashlib.sha256(content).digest() != source.sha256:
@@ -104,13 +99,9 @@ class SidecarTask:
         try:
             # The image stays in its tar, so a progressive JPEG stays progressive.
             with machine_spared(f"{self.tar}/{source.path}", memory=True):
-                sample = build_sample(
-                    content, source, key, self.name, self.global_size, keep_progressive=True
-                )
+                sample = build_sample(content, source, key, self.name, self.global_size, keep_progressive=True)
         except RejectedImage as error:
-            rejected.append(
-                Rejection(source.path, source.label, source.generator, error.reason, error.detail)
-            )
+            rejected.append(Rejection(source.path, source.label, source.generator, error.reason, error.detail))
             return
         row = {**sample.row, "image_offset": image.offset, "image_length": image.length}
         placed = sidecar.write(key, sample.members[1:])

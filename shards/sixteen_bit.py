@@ -49,9 +49,7 @@ def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     return image.format == "PNG" and ";16" in _raw_mode(image)
 
 
-def sixteen_bit_to_rgb(
-    image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]
-) -> Image.Image:
+def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
     """The RGB image of 8 bits of an opened PNG or TIFF of 16 bits; alpha is dropped.
 
     ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts without a rule
@@ -70,10 +68,7 @@ def sixteen_bit_to_rgb(
     high, low = _orders(order)
     return Image.fromarray(
         to_eight_bits(
-            _join(
-                _decode_as(image, f"{layout};{high}")[..., :3],
-                _decode_as(reopen(), f"{layout};{low}")[..., :3],
-            )
+            _join(_decode_as(image, f"{layout};{high}")[..., :3], _decode_as(reopen(), f"{layout};{low}")[..., :3])
         )
     )
 

@@ -25,15 +25,7 @@ from shards.remote import RemoteFolder, RemoteUnavailable
 from shards.remote_settings import RemoteSettings
 from shards.remote_store import StoredFile, TooLong
 
-__all__ = [
-    "LocalFiles",
-    "SourceFiles",
-    "Stamp",
-    "StoredFiles",
-    "read_image_file",
-    "require_size",
-    "unread",
-]
+__all__ = ["LocalFiles", "SourceFiles", "Stamp", "StoredFiles", "read_image_file", "require_size", "unread"]
 
 Stamp = tuple[int, int]
 """(length, what changes when the file is written again)."""
@@ -141,9 +133,7 @@ class StoredFiles:
         return f"{self.remote}/{name}"
 
     def folders(self, folder: str = "") -> list[str]:
-        remote = (
-            _opened(f"{self.url.rstrip('/')}/{folder}", self.settings) if folder else self.remote
-        )
+        remote = _opened(f"{self.url.rstrip('/')}/{folder}", self.settings) if folder else self.remote
         return [name for name, is_folder in remote.children() if is_folder]
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:

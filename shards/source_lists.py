@@ -21,15 +21,7 @@ from shards.regular_file import require_regular
 from shards.remote import as_url
 from shards.schema import CLASS_NAMES, SPLITS
 from shards.source_files import LocalFiles, SourceFiles, StoredFiles
-from shards.sources import (
-    LABELS,
-    SOURCE_SCHEMA,
-    UNKNOWN_GENERATOR,
-    SourceList,
-    plain_label,
-    read_folder,
-    sorted_table,
-)
+from shards.sources import LABELS, SOURCE_SCHEMA, UNKNOWN_GENERATOR, SourceList, plain_label, read_folder, sorted_table
 from shards.split import lacking_classes
 from shards.wording import counted
 
@@ -119,8 +111,9 @@ def read_list(path: Path, files: SourceFiles) -> SourceList:
             " / between folders"
         )
     table = sorted_table(columns)
-    notes = [f"labels of {shown}: 0 = real ({columns['label'].count(0):,}), 1 = generated "
-             f"({columns['label'].count(1):,})"]  # fmt: skip
+    notes = [
+        f"labels of {shown}: 0 = real ({columns['label'].count(0):,}), 1 = generated ({columns['label'].count(1):,})"
+    ]
     notes += lacking_classes(columns["split"], columns["label"])
     if again := _listed_again(table, shown):
         notes.append(again)
@@ -143,9 +136,7 @@ def _listed_again(table: pa.Table, shown: str) -> str:
         if len(differ):
             rows = [half.slice(int(differ[0]), 1).to_pylist()[0] for half in (one, other)]
             values = " and ".join(_said(row, name) for row in rows)
-            raise InputError(
-                f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row"
-            )
+            raise InputError(f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row")
     first = paths[int(places[0])].as_py()
     return (
         f"{counted(len(places), 'row')} of {shown} name an image again that stands there already, "
@@ -164,9 +155,7 @@ def _append(columns: dict[str, list], where: str, row: dict[str, str], files: So
     if not name or "\0" in name:
         raise InputError(f"{where}: the path is empty or holds a zero byte")
     if label is None:
-        raise InputError(
-            f"{where}: label {row['label']!r} is none of real, generated, fake, 0 and 1"
-        )
+        raise InputError(f"{where}: label {row['label']!r} is none of real, generated, fake, 0 and 1")
     if split not in _SPLIT_NAMES:
         raise InputError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
     if not label and generator.lower() not in _NO_GENERATOR:
@@ -185,9 +174,7 @@ def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
     """``InputError`` where backslashes part folders: here they are letters of a name."""
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
-        raise InputError(
-            f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}"
-        )
+        raise InputError(f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}")
 
 
 def _relative(name: str, where: str, files: SourceFiles) -> str:
@@ -210,8 +197,7 @@ def _check_columns(shown: str, names: list[str]) -> None:
     missing = [name for name in _REQUIRED if name not in names]
     if missing:
         raise InputError(
-            f"{shown} has no column {missing[0]!r}: its columns must be "
-            f"{','.join(_REQUIRED)}[,{','.join(_OPTIONAL)}]"
+            f"{shown} has no column {missing[0]!r}: its columns must be {','.join(_REQUIRED)}[,{','.join(_OPTIONAL)}]"
         )
 
 
@@ -226,10 +212,7 @@ def _csv_rows(path: Path, shown: str) -> Iterator[tuple[str, dict[str, str]]]:
             _check_columns(shown, list(reader.fieldnames))
             for row in reader:
                 if None in row or None in row.values():
-                    raise InputError(
-                        f"{shown}, line {reader.line_num}: has another number of fields than the "
-                        "header"
-                    )
+                    raise InputError(f"{shown}, line {reader.line_num}: has another number of fields than the header")
                 yield f"line {reader.line_num}", {name: row.get(name) or "" for name in wanted}
     except UnicodeDecodeError as error:
         raise InputError(f"{shown} is not UTF-8 text ({error.reason})") from error

@@ -16,15 +16,7 @@ from shards.schema import CLASS_NAMES
 from shards.source_files import SourceFiles, Stamp
 from shards.wording import counted
 
-__all__ = [
-    "LABELS",
-    "SOURCE_SCHEMA",
-    "UNKNOWN_GENERATOR",
-    "SourceList",
-    "plain_label",
-    "read_folder",
-    "sorted_table",
-]
+__all__ = ["LABELS", "SOURCE_SCHEMA", "UNKNOWN_GENERATOR", "SourceList", "plain_label", "read_folder", "sorted_table"]
 
 LABELS = {"real": 0, "generated": 1, "fake": 1}
 """Names of class folders, and of labels in lists, in lower case."""
@@ -154,9 +146,7 @@ def _require_both_classes(root: str, labels: set[int]) -> None:
     if not labels:
         raise InputError(f"{root} has no image files under real/ or generated/")
     found, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
-    raise InputError(
-        f"{root} has {found} images only: a detector needs both, so add images under {other}/"
-    )
+    raise InputError(f"{root} has {found} images only: a detector needs both, so add images under {other}/")
 
 
 def _notes(root: str, other_folders: set[str], passed_over: int) -> list[str]:

@@ -52,9 +52,7 @@ def parse_shares(text: str) -> dict[str, float]:
     except ValueError:
         shares = []
     if len(shares) not in (3, 4):
-        raise InputError(
-            f"--split {text}: give three or four numbers: TRAIN,VALID,TEST[,CALIBRATION]"
-        )
+        raise InputError(f"--split {text}: give three or four numbers: TRAIN,VALID,TEST[,CALIBRATION]")
     if not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
         raise InputError(f"--split {text}: shares lie between 0 and 1 and add up to 1")
     return dict(zip(SPLITS, shares, strict=False))
@@ -91,8 +89,7 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     if "" in splits:
         return []
     return [
-        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that "
-        "needs both classes"
+        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that needs both classes"
         for name in SPLITS
         for label in range(NUM_LABELS)
         if (name, label) in pairs and (name, 1 - label) not in pairs

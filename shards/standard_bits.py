@@ -62,9 +62,7 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
     return 1.0 if is_standard or not own else _OPTIMISED * standard / own
 
 
-def _expected_bits(
-    table: bytes, usual: bytes, blocks: int, ends_block: bool
-) -> tuple[float, float]:
+def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
     """Bits of so many blocks by ``table``, and by ``usual``, with the bits that follow symbols."""
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
@@ -72,10 +70,7 @@ def _expected_bits(
     # Of DC a block has one symbol; of AC it has one that ends it, 0, whose share says how many.
     count = blocks / max(share[0], 1e-4) if ends_block else blocks
     extra = np.arange(256) & 15
-    return (
-        float(count * (share * (lengths + extra)).sum()),
-        float(count * (share * (_lengths(usual) + extra)).sum()),
-    )
+    return (float(count * (share * (lengths + extra)).sum()), float(count * (share * (_lengths(usual) + extra)).sum()))
 
 
 def _lengths(table: bytes) -> np.ndarray:

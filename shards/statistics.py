@@ -43,11 +43,7 @@ def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")
     columns = _Columns(dataset)
-    groups = {
-        name: columns.describe(label == code)
-        for code, name in enumerate(CLASS_NAMES)
-        if (label == code).any()
-    }
+    groups = {name: columns.describe(label == code) for code, name in enumerate(CLASS_NAMES) if (label == code).any()}
     for code, name in sorted(enumerate(generators), key=lambda pair: pair[1]):
         chosen = (generator == code) & (label == 1)
         if chosen.any():
@@ -55,10 +51,7 @@ def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
     return {
         "samples": len(dataset),
         "splits": {
-            name: {
-                kind: int(((split == code) & (label == place)).sum())
-                for place, kind in enumerate(CLASS_NAMES)
-            }
+            name: {kind: int(((split == code) & (label == place)).sum()) for place, kind in enumerate(CLASS_NAMES)}
             for code, name in enumerate(splits)
         },
         "edges": HISTOGRAM_EDGES,
@@ -76,8 +69,7 @@ class _Columns:
         self.texts = {name: dataset.codes(name) for name in TEXTS}
         self.quality = dataset.column("jpeg_quality")
         self.moments = {
-            channel: (dataset.column(f"{channel}_mean"), dataset.column(f"{channel}_sd"))
-            for channel in CHANNELS
+            channel: (dataset.column(f"{channel}_mean"), dataset.column(f"{channel}_sd")) for channel in CHANNELS
         }
         self.pixels = self.width.astype(np.float64) * self.height
         self.values = {
@@ -116,9 +108,11 @@ class _Columns:
 
 def _size(values: Array) -> dict[str, float]:
     return {
-        "mean": float(values.mean()), "median": float(np.median(values)),
-        "smallest": int(values.min()), "largest": int(values.max()),
-    }  # fmt: skip
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "smallest": int(values.min()),
+        "largest": int(values.max()),
+    }
 
 
 def _pooled(pixels: Array, mean: Array, sd: Array) -> dict[str, float]:

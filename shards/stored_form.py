@@ -42,9 +42,7 @@ class StoredImage:
     """Why there are no entry points."""
 
 
-def stored_form(
-    data: bytes, facts: ImageFacts, rgb: Image.Image, tiled: bool, keep_progressive: bool
-) -> StoredImage:
+def stored_form(data: bytes, facts: ImageFacts, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
     """The form in which the image file ``data`` is stored, which decoded without fault to ``rgb``.
 
     With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as

@@ -24,9 +24,7 @@ from shards.rejection import RejectedImage
 __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
 
 _SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (
-    256, 257, 258, 259, 266, 277, 284
-)  # fmt: skip
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257, 258, 259, 266, 277, 284)
 
 _FIRST_PILLOW_HEIF = (1, 8)
 """Lists what libheif turned."""

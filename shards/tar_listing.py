@@ -154,9 +154,7 @@ def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.Ta
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError,
             RecursionError) as error:  # fmt: skip  # tarfile's own, on headers that make no sense
-        raise InputError(
-            f"{path} is no tar or is cut off ({error}): fetch it again or leave it out"
-        ) from error
+        raise InputError(f"{path} is no tar or is cut off ({error}): fetch it again or leave it out") from error
 
 
 def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
@@ -173,8 +171,7 @@ def _end_of(path: Path, offset: int, num_bytes: int) -> str:
     """
     if offset >= num_bytes:
         return (
-            "it has no end mark, so it may have been cut off behind its last member: compare it "
-            "with where it came from"
+            "it has no end mark, so it may have been cut off behind its last member: compare it with where it came from"
         )
     with open_regular(path) as file:
         file.seek(offset)

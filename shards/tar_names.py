@@ -114,9 +114,7 @@ def common_folder(tars: Sequence[Path]) -> Path:
     """The folder that all tars lie in. Raises ``InputError`` where there are several."""
     folders = {path.parent for path in tars}
     if len(folders) > 1:
-        raise InputError(
-            f"the tars lie in {len(folders)} folders: say with --out where the data set shall go"
-        )
+        raise InputError(f"the tars lie in {len(folders)} folders: say with --out where the data set shall go")
     return folders.pop()
 
 
@@ -125,12 +123,9 @@ def name_tars(paths: Sequence[Path], out: Path) -> list[NamedTar]:
     above = Path(os.path.commonpath([path.parent for path in paths])) if paths else out
     stems = _stems(paths)
     return [
-        NamedTar(
-            path, Path(os.path.relpath(path, out.resolve())).as_posix(), stem,
-            path.relative_to(above).as_posix(),
-        )
+        NamedTar(path, Path(os.path.relpath(path, out.resolve())).as_posix(), stem, path.relative_to(above).as_posix())
         for path, stem in zip(paths, stems, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _stems(paths: Sequence[Path]) -> list[str]:

@@ -36,10 +36,19 @@ _ENTRY = struct.Struct("<HHI4s")
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
 _PLANES, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _LENGTHS = 284, 317, 322, 323, 324, 325
 _TAGS = (
-    (_WIDTH, _LONG), (_HEIGHT, _LONG), (_BITS, _SHORT), (_COMPRESSION, _SHORT),
-    (_PHOTOMETRIC, _SHORT), (_SAMPLES, _SHORT), (_PLANES, _SHORT), (_PREDICTOR, _SHORT),
-    (_TILE_WIDTH, _LONG), (_TILE_HEIGHT, _LONG), (_OFFSETS, _LONG), (_LENGTHS, _LONG),
-)  # fmt: skip
+    (_WIDTH, _LONG),
+    (_HEIGHT, _LONG),
+    (_BITS, _SHORT),
+    (_COMPRESSION, _SHORT),
+    (_PHOTOMETRIC, _SHORT),
+    (_SAMPLES, _SHORT),
+    (_PLANES, _SHORT),
+    (_PREDICTOR, _SHORT),
+    (_TILE_WIDTH, _LONG),
+    (_TILE_HEIGHT, _LONG),
+    (_OFFSETS, _LONG),
+    (_LENGTHS, _LONG),
+)
 _LISTS = (_BITS, _OFFSETS, _LENGTHS)  # tags whose values may lie behind the directory
 _FORMAT = {_SHORT: "H", _LONG: "I"}
 _DIRECTORY_BYTES = _HEAD.size + _ENTRY.size * len(_TAGS) + 4
@@ -72,9 +81,7 @@ def encode_tiled(pixels: np.ndarray, wanted_bytes: int) -> bytes:
 
 def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
     height, width, samples = pixels.shape
-    tile_height, tile_width = (
-        min(TILE_SIZE, -(-side // _ALIGNMENT) * _ALIGNMENT) for side in (height, width)
-    )
+    tile_height, tile_width = (min(TILE_SIZE, -(-side // _ALIGNMENT) * _ALIGNMENT) for side in (height, width))
     codec = pa.Codec("zstd", compression_level=level)
     tiles = []
     for top in range(0, height, tile_height):
@@ -86,10 +93,17 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
                 tile[:, 1:] -= tile[:, :-1].copy()
             tiles.append(codec.compress(tile.tobytes(), asbytes=True))
     values = {
-        _WIDTH: [width], _HEIGHT: [height], _BITS: [8] * samples, _COMPRESSION: [_ZSTD],
-        _PHOTOMETRIC: [2 if samples == 3 else 1], _SAMPLES: [samples], _PLANES: [1],
-        _PREDICTOR: [predictor], _TILE_WIDTH: [tile_width], _TILE_HEIGHT: [tile_height],
-    }  # fmt: skip
+        _WIDTH: [width],
+        _HEIGHT: [height],
+        _BITS: [8] * samples,
+        _COMPRESSION: [_ZSTD],
+        _PHOTOMETRIC: [2 if samples == 3 else 1],
+        _SAMPLES: [samples],
+        _PLANES: [1],
+        _PREDICTOR: [predictor],
+        _TILE_WIDTH: [tile_width],
+        _TILE_HEIGHT: [tile_height],
+    }
     lengths = [len(tile) for tile in tiles]
     lists = 8 * len(tiles) * (len(tiles) > 1) + 8 * (samples > 1)
     starts = _DIRECTORY_BYTES + lists + np.cumsum([0, *lengths[:-1]])
@@ -171,9 +185,14 @@ class TiledImage:
                 from_y, from_x = max(top, y), max(left, x)
                 to_y, to_x = min(bottom, y + tile_height), min(right, x + tile_width)
                 _copy(
-                    tiles[number], self._predicted, from_y - y, to_y - y, from_x - x, to_x - x,
+                    tiles[number],
+                    self._predicted,
+                    from_y - y,
+                    to_y - y,
+                    from_x - x,
+                    to_x - x,
                     out[from_y - top : to_y - top, from_x - left : to_x - left],
-                )  # fmt: skip
+                )
 
     def read_all(self) -> np.ndarray:
         """The whole image, (height, width, 3) uint8."""
@@ -253,9 +272,7 @@ _CODEC = pa.Codec("zstd")
 
 
 @cached
-def _copy(
-    tile: Any, predicted: bool, top: int, bottom: int, left: int, right: int, out: Any
-) -> None:
+def _copy(tile: Any, predicted: bool, top: int, bottom: int, left: int, right: int, out: Any) -> None:
     """Copies a part of a tile (h, w, 1 or 3) to ``out`` (bottom - top, right - left, 3)."""
     samples = tile.shape[2]
     for y in range(top, bottom):

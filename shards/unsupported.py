@@ -47,19 +47,42 @@ _BRANDS = {
 }
 
 _COMPRESSIONS = {
-    6: "old-style JPEG", 32766: "NeXT", 32809: "ThunderScan", 34661: "JBIG", 34676: "SGI LogLuv",
-    34677: "SGI LogLuv", 34712: "JPEG 2000", 33003: "JPEG 2000", 33004: "JPEG 2000",
-    33005: "JPEG 2000", 34713: "Nikon NEF", 34887: "LERC", 34892: "lossy JPEG", 34933: "PNG",
-    34934: "JPEG XR", 22610: "JPEG XR", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL",
-    34925: "LZMA", 50000: "zstd",
-}  # fmt: skip
+    6: "old-style JPEG",
+    32766: "NeXT",
+    32809: "ThunderScan",
+    34661: "JBIG",
+    34676: "SGI LogLuv",
+    34677: "SGI LogLuv",
+    34712: "JPEG 2000",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34713: "Nikon NEF",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34933: "PNG",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+    34925: "LZMA",
+    50000: "zstd",
+}
 _SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
 _OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
 """Compressions that a libtiff may be built without, by Pillow's names."""
 
 _FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
-_PHOTOMETRICS = {4: "transparency mask", 9: "ICC L*a*b*", 10: "ITU L*a*b*", 32803: "camera raw",
-                 32844: "LogL", 32845: "LogLuv", 34892: "linear camera raw"}  # fmt: skip
+_PHOTOMETRICS = {
+    4: "transparency mask",
+    9: "ICC L*a*b*",
+    10: "ITU L*a*b*",
+    32803: "camera raw",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "linear camera raw",
+}
 
 
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:

@@ -19,12 +19,7 @@ import pyarrow.compute as pc
 
 from shards.channel_stats import channel_stats
 from shards.command import InputError
-from shards.consolidate import (
-    REJECTED_NAME,
-    not_indexable_counts,
-    split_counts,
-    stored_as_counts,
-)
+from shards.consolidate import REJECTED_NAME, not_indexable_counts, split_counts, stored_as_counts
 from shards.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.facts import facts_of
 from shards.image_formats import open_image, sniff_format
@@ -70,9 +65,7 @@ class Finding:
     detail: str
 
 
-def verify_dataset(
-    dataset: ShardDataset, threads: int, advance: Callable[[int], object]
-) -> list[Finding]:
+def verify_dataset(dataset: ShardDataset, threads: int, advance: Callable[[int], object]) -> list[Finding]:
     """Checks everything in ``CHECKS``; ``advance(n)`` is told of every ``n`` samples done.
 
     Reads all shards and decodes all images. Findings come in the order of the shards.
@@ -105,10 +98,7 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
             {shard.name: shard.samples for shard in info.shards},
             {v["values"]: v["counts"] for v in table.column("shard").value_counts().to_pylist()},
         ),
-        "tars": (
-            sorted(shard.sidecar or shard.name for shard in info.shards),
-            sorted(_tars_in(dataset)),
-        ),
+        "tars": (sorted(shard.sidecar or shard.name for shard in info.shards), sorted(_tars_in(dataset))),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
     if not info.describes(dataset.root / MANIFEST_NAME):
@@ -144,9 +134,7 @@ def _check_manifest(root: Path, info: ShardInfo, rows: pa.Table) -> Iterator[Fin
         yield Finding("manifest", name, "has other rows than samples.arrow")
 
 
-def _check_tars(
-    dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]]
-) -> Iterator[Finding]:
+def _check_tars(dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]]) -> Iterator[Finding]:
     path = dataset.shard_path(info.name)
     yield from _check_bytes(path, info.name, info.num_bytes, info.sha256)
     expected = [_members(record) for record in records]
@@ -191,9 +179,7 @@ def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding
         return
     for one, other in zip(said, walked, strict=False):
         if one != other:
-            yield Finding(
-                "members", f"{path.name} {one[0]}", f"expected {one}, the tar has {other}"
-            )
+            yield Finding("members", f"{path.name} {one[0]}", f"expected {one}, the tar has {other}")
             break
     if len(said) != len(walked):
         yield Finding("members", path.name, f"expected {len(said)}, the tar has {len(walked)}")
@@ -217,20 +203,19 @@ def _members(record: dict[str, Any]) -> list[Member]:
     """Where the manifest says that a sample's members lie."""
     image = member_extension(record["stored_as"], record["format"])
     return [
-        (extension, record[f"{member}_offset"], record[f"{member}_length"],
-         f"{record['sample_key']}.{extension}")
+        (extension, record[f"{member}_offset"], record[f"{member}_length"], f"{record['sample_key']}.{extension}")
         for member, extension in zip(MEMBERS, (image, "json", "global.npy", "mcu"), strict=True)
-    ]  # fmt: skip
+    ]
 
 
 def _check_samples(
-    dataset: ShardDataset, info: ShardInfo, records: list[dict[str, Any]],
-    pool: ThreadPoolExecutor, advance: Callable[[int], object],
-) -> Iterator[Finding]:  # fmt: skip
-    with (
-        _mapped(dataset.shard_path(info.name)) as tar,
-        _mapped(dataset.members_path(info.name)) as rest,
-    ):
+    dataset: ShardDataset,
+    info: ShardInfo,
+    records: list[dict[str, Any]],
+    pool: ThreadPoolExecutor,
+    advance: Callable[[int], object],
+) -> Iterator[Finding]:
+    with _mapped(dataset.shard_path(info.name)) as tar, _mapped(dataset.members_path(info.name)) as rest:
 
         def check(record: dict[str, Any]) -> list[Finding]:
             members = {}
@@ -255,9 +240,7 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         yield data
 
 
-def _check_sample(
-    record: dict[str, Any], members: dict[str, bytes], global_size: int
-) -> Iterator[tuple[str, str]]:
+def _check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
     """(check, detail) for all that is wrong with one sample."""
     data = members["image"]
     if zlib.crc32(data) != record["image_crc32"]:

@@ -57,9 +57,7 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
     context.set_forkserver_preload(["shards.shard_writer", "webdataset"])
     with _processes_spoken_for():
         done, stop = context.Value("q", 0), context.Value("b", 0)
-        pool = ProcessPoolExecutor(
-            min(workers, len(ordered)), context, _start_worker, (done, stop)
-        )  # fmt: skip
+        pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop))
     try:
         with _processes_spoken_for():  # the first one starts them
             futures = [pool.submit(_work, task) for task in ordered]
@@ -87,9 +85,7 @@ def _processes_spoken_for() -> Iterator[None]:
         ) from error
 
 
-def _collect(
-    futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]
-) -> None:
+def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]) -> None:
     pending, told = set(futures), 0
     while pending:
         finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)

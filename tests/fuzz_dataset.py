@@ -19,12 +19,21 @@ from tests.fuzz_harness import mutated, run_main
 __all__ = ["DatasetTarget"]
 
 WORDS = (
-    b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"../../x"', b"[[[[[[", b"{}",
-    b'"', b"true", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f",
-)  # fmt: skip
-CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b'"../../x"',
+    b"[[[[[[",
+    b"{}",
+    b'"',
+    b"true",
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x80",
+    b"\xff\xff\xff\x7f",
 )
+CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False)
 
 
 class DatasetTarget:
@@ -33,14 +42,11 @@ class DatasetTarget:
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
         self._out = folder / "out"
-        settings = BuildSettings(
-            split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32
-        )
+        settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", self._out, settings, progress=False)
         self._record = sorted(self._out.glob("train-*.parquet"))[0]
         self._files = {
-            name: (self._out / name).read_bytes()
-            for name in ("dataset.json", "samples.arrow", self._record.name)
+            name: (self._out / name).read_bytes() for name in ("dataset.json", "samples.arrow", self._record.name)
         }
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:

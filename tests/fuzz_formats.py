@@ -34,12 +34,50 @@ __all__ = ["FormatTarget"]
 MOST_PIXELS = 4_000_000  # sizes that a mutation makes up are to cost no minutes
 PLACES = [f"{member}_{what}" for member in MEMBERS for what in ("offset", "length")]
 WORDS = (
-    b"acTL", b"fcTL", b"fdAT", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iCCP", b"zTXt", b"eXIf",
-    b"VP8 ", b"VP8L", b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"EXIF", b"irot", b"imir", b"clap",
-    b"ispe", b"ipma", b"iloc", b"infe", b"grid", b"av1C", b"hvcC", b"jp2c", b"pclr", b"cdef",
-    b"colr", b"!\xf9", b"\x2c", b"II*\0", b"MM\0*", b"\0", b"\xff" * 4, b"\0\0\0\1", b"\1\0\0\0",
-    b"\0\0\x10\0", b"\xff\x52", b"\xff\x90", b"\xff\x93",
-)  # fmt: skip
+    b"acTL",
+    b"fcTL",
+    b"fdAT",
+    b"IDAT",
+    b"IEND",
+    b"tRNS",
+    b"PLTE",
+    b"iCCP",
+    b"zTXt",
+    b"eXIf",
+    b"VP8 ",
+    b"VP8L",
+    b"VP8X",
+    b"ANIM",
+    b"ANMF",
+    b"ALPH",
+    b"EXIF",
+    b"irot",
+    b"imir",
+    b"clap",
+    b"ispe",
+    b"ipma",
+    b"iloc",
+    b"infe",
+    b"grid",
+    b"av1C",
+    b"hvcC",
+    b"jp2c",
+    b"pclr",
+    b"cdef",
+    b"colr",
+    b"!\xf9",
+    b"\x2c",
+    b"II*\0",
+    b"MM\0*",
+    b"\0",
+    b"\xff" * 4,
+    b"\0\0\0\1",
+    b"\1\0\0\0",
+    b"\0\0\x10\0",
+    b"\xff\x52",
+    b"\xff\x90",
+    b"\xff\x93",
+)
 
 
 def _encoded(kind: str, image: Image.Image, **options: object) -> bytes:
@@ -58,34 +96,45 @@ def _sources() -> dict[str, list[bytes]]:
     exif[0x0112], exif[0x010E] = 6, "x" * 40
     sources = {
         "PNG": [
-            _encoded("PNG", rgb, exif=exif), _encoded("PNG", rgb.quantize(13), bits=4),
-            _encoded("PNG", rgb.convert("LA")), _encoded("PNG", rgb.convert("1")), png(wide, 2),
-            _encoded("PNG", rgb, **frames), _encoded("PNG", rgb, default_image=True, **frames),
+            _encoded("PNG", rgb, exif=exif),
+            _encoded("PNG", rgb.quantize(13), bits=4),
+            _encoded("PNG", rgb.convert("LA")),
+            _encoded("PNG", rgb.convert("1")),
+            png(wide, 2),
+            _encoded("PNG", rgb, **frames),
+            _encoded("PNG", rgb, default_image=True, **frames),
         ],
         "WEBP": [
-            _encoded("WEBP", rgb, exif=exif), _encoded("WEBP", rgb, lossless=True),
-            _encoded("WEBP", rgb, **frames), _encoded("WEBP", rgb.convert("RGBA"), quality=50),
+            _encoded("WEBP", rgb, exif=exif),
+            _encoded("WEBP", rgb, lossless=True),
+            _encoded("WEBP", rgb, **frames),
+            _encoded("WEBP", rgb.convert("RGBA"), quality=50),
         ],
         "TIFF": [
-            *(_encoded("TIFF", rgb, compression=c, exif=exif)
-              for c in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd")),
-            _encoded("TIFF", rgb, **frames), _encoded("TIFF", rgb.convert("CMYK")),
+            *(
+                _encoded("TIFF", rgb, compression=c, exif=exif)
+                for c in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd")
+            ),
+            _encoded("TIFF", rgb, **frames),
+            _encoded("TIFF", rgb.convert("CMYK")),
             _encoded("TIFF", rgb.convert("1"), compression="group4"),
-            _encoded("TIFF", rgb.quantize(13)), tiff(wide), tiff(wide, ">", compressed=True),
-            tiff(wide[..., :1], photometric=0), tiff(pixels, planar=2), encode_tiled(pixels, 1),
+            _encoded("TIFF", rgb.quantize(13)),
+            tiff(wide),
+            tiff(wide, ">", compressed=True),
+            tiff(wide[..., :1], photometric=0),
+            tiff(pixels, planar=2),
+            encode_tiled(pixels, 1),
         ],
         "GIF": [_encoded("GIF", rgb), _encoded("GIF", rgb, **frames)],
         "BMP": [
-            _encoded("BMP", rgb), _encoded("BMP", rgb.quantize(13)),
-            _encoded("BMP", rgb.convert("1")), _encoded("BMP", rgb.convert("RGBA")),
+            _encoded("BMP", rgb),
+            _encoded("BMP", rgb.quantize(13)),
+            _encoded("BMP", rgb.convert("1")),
+            _encoded("BMP", rgb.convert("RGBA")),
         ],
-        "AVIF": [
-            _encoded("AVIF", rgb, exif=exif, speed=10), _encoded("AVIF", rgb, speed=10, **frames),
-        ],
-        "JPEG2000": [
-            _encoded("JPEG2000", rgb), _encoded("JPEG2000", rgb.convert("LA"), no_jp2=True),
-        ],
-    }  # fmt: skip
+        "AVIF": [_encoded("AVIF", rgb, exif=exif, speed=10), _encoded("AVIF", rgb, speed=10, **frames)],
+        "JPEG2000": [_encoded("JPEG2000", rgb), _encoded("JPEG2000", rgb.convert("LA"), no_jp2=True)],
+    }
     for kind, plugin in (("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")):
         try:
             module = __import__(plugin)
@@ -141,17 +190,21 @@ class FormatTarget:
             row = build_sample(data, source, "000000000000", "train-000000.tar", 16).row
         except RejectedImage as rejected:
             return "refused" if rejected.reason != "unsupported_format" else "named"
-        (fitting,) = pa.Table.from_pylist(
-            [{**dict.fromkeys(PLACES, 0), **row}], schema=SAMPLE_SCHEMA
-        ).to_pylist()
+        (fitting,) = pa.Table.from_pylist([{**dict.fromkeys(PLACES, 0), **row}], schema=SAMPLE_SCHEMA).to_pylist()
         assert fitting["width"] * fitting["height"] <= MOST_PIXELS
         pixels = decode_file(data)
         assert pixels.shape == (row["height"], row["width"], 3), (pixels.shape, row)
         assert pixel_sha256(pixels) == row["pixel_sha256"]
         job = DecodeJob(
-            np.frombuffer(data, np.uint8), row["height"], row["width"], np.zeros((0, 4), np.int32),
-            np.zeros(0, np.int64), 0, kind, row["mode"],
-        )  # fmt: skip
+            np.frombuffer(data, np.uint8),
+            row["height"],
+            row["width"],
+            np.zeros((0, 4), np.int32),
+            np.zeros(0, np.int64),
+            0,
+            kind,
+            row["mode"],
+        )
         not_for_dali(job)
         return "taken"
 

@@ -32,9 +32,28 @@ LONGEST_S = 5.0
 
 
 VALUES = (
-    None, True, 0, -1, 1, 3, 10**20, -(2**63), 0.5, 1e308, "", "x", "1", "../x", "\x1b[2J",
-    [], [1], [None], [[]], {}, {"a": 1},
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    1,
+    3,
+    10**20,
+    -(2**63),
+    0.5,
+    1e308,
+    "",
+    "x",
+    "1",
+    "../x",
+    "\x1b[2J",
+    [],
+    [1],
+    [None],
+    [[]],
+    {},
+    {"a": 1},
+)
 
 
 class _Compiling(event.Listener):
@@ -105,10 +124,7 @@ def run_fuzz(make: Callable[[Path], Target], numbers: range | list[int], seed: i
     """Runs mutations; ends with the number of the first that fails, in the error's notes."""
     process, counts, longest = psutil.Process(), Counter[str](), 0.0
     compiling = _Compiling()
-    with (
-        TemporaryDirectory(prefix="fuzz-") as folder,
-        event.install_listener("numba:compile", compiling),
-    ):
+    with TemporaryDirectory(prefix="fuzz-") as folder, event.install_listener("numba:compile", compiling):
         target = make(Path(folder))
         target.run(np.random.default_rng([seed, 2**32 - 1]), Counter())  # compiles, imports
         before = process.memory_info().rss

@@ -239,9 +239,7 @@ class Fuzzer:
             windows[2] = rng.integers(-(2**31), 2**31, 4)
         return windows
 
-    def _splice(
-        self, rng: np.random.Generator, jpeg: bytes, mcu: bytes, height: int, width: int
-    ) -> None:
+    def _splice(self, rng: np.random.Generator, jpeg: bytes, mcu: bytes, height: int, width: int) -> None:
         data, index = (b.put(d) for b, d in zip(self._buffers, (jpeg, mcu), strict=True))
         windows = self._windows(rng, height, width)
         spliced = self._splicers[rng.integers(2)].splice(data, index, windows)

@@ -20,10 +20,32 @@ __all__ = ["ListingTarget"]
 
 URL = "http://127.0.0.1:9/set"
 WORDS = (
-    b'<a href="', b"<a href='", b'">', b"../", b"%2e%2e/", b"%2f", b"%00", b"%ff", b"/", b"//",
-    b"///", b"/set/", b"http://127.0.0.1:9/set/", b"http://[", b"&#47;", b"&lt;", b"&#0;", b"?",
-    b"#", b"x/", b"javascript:", b"\\", b"\n", "é".encode(), b"a" * 300,
-)  # fmt: skip
+    b'<a href="',
+    b"<a href='",
+    b'">',
+    b"../",
+    b"%2e%2e/",
+    b"%2f",
+    b"%00",
+    b"%ff",
+    b"/",
+    b"//",
+    b"///",
+    b"/set/",
+    b"http://127.0.0.1:9/set/",
+    b"http://[",
+    b"&#47;",
+    b"&lt;",
+    b"&#0;",
+    b"?",
+    b"#",
+    b"x/",
+    b"javascript:",
+    b"\\",
+    b"\n",
+    "é".encode(),
+    b"a" * 300,
+)
 PAGE = (
     b"<html><h1>Index of /set/</h1><hr><pre><a href='../'>../</a>\n"
     b'<a href="real/">real/</a> 01-Nov-2026\n<a href="a%20b.jpg">a b.jpg</a> 12K\n'

@@ -17,9 +17,21 @@ from tests.fuzz_harness import mutated, run_main
 __all__ = ["ListTarget"]
 
 WORDS = (
-    b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"real", b"path", b"../", b"/etc/passwd", b"a" * 3000,
-    b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x10", b"\xef\xbb\xbf",
-)  # fmt: skip
+    b'"',
+    b",",
+    b"\n",
+    b"\r",
+    b"\0",
+    b"\xff",
+    b"real",
+    b"path",
+    b"../",
+    b"/etc/passwd",
+    b"a" * 3000,
+    b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\x80\x80\x80\x80\x10",
+    b"\xef\xbb\xbf",
+)
 
 
 class ListTarget:
@@ -29,11 +41,15 @@ class ListTarget:
         self._folder = folder
         rows = [
             {
-                "path": f"{n}.jpg", "key": f"k{n}", "label": "real" if n % 2 else "generated",
-                "generator": "" if n % 2 else "gan", "group": "g", "split": "train",
+                "path": f"{n}.jpg",
+                "key": f"k{n}",
+                "label": "real" if n % 2 else "generated",
+                "generator": "" if n % 2 else "gan",
+                "group": "g",
+                "split": "train",
             }
             for n in range(6)
-        ]  # fmt: skip
+        ]
         (folder / "0.jpg").write_bytes(b"")
         with (folder / "base.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))

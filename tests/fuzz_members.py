@@ -15,9 +15,8 @@ from tests.fuzz_jpeg import GuardedBuffer
 __all__ = ["MemberTarget"]
 
 WORDS = tuple(
-    value.to_bytes(4, "little")
-    for value in (0, 1, 2, 3, 16, 192, 1024, 65535, 50000, 2**31 - 1, 2**31, 2**32 - 1)
-)  # fmt: skip
+    value.to_bytes(4, "little") for value in (0, 1, 2, 3, 16, 192, 1024, 65535, 50000, 2**31 - 1, 2**31, 2**32 - 1)
+)
 
 
 class MemberTarget:

@@ -22,12 +22,21 @@ from tests.fuzz_harness import mutated, mutated_json, run_main
 __all__ = ["PlanTarget"]
 
 WORDS = (
-    b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true",
-    b"../", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\x80\x80\x80\x80\x10",
-)  # fmt: skip
-SETTINGS = BuildSettings(
-    split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b'"',
+    b"[[[[[[",
+    b"{}",
+    b"true",
+    b"../",
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x80",
+    b"\x80\x80\x80\x80\x10",
 )
+SETTINGS = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
 
 
 class PlanTarget:

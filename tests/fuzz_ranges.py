@@ -27,9 +27,26 @@ MOST = 300_000
 """Of an image, in bytes; those of the data set have a third of it."""
 
 NUMBERS = (
-    0, 1, 2, 3, 7, 8, 100, 511, 512, 513, 1 << 16, MOST, MOST + 1, 1 << 20, 1 << 31, 1 << 40,
-    (1 << 60) - 1, 1 << 60, -1,
-)  # fmt: skip
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    100,
+    511,
+    512,
+    513,
+    1 << 16,
+    MOST,
+    MOST + 1,
+    1 << 20,
+    1 << 31,
+    1 << 40,
+    (1 << 60) - 1,
+    1 << 60,
+    -1,
+)
 
 
 def stored_copy(folder: Path) -> str:
@@ -47,20 +64,18 @@ class RangeTarget:
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
-        settings = BuildSettings(
-            split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32
-        )
+        settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "out", settings, progress=False)
         self._environment = {
-            "GLASS_CACHE_DIR": str(folder / "cache"), "GLASS_REMOTE_ATTEMPTS": "1",
-            "GLASS_REMOTE_CONNECTIONS": "4", "GLASS_MAX_IMAGE_BYTES": str(MOST),
-        }  # fmt: skip
+            "GLASS_CACHE_DIR": str(folder / "cache"),
+            "GLASS_REMOTE_ATTEMPTS": "1",
+            "GLASS_REMOTE_CONNECTIONS": "4",
+            "GLASS_MAX_IMAGE_BYTES": str(MOST),
+        }
         with patch.dict(os.environ, self._environment):
             self._data = OpenShards(ShardDataset.open(stored_copy(folder / "out")))
         samples = self._data.samples
-        self._members = {
-            name: getattr(samples, name) for name in ("image", "global_view", "entry_points")
-        }
+        self._members = {name: getattr(samples, name) for name in ("image", "global_view", "entry_points")}
         self._sides = {name: getattr(samples, name) for name in ("height", "width", "shard")}
         assert self._data.ranges is not None
         self._ranges = self._data.ranges
@@ -74,9 +89,9 @@ class RangeTarget:
             counts["refused"] += 1
             return
         rows = np.array([row, *rng.integers(len(samples), size=2).tolist()], np.int64)
-        windows = np.concatenate(
-            [rng.integers(0, 480, (3, 2, 2)), rng.integers(1, 64, (3, 2, 2))], axis=2
-        ).astype(np.int32)
+        windows = np.concatenate([rng.integers(0, 480, (3, 2, 2)), rng.integers(1, 64, (3, 2, 2))], axis=2).astype(
+            np.int32
+        )
         windowed, tiled = samples.entry_points.length[rows] > 0, samples.tiled(rows)
         with (
             patch.dict(os.environ, self._environment),

@@ -21,12 +21,24 @@ from tests.fuzz_ranges import stored_copy
 __all__ = ["RemoteTarget"]
 
 WORDS = (
-    b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"../../theirs"', b'"../theirs"',
-    b"../../", b"[[[[[[", b"{}", b'"', b"true", b"\\u0000", b"\\ud800", b"0", b"9000000000",
-)  # fmt: skip
-CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b'"../../theirs"',
+    b'"../theirs"',
+    b"../../",
+    b"[[[[[[",
+    b"{}",
+    b'"',
+    b"true",
+    b"\\u0000",
+    b"\\ud800",
+    b"0",
+    b"9000000000",
 )
+CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False)
 
 READS = ("whole", "range", "auto")
 
@@ -38,9 +50,7 @@ class RemoteTarget:
         import fsspec
 
         write_images(folder / "images")
-        settings = BuildSettings(
-            split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32
-        )
+        settings = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "out", settings, progress=False)
         shutil.rmtree(folder / "images")
         self._url = stored_copy(folder / "out")
@@ -55,9 +65,11 @@ class RemoteTarget:
                 (place / name).write_text("years of work")
         self._theirs = self._beside()
         self._environment = {
-            "GLASS_CACHE_DIR": str(self._cache), "GLASS_REMOTE_ATTEMPTS": "1",
-            "GLASS_REMOTE_CONNECTIONS": "2", "GLASS_CACHE_GB": "0.002",
-        }  # fmt: skip
+            "GLASS_CACHE_DIR": str(self._cache),
+            "GLASS_REMOTE_ATTEMPTS": "1",
+            "GLASS_REMOTE_CONNECTIONS": "2",
+            "GLASS_CACHE_GB": "0.002",
+        }
         for reads in READS:  # each compiles kernels of its own, which is no mutation's fault
             with patch.dict(os.environ, self._environment):
                 self._load(reads, Counter())

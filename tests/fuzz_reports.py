@@ -9,12 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from glass.detection.calibration import (
-    ViewSettings,
-    fit_calibration,
-    read_calibration,
-    write_calibration,
-)
+from glass.detection.calibration import ViewSettings, fit_calibration, read_calibration, write_calibration
 from glass.evaluation import evaluate_table, write_evaluation
 from glass.predictions import PREDICTION_SCHEMA
 from glass.report import load_run, report_document
@@ -29,9 +24,20 @@ from tests.fuzz_harness import mutated, mutated_json, run_main
 __all__ = ["ReportTarget"]
 
 WORDS = (
-    b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true",
-    b"0", b'"x"', b"\xff\xff\xff\xff", b"\x00\x00\x00\x80",
-)  # fmt: skip
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b'"',
+    b"[[[[[[",
+    b"{}",
+    b"true",
+    b"0",
+    b'"x"',
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x80",
+)
 WEIGHTS = "a" * 64
 SPLIT = "test"
 
@@ -41,9 +47,7 @@ class ReportTarget:
 
     def __init__(self, folder: Path) -> None:
         write_images(folder / "images")
-        settings = BuildSettings(
-            split_shares={"train": 0.5, SPLIT: 0.5}, samples_per_shard=8, global_size=32
-        )
+        settings = BuildSettings(split_shares={"train": 0.5, SPLIT: 0.5}, samples_per_shard=8, global_size=32)
         build_dataset(folder / "images", folder / "data", settings, progress=False)
         self._dataset = ShardDataset.open(folder / "data")
         self._run = folder / "run"
@@ -71,16 +75,22 @@ class ReportTarget:
         arrays = [columns[field.name].cast(field.type) for field in PREDICTION_SCHEMA]
         table = pa.table(arrays, schema=PREDICTION_SCHEMA)
         document = {
-            "format_version": 1, "split": SPLIT,
+            "format_version": 1,
+            "split": SPLIT,
             "model": {"kind": "glass", "weights_sha256": WEIGHTS, "chosen": {"epoch": 2}},
             "dataset": dataset_digest(self._dataset.root),
             "settings": {
-                "num_crops": 2, "crop_size": 8, "sampling": "stratified_grid", "seed": 0,
-                "device": "cpu", "precision": "auto",
+                "num_crops": 2,
+                "crop_size": 8,
+                "sampling": "stratified_grid",
+                "seed": 0,
+                "device": "cpu",
+                "precision": "auto",
             },
             **evaluate_table(table, draws=5),
-            "timing": {"time_s": 2.0, "images_per_s": 6.0}, "versions": {"python": "3.11"},
-        }  # fmt: skip
+            "timing": {"time_s": 2.0, "images_per_s": 6.0},
+            "versions": {"python": "3.11"},
+        }
         write_evaluation(self._run, document, table)
 
     def _write_records(self) -> None:

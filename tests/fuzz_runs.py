@@ -21,10 +21,21 @@ from tests.fuzz_harness import mutated, run_main
 __all__ = ["RunTarget"]
 
 WORDS = (
-    b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true",
-    b"\x80\x04c", b"cos\nsystem\n(S'touch /tmp/fuzz-was-here'\ntR.", b"\xff\xff\xff\xff\xff\xff",
-    b"PK\x03\x04", b"\x08\x00",
-)  # fmt: skip
+    b"null",
+    b"-1",
+    b"1e999",
+    b"NaN",
+    b"99999999999999999999",
+    b'"',
+    b"[[[[[[",
+    b"{}",
+    b"true",
+    b"\x80\x04c",
+    b"cos\nsystem\n(S'touch /tmp/fuzz-was-here'\ntR.",
+    b"\xff\xff\xff\xff\xff\xff",
+    b"PK\x03\x04",
+    b"\x08\x00",
+)
 MODEL = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
 TRAINING = {"progress": {"epoch": 1, "history": [{"loss": None}]}, "random": [(1, 2)]}
 HERE = Path("/tmp/fuzz-was-here")
@@ -45,10 +56,12 @@ class RunTarget:
         self._files = {
             path: path.read_bytes()
             for path in (
-                self._run.path / "run.json", self._run.path / "evaluation-test.json",
-                *sorted(self._checkpoint.iterdir()), *sorted(self._run.model.iterdir()),
+                self._run.path / "run.json",
+                self._run.path / "evaluation-test.json",
+                *sorted(self._checkpoint.iterdir()),
+                *sorted(self._run.model.iterdir()),
             )
-        }  # fmt: skip
+        }
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
         path = list(self._files)[int(rng.integers(len(self._files)))]

@@ -20,11 +20,27 @@ from tests.fuzz_harness import mutated, run_main
 __all__ = ["TarTarget", "tar_of"]
 
 WORDS = (
-    b"../../etc/passwd\0", b"/absolute\0", b"\x80" + b"\0" * 11, b"\xff" * 12, b"77777777777\0",
-    b"-0000000001\0", b"30 size=99999999999\n", b"18 size=-5555555\n", b"ustar\x0000", b"ustar  \0",
-    b"GNU.sparse.major=1", b"GNU.sparse.realsize=-1", b"L", b"K", b"x", b"g", b"S", b"2", b"1",
+    b"../../etc/passwd\0",
+    b"/absolute\0",
+    b"\x80" + b"\0" * 11,
+    b"\xff" * 12,
+    b"77777777777\0",
+    b"-0000000001\0",
+    b"30 size=99999999999\n",
+    b"18 size=-5555555\n",
+    b"ustar\x0000",
+    b"ustar  \0",
+    b"GNU.sparse.major=1",
+    b"GNU.sparse.realsize=-1",
+    b"L",
+    b"K",
+    b"x",
+    b"g",
+    b"S",
+    b"2",
+    b"1",
     b"9" * 300,
-)  # fmt: skip
+)
 
 
 def tar_of(members: list[tuple[str, bytes]], tar_format: int = tarfile.GNU_FORMAT) -> bytes:
@@ -48,9 +64,10 @@ class TarTarget:
         for number in range(3):
             key = f"real/{number}" + "n" * (120 * (number == 2))
             members += [
-                (f"{key}.jpg", buffer.getvalue()), (f"{key}.cls", b"1"),
+                (f"{key}.jpg", buffer.getvalue()),
+                (f"{key}.cls", b"1"),
                 (f"{key}.json", b'{"label": "real", "generator": "gan"}'),
-            ]  # fmt: skip
+            ]
         formats = (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
         self._tars = [tar_of(members, tar_format) for tar_format in formats]
         self._tars.append(tar_of([(n[-90:], c) for n, c in members], tarfile.USTAR_FORMAT))

@@ -9,10 +9,7 @@ __all__ = ["box", "chunk", "png", "tiff"]
 
 
 def chunk(name: bytes, payload: bytes) -> bytes:
-    return (
-        struct.pack(">I", len(payload)) + name + payload
-        + struct.pack(">I", zlib.crc32(name + payload))
-    )  # fmt: skip
+    return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
 
 
 def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
@@ -23,16 +20,23 @@ def png(pixels: np.ndarray, colour_type: int, bits: int = 16) -> bytes:
     lines = np.hstack([np.full((height, 1), 2, np.uint8), up])
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(lines.tobytes())) + chunk(b"IEND", b"")
-    )  # fmt: skip
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines.tobytes()))
+        + chunk(b"IEND", b"")
+    )
 
 
 def tiff(
-    pixels: np.ndarray, order: str = "<", compressed: bool = False, planar: int = 1,
-    sample_format: int = 1, photometric: int | None = None, bits: int | None = None,
+    pixels: np.ndarray,
+    order: str = "<",
+    compressed: bool = False,
+    planar: int = 1,
+    sample_format: int = 1,
+    photometric: int | None = None,
+    bits: int | None = None,
     more: dict[int, tuple[int, list[int]]] | None = None,
-) -> bytes:  # fmt: skip
+) -> bytes:
     """A TIFF of one strip of (H, W, channels) values in byte order ``order``.
 
     ``more``: tags, as kind (3 short, 4 long) and values, that come on top or replace others.
@@ -44,11 +48,18 @@ def tiff(
         photometric = 2 if channels >= 3 else 1
     bits = bits or pixels.dtype.itemsize * 8
     tags = {
-        256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * channels),
-        259: (3, [8 if compressed else 1]), 262: (3, [photometric]), 273: (4, [8]),
-        277: (3, [channels]), 278: (4, [height]), 279: (4, [len(body)]), 284: (3, [planar]),
+        256: (4, [width]),
+        257: (4, [height]),
+        258: (3, [bits] * channels),
+        259: (3, [8 if compressed else 1]),
+        262: (3, [photometric]),
+        273: (4, [8]),
+        277: (3, [channels]),
+        278: (4, [height]),
+        279: (4, [len(body)]),
+        284: (3, [planar]),
         339: (3, [sample_format] * channels),
-    }  # fmt: skip
+    }
     if channels == 4 and photometric == 2:
         tags[338] = (3, [2])
     tags |= more or {}

@@ -102,9 +102,7 @@ def _four_tables(pixels: Pixels) -> bytes:
     parts, rest = _segments(_pillow(pixels, subsampling=0, optimize=True))
     tables = b"".join(payload for marker, payload in parts if marker == 0xC4)
     own = _tables_by_number(tables)
-    copies = b"".join(
-        bytes([kind << 4 | number]) + own[kind << 4 | 1] for kind in (0, 1) for number in (2, 3)
-    )
+    copies = b"".join(bytes([kind << 4 | number]) + own[kind << 4 | 1] for kind in (0, 1) for number in (2, 3))
     rewritten = []
     for marker, payload in parts:
         if marker == 0xDA:

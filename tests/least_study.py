@@ -17,18 +17,41 @@ from glass.studies.search_space import GLASS_SPACE, changed_space
 from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters
 
-SETTINGS = ("loader.crop_size=32", "loader.decode=full", "tensorboard=false", "cpu_threads=1",
-            "loader.global_batch_size=4", "loader.num_crops=2")  # fmt: skip
-TIMES = {"train_time_s", "step_time_s", "epoch_time_s", "data_wait_s", "images_per_s", "latency_s",
-         "created", "time_s", "fits"}  # fmt: skip
+SETTINGS = (
+    "loader.crop_size=32",
+    "loader.decode=full",
+    "tensorboard=false",
+    "cpu_threads=1",
+    "loader.global_batch_size=4",
+    "loader.num_crops=2",
+)
+TIMES = {
+    "train_time_s",
+    "step_time_s",
+    "epoch_time_s",
+    "data_wait_s",
+    "images_per_s",
+    "latency_s",
+    "created",
+    "time_s",
+    "fits",
+}
 METERS = MemoryMeters(
-    "made up", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
+    "made up",
+    lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
     lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
-)  # fmt: skip
+)
 
-SEARCH_SPACE = ("lr_local=1e-4..1e-2", "num_crops=1,2", "batch=4", "dropout=0.0,0.2",
-                "lr_global=1e-5..1e-3", "lr_head=1e-4..1e-2", "wd_global=0.0",
-                "wd_local=0.0")  # fmt: skip
+SEARCH_SPACE = (
+    "lr_local=1e-4..1e-2",
+    "num_crops=1,2",
+    "batch=4",
+    "dropout=0.0,0.2",
+    "lr_global=1e-5..1e-3",
+    "lr_head=1e-4..1e-2",
+    "wd_global=0.0",
+    "wd_local=0.0",
+)
 SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 
@@ -63,15 +86,25 @@ def without_times(value: Any) -> Any:
 def least_budget(trials: int, *kinds: str) -> Budget:
     """The least of everything, for one family."""
     models = tuple(
-        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny",
-                   (*SETTINGS, "model.global_backbone=test_vit"))
+        StudyModel(f"{kind}_vit", "ViT", f"{kind}_tiny", (*SETTINGS, "model.global_backbone=test_vit"))
         for kind in kinds
-    )  # fmt: skip
+    )
     return replace(
-        BUDGETS["tiny"], models=models, trials=trials, trial_epochs=1, seeds=(100, 200),
-        final_epochs=1, crops=(1, 2), crop_steps=1, max_trials=3, draws=50, crop_batch=4,
-        hold_out=0.25, glass_search=("batch=4", "num_crops=2"), single_view_search=("batch=4",),
-    )  # fmt: skip
+        BUDGETS["tiny"],
+        models=models,
+        trials=trials,
+        trial_epochs=1,
+        seeds=(100, 200),
+        final_epochs=1,
+        crops=(1, 2),
+        crop_steps=1,
+        max_trials=3,
+        draws=50,
+        crop_batch=4,
+        hold_out=0.25,
+        glass_search=("batch=4", "num_crops=2"),
+        single_view_search=("batch=4",),
+    )
 
 
 def search_plan(**changes: Any) -> SearchPlan:

@@ -45,8 +45,10 @@ def test_a_missed_goal_is_told_and_its_result_kept(benches, tmp_path, capsys):
     assert "NOTE scale: ended with exit code 1; its result is kept" in out
     assert "FAILED doctor: exit code 2 and no result: its last line is no JSON document" in out
     assert [(run["bench"], run["exit_code"], run["kept"]) for run in last["runs"]] == [
-        ("memory", 0, True), ("scale", 1, True), ("doctor", 2, False),
-    ]  # fmt: skip
+        ("memory", 0, True),
+        ("scale", 1, True),
+        ("doctor", 2, False),
+    ]
     lines = [json.loads(text) for text in (tmp_path / "m.jsonl").read_text().splitlines()]
     assert [(line["bench"], line["exit_code"]) for line in lines] == [("memory", 0), ("scale", 1)]
     for line in lines:
@@ -104,15 +106,18 @@ def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, p
     assert told["memory"] == told["scale"] == told["doctor"] == []
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--machine", "../x"], "names a file"),
-    (["--machine", "m"], "--data SHARDS is needed by loader and train"),
-    (["--machine", "m", "--benches", "remote"], "--data SHARDS is needed by remote"),
-    (["--machine", "m", "--benches", "nothing"], "'nothing' is not known"),
-    (["--machine", "m", "--benches", "all"], "'all' is not known"),
-    (["--machine", "m", "--benches", "build", "--photos", "nowhere"], "--photos nowhere: no such"),
-    (["--machine", "m", "--benches", "train", "--data", "nowhere"], "nowhere does not exist"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--machine", "../x"], "names a file"),
+        (["--machine", "m"], "--data SHARDS is needed by loader and train"),
+        (["--machine", "m", "--benches", "remote"], "--data SHARDS is needed by remote"),
+        (["--machine", "m", "--benches", "nothing"], "'nothing' is not known"),
+        (["--machine", "m", "--benches", "all"], "'all' is not known"),
+        (["--machine", "m", "--benches", "build", "--photos", "nowhere"], "--photos nowhere: no such"),
+        (["--machine", "m", "--benches", "train", "--data", "nowhere"], "nowhere does not exist"),
+    ],
+)
 def test_mistakes_are_told(words, message):
     with pytest.raises(InputError, match=message):
         bench_all.main(words)

@@ -51,15 +51,23 @@ def test_mistakes_get_one_sentence(arguments, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("words", [
-    ["loader", "--data", "{data}"], ["decode", "--megapixels", "3"], ["build", "--megapixels", "3"],
-    ["cluster"], ["remote", "--data", "{data}"], ["soak"], ["scale"], ["doctor"], ["memory"],
-    ["train", "--data", "{data}"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["loader", "--data", "{data}"],
+        ["decode", "--megapixels", "3"],
+        ["build", "--megapixels", "3"],
+        ["cluster"],
+        ["remote", "--data", "{data}"],
+        ["soak"],
+        ["scale"],
+        ["doctor"],
+        ["memory"],
+        ["train", "--data", "{data}"],
+    ],
+)
 @pytest.mark.parametrize("output", ["/proc/x", "/proc", "{file}/x"])
-def test_a_folder_that_takes_no_result_is_told_before_measuring(
-    synthetic_shards, tmp_path, words, output
-):
+def test_a_folder_that_takes_no_result_is_told_before_measuring(synthetic_shards, tmp_path, words, output):
     file = tmp_path / "file"
     file.write_text("mine")
     words = [word.format(data=synthetic_shards) for word in words]
@@ -89,12 +97,29 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     Image.fromarray(noise).resize((1200, 900)).save(photographs / "left-out.png")
     code = main(
         [
-            "decode", "--photos", str(photographs), "--megapixels", "0.2,0.8", "--images", "2",
-            "--crops", "4", "--threads", "1", "--rounds", "2", "--seconds-per-round", "0.05",
-            "--methods", "recipe,window,precut", "--output", str(tmp_path / "out"),
-            "--cache", str(tmp_path / "cache"),
+            "decode",
+            "--photos",
+            str(photographs),
+            "--megapixels",
+            "0.2,0.8",
+            "--images",
+            "2",
+            "--crops",
+            "4",
+            "--threads",
+            "1",
+            "--rounds",
+            "2",
+            "--seconds-per-round",
+            "0.05",
+            "--methods",
+            "recipe,window,precut",
+            "--output",
+            str(tmp_path / "out"),
+            "--cache",
+            str(tmp_path / "cache"),
         ]
-    )  # fmt: skip
+    )
     assert code == 0
     document = document_of(capsys)
     check_result("decode", document)
@@ -104,13 +129,13 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
     assert document["image_sets"][0]["skipped"] == {"not a JPEG but png": 1}
     names = set(document["ratios"])
     assert {
-        "window_over_recipe", "window_over_precut@0.2mp", "window_0.8mp_over_0.2mp",
+        "window_over_recipe",
+        "window_over_precut@0.2mp",
+        "window_0.8mp_over_0.2mp",
         "entry_points_share_median",
-    } <= names  # fmt: skip
+    } <= names
     assert not any("@photographs" in name for name in names)
-    by_method = {
-        row["method"]: row for row in document["rows"] if row["images"] == "photographs"
-    }  # fmt: skip
+    by_method = {row["method"]: row for row in document["rows"] if row["images"] == "photographs"}
     assert by_method["window"]["windowed_share"] == 1
     assert by_method["window"]["images_per_s"] > by_method["recipe"]["images_per_s"]
     written = {path.name for path in (tmp_path / "out").iterdir()}
@@ -122,11 +147,27 @@ def test_decode_measures_photographs_and_sizes(tmp_path, capsys):
 def test_loader_measures_shards_that_exist(synthetic_shards, capsys):
     code = main(
         [
-            "loader", "--data", str(synthetic_shards), "--split", "train", "--threads", "1",
-            "--decode", "auto,full", "--backends", "turbo", "--crops", "2", "--rounds", "2",
-            "--seconds-per-round", "0.05", "--batch-size", "4",
+            "loader",
+            "--data",
+            str(synthetic_shards),
+            "--split",
+            "train",
+            "--threads",
+            "1",
+            "--decode",
+            "auto,full",
+            "--backends",
+            "turbo",
+            "--crops",
+            "2",
+            "--rounds",
+            "2",
+            "--seconds-per-round",
+            "0.05",
+            "--batch-size",
+            "4",
         ]
-    )  # fmt: skip
+    )
     assert code == 0
     document = document_of(capsys)
     check_result("loader", document)
@@ -137,16 +178,11 @@ def test_loader_measures_shards_that_exist(synthetic_shards, capsys):
 
 @pytest.mark.slow
 def test_build_measures_entry_points(tmp_path, capsys):
-    code = main(
-        ["build", "--megapixels", "0.2", "--images", "2", "--rounds", "2",
-         "--seconds-per-round", "0.05"]
-    )  # fmt: skip
+    code = main(["build", "--megapixels", "0.2", "--images", "2", "--rounds", "2", "--seconds-per-round", "0.05"])
     assert code == 0
     document = document_of(capsys)
     check_result("build", document)
-    assert {row["method"] for row in document["rows"]} == {
-        "pillow_decode", "entry_points", "build_sample",
-    }  # fmt: skip
+    assert {row["method"] for row in document["rows"]} == {"pillow_decode", "entry_points", "build_sample"}
     assert document["ratios"]["build_sample_time_over_pillow_decode"] > 0.1
 
 

@@ -54,23 +54,23 @@ def fake_gpu(monkeypatch, tmp_path):
     for name in ("ones", "randn", "empty"):
         real = getattr(torch, name)
         monkeypatch.setattr(
-            torch, name,
-            lambda *sizes, real=real, device=None, pin_memory=False, dtype=None:
-            real(*sizes, dtype=dtype),
-        )  # fmt: skip
+            torch, name, lambda *sizes, real=real, device=None, pin_memory=False, dtype=None: real(*sizes, dtype=dtype)
+        )
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor, non_blocking=False: tensor.clone())
     for name, value in {
-        "is_available": True, "device_count": 1, "get_device_name": "NVIDIA Fake 9000",
-        "mem_get_info": (60 << 30, 80 << 30), "synchronize": None, "is_bf16_supported": True,
-    }.items():  # fmt: skip
+        "is_available": True,
+        "device_count": 1,
+        "get_device_name": "NVIDIA Fake 9000",
+        "mem_get_info": (60 << 30, 80 << 30),
+        "synchronize": None,
+        "is_bf16_supported": True,
+    }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(doctor_gpu, "TRANSFER_BYTES", 1 << 20)
     functional = torch.nn.functional
     monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v: q)
-    monkeypatch.setattr(
-        doctor_decoding, "decode_by_dali", lambda data, device: simplejpeg.decode_jpeg(data, "RGB")
-    )
+    monkeypatch.setattr(doctor_decoding, "decode_by_dali", lambda data, device: simplejpeg.decode_jpeg(data, "RGB"))
 
 
 def test_the_doctor_speaks_of_every_check(examined, monkeypatch):
@@ -110,18 +110,24 @@ def test_the_built_in_images_are_of_their_kinds():
 
     images = {k: read_header(data) for k, (data, _) in doctor_decoding.built_in_images().items()}
     assert {kind: header.progressive for kind, header in images.items()} == {
-        "4:2:0": False, "4:4:4": False, "grey": False, "progressive": True,
-    }  # fmt: skip
+        "4:2:0": False,
+        "4:4:4": False,
+        "grey": False,
+        "progressive": True,
+    }
     assert len(images["grey"].components) == 1
 
 
-@pytest.mark.parametrize(("proc", "smi", "expected"), [
-    (PROC, "", "570.86.15"),
-    ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54  Tue Jun 6", "", "535.54"),
-    (None, "581.29\n581.29\n", "581.29"),
-    (None, None, None),
-    (None, "NVIDIA-SMI has failed", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("proc", "smi", "expected"),
+    [
+        (PROC, "", "570.86.15"),
+        ("NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54  Tue Jun 6", "", "535.54"),
+        (None, "581.29\n581.29\n", "581.29"),
+        (None, None, None),
+        (None, "NVIDIA-SMI has failed", None),
+    ],
+)
 def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatch):
     if proc is not None:
         (tmp_path / "version").write_text(proc)
@@ -136,12 +142,15 @@ def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatc
     assert doctor_gpu.driver_version() == expected
 
 
-@pytest.mark.parametrize(("driver", "cuda", "visible", "verdict", "words"), [
-    (None, "13.0", None, "absent", "no NVIDIA driver was found"),
-    ("570.86.15", None, None, "slow", "driver 570.86.15 is there, but this torch is built without"),
-    ("570.86.15", "13.0", "", "absent", "CUDA_VISIBLE_DEVICES='' shows no device"),
-    ("570.86.15", "13.0", None, "slow", "no device can be used: No CUDA GPUs are available"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("driver", "cuda", "visible", "verdict", "words"),
+    [
+        (None, "13.0", None, "absent", "no NVIDIA driver was found"),
+        ("570.86.15", None, None, "slow", "driver 570.86.15 is there, but this torch is built without"),
+        ("570.86.15", "13.0", "", "absent", "CUDA_VISIBLE_DEVICES='' shows no device"),
+        ("570.86.15", "13.0", None, "slow", "no device can be used: No CUDA GPUs are available"),
+    ],
+)
 def test_why_there_is_no_gpu_is_told(driver, cuda, visible, verdict, words, monkeypatch):
     def init():
         raise RuntimeError("No CUDA GPUs are available\nand more")

@@ -69,9 +69,7 @@ def fake_task(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
     def make(method: str, crops: int = 1, **options: str) -> Task:
-        return Task(
-            method, "fakes:Fake", str(tmp_path / "log"), crops, 1, choose_cores(1), 0.04, options
-        )
+        return Task(method, "fakes:Fake", str(tmp_path / "log"), crops, 1, choose_cores(1), 0.04, options)
 
     return make, tmp_path / "log"
 
@@ -124,9 +122,7 @@ def test_what_cannot_run_is_skipped_and_what_crashes_named(fake_task):
     assert outcome.skipped == {"b": "no such library here"}
     assert set(outcome.failed) == {"c"}
     assert "ZeroDivisionError: a defect" in outcome.failed["c"]
-    assert [(m.task.method, len(m.images_per_s)) for m in outcome.measurements] == [
-        ("a", 3), ("d", 3),
-    ]  # fmt: skip
+    assert [(m.task.method, len(m.images_per_s)) for m in outcome.measurements] == [("a", 3), ("d", 3)]
 
 
 def measured(method: str, rates: list[float], threads: int = 1) -> Measurement:
@@ -145,9 +141,7 @@ def test_ratios_are_taken_round_by_round():
 def test_ratios_exist_for_what_was_measured():
     cell = [measured("window", [600.0]), measured("precut", [800.0]), measured("spdl", [20.0])]
     found = method_ratios(cell, ["spdl", "litdata"])
-    assert {name: value.median for name, value in found.items()} == {
-        "window_over_precut": 0.75, "window_over_spdl": 30,
-    }  # fmt: skip
+    assert {name: value.median for name, value in found.items()} == {"window_over_precut": 0.75, "window_over_spdl": 30}
     two = measured("window", [900.0], threads=2)
     assert thread_ratios([*cell, two], "window")["speedup_2_threads"].median == 1.5
     assert thread_ratios([two], "window") == {}

@@ -37,9 +37,12 @@ def test_each_photograph_counts_once(folder):
     found = find_photographs(folder, min_megapixels=1)
     assert [path.name for path in found.paths] == ["b.jpg", "a.JPEG"]
     assert found.skipped == {
-        "copy of another file": 1, "not a JPEG but png": 1, "below 1 megapixels": 1,
-        "CMYK, which decoders convert differently": 1, "unreadable": 1,
-    }  # fmt: skip
+        "copy of another file": 1,
+        "not a JPEG but png": 1,
+        "below 1 megapixels": 1,
+        "CMYK, which decoders convert differently": 1,
+        "unreadable": 1,
+    }
 
 
 def test_links_to_photographs_elsewhere_are_photographs(folder, tmp_path):

@@ -59,10 +59,14 @@ def test_the_counts_agree(monkeypatch, chunk):
 
 def row(method: str, crops: int, peak: float) -> dict:
     return {
-        "preset": "p", "method": method, "num_crops": crops, "peak_bytes": peak,
-        "kept_by_autograd_bytes": 98.0, "activations_after_forward_bytes": 100.0,
+        "preset": "p",
+        "method": method,
+        "num_crops": crops,
+        "peak_bytes": peak,
+        "kept_by_autograd_bytes": 98.0,
+        "activations_after_forward_bytes": 100.0,
         "process_peak_bytes": 1.1 * peak,
-    }  # fmt: skip
+    }
 
 
 def test_lines_and_ratios():
@@ -107,8 +111,11 @@ def test_the_bench_measures_both_ways_in_turn(tmp_path, capsys):
     check_result("memory", document)
     assert document["failed"] == {}
     assert [(r["method"], r["num_crops"]) for r in document["rows"]] == [
-        ("plain", 1), ("chunked", 1), ("plain", 4), ("chunked", 4),
-    ]  # fmt: skip
+        ("plain", 1),
+        ("chunked", 1),
+        ("plain", 4),
+        ("chunked", 4),
+    ]
     assert document["ratios"]["slope_chunked_over_plain"] < 0.5
     assert 0.5 < document["ratios"]["step_time_chunked_over_plain"] < 5
     assert {path.name for path in tmp_path.iterdir()} == {"memory.json", "memory.png", "memory.svg"}

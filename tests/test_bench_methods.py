@@ -44,9 +44,7 @@ def method(corpus):
         import importlib
 
         info = METHODS[name]
-        task = Task(
-            name, info.where, str(corpus.root), CROPS, threads, choose_cores(1), 0.01, info.options
-        )
+        task = Task(name, info.where, str(corpus.root), CROPS, threads, choose_cores(1), 0.01, info.options)
         module, kind = info.where.split(":")
         built.append(getattr(importlib.import_module(module), kind)(task))
         return built[-1]
@@ -108,11 +106,7 @@ def test_the_loader_draws_the_corpus_s_windows(corpus, tmp_path):
     repeated = repeat_dataset(dataset, SPLIT, 4, tmp_path / "four")
     windows = corpus.windows(CROPS)
     ids = np.array([image.content_id for image in corpus.images], np.int64)
-    place = {
-        int(value): (copy, index)
-        for copy in range(4)
-        for index, value in enumerate(copy_content_id(ids, copy))
-    }
+    place = {int(value): (copy, index) for copy in range(4) for index, value in enumerate(copy_content_id(ids, copy))}
     config = LoaderConfig(num_crops=CROPS, global_batch_size=6, decode="window", num_threads=1)
     seen = []
     with build_loader(repeated, SPLIT, config) as loader:
@@ -125,9 +119,7 @@ def test_the_loader_draws_the_corpus_s_windows(corpus, tmp_path):
                 np.testing.assert_array_equal(drawn, windows[copy, index])
                 image = decoded(corpus, index)
                 for crop, window in zip(batch["local_crops"][k], drawn, strict=True):
-                    np.testing.assert_array_equal(
-                        crop.permute(1, 2, 0).numpy(), padded(image, window)
-                    )
+                    np.testing.assert_array_equal(crop.permute(1, 2, 0).numpy(), padded(image, window))
     assert sorted(seen) == sorted(place.values())
 
 
@@ -194,8 +186,11 @@ def test_stage_times_are_those_between_two_snapshots():
     before = {"windowed": 10, "full": 0, "bytes_read": 1000, "splice_s": 1.0}
     after = {"windowed": 28, "full": 2, "bytes_read": 5000, "splice_s": 1.5, "decode_s": 2.0}
     assert per_image(before, after) == {
-        "bytes_read_per_image": 200.0, "windowed_share": 0.9, "splice_ms": 25.0, "decode_ms": 100.0,
-    }  # fmt: skip
+        "bytes_read_per_image": 200.0,
+        "windowed_share": 0.9,
+        "splice_ms": 25.0,
+        "decode_ms": 100.0,
+    }
 
 
 def test_one_photograph_is_not_enough(tmp_path):

@@ -19,8 +19,7 @@ def document() -> dict:
     """Two rows of ``bench loader``."""
     document = made_up_result("loader")
     (row,) = document["rows"]
-    row |= {"method": "turbo <window>", "num_crops": 4, "images_per_s": 100.0,
-            "spread": [90.0, 110.0]}  # fmt: skip
+    row |= {"method": "turbo <window>", "num_crops": 4, "images_per_s": 100.0, "spread": [90.0, 110.0]}
     other = row | {"threads": 2, "images_per_s": 180.0, "spread": [170.0, 190.0]}
     return document | {"rows": [row, other]}
 
@@ -76,9 +75,7 @@ def test_what_was_measured_alike_is_compared(bench, tmp_path, capsys):
     assert all(f"| {metric.replace('_bytes', '_mib')} |" in text for metric in METRICS[bench])
 
 
-@pytest.mark.parametrize(
-    ("bench", "field"), [(bench, field) for bench in METRICS for field in IDENTITY[bench]]
-)
+@pytest.mark.parametrize(("bench", "field"), [(bench, field) for bench in METRICS for field in IDENTITY[bench]])
 def test_what_was_not_measured_alike_is_refused(bench, field, tmp_path):
     """Other data, crop size, chunk, settings, batch …: each alone is enough."""
     add(tmp_path, bench, "machine-a", made_up_result(bench))
@@ -125,11 +122,17 @@ def test_a_row_of_an_older_version_is_compared_with_nothing(document, field, tmp
     assert f"(document.rows[0].{field} is missing)" in text
 
 
-@pytest.mark.parametrize("line", [
-    "nonsense", "{}", '{"bench": "loader", "document": {"rows": 1}}', "[" * 100_000,
-    '{"bench": "loader", "document": {"environment": NaN}}',
-    '{"bench": ["loader"], "document": {"environment": {}}}',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nonsense",
+        "{}",
+        '{"bench": "loader", "document": {"rows": 1}}',
+        "[" * 100_000,
+        '{"bench": "loader", "document": {"environment": NaN}}',
+        '{"bench": ["loader"], "document": {"environment": {}}}',
+    ],
+)
 def test_a_line_that_is_no_result_is_named(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(line + "\n")
     with pytest.raises(InputError, match=r"r.jsonl line 1 is no bench result"):

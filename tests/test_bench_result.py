@@ -16,19 +16,20 @@ from bench.task import Task
 
 def measurement(method: str = "window", crops: int = 4, rates=(90.0, 110.0, 100.0)) -> Measurement:
     return Measurement(
-        Task(method, "x:y", "", crops, 1, [0], 1.0), images_per_s=list(rates), images=300,
-        cpu_s=3.0, peak_rss_mib=123.456,
+        Task(method, "x:y", "", crops, 1, [0], 1.0),
+        images_per_s=list(rates),
+        images=300,
+        cpu_s=3.0,
+        peak_rss_mib=123.456,
         report={"bytes_read_per_image": 1000.4, "splice_ms": 0.123456},
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
 def document():
     return {
         "bench": "decode",
-        "rows": [
-            row_of("decode", measurement(), 6.912, images="photographs", data="0f", crop_size=224)
-        ],
+        "rows": [row_of("decode", measurement(), 6.912, images="photographs", data="0f", crop_size=224)],
         **ratio_fields({"window_over_precut": Ratio(0.7512345, 0.7, 0.8)}),
         "environment": environment([0]),
         "image_sets": [],
@@ -42,11 +43,23 @@ def test_a_row_holds_every_field(document):
     (row,) = document["rows"]
     assert set(IMAGE_ROW) <= set(row)
     assert row == {
-        "bench": "decode", "method": "window", "num_crops": 4, "megapixels": 6.91, "threads": 1,
-        "images_per_s": 100.0, "spread": [90.0, 110.0], "bytes_read_per_image": 1000,
-        "cpu_s_per_image": 0.01, "peak_rss_mib": 123.5, "rounds": 3, "images": "photographs",
-        "splice_ms": 0.1235, "seconds_per_round": 1.0, "data": "0f", "crop_size": 224,
-    }  # fmt: skip
+        "bench": "decode",
+        "method": "window",
+        "num_crops": 4,
+        "megapixels": 6.91,
+        "threads": 1,
+        "images_per_s": 100.0,
+        "spread": [90.0, 110.0],
+        "bytes_read_per_image": 1000,
+        "cpu_s_per_image": 0.01,
+        "peak_rss_mib": 123.5,
+        "rounds": 3,
+        "images": "photographs",
+        "splice_ms": 0.1235,
+        "seconds_per_round": 1.0,
+        "data": "0f",
+        "crop_size": 224,
+    }
     assert document["ratios"] == {"window_over_precut": 0.7512}
     assert document["ratio_ranges"] == {"window_over_precut": [0.7, 0.8]}
 
@@ -93,18 +106,11 @@ def test_a_wrong_value_is_refused(document, where, value):
 @pytest.mark.slow
 def test_plots_show_what_has_two_values(tmp_path):
     """Two numbers of crops on photographs, two sizes of synthetic images."""
-    photographs = [
-        row_of("decode", measurement("window", crops), 7.0, images="photographs")
-        for crops in (1, 4)
-    ]
-    synthetic = [
-        row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)
-    ]
+    photographs = [row_of("decode", measurement("window", crops), 7.0, images="photographs") for crops in (1, 4)]
+    synthetic = [row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)]
     names = {path.name for path in plot_rows(photographs + synthetic, tmp_path)}
     assert names == {
-        f"decode-{axis}-1-threads.{kind}"
-        for axis in ("num-crops", "megapixels")
-        for kind in ("png", "svg")
+        f"decode-{axis}-1-threads.{kind}" for axis in ("num-crops", "megapixels") for kind in ("png", "svg")
     }
     assert all((tmp_path / name).stat().st_size > 5000 for name in names)
     assert "window" in (tmp_path / "decode-num-crops-1-threads.svg").read_text()

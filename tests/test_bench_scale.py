@@ -24,11 +24,14 @@ def test_synthetic_manifests_are_data_sets(tmp_path):
     assert found["open_peak_rss_mib"] <= found["peak_rss_mib"]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--rounds", "0"], "--rounds 0: must be at least 1"),
-    (["--samples", "10"], "--samples 10: give whole numbers from 100 up"),
-    (["--output", __file__], "is a file: give a folder"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rounds", "0"], "--rounds 0: must be at least 1"),
+        (["--samples", "10"], "--samples 10: give whole numbers from 100 up"),
+        (["--output", __file__], "is a file: give a folder"),
+    ],
+)
 def test_mistakes_are_told(words, message):
     with pytest.raises(InputError, match=message):
         scale.main(words)
@@ -43,9 +46,7 @@ def measured(monkeypatch):
 
 
 @pytest.mark.parametrize(("peak", "code"), [(2000.0, 0), (2100.0, 1)])
-def test_the_goal_is_held_against_the_peak_over_everything(
-    measured, peak, code, tmp_path, capsys, monkeypatch
-):
+def test_the_goal_is_held_against_the_peak_over_everything(measured, peak, code, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(scale, "LARGE", 1000)
     times = dict.fromkeys(scale.MEASURED, 1.0)
     measured += [

@@ -52,8 +52,7 @@ def test_rates_are_medians_of_rounds_and_shares_are_taken_round_by_round():
 
 
 def test_tables_of_steps_fit_and_wrap_no_number(capsys):
-    row = {"preset": "glass_convnext_tiny", "batch_size": 256, "num_crops": 16,
-           "ranges": {}}  # fmt: skip
+    row = {"preset": "glass_convnext_tiny", "batch_size": 256, "num_crops": 16, "ranges": {}}
     rates = ("images_per_s", "loader_images_per_s", "share_of_loader")
     for name in ("step_s", *train.PARTS, *rates):
         row[name], row["ranges"][name] = 2.345, [1.234, 12.345]
@@ -81,10 +80,17 @@ def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
     slow_down(Accelerator, "clip_grad_norm_", 0.1)
     config = apply_overrides(
         load_preset("glass_tiny"),
-        ["loader.crop_size=32", "loader.num_crops=1", "loader.global_size=64", "cpu_threads=1",
-         "loader.num_threads=1", "loader.global_batch_size=2", "optim.clip_grad_norm=1",
-         "tensorboard=false"],
-    )  # fmt: skip
+        [
+            "loader.crop_size=32",
+            "loader.num_crops=1",
+            "loader.global_size=64",
+            "cpu_threads=1",
+            "loader.num_threads=1",
+            "loader.global_batch_size=2",
+            "optim.clip_grad_norm=1",
+            "tensorboard=false",
+        ],
+    )
     row = train.measure_steps(synthetic_dataset, config, steps=1, rounds=1)
     assert row["forward_s"] >= 0.2
     assert 0.1 <= row["backward_s"] < 0.3

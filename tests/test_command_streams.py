@@ -47,9 +47,11 @@ def shell(folder: Path, redirections: str, outcome: str, **environment: str):
     script.write_text(COMMAND)
     return subprocess.run(
         ["bash", "-c", f'"$0" "$1" "$2" {redirections}', sys.executable, str(script), outcome],
-        capture_output=True, check=False, cwd=ROOT,
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("redirections", DEAF)
@@ -96,10 +98,11 @@ def ended(main) -> int:
     "error",
     [
         MachineTrouble("a.jpg: this process may open no more files"),
-        OSError(errno.EMFILE, "Too many open files", "a.jpg"), MemoryError(),
+        OSError(errno.EMFILE, "Too many open files", "a.jpg"),
+        MemoryError(),
         InputError("a.jpg: a mistake"),
     ],
-)  # fmt: skip
+)
 def test_the_machine_s_trouble_is_one_sentence(capsys, error):
     def main() -> int:
         raise error
@@ -124,10 +127,19 @@ def test_a_build_goes_on_without_a_bar(tmp_path, coded_image, encode_image):
         data = encode_image(coded_image(index, 40, 30), "PNG")
         (tmp_path / "images" / label / "a.png").write_bytes(data)
     done = subprocess.run(
-        ["bash", "-c", '"$0" -m scripts.build_shards "$1" "$2" --workers 1 2>&-',
-         sys.executable, str(tmp_path / "images"), str(tmp_path / "out")],
-        capture_output=True, text=True, check=False, cwd=ROOT,
+        [
+            "bash",
+            "-c",
+            '"$0" -m scripts.build_shards "$1" "$2" --workers 1 2>&-',
+            sys.executable,
+            str(tmp_path / "images"),
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0
     assert "2 samples" in done.stdout

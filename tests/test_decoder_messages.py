@@ -38,10 +38,7 @@ def test_of_libtiff(tmp_path, encode_image):
         "try: decode_rgb(Path(sys.argv[1]).read_bytes())\n"
         "except RejectedImage as error: print(error.reason)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True,
-        cwd=ROOT,
-    )  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("corrupt\n", "")
 
 
@@ -58,10 +55,15 @@ def decoded(data: bytes, kind: str) -> int:
     """Failures of DALI's leaf with one whole image."""
     leaf = DaliLeaf("cpu", num_crops=1, crop_size=32, batch_size=1, num_threads=1)
     job = DecodeJob(
-        data=np.frombuffer(data, np.uint8), height=64, width=64,
-        windows=np.array([[0, 0, 32, 32]], np.int32), slots=np.array([0]), sample=0,
-        image_format=kind, mode="RGB",
-    )  # fmt: skip
+        data=np.frombuffer(data, np.uint8),
+        height=64,
+        width=64,
+        windows=np.array([[0, 0, 32, 32]], np.int32),
+        slots=np.array([0]),
+        sample=0,
+        image_format=kind,
+        mode="RGB",
+    )
     failures = leaf.decode([job], torch.zeros((1, 32, 32, 3), dtype=torch.uint8))
     leaf.close()
     return len(failures)

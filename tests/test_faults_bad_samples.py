@@ -16,9 +16,7 @@ from shards.build import build_dataset
 from shards.dataset import ShardDataset
 from shards.settings import BuildSettings
 
-CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, seed=7
-)
+CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, seed=7)
 
 
 @pytest.fixture
@@ -116,23 +114,15 @@ def test_a_shard_cut_off_under_the_run_costs_its_samples_only(damaged, backend):
     assert len(after) == len(before)
     lost = [b["sample_key"][0] for b in after if not b["is_valid"].item()]
     in_shard = {
-        dataset.column("sample_key")[row]
-        for row in dataset.split_rows("train")
-        if dataset.column("shard")[row] == name
+        dataset.column("sample_key")[row] for row in dataset.split_rows("train") if dataset.column("shard")[row] == name
     }
     assert len(lost) > 0
     assert set(lost) <= in_shard
     whole = {b["sample_key"][0]: b["local_crops"] for b in before}
-    assert all(
-        torch.equal(whole[b["sample_key"][0]], b["local_crops"])
-        for b in after
-        if b["is_valid"].item()
-    )
+    assert all(torch.equal(whole[b["sample_key"][0]], b["local_crops"]) for b in after if b["is_valid"].item())
 
 
-def test_an_unforeseen_error_costs_the_sample_that_it_is_about(
-    synthetic_shards, monkeypatch, caplog
-):
+def test_an_unforeseen_error_costs_the_sample_that_it_is_about(synthetic_shards, monkeypatch, caplog):
     dataset = ShardDataset.open(synthetic_shards)
     row = int(dataset.split_rows("train")[2])
     whole_job = JobMaker._whole_job
@@ -183,9 +173,7 @@ def one_percent(tmp_path_factory, encode_image):
         (folder / f"{number}.jpg").write_bytes(encode_image(pixels, "JPEG"))
     made = {}
     for size in (1, 100):
-        settings = BuildSettings(
-            split_shares={"train": 0.95, "valid": 0.05}, samples_per_shard=size, global_size=32
-        )
+        settings = BuildSettings(split_shares={"train": 0.95, "valid": 0.05}, samples_per_shard=size, global_size=32)
         out = root / f"shards-{size}"
         build_dataset(root / "images", out, settings, progress=False)
         dataset = ShardDataset.open(out)
@@ -197,9 +185,7 @@ def one_percent(tmp_path_factory, encode_image):
 @pytest.mark.parametrize("samples_per_shard", [1, 100])
 @pytest.mark.parametrize("shuffle", [True, "shard"])
 @pytest.mark.parametrize("world_size", range(1, 8))
-def test_each_sample_once_and_equal_steps_with_damage(
-    one_percent, samples_per_shard, world_size, shuffle
-):
+def test_each_sample_once_and_equal_steps_with_damage(one_percent, samples_per_shard, world_size, shuffle):
     """Also with fewer shards (two) than ranks, and with shards of one sample."""
     folder, damaged = one_percent[samples_per_shard]
     dataset = ShardDataset.open(folder)

@@ -29,11 +29,16 @@ TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_t
 SMALL_RUN = [
     word
     for setting in (
-        "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
-        "loader.num_crops=2", "loader.crop_size=32", "tensorboard=false", "cpu_threads=1",
+        "model.global_backbone=test_vit",
+        "model.dropout=0.2",
+        "loader.global_batch_size=4",
+        "loader.num_crops=2",
+        "loader.crop_size=32",
+        "tensorboard=false",
+        "cpu_threads=1",
     )
     for word in ("--set", setting)
-]  # fmt: skip
+]
 DIES_AT_A_RENAME = """
 import sys
 from tests.killed_at_rename import die_at_rename
@@ -52,9 +57,12 @@ def kills_wanted(name: str, default: int) -> int:
 def start(command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     """Starts a command; all that it says goes to a file, for a full pipe would hold it up."""
     return subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT,
+        [sys.executable, *command],
+        cwd=ROOT,
+        stdout=log,
+        stderr=subprocess.STDOUT,
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
-    )  # fmt: skip
+    )
 
 
 def said(log: IO[bytes]) -> str:
@@ -194,8 +202,7 @@ def test_a_training_run_killed_twenty_times(synthetic_shards, tmp_path):
     assert curve(run) == curve(tmp_path / "straight")
     for part in ("model", f"checkpoints/step-{3 * epochs:08d}"):
         own, other = (
-            safetensors.torch.load_file(folder / part / "model.safetensors")
-            for folder in (run, tmp_path / "straight")
+            safetensors.torch.load_file(folder / part / "model.safetensors") for folder in (run, tmp_path / "straight")
         )
         assert all(torch.equal(own[name], other[name]) for name in other)
     assert files(run) == files(tmp_path / "straight")

@@ -21,9 +21,14 @@ from shards.dataset import ShardDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [
-    "model.global_backbone=test_vit", "loader.global_batch_size=4", "loader.num_crops=2",
-    "loader.crop_size=32", "epochs=2", "tensorboard=false", "cpu_threads=1",
-]  # fmt: skip
+    "model.global_backbone=test_vit",
+    "loader.global_batch_size=4",
+    "loader.num_crops=2",
+    "loader.crop_size=32",
+    "epochs=2",
+    "tensorboard=false",
+    "cpu_threads=1",
+]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,9 +78,7 @@ def test_one_bad_image_ends_no_run_and_is_written_down(damaged, tmp_path):
     assert [json.loads(line)["train_images"] for line in curve] == [samples - 1] * 2
 
 
-def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(
-    synthetic_shards, damaged, tmp_path
-):
+def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(synthetic_shards, damaged, tmp_path):
     keys = damage(damaged, "train", [1, 4, 7])
     with pytest.raises(InputError, match=r"3 of 12 samples of train .*3 checksum.*=0\.001"):
         train(damaged, settings(), tmp_path / "run")
@@ -135,9 +138,13 @@ def test_two_processes_keep_one_record_and_sum_their_counts(damaged, tmp_path):
     command += [word for setting in SETTINGS for word in ("--set", setting)]
     for share, ends_well in (("0.2", False), ("0.5", True)):
         done = subprocess.run(
-            [*command, "--set", f"max_bad_samples={share}"], cwd=ROOT, capture_output=True,
-            text=True, timeout=600, check=False,
-        )  # fmt: skip
+            [*command, "--set", f"max_bad_samples={share}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
         assert (done.returncode == 0) == ends_well, done.stderr[-3000:]
         told = done.stderr.count("3 of 12 samples of train cannot be read (3 checksum)")
         assert told == (0 if ends_well else 1)
@@ -148,8 +155,7 @@ def test_two_processes_keep_one_record_and_sum_their_counts(damaged, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("share", "samples", "allowed"),
-    [(0.001, 10, 1), (0.001, 10_000, 10), (0, 10_000, 0), (1, 5, 5), (0.001, 2999, 2)],
+    ("share", "samples", "allowed"), [(0.001, 10, 1), (0.001, 10_000, 10), (0, 10_000, 0), (1, 5, 5), (0.001, 2999, 2)]
 )
 def test_how_many_are_allowed(share, samples, allowed):
     assert allowed_bad_samples(share, samples) == allowed
@@ -170,9 +176,7 @@ class Loader:
 
 
 def test_the_record_survives_a_restart_and_does_not_depend_on_the_order(tmp_path):
-    bad = [
-        BadSample("train-000000.tar", f"{n:012d}", "checksum", "x" * 999, n % 2) for n in range(9)
-    ]
+    bad = [BadSample("train-000000.tar", f"{n:012d}", "checksum", "x" * 999, n % 2) for n in range(9)]
     texts = []
     for name, order in (("a", range(9)), ("b", np.random.default_rng(0).permutation(9))):
         path, loader = tmp_path / name, Loader()

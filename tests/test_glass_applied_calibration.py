@@ -55,9 +55,8 @@ def table(real: list[float], generated: list[float], temperature: float = 2.0) -
 
 @pytest.mark.parametrize(
     ("alarms", "images", "verdict"),
-    [(0, 520, KEPT), (5, 520, KEPT), (16, 520, KEPT), (18, 520, NOT_KEPT), (0, 5000, FEWER),
-     (9, 9, NOT_KEPT)],
-)  # fmt: skip
+    [(0, 520, KEPT), (5, 520, KEPT), (16, 520, KEPT), (18, 520, NOT_KEPT), (0, 5000, FEWER), (9, 9, NOT_KEPT)],
+)
 def test_a_promise_is_held_against_as_many_images_as_there_are(
     alarms: int, images: int, verdict: str, calibration: Calibration, data: Path
 ) -> None:
@@ -107,12 +106,14 @@ def test_one_class_has_no_promise(calibration: Calibration, data: Path) -> None:
     assert "–" in calibration_sentences(results)[0]
 
 
-def test_images_that_chose_the_threshold_are_known_by_data_set_and_split(
-    calibration: Calibration, data: Path
-) -> None:
+def test_images_that_chose_the_threshold_are_known_by_data_set_and_split(calibration: Calibration, data: Path) -> None:
     joined = replace(calibration, data=calibration.data | {"split": "calibration+test"})
-    for split, one, other in (("calibration", True, True), ("test", False, True),
-                              ("valid+test", False, True), ("valid", False, False)):  # fmt: skip
+    for split, one, other in (
+        ("calibration", True, True),
+        ("test", False, True),
+        ("valid+test", False, True),
+        ("valid", False, False),
+    ):
         assert chosen_here(calibration, data, split) == one
         assert chosen_here(joined, data, split) == other
         value, source = decision_threshold(joined, VIEWS, data, split)
@@ -124,9 +125,7 @@ def test_images_that_chose_the_threshold_are_known_by_data_set_and_split(
     assert results["in_sample"] is False
 
 
-def test_nothing_is_promised_on_the_images_that_chose_the_threshold(
-    calibration: Calibration, data: Path
-) -> None:
+def test_nothing_is_promised_on_the_images_that_chose_the_threshold(calibration: Calibration, data: Path) -> None:
     results = calibrated_results(calibration, table([0.1], [0.9]), data, "calibration")
     assert results["in_sample"] is True
     assert results["promise"] is None

@@ -50,9 +50,7 @@ def dataset(synthetic_dataset: ShardDataset, tmp_path: Path):
         for name, column in values.items():
             place, field = table.column_names.index(name), table.schema.field(name)
             table = table.set_column(place, field, pa.array(column).cast(field.type))
-        (tmp_path / "dataset.json").write_bytes(
-            (synthetic_dataset.root / "dataset.json").read_bytes()
-        )
+        (tmp_path / "dataset.json").write_bytes((synthetic_dataset.root / "dataset.json").read_bytes())
         return ShardDataset(tmp_path, synthetic_dataset.info, table.combine_chunks())
 
     return make
@@ -89,10 +87,7 @@ def test_files_that_are_alike_come_out_clean(dataset):
         ("jpeg_quality", {"jpeg_quality": [92 if i % 2 else 75 for i in range(ROWS)]}),
         (
             "quant_digest",
-            {
-                "quant_digest": ["1" * 16 if i % 2 else f"{i % 8:016x}" for i in range(ROWS)],
-                "format": ["JPEG"] * ROWS,
-            },
+            {"quant_digest": ["1" * 16 if i % 2 else f"{i % 8:016x}" for i in range(ROWS)], "format": ["JPEG"] * ROWS},
         ),
         ("lossless", {"format": ["WEBP"] * ROWS, "lossless": [i % 2 == 1 for i in range(ROWS)]}),
         (
@@ -171,9 +166,7 @@ def test_one_image_of_another_kind_is_no_error(dataset):
 def test_tables_are_counted_per_class(dataset):
     """The same estimate of quality, one encoder's tables against those of many."""
     tables = ["a" * 16 if i % 2 else f"{i // 2:016x}" for i in range(ROWS)]
-    document = audit_dataset(
-        dataset(quant_digest=tables, jpeg_quality=[75] * ROWS, format=["JPEG"] * ROWS), near=False
-    )
+    document = audit_dataset(dataset(quant_digest=tables, jpeg_quality=[75] * ROWS, format=["JPEG"] * ROWS), near=False)
     assert document["metadata"]["quant_tables"] == {"real": ROWS // 2, "generated": 1}
     (found,) = [f for f in document["findings"] if f["kind"] == "metadata_feature"]
     assert found["feature"] == "quant_digest"
@@ -194,9 +187,7 @@ def test_match_is_advised_where_it_would_find_something(dataset):
 
 def test_an_auroc_below_a_guess_is_explained(dataset):
     """Pairs that no group ties together: the other one of a pair has the same width."""
-    document = audit_dataset(
-        dataset(width=[300 + i // 2 for i in range(ROWS)], group=[""] * ROWS), near=False
-    )
+    document = audit_dataset(dataset(width=[300 + i // 2 for i in range(ROWS)], group=[""] * ROWS), near=False)
     (width,) = [f for f in document["metadata"]["features"] if f["feature"] == "width"]
     assert width["auroc"] < 0.4
     assert not width["differs"]
@@ -210,14 +201,13 @@ def test_leaks_are_serious_and_name_the_files(dataset):
     hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "little") for i in range(ROWS)]
     found = findings(
         dataset(
-            pixel_sha256=hashes, label=[0, 1] * (ROWS // 2),
+            pixel_sha256=hashes,
+            label=[0, 1] * (ROWS // 2),
             split=["train", "test"] + ["train"] * (ROWS - 2),
             source_path=[f"<b>{i}\x1b.png" for i in range(ROWS)],
         )
-    )  # fmt: skip
-    for kind in (
-        "duplicates_across_splits", "duplicates_of_both_classes", "group_across_splits"
-    ):  # fmt: skip
+    )
+    for kind in ("duplicates_across_splits", "duplicates_of_both_classes", "group_across_splits"):
         assert (found[kind]["severity"], found[kind]["count"]) == ("serious", 1)
     assert found["duplicates_across_splits"]["examples"] == [["<b>0\x1b.png", "<b>1\x1b.png"]]
     assert found["group_across_splits"]["examples"] == [["scene 0"]]
@@ -254,9 +244,10 @@ def test_the_page_obeys_no_name(dataset):
     name = "<script>alert(1)</script>\x1b\u202e"
     hashes = [bytes([1]) * 32 if i < 2 else i.to_bytes(32, "little") for i in range(ROWS)]
     biased = dataset(
-        source_path=[f"{name}{i}" for i in range(ROWS)], pixel_sha256=hashes,
+        source_path=[f"{name}{i}" for i in range(ROWS)],
+        pixel_sha256=hashes,
         generator=["" if i % 2 == 0 else f"{name}gan" for i in range(ROWS)],
-    )  # fmt: skip
+    )
     page = render_audit_html(audit_dataset(biased, near=False))
     assert "<script" not in page
     assert not {"\x1b", "\u202e"} & set(page)
@@ -303,9 +294,7 @@ def test_command_writes_its_files_and_says_how_bad_it_is(
     assert audit.main([str(shards_copy), *outputs, "--no-near"]) == 0  # its own files it replaces
 
 
-def test_a_serious_finding_is_exit_code_one(
-    shards_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_serious_finding_is_exit_code_one(shards_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def serious(*_arguments, **_options):
         document = audit_dataset(ShardDataset.open(shards_copy), near=False)
         document["findings"][0]["severity"] = document["severity"] = "serious"

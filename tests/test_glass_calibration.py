@@ -92,8 +92,7 @@ def test_a_model_that_detects_nothing_calls_nothing_generated():
 
 
 @pytest.mark.parametrize(
-    ("margin", "label", "words"),
-    [([1.0, 2.0], [1, 1], "real and generated"), ([np.nan, 2.0], [0, 1], "not finite")],
+    ("margin", "label", "words"), [([1.0, 2.0], [1, 1], "real and generated"), ([np.nan, 2.0], [0, 1], "not finite")]
 )
 def test_what_cannot_be_calibrated(margin, label, words):
     with pytest.raises(InputError, match=words):
@@ -123,12 +122,20 @@ class TestFile:
     @pytest.mark.parametrize(
         "change",
         [
-            {"temperature": 0}, {"temperature": "x"}, {"threshold": 2}, {"real_below": 1.0},
-            {"views": {}}, {"threshold": None}, {"data": {}}, {"data": {"real": 0}},
-            {"false_alarms": {}}, {"false_alarms": {"rate": 2, "low": 0, "high": 1}},
-            {"called_real": {"rate": "x"}}, {"max_fpr": None},
+            {"temperature": 0},
+            {"temperature": "x"},
+            {"threshold": 2},
+            {"real_below": 1.0},
+            {"views": {}},
+            {"threshold": None},
+            {"data": {}},
+            {"data": {"real": 0}},
+            {"false_alarms": {}},
+            {"false_alarms": {"rate": 2, "low": 0, "high": 1}},
+            {"called_real": {"rate": "x"}},
+            {"max_fpr": None},
         ],
-    )  # fmt: skip
+    )
     def test_damaged(self, tmp_path, calibration, change):
         write_calibration(tmp_path, calibration)
         path = tmp_path / "calibration.json"

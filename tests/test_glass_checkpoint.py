@@ -225,8 +225,7 @@ def test_settings_that_change_only_the_speed_may_change(begun):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("epochs", 3), ("optim.lr_head", 0.5), ("loader.num_crops", 9), ("model.kind", "single_view")],
+    ("key", "value"), [("epochs", 3), ("optim.lr_head", 0.5), ("loader.num_crops", 9), ("model.kind", "single_view")]
 )
 def test_another_runs_folder_is_refused_by_name(begun, key, value):
     for act in (begun.begin, lambda config, data, _: begun.is_finished(config, data)):
@@ -306,11 +305,7 @@ def test_a_file_where_the_run_should_be(tmp_path):
 
 
 def test_two_runs_in_one_folder_at_once(begun):
-    with (
-        begun.locked(),
-        pytest.raises(InputError, match="another process is training"),
-        RunFolder(begun.path).locked(),
-    ):
+    with begun.locked(), pytest.raises(InputError, match="another process is training"), RunFolder(begun.path).locked():
         pass
     with begun.locked():  # and free again afterwards
         pass

@@ -215,16 +215,12 @@ def test_a_step_does_not_wait_for_the_device(accelerator, chunk):
 
     class NoReading(TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            assert func not in (
-                torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default
-            ), func  # fmt: skip
+            assert func not in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default), func
             return func(*args, **(kwargs or {}))
 
     settings = config("test_resnet", crop_chunk=chunk)
     model = build_model(settings).train()
-    model, optimizer = accelerator.prepare(
-        model, build_optimizer(parameter_groups(model, settings.optim))
-    )
+    model, optimizer = accelerator.prepare(model, build_optimizer(parameter_groups(model, settings.optim)))
     engine, totals = Engine(settings, accelerator, model, optimizer), Totals(accelerator.device)
     with NoReading():
         engine.step([make_batch(), make_batch(seed=1)], totals)
@@ -267,10 +263,14 @@ def test_64_crops_train_and_the_run_finishes(synthetic_shards, tmp_path, monkeyp
     settings = apply_overrides(
         load_preset("glass_tiny"),
         [
-            "epochs=1", "loader.num_crops=64", "model.crop_chunk=4", "tensorboard=false",
-            "loader.global_batch_size=2", "cpu_threads=1",
+            "epochs=1",
+            "loader.num_crops=64",
+            "model.crop_chunk=4",
+            "tensorboard=false",
+            "loader.global_batch_size=2",
+            "cpu_threads=1",
         ],
-    )  # fmt: skip
+    )
     assert train(synthetic_shards, settings, tmp_path / "run")
 
 
@@ -322,8 +322,14 @@ def test_two_processes_share_the_gradient(tmp_path, request):
     script = tmp_path / "two.py"
     script.write_text(textwrap.dedent(TWO_PROCESSES))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        str(script), str(request.path.parent),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        str(script),
+        str(request.path.parent),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

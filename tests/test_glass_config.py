@@ -13,27 +13,44 @@ from shards.command import InputError
 
 STUDY = {  # arXiv 2601.00141's best settings: batch, dropout, three rates, two decays, crops
     "glass_vit_base": (
-        "vit_base_patch16_224.augreg_in1k", 64, 0.3,
-        1.5831167386e-5, 4.2600409634e-5, 6.4802356540e-5, 3.1761532137e-5, 6.1377852562e-6, 10,
+        "vit_base_patch16_224.augreg_in1k",
+        64,
+        0.3,
+        1.5831167386e-5,
+        4.2600409634e-5,
+        6.4802356540e-5,
+        3.1761532137e-5,
+        6.1377852562e-6,
+        10,
     ),
     "glass_convnext_tiny": (
-        "convnext_tiny.fb_in1k", 32, 0.2,
-        6.5491282725e-6, 9.9995709970e-5, 1.6799849359e-5, 2.8525882087e-6, 3.8782167347e-7, 4,
+        "convnext_tiny.fb_in1k",
+        32,
+        0.2,
+        6.5491282725e-6,
+        9.9995709970e-5,
+        1.6799849359e-5,
+        2.8525882087e-6,
+        3.8782167347e-7,
+        4,
     ),
     "glass_resnet50": (
-        "resnet50.tv_in1k", 32, 0.3,
-        2.1587776507e-6, 6.8538001212e-5, 2.9795095503e-5, 1.7932951229e-7, 6.0175135584e-7, 6,
+        "resnet50.tv_in1k",
+        32,
+        0.3,
+        2.1587776507e-6,
+        6.8538001212e-5,
+        2.9795095503e-5,
+        1.7932951229e-7,
+        6.0175135584e-7,
+        6,
     ),
-}  # fmt: skip
+}
 BASELINE = {  # batch, dropout, rate, decay
-    "single_view_vit_base": (
-        "vit_base_patch16_224.augreg_in1k", 128, 0.1, 7.4808549519e-5, 4.3692798107e-4,
-    ),
-    "single_view_convnext_tiny": (
-        "convnext_tiny.fb_in1k", 128, 0.1, 7.1241614871e-5, 2.1340317672e-6,
-    ),
+    "single_view_vit_base": ("vit_base_patch16_224.augreg_in1k", 128, 0.1, 7.4808549519e-5, 4.3692798107e-4),
+    "single_view_convnext_tiny": ("convnext_tiny.fb_in1k", 128, 0.1, 7.1241614871e-5, 2.1340317672e-6),
     "single_view_resnet50": ("resnet50.tv_in1k", 32, 0.1, 4.5904937607e-5, 3.6425534245e-7),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", STUDY)
@@ -41,13 +58,17 @@ def test_glass_presets_are_the_study_to_the_digit(name):
     config = load_preset(name)
     optim = config.optim
     assert STUDY[name] == (
-        config.model.global_backbone, config.loader.global_batch_size, config.model.dropout,
-        optim.lr_global, optim.lr_local, optim.lr_head, optim.wd_global, optim.wd_local,
+        config.model.global_backbone,
+        config.loader.global_batch_size,
+        config.model.dropout,
+        optim.lr_global,
+        optim.lr_local,
+        optim.lr_head,
+        optim.wd_global,
+        optim.wd_local,
         config.loader.num_crops,
-    )  # fmt: skip
-    assert (config.model.kind, config.model.pretrained, config.model.attention_dim) == (
-        "glass", True, 128,
-    )  # fmt: skip
+    )
+    assert (config.model.kind, config.model.pretrained, config.model.attention_dim) == ("glass", True, 128)
     assert optim.wd_head == 0
 
 
@@ -56,9 +77,12 @@ def test_baseline_presets_are_the_study_to_the_digit(name):
     config = load_preset(name)
     optim = config.optim
     assert BASELINE[name] == (
-        config.model.global_backbone, config.loader.global_batch_size, config.model.dropout,
-        optim.lr_global, optim.wd_global,
-    )  # fmt: skip
+        config.model.global_backbone,
+        config.loader.global_batch_size,
+        config.model.dropout,
+        optim.lr_global,
+        optim.wd_global,
+    )
     assert (optim.lr_head, optim.wd_head) == (optim.lr_global, optim.wd_global)
     assert (config.model.kind, config.model.pretrained) == ("single_view", True)
 
@@ -112,7 +136,7 @@ def test_unknown_preset_lists_those_that_exist():
         ("loader.num_crops=16", lambda c: c.loader.num_crops, 16),
         ("train_split=train+valid", lambda c: c.train_split, "train+valid"),
     ],
-)  # fmt: skip
+)
 def test_overrides_take_the_type_of_their_field(override, read, value):
     changed = read(apply_overrides(RunConfig(), [override]))
     assert changed == value

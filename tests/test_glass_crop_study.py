@@ -72,8 +72,10 @@ def test_what_does_not_fit_is_noted_and_the_study_goes_on(study, data):
     assert [row["num_crops"] for row in document["training"]] == [1, 2]
     assert [row["num_crops"] for row in document["inference"]["rows"]] == [1]
     assert [(row["num_crops"], row["part"]) for row in document["did_not_fit"]] == [
-        (3, "training"), (2, "prediction"), (3, "prediction"),
-    ]  # fmt: skip
+        (3, "training"),
+        (2, "prediction"),
+        (3, "prediction"),
+    ]
     assert document["did_not_fit"][0]["why"] == "a step with 4 images does not fit: take less"
     assert run_crop_study(data, plan(1, 2, 3), folder, meters()) == document  # finished
     assert "latency" in crop_svgs(document)
@@ -94,10 +96,7 @@ def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_p
         patch.setattr(glass.studies.training_cost, "train", killed)
         with pytest.raises(Killed):
             run_crop_study(data, plan(1), tmp_path, meters())
-    for other, message in (
-        (plan(1, seed=5), "config.seed=0, not 5"),
-        (replace(plan(1), steps=2), "steps=1, not 2"),
-    ):
+    for other, message in ((plan(1, seed=5), "config.seed=0, not 5"), (replace(plan(1), steps=2), "steps=1, not 2")):
         with pytest.raises(InputError, match=message):
             run_crop_study(data, other, tmp_path, meters())
     for module in ("glass.studies.training_cost", "glass.studies.crop_study"):
@@ -136,9 +135,7 @@ def test_a_row_with_a_hole_is_refused(study, hole):
 
 
 @pytest.mark.slow
-def test_prediction_is_measured_on_the_studys_device_and_as_promised(
-    data, study, tmp_path, monkeypatch
-):
+def test_prediction_is_measured_on_the_studys_device_and_as_promised(data, study, tmp_path, monkeypatch):
     """Also on a machine whose GPU must not be used; memory as ``memory_is`` says."""
     asked = []
     real = crop_inference.evaluate_run
@@ -174,7 +171,5 @@ def test_latency_and_memory_are_measured_in_the_precision_of_the_scores(data, st
     monkeypatch.setattr(crop_inference, "_latency", latency)
     monkeypatch.setattr(crop_inference, "resolve_precision", lambda *_: ("bf16", "for the test"))
     run = study[0] / "crops-01/run"
-    crop_inference.inference_row(
-        data, run, plan(1).config, 1, 20, MemoryMeters("", lambda config: {}, inference)
-    )
+    crop_inference.inference_row(data, run, plan(1).config, 1, 20, MemoryMeters("", lambda config: {}, inference))
     assert seen == [(True, False), (True, False)]

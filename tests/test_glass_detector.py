@@ -307,9 +307,7 @@ def test_unstable_is_a_flip_at_the_threshold(run, tmp_path, files, detector):
     furthest = max(logits, key=lambda value: abs(value - verdict.margin))
     between = (furthest + verdict.margin) / 2
     (flipped,) = calibrated(run, tmp_path / "a", between).predict(files[:1])
-    (steady,) = calibrated(run, tmp_path / "b", min([*logits, verdict.margin]) - 9).predict(
-        files[:1]
-    )
+    (steady,) = calibrated(run, tmp_path / "b", min([*logits, verdict.margin]) - 9).predict(files[:1])
     assert flipped.unstable is True
     assert steady.unstable is False
 
@@ -332,8 +330,7 @@ def test_unstable_is_any_other_verdict(run, tmp_path, files):
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
     """So a change that changes nothing moves no score."""
     monkeypatch.setattr(
-        "glass.detection.preparation.harmless_changes",
-        lambda pixels: {"nothing": ChangedImage(pixels)},
+        "glass.detection.preparation.harmless_changes", lambda pixels: {"nothing": ChangedImage(pixels)}
     )
     for verdict in detector.predict(files[:5], **options):
         assert np.ptp(verdict.draw_scores) > 1e-4
@@ -425,8 +422,7 @@ class TestHeatmaps:
         weights = np.array([0.01, 0.34, 0.65], np.float32)
         drawn = draw_windows(pixels, replace(verdict, windows=windows, attention=weights))
         colours = [
-            np.asarray(drawn)[top + 2 : top + 46, left + 2 : left + 46].reshape(-1, 3)
-            for top, left in windows[:, :2]
+            np.asarray(drawn)[top + 2 : top + 46, left + 2 : left + 46].reshape(-1, 3) for top, left in windows[:, :2]
         ]
         assert all((colour == colour[0]).all() for colour in colours)
         redness = [int(colour[0, 0]) - int(colour[0, 1]) for colour in colours]

@@ -31,9 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_files_members_and_shards_agree(
-    run: Path, synthetic_images: Path, synthetic_dataset: ShardDataset
-) -> None:
+def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synthetic_dataset: ShardDataset) -> None:
     detector = Detector.from_pretrained(run, device="cpu")
     options = EvaluationOptions(device="cpu", draws=5)
     table = evaluate_run(run, synthetic_dataset, "train+test", options)[1].to_pylist()
@@ -74,9 +72,7 @@ def test_shards_of_recompressed_images_agree_with_their_members(
 ) -> None:
     """The bits that count are those of the JPEG in the shard."""
     settings = BuildSettings(
-        split_shares={"train": 0.0, "valid": 0.0, "test": 1.0},
-        global_size=64,
-        equalise="recompress",
+        split_shares={"train": 0.0, "valid": 0.0, "test": 1.0}, global_size=64, equalise="recompress"
     )
     build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
     dataset = ShardDataset.open(tmp_path / "data")
@@ -89,9 +85,7 @@ def test_shards_of_recompressed_images_agree_with_their_members(
     assert {verdict.content_id: verdict.windows.tolist() for verdict in found} == expected
 
 
-def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(
-    run: Path, synthetic_images: Path
-) -> None:
+def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(run: Path, synthetic_images: Path) -> None:
     """By this rule, and by no other, pixels handed over without their JPEG may be seen elsewhere:
     as those of a PNG are."""
     detector = Detector.from_pretrained(run, device="cpu")
@@ -100,10 +94,7 @@ def test_the_bits_of_a_jpeg_are_all_that_the_file_adds_to_its_pixels(
     for rule, alike in (("texture", False), ("aspect", True)):
         options = PredictOptions(stability=False, sampling=rule)
         by_file, by_array = detector.predict(files, options), detector.predict(pixels, options)
-        same = [
-            one.windows.tolist() == other.windows.tolist()
-            for one, other in zip(by_file, by_array, strict=True)
-        ]
+        same = [one.windows.tolist() == other.windows.tolist() for one, other in zip(by_file, by_array, strict=True)]
         assert all(same) is alike
         ids = [[verdict.content_id for verdict in found] for found in (by_file, by_array)]
         assert ids[0] == ids[1]

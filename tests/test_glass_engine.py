@@ -117,9 +117,7 @@ def test_loss_is_the_smoothed_cross_entropy(accelerator):
 
 
 def test_gradients_are_scaled_down_to_the_norm_asked_for(accelerator):
-    config = RunConfig(
-        model=CONFIG.model, loader=CONFIG.loader, optim=OptimConfig(clip_grad_norm=1e-3)
-    )
+    config = RunConfig(model=CONFIG.model, loader=CONFIG.loader, optim=OptimConfig(clip_grad_norm=1e-3))
     plain, _ = stepped(accelerator, [make_batch(4)])
     clipped, _ = stepped(accelerator, [make_batch(4)], config, rate=1000.0)
 
@@ -134,9 +132,7 @@ def test_groups_lose_no_batch_and_carry_none_over():
     """7 batches in steps of 3: what Accelerate's own counting was seen to get wrong."""
     totals = Totals(torch.device("cpu"))
     groups = list(grouped([{"number": n} for n in range(7)], 3, totals))
-    assert [[batch["number"] for batch in group] for group in groups] == [
-        [0, 1, 2], [3, 4, 5], [6],
-    ]  # fmt: skip
+    assert [[batch["number"] for batch in group] for group in groups] == [[0, 1, 2], [3, 4, 5], [6]]
     assert totals.data_wait_s > 0
     assert list(grouped([], 3, totals)) == []
 

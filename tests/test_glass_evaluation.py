@@ -20,12 +20,7 @@ from glass.evaluation import (
     write_evaluation,
 )
 from glass.metrics import binary_metrics
-from glass.predictions import (
-    PREDICTION_SCHEMA,
-    prediction_table,
-    predictions_path,
-    read_predictions,
-)
+from glass.predictions import PREDICTION_SCHEMA, prediction_table, predictions_path, read_predictions
 from glass.rates import metric_intervals
 from glass.scoring import Predictions
 from shards.command import InputError
@@ -64,18 +59,20 @@ def whole_document(table: pa.Table) -> dict[str, Any]:
         "model": {"kind": "glass", "weights_sha256": "0" * 64, "chosen": None},
         "dataset": {"name": "data", "dataset_json_sha256": "1" * 64},
         "settings": {
-            "num_crops": 3, "crop_size": 32, "sampling": "stratified_grid", "seed": 0,
-            "device": "cpu", "precision": "auto",
+            "num_crops": 3,
+            "crop_size": 32,
+            "sampling": "stratified_grid",
+            "seed": 0,
+            "device": "cpu",
+            "precision": "auto",
         },
         **evaluate_table(table, draws=20),
         "timing": {"time_s": 1.0, "images_per_s": 12.0},
         "versions": {"python": "3"},
-    }  # fmt: skip
+    }
 
 
-def test_each_score_stands_beside_its_own_manifest_row(
-    scores: Scores, synthetic_dataset: ShardDataset
-) -> None:
+def test_each_score_stands_beside_its_own_manifest_row(scores: Scores, synthetic_dataset: ShardDataset) -> None:
     predictions = scores("train")
     table = prediction_table(predictions, synthetic_dataset, "train")
     assert table.schema.equals(PREDICTION_SCHEMA)
@@ -91,16 +88,12 @@ def test_each_score_stands_beside_its_own_manifest_row(
         assert row["attention_weights"] == predictions.attention_weights[place].tolist()
 
 
-def test_a_model_without_attention_has_null_weights(
-    scores: Scores, synthetic_dataset: ShardDataset
-) -> None:
+def test_a_model_without_attention_has_null_weights(scores: Scores, synthetic_dataset: ShardDataset) -> None:
     table = prediction_table(scores("test", attention=False), synthetic_dataset, "test")
     assert table["attention_weights"].null_count == len(table)
 
 
-def test_scores_of_other_samples_are_refused(
-    scores: Scores, synthetic_dataset: ShardDataset
-) -> None:
+def test_scores_of_other_samples_are_refused(scores: Scores, synthetic_dataset: ShardDataset) -> None:
     predictions = scores("train")
     with pytest.raises(ValueError, match="not in the manifest"):
         prediction_table(predictions, synthetic_dataset, "test")
@@ -124,9 +117,7 @@ def test_the_document_measures_the_table(scores: Scores, synthetic_dataset: Shar
     assert measured["threshold"]["value"] == 0.5
 
 
-def test_scenes_are_counted_and_named_groups_resampled_whole(
-    scores: Scores, synthetic_dataset: ShardDataset
-) -> None:
+def test_scenes_are_counted_and_named_groups_resampled_whole(scores: Scores, synthetic_dataset: ShardDataset) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
     groups = [f"scene {n // 4}" for n in range(len(table))]
     place = table.schema.get_field_index("group")
@@ -137,9 +128,7 @@ def test_scenes_are_counted_and_named_groups_resampled_whole(
     assert together["intervals"] != alone["intervals"]
 
 
-def test_written_and_read_back(
-    scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path
-) -> None:
+def test_written_and_read_back(scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
     document = whole_document(table)
     write_evaluation(tmp_path, document, table)
@@ -148,16 +137,15 @@ def test_written_and_read_back(
     write_evaluation(tmp_path, document, table, "-crops8")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [
-        "evaluation-train-crops8.json", "evaluation-train.json",
-        "predictions-train-crops8.parquet", "predictions-train.parquet",
-    ]  # fmt: skip
+        "evaluation-train-crops8.json",
+        "evaluation-train.json",
+        "predictions-train-crops8.parquet",
+        "predictions-train.parquet",
+    ]
 
 
 def test_an_interrupted_rewrite_leaves_no_document_beside_new_predictions(
-    scores: Scores,
-    synthetic_dataset: ShardDataset,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
     write_evaluation(tmp_path, whole_document(table), table)
@@ -224,9 +212,7 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_scores_do_not_depend_on_the_batch(
-    untrained_run: Path, synthetic_dataset: ShardDataset
-) -> None:
+def test_scores_do_not_depend_on_the_batch(untrained_run: Path, synthetic_dataset: ShardDataset) -> None:
     """Through loader, model and manifest: windows to the bit, scores to float tolerance."""
     documents, tables = zip(
         *(
@@ -262,9 +248,7 @@ def test_another_number_of_crops(untrained_run: Path, synthetic_dataset: ShardDa
     assert {len(windows) for windows in table["crop_windows"].to_pylist()} == {2}
 
 
-def test_a_split_that_is_not_there_names_those_that_are(
-    untrained_run: Path, synthetic_dataset: ShardDataset
-) -> None:
+def test_a_split_that_is_not_there_names_those_that_are(untrained_run: Path, synthetic_dataset: ShardDataset) -> None:
     with pytest.raises(InputError, match="no split 'tset', but train, valid, test"):
         evaluate_run(untrained_run, synthetic_dataset, "tset", EvaluationOptions())
 

@@ -34,10 +34,7 @@ def folder(tmp_path, model):
 def views():
     random = torch.Generator().manual_seed(0)
     shape = {"dtype": torch.uint8, "generator": random}
-    return (
-        torch.randint(0, 256, (2, 3, 32, 32), **shape),
-        torch.randint(0, 256, (2, 2, 3, 32, 32), **shape),
-    )
+    return (torch.randint(0, 256, (2, 3, 32, 32), **shape), torch.randint(0, 256, (2, 2, 3, 32, 32), **shape))
 
 
 def test_what_is_loaded_gives_the_same_scores(folder, model):
@@ -74,10 +71,7 @@ def test_a_model_keeps_its_own_normalisation(folder, model):
 def test_loading_needs_neither_the_weights_file_nor_the_network(tmp_path):
     """A run that started from a local file, exported, and moved to another machine."""
     settings = ModelConfig(
-        kind="single_view",
-        global_backbone="test_resnet",
-        pretrained=True,
-        global_weights="gone.pth",
+        kind="single_view", global_backbone="test_resnet", pretrained=True, global_weights="gone.pth"
     )
     config = RunConfig(model=settings, loader=LoaderConfig(global_size=32))
     save_model(tmp_path, build_model(config, with_weights=False), config)
@@ -162,10 +156,14 @@ class TestMistakes:
     @pytest.mark.parametrize(
         "pixels",
         [
-            "x", [], {}, {"rules_version": "1", "decoders": {}, "probe": {}},
-            {"rules_version": 1, "decoders": [], "probe": {}}, {"rules_version": 1},
+            "x",
+            [],
+            {},
+            {"rules_version": "1", "decoders": {}, "probe": {}},
+            {"rules_version": 1, "decoders": [], "probe": {}},
+            {"rules_version": 1},
         ],
-    )  # fmt: skip
+    )
     def test_card_with_a_damaged_record_of_pixels(self, folder, pixels):
         card = json.loads((folder / "config.json").read_text()) | {"pixels": pixels}
         (folder / "config.json").write_text(json.dumps(card))
@@ -199,6 +197,4 @@ class TestMistakes:
         card = json.loads((folder / "config.json").read_text())
         card["config"]["model"]["attention_dim"] = 64
         (folder / "config.json").write_text(json.dumps(card))
-        self.refused(
-            folder, r"attention_pool\.score\.0\.weight is \(128, 96\) there and \(64, 96\)"
-        )
+        self.refused(folder, r"attention_pool\.score\.0\.weight is \(128, 96\) there and \(64, 96\)")

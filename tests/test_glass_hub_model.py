@@ -65,9 +65,7 @@ def test_a_detector_loads_what_was_published(run, tmp_path, monkeypatch, synthet
     model = HubModel.from_pretrained(run)
     assert model.push_to_hub("someone/detector") == "local/someone/detector"
     images = sorted(synthetic_images.rglob("*.png"))[:2]
-    published, own = (
-        Detector.from_pretrained(name, device="cpu") for name in ("someone/detector", run)
-    )
+    published, own = (Detector.from_pretrained(name, device="cpu") for name in ("someone/detector", run))
     assert published.calibration == own.calibration is not None
     one, other = (detector.predict(images, stability=False) for detector in (published, own))
     assert [v.probability for v in one] == [v.probability for v in other]

@@ -59,9 +59,7 @@ def test_parts_that_a_study_made_are_known_too(synthetic_dataset: ShardDataset) 
 
 def test_an_image_that_was_in_both_was_trained_on(synthetic_dataset: ShardDataset) -> None:
     learnt = LearntIds.of_splits(synthetic_dataset, "train+valid", "valid")
-    assert overlap(learnt, ids_of(synthetic_dataset, "valid"))["train"] == len(
-        synthetic_dataset.split_rows("valid")
-    )
+    assert overlap(learnt, ids_of(synthetic_dataset, "valid"))["train"] == len(synthetic_dataset.split_rows("valid"))
     assert not learnt.chosen_on.any()
 
 
@@ -70,9 +68,7 @@ def test_comes_back_as_it_was(tmp_path: Path) -> None:
     LearntIds(ids, np.array([False, True, False, True, False])).write(tmp_path)
     learnt = read_learnt_ids(tmp_path, "w")
     assert learnt is not None
-    assert [learnt.use_of(n) for n in [*ids.tolist(), 1]] == [
-        "train", "valid", "train", "valid", "train", "",
-    ]  # fmt: skip
+    assert [learnt.use_of(n) for n in [*ids.tolist(), 1]] == ["train", "valid", "train", "valid", "train", ""]
     assert overlap(learnt, [0, 7, 9, 10]) == {"images": 4, "train": 1, "valid": 1}
     assert overlap(None, [1]) is None
     assert not LearntIds(ids[:0], np.zeros(0, bool)).uses([1, 2]).any()
@@ -104,9 +100,7 @@ def table(ids: list[int], **metadata: str) -> pa.Table:
         (table([1]).replace_schema_metadata(None), "another format version"),
     ],
 )
-def test_a_damaged_file_is_named_with_the_way_out(
-    tmp_path: Path, stored: bytes | pa.Table, words: str
-) -> None:
+def test_a_damaged_file_is_named_with_the_way_out(tmp_path: Path, stored: bytes | pa.Table, words: str) -> None:
     path = tmp_path / LEARNT_FILE
     if isinstance(stored, bytes):
         path.write_bytes(stored)
@@ -116,9 +110,7 @@ def test_a_damaged_file_is_named_with_the_way_out(
         read_learnt_ids(tmp_path, "w")
 
 
-def test_an_export_has_it_only_where_that_is_asked(
-    synthetic_dataset: ShardDataset, tmp_path: Path
-) -> None:
+def test_an_export_has_it_only_where_that_is_asked(synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
     config = load_preset("single_view_tiny")
     run = tmp_path / "run"
     save_model(run / "model", build_model(config), config, {"epoch": 1})

@@ -58,13 +58,8 @@ def test_no_way_is_advised_that_was_gone(equalised: str, missing: str) -> None:
 
 
 def test_metadata_alone_are_for_information() -> None:
-    found = metadata_findings(
-        audited(feature("metadata", 0.99), feature("huffman", 0.99), low=0.4), 48, 48
-    )
-    assert [(f.kind, f.severity) for f in found] == [
-        ("metadata", "info"),
-        ("not_in_pixels", "info"),
-    ]
+    found = metadata_findings(audited(feature("metadata", 0.99), feature("huffman", 0.99), low=0.4), 48, 48)
+    assert [(f.kind, f.severity) for f in found] == [("metadata", "info"), ("not_in_pixels", "info")]
     assert found[1].feature == "metadata"
     assert "is not in the pixels" in found[1].text
 

@@ -59,9 +59,7 @@ def test_calibration_error_by_hand() -> None:
     label = np.array([1, 1, 0, 0, 0])
     probability = np.array([0.97, 0.97, 0.97, 0.38, 1.0])
     gap_14 = abs(2 / 4 - (3 * 0.97 + 1.0) / 4)
-    assert binary_metrics(label, probability)["ece"] == pytest.approx(
-        4 / 5 * gap_14 + 1 / 5 * (1 - 0.62)
-    )
+    assert binary_metrics(label, probability)["ece"] == pytest.approx(4 / 5 * gap_14 + 1 / 5 * (1 - 0.62))
 
 
 def test_confidence_one_counts_in_the_calibration_error() -> None:
@@ -129,11 +127,7 @@ def test_a_promised_false_positive_rate_is_kept(limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "undefined"),
-    [
-        ([0, 0, 0], {"accuracy_generated", "recall"}),
-        ([1, 1, 1], {"accuracy_real"}),
-    ],
+    ("label", "undefined"), [([0, 0, 0], {"accuracy_generated", "recall"}), ([1, 1, 1], {"accuracy_real"})]
 )
 def test_one_class_leaves_the_rest_undefined_not_nan(label: list[int], undefined: set[str]) -> None:
     probability = np.array([0.2, 0.6, 0.7])
@@ -157,8 +151,7 @@ def test_no_samples_and_nothing_flagged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("label", "probability"),
-    [([0, 2], [0.1, 0.2]), ([0, 1], [0.1, 1.2]), ([0, 1], [0.1, np.nan]), ([0], [0.1, 0.2])],
+    ("label", "probability"), [([0, 2], [0.1, 0.2]), ([0, 1], [0.1, 1.2]), ([0, 1], [0.1, np.nan]), ([0], [0.1, 0.2])]
 )
 def test_what_is_no_label_or_probability_is_refused(label: list, probability: list) -> None:
     for measure in (binary_metrics, bootstrap_intervals):
@@ -335,16 +328,12 @@ def test_a_long_roc_curve_is_thinned_to_points_that_lie_on_it() -> None:
     assert 50 < len(thin["fpr"]) <= 101
     points = set(zip(whole["fpr"], whole["tpr"], whole["threshold"], strict=True))
     assert set(zip(thin["fpr"], thin["tpr"], thin["threshold"], strict=True)) <= points
-    assert np.trapezoid(thin["tpr"], thin["fpr"]) == pytest.approx(
-        np.trapezoid(whole["tpr"], whole["fpr"]), abs=1e-3
-    )
+    assert np.trapezoid(thin["tpr"], thin["fpr"]) == pytest.approx(np.trapezoid(whole["tpr"], whole["fpr"]), abs=1e-3)
 
 
 def test_reliability_bins_partition_the_samples() -> None:
     label = np.array([0, 1, 1, 0, 1])
     bins = reliability_bins(label, np.array([0.0, 0.01, 1.0, 0.5, 0.95]))
     assert sum(b["count"] for b in bins) == 5
-    assert bins[0] == {
-        "low": 0, "high": 1 / 15, "count": 2, "mean_probability": 0.005, "share_generated": 0.5,
-    }  # fmt: skip
+    assert bins[0] == {"low": 0, "high": 1 / 15, "count": 2, "mean_probability": 0.005, "share_generated": 0.5}
     assert (bins[-1]["high"], bins[-1]["count"]) == (1, 2)  # 1.0 lies in the last bin

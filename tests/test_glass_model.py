@@ -37,15 +37,11 @@ def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.
     random = np.random.default_rng(0)
     view = random.integers(0, 256, (batch_size, 32, 32, 3), dtype=np.uint8)
     crops = random.integers(0, 256, (batch_size, num_crops, 64, 64, 3), dtype=np.uint8)
-    return (
-        torch.from_numpy(view).permute(0, 3, 1, 2),
-        torch.from_numpy(crops).permute(0, 1, 4, 2, 3),
-    )
+    return (torch.from_numpy(view).permute(0, 3, 1, 2), torch.from_numpy(crops).permute(0, 1, 4, 2, 3))
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"),
-    [("glass_vit_base", 171.70), ("glass_convnext_tiny", 55.74), ("glass_resnet50", 47.29)],
+    ("preset", "millions"), [("glass_vit_base", 171.70), ("glass_convnext_tiny", 55.74), ("glass_resnet50", 47.29)]
 )
 def test_parameters_are_those_of_the_paper(preset, millions):
     with torch.device("meta"):  # counts without making 170 million numbers
@@ -112,9 +108,9 @@ def test_pixels_are_normalised_by_the_networks_own_mean_and_deviation(name):
     settings = timm.get_pretrained_cfg(name)
     assert (backbone.mean, backbone.std) == (settings.mean, settings.std)
     pixels = views()[1][0]
-    expected = (pixels.double() / 255 - torch.tensor(settings.mean).view(3, 1, 1)) / torch.tensor(
-        settings.std
-    ).view(3, 1, 1)
+    expected = (pixels.double() / 255 - torch.tensor(settings.mean).view(3, 1, 1)) / torch.tensor(settings.std).view(
+        3, 1, 1
+    )
     normalised = backbone.normalise(pixels)
     torch.testing.assert_close(normalised.double(), expected, atol=1e-6, rtol=0)
     assert normalised.is_contiguous(memory_format=torch.channels_last)

@@ -11,9 +11,7 @@ from glass.model import build_model
 from glass.optim import build_optimizer, build_schedule, parameter_groups
 from loaders import LoaderConfig
 
-RATES = OptimConfig(
-    lr_global=1e-5, lr_local=2e-5, lr_head=3e-5, wd_global=4e-3, wd_local=5e-3, lr_min=1e-6
-)
+RATES = OptimConfig(lr_global=1e-5, lr_local=2e-5, lr_head=3e-5, wd_global=4e-3, wd_local=5e-3, lr_min=1e-6)
 
 
 def tiny_model(kind: str) -> nn.Module:

@@ -12,14 +12,7 @@ from glass.progress import ProgressDisplay
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [
-        (0.2, "0 s"),
-        (99, "99 s"),
-        (99.6, "2 min"),
-        (3_000, "50 min"),
-        (11_980, "3 h 20 min"),
-        (190_000, "2 d 5 h"),
-    ],
+    [(0.2, "0 s"), (99, "99 s"), (99.6, "2 min"), (3_000, "50 min"), (11_980, "3 h 20 min"), (190_000, "2 d 5 h")],
 )
 def test_a_duration_is_as_exact_as_a_guess(seconds, words):
     assert duration(seconds) == words

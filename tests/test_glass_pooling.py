@@ -20,9 +20,7 @@ def features():
 def test_equals_the_formula(pool, features):
     """a = softmax(w₂·tanh(W₁ f + b₁) + b₂), pooled = Σ aₙ fₙ; written out crop by crop."""
     first, second = pool.score[0], pool.score[3]
-    scores = torch.stack(
-        [second(torch.tanh(first(features[:, n]))).squeeze(-1) for n in range(4)], dim=1
-    )
+    scores = torch.stack([second(torch.tanh(first(features[:, n]))).squeeze(-1) for n in range(4)], dim=1)
     weights = torch.exp(scores) / torch.exp(scores).sum(dim=1, keepdim=True)
     pooled = sum(weights[:, n, None] * features[:, n] for n in range(4))
     got_pooled, got_weights = pool(features)

@@ -67,12 +67,8 @@ def test_nothing_of_sixteen_is_not_nothing_at_all() -> None:
 def test_rows_of_generators_and_of_real_images_take_it() -> None:
     label = np.array([0] * 20 + [1] * 8)
     table = per_generator(label, label * 0.9, [""] * 20 + ["a"] * 8, draws=20)
-    assert table["real"]["intervals"]["false_positive_rate"] == pytest.approx(
-        list(clopper_pearson(0, 20))
-    )
-    assert table["generators"]["a"]["intervals"]["recall"] == pytest.approx(
-        list(clopper_pearson(8, 8))
-    )
+    assert table["real"]["intervals"]["false_positive_rate"] == pytest.approx(list(clopper_pearson(0, 20)))
+    assert table["generators"]["a"]["intervals"]["recall"] == pytest.approx(list(clopper_pearson(8, 8)))
 
 
 def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDataset) -> None:

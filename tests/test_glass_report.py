@@ -24,12 +24,7 @@ from glass.report.document import check_report
 from glass.report.embed import encoder, shrink
 from glass.report.plots import NUM_RUN_COLOURS, roc_svg
 from glass.report.selection import MAX_CARDS, choose_samples
-from glass.report.tables import (
-    IN_SAMPLE_WARNING,
-    comparison_sentence,
-    duration,
-    generator_rows,
-)
+from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, duration, generator_rows
 from glass.report.windows import attention_colour
 from glass.run_folder import dataset_digest
 from glass.scoring import Predictions
@@ -66,9 +61,7 @@ def made_up_predictions(dataset: ShardDataset, seed: int, skill: float) -> Predi
 
 
 @pytest.fixture(scope="module")
-def write_run(
-    synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory
-) -> WriteRun:
+def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
     """``write_run(name)``: a new run folder, trained and evaluated, with made-up predictions."""
 
     def write(name: str, skill: float = 1.0, attention: bool = True, seed: int = 0) -> Path:
@@ -85,28 +78,34 @@ def write_run(
             "model": {"kind": kind, "weights_sha256": "0" * 64, "chosen": {"epoch": 2}},
             "dataset": dataset_digest(synthetic_dataset.root),
             "settings": {
-                "num_crops": NUM_WINDOWS, "crop_size": CROP, "sampling": "stratified_grid",
-                "seed": 0, "device": "cpu", "precision": "auto",
+                "num_crops": NUM_WINDOWS,
+                "crop_size": CROP,
+                "sampling": "stratified_grid",
+                "seed": 0,
+                "device": "cpu",
+                "precision": "auto",
             },
             **evaluate_table(table, draws=40),
             "timing": {"time_s": 2.0, "images_per_s": 6.0},
             "versions": {"python": "3.11"},
-        }  # fmt: skip
-        write_evaluation(folder, document, table)
-        record = {
-            "config": {"model": {"kind": kind}, "epochs": 3},
-            "data": {"name": "data"},
-            "finished": {"steps": 9},
         }
+        write_evaluation(folder, document, table)
+        record = {"config": {"model": {"kind": kind}, "epochs": 3}, "data": {"name": "data"}, "finished": {"steps": 9}}
         (folder / "run.json").write_text(json.dumps(record))
         lines = [
             {
-                "epoch": epoch, "train_loss": 1 / epoch, "valid_loss": 0.9 / epoch,
-                "valid_auroc": None if epoch == 1 else 0.6 + epoch / 10, "valid_accuracy": 0.5,
-                "train_images": 100, "train_time_s": 4.0, "data_wait_s": 1.0, "epoch_time_s": 5.0,
+                "epoch": epoch,
+                "train_loss": 1 / epoch,
+                "valid_loss": 0.9 / epoch,
+                "valid_auroc": None if epoch == 1 else 0.6 + epoch / 10,
+                "valid_accuracy": 0.5,
+                "train_images": 100,
+                "train_time_s": 4.0,
+                "data_wait_s": 1.0,
+                "epoch_time_s": 5.0,
             }
             for epoch in (1, 2, 3)
-        ]  # fmt: skip
+        ]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return folder
 
@@ -122,10 +121,8 @@ def runs(write_run: WriteRun, synthetic_dataset: ShardDataset) -> list[RunData]:
     """A skilled run with attention called ``glass`` and a guessing one, ``single_view``."""
     return [
         load(write_run("glass", skill=2.0), synthetic_dataset),
-        load(
-            write_run("single_view", skill=0.0, attention=False, seed=1), synthetic_dataset
-        ),
-    ]  # fmt: skip
+        load(write_run("single_view", skill=0.0, attention=False, seed=1), synthetic_dataset),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -155,15 +152,20 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def test_the_document_holds_what_its_reader_expects(
-    runs: list[RunData], synthetic_dataset: ShardDataset
-) -> None:
+def test_the_document_holds_what_its_reader_expects(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     document = report_document(runs, synthetic_dataset, SPLIT, "simulated")
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     assert set(document) == {
-        "format_version", "created", "note", "split", "dataset", "audit", "comparisons", "glass",
+        "format_version",
+        "created",
+        "note",
+        "split",
+        "dataset",
+        "audit",
+        "comparisons",
+        "glass",
         "single_view",
-    }  # fmt: skip
+    }
     for run in runs:
         entry, metrics = document[run.name], run.evaluation["metrics"]
         assert entry[SPLIT]["auroc"] == metrics["auroc"]
@@ -181,13 +183,24 @@ def test_the_document_holds_what_its_reader_expects(
     assert files == len(synthetic_dataset.split_rows(SPLIT))
 
 
-@pytest.mark.parametrize("path", [
-    ("created",), ("dataset", "counts", 0, "images"), ("dataset", "evaluated", "real", "formats"),
-    ("comparisons", 0, "interval"), ("glass",), ("glass", SPLIT, "auroc"),
-    ("glass", SPLIT, "intervals", "auroc"), ("glass", SPLIT, "per_generator", "minimum"),
-    ("glass", SPLIT, "calibration"), ("glass", "training", "time_s"), ("single_view", "settings"),
-    ("single_view", "robustness"), ("single_view", "model", "weights_sha256"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("created",),
+        ("dataset", "counts", 0, "images"),
+        ("dataset", "evaluated", "real", "formats"),
+        ("comparisons", 0, "interval"),
+        ("glass",),
+        ("glass", SPLIT, "auroc"),
+        ("glass", SPLIT, "intervals", "auroc"),
+        ("glass", SPLIT, "per_generator", "minimum"),
+        ("glass", SPLIT, "calibration"),
+        ("glass", "training", "time_s"),
+        ("single_view", "settings"),
+        ("single_view", "robustness"),
+        ("single_view", "model", "weights_sha256"),
+    ],
+)
 def test_a_document_with_a_hole_is_refused(
     runs: list[RunData], synthetic_dataset: ShardDataset, path: tuple[str | int, ...]
 ) -> None:
@@ -203,9 +216,7 @@ def test_a_document_with_a_hole_is_refused(
         check_report(document, names)
 
 
-def test_a_run_that_holds_nonsense_is_told(
-    runs: list[RunData], synthetic_dataset: ShardDataset
-) -> None:
+def test_a_run_that_holds_nonsense_is_told(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     model = runs[0].evaluation["model"] | {"chosen": {"epoch": "last"}}
     broken = replace(runs[0], evaluation=runs[0].evaluation | {"model": model})
     with pytest.raises(InputError, match=r"kept_epoch = 'last' .*evaluate"):
@@ -214,10 +225,16 @@ def test_a_run_that_holds_nonsense_is_told(
 
 def test_training_is_summed_up() -> None:
     epochs = [
-        {"epoch": e, "valid_auroc": e / 10, "train_images": 90, "train_time_s": t,
-         "data_wait_s": 1.0, "epoch_time_s": t + 1}
+        {
+            "epoch": e,
+            "valid_auroc": e / 10,
+            "train_images": 90,
+            "train_time_s": t,
+            "data_wait_s": 1.0,
+            "epoch_time_s": t + 1,
+        }
         for e, t in ((1, 2.0), (2, 4.0))
-    ]  # fmt: skip
+    ]
     assert training_summary(epochs, 1) == {
         "epochs": 2,
         "kept_epoch": 1,
@@ -231,16 +248,12 @@ def test_training_is_summed_up() -> None:
     assert set(training_summary([], None).values()) == {0, None}
 
 
-def test_runs_are_compared_on_the_images_that_both_scored(
-    runs: list[RunData], synthetic_dataset: ShardDataset
-) -> None:
+def test_runs_are_compared_on_the_images_that_both_scored(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     run, baseline = runs
     whole = compare_runs(run, baseline)
     difference = run.evaluation["metrics"]["auroc"] - baseline.evaluation["metrics"]["auroc"]
     assert whole["difference"] == pytest.approx(difference)
-    assert (whole["run"], whole["baseline"], whole["images"]) == (
-        "glass", "single_view", len(run.predictions),
-    )  # fmt: skip
+    assert (whole["run"], whole["baseline"], whole["images"]) == ("glass", "single_view", len(run.predictions))
     fewer = replace(baseline, predictions=baseline.predictions.slice(3)[::-1])
     part = compare_runs(run, fewer)
     reverse = compare_runs(fewer, run)
@@ -260,9 +273,7 @@ def test_the_comparison_says_no_more_than_it_knows() -> None:
     assert "cannot be compared" in none
 
 
-def test_a_run_on_other_data_is_refused(
-    write_run: WriteRun, synthetic_dataset: ShardDataset
-) -> None:
+def test_a_run_on_other_data_is_refused(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     folder = write_run("glass")
     path = folder / f"evaluation-{SPLIT}.json"
     document = json.loads(path.read_text())
@@ -284,11 +295,7 @@ def test_a_run_on_other_data_is_refused(
     ],
 )
 def test_damaged_run_folders_are_told(
-    name: str,
-    content: str | None,
-    message: str,
-    write_run: WriteRun,
-    synthetic_dataset: ShardDataset,
+    name: str, content: str | None, message: str, write_run: WriteRun, synthetic_dataset: ShardDataset
 ) -> None:
     folder = write_run("glass")
     (folder / name).unlink()
@@ -298,9 +305,7 @@ def test_damaged_run_folders_are_told(
         load(folder, synthetic_dataset)
 
 
-def test_a_run_cannot_take_the_name_of_a_field(
-    write_run: WriteRun, synthetic_dataset: ShardDataset
-) -> None:
+def test_a_run_cannot_take_the_name_of_a_field(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     run = load_run("dataset", write_run("glass"), SPLIT, synthetic_dataset)
     with pytest.raises(InputError, match="cannot be called 'dataset'"):
         report_document([run], synthetic_dataset, SPLIT)
@@ -341,9 +346,7 @@ def test_the_gallery_has_an_end() -> None:
     assert {pick.reason for pick in picks} == {"surest mistake"}
 
 
-def test_crops_come_from_the_place_that_the_frame_marks(
-    runs: list[RunData], synthetic_dataset: ShardDataset
-) -> None:
+def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     """The images are coded: red is x // 2, green y // 2, blue 10 × the number in the name."""
     gallery = build_gallery(runs, synthetic_dataset)
     assert (gallery.run, gallery.has_attention, gallery.crop_format) == ("glass", True, "PNG")
@@ -375,9 +378,7 @@ def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: Sha
     assert "does not weigh" in render_html(document, [run], gallery)
 
 
-def test_a_shard_that_is_gone_is_told(
-    write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path
-) -> None:
+def test_a_shard_that_is_gone_is_told(write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
     run = load(write_run("glass"), synthetic_dataset)
     moved = ShardDataset(tmp_path / "nowhere", synthetic_dataset.info, synthetic_dataset.table)
     with pytest.raises(InputError, match=r"cannot be read.*verify_shards"):
@@ -430,9 +431,7 @@ def test_ids_within_the_plots_are_unique_across_the_page(page: str) -> None:
     assert len(set(clips)) == len(clips)
 
 
-def test_names_are_shown_and_never_obeyed(
-    write_run: WriteRun, synthetic_dataset: ShardDataset
-) -> None:
+def test_names_are_shown_and_never_obeyed(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     folder = write_run("glass")
     path = folder / f"evaluation-{SPLIT}.json"
     nasty = "<script>alert(1)</script>\x1b[31m\u202e"
@@ -458,9 +457,7 @@ def test_names_are_shown_and_never_obeyed(
     assert not set(page) & {"\x1b", "\u202e", "\x07"}
 
 
-def test_a_page_says_what_the_document_says(
-    page: str, runs: list[RunData], synthetic_dataset: ShardDataset
-) -> None:
+def test_a_page_says_what_the_document_says(page: str, runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     document = report_document(runs, synthetic_dataset, SPLIT)
     text = Elements(page).text
     for run in runs:
@@ -468,9 +465,7 @@ def test_a_page_says_what_the_document_says(
     assert comparison_sentence(document["comparisons"][0]) in text
 
 
-def test_one_class_only_still_gives_a_page(
-    write_run: WriteRun, synthetic_dataset: ShardDataset
-) -> None:
+def test_one_class_only_still_gives_a_page(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     run = load(write_run("glass"), synthetic_dataset)
     table = run.predictions.filter(pa.compute.equal(run.predictions["label"], 1))
     evaluation = run.evaluation | evaluate_table(table, draws=10)
@@ -494,16 +489,13 @@ def test_plots_take_the_colours_of_the_page(runs: list[RunData]) -> None:
 def test_generator_rows_end_with_summaries_and_real_images(runs: list[RunData]) -> None:
     rows = generator_rows(runs[0].evaluation["per_generator"])
     names = [row.name for row in rows]
-    assert names == [
-        "gan_a", "gan_b", "mean over generators", "minimum over generators", "real: false alarms",
-    ]  # fmt: skip
+    assert names == ["gan_a", "gan_b", "mean over generators", "minimum over generators", "real: false alarms"]
     lowest = min(float(row.cells[0].value) for row in rows[:2])
     assert float(rows[3].cells[0].value) == lowest
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (1.25, "1.2 s"), (59.9, "59.9 s"), (61, "1 min 01 s"), (3900, "1 h 05 min")],
+    ("seconds", "text"), [(None, "–"), (1.25, "1.2 s"), (59.9, "59.9 s"), (61, "1 min 01 s"), (3900, "1 h 05 min")]
 )
 def test_durations_for_people(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
@@ -517,27 +509,37 @@ def test_findings_of_the_audit_stand_on_top_and_are_escaped(
     assert document["audit"] is None
     assert "was not audited" in render_html(document, runs, gallery)
     finding = {
-        "kind": "metadata", "severity": "serious", "text": "<i>format</i>", "advice": "mix",
-        "feature": "format", "auroc": 0.9, "interval": [0.8, 1], "count": None,
+        "kind": "metadata",
+        "severity": "serious",
+        "text": "<i>format</i>",
+        "advice": "mix",
+        "feature": "format",
+        "auroc": 0.9,
+        "interval": [0.8, 1],
+        "count": None,
         "examples": [["<b>a</b>\x1b.png"]],
-    }  # fmt: skip
+    }
     document["audit"] = {"severity": "serious", "equalised": "", "findings": [finding]}
     results = document[runs[0].name][SPLIT]
-    results["real_slices"] = [
-        {"slice": "<u>JPEG", "images": 12, "false_positive_rate": 0.25, "interval": [0.1, 0.4]}
-    ]
+    results["real_slices"] = [{"slice": "<u>JPEG", "images": 12, "false_positive_rate": 0.25, "interval": [0.1, 0.4]}]
     results["calibration"] = {"temperature": 2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
     in_sample = results["calibration"] | {"in_sample": True}
     document[runs[1].name][SPLIT]["calibration"] = in_sample
     results["calibration"] |= {
-        "in_sample": False, "uncertain": {"real": 0.1, "generated": 0.2},
+        "in_sample": False,
+        "uncertain": {"real": 0.1, "generated": 0.2},
         "decided": {"images": 9, "accuracy": 0.5, "interval": [0.2, 0.8]},
         "promise": {
-            "max_fpr": 0.01, "calibrated_on": {"images": 312, "false_alarms": 3}, "images": 40,
-            "false_alarms": 9, "rate": 0.225, "interval": [0.1, 0.4], "expected": [0, 3],
+            "max_fpr": 0.01,
+            "calibrated_on": {"images": 312, "false_alarms": 3},
+            "images": 40,
+            "false_alarms": 9,
+            "rate": 0.225,
+            "interval": [0.1, 0.4],
+            "expected": [0, 3],
             "verdict": "not kept",
         },
-    }  # fmt: skip
+    }
     page = render_html(document, runs, gallery)
     assert f"{runs[1].name}: {IN_SAMPLE_WARNING}" in page[: page.index('class="tiles"')]
     assert f"{runs[0].name}: {IN_SAMPLE_WARNING}" not in page

@@ -33,15 +33,11 @@ def batches(numbers: list[int], size: int, fillers: tuple[int, ...] = ()) -> lis
         mask[:, 2] = part % 2 == 0
         made.append(
             {
-                "global_view": torch.tensor(part, dtype=torch.uint8)
-                .view(-1, 1, 1, 1)
-                .expand(-1, 3, 4, 4),
+                "global_view": torch.tensor(part, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4),
                 "local_crops": torch.zeros(len(part), 3, 3, 4, 4, dtype=torch.uint8),
                 "crop_mask": torch.from_numpy(mask),
                 "label": torch.from_numpy(part % 2),
-                "crop_windows": torch.tensor(part, dtype=torch.int32)
-                .view(-1, 1, 1)
-                .expand(-1, 3, 4),
+                "crop_windows": torch.tensor(part, dtype=torch.int32).view(-1, 1, 1).expand(-1, 3, 4),
                 "sample_key": [f"{number:06d}" for number in part],
                 "content_id": torch.from_numpy(part * 10),
                 "is_valid": torch.tensor([number not in fillers for number in part]),
@@ -83,10 +79,7 @@ def test_probability_is_the_softmax_and_never_overflows():
 
 
 def test_a_model_without_attention_has_no_weights():
-    assert (
-        score(Scripted(weighs=False), batches([1, 2], 2), "cpu", "float32").attention_weights
-        is None
-    )
+    assert score(Scripted(weighs=False), batches([1, 2], 2), "cpu", "float32").attention_weights is None
 
 
 def test_the_models_mode_is_restored():

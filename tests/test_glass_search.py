@@ -23,9 +23,7 @@ from glass.studies.repeatable_hyperband import RepeatableHyperband
 from glass.studies.search import Search
 from glass.studies.search_plan import SearchPlan
 from glass.studies.search_record import TUNING_SCHEMA
-from glass.studies.search_space import (
-    GLASS_SPACE,
-)
+from glass.studies.search_space import GLASS_SPACE
 from loaders.open_shards import OpenShards
 from scripts import final_runs, tune
 from shards.command import InputError
@@ -45,9 +43,7 @@ def trials_of(folder: Path) -> list[dict]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["report", "after report", "decision"])
-def test_a_search_that_was_killed_ends_like_one_that_was_not(
-    data, tmp_path, monkeypatch, killed_in
-):
+def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch, killed_in):
     """Killed now and then between an epoch and what follows of it: told, decided, acted upon."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path / "whole").run(14)
@@ -102,9 +98,14 @@ def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
     document = json.loads((tmp_path / "tuning.json").read_text())
     check_document(document, TUNING_SCHEMA)
     for *way, last in (
-        ("study",), ("settings",), ("states", "pruned"), ("trials", 0, "number"),
-        ("trials", 0, "params"), ("trials", 1, "why"), ("importance",),
-    ):  # fmt: skip
+        ("study",),
+        ("settings",),
+        ("states", "pruned"),
+        ("trials", 0, "number"),
+        ("trials", 0, "params"),
+        ("trials", 1, "why"),
+        ("importance",),
+    ):
         broken = copy.deepcopy(document)
         place = broken
         for step in way:
@@ -166,10 +167,10 @@ def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
     Search(data, search_plan(cpu_threads=2), tmp_path)  # changes how fast, not what
 
 
-@pytest.mark.parametrize("text", [
-    "mine\nmine\n", "mine", "{}\n", "[1]\n", "\n", "[" * 50_000 + "\n", "\udcff\n",
-    '{"op_code": 0}\nmine\nmine\n',
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["mine\nmine\n", "mine", "{}\n", "[1]\n", "\n", "[" * 50_000 + "\n", "\udcff\n", '{"op_code": 0}\nmine\nmine\n'],
+)
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(data, tmp_path, text):
     file = tmp_path / "mine.log"
     file.write_text(text, errors="surrogateescape")
@@ -239,9 +240,7 @@ def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
     Search(data, changed, tmp_path).run(1)
     path = tmp_path / "best.json"
     best = json.loads(path.read_text())
-    assert best["fixed"] == {
-        "grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True, "loader.crop_size": 32,
-    }  # fmt: skip
+    assert best["fixed"] == {"grad_accum_steps": 2, "label_smoothing": 0.0, "compile": True, "loader.crop_size": 32}
     words = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params", str(path)]
     single = train.settings(train.parse(words))
     final = final_runs._settings(final_runs._parse(words))
@@ -253,13 +252,16 @@ def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
     assert asked.label_smoothing == 0.2
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["--metric", "f1"], "--metric 'f1' is not known; there are accuracy"),
-    (["--preset", "nothing"], "no preset called"),
-    (["--search", "lr=1..2"], "no such setting"),
-    (["--storage", "nonsense"], "--storage nonsense cannot be opened"),
-    (["--device", "cuda"], "no CUDA device"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metric", "f1"], "--metric 'f1' is not known; there are accuracy"),
+        (["--preset", "nothing"], "no preset called"),
+        (["--search", "lr=1..2"], "no such setting"),
+        (["--storage", "nonsense"], "--storage nonsense cannot be opened"),
+        (["--device", "cuda"], "no CUDA device"),
+    ],
+)
 def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, words, message):
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU here")

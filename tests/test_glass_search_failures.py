@@ -26,9 +26,11 @@ def data(synthetic_dataset: ShardDataset):
 @pytest.mark.slow
 def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, monkeypatch):
     errors = [
-        torch.OutOfMemoryError("CUDA out of memory"), TrainingDiverged("loss became nan"),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory"), MemoryError(),
-    ]  # fmt: skip
+        torch.OutOfMemoryError("CUDA out of memory"),
+        TrainingDiverged("loss became nan"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ]
     whole = fake_training()
 
     def fails_four_times(*args, **kwargs):
@@ -40,8 +42,11 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
     document = Search(data, search_plan(), tmp_path).run(6)
     assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
     assert [row["why"] for row in document["trials"]][:4] == [
-        "out of memory", "out of memory", "loss became nan", "out of memory",
-    ]  # fmt: skip
+        "out of memory",
+        "out of memory",
+        "loss became nan",
+        "out of memory",
+    ]
     assert document["states"]["failed"] == 4
     check_document(document, TUNING_SCHEMA)
 

@@ -14,13 +14,7 @@ from glass.documents import check_document
 from glass.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
-from glass.studies.crop_study import (
-    CROP_SCHEMA,
-    CropPlan,
-    finished_crop_study,
-    line_fit,
-    run_crop_study,
-)
+from glass.studies.crop_study import CROP_SCHEMA, CropPlan, finished_crop_study, line_fit, run_crop_study
 from glass.studies.plan_file import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
 from glass.studies.study_budgets import BUDGETS
@@ -85,10 +79,7 @@ def test_a_line_through_points():
 def test_operations_grow_with_crops_images_and_not_with_seeds():
     glass_config = config()
     assert training_flops(glass_config, 10) == 10 * training_flops(glass_config, 1)
-    views = {
-        n: training_flops(apply_overrides(glass_config, [f"loader.num_crops={n}"]), 1)
-        for n in (1, 2, 5)
-    }
+    views = {n: training_flops(apply_overrides(glass_config, [f"loader.num_crops={n}"]), 1) for n in (1, 2, 5)}
     assert views[5] - views[2] == pytest.approx(3 * (views[2] - views[1]))
     baseline = training_flops(config(preset="single_view_tiny"), 1)
     assert baseline < views[1]
@@ -212,9 +203,16 @@ def test_the_report_shows_the_audit_and_what_the_tests_found(document):
             assert words in text
         assert "ECE before" not in text  # no split calibration
     finding = {
-        "kind": "metadata", "severity": "serious", "text": "<i>format</i> tells", "advice": "mix",
-        "feature": "format", "auroc": 0.9, "interval": [0.8, 1], "count": None, "examples": [],
-    }  # fmt: skip
+        "kind": "metadata",
+        "severity": "serious",
+        "text": "<i>format</i> tells",
+        "advice": "mix",
+        "feature": "format",
+        "auroc": 0.9,
+        "interval": [0.8, 1],
+        "count": None,
+        "examples": [],
+    }
     named["audit"] = {"severity": "serious", "equalised": "", "findings": [finding]}
     rate = {"mean": 0.02, "sd": 0.01, "interval": None, "seeds": 2}
     tests = named["results"][0]["final"]["tests"]
@@ -251,26 +249,37 @@ def test_the_papers_budget_is_the_papers():
     assert (paper.seeds, paper.final_epochs) == ((100, 200, 300, 400, 500), 50)
     assert (paper.crops, paper.crop_batch, paper.crop_epochs) == (tuple(range(1, 17)), 32, 25)
     assert [model.preset for model in paper.models] == [
-        f"{kind}_{name}" for name in ("vit_base", "convnext_tiny", "resnet50")
-        for kind in ("glass", "single_view")
-    ]  # fmt: skip
+        f"{kind}_{name}" for name in ("vit_base", "convnext_tiny", "resnet50") for kind in ("glass", "single_view")
+    ]
     assert all(model.config() for budget in BUDGETS.values() for model in budget.models)
 
 
-@pytest.mark.parametrize(("command", "words", "message"), [
-    (final_runs, ["--preset", "glass_tiny", "--hold-out", "1.5"], "--hold-out 1.5"),
-    (final_runs, ["--preset", "glass_tiny", "--params", "nowhere.json"], "cannot be read"),
-    (crop_study, ["--preset", "single_view_tiny"], "sees no crops"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        (final_runs, ["--preset", "glass_tiny", "--hold-out", "1.5"], "--hold-out 1.5"),
+        (final_runs, ["--preset", "glass_tiny", "--params", "nowhere.json"], "cannot be read"),
+        (crop_study, ["--preset", "single_view_tiny"], "sees no crops"),
+    ],
+)
 def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, command, words, message):
     with pytest.raises(InputError, match=message):
         command.main(["--data", str(synthetic_shards), "--output", str(tmp_path / "o"), *words])
 
 
-@pytest.mark.parametrize("words", [["--crops", "0-4"], ["--crops", "3,3"], ["--crops", "x"],
-                                   ["--crops", "1-999999999"], ["--crops", "3-1"],
-                                   ["--crops", "1-" + "9" * 5000], ["--crops", "9" * 5000],
-                                   ["--steps", "1", "--epochs", "1"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--crops", "0-4"],
+        ["--crops", "3,3"],
+        ["--crops", "x"],
+        ["--crops", "1-999999999"],
+        ["--crops", "3-1"],
+        ["--crops", "1-" + "9" * 5000],
+        ["--crops", "9" * 5000],
+        ["--steps", "1", "--epochs", "1"],
+    ],
+)
 def test_crop_arguments_that_make_no_sense_are_refused(synthetic_shards, words, capsys):
     with pytest.raises(SystemExit) as stopped:
         crop_study.main(["--data", str(synthetic_shards), "--preset", "glass_tiny", *words])

@@ -84,9 +84,7 @@ def test_a_checkpoint_with_lora_goes_on():
 def test_lora_learns_corrections_and_head_only():
     model = build_model(config(lora_rank=2))
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert all(
-        "lora_" in name or name.startswith(("head.", "attention_pool.")) for name in learning
-    )
+    assert all("lora_" in name or name.startswith(("head.", "attention_pool.")) for name in learning)
     for place in ("global", "local"):
         name = f"{place}_backbone.network.blocks.0.attn.qkv.lora_A.default.weight"
         assert name in learning
@@ -153,10 +151,7 @@ def test_checkpointing_the_global_backbone_changes_nothing(backbone):
         (["model.crop_chunk=1.5"], r"model\.crop_chunk=1\.5: must be a whole number or none"),
         (["model.tune_last_blocks=-1"], "must lie between 0"),
         (["model.lora_rank=0"], "must lie between 1"),
-        (
-            ["model.freeze_global=true", "model.freeze_local=true"],
-            r"leave no backbone to learn.*tune_last_blocks=0",
-        ),
+        (["model.freeze_global=true", "model.freeze_local=true"], r"leave no backbone to learn.*tune_last_blocks=0"),
         (["model.lora_rank=2", "model.tune_last_blocks=1"], "exclude each other"),
         (["model.share_backbone=true", "model.freeze_local=true"], "one backbone.*freeze_local"),
         (["model.share_backbone=true", "model.local_backbone=test_vit"], "local_backbone"),
@@ -213,9 +208,12 @@ def test_a_step_that_does_not_fit_says_what_would(error, monkeypatch, tmp_path):
 
     engine = Engine(settings, accelerator, too_much, None)
     batch = {
-        "local_crops": torch.zeros(2, 6, 3, 8, 8), "global_view": torch.zeros(2, 3, 8, 8),
-        "crop_mask": torch.ones(2, 6), "label": torch.zeros(2), "is_valid": torch.ones(2),
-    }  # fmt: skip
+        "local_crops": torch.zeros(2, 6, 3, 8, 8),
+        "global_view": torch.zeros(2, 3, 8, 8),
+        "crop_mask": torch.ones(2, 6),
+        "label": torch.zeros(2),
+        "is_valid": torch.ones(2),
+    }
     with pytest.raises(InputError, match=r"2 images of 6 crops does not fit.*--set") as caught:
         engine.step([batch], Totals(torch.device("cpu")))
     assert "\n" not in str(caught.value)

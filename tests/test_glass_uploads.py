@@ -43,9 +43,7 @@ def test_old_ones_are_deleted_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
-def test_the_page_takes_no_more_and_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch, end: type[BaseException]
-) -> None:
+def test_the_page_takes_no_more_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, end: type[BaseException]) -> None:
     """However it ends: Ctrl-C, SIGTERM, or worse."""
     seen: dict[str, Any] = {}
 

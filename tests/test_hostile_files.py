@@ -41,9 +41,7 @@ from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
 
-CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off"
-)
+CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")
 
 
 @pytest.fixture
@@ -107,9 +105,7 @@ HOSTILE_TARS = {
     "a sparse map without end": b"".join(
         (
             header(b"pax", b"00000000111\0", b"x"),
-            b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n29 GNU.sparse.name=000000.jpg\n".ljust(
-                512, b"\0"
-            ),
+            b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n29 GNU.sparse.name=000000.jpg\n".ljust(512, b"\0"),
             header(b"a.jpg", b"00000001000\0"),
             b"99999999999\n" + b"1" * 500,
         )
@@ -326,9 +322,16 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
 
 def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):
     row = {
-        "sample_key": "1", "content_id": 1, "label": 1, "generator": "g", "group": "",
-        "probability": 0.5, "logits": [0.0, 0.0], "crop_windows": [], "source_path": "a.jpg",
-    }  # fmt: skip
+        "sample_key": "1",
+        "content_id": 1,
+        "label": 1,
+        "generator": "g",
+        "group": "",
+        "probability": 0.5,
+        "logits": [0.0, 0.0],
+        "crop_windows": [],
+        "source_path": "a.jpg",
+    }
     table = pa.Table.from_pylist([row] * 9, schema=PREDICTION_SCHEMA)
     pq.write_table(table, tmp_path / "predictions-test.parquet")
     dataset = ShardDataset.open(data)
@@ -390,9 +393,7 @@ def test_an_image_that_claims_65535_pixels_square_is_rejected(tmp_path, coded_im
         (folder / f"{number}.jpg").write_bytes(jpeg)
     (folder / "huge.jpg").write_bytes(claiming(jpeg, 65535, 65535))
     before = psutil.Process().memory_info().rss
-    report = build_dataset(
-        tmp_path / "images", tmp_path / "out", BuildSettings(global_size=32), progress=False
-    )
+    report = build_dataset(tmp_path / "images", tmp_path / "out", BuildSettings(global_size=32), progress=False)
     assert dict(report.info.rejected) == {"too_large": 1}
     assert psutil.Process().memory_info().rss - before < 200 << 20
 

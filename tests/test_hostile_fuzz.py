@@ -20,37 +20,38 @@ from tests.fuzz_tar import TarTarget
 RUNS = {
     "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
     "lists": (
-        ListTarget, 200,
-        ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken",
-         "labels.parquet: refused"),
+        ListTarget,
+        200,
+        ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken", "labels.parquet: refused"),
     ),
-    "members": (
-        MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused"),
-    ),
+    "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
-        FormatTarget, 300,
-        tuple(f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF")
-              for end in ("taken", "refused")),
+        FormatTarget,
+        300,
+        tuple(
+            f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
+        ),
     ),
-    "dataset": (
-        DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples"),
-    ),
+    "dataset": (DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples")),
     "reports": (
-        ReportTarget, 150,
-        ("calibration.json: taken", "calibration.json: refused", "evaluation-test.json: refused",
-         "predictions-test.parquet: refused", "metrics.jsonl: taken", "run.json: refused"),
+        ReportTarget,
+        150,
+        (
+            "calibration.json: taken",
+            "calibration.json: refused",
+            "evaluation-test.json: refused",
+            "predictions-test.parquet: refused",
+            "metrics.jsonl: taken",
+            "run.json: refused",
+        ),
     ),
     "plans": (PlanTarget, 60, ("build: refused", "index: refused")),
     "detail": (DetailTarget, 200, ("taken", "refused")),
-    "runs": (
-        RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused"),
-    ),
-    "ranges": (
-        RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused"),
-    ),
+    "runs": (RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused")),
+    "ranges": (RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused")),
     "listings": (ListingTarget, 400, ("names", "files", "lengths", "no lengths")),
     "remote": (RemoteTarget, 60, ("samples", "refused")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", RUNS)

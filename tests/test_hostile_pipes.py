@@ -20,9 +20,7 @@ from shards.source_lists import read_sources
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
 
-CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off"
-)
+CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")
 
 
 @pytest.fixture
@@ -41,11 +39,16 @@ def spoil(folder: Path, pattern: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("a.json", read_json), ("a.csv", read_sources), ("a.parquet", read_sources),
-        ("a.csv", read_key_list), ("a.parquet", read_key_list), ("a.parquet", read_parquet),
-        ("a.tar", list_tar), ("a.arrow", map_table),
+        ("a.json", read_json),
+        ("a.csv", read_sources),
+        ("a.parquet", read_sources),
+        ("a.csv", read_key_list),
+        ("a.parquet", read_key_list),
+        ("a.parquet", read_parquet),
+        ("a.tar", list_tar),
+        ("a.arrow", map_table),
     ],
-)  # fmt: skip
+)
 def test_no_reader_waits_for_a_pipe(name, read, tmp_path):
     os.mkfifo(tmp_path / name)
     with pytest.raises((InputError, OSError), match="not a regular file"):
@@ -70,10 +73,15 @@ def test_one_way_to_open_a_file_of_a_stranger(kind, said, tmp_path):
 
 
 OWN = {  # files that the program itself has just written, or whose size or kind was looked at
-    "shards/baseline.py", "shards/consolidate.py", "shards/file_locks.py",
-    "shards/index_settings.py", "shards/kernel_cache.py", "shards/machine_trouble.py",
-    "shards/shard_cache.py", "shards/verify.py",
-}  # fmt: skip
+    "shards/baseline.py",
+    "shards/consolidate.py",
+    "shards/file_locks.py",
+    "shards/index_settings.py",
+    "shards/kernel_cache.py",
+    "shards/machine_trouble.py",
+    "shards/shard_cache.py",
+    "shards/verify.py",
+}
 
 
 @pytest.mark.parametrize("package", ["shards", "loaders", "glass/detection", "glass/report"])
@@ -82,9 +90,7 @@ def test_files_are_opened_in_no_other_way(package):
     found = {
         str(path.relative_to(root))
         for path in (root / package).rglob("*.py")
-        if re.search(
-            r"open\(\"rb\"|\.read_bytes\(\)|\.read_text\(", path.read_text(encoding="utf-8")
-        )
+        if re.search(r"open\(\"rb\"|\.read_bytes\(\)|\.read_text\(", path.read_text(encoding="utf-8"))
     }
     assert found - OWN == set()
 

@@ -87,9 +87,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sets(
-    pictures: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory
-) -> list[ShardDataset]:
+def sets(pictures: dict[str, dict[str, bytes]], tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
     """The pictures as they are, as tiles, and in a tar made elsewhere."""
     root = tmp_path_factory.mktemp("sets")
     tar = root / "tar" / "all.tar"
@@ -167,9 +165,7 @@ def test_the_shape_is_a_part_of_an_image() -> None:
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(256))])
-def test_a_palette_with_transparent_colours(
-    transparency: int | bytes, encode_image: Callable[..., bytes]
-) -> None:
+def test_a_palette_with_transparent_colours(transparency: int | bytes, encode_image: Callable[..., bytes]) -> None:
     """They are colours all the same, and Pillow's warning of them reaches no one."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9), dtype=np.uint8))
     image = image.convert("P")

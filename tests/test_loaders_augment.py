@@ -22,9 +22,8 @@ from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb, global_view
 
 CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606,
-    augment=1.0,
-)  # fmt: skip
+    backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606, augment=1.0
+)
 Pixels = npt.NDArray[np.uint8]
 HEIGHT, WIDTH = 203, 331
 
@@ -47,9 +46,7 @@ EXACT: list[tuple[Operation, ...]] = [
     (Noise(0.05, 12345),),
     (Noise(0.02, 2**64 - 1), Jpeg(60), Blur(1.0)),
 ]
-RESIZED: list[tuple[Operation, ...]] = [
-    scaled((HEIGHT, WIDTH), percent) for percent in (25, 37, 75, 150, 200)
-]
+RESIZED: list[tuple[Operation, ...]] = [scaled((HEIGHT, WIDTH), percent) for percent in (25, 37, 75, 150, 200)]
 
 
 def windows_of(size: tuple[int, int], side: int = 48) -> list[CropWindow]:
@@ -73,9 +70,7 @@ def by_window(change: Change, image: Pixels, window: CropWindow) -> Pixels:
 
 
 @pytest.mark.parametrize("operations", EXACT, ids=str)
-def test_a_window_equals_the_whole_image_changed_and_cropped(
-    operations: tuple[Operation, ...],
-) -> None:
+def test_a_window_equals_the_whole_image_changed_and_cropped(operations: tuple[Operation, ...]) -> None:
     image = photograph()
     change = Change.of(operations, image.shape[:2])
     whole = change.on_image(image)
@@ -117,9 +112,8 @@ def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
 def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
     """Windows of changed images need parts of the source that exist, and come out in full size."""
     change = draw_changes(
-        np.array([height]), np.array([width]), np.array([content]),
-        share=1.0, seed=1, epoch=0, appearance=0,
-    )[0]  # fmt: skip
+        np.array([height]), np.array([width]), np.array([content]), share=1.0, seed=1, epoch=0, appearance=0
+    )[0]
     if change is None:  # a chain that finds the image small enough, or a resize by 1.00
         return
     image = photograph(height, width)
@@ -135,9 +129,7 @@ def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
         assert 0 <= shown.left < shown.right <= width
 
 
-@pytest.mark.parametrize(
-    "stage", [(Blur(3.0),), (Blur(8.0),), (Resize(20, 33),), (Resize(50, 40),)]
-)
+@pytest.mark.parametrize("stage", [(Blur(3.0),), (Blur(8.0),), (Resize(20, 33),), (Resize(50, 40),)])
 def test_the_view_of_a_filtered_image(stage: tuple[Operation, ...]) -> None:
     """From the stored view alone it comes out nearer to the truth than the view left as it is."""
     image = photograph()
@@ -183,9 +175,7 @@ def test_draws_are_pinned_and_follow_the_share() -> None:
     kinds = sum(c is not None for c in first)
     assert abs(kinds - 2000) < 5 * np.sqrt(1000)
     assert drawn() == first
-    assert all(
-        drawn(**change) != first for change in ({"seed": 1}, {"epoch": 2}, {"appearance": 1})
-    )
+    assert all(drawn(**change) != first for change in ({"seed": 1}, {"epoch": 2}, {"appearance": 1}))
     assert not any(drawn(share=0.0))
     names = {type(o).__name__ for c in drawn(share=1.0) if c is not None for o in c.operations}
     assert names == {"Jpeg", "WebP", "Blur", "Resize", "Noise"}
@@ -251,9 +241,14 @@ def test_the_loader_changes_samples(synthetic_shards: Path, backend: str, decode
             changed += change is not None
             whole = image if change is None else change.on_image(image)
             windows, _ = crop_windows(
-                SAMPLING_RULES["stratified_grid"], [whole.shape[0]], [whole.shape[1]], content,
-                crop_size=48, num_crops=3, **draw,
-            )  # fmt: skip
+                SAMPLING_RULES["stratified_grid"],
+                [whole.shape[0]],
+                [whole.shape[1]],
+                content,
+                crop_size=48,
+                num_crops=3,
+                **draw,
+            )
             lossy = change is not None and any(isinstance(o, WebP) for o in change.operations)
             for k, (top, left, height, width) in enumerate(windows[0].tolist()):
                 expected = np.zeros((48, 48, 3), int)
@@ -314,9 +309,7 @@ def test_changed_samples_are_counted_and_keep_the_fast_path(synthetic_shards: Pa
 
 
 @pytest.mark.parametrize("decode", ["window", "full"])
-def test_a_damaged_sample_is_masked_all_the_same(
-    synthetic_shards: Path, tmp_path: Path, decode: str
-) -> None:
+def test_a_damaged_sample_is_masked_all_the_same(synthetic_shards: Path, tmp_path: Path, decode: str) -> None:
     damaged = tmp_path / "shards"
     shutil.copytree(synthetic_shards, damaged)
     dataset = ShardDataset.open(damaged)
@@ -345,9 +338,5 @@ def test_train_takes_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
     import train
 
     needed = ["--data", "d", "--preset", "glass_tiny", "--output", "o"]
-    for flags, share in (
-        ([], 0.0),
-        (["--augment"], train.AUGMENT_SHARE),
-        (["--augment", "1"], 1.0),
-    ):
+    for flags, share in (([], 0.0), (["--augment"], train.AUGMENT_SHARE), (["--augment", "1"], 1.0)):
         assert train.settings(train.parse([*needed, *flags])).loader.augment == share

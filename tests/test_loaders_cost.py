@@ -8,9 +8,7 @@ from loaders.cost import decode_us, windows_are_cheaper
 def choose(height: int, width: int, num_crops: int, bits_per_pixel: float = 2.0) -> bool:
     windows = np.tile(np.array([0, 0, min(224, height), min(224, width)], np.int32), (num_crops, 1))
     num_bytes = np.array([int(height * width * bits_per_pixel / 8)])
-    return bool(
-        windows_are_cheaper(np.array([height]), np.array([width]), num_bytes, windows[None])[0]
-    )
+    return bool(windows_are_cheaper(np.array([height]), np.array([width]), num_bytes, windows[None])[0])
 
 
 def test_large_images_are_spliced_and_small_ones_decoded_whole():
@@ -34,9 +32,7 @@ def test_each_image_of_a_batch_is_judged_alone():
     windows = np.tile(np.array([0, 0, 200, 200], np.int32), (3, 4, 1))
     together = windows_are_cheaper(height, width, num_bytes, windows)
     for k in range(3):
-        alone = windows_are_cheaper(
-            height[k : k + 1], width[k : k + 1], num_bytes[k : k + 1], windows[k : k + 1]
-        )
+        alone = windows_are_cheaper(height[k : k + 1], width[k : k + 1], num_bytes[k : k + 1], windows[k : k + 1])
         assert alone[0] == together[k]
 
 

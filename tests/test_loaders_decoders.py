@@ -48,9 +48,15 @@ def job(data, image, file_format, sample, windows=None):
         ]
     first = sample * NUM_CROPS
     return DecodeJob(
-        data, height, width, np.array(windows, np.int32),
-        np.arange(first, first + len(windows)), sample, file_format, image.mode,
-    )  # fmt: skip
+        data,
+        height,
+        width,
+        np.array(windows, np.int32),
+        np.arange(first, first + len(windows)),
+        sample,
+        file_format,
+        image.mode,
+    )
 
 
 def variants():
@@ -90,9 +96,7 @@ def test_crops_equal_the_oracle_for_every_format(name):
     """Pillow's own decode, sliced and padded by hand, is what every decoder gives: tolerance 0."""
     cases = variants()
     data = [encode(image, file_format, **options) for file_format, image, options in cases]
-    jobs = [
-        job(d, image, f, k) for k, (d, (f, image, _)) in enumerate(zip(data, cases, strict=True))
-    ]
+    jobs = [job(d, image, f, k) for k, (d, (f, image, _)) in enumerate(zip(data, cases, strict=True))]
     crops, failures = decode(name, jobs)
     assert failures == []
     for k, one in enumerate(jobs):
@@ -203,9 +207,7 @@ def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
     ]
     jobs = [job(data, image, kind, k) for k, (kind, data, _) in enumerate(files)]
     stats = LoaderStats()
-    decoder = DaliLeaf(
-        "cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=16, num_threads=2, stats=stats
-    )
+    decoder = DaliLeaf("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=16, num_threads=2, stats=stats)
     crops = torch.zeros((len(jobs) * NUM_CROPS, CROP, CROP, 3), dtype=torch.uint8)
     assert decoder.decode(jobs, crops) == []
     decoder.close()

@@ -22,10 +22,7 @@ def epoch_order(num_samples, global_batch_size, rank=0, world_size=1, seed=0, ep
 def test_every_sample_once_over_all_ranks(num_samples, device_batch_size, world_size):
     """Valid rows over all ranks and batches are each sample exactly once; all ranks step
     equally."""
-    orders = [
-        epoch_order(num_samples, device_batch_size * world_size, rank, world_size)
-        for rank in range(world_size)
-    ]
+    orders = [epoch_order(num_samples, device_batch_size * world_size, rank, world_size) for rank in range(world_size)]
     assert len({len(order) for order in orders}) == 1
     seen = [
         row
@@ -85,9 +82,7 @@ def test_balanced_order_needs_both_labels():
         balanced_order(np.arange(3), np.zeros(3, np.int8), 0, 0)
 
 
-@pytest.mark.parametrize(
-    ("batch", "rank", "world", "word"), [(10, 0, 3, "multiple of 3"), (4, 2, 2, "rank")]
-)
+@pytest.mark.parametrize(("batch", "rank", "world", "word"), [(10, 0, 3, "multiple of 3"), (4, 2, 2, "rank")])
 def test_batches_that_cannot_be_split_are_refused(batch, rank, world, word):
     with pytest.raises(InputError, match=word):
         check_partition(batch, rank, world)
@@ -96,7 +91,12 @@ def test_batches_that_cannot_be_split_are_refused(batch, rank, world, word):
 def test_no_two_uses_draw_from_one_stream():
     """Appearances of a sample and cycles of an epoch count up from a purpose."""
     purposes = [
-        sampling.WINDOW_PURPOSE, order.ORDER_PURPOSE, order.PAIR_PURPOSE, augment.AUGMENT_PURPOSE,
-        perturbations.PERTURBATION_PURPOSE, shard_order.SHARD_PURPOSE, shard_order.WITHIN_PURPOSE,
-    ]  # fmt: skip
+        sampling.WINDOW_PURPOSE,
+        order.ORDER_PURPOSE,
+        order.PAIR_PURPOSE,
+        augment.AUGMENT_PURPOSE,
+        perturbations.PERTURBATION_PURPOSE,
+        shard_order.SHARD_PURPOSE,
+        shard_order.WITHIN_PURPOSE,
+    ]
     assert len({purpose >> 32 for purpose in purposes}) == len(purposes)

@@ -15,9 +15,7 @@ from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
 
-CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606
-)
+CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606)
 BACKENDS = ["reference", "turbo", "dali"]
 
 
@@ -64,10 +62,7 @@ def test_pixels_and_facts_are_the_manifests(synthetic_shards, backend, decode):
     dataset = ShardDataset.open(synthetic_shards)
     rows = {key: row for row, key in enumerate(dataset.column("sample_key"))}
     tars = {name: dataset.shard_path(name).read_bytes() for name in set(dataset.column("shard"))}
-    columns = {
-        name: dataset.column(name)
-        for name in ("shard", "image_offset", "image_length", "label", "content_id")
-    }
+    columns = {name: dataset.column(name) for name in ("shard", "image_offset", "image_length", "label", "content_id")}
     for batch in epoch(synthetic_shards, replace(CONFIG, backend=backend, decode=decode)):
         for place, key in enumerate(batch["sample_key"]):
             row = rows[key]
@@ -139,9 +134,7 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
     monkeypatch.setitem(SAMPLING_RULES, "first", only_the_first)
     config = replace(CONFIG, backend=backend, decode=decode)
     for some, every in zip(
-        epoch(synthetic_shards, replace(config, sampling="first")),
-        epoch(synthetic_shards, config),
-        strict=True,
+        epoch(synthetic_shards, replace(config, sampling="first")), epoch(synthetic_shards, config), strict=True
     ):
         assert torch.equal(some["local_crops"][:, 0], every["local_crops"][:, 0])
         assert some["crop_mask"].tolist() == [[True, False, False]] * 4
@@ -163,10 +156,7 @@ def test_every_sample_once_over_all_ranks(synthetic_shards, world_size):
     """Through the real pipeline, for 1 to 7 processes: each sample once, steps equal on all
     ranks."""
     config = replace(CONFIG, global_batch_size=2 * world_size)
-    ranks = [
-        epoch(synthetic_shards, config, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
+    ranks = [epoch(synthetic_shards, config, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
     seen = [
         key
@@ -236,9 +226,7 @@ def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
                 windows.setdefault(key, []).append(window.tolist())
     assert any(a != b for a, b, *_ in windows.values())
     fixed = replace(CONFIG, shuffle=False)
-    again = zip(
-        epoch(synthetic_shards, fixed), epoch(synthetic_shards, fixed, number=5), strict=True
-    )
+    again = zip(epoch(synthetic_shards, fixed), epoch(synthetic_shards, fixed, number=5), strict=True)
     assert all(same(a, b) for a, b in again)
 
 

@@ -12,9 +12,8 @@ from shards.dataset import ShardDataset
 from shards.pixels import decode_rgb
 
 CONFIG = LoaderConfig(
-    backend="turbo", global_batch_size=6, num_crops=3, crop_size=48, global_size=64, seed=11,
-    shuffle=False,
-)  # fmt: skip
+    backend="turbo", global_batch_size=6, num_crops=3, crop_size=48, global_size=64, seed=11, shuffle=False
+)
 
 
 def sources(root, keys):
@@ -38,9 +37,7 @@ def test_equals_the_loaders_batch(synthetic_shards, sampling):
     with build_loader(synthetic_shards, "train+test", config) as loader:
         for expected in loader:
             images = sources(synthetic_shards, expected["sample_key"])
-            got = pixel_batch(
-                images, expected["content_id"].tolist(), config, labels=expected["label"].tolist()
-            )
+            got = pixel_batch(images, expected["content_id"].tolist(), config, labels=expected["label"].tolist())
             for name, value in expected.items():
                 if name not in ("sample_key", "is_valid"):
                     assert torch.equal(got[name], value), name
@@ -62,8 +59,7 @@ def test_windows_hang_on_content_and_appearance(coded_image):
 def test_what_it_refuses(coded_image):
     """Nothing, wrong shapes, wrong types, wrong lengths."""
     image = coded_image(1, 60, 50)
-    for images, ids in (([], []), ([image[..., 0]], [1]), ([image.astype(float)], [1]),
-                        ([image], [1, 2])):  # fmt: skip
+    for images, ids in (([], []), ([image[..., 0]], [1]), ([image.astype(float)], [1]), ([image], [1, 2])):
         with pytest.raises(ValueError, match="image"):
             pixel_batch(images, ids, CONFIG)
     with pytest.raises(ValueError, match="labels"):

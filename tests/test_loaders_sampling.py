@@ -15,9 +15,8 @@ RULE = sampling_rule("stratified_grid")
 def windows(heights, widths, *, crop_size=32, num_crops=4, seed=0, epoch=0, content=None, **more):
     content = np.arange(len(heights)) if content is None else content
     return crop_windows(
-        RULE, heights, widths, content, crop_size=crop_size, num_crops=num_crops, seed=seed,
-        epoch=epoch, **more,
-    )  # fmt: skip
+        RULE, heights, widths, content, crop_size=crop_size, num_crops=num_crops, seed=seed, epoch=epoch, **more
+    )
 
 
 def test_stream_is_pinned():
@@ -41,17 +40,25 @@ GOLDEN_WINDOWS = [
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 4000), st.integers(1, 4000)), min_size=1, max_size=5),
-    st.sampled_from([1, 7, 64, 224]), st.integers(1, 70), st.integers(0, 2**63 - 1),
+    st.sampled_from([1, 7, 64, 224]),
+    st.integers(1, 70),
+    st.integers(0, 2**63 - 1),
     st.sampled_from(sorted(SAMPLING_RULES)),
-)  # fmt: skip
+)
 def test_windows_lie_inside(sizes, crop_size, num_crops, seed, rule):
     """Every rule keeps inside the image, whole where it is larger than the crop, clipped
     elsewhere."""
     height, width = np.array(sizes).T
     got, mask = crop_windows(
-        SAMPLING_RULES[rule], height, width, np.arange(len(sizes)), crop_size=crop_size,
-        num_crops=num_crops, seed=seed, epoch=0,
-    )  # fmt: skip
+        SAMPLING_RULES[rule],
+        height,
+        width,
+        np.arange(len(sizes)),
+        crop_size=crop_size,
+        num_crops=num_crops,
+        seed=seed,
+        epoch=0,
+    )
     assert got.shape == (len(sizes), num_crops, 4)
     assert mask.any(axis=1).all()
     assert mask.all() or rule == "all"

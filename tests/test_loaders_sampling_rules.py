@@ -25,15 +25,27 @@ Array = npt.NDArray[Any]
 
 
 def windows(
-    rule: str, sizes: list[tuple[int, int]], num_crops: int = 4, crop_size: int = 32,
-    content: Array | None = None, epoch: int = 2, details: list[Detail | None] | None = None,
-) -> tuple[Array, Array]:  # fmt: skip
+    rule: str,
+    sizes: list[tuple[int, int]],
+    num_crops: int = 4,
+    crop_size: int = 32,
+    content: Array | None = None,
+    epoch: int = 2,
+    details: list[Detail | None] | None = None,
+) -> tuple[Array, Array]:
     height, width = np.array(sizes).T
     content = np.arange(len(sizes)) if content is None else content
     return crop_windows(
-        SAMPLING_RULES[rule], height, width, content, crop_size=crop_size, num_crops=num_crops,
-        seed=606, epoch=epoch, details=details,
-    )  # fmt: skip
+        SAMPLING_RULES[rule],
+        height,
+        width,
+        content,
+        crop_size=crop_size,
+        num_crops=num_crops,
+        seed=606,
+        epoch=epoch,
+        details=details,
+    )
 
 
 def cells_of(found: Array, size: tuple[int, int], crop_size: int = 32) -> Array:
@@ -61,17 +73,9 @@ def test_windows_are_pinned() -> None:
 
 
 GOLDEN = {
-    "aspect": [
-        [[91, 227], [95, 43], [44, 225]],
-        [[2, 32], [0, 0], [35, 32]],
-        [[0, 7], [0, 3], [0, 5]],
-    ],
+    "aspect": [[[91, 227], [95, 43], [44, 225]], [[2, 32], [0, 0], [35, 32]], [[0, 7], [0, 3], [0, 5]]],
     "all": [[[6, 2], [98, 39], [95, 188]], [[3, 0], [37, 0], [35, 32]], [[0, 1], [0, 0], [0, 0]]],
-    "texture": [
-        [[6, 40], [54, 39], [95, 225]],
-        [[3, 0], [37, 0], [35, 32]],
-        [[0, 1], [0, 4], [0, 0]],
-    ],
+    "texture": [[[6, 40], [54, 39], [95, 225]], [[3, 0], [37, 0], [35, 32]], [[0, 1], [0, 4], [0, 0]]],
 }
 
 
@@ -116,9 +120,7 @@ def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
 def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_size: int) -> None:
     """At most 8 along a side, room for a crop in each, and no other number of cells along the
     shorter side makes squarer ones."""
-    rows, columns = (
-        int(n[0]) for n in grid_shape(np.array([height]), np.array([width]), crop_size)
-    )
+    rows, columns = (int(n[0]) for n in grid_shape(np.array([height]), np.array([width]), crop_size))
     assert 1 <= rows <= 8
     assert 1 <= columns <= 8
     assert height // rows >= min(height, crop_size)
@@ -238,9 +240,7 @@ def test_texture_looks_where_the_detail_is(encode_image: Encode) -> None:
 def test_rules_through_the_loader(synthetic_shards: Path, rule: str) -> None:
     """The same windows and pixels from every backend and number of threads; what has no entry
     points is counted."""
-    config = LoaderConfig(
-        global_batch_size=4, num_crops=5, crop_size=48, global_size=64, sampling=rule
-    )
+    config = LoaderConfig(global_batch_size=4, num_crops=5, crop_size=48, global_size=64, sampling=rule)
     batches = {}
     for backend, threads in (("reference", 1), ("turbo", 3)):
         changed = replace(config, backend=backend, num_threads=threads)

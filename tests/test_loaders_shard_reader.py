@@ -37,8 +37,11 @@ def many_files(tmp_path_factory) -> Path:
 def limit_after(folder: Path, soft: int, hard: int) -> int:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder), str(soft), str(hard)],
-        cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return int(done.stdout)
 

@@ -77,10 +77,14 @@ def test_what_is_no_image_says_why(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     os.symlink(tmp_path / "loop.jpg", tmp_path / "loop.jpg")
     expected = {
-        "empty.jpg": "empty_file", "text.jpg": "not_an_image", "folder.jpg": "unreadable",
-        "pipe.jpg": "unreadable", "loop.jpg": "unreadable", "none.jpg": "unreadable",
+        "empty.jpg": "empty_file",
+        "text.jpg": "not_an_image",
+        "folder.jpg": "unreadable",
+        "pipe.jpg": "unreadable",
+        "loop.jpg": "unreadable",
+        "none.jpg": "unreadable",
         "nul\0.jpg": "unreadable",
-    }  # fmt: skip
+    }
     for name, reason in expected.items():
         with pytest.raises(RejectedImage) as caught:
             FileSource(tmp_path / name).load()
@@ -88,8 +92,12 @@ def test_what_is_no_image_says_why(tmp_path):
 
 
 def test_pixels_of_another_kind_are_refused():
-    for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8),
-                  Image.new("F", (4, 4))):  # fmt: skip
+    for image in (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+        Image.new("F", (4, 4)),
+    ):
         with pytest.raises(RejectedImage, match="unsupported_mode"):
             PixelSource("x", image).load()
     with pytest.raises(TypeError, match="image 3 is a int"):
@@ -104,9 +112,7 @@ def test_folders_patterns_and_lists_in_order(tmp_path, coded_image, encode_image
     found = find_images([str(tmp_path)])
     assert names(found) == ["a.png", "1.PNG", "2.png"]
     assert found.passed_over == 1
-    assert names(find_images([str(tmp_path / "b" / "?.png"), str(tmp_path / "a.png")])) == [
-        "2.png", "a.png",
-    ]  # fmt: skip
+    assert names(find_images([str(tmp_path / "b" / "?.png"), str(tmp_path / "a.png")])) == ["2.png", "a.png"]
     lines = [f"{tmp_path}/a.png\n".encode(), b"\n", f"{tmp_path}/none.png\r\n".encode()]
     assert names(find_images(["-"], lines)) == ["a.png", "none.png"]
     for missing in ("none.png", "*.gif"):

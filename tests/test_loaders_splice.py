@@ -116,9 +116,12 @@ class DaliDecoder:
         def decode():  # type: ignore[no-untyped-def]
             encoded = fn.external_source(name="encoded", device="cpu")
             return fn.decoders.image(
-                encoded, output_type=types.RGB, jpeg_fancy_upsampling=True, use_fast_idct=False,
+                encoded,
+                output_type=types.RGB,
+                jpeg_fancy_upsampling=True,
+                use_fast_idct=False,
                 adjust_orientation=False,
-            )  # fmt: skip
+            )
 
         self._pipeline = decode(prefetch_queue_depth=1)
         self._pipeline.build()
@@ -134,10 +137,7 @@ def pillow_decode_all(jpegs: list[bytes]) -> list[np.ndarray]:
 
 
 def assert_exact_by(
-    decode_all: Callable[[list[bytes]], list[np.ndarray]],
-    jpeg: bytes,
-    spliced: Spliced,
-    windows: np.ndarray,
+    decode_all: Callable[[list[bytes]], list[np.ndarray]], jpeg: bytes, spliced: Spliced, windows: np.ndarray
 ) -> None:
     """The same as :func:`assert_exact`, for a decoder that takes a batch."""
     assert [STATUS_REASONS[s] for s in spliced.status] == ["ok"] * len(windows)
@@ -199,9 +199,7 @@ def test_batch_of_images_and_failures() -> None:
     image_of = np.array([0, 0, 4, 1, 2, 1, 3])
     windows = np.array([[5, 6, 70, 50]] * 7, np.int32)
     windows[1] = 60, 60, 61, 30
-    spliced = Splicer().splice_batch(
-        [as_bytes(j) for j in jpegs], [as_bytes(m) for m in mcus], windows, image_of
-    )
+    spliced = Splicer().splice_batch([as_bytes(j) for j in jpegs], [as_bytes(m) for m in mcus], windows, image_of)
     reasons = [STATUS_REASONS[status] for status in spliced.status]
     assert reasons[1:3] == ["window outside the image", "no entry points"]
     assert spliced.offsets[1] == spliced.offsets[2] == spliced.offsets[3]
@@ -218,15 +216,7 @@ def test_no_windows() -> None:
 
 
 @pytest.mark.parametrize(
-    "window",
-    [
-        (-1, 0, 5, 5),
-        (0, -1, 5, 5),
-        (0, 0, 0, 5),
-        (0, 0, 5, -5),
-        (40, 0, 2, 1),
-        (2**31 - 1, 0, 9, 9),
-    ],
+    "window", [(-1, 0, 5, 5), (0, -1, 5, 5), (0, 0, 0, 5), (0, 0, 5, -5), (40, 0, 2, 1), (2**31 - 1, 0, 9, 9)]
 )
 def test_window_outside_the_image(window: tuple[int, ...]) -> None:
     jpeg = make("grey", 41, 30)
@@ -286,9 +276,7 @@ def test_threads_share_a_splicer() -> None:
         try:
             for number in np.random.default_rng(seed).permutation(6):
                 jpeg, mcu = as_bytes(jpegs[number]), as_bytes(mcus[number])
-                assert_exact(
-                    splicer.splice(jpeg, mcu, windows), windows, fulls[number], pillow_decode
-                )
+                assert_exact(splicer.splice(jpeg, mcu, windows), windows, fulls[number], pillow_decode)
         except BaseException as error:
             errors.append(error)
 

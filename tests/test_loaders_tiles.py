@@ -23,12 +23,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four PNGs of noise, two of them of 16 tiles, one smaller than a crop."""
     root = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
-    for name, side in (
-        ("real/a", SIDE),
-        ("real/b", 100),
-        ("generated/c", SIDE),
-        ("generated/d", 9),
-    ):
+    for name, side in (("real/a", SIDE), ("real/b", 100), ("generated/c", SIDE), ("generated/d", 9)):
         path = root / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(random.integers(0, 64, (side, side + 5, 3), np.uint8)).save(path)
@@ -44,9 +39,7 @@ def dataset(images: Path, tmp_path: Path) -> ShardDataset:
 
 @pytest.mark.parametrize("backend", ["reference", "turbo", "dali"])
 @pytest.mark.parametrize("decode", ["window", "auto", "full"])
-def test_crops_are_slices_of_the_source(
-    dataset: ShardDataset, images: Path, backend: str, decode: str
-) -> None:
+def test_crops_are_slices_of_the_source(dataset: ShardDataset, images: Path, backend: str, decode: str) -> None:
     assert set(dataset.column("stored_as")) == {"tiled"}
     sources = dict(zip(dataset.column("sample_key"), dataset.column("source_path"), strict=True))
     with build_loader(dataset, "train", replace(CONFIG, backend=backend, decode=decode)) as loader:
@@ -59,9 +52,7 @@ def test_crops_are_slices_of_the_source(
     for batch in batches:
         for place, key in enumerate(batch["sample_key"]):
             image = decode_rgb((images / sources[key]).read_bytes())
-            for crop, window in zip(
-                batch["local_crops"][place], batch["crop_windows"][place].tolist(), strict=True
-            ):
+            for crop, window in zip(batch["local_crops"][place], batch["crop_windows"][place].tolist(), strict=True):
                 top, left, height, width = window
                 expected = np.zeros((40, 40, 3), np.uint8)
                 expected[:height, :width] = image[top : top + height, left : left + width]

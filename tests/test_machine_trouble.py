@@ -37,9 +37,7 @@ from shards.workers import write_shards
 ROOT = Path(__file__).resolve().parent.parent
 LACKING = [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS]
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
-CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=2, crop_size=32, global_size=64, num_threads=2, backend="turbo"
-)
+CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=32, global_size=64, num_threads=2, backend="turbo")
 
 
 @pytest.fixture(autouse=True)
@@ -142,9 +140,7 @@ try:
 except MemoryError:
     print("memory")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.stdout.strip(), done.returncode) == ("memory", 0), done.stderr
 
 
@@ -168,9 +164,7 @@ def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM])
-def test_a_build_ends_with_the_cause_and_reads_the_image_afterwards(
-    images, tmp_path, failing, number
-):
+def test_a_build_ends_with_the_cause_and_reads_the_image_afterwards(images, tmp_path, failing, number):
     failing("3.jpg", number, times=1)
     with pytest.raises(MachineTrouble, match=r"3\.jpg: (this process may open|there is not)"):
         build(images, tmp_path / "out")
@@ -263,9 +257,7 @@ class _Nothing:
     def write(self, advance: Callable[[], object]) -> None: ...
 
 
-def test_a_full_temporary_folder_never_changes_what_is_stored(
-    tmp_path, monkeypatch, coded_image, encode_image
-):
+def test_a_full_temporary_folder_never_changes_what_is_stored(tmp_path, monkeypatch, coded_image, encode_image):
     root = tmp_path / "images"
     for label in ("real", "generated"):
         (root / label).mkdir(parents=True)
@@ -306,9 +298,7 @@ def test_an_index_ends_with_the_cause(tmp_path, synthetic_shards, monkeypatch):
         index_tars([tar], tmp_path / "index", IndexSettings(), progress=False)
 
 
-def test_verify_finds_nothing_wrong_with_a_shard_for_want_of_descriptors(
-    synthetic_dataset, failing
-):
+def test_verify_finds_nothing_wrong_with_a_shard_for_want_of_descriptors(synthetic_dataset, failing):
     failing(synthetic_dataset.info.shards[0].name, errno.EMFILE)
     with pytest.raises(MachineTrouble, match="may open no more files"):
         verify_dataset(synthetic_dataset, 1, lambda _: None)

@@ -80,9 +80,7 @@ def test_no_sound_checkpoint_is_set_aside_for_want_of_descriptors(store, monkeyp
     failing(monkeypatch, errno.EMFILE, times=1)
     with pytest.raises(MachineTrouble, match="may open no more files"):
         store.newest()
-    assert [path.name for path in sorted(store.folder.iterdir())] == [
-        "step-00000001", "step-00000002",
-    ]  # fmt: skip
+    assert [path.name for path in sorted(store.folder.iterdir())] == ["step-00000001", "step-00000002"]
 
 
 def test_nor_because_a_disk_failed_once(store, monkeypatch):

@@ -14,9 +14,7 @@ from shards.settings import BuildSettings
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 
-SETTINGS = BuildSettings(
-    split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64
-)
+SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64)
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,9 +52,7 @@ def kill_some(count: int, killed: list[int], finished: threading.Event) -> None:
         time.sleep(0.02)
 
 
-def test_killed_workers_change_no_byte(
-    synthetic_images: Path, synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_killed_workers_change_no_byte(synthetic_images: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     out, killed, finished = tmp_path / "out", list[int](), threading.Event()
     killer = threading.Thread(target=kill_some, args=(2, killed, finished))

@@ -30,13 +30,20 @@ def launch(data: Path, output: Path, machines: int, overrides: list[str]) -> lis
     return [
         start(
             [
-                sys.executable, "-m", "torch.distributed.run", f"--nnodes={machines}",
-                f"--node-rank={rank}", "--nproc-per-node=1", "--master-addr=127.0.0.1",
-                f"--master-port={port}", "train.py", *arguments(data, output, *overrides),
+                sys.executable,
+                "-m",
+                "torch.distributed.run",
+                f"--nnodes={machines}",
+                f"--node-rank={rank}",
+                "--nproc-per-node=1",
+                "--master-addr=127.0.0.1",
+                f"--master-port={port}",
+                "train.py",
+                *arguments(data, output, *overrides),
             ]
         )
         for rank in range(machines)
-    ]  # fmt: skip
+    ]
 
 
 def wait_for_an_epoch(output: Path, processes: list[subprocess.Popen]) -> None:
@@ -51,9 +58,7 @@ def wait_for_an_epoch(output: Path, processes: list[subprocess.Popen]) -> None:
 def worker_of(launcher: subprocess.Popen) -> psutil.Process:
     """The training process that a launcher has started."""
     (worker,) = (
-        child
-        for child in psutil.Process(launcher.pid).children(recursive=True)
-        if "train.py" in child.cmdline()
+        child for child in psutil.Process(launcher.pid).children(recursive=True) if "train.py" in child.cmdline()
     )
     return worker
 
@@ -104,9 +109,7 @@ def test_four_machines_do_what_one_does(synthetic_shards: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "standing still"])
-def test_the_others_stop_when_a_machine_is_lost(
-    synthetic_shards: Path, tmp_path: Path, how: str
-) -> None:
+def test_the_others_stop_when_a_machine_is_lost(synthetic_shards: Path, tmp_path: Path, how: str) -> None:
     """With one sentence and exit code 75, at once or after ``process_timeout_s``; then the run
     goes on from its last checkpoint."""
     processes = launch(synthetic_shards, tmp_path, 3, ENDLESS)

@@ -33,9 +33,7 @@ def files_of(package: str) -> list[Path]:
 def test_imports_point_to_the_left(package):
     """shards ← loaders ← glass ← bench ← scripts: nothing imports what stands to its right."""
     allowed = set(CHAIN[: CHAIN.index(package) + 1])
-    wrong = {
-        str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in files_of(package)
-    }
+    wrong = {str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in files_of(package)}
     assert not {path: names for path, names in wrong.items() if names}
 
 
@@ -68,9 +66,7 @@ def test_reading_a_manifest_loads_neither_torch_nor_dali():
         "heavy = {'torch', 'nvidia.dali', 'webdataset', 'timm'} & set(sys.modules)\n"
         "print(sorted(heavy), pathlib.Path(glass.__file__).parent.parent)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"[] {ROOT}"
 
 
@@ -79,8 +75,10 @@ def test_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
     """hatchling honours .gitignore and drops what it matches: count what is really inside."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}

@@ -43,9 +43,7 @@ def blocks() -> dict[str, str]:
     text = PAGE.read_text(encoding="utf-8")
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     headed = {"": parts[0], **dict(zip(parts[1::2], parts[2::2], strict=True))}
-    found = {
-        name: re.findall(r"```python\n(.*?)```", part, re.DOTALL) for name, part in headed.items()
-    }
+    found = {name: re.findall(r"```python\n(.*?)```", part, re.DOTALL) for name, part in headed.items()}
     return {name: code[0] for name, code in found.items() if code}
 
 
@@ -93,9 +91,7 @@ def data(
 
 
 @pytest.fixture(autouse=True)
-def _beside_the_data(
-    data: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def _beside_the_data(data: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The page is run in a folder that holds ``data/shards``, with the commands of this Python."""
     (tmp_path / "data").symlink_to(data.root.parent)
     monkeypatch.chdir(tmp_path)

@@ -159,9 +159,7 @@ def test_but_only_within_the_longest_pause() -> None:
     assert clock.pauses == [11, 11]
 
 
-@pytest.mark.parametrize(
-    ("kind", "pauses"), [("comes_back_in_the_year_9999", [11, 11]), ("comes_back_at_no_time", [])]
-)
+@pytest.mark.parametrize(("kind", "pauses"), [("comes_back_in_the_year_9999", [11, 11]), ("comes_back_at_no_time", [])])
 def test_a_date_beyond_all_dates_is_no_error(kind: str, pauses: list[float]) -> None:
     """Its time in another zone was an ``OverflowError``."""
     clock, limits = Time(), RemoteSettings(attempts=3, longest_pause_s=11)

@@ -34,9 +34,8 @@ pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 
 CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window",
-    backend="turbo", seed=5,
-)  # fmt: skip
+    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window", backend="turbo", seed=5
+)
 
 
 @pytest.fixture(autouse=True)
@@ -70,9 +69,7 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
 
 
 @pytest.mark.parametrize("reads", ["whole", "range", "auto"])
-def test_batches_are_those_of_the_local_shards(
-    server: Server, synthetic_shards: Path, reads: str
-) -> None:
+def test_batches_are_those_of_the_local_shards(server: Server, synthetic_shards: Path, reads: str) -> None:
     config = replace(CONFIG, remote_reads=reads)
     assert_equal(batches(server.url, config), batches(synthetic_shards, config))
 
@@ -100,9 +97,7 @@ def test_a_slow_answer_is_asked_for_again(
     assert_equal(found, batches(synthetic_shards, config))
 
 
-def test_a_store_that_never_answers_is_said_in_one_sentence(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_never_answers_is_said_in_one_sentence(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "2")
     dataset = ShardDataset.open(server.url)
     server.fault_share = 1.0
@@ -175,8 +170,11 @@ def test_the_processes_of_a_machine_share_the_cache(tmp_path: Path, cache_folder
                 shards.expect([shard, (shard + 1) % 12])
                 assert shards.member(shard, 10, 1)[0] == shard
                 assert on_disk(cache_folder) <= 8000
-        deleted = [m for m in Path("/proc/self/maps").read_text().splitlines()
-                   if str(cache_folder) in m and m.endswith("(deleted)")]  # fmt: skip
+        deleted = [
+            m
+            for m in Path("/proc/self/maps").read_text().splitlines()
+            if str(cache_folder) in m and m.endswith("(deleted)")
+        ]
         assert not deleted
         for shards in ranks:
             shards.close()
@@ -207,9 +205,7 @@ def test_a_cached_shard_that_the_disk_damaged_is_fetched_again(
     assert cached.read_bytes() == (synthetic_shards / tar.name).read_bytes()
 
 
-def test_a_shard_that_was_changed_in_the_store_is_refused(
-    server: Server, synthetic_shards: Path
-) -> None:
+def test_a_shard_that_was_changed_in_the_store_is_refused(server: Server, synthetic_shards: Path) -> None:
     server.damage = ShardDataset.open(synthetic_shards).info.shards[0].name
     with pytest.raises(InputError, match=r"another checksum than dataset\.json says"):
         batches(server.url, replace(CONFIG, remote_reads="whole"))
@@ -226,9 +222,7 @@ def test_a_manifest_that_changed_in_the_store_is_refused(
     (store / "samples.arrow").write_bytes(manifest)
     with serving(store) as changed:
         for _ in range(2):  # nothing of it is kept
-            with pytest.raises(
-                InputError, match=r"is not the one that its dataset\.json describes"
-            ):
+            with pytest.raises(InputError, match=r"is not the one that its dataset\.json describes"):
                 ShardDataset.open(changed.url)
 
 
@@ -277,14 +271,17 @@ def test_ranges_are_a_small_part_of_large_images(large_shards: Path) -> None:
 
 @pytest.mark.parametrize(
     ("megabits", "latency_s", "shards_in_cache", "expected"),
-    [(8, 0.01, 1.5, "range"), (8000, 0.05, 1.5, "whole"), (8000, 0.05, 0.5, "range"),
-     (8, 0.01, 3.0, "whole")],
+    [(8, 0.01, 1.5, "range"), (8000, 0.05, 1.5, "whole"), (8000, 0.05, 0.5, "range"), (8, 0.01, 3.0, "whole")],
     ids=["slow link", "fast link", "no shard fits the cache", "all shards fit the cache"],
-)  # fmt: skip
+)
 def test_auto_takes_what_costs_less_where_the_cache_is_smaller_than_the_data(
-    large_shards: Path, monkeypatch: pytest.MonkeyPatch, megabits: float, latency_s: float,
-    shards_in_cache: float, expected: str,
-) -> None:  # fmt: skip
+    large_shards: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    megabits: float,
+    latency_s: float,
+    shards_in_cache: float,
+    expected: str,
+) -> None:
     config = replace(CONFIG, remote_reads="auto", global_batch_size=2, shuffle="shard")
     largest = max(shard.num_bytes for shard in ShardDataset.open(large_shards).info.shards)
     monkeypatch.setenv("GLASS_CACHE_GB", str(shards_in_cache * largest / 1e9))
@@ -322,9 +319,7 @@ def test_of_tiled_images_the_touched_tiles_come(tmp_path: Path) -> None:
         assert server.counts["bytes"] - before < 0.4 * whole
 
 
-def test_the_whole_image_is_fetched_where_the_splice_falls_back(
-    tmp_path: Path, large_shards: Path
-) -> None:
+def test_the_whole_image_is_fetched_where_the_splice_falls_back(tmp_path: Path, large_shards: Path) -> None:
     """An index whose checksum is wrong costs a full decode and no sample."""
     copy = tmp_path / "copy"
     shutil.copytree(large_shards, copy)

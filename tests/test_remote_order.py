@@ -207,9 +207,7 @@ def _die_while_fetching(folder: Path) -> None:
 
 
 def test_a_process_that_dies_while_fetching_leaves_nothing(tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(
-        target=_die_while_fetching, args=(tmp_path,)
-    )
+    process = multiprocessing.get_context("fork").Process(target=_die_while_fetching, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -242,10 +240,7 @@ def _fetch_all(folder: Path, ready: Any, fatal: int | None) -> None:
 def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     ready = context.Barrier(4)
-    processes = [
-        context.Process(target=_fetch_all, args=(tmp_path, ready, fatal))
-        for fatal in (None, 2, None, 4)
-    ]
+    processes = [context.Process(target=_fetch_all, args=(tmp_path, ready, fatal)) for fatal in (None, 2, None, 4)]
     for process in processes:
         process.start()
     for process in processes:
@@ -263,9 +258,7 @@ def test_processes_share_what_they_fetch_also_when_one_is_killed(tmp_path: Path)
     assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.tar")) <= 3500
 
 
-def test_who_waits_for_a_shard_does_not_wait_for_its_use(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_a_shard_does_not_wait_for_its_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two ranks want one shard. The first keeps it mapped, and may itself wait for the second."""
     flock, second_waits, first_maps = fcntl.flock, threading.Event(), threading.Event()
 

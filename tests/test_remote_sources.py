@@ -21,9 +21,7 @@ from shards.settings import BuildSettings
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 
-SETTINGS = BuildSettings(
-    split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64
-)
+SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64)
 
 
 @pytest.fixture(autouse=True)
@@ -55,9 +53,7 @@ def web(synthetic_images: Path, tmp_path: Path) -> Iterator[Server]:
     rows = [(n, n.split("/")[0], n.split("/")[1] if n[0] == "g" else "") for n in names]
     with (root / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "generator"), *rows])
-    columns = dict(
-        zip(("path", "label", "generator"), map(list, zip(*rows, strict=True)), strict=True)
-    )
+    columns = dict(zip(("path", "label", "generator"), map(list, zip(*rows, strict=True)), strict=True))
     pq.write_table(pa.table(columns), root / "list.parquet")
     with serving(root) as server:
         yield server
@@ -71,9 +67,7 @@ def assert_same_shards(found: Path, expected: Path) -> None:
             assert (found / name).read_bytes() == (expected / name).read_bytes(), name
 
 
-def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(
-    stored: str, synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, synthetic_shards: Path, tmp_path: Path) -> None:
     report = build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
     assert_same_shards(tmp_path / "out", synthetic_shards)
     assert report.notes == [
@@ -94,9 +88,7 @@ def test_an_image_that_was_written_anew_in_the_store_is_noticed(
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
-def test_a_list_on_a_web_server(
-    web: Server, synthetic_shards: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
     web.fault_share = 0.2
     build_dataset(f"{web.url}/{name}", tmp_path / "out", SETTINGS, progress=False)
     assert sum(count for key, count in web.counts.items() if key.startswith("fault_")) > 5
@@ -108,9 +100,7 @@ def test_workers_fetch_for_themselves(web: Server, synthetic_shards: Path, tmp_p
     assert_same_shards(tmp_path / "out", synthetic_shards)
 
 
-def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(
-    web: Server, tmp_path: Path
-) -> None:
+def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Server, tmp_path: Path) -> None:
     (web.root / "real/01.jpg").unlink()
     for source, out in ((f"{web.url}/list.csv", "far"), (web.root / "list.csv", "near")):
         report = build_dataset(source, tmp_path / out, SETTINGS, progress=False)

@@ -28,12 +28,8 @@ from shards.settings import BuildSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 
-SETTINGS = BuildSettings(
-    split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64
-)
-CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window", seed=5
-)
+SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, samples_per_shard=5, global_size=64)
+CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window", seed=5)
 
 
 class FaultyStore:
@@ -180,9 +176,8 @@ def test_a_build_into_s3_holds_the_bytes_of_one_into_a_folder(
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ray_tasks_on_machines_that_do_not_see_the_first_ones_disk(
-    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
     import s3fs
 
@@ -193,9 +188,12 @@ def test_ray_tasks_on_machines_that_do_not_see_the_first_ones_disk(
     left.mkdir(parents=True)
     os.utime(left, (0, 0))
     ray.init(
-        address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
         runtime_env={"env_vars": {"GLASS_CACHE_DIR": str(other)}},
-    )  # fmt: skip
+    )
     try:
         build_dataset(synthetic_images, bucket, SETTINGS, 2, progress=False, engine="ray")
     finally:
@@ -210,9 +208,8 @@ def test_ray_tasks_on_machines_that_do_not_see_the_first_ones_disk(
 
 @pytest.mark.slow
 def test_another_machine_continues_a_build_into_s3(
-    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    bucket: str, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import s3fs
 
     build_dataset(synthetic_images, bucket, SETTINGS, progress=False)
@@ -229,9 +226,8 @@ def test_another_machine_continues_a_build_into_s3(
 
 @pytest.mark.slow
 def test_faults_of_every_kind_cost_neither_a_build_nor_a_sample(
-    store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    store: FaultyStore, bucket: str, synthetic_images: Path, synthetic_shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Uploads too: a reset may come when the store has taken the file, or before."""
     import s3fs
 
@@ -274,16 +270,12 @@ def test_sources_in_s3_give_the_bytes_of_their_copy(
         for path in synthetic_images.rglob("*.*")
     )
     client.pipe_file("shards/images/list.csv", f"path,label\n{rows}".encode())
-    report = build_dataset(
-        "s3://shards/images/list.csv", tmp_path / "out", SETTINGS, progress=False
-    )
+    report = build_dataset("s3://shards/images/list.csv", tmp_path / "out", SETTINGS, progress=False)
     assert report.info.num_samples == 24
 
 
 @pytest.mark.slow
-def test_what_lies_in_the_store_already_is_not_written_over(
-    bucket: str, synthetic_images: Path
-) -> None:
+def test_what_lies_in_the_store_already_is_not_written_over(bucket: str, synthetic_images: Path) -> None:
     import s3fs
 
     s3fs.S3FileSystem().pipe_file("shards/set/thesis.tex", b"years of work")
@@ -304,9 +296,7 @@ def nginx(synthetic_shards: Path, tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx_serving(
-    root: Path, tmp_path: Path, settings: str = "", outside: str = ""
-) -> Iterator[str]:
+def nginx_serving(root: Path, tmp_path: Path, settings: str = "", outside: str = "") -> Iterator[str]:
     """An nginx that serves ``root``, with further ``settings`` of its server, and ``outside``."""
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
@@ -315,8 +305,7 @@ def nginx_serving(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     paths = " ".join(
-        f"{kind}_temp_path {tmp_path}/{kind};"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (tmp_path / "nginx.conf").write_text(
         f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}}\n"

@@ -39,9 +39,15 @@ pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 
 CONFIG = LoaderConfig(
-    global_batch_size=4, num_crops=2, crop_size=48, global_size=64, decode="window",
-    backend="turbo", seed=5, shuffle=False,
-)  # fmt: skip
+    global_batch_size=4,
+    num_crops=2,
+    crop_size=48,
+    global_size=64,
+    decode="window",
+    backend="turbo",
+    seed=5,
+    shuffle=False,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -81,9 +87,7 @@ def edit_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> N
 # -- names ---------------------------------------------------------------------------------------
 
 
-def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(
-    far: Path, cache: Path, tmp_path: Path
-) -> None:
+def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(far: Path, cache: Path, tmp_path: Path) -> None:
     """It did: a tar of another size was "cut off", and a part "left over from a crash"."""
     theirs = [tmp_path / "outside" / name for name in ("thesis.tar", "thesis.part")]
     theirs[0].parent.mkdir()
@@ -98,9 +102,7 @@ def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(
     assert not list(cache.rglob("samples.arrow"))  # nothing is fetched for such a set
 
 
-@pytest.mark.parametrize(
-    "text", ["", "../x", "A" * 64, "0" * 63, "0" * 65, "0" * 63 + "\n", "٣" * 64]
-)
+@pytest.mark.parametrize("text", ["", "../x", "A" * 64, "0" * 63, "0" * 65, "0" * 63 + "\n", "٣" * 64])
 def test_a_digest_is_looked_at_again_where_it_is_used(tmp_path: Path, text: str) -> None:
     assert not is_digest(text)
     shards = ShardCache(tmp_path / "shards", 1000)
@@ -110,9 +112,7 @@ def test_a_digest_is_looked_at_again_where_it_is_used(tmp_path: Path, text: str)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "/x", "a/b", "a\0b", "\ud800.tar", "x" * 256, "é" * 128]
-)
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/x", "a/b", "a\0b", "\ud800.tar", "x" * 256, "é" * 128])
 def test_names_that_no_file_of_a_folder_has(tmp_path: Path, name: str) -> None:
     assert not is_file_name(name)
     with pytest.raises(InputError, match="is no name of a file in a folder"):
@@ -131,7 +131,7 @@ def test_names_that_no_file_of_a_folder_has(tmp_path: Path, name: str) -> None:
         lambda info: info["shards"][0].update(num_bytes=1 << 63),
         lambda info: info.update(num_samples=10**30),
     ],
-)  # fmt: skip
+)
 def test_a_description_that_no_build_has_written(far: Path, edit: Callable[..., object]) -> None:
     edit_info(far, edit)
     with pytest.raises(InputError, match=r"dataset\.json is damaged"):
@@ -301,9 +301,7 @@ def answering(**what: object) -> Iterator[tuple[str, type[Answers]]]:
 
 
 @pytest.mark.parametrize("claimed", [None, 300 << 20], ids=["without a length", "with one"])
-def test_an_image_larger_than_an_image_may_be(
-    claimed: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a bad image, as on a disk, and what is too much of it is not read."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "1000000")
     with answering(claimed=claimed) as (url, handler):
@@ -336,9 +334,7 @@ def test_a_manifest_is_given_room_as_it_comes(cache: Path, claimed: int) -> None
     assert kept.exists()
 
 
-def test_a_shard_is_given_room_as_it_comes(
-    far: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_is_given_room_as_it_comes(far: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = old_shard(cache)
     edit_info(far, lambda info: [s.update(num_bytes=90_000_000_000) for s in info["shards"]])
     monkeypatch.setenv("GLASS_CACHE_GB", "90")
@@ -347,9 +343,7 @@ def test_a_shard_is_given_room_as_it_comes(
     assert kept.exists()
 
 
-def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(
-    far: Path, cache: Path
-) -> None:
+def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(far: Path, cache: Path) -> None:
     """Another data set may know its digest, and say what it likes of its length."""
     info = read_info(far).shards[0]
     shards = ShardCache(cache, 10**9)
@@ -375,9 +369,7 @@ def test_errors_about_a_set_in_a_store_name_its_address(
 
     with serving(far) as server:
         wider = replace(CONFIG, global_size=96)
-        assert "hold global views of 64" in message(
-            lambda url: build_loader(url, "train", wider), server
-        )
+        assert "hold global views of 64" in message(lambda url: build_loader(url, "train", wider), server)
         assert "has no split" in message(lambda url: build_loader(url, "none", CONFIG), server)
         for command in (audit, verify_shards):
             assert "copy the folder" in message(lambda url, c=command: c([url]), server)

@@ -124,9 +124,7 @@ class TestFilesOfOthers:
             evaluate.main([str(run), "--data", str(synthetic_shards), *COMMON])
         assert (run / name).read_text() == '{"my": "notes"}'
 
-    def test_calibrate_too(
-        self, run: Path, other_shards: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_calibrate_too(self, run: Path, other_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = run / "model" / "calibration.json"
         path.write_text('{"my": "notes"}')
         monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
@@ -134,17 +132,13 @@ class TestFilesOfOthers:
             calibrate.main([str(run), "--data", str(other_shards)])
         assert path.read_text() == '{"my": "notes"}'
 
-    def test_report_does_not_take_a_json_of_the_name(
-        self, run: Path, synthetic_shards: Path, tmp_path: Path
-    ) -> None:
+    def test_report_does_not_take_a_json_of_the_name(self, run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
         (tmp_path / "report.json").write_text("[]")
         with pytest.raises(InputError, match=r"report\.json was not written by this command"):
             report.main([str(tmp_path), "--run", f"it={run}", "--data", str(synthetic_shards)])
         assert (tmp_path / "report.json").read_text() == "[]"
 
-    def test_robustness_keeps_results_of_other_models(
-        self, run: Path, synthetic_shards: Path, tmp_path: Path
-    ) -> None:
+    def test_robustness_keeps_results_of_other_models(self, run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
         data = ["--data", str(synthetic_shards), "--rows", "clean", *COMMON]
         there = ["--output", str(tmp_path / "out")]
         assert robustness.main(["--model", f"a={run}", *data, *there]) == 0
@@ -232,16 +226,18 @@ class TestImagesThatWereLearnt:
         assert "not known" not in printed
 
     def test_predict_marks_them_image_by_image(
-        self, run: Path, synthetic_images: Path, synthetic_shards: Path, tmp_path: Path,
+        self,
+        run: Path,
+        synthetic_images: Path,
+        synthetic_shards: Path,
+        tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
-    ) -> None:  # fmt: skip
+    ) -> None:
         files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
         command = [str(run), str(synthetic_images), *files, "--no-stability"]
         assert predict.main(command) == 0
         assert "which images the model was trained on is not known" in capsys.readouterr().err
-        assert {i["learnt"] for i in json.loads((tmp_path / "o.json").read_text())["images"]} == {
-            None
-        }
+        assert {i["learnt"] for i in json.loads((tmp_path / "o.json").read_text())["images"]} == {None}
         learn(run, synthetic_shards)
         assert predict.main(command) == 0
         shown = capsys.readouterr()
@@ -253,9 +249,7 @@ class TestImagesThatWereLearnt:
             assert image["learnt"] == (split if split in ("train", "valid") else "")
         learnt = [image for image in images if image["learnt"]]
         assert f"WARNING: the model learnt from {len(learnt)} of these {len(images)}" in shown.err
-        assert shown.out.count("trained on this very image") == sum(
-            image["learnt"] == "train" for image in images
-        )
+        assert shown.out.count("trained on this very image") == sum(image["learnt"] == "train" for image in images)
         with (tmp_path / "o.csv").open(newline="") as file:
             assert [row["learnt"] for row in csv.DictReader(file)] == [i["learnt"] for i in images]
 
@@ -314,9 +308,8 @@ class TestCalibrationsThatCalibrateNothing:
 
     @pytest.mark.usefixtures("at_bound")
     def test_one_of_before_is_not_used(
-        self, run: Path, synthetic_images: Path, synthetic_shards: Path,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:  # fmt: skip
+        self, run: Path, synthetic_images: Path, synthetic_shards: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         detector = Detector.from_pretrained(run, device="cpu")
         assert detector.calibration is not None
         assert detector.calibration_for(PredictOptions()) is None
@@ -349,15 +342,12 @@ def test_no_change_that_an_image_is_short_enough_for_is_no_test(run: Path) -> No
     """Very long images take none of the harmless changes: nothing was tried then."""
     detector = Detector.from_pretrained(run, device="cpu")
     verdict = detector._verdict(
-        "x", PredictOptions(), np.zeros(1), {}, np.zeros((0, 4), np.int32), np.zeros(0, bool),
-        None, (1, 1), 1,
-    )  # fmt: skip
+        "x", PredictOptions(), np.zeros(1), {}, np.zeros((0, 4), np.int32), np.zeros(0, bool), None, (1, 1), 1
+    )
     assert verdict.unstable is None
 
 
-def test_a_report_calls_a_raw_score_a_raw_score(
-    run: Path, synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_a_report_calls_a_raw_score_a_raw_score(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     data = ["--data", str(synthetic_shards)]
     assert evaluate.main([str(run), *data, *COMMON]) == 0
     assert report.main([str(tmp_path), "--run", f"it={run}", *data]) == 0

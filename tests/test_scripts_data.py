@@ -66,11 +66,18 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert document["groups"]["real"]["images"] > 0
 
 
-@pytest.mark.parametrize("way", [
-    ("rejected_by_group",), ("edges", "megapixels"), ("groups", "real", "width", "mean"),
-    ("groups", "generated/gan_a", "subsampling"), ("groups", "real", "channels", "red", "sd"),
-    ("groups", "generated", "histograms", "brightness"), ("splits", "test", "real"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "way",
+    [
+        ("rejected_by_group",),
+        ("edges", "megapixels"),
+        ("groups", "real", "width", "mean"),
+        ("groups", "generated/gan_a", "subsampling"),
+        ("groups", "real", "channels", "red", "sd"),
+        ("groups", "generated", "histograms", "brightness"),
+        ("splits", "test", "real"),
+    ],
+)
 def test_statistics_with_a_hole_are_refused(synthetic_dataset, way):
     document = {"format_version": 1, **data_statistics(synthetic_dataset)}
     place = document = json.loads(json.dumps(document))

@@ -68,9 +68,7 @@ def test_evaluate_writes_both_files_and_a_table(
     assert after == before
 
 
-def test_another_number_of_crops_gets_files_of_its_own(
-    evaluated: dict[str, Path], synthetic_shards: Path
-) -> None:
+def test_another_number_of_crops_gets_files_of_its_own(evaluated: dict[str, Path], synthetic_shards: Path) -> None:
     arguments = ["--data", str(synthetic_shards), "--draws", "5", "--device", "cpu", "--crops", "2"]
     run = evaluated["glass"]
     untouched = (run / "evaluation-test.json").read_bytes()
@@ -96,10 +94,7 @@ def test_generator_names_do_not_reach_the_terminal_raw(
 
 
 def test_report_writes_a_page_and_its_numbers(
-    evaluated: dict[str, Path],
-    synthetic_shards: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = report_arguments(tmp_path / "new" / "out", synthetic_shards, evaluated)
     assert report.main([*arguments, "--note", "Simulated data. \udcff"]) == 0
@@ -134,9 +129,7 @@ def test_the_report_shows_what_robustness_found(
     assert "data:image/png;base64," in page
     for words in ("JPEG 50", "AUROC against the first", "glass: before", "glass: after"):
         assert words in page
-    (clean, changed) = json.loads((tmp_path / "out" / "report.json").read_text())["glass"][
-        "robustness"
-    ]["rows"]
+    (clean, changed) = json.loads((tmp_path / "out" / "report.json").read_text())["glass"]["robustness"]["rows"]
     assert clean["name"] == "clean"
     result = table["rows"][1]["models"]["after"]
     assert changed["models"]["after"]["auroc"] == result["metrics"]["auroc"]
@@ -163,9 +156,7 @@ def test_a_page_that_is_not_ours_is_never_replaced(
     assert not (tmp_path / "report.json").exists()
 
 
-def test_wrong_input_to_evaluate(
-    evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_wrong_input_to_evaluate(evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path) -> None:
     run, data = str(evaluated["glass"]), str(synthetic_shards)
     cases = [
         ([str(tmp_path / "none"), "--data", data], "holds no trained model"),
@@ -237,11 +228,20 @@ def test_chromium_shows_the_page_without_a_complaint(
     assert CHROMIUM is not None
     shot = tmp_path / "page.png"
     command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-        "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--enable-logging=stderr", f"--user-data-dir={tmp_path / 'profile'}",
-        f"--screenshot={shot}", "--window-size=1200,3000", (tmp_path / "report.html").as_uri(),
-    ]  # fmt: skip
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={shot}",
+        "--window-size=1200,3000",
+        (tmp_path / "report.html").as_uri(),
+    ]
     seen = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
     # What the browser refuses or cannot parse it writes to the page's console.
     assert "CONSOLE" not in seen.stderr, seen.stderr

@@ -26,10 +26,7 @@ def test_planned_files_are_alike_in_both_classes():
         "quality": [r.encoding.quality for r in images],
         "progressive": [r.encoding.progressive for r in images],
         **{name: [r.encoding.suffix == name for r in images] for name in ("jpg", "png", "webp")},
-        **{
-            name: [r.encoding.subsampling == name for r in images]
-            for name in ("4:4:4", "4:2:2", "4:2:0")
-        },
+        **{name: [r.encoding.subsampling == name for r in images] for name in ("4:4:4", "4:2:2", "4:2:0")},
     }
     for name, column in facts.items():
         values = np.array(column, float)
@@ -48,9 +45,7 @@ def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
     with (tmp_path / "images/images.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 600
     settings = BuildSettings(global_size=32)
-    build_dataset(
-        tmp_path / "images/images.csv", tmp_path / "shards", settings, workers=2, progress=False
-    )
+    build_dataset(tmp_path / "images/images.csv", tmp_path / "shards", settings, workers=2, progress=False)
     audit = audit_metadata(ShardDataset.open(tmp_path / "shards"))
     assert audit is not None
     low, high = audit.interval

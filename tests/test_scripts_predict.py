@@ -59,11 +59,19 @@ def typed(text):
     return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
 
 
-@pytest.mark.parametrize("path", [
-    ("model", "weights_sha256"), ("views", "draws"), ("calibrated",), ("real_below",),
-    ("images", 0, "unstable"), ("images", 0, "windows", 0, "attention"),
-    ("images", 0, "draw_scores"), ("images", 0, "change_scores"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("model", "weights_sha256"),
+        ("views", "draws"),
+        ("calibrated",),
+        ("real_below",),
+        ("images", 0, "unstable"),
+        ("images", 0, "windows", 0, "attention"),
+        ("images", 0, "draw_scores"),
+        ("images", 0, "change_scores"),
+    ],
+)
 def test_predictions_with_a_hole_are_not_written(tmp_path, path):
     whole = made_up(PREDICTIONS_SCHEMA)
     check_document(whole, PREDICTIONS_SCHEMA)
@@ -85,9 +93,7 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     (tmp_path / "no.png").write_text("no image")
     (tmp_path / "cut.tar").write_bytes(b"no tar" * 100)
     gone = ["gone\x1b[2J.png", "caf\udce9.png", "n" * 256, "cut.tar"]
-    listed = [
-        paths[0], str(tmp_path / "no.png"), *(str(tmp_path / name) for name in gone), paths[1],
-    ]  # fmt: skip
+    listed = [paths[0], str(tmp_path / "no.png"), *(str(tmp_path / name) for name in gone), paths[1]]
     monkeypatch.setattr("sys.stdin", typed("\n".join(listed) + "\n"))
     files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
     assert predict.main([str(run), "-", *files, "--no-stability"]) == 3
@@ -261,8 +267,7 @@ def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("flag", [["--draws", "0"], ["--threads", "x"], ["--coverage", "some"],
-                                  ["--dense"]])  # fmt: skip
+@pytest.mark.parametrize("flag", [["--draws", "0"], ["--threads", "x"], ["--coverage", "some"], ["--dense"]])
 def test_wrong_flags_are_one_sentence(flag, capsys):
     with pytest.raises(SystemExit) as stop:
         predict.main(["run", "x.png", *flag])
@@ -271,9 +276,7 @@ def test_wrong_flags_are_one_sentence(flag, capsys):
 
 
 @pytest.mark.parametrize(
-    "command",
-    [predict, calibrate, evaluate, robustness, audit, verify_shards],
-    ids=lambda command: command.__name__,
+    "command", [predict, calibrate, evaluate, robustness, audit, verify_shards], ids=lambda command: command.__name__
 )
 @pytest.mark.parametrize("threads", ["0", "1025", "100000000"])
 def test_threads_that_no_process_can_have(command, threads, capsys):
@@ -377,10 +380,7 @@ def test_a_threshold_chosen_on_the_images_scored_is_told(knowing, four_splits, t
     for split, chosen_here in (("test", True), ("test+calibration", True), ("calibration", False)):
         assert evaluate.main([*common, "--split", split]) == 0
         document = read_evaluation(mine, split)
-        told = [
-            "very images" in document["threshold"]["source"],
-            document["calibration"]["in_sample"],
-        ]
+        told = ["very images" in document["threshold"]["source"], document["calibration"]["in_sample"]]
         assert told == [chosen_here, chosen_here]
         assert (document["calibration"]["promise"] is None) == chosen_here
         printed = " ".join(capsys.readouterr().out.split())
@@ -401,8 +401,9 @@ def test_commands_tell_of_other_decoders_in_a_line(knowing, four_splits, tmp_pat
     arguments = [str(mine), "--data", str(four_splits)]
     for command in (calibrate.main, evaluate.main):
         assert command([*arguments, "--device", "cpu"]) == 0
-        lines = [line for line in capsys.readouterr().err.splitlines() if "Warning" in line
-                 or line.startswith("warning: ")]  # fmt: skip
+        lines = [
+            line for line in capsys.readouterr().err.splitlines() if "Warning" in line or line.startswith("warning: ")
+        ]
         assert len(lines) == 1
         assert "pillow 1.0" in lines[0]
 
@@ -420,9 +421,7 @@ def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("refuses", ["the folder", "a folder of that name"])
-def test_calibrate_tells_that_it_cannot_write_before_it_scores(
-    run, four_splits, small_disk, monkeypatch, refuses
-):
+def test_calibrate_tells_that_it_cannot_write_before_it_scores(run, four_splits, small_disk, monkeypatch, refuses):
     disk = small_disk(100_000)
     mine = disk / "run"
     shutil.copytree(run, mine)
@@ -437,15 +436,26 @@ def test_calibrate_tells_that_it_cannot_write_before_it_scores(
 
 def made_up_audit(sha256):
     finding = {
-        "kind": "metadata", "severity": "serious", "text": "<b>|size tells", "advice": "mix",
-        "feature": "width", "auroc": 0.9, "interval": [0.8, 1], "count": None,
+        "kind": "metadata",
+        "severity": "serious",
+        "text": "<b>|size tells",
+        "advice": "mix",
+        "feature": "width",
+        "auroc": 0.9,
+        "interval": [0.8, 1],
+        "count": None,
         "examples": [["secret/a.png", "secret/b.png"]],
-    }  # fmt: skip
+    }
     return {
-        "format_version": 1, "dataset": {"name": "d", "dataset_json_sha256": sha256},
-        "samples": {}, "equalised": "", "metadata": None, "duplicates": {},
-        "findings": [finding], "severity": "serious",
-    }  # fmt: skip
+        "format_version": 1,
+        "dataset": {"name": "d", "dataset_json_sha256": sha256},
+        "samples": {},
+        "equalised": "",
+        "metadata": None,
+        "duplicates": {},
+        "findings": [finding],
+        "severity": "serious",
+    }
 
 
 def test_the_card_finds_the_audit_of_the_data_trained_on(run, four_splits, tmp_path):
@@ -457,9 +467,7 @@ def test_the_card_finds_the_audit_of_the_data_trained_on(run, four_splits, tmp_p
     digest = dataset_digest(data)
     (data / "audit.json").write_text(json.dumps(made_up_audit(digest["dataset_json_sha256"])))
     record = {"format_version": 1, "config": {}, "finished": {}}
-    for number, (sha256, found) in enumerate(
-        ((digest["dataset_json_sha256"], True), ("0" * 64, False))
-    ):
+    for number, (sha256, found) in enumerate(((digest["dataset_json_sha256"], True), ("0" * 64, False))):
         entry = {"name": "data", "dataset_json_sha256": sha256, "path": str(data)}
         (mine / "run.json").write_text(json.dumps(record | {"data": entry}))
         assert export.main([str(mine), "--to", str(tmp_path / str(number))]) == 0
@@ -529,8 +537,17 @@ def test_the_card_tells_what_was_measured(knowing, four_splits, tmp_path):
     assert evaluate.main([*common, "--crops", "2"]) == 0
     assert export.main([str(mine), "--to", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    for words in ("| AUROC |", "gan_a", "gan_b", "**minimum**", "temperature", "95 % interval",
-                  "Seen with 4 crops", "Seen with 2 crops", "Promised: at most 1.0 %"):  # fmt: skip
+    for words in (
+        "| AUROC |",
+        "gan_a",
+        "gan_b",
+        "**minimum**",
+        "temperature",
+        "95 % interval",
+        "Seen with 4 crops",
+        "Seen with 2 crops",
+        "Promised: at most 1.0 %",
+    ):
         assert words in card
     assert (tmp_path / "out" / "calibration.json").is_file()
 

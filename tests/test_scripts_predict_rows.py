@@ -66,15 +66,24 @@ def test_every_image_member_of_a_tar_is_a_row(run, paths, tmp_path, capsys):
     """Names that come twice, several images of a sample, extensions of several parts, links."""
     content = paths[0].read_bytes()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        for name in ("0.png", "0.cls", "0.png", "0.seg.png", "1.image.png", "2.png", "2.webp",
-                     "sd1.5_0.png", "sd1.5_1.png", "README"):  # fmt: skip
+        for name in (
+            "0.png",
+            "0.cls",
+            "0.png",
+            "0.seg.png",
+            "1.image.png",
+            "2.png",
+            "2.webp",
+            "sd1.5_0.png",
+            "sd1.5_1.png",
+            "README",
+        ):
             add(tar, name, content)
         add(tar, "link.png", b"", tarfile.SYMTYPE)
         add(tar, "../out.png", content)
     code, found = rows(run, tmp_path, tmp_path / "a.tar")
     assert code == 3
-    names = ["0.png", "0.png", "0.seg.png", "1.image.png", "2.png", "2.webp", "sd1.5_0.png",
-             "sd1.5_1.png"]  # fmt: skip
+    names = ["0.png", "0.png", "0.seg.png", "1.image.png", "2.png", "2.webp", "sd1.5_0.png", "sd1.5_1.png"]
     assert found[:8] == [(name, None) for name in names]
     assert [name for name, _ in found[8:]] == ["link.png", "out.png"]
     assert "a link" in found[8][1]
@@ -195,9 +204,7 @@ def test_a_pipe_in_place_of_a_shard_is_waited_for_by_no_command(run, data, tmp_p
 
 def test_an_archive_is_to_be_unpacked(tmp_path, paths):
     (tmp_path / "images.zip").write_bytes(b"PK\3\4" + bytes(60))
-    with pytest.raises(
-        InputError, match=r"images\.zip is packed .* with zip: unpack it to a folder"
-    ):
+    with pytest.raises(InputError, match=r"images\.zip is packed .* with zip: unpack it to a folder"):
         find_images([str(tmp_path / "images.zip")])
     with tarfile.open(tmp_path / "shard.0", "w") as tar:  # by its bytes, whatever its name
         add(tar, "a.png", paths[0].read_bytes())
@@ -247,9 +254,7 @@ def test_rows_are_there_as_they_come(run, paths, tmp_path, monkeypatch, capsys):
     assert not any(partial_path(path).exists() for path in files)
 
 
-def test_a_run_that_is_stopped_before_its_first_row_leaves_nothing(
-    run, paths, tmp_path, monkeypatch
-):
+def test_a_run_that_is_stopped_before_its_first_row_leaves_nothing(run, paths, tmp_path, monkeypatch):
     files = [tmp_path / "o.json", tmp_path / "o.csv"]
     monkeypatch.setattr(Detector, "predict_iter", lambda *_: iter([1 / 0]))
     with pytest.raises(ZeroDivisionError):

@@ -31,9 +31,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(
-    folder: Path, seed: int, bias: float = 0.0, sampling: str = "stratified_grid",
-    precision: Any = "auto",
-) -> Path:  # fmt: skip
+    folder: Path, seed: int, bias: float = 0.0, sampling: str = "stratified_grid", precision: Any = "auto"
+) -> Path:
     import torch
 
     from glass.export import save_model
@@ -65,9 +64,7 @@ def test_the_grid_is_the_fields() -> None:
         assert name in PERTURBATIONS
     assert {"noise-0.015", "noise-0.075"} <= set(PERTURBATIONS)
     rows = chosen_rows(["noise-*", "web"])
-    assert [row.name for row in rows] == [
-        "clean", "noise-0.015", "noise-0.03", "noise-0.05", "noise-0.075", "web",
-    ]  # fmt: skip
+    assert [row.name for row in rows] == ["clean", "noise-0.015", "noise-0.03", "noise-0.05", "noise-0.075", "web"]
     assert chosen_rows([]) == list(PERTURBATIONS.values())
     with pytest.raises(InputError, match="no such row"):
         chosen_rows(["sepia"])
@@ -140,9 +137,7 @@ def test_the_table_of_a_model(
         assert text in printed
 
 
-def test_a_model_trained_in_fp16_is_measured_on_a_cpu(
-    synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tmp_path: Path) -> None:
     """Which has no fp16: in float32, by evaluate as well, as predict does."""
     run = make_run(tmp_path / "run", 0, precision="fp16")
     data = ["--data", str(synthetic_shards)]
@@ -174,9 +169,7 @@ def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Pa
         assert row["differences"]["after"]["difference"] == pytest.approx(gain)
 
 
-def test_threads_and_order_change_nothing(
-    run: Path, synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "noise-0.03"]
     one = measured([*arguments, "--threads", "1"], tmp_path / "one")
     two = measured([*arguments, "--threads", "2"], tmp_path / "two")
@@ -228,9 +221,7 @@ def test_changed_images_are_looked_at_by_detail_too(
     assert per_row == [[True] * len(test), of_files.tolist(), [True] * len(test)]
 
 
-def test_scores_that_are_no_numbers_are_told(
-    run: Path, synthetic_shards: Path, tmp_path: Path
-) -> None:
+def test_scores_that_are_no_numbers_are_told(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     broken = make_run(tmp_path / "broken", 0, float("nan"))
     models = ["--model", f"sound={run}", "--model", f"broken={broken}"]
     with pytest.raises(InputError, match="the model broken gives scores that are not finite"):
@@ -259,9 +250,13 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("refuses", ["file", "file/out", "disk/out"])
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
-    run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    small_disk: Callable[[int], Path], refuses: str,
-) -> None:  # fmt: skip
+    run: Path,
+    synthetic_shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    small_disk: Callable[[int], Path],
+    refuses: str,
+) -> None:
     (tmp_path / "file").write_text("mine")
     if refuses.startswith("disk"):
         remount(small_disk(100), "ro")
@@ -272,9 +267,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["robustness-test.png", "robustness-test.json"])
-def test_a_file_of_someone_elses_is_not_replaced(
-    run: Path, synthetic_shards: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
     """A picture is ours where the table of the same name is."""
     (tmp_path / name).write_text("mine")
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
@@ -300,8 +293,14 @@ def test_a_damaged_document_is_noticed(run: Path, synthetic_shards: Path, tmp_pa
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
     document = measured(arguments, tmp_path)
     check_robustness(document)
-    for path in (("rows",), ("worst",), ("models", "first", "kind"), ("rows", 0, "title"),
-                 ("rows", 0, "models", "first", "metrics"), ("format_version",)):  # fmt: skip
+    for path in (
+        ("rows",),
+        ("worst",),
+        ("models", "first", "kind"),
+        ("rows", 0, "title"),
+        ("rows", 0, "models", "first", "metrics"),
+        ("format_version",),
+    ):
         broken = json.loads(json.dumps(document))
         part = broken
         for step in path[:-1]:

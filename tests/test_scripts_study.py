@@ -33,15 +33,7 @@ from shards.build import build_dataset
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.settings import BuildSettings
-from tests.least_study import (
-    METERS,
-    SETTINGS,
-    Killed,
-    fake_training,
-    killed_at,
-    least_budget,
-    without_times,
-)
+from tests.least_study import METERS, SETTINGS, Killed, fake_training, killed_at, least_budget, without_times
 
 
 def _dies(*_):
@@ -67,23 +59,29 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("name", "setting", "instead"), [
-    ("final_runs", "epochs=3", "--epochs"), ("final_runs", "seed=3", "--seeds"),
-    ("final_runs", "loader.seed=3", "--seeds"), ("final_runs", "train_split=train", "--hold-out"),
-    ("final_runs", "valid_split=test", "--hold-out"),
-    ("final_runs", "loader.device=cpu", "--device"),
-    ("tune", "epochs=3", "--epochs"), ("tune", "select_by=loss", "--metric"),
-    ("tune", "loader.num_crops=3", "--search num_crops="), ("tune", "tensorboard=true", "none"),
-    ("tune", "loader.global_batch_size=3", "--search batch="),
-    ("tune", "optim.lr=1e-3", "--search lr_global="),
-    ("tune", "label_smoothing=0.1", "--search label_smoothing="),
-    ("crop_study", "epochs=3", "--epochs"), ("crop_study", "loader.num_crops=3", "--crops"),
-    ("crop_study", "loader.global_batch_size=3", "--batch"),
-    ("crop_study", "tensorboard=true", "none"),
-])  # fmt: skip
-def test_what_a_command_sets_itself_is_not_taken_from_set(
-    synthetic_shards, tmp_path, name, setting, instead
-):
+@pytest.mark.parametrize(
+    ("name", "setting", "instead"),
+    [
+        ("final_runs", "epochs=3", "--epochs"),
+        ("final_runs", "seed=3", "--seeds"),
+        ("final_runs", "loader.seed=3", "--seeds"),
+        ("final_runs", "train_split=train", "--hold-out"),
+        ("final_runs", "valid_split=test", "--hold-out"),
+        ("final_runs", "loader.device=cpu", "--device"),
+        ("tune", "epochs=3", "--epochs"),
+        ("tune", "select_by=loss", "--metric"),
+        ("tune", "loader.num_crops=3", "--search num_crops="),
+        ("tune", "tensorboard=true", "none"),
+        ("tune", "loader.global_batch_size=3", "--search batch="),
+        ("tune", "optim.lr=1e-3", "--search lr_global="),
+        ("tune", "label_smoothing=0.1", "--search label_smoothing="),
+        ("crop_study", "epochs=3", "--epochs"),
+        ("crop_study", "loader.num_crops=3", "--crops"),
+        ("crop_study", "loader.global_batch_size=3", "--batch"),
+        ("crop_study", "tensorboard=true", "none"),
+    ],
+)
+def test_what_a_command_sets_itself_is_not_taken_from_set(synthetic_shards, tmp_path, name, setting, instead):
     module, words = COMMANDS[name]
     arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out"), *words]
     if setting.startswith("label_smoothing"):
@@ -126,15 +124,16 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
 
 
 @pytest.mark.parametrize("kind", ["tune", "final_runs", "crop_study", "baseline"])
-@pytest.mark.parametrize(("wrong", "message"), [
-    ("loader.global_size=96", "set loader.global_size=64"),
-    ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
-    ("loader.sampling=test", "loader.sampling='test'"),
-    ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
-])  # fmt: skip
-def test_what_an_error_advises_is_not_refused_afterwards(
-    synthetic_dataset, tmp_path, kind, wrong, message
-):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("loader.global_size=96", "set loader.global_size=64"),
+        ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
+        ("loader.sampling=test", "loader.sampling='test'"),
+        ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
+    ],
+)
+def test_what_an_error_advises_is_not_refused_afterwards(synthetic_dataset, tmp_path, kind, wrong, message):
     """No plan is written down of what cannot be trained."""
     with OpenShards(synthetic_dataset) as data:
         with pytest.raises(InputError, match=message):
@@ -150,12 +149,10 @@ def test_seeds_that_are_none_are_told(seeds, capsys):
     assert "different whole numbers below" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("wrong", "message"), [
-    ({"hold_out": 0.0001}, "give another --hold-out"), ({"seeds": (100, 10**22)}, "seed"),
-])  # fmt: skip
-def test_a_plan_of_final_runs_that_cannot_be_is_not_written_down(
-    synthetic_dataset, tmp_path, wrong, message
-):
+@pytest.mark.parametrize(
+    ("wrong", "message"), [({"hold_out": 0.0001}, "give another --hold-out"), ({"seeds": (100, 10**22)}, "seed")]
+)
+def test_a_plan_of_final_runs_that_cannot_be_is_not_written_down(synthetic_dataset, tmp_path, wrong, message):
     with OpenShards(synthetic_dataset) as data:
         with pytest.raises(InputError, match=message):
             begun("final_runs", data, tmp_path / "out", **wrong)
@@ -191,9 +188,7 @@ def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_pat
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_study_that_cannot_be_is_told_before_its_first_search(
-    synthetic_shards, tmp_path, monkeypatch
-):
+def test_a_study_that_cannot_be_is_told_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
     tiny = study_budgets.BUDGETS["tiny"]
     monkeypatch.setitem(study_budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
@@ -210,11 +205,20 @@ def test_a_study_of_larger_views_runs_to_its_end(larger_shards, tmp_path, cut_do
     assert document["results"][0]["final"]["config"]["loader"]["global_size"] == 224
 
 
-@pytest.mark.parametrize(("number", "count", "visible", "gpu"), [
-    (1, 2, None, "1"), (3, 2, None, "1"), (1, 1, None, None), (1, 0, "", None),
-    (1, 2, "4,5", "5"), (2, 2, "4, 5", "4"), (1, 2, "GPU-a,GPU-b", "GPU-b"), (1, 1, "7", None),
-    (2, 2, "0,1,-1,3", "0"),  # CUDA sees those in front of the first that is none
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "count", "visible", "gpu"),
+    [
+        (1, 2, None, "1"),
+        (3, 2, None, "1"),
+        (1, 1, None, None),
+        (1, 0, "", None),
+        (1, 2, "4,5", "5"),
+        (2, 2, "4, 5", "4"),
+        (1, 2, "GPU-a,GPU-b", "GPU-b"),
+        (1, 1, "7", None),
+        (2, 2, "0,1,-1,3", "0"),  # CUDA sees those in front of the first that is none
+    ],
+)
 def test_workers_share_the_gpus_that_are_visible(number, count, visible, gpu):
     assert tune.gpu_of_worker(number, count, visible) == gpu
 
@@ -309,10 +313,13 @@ def test_a_study_that_was_killed_ends_the_same_and_is_finished_then(
     assert study.main([*words, str(tmp_path / "whole")]) == 0
     killed = [*words, str(tmp_path / "killed")]
     for number, module in (
-        (1, glass.studies.search), (2, glass.studies.search), (1, glass.studies.final_runs),
-        (1, glass.studies.final_runs), (2, glass.studies.training_cost),
+        (1, glass.studies.search),
+        (2, glass.studies.search),
+        (1, glass.studies.final_runs),
+        (1, glass.studies.final_runs),
+        (2, glass.studies.training_cost),
         (1, glass.studies.training_cost),
-    ):  # fmt: skip
+    ):
         with monkeypatch.context() as patch:
             killed_at(number, module, patch)
             with pytest.raises(Killed):

@@ -19,14 +19,24 @@ SPACE = ("batch=4", "num_crops=1,2", "lr_local=1e-4..1e-2")
 
 def command(name: str, data: Path, output: Path, *words: str) -> list[str]:
     sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    return [sys.executable, "-m", f"scripts.{name}", "--data", str(data), "--preset", "glass_tiny",
-            "--output", str(output), *sets, *words]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        f"scripts.{name}",
+        "--data",
+        str(data),
+        "--preset",
+        "glass_tiny",
+        "--output",
+        str(output),
+        *sets,
+        *words,
+    ]
 
 
 def tune(data: Path, output: Path, *words: str) -> list[str]:
     space = [word for change in SPACE for word in ("--search", change)]
-    return command("tune", data, output, "--trials", "4", "--epochs", "3", "--min-epochs", "1",
-                   *space, *words)  # fmt: skip
+    return command("tune", data, output, "--trials", "4", "--epochs", "3", "--min-epochs", "1", *space, *words)
 
 
 def run(words: list[str]) -> str:

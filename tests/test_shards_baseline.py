@@ -77,11 +77,8 @@ def assert_same_image(source: bytes, converted: bytes, folder: Path) -> None:
     assert header.baseline
     assert not header.progressive
     assert header.subsampling == read_header(source).subsampling
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))),
-                          np.asarray(Image.open(io.BytesIO(converted))))  # fmt: skip
-    for one, other in zip(
-        jpeglib_coefficients(source, folder), jpeglib_coefficients(converted, folder), strict=True
-    ):
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))), np.asarray(Image.open(io.BytesIO(converted))))
+    for one, other in zip(jpeglib_coefficients(source, folder), jpeglib_coefficients(converted, folder), strict=True):
         assert np.array_equal(one, other)
 
 
@@ -106,12 +103,7 @@ def test_progressive_becomes_baseline(variant: str, size: tuple[int, int], tmp_p
 
 @pytest.mark.parametrize(
     "factors",
-    [
-        [[2, 1], [1, 1], [1, 1]],
-        [[1, 4], [1, 1], [1, 1]],
-        [[2, 2], [2, 1], [1, 2]],
-        [[1, 1], [1, 2], [1, 2]],
-    ],
+    [[[2, 1], [1, 1], [1, 1]], [[1, 4], [1, 1], [1, 1]], [[2, 2], [2, 1], [1, 2]], [[1, 1], [1, 2], [1, 2]]],
     ids=["440", "411", "mixed", "luma smaller"],
 )
 def test_rare_sampling(factors: list[list[int]], tmp_path: Path) -> None:
@@ -123,8 +115,7 @@ def test_cmyk_keeps_four_components() -> None:
     source = pillow_jpeg(scene(50, 70), "CMYK")
     converted = to_baseline(source)
     assert len(read_header(converted).components) == 4
-    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))),
-                          np.asarray(Image.open(io.BytesIO(converted))))  # fmt: skip
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(source))), np.asarray(Image.open(io.BytesIO(converted))))
     assert np.array_equal(decode_rgb(source), decode_rgb(converted))
 
 
@@ -261,9 +252,7 @@ def test_damaged_files_never_crash_libjpeg(tmp_path: Path) -> None:
     code = "import tests.test_shards_baseline as t; print(t.fuzz(5000, seed=2))"
     root = Path(__file__).parent.parent
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) > 0
 

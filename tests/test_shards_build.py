@@ -26,9 +26,7 @@ from shards.shard_writer import write_shard
 from shards.split import parse_shares
 from tests.conftest import remount
 
-SETTINGS = BuildSettings(
-    split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32
-)
+SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32)
 
 
 def build(source, out, workers=1, **changes):
@@ -100,9 +98,7 @@ def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic
     assert stored_as["source"] >= 14  # all baseline JPEGs at least
 
 
-def test_bytes_depend_on_nothing_but_sources_and_settings(
-    synthetic_images, synthetic_shards, tmp_path
-):
+def test_bytes_depend_on_nothing_but_sources_and_settings(synthetic_images, synthetic_shards, tmp_path):
     """Two processes, another folder, files created in another order."""
     info = ShardDataset.open(synthetic_shards).info
     settings = BuildSettings(dict(info.split_shares), 606, info.samples_per_shard, info.global_size)
@@ -155,9 +151,7 @@ def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_imag
         "one.png": encode_image(np.zeros((1, 1, 3), np.uint8), "PNG"),
         "long.png": encode_image(np.zeros((10, 20000, 3), np.uint8), "PNG"),
         "cmyk.jpg": encode_image(Image.fromarray(pixels).convert("CMYK"), "JPEG"),
-        "moving.gif": encode_image(
-            pixels, "GIF", save_all=True, append_images=[Image.fromarray(255 - pixels)]
-        ),
+        "moving.gif": encode_image(pixels, "GIF", save_all=True, append_images=[Image.fromarray(255 - pixels)]),
         "a name, with.dots\n\x1b[31m.png": encode_image(pixels, "PNG", compress_level=1),
     }
     for name, data in good.items():
@@ -195,9 +189,7 @@ def test_duplicates_share_identity_and_split(images, tmp_path):
 
 
 def test_missing_files_of_a_list_are_rejected(images, tmp_path):
-    (images / "list.csv").write_text(
-        "path,label\nreal/01.jpg,real\ngenerated/gan/00.jpg,fake\nreal/nope.jpg,real\n"
-    )
+    (images / "list.csv").write_text("path,label\nreal/01.jpg,real\ngenerated/gan/00.jpg,fake\nreal/nope.jpg,real\n")
     build(images / "list.csv", tmp_path / "out")
     assert rejected(tmp_path / "out") == {"real/nope.jpg": "unreadable"}
 
@@ -211,9 +203,7 @@ def test_nothing_but_rejects_is_an_error(images, tmp_path):
 
 
 @pytest.mark.parametrize("shards_written", [0, 1, 4])
-def test_interrupted_build_continues_to_the_same_bytes(
-    shards_written, images, tmp_path, crash_after
-):
+def test_interrupted_build_continues_to_the_same_bytes(shards_written, images, tmp_path, crash_after):
     build(images, tmp_path / "straight")
     crash = crash_after(shards_written)
     with pytest.raises(crash):
@@ -393,8 +383,7 @@ def test_read_only_disk_is_one_sentence(images, small_disk):
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"global_size": 8}, {"global_size": 1.5}, {"samples_per_shard": 0}, {"split_seed": -1}],
+    "change", [{"global_size": 8}, {"global_size": 1.5}, {"samples_per_shard": 0}, {"split_seed": -1}]
 )
 def test_settings_out_of_range_are_named(change):
     (name,) = change
@@ -409,11 +398,11 @@ def test_nothing_tells_the_time(images, tmp_path):
     assert not [name for name in info if "time" in name or "date" in name]
     listing = subprocess.run(
         ["tar", "--utc", "--full-time", "-tvf", tmp_path / "out" / "train-000000.tar"],
-        capture_output=True, text=True, check=True, env={**os.environ, "TZ": "UTC"},
-    )  # fmt: skip
-    columns = {
-        tuple(line.split()[:5:1])[0:2] + tuple(line.split()[3:5])
-        for line in listing.stdout.splitlines()
-    }
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TZ": "UTC"},
+    )
+    columns = {tuple(line.split()[:5:1])[0:2] + tuple(line.split()[3:5]) for line in listing.stdout.splitlines()}
     assert columns == {("-rw-r--r--", "0/0", "1980-01-01", "00:00:00")}
     assert not listing.stderr

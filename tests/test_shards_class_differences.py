@@ -10,14 +10,7 @@ import pytest
 from PIL import Image
 
 from shards.build import build_dataset
-from shards.class_differences import (
-    FACT_NAMES,
-    PIXEL_FACTS,
-    RAW_FACTS,
-    Classes,
-    compared_facts,
-    scene_numbers,
-)
+from shards.class_differences import FACT_NAMES, PIXEL_FACTS, RAW_FACTS, Classes, compared_facts, scene_numbers
 from shards.command import InputError
 from shards.dataset import ShardDataset
 from shards.matching import match_classes
@@ -59,9 +52,7 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
         rows.append((f"{number:03d}.{kind.lower()}", label))
     with (source / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *rows])
-    settings = BuildSettings(
-        split_shares={"train": 1.0}, samples_per_shard=200, global_size=16, equalise=equalise
-    )
+    settings = BuildSettings(split_shares={"train": 1.0}, samples_per_shard=200, global_size=16, equalise=equalise)
     build_dataset(source / "list.csv", tmp_path / "out", settings, progress=False)
     return ShardDataset.open(tmp_path / "out")
 
@@ -90,11 +81,7 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
         (("JPEG", tables_near(90)), None, "quantisation tables"),
         (("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding"),
         (("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling"),
-        (
-            ("JPEG", {"quality": 90, "keep_rgb": True}),
-            ("JPEG", {"quality": 90, "subsampling": 0}),
-            "colour transform",
-        ),
+        (("JPEG", {"quality": 90, "keep_rgb": True}), ("JPEG", {"quality": 90, "subsampling": 0}), "colour transform"),
     ],
 )
 def test_what_shows_in_the_pixels_is_matched_on_by_its_name(marked, plain, name, tmp_path):

@@ -47,8 +47,11 @@ def many_images(tmp_path, encode_image):
 def start(module, *arguments):
     return subprocess.Popen(
         [sys.executable, "-m", f"scripts.{module}", *map(str, arguments)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finish(process):
@@ -110,9 +113,7 @@ def test_summary_says_what_was_built(images, tmp_path, capsys):
         (["--split-seed", "-1"], "--split-seed -1"),
     ],
 )
-def test_values_out_of_range_are_named_before_anything_is_written(
-    arguments, message, images, tmp_path
-):
+def test_values_out_of_range_are_named_before_anything_is_written(arguments, message, images, tmp_path):
     with pytest.raises(InputError, match=message):
         main([str(images), str(tmp_path / "out"), *arguments])
     assert not (tmp_path / "out").exists()
@@ -179,10 +180,21 @@ def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
     """As a terminal does it: the signal reaches the whole group."""
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.build_shards", many_images, out, "--workers=2",
-         "--samples-per-shard=1"],  # 240 shards: far from done when the first is
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "scripts.build_shards",
+            many_images,
+            out,
+            "--workers=2",
+            "--samples-per-shard=1",
+        ],  # 240 shards: far from done when the first is
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     wait_for(lambda: done(out))
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
@@ -199,10 +211,20 @@ def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
 def test_workers_do_not_outlive_a_killed_build(many_images, tmp_path):
     out = tmp_path / "out"
     process = subprocess.Popen(
-        [sys.executable, "-m", "scripts.build_shards", many_images, out, "--workers=2",
-         "--samples-per-shard=1"],  # 240 shards: far from done when the first is
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "scripts.build_shards",
+            many_images,
+            out,
+            "--workers=2",
+            "--samples-per-shard=1",
+        ],  # 240 shards: far from done when the first is
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     wait_for(lambda: done(out))
     assert len(group_members(process.pid)) >= 3
     process.kill()

@@ -50,9 +50,12 @@ def test_unknown_split_names_the_known_ones(split, synthetic_dataset):
 def test_columns_are_arrays(synthetic_dataset):
     table = synthetic_dataset.table
     for name, kind in [
-        ("label", np.int8), ("content_id", np.int64), ("width", np.int32),
-        ("jpeg_quality", np.int16), ("progressive", np.bool_),
-    ]:  # fmt: skip
+        ("label", np.int8),
+        ("content_id", np.int64),
+        ("width", np.int32),
+        ("jpeg_quality", np.int16),
+        ("progressive", np.bool_),
+    ]:
         values = synthetic_dataset.column(name)
         assert values.dtype == kind
         expected = [-1 if v is None else v for v in table.column(name).to_pylist()]
@@ -107,10 +110,7 @@ def test_info_agrees_with_the_rows(synthetic_dataset, synthetic_shards):
         (lambda d: (d / "samples.arrow").unlink(), r"samples\.arrow is missing"),
         (lambda d: (d / "dataset.json").write_text("{"), "is not a data set's description"),
         (lambda d: (d / "dataset.json").write_text("[]"), "is not a data set's description"),
-        (
-            lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"),
-            "is not a data set's description",
-        ),
+        (lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"), "is not a data set's description"),
         (
             lambda d: change_info(d, format_version=1),
             r"has format version 1, this program reads 2: .*scripts\.build_shards SRC OUT$",
@@ -146,14 +146,11 @@ def test_manifest_with_other_columns_is_refused(copy):
 def test_a_manifest_of_another_build_is_refused(copy, synthetic_images, tmp_path):
     """Of the same images, with as many rows and shards."""
     settings = BuildSettings(
-        split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7,
-        samples_per_shard=5, global_size=64,
-    )  # fmt: skip
+        split_shares={"train": 0.5, "valid": 0.25, "test": 0.25}, split_seed=7, samples_per_shard=5, global_size=64
+    )
     build_dataset(synthetic_images, tmp_path / "other", settings, progress=False)
     shutil.copy(tmp_path / "other/samples.arrow", copy / "samples.arrow")
-    with pytest.raises(
-        InputError, match=r"samples\.arrow is of another build than .*dataset\.json"
-    ):
+    with pytest.raises(InputError, match=r"samples\.arrow is of another build than .*dataset\.json"):
         ShardDataset.open(copy)
 
 
@@ -207,18 +204,15 @@ def test_a_million_samples_open_in_two_seconds(tmp_path):
             columns[field.name] = values.dictionary_encode() if kind != pa.string() else values
         elif pa.types.is_fixed_size_binary(kind):
             hashes = random.integers(0, 256, rows * 32, dtype=np.uint8)
-            columns[field.name] = pa.FixedSizeBinaryArray.from_buffers(
-                kind, rows, [None, pa.py_buffer(hashes)]
-            )
+            columns[field.name] = pa.FixedSizeBinaryArray.from_buffers(kind, rows, [None, pa.py_buffer(hashes)])
         else:
             columns[field.name] = pa.array(numbers % 2).cast(kind)
     table = write_manifest(pa.table(columns, schema=SAMPLE_SCHEMA), tmp_path / "samples.arrow")
     info = DatasetInfo(224, 606, {"train": 0.7}, 1000, rows, split_counts(table), {}, {}, ())
     (tmp_path / "dataset.json").write_text(info.to_json())
     done = subprocess.run(
-        [sys.executable, "-c", OPEN_AND_MEASURE, str(tmp_path)],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", OPEN_AND_MEASURE, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     seconds, kib, found = done.stdout.split()
     assert int(found) == 850_000
     assert float(seconds) < 2

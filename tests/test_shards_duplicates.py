@@ -29,9 +29,7 @@ def draw_scene(seed: int) -> Image.Image:
     total = np.zeros((220, 300, 3))
     for cells, weight in ((3, 70), (8, 40), (30, 25), (100, 15)):
         coarse = Image.fromarray(random.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
-        total += weight * (
-            np.asarray(coarse.resize((300, 220), Image.Resampling.BICUBIC)) / 128 - 1
-        )
+        total += weight * (np.asarray(coarse.resize((300, 220), Image.Resampling.BICUBIC)) / 128 - 1)
     return Image.fromarray(np.clip(128 + total, 0, 255).astype(np.uint8))
 
 

@@ -265,9 +265,7 @@ def test_not_indexable_and_why() -> None:
 
 
 @pytest.mark.skipif(not have_cjpeg(), reason="cjpeg is not installed")
-@pytest.mark.parametrize(
-    ("switch", "reason"), [("-progressive", "progressive"), ("-arithmetic", "arithmetic")]
-)
+@pytest.mark.parametrize(("switch", "reason"), [("-progressive", "progressive"), ("-arithmetic", "arithmetic")])
 def test_not_indexable_by_cjpeg(switch: str, reason: str) -> None:
     with pytest.raises(NotIndexable) as caught:
         build_entry_points(cjpeg(photograph(40, 40), switch))

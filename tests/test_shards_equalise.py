@@ -39,9 +39,7 @@ def make_images(root: Path, count: int, options, seed: int = 0) -> Path:
         label = number % 2
         width, height = random.integers(30, 60, 2)
         coarse = random.integers(0, 256, (5, 5, 3), dtype=np.uint8)
-        picture = Image.fromarray(coarse).resize(
-            (int(width), int(height)), Image.Resampling.BICUBIC
-        )
+        picture = Image.fromarray(coarse).resize((int(width), int(height)), Image.Resampling.BICUBIC)
         kind, how = options(label, random)
         name = f"{number:03d}.{kind.lower()}"
         picture.save(root / name, kind, **how)
@@ -52,11 +50,7 @@ def make_images(root: Path, count: int, options, seed: int = 0) -> Path:
 
 
 def alike(label, random):
-    return (
-        ("PNG", {})
-        if random.random() < 0.3
-        else ("JPEG", {"quality": int(random.integers(80, 96))})
-    )
+    return ("PNG", {}) if random.random() < 0.3 else ("JPEG", {"quality": int(random.integers(80, 96))})
 
 
 def generated_as_png(label, random):
@@ -68,9 +62,7 @@ def real_at_75(label, random):
 
 
 def build(source: Path, out: Path, equalise: str, workers: int = 1) -> ShardDataset:
-    settings = BuildSettings(
-        split_shares=SHARES, samples_per_shard=40, global_size=32, equalise=equalise
-    )
+    settings = BuildSettings(split_shares=SHARES, samples_per_shard=40, global_size=32, equalise=equalise)
     build_dataset(source, out, settings, workers, progress=False)
     return ShardDataset.open(out)
 
@@ -156,9 +148,7 @@ def test_an_interrupted_build_continues_to_the_same_bytes(equalise, biased, tmp_
     last.unlink()
     last.with_suffix(".tar").unlink()
     build(biased, broken, equalise)
-    assert {p.name: p.read_bytes() for p in whole.iterdir()} == {
-        p.name: p.read_bytes() for p in broken.iterdir()
-    }
+    assert {p.name: p.read_bytes() for p in whole.iterdir()} == {p.name: p.read_bytes() for p in broken.iterdir()}
     with pytest.raises(InputError, match="--equalise was"):
         build(biased, broken, "none")
 
@@ -225,9 +215,8 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
         assert not classes.difference(name, facts[name][kept]).counts
     order = random.permutation(4000)
     shuffled, _ = match_classes(
-        {name: values[order] for name, values in raw.items()}, label[order], scenes,
-        [hashes[i] for i in order], 7,
-    )  # fmt: skip
+        {name: values[order] for name, values in raw.items()}, label[order], scenes, [hashes[i] for i in order], 7
+    )
     np.testing.assert_array_equal(shuffled, kept[order])
 
 

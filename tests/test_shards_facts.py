@@ -24,19 +24,36 @@ def test_facts_of_a_jpeg(coded_image, encode_image):
     exif[0x0112] = 8
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encode_image(
-        coded_image(1, 61, 33), "JPEG", quality=77, subsampling=2, restart_marker_blocks=3,
-        exif=exif, icc_profile=profile,
-    )  # fmt: skip
+        coded_image(1, 61, 33),
+        "JPEG",
+        quality=77,
+        subsampling=2,
+        restart_marker_blocks=3,
+        exif=exif,
+        icc_profile=profile,
+    )
     facts = dataclasses.asdict(read_facts(data))
     assert 0 < facts.pop("pixel_bytes") == facts.pop("standard_bytes") < len(data)
     assert len(facts.pop("quant_digest")) == 16
     assert facts == {
-        "width": 61, "height": 33, "format": "JPEG", "mode": "RGB", "subsampling": "4:2:0",
-        "progressive": False, "restart_interval": 3, "jpeg_quality": 77, "exif_orientation": 8,
-        "has_exif": True, "has_icc": True, "num_frames": 1, "bit_depth": 8,
-        "colour_transform": "ycbcr", "lossless": False, "huffman": "standard",
+        "width": 61,
+        "height": 33,
+        "format": "JPEG",
+        "mode": "RGB",
+        "subsampling": "4:2:0",
+        "progressive": False,
+        "restart_interval": 3,
+        "jpeg_quality": 77,
+        "exif_orientation": 8,
+        "has_exif": True,
+        "has_icc": True,
+        "num_frames": 1,
+        "bit_depth": 8,
+        "colour_transform": "ycbcr",
+        "lossless": False,
+        "huffman": "standard",
         "metadata": "Exif, ICC, JFIF",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(
@@ -56,9 +73,7 @@ def test_kinds_of_jpeg(options, expected, coded_image, encode_image):
 def test_quality_is_recovered_for_every_setting(encode_image):
     """At quality 2 and below libjpeg's tables saturate, so neighbours may be the same table."""
     pixels = np.zeros((8, 8, 3), np.uint8)
-    found = [
-        read_facts(encode_image(pixels, "JPEG", quality=q)).jpeg_quality for q in range(3, 101)
-    ]
+    found = [read_facts(encode_image(pixels, "JPEG", quality=q)).jpeg_quality for q in range(3, 101)]
     assert found == list(range(3, 101))
 
 

@@ -61,18 +61,9 @@ LAYOUTS: dict[str, tuple[Sample, dict[str, Any]]] = {
     "cls, a line": (cls("{n:06d}", "{y}\n"), {}),
     "cls, decimals": (cls("{n:06d}", "{y}.0"), {}),
     "cls, words": (says("cls", lambda y: WORDS[y].encode()), {}),
-    "cls, own words": (
-        says("cls", lambda y: (b"nature", b"ai")[y]),
-        {"values": parse_values(["nature"], ["ai"])},
-    ),
-    "cls, own numbers": (
-        says("cls", lambda y: (b"7", b"9")[y]),
-        {"values": parse_values(["7"], ["9"])},
-    ),
-    "cls turned round, by the person": (
-        says("cls", lambda y: b"%d" % (1 - y)),
-        {"values": parse_values(["1"], ["0"])},
-    ),
+    "cls, own words": (says("cls", lambda y: (b"nature", b"ai")[y]), {"values": parse_values(["nature"], ["ai"])}),
+    "cls, own numbers": (says("cls", lambda y: (b"7", b"9")[y]), {"values": parse_values(["7"], ["9"])}),
+    "cls turned round, by the person": (says("cls", lambda y: b"%d" % (1 - y)), {"values": parse_values(["1"], ["0"])}),
     "cls before the image": (lambda n, y: cls("{n}", "{y}")(n, y)[::-1], {}),
     "cls, jpeg": (cls("{n}", "{y}", "jpeg"), {}),
     "cls, JPG": (cls("{n}", "{y}", "JPG"), {}),
@@ -82,43 +73,25 @@ LAYOUTS: dict[str, tuple[Sample, dict[str, Any]]] = {
     "cls, a dot in a folder": (cls("v1.5/{n}", "{y}"), {}),
     "cls, spaces and letters": (cls("a b/Bild №{n} 像", "{y}"), {}),
     "cls, long names": (cls("n" * 150 + "/{n}" + "m" * 120, "{y}"), {}),
-    "cls, a mask beside": (
-        lambda n, y: [*cls("{n}", "{y}")(n, y), (f"{n}.seg.png", b"not looked at")],
-        {},
-    ),
+    "cls, a mask beside": (lambda n, y: [*cls("{n}", "{y}")(n, y), (f"{n}.seg.png", b"not looked at")], {}),
     "cls, dots in names": (cls("sd1.{n}_0001", "{y}"), {"last_dot": True}),
     "cls, a compound extension": (cls("{n}", "{y}", "image.jpg"), {"image_ext": ("image.jpg",)}),
     "cls, the second image": (
         lambda n, y: [(f"{n}.png", picture(90 + n)), *cls("{n}", "{y}")(n, y)],
         {"image_ext": ("jpg", "png")},
     ),
-    "cls, what macOS adds": (
-        lambda n, y: [(f"._{n}.jpg", b"\0\5\26\7"), *cls("{n}", "{y}")(n, y)],
-        {},
-    ),
+    "cls, what macOS adds": (lambda n, y: [(f"._{n}.jpg", b"\0\5\26\7"), *cls("{n}", "{y}")(n, y)], {}),
     "txt": (says("txt", lambda y: (b" Real\n", b"FAKE")[y]), {"label_from": "txt"}),
-    "a caption beside cls": (
-        lambda n, y: [*cls("{n}", "{y}")(n, y), (f"{n}.txt", b"a photo of a cat")],
-        {},
-    ),
+    "a caption beside cls": (lambda n, y: [*cls("{n}", "{y}")(n, y), (f"{n}.txt", b"a photo of a cat")], {}),
     "json, numbers": (json_of(label=lambda y: y), {}),
     "json, decimals": (json_of(label=float), {}),
     "json, true and false": (json_of(label=bool), {}),
     "json, text": (json_of(label=str), {}),
     "json, words": (json_of(label=lambda y: WORDS[y]), {}),
     "json, class_name": (json_of(class_name=lambda y: ("Real", "Generated")[y]), {}),
-    "json, class_name beside another label": (
-        json_of(label=lambda y: 281 + y, class_name=lambda y: WORDS[y]),
-        {},
-    ),
-    "json, another field": (
-        json_of(target=lambda y: y, label=lambda y: "cat"),
-        {"label_from": "json:target"},
-    ),
-    "json, deep": (
-        json_of(meta=lambda y: {"ai": bool(y)}),
-        {"label_from": "json:meta.ai"},
-    ),
+    "json, class_name beside another label": (json_of(label=lambda y: 281 + y, class_name=lambda y: WORDS[y]), {}),
+    "json, another field": (json_of(target=lambda y: y, label=lambda y: "cat"), {"label_from": "json:target"}),
+    "json, deep": (json_of(meta=lambda y: {"ai": bool(y)}), {"label_from": "json:meta.ai"}),
     "json, is_real": (
         json_of(is_real=lambda y: not y),
         {"label_from": "json:is_real", "values": parse_values(["true"], ["false"])},
@@ -135,18 +108,12 @@ LAYOUTS: dict[str, tuple[Sample, dict[str, Any]]] = {
         lambda n, y: [*cls("{n}", "{y}")(n, y), *as_json(str(n), label=0)],
         {},
     ),
-    "cls below a folder that says nothing of it": (
-        lambda n, y: [*cls("generated/{n}", "{y}")(n, y)],
-        {},
-    ),
+    "cls below a folder that says nothing of it": (lambda n, y: [*cls("generated/{n}", "{y}")(n, y)], {}),
     "folders": (folder("real", "fake"), {}),
     "folders, capitals": (folder("x/Real", "x/Generated"), {}),
     "folders, generators": (folder("real", "generated/sd-1.5"), {}),
     "folders, 0 and 1": (folder("0", "1"), {}),
-    "folders, own words": (
-        folder("nature", "ai"),
-        {"values": parse_values(["nature"], ["ai"])},
-    ),
+    "folders, own words": (folder("nature", "ai"), {"values": parse_values(["nature"], ["ai"])}),
 }
 
 
@@ -179,10 +146,13 @@ WRITTEN: dict[str, Callable[[int, int], dict[str, Any]]] = {
     "cls": lambda n, y: {"__key__": f"{n:06d}", "jpg": image(n), "cls": y},
     "json": lambda n, y: {"__key__": f"s/{n:06d}", "jpeg": image(n), "json": {"label": bool(y)}},
     "as img2dataset": lambda n, y: {
-        "__key__": f"{n:09d}", "jpg": image(n), "txt": "a cat", "json": {"class_name": WORDS[y]},
+        "__key__": f"{n:09d}",
+        "jpg": image(n),
+        "txt": "a cat",
+        "json": {"class_name": WORDS[y]},
     },
     "folders": lambda n, y: {"__key__": f"{WORDS[y]}/{n}", "jpg": image(n)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("written", WRITTEN)
@@ -194,9 +164,7 @@ def test_what_webdataset_writes(written: str, tmp_path: Path) -> None:
 
 
 def one_class_per_tar(names: tuple[str, str], folder: Path) -> list[Path]:
-    return [
-        write_tar(folder / names[y], [(f"{n}.jpg", image(n)) for n in (y, y + 2)]) for y in range(2)
-    ]
+    return [write_tar(folder / names[y], [(f"{n}.jpg", image(n)) for n in (y, y + 2)]) for y in range(2)]
 
 
 @pytest.mark.parametrize(
@@ -226,9 +194,7 @@ def test_a_class_per_tar_or_per_folder_of_tars(names: tuple[str, str], tmp_path:
     ids=["an empty tar", "a README", "an empty image", "no label", "no image"],
 )
 @pytest.mark.parametrize("apart", [True, False])
-def test_rules_are_guessed_from_the_samples_that_tell(
-    first: Members, apart: bool, tmp_path: Path
-) -> None:
+def test_rules_are_guessed_from_the_samples_that_tell(first: Members, apart: bool, tmp_path: Path) -> None:
     rest = [member for n in range(1, 5) for member in cls("{n}", "{y}")(n, n % 2)]
     if apart:
         paths = [write_tar(tmp_path / "0.tar", first), write_tar(tmp_path / "1.tar", rest)]

@@ -12,15 +12,7 @@ from shards.index_settings import IndexSettings
 from shards.indexing import index_tars
 from shards.tar_listing import list_tar
 from shards.verify import verify_dataset
-from tests.test_shards_indexing import (
-    Members,
-    as_json,
-    index,
-    labelled,
-    picture,
-    rejected,
-    write_tar,
-)  # fmt: skip
+from tests.test_shards_indexing import Members, as_json, index, labelled, picture, rejected, write_tar
 
 
 def notes(*tars: Path, out: Path | None = None, **settings: Any) -> str:
@@ -38,21 +30,15 @@ def versions(count: int = 3) -> Members:
     return members
 
 
-def test_versions_in_names_are_counted_and_can_be_taken_in(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_versions_in_names_are_counted_and_can_be_taken_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = [("fake/gan.jpg", picture(40))]
     tar = write_tar(tmp_path / "a.tar", versions() + more)
     assert main([str(tar), "--workers", "1", "--global-size", "32"]) == 0
     said = capsys.readouterr().out
     assert "rejected 6 images" in said
-    assert (
-        "6 images not taken in because their names share what stands before the first dot" in said
-    )
+    assert "6 images not taken in because their names share what stands before the first dot" in said
     assert "such as a.tar/fake/sd1.5_0.jpg: index with --last-dot" in said
-    assert rejected(tmp_path) == {
-        f"a.tar/fake/sd{v}_{n}.jpg": "shared_key" for v in ("1.5", "2.1") for n in range(3)
-    }
+    assert rejected(tmp_path) == {f"a.tar/fake/sd{v}_{n}.jpg": "shared_key" for v in ("1.5", "2.1") for n in range(3)}
     out = tmp_path / "out"
     common = [str(tar), "--workers", "1", "--global-size", "32", "--out", str(out)]
     assert main([*common, "--last-dot"]) == 0
@@ -90,10 +76,7 @@ def with_words(turned: bool, **more: object) -> Members:
 def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
     """Programs that number folders in the order of their names write 0 for fake."""
     tar = write_tar(tmp_path / "a.tar", with_words(turned=True))
-    with pytest.raises(
-        InputError,
-        match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--real",
-    ):
+    with pytest.raises(InputError, match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--real"):
         index(tar)
     assert index(tar, out=tmp_path / "x", label_from="json:label").column("label").sum() == 3
     said = notes(tar, out=tmp_path / "y", label_from="cls")
@@ -111,9 +94,7 @@ def test_labels_that_are_turned_round_against_folders_and_names_stop(tmp_path: P
         for suffix, content in (("jpg", picture(n)), ("cls", b"%d" % (n % 2)))
     ]
     tar = write_tar(tmp_path / "a.tar", inside)
-    with pytest.raises(
-        InputError, match="differ from the folders in the names of the members in 4"
-    ):
+    with pytest.raises(InputError, match="differ from the folders in the names of the members in 4"):
         index(tar)
     tars = [
         write_tar(tmp_path / f"{word}-0.tar", [(f"{y}.jpg", picture(y)), (f"{y}.cls", b"%d" % y)])
@@ -142,9 +123,7 @@ def test_a_field_that_asks_for_real_is_not_taken_for_its_opposite(tmp_path: Path
 
 @pytest.mark.parametrize("names", [("x/a", "y/a", "z/000000-a"), ("x/a", "x/A", "y/b")])
 def test_each_tar_has_a_sidecar_of_its_own(names: tuple[str, ...], tmp_path: Path) -> None:
-    tars = [
-        write_tar(tmp_path / f"{name}.tar", labelled(10 * n)) for n, name in enumerate(names)
-    ]  # fmt: skip
+    tars = [write_tar(tmp_path / f"{name}.tar", labelled(10 * n)) for n, name in enumerate(names)]
     dataset = index(*tars, out=tmp_path / "out")
     assert len({shard.sidecar.lower() for shard in dataset.info.shards}) == 3
     assert len(dataset) == 18
@@ -156,9 +135,7 @@ def test_a_list_must_say_which_tar_a_key_is_of(tmp_path: Path) -> None:
     tars = [write_tar(tmp_path / f"{t}.tar", members) for t in "ab"]
     listed = tmp_path / "list.csv"
     listed.write_text("key,label\nk0,real\nk1,fake\nk9,fake\n")
-    with pytest.raises(
-        InputError, match=r"sample 'k\d' comes in a.tar and in b.tar, .* column tar"
-    ):
+    with pytest.raises(InputError, match=r"sample 'k\d' comes in a.tar and in b.tar, .* column tar"):
         index(*tars, label_from=str(listed))
     said = notes(tars[0], out=tmp_path / "out", label_from=str(listed))
     assert f"1 row of {listed} are of no image in the tars, such as 'k9'" in said
@@ -218,10 +195,7 @@ def test_mistakes_name_what_helps(tmp_path: Path) -> None:
     packed = tmp_path / "images.zip"
     packed.write_bytes(b"PK\3\4" + bytes(100))
     for given, message in (
-        (
-            tmp_path / "in",
-            r"no .tar files itself, but 1 tar in its folders: give '.*/in/\*\*/\*.tar'",
-        ),
+        (tmp_path / "in", r"no .tar files itself, but 1 tar in its folders: give '.*/in/\*\*/\*.tar'"),
         (tmp_path / "bare", "holds no .tar files, but photo.jpg: give tars"),
         (packed, "packed or compressed with zip: unpack it to a plain .tar"),
     ):

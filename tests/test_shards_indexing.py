@@ -69,9 +69,7 @@ def rejected(folder: Path) -> dict[str, str]:
     return {row["source_path"]: row["reason"] for row in rows}
 
 
-@pytest.mark.parametrize(
-    "tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
-)
+@pytest.mark.parametrize("tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_the_loader_reads_them_and_they_stay_as_they_are(tmp_path: Path, tar_format: int) -> None:
     folder = tmp_path / "tars"
     long = "photos v1.0/a/" + "long" * 20 + "_{}"  # a dot in a folder is not in the key
@@ -109,12 +107,8 @@ def test_the_loader_reads_them_and_they_stay_as_they_are(tmp_path: Path, tar_for
 def test_a_data_set_elsewhere_finds_its_tars(tmp_path: Path) -> None:
     tars = [write_tar(tmp_path / f"in/{n}/data.tar", labelled(10 * n)) for n in range(2)]
     dataset = index(*tars, out=tmp_path / "out/index")
-    assert sorted(shard.name for shard in dataset.info.shards) == [
-        "../../in/0/data.tar", "../../in/1/data.tar",
-    ]  # fmt: skip
-    assert {shard.sidecar for shard in dataset.info.shards} == {
-        "000000-data.sidecar", "000001-data.sidecar",
-    }  # fmt: skip
+    assert sorted(shard.name for shard in dataset.info.shards) == ["../../in/0/data.tar", "../../in/1/data.tar"]
+    assert {shard.sidecar for shard in dataset.info.shards} == {"000000-data.sidecar", "000001-data.sidecar"}
     assert sorted(path.name for path in (tmp_path / "in/0").iterdir()) == ["data.tar"]
     assert verify_dataset(dataset, 1, lambda n: None) == []
 
@@ -135,24 +129,14 @@ def as_json(key: str, **fields: object) -> Members:
 
 RULES: dict[str, tuple[Make, dict[str, Any]]] = {
     "cls": (lambda k, y: [(f"{k}.cls", b"%d" % y)], {}),
-    "cls text": (
-        lambda k, y: [(f"{k}.cls", (b"nature", b"ai")[y])],
-        {"values": parse_values(["nature"], ["AI"])},
-    ),
-    "cls turned round": (
-        lambda k, y: [(f"{k}.cls", b"%d" % (1 - y))],
-        {"values": parse_values(["1"], ["0"])},
-    ),
+    "cls text": (lambda k, y: [(f"{k}.cls", (b"nature", b"ai")[y])], {"values": parse_values(["nature"], ["AI"])}),
+    "cls turned round": (lambda k, y: [(f"{k}.cls", b"%d" % (1 - y))], {"values": parse_values(["1"], ["0"])}),
     "txt": (lambda k, y: [(f"{k}.txt", (b" Real\n", b"fake")[y])], {"label_from": "txt"}),
     "json": (lambda k, y: as_json(k, label=y, generator="sd" * y), {}),
     "json names": (lambda k, y: as_json(k, class_name=("real", "generated")[y]), {}),
     "json deep": (
         lambda k, y: as_json(k, m={"ai": bool(y), "by": "sd"}),
-        {
-            "label_from": "json:m.ai",
-            "generator_from": "json:m.by",
-            "values": parse_values(["false"], ["true"]),
-        },
+        {"label_from": "json:m.ai", "generator_from": "json:m.by", "values": parse_values(["false"], ["true"])},
     ),
 }
 
@@ -188,14 +172,13 @@ def test_labels_and_splits_from_a_list(tmp_path: Path) -> None:
         writer = csv.writer(file)
         writer.writerow(["key", "label", "generator", "split"])
         for seed in range(6):
-            writer.writerow([f"k{seed}", ["real", "fake"][seed % 2], "sd" if seed % 2 else "",
-                             "test" if seed < 2 else "train"])  # fmt: skip
+            writer.writerow(
+                [f"k{seed}", ["real", "fake"][seed % 2], "sd" if seed % 2 else "", "test" if seed < 2 else "train"]
+            )
     tar = write_tar(tmp_path / "a.tar", members)
     dataset = index(tar, label_from=str(tmp_path / "list.csv"))
     assert labels(dataset) == {f"k{n}": ((1, "sd") if n % 2 else (0, "")) for n in range(6)}
-    assert {name: counts.samples for name, counts in dataset.info.counts.items()} == {
-        "train": 4, "test": 2,
-    }  # fmt: skip
+    assert {name: counts.samples for name, counts in dataset.info.counts.items()} == {"train": 4, "test": 2}
     assert rejected(tmp_path) == {"a.tar/k6": "no_label"}
 
 
@@ -216,8 +199,7 @@ def test_groups_share_a_split(tmp_path: Path) -> None:
 
 def test_splits_by_the_names_of_tars(tmp_path: Path) -> None:
     tars = [
-        write_tar(tmp_path / name, labelled(10 * n))
-        for n, name in enumerate(["train-0.tar", "val_0.tar", "test.tar"])
+        write_tar(tmp_path / name, labelled(10 * n)) for n, name in enumerate(["train-0.tar", "val_0.tar", "test.tar"])
     ]
     counts = index(*tars).info.counts
     assert {name: c.samples for name, c in counts.items()} == {"train": 6, "valid": 6, "test": 6}
@@ -233,9 +215,7 @@ def test_the_same_image_in_train_and_test_stays_in_test(tmp_path: Path) -> None:
     train = write_tar(tmp_path / "train.tar", labelled(0) + same)
     test = write_tar(tmp_path / "test.tar", labelled(50) + same)
     dataset = index(train, test)
-    assert rejected(tmp_path) == {
-        "train.tar/again.jpg": "duplicate_split", "train.tar/img_0.jpg": "duplicate_split",
-    }  # fmt: skip
+    assert rejected(tmp_path) == {"train.tar/again.jpg": "duplicate_split", "train.tar/img_0.jpg": "duplicate_split"}
     assert dataset.info.counts["test"].samples == 7
 
 
@@ -250,19 +230,30 @@ def test_hostile_members_are_rejected_and_counted(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.parent.mkdir(exist_ok=True)
     kinds = {
-        "link.jpg": tarfile.SYMTYPE, "hard.jpg": tarfile.LNKTYPE, "dev.jpg": tarfile.CHRTYPE,
+        "link.jpg": tarfile.SYMTYPE,
+        "hard.jpg": tarfile.LNKTYPE,
+        "dev.jpg": tarfile.CHRTYPE,
         "pipe.jpg": tarfile.FIFOTYPE,
-    }  # fmt: skip
+    }
     with tarfile.open(path, "w") as tar:
         for name, content in (
             *labelled(0),
-            ("../out.jpg", picture(30)), ("/root.jpg", picture(31)), ("a/../../b.jpg", picture(32)),
-            ("twice.jpg", picture(33)), ("twice.cls", b"1"), ("twice.jpg", picture(34)),
-            ("bad\udcff.jpg", picture(35)), ("empty.jpg", b""), ("empty.cls", b"0"),
-            ("text.jpg", b"not an image"), ("text.cls", b"0"), ("only.cls", b"0"),
-            ("broken.jpg", picture(36)[:300]), ("broken.cls", b"0"),
+            ("../out.jpg", picture(30)),
+            ("/root.jpg", picture(31)),
+            ("a/../../b.jpg", picture(32)),
+            ("twice.jpg", picture(33)),
+            ("twice.cls", b"1"),
+            ("twice.jpg", picture(34)),
+            ("bad\udcff.jpg", picture(35)),
+            ("empty.jpg", b""),
+            ("empty.cls", b"0"),
+            ("text.jpg", b"not an image"),
+            ("text.cls", b"0"),
+            ("only.cls", b"0"),
+            ("broken.jpg", picture(36)[:300]),
+            ("broken.cls", b"0"),
             ("silent.jpg", picture(37)),
-        ):  # fmt: skip
+        ):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
@@ -277,12 +268,17 @@ def test_hostile_members_are_rejected_and_counted(tmp_path: Path) -> None:
     assert len(dataset) == 6
     expected = {f"a.tar/{name}": "unsafe_member" for name in kinds}
     expected |= {
-        "a.tar/../out.jpg": "unsafe_member", "a.tar//root.jpg": "unsafe_member",
-        "a.tar/a/../../b.jpg": "unsafe_member", "a.tar/twice.jpg": "duplicate_key",
-        "a.tar/bad\\udcff.jpg": "file_name", "a.tar/empty": "empty_file",
-        "a.tar/text": "not_an_image", "a.tar/only": "no_image", "a.tar/broken.jpg": "truncated",
+        "a.tar/../out.jpg": "unsafe_member",
+        "a.tar//root.jpg": "unsafe_member",
+        "a.tar/a/../../b.jpg": "unsafe_member",
+        "a.tar/twice.jpg": "duplicate_key",
+        "a.tar/bad\\udcff.jpg": "file_name",
+        "a.tar/empty": "empty_file",
+        "a.tar/text": "not_an_image",
+        "a.tar/only": "no_image",
+        "a.tar/broken.jpg": "truncated",
         "a.tar/silent": "no_label",
-    }  # fmt: skip
+    }
     assert rejected(tmp_path) == expected
     twice = Counter(["duplicate_key"])  # both images of that name
     assert dataset.info.rejected == Counter(expected.values()) + twice
@@ -295,9 +291,7 @@ def test_several_images_need_a_choice(tmp_path: Path) -> None:
         members += [(f"k{seed}.jpg", picture(seed)), (f"k{seed}.cls", b"%d" % (seed % 2))]
         members += [(f"k{seed}.png", picture(20 + seed, "PNG"))]
     tar = write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(
-        InputError, match=r"several images \(jpg, png\): choose one with --image-ext"
-    ):
+    with pytest.raises(InputError, match=r"several images \(jpg, png\): choose one with --image-ext"):
         index(tar, out=tmp_path / "x")
     dataset = index(tar, out=tmp_path / "y", image_ext=("webp", "png"))
     assert set(dataset.column("format")) == {"PNG"}
@@ -435,9 +429,7 @@ def test_sidecars_are_no_tars_by_name_and_older_ones_are_read(tmp_path: Path) ->
     (tmp_path / "a.sidecar").rename(tmp_path / "a.sidecar.tar")
     info, old = dataset.info, tmp_path / "a.sidecar.parquet"
     shard = replace(info.shards[0], sidecar="a.sidecar.tar")
-    write_shard_manifest(
-        old, dataset.table.sort_by("sample_key").to_pylist(), ShardRecord(shard, ())
-    )
+    write_shard_manifest(old, dataset.table.sort_by("sample_key").to_pylist(), ShardRecord(shard, ()))
     write_description(replace(info, shards=(shard,)), dataset.table, tmp_path)
     older = ShardDataset.open(tmp_path)
     assert verify_dataset(older, 1, lambda n: None) == []
@@ -452,13 +444,10 @@ def test_sidecars_are_no_tars_by_name_and_older_ones_are_read(tmp_path: Path) ->
 def test_our_own_shards_can_be_indexed(synthetic_shards: Path, tmp_path: Path) -> None:
     built = ShardDataset.open(synthetic_shards)
     dataset = index(synthetic_shards, out=tmp_path)
-    assert sorted(dataset.column("pixel_sha256").tolist()) == sorted(
-        built.column("pixel_sha256").tolist()
-    )
+    assert sorted(dataset.column("pixel_sha256").tolist()) == sorted(built.column("pixel_sha256").tolist())
     for name in ("label", "split", "generator"):
         by_pixels = [
-            dict(zip(map(bytes, d.column("pixel_sha256")), d.column(name), strict=True))
-            for d in (built, dataset)
+            dict(zip(map(bytes, d.column("pixel_sha256")), d.column(name), strict=True)) for d in (built, dataset)
         ]
         assert by_pixels[0] == by_pixels[1]
 

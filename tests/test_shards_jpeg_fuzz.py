@@ -52,9 +52,7 @@ def test_checks_that_are_off_are_noticed(tmp_path: Path) -> None:
     """The long run would stop: planted overruns go unseen in code compiled without the checks."""
     pytest.importorskip("numba")
     code = (
-        "from tests import fuzz_jpeg\n"
-        "try:\n    fuzz_jpeg.prove_checks()\n"
-        "except SystemExit as stop:\n    print(stop)\n"
+        "from tests import fuzz_jpeg\ntry:\n    fuzz_jpeg.prove_checks()\nexcept SystemExit as stop:\n    print(stop)\n"
     )
     environment = {"NUMBA_BOUNDSCHECK": "0", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

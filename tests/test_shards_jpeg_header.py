@@ -19,13 +19,9 @@ def segment(marker: int, payload: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
 
 
-def small_jpeg(
-    *before: bytes, frame: bytes | None = None, scan: bytes | None = None, after: bytes = b""
-) -> bytes:
+def small_jpeg(*before: bytes, frame: bytes | None = None, scan: bytes | None = None, after: bytes = b"") -> bytes:
     """A header of one component, with segments ``before`` the frame header."""
-    frame = (
-        segment(0xC0, struct.pack(">BHHB3B", 8, 7, 9, 1, 1, 0x11, 0)) if frame is None else frame
-    )
+    frame = segment(0xC0, struct.pack(">BHHB3B", 8, 7, 9, 1, 1, 0x11, 0)) if frame is None else frame
     scan = segment(0xDA, bytes([1, 1, 0x00, 0, 63, 0])) if scan is None else scan
     return b"\xff\xd8" + b"".join(before) + frame + scan + after
 

@@ -36,12 +36,19 @@ def run(folder: Path, **environment: str) -> tuple[list[str], str]:
     (folder / "__pycache__").write_text("a file where a folder should be")
     (folder / "module.py").write_text(KERNEL)
     done = subprocess.run(
-        [sys.executable, str(folder / "module.py")], capture_output=True, text=True, check=False,
+        [sys.executable, str(folder / "module.py")],
+        capture_output=True,
+        text=True,
+        check=False,
         env={
-            **os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": "/dev/null/none",
-            "HOME": "/dev/null/none", "TMPDIR": str(folder), **environment,
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XDG_CACHE_HOME": "/dev/null/none",
+            "HOME": "/dev/null/none",
+            "TMPDIR": str(folder),
+            **environment,
         },
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.split(), done.stderr
 
@@ -154,10 +161,8 @@ def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
 def test_so_does_an_edit_of_a_function_two_modules_away(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     sources = {
-        "far": "from shards.kernels import compiled\nTABLE = (1, 2)\n"
-        "@compiled\ndef far(x):\n    return x + TABLE[0]\n",
-        "near": "import far\nfrom shards.kernels import compiled\n"
-        "@compiled\ndef near(x):\n    return far.far(x)\n",
+        "far": "from shards.kernels import compiled\nTABLE = (1, 2)\n@compiled\ndef far(x):\n    return x + TABLE[0]\n",
+        "near": "import far\nfrom shards.kernels import compiled\n@compiled\ndef near(x):\n    return far.far(x)\n",
         "top": "from near import near\ndef make(digest):\n"
         "    def kernel(x):\n        _ = digest\n        return near(x)\n    return kernel\n",
     }

@@ -52,20 +52,14 @@ NAMED = {
     "TIFF with JPEG 2000": tiff(GREY, more={259: (3, [34712])}),
     "TIFF with JPEG XL": tiff(GREY, more={259: (3, [50002])}),
     "TIFF with compression 4711": tiff(GREY, more={259: (3, [4711])}),
-    "TIFF of 16 bits, half floats, 1 channels, photometric 1": tiff(
-        np.ones((4, 5, 1), np.float16), sample_format=3
-    ),
-    "TIFF of 64 bits, floats, 1 channels, photometric 1": tiff(
-        np.ones((4, 5, 1), np.float64), sample_format=3
-    ),
+    "TIFF of 16 bits, half floats, 1 channels, photometric 1": tiff(np.ones((4, 5, 1), np.float16), sample_format=3),
+    "TIFF of 64 bits, floats, 1 channels, photometric 1": tiff(np.ones((4, 5, 1), np.float64), sample_format=3),
     "TIFF of camera raw": tiff(GREY, photometric=32803),
-    "camera raw: its first picture is a preview": tiff(
-        GREY, more={254: (4, [1]), 330: (4, [8])}
-    ),
+    "camera raw: its first picture is a preview": tiff(GREY, more={254: (4, [1]), 330: (4, [8])}),
     "Apple's PNG for iOS (CgBI)": b"\x89PNG\r\n\x1a\n" + chunk(b"CgBI", bytes(4)),
-    "BMP compression (4)": b"BM" + struct.pack(
-        "<IHHIIiiHHIIiiII", 60, 0, 0, 54, 40, 4, 4, 1, 24, 4, 0, 0, 0, 0, 0
-    ) + bytes(64),
+    "BMP compression (4)": b"BM"
+    + struct.pack("<IHHIIiiHHIIiiII", 60, 0, 0, 54, 40, 4, 4, 1, 24, 4, 0, 0, 0, 0, 0)
+    + bytes(64),
     "Canon camera raw (CR3)": box(b"ftyp", b"crx ", bytes(4), b"crx isom"),
     "Photoshop (PSD)": b"8BPS\0\1" + bytes(20),
     "OpenEXR": b"v/1\x01\2\0\0\0",
@@ -74,7 +68,7 @@ NAMED = {
     "SVG": b"<?xml version='1.0'?>\n<svg></svg>",
     "PDF": b"%PDF-1.7\n",
     "JPEG XR": b"II\xbc\x01 \0\0\0",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -165,8 +159,7 @@ def container(codestream: bytes, parts: int = 1) -> bytes:
     cuts = [0, *range(3, 3 + parts - 1), len(codestream)]
     pieces = [codestream[a:b] for a, b in itertools.pairwise(cuts)]
     return head + b"".join(
-        box(b"jxlp", struct.pack(">I", i | (i == parts - 1) << 31), piece)
-        for i, piece in enumerate(pieces)
+        box(b"jxlp", struct.pack(">I", i | (i == parts - 1) << 31), piece) for i, piece in enumerate(pieces)
     )
 
 

@@ -9,14 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shards.command import InputError
-from shards.outputs import (
-    check_new_folder,
-    check_output,
-    holds_mark,
-    is_json_with,
-    is_parquet_with,
-    starts_with,
-)
+from shards.outputs import check_new_folder, check_output, holds_mark, is_json_with, is_parquet_with, starts_with
 from tests.conftest import remount
 
 OURS = starts_with("ours")
@@ -40,9 +33,12 @@ def test_what_is_no_file_is_left_alone(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name, words in (
-        ("folder", "is a folder"), ("pipe", "not a regular file"), ("link", "cannot be read"),
-        ("none/file", "does not exist: make it first"), ("pipe/file", "does not exist"),
-    ):  # fmt: skip
+        ("folder", "is a folder"),
+        ("pipe", "not a regular file"),
+        ("link", "cannot be read"),
+        ("none/file", "does not exist: make it first"),
+        ("pipe/file", "does not exist"),
+    ):
         with pytest.raises(InputError, match=words):
             check_output(tmp_path / name, OURS)
     assert check_output(tmp_path / "new" / "file", OURS, folder_is_made=True) is False

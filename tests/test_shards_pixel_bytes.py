@@ -64,9 +64,7 @@ JPEG_EXTRAS = {
 
 
 @pytest.mark.parametrize("name", JPEG_EXTRAS)
-@pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}]
-)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}, {"optimize": True}])
 def test_what_lies_beside_a_jpeg_changes_no_count(name, options):
     plain = saved("JPEG", **options)
     facts, more = read_facts(plain), read_facts(JPEG_EXTRAS[name](plain))
@@ -101,9 +99,7 @@ def test_all_scans_count_and_metadata_between_them_does_not():
 
 def test_restart_markers_hold_no_pixels():
     restarts = saved("JPEG", restart_marker_blocks=1)
-    markers = restarts.count(b"\xff\xd0") + sum(
-        restarts.count(bytes((0xFF, 0xD0 + number))) for number in range(1, 8)
-    )
+    markers = restarts.count(b"\xff\xd0") + sum(restarts.count(bytes((0xFF, 0xD0 + number))) for number in range(1, 8))
     start = restarts.index(b"\xff\xda") + 14
     assert read_facts(restarts).pixel_bytes == len(restarts) - start - 2 - 2 * markers
 
@@ -124,12 +120,7 @@ def png_text() -> PngImagePlugin.PngInfo:
         ("WEBP", {"lossless": True}, {"icc_profile": PROFILE}, "ICC"),
         ("AVIF", {}, {"exif": exif_with_thumbnail()[6:], "icc_profile": PROFILE}, "Exif, ICC"),
         ("AVIF", {"subsampling": "4:4:4"}, {"xmp": b"<x/>" * 400}, "XMP"),
-        (
-            "TIFF",
-            {"compression": "tiff_lzw"},
-            {"description": "words", "artist": "who"},
-            "artist, description",
-        ),
+        ("TIFF", {"compression": "tiff_lzw"}, {"description": "words", "artist": "who"}, "artist, description"),
         ("GIF", {}, {"comment": b"made by"}, "comment"),
     ],
 )
@@ -188,20 +179,14 @@ def box(name: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", 8 + len(payload)) + name + payload
 
 
-def iso_file(
-    parts: dict[int, list[int]], kinds: dict[int, bytes], lengths: dict[int, int]
-) -> bytes:
+def iso_file(parts: dict[int, list[int]], kinds: dict[int, bytes], lengths: dict[int, int]) -> bytes:
     """A file of items: ``parts`` of derived ones, and how long each claims to be."""
     entries = b"".join(
-        box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, kind) + b"\0")
-        for number, kind in kinds.items()
+        box(b"infe", struct.pack(">IHH4s", 2 << 24, number, 0, kind) + b"\0") for number, kind in kinds.items()
     )
-    places = b"".join(
-        struct.pack(">HHHII", number, 0, 1, 8, length) for number, length in lengths.items()
-    )
+    places = b"".join(struct.pack(">HHHII", number, 0, 1, 8, length) for number, length in lengths.items())
     references = b"".join(
-        box(b"dimg", struct.pack(f">HH{len(to)}H", number, len(to), *to))
-        for number, to in parts.items()
+        box(b"dimg", struct.pack(f">HH{len(to)}H", number, len(to), *to)) for number, to in parts.items()
     )
     meta = (
         box(b"pitm", struct.pack(">IH", 0, 1))

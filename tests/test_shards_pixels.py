@@ -29,9 +29,13 @@ def rounded(values: np.ndarray) -> np.ndarray:
 def test_formats_agree_on_the_same_pixels(coded_image, encode_image):
     pixels = coded_image(7, 60, 40)
     for kind, options in [
-        ("PNG", {}), ("BMP", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}),
-        ("WEBP", {"lossless": True}), ("PNG", {"optimize": True}),
-    ]:  # fmt: skip
+        ("PNG", {}),
+        ("BMP", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+        ("PNG", {"optimize": True}),
+    ]:
         data = encode_image(pixels, kind, **options)
         assert sniff_format(data) == kind
         decoded = decode_rgb(data)
@@ -82,9 +86,7 @@ def test_cmyk_jpeg_is_converted_by_pillow(coded_image, encode_image):
         np.testing.assert_array_equal(decode_rgb(data), np.asarray(opened.convert("RGB")))
 
 
-@pytest.mark.parametrize(
-    ("colour_type", "channels"), [(0, [0]), (2, [0, 1, 2]), (4, [0, 1]), (6, [0, 1, 2, 3])]
-)
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, [0]), (2, [0, 1, 2]), (4, [0, 1]), (6, [0, 1, 2, 3])])
 def test_sixteen_bit_png_is_rounded_exactly(colour_type, channels):
     values = SIXTEEN_BITS[..., channels]
     expected = rounded(values[..., :3] if len(channels) > 2 else values[..., [0, 0, 0]])
@@ -140,9 +142,7 @@ def test_exif_orientation_is_not_applied(coded_image, encode_image):
     assert decode_rgb(encode_image(pixels, "JPEG", exif=exif)).shape == (20, 40, 3)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})]
-)
+@pytest.mark.parametrize(("kind", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {}), ("TIFF", {})])
 def test_first_frame_counts(kind, options, coded_image, encode_image):
     first, second = (Image.fromarray(coded_image(i, 40, 30)) for i in (1, 9))
     data = encode_image(first, kind, save_all=True, append_images=[second], **options)
@@ -172,9 +172,7 @@ def test_decompression_bomb_is_refused_unopened(encode_image):
 def test_limit_is_ours_and_not_pillows(kind, encode_image):
     """Pillow warns above 89 megapixels and refuses above 179; here 200 is the limit."""
     data = bytearray(
-        encode_image(
-            np.zeros((1, 1, 3), np.uint8), kind, **({"lossless": True} if kind == "WEBP" else {})
-        )
+        encode_image(np.zeros((1, 1, 3), np.uint8), kind, **({"lossless": True} if kind == "WEBP" else {}))
     )
 
     def resized(width: int, height: int) -> bytes:
@@ -240,8 +238,7 @@ def test_damaged_metadata_neither_warns_nor_matters(coded_image, encode_image):
 
 
 @pytest.mark.parametrize(
-    "size",
-    [(1, 1), (5, 7), (3, 300), (224, 31), (31, 64), (64, 64), (2000, 33), (333, 517), (300, 377)],
+    "size", [(1, 1), (5, 7), (3, 300), (224, 31), (31, 64), (64, 64), (2000, 33), (333, 517), (300, 377)]
 )
 def test_hash_and_view_in_one_pass_equal_the_plain_ones(size):
     """Also for tall images, where Pillow changed the order of its passes in version 13."""
@@ -267,8 +264,7 @@ def test_channel_statistics_are_those_of_all_pixels():
 def test_channel_sums_do_not_overflow_on_large_white_images():
     white = Image.new("RGB", (4096, 4096), "white")
     channels = pixel_facts(white, 16).channels
-    assert channels == {f"{c}_{w}": v for c in ("red", "green", "blue")
-                        for w, v in (("mean", 255.0), ("sd", 0.0))}  # fmt: skip
+    assert channels == {f"{c}_{w}": v for c in ("red", "green", "blue") for w, v in (("mean", 255.0), ("sd", 0.0))}
 
 
 def test_pixel_hash_tells_shapes_apart(coded_image, encode_image):

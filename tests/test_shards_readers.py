@@ -88,10 +88,13 @@ def test_dali_reads_them_by_our_index(synthetic_dataset):
     def read(paths, indexes):
         return tuple(
             fn.readers.webdataset(
-                paths=paths, index_paths=indexes, ext=["jpg", "json", "global.npy"],
-                missing_component_behavior="error", pad_last_batch=True,
+                paths=paths,
+                index_paths=indexes,
+                ext=["jpg", "json", "global.npy"],
+                missing_component_behavior="error",
+                pad_last_batch=True,
             )
-        )  # fmt: skip
+        )
 
     shards = [shard for shard in synthetic_dataset.info.shards if shard.format == "JPEG"]
     paths = [synthetic_dataset.shard_path(shard.name) for shard in shards]

@@ -55,10 +55,7 @@ def test_equal_files_make_equal_samples(noisy_jpeg):
 
 @pytest.mark.parametrize(
     "damage",
-    [
-        lambda data: data[: len(data) // 2] + b"\xff\xd9",
-        lambda data: data[:3000] + b"\x5a" * 400 + data[3400:],
-    ],
+    [lambda data: data[: len(data) // 2] + b"\xff\xd9", lambda data: data[:3000] + b"\x5a" * 400 + data[3400:]],
     ids=["half an image with an end marker", "a stretch overwritten"],
 )
 def test_damage_that_pillow_passes_over_is_rejected(damage, noisy_jpeg):

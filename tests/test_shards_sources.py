@@ -32,9 +32,17 @@ def write_csv(tmp_path, text, *files):
 
 def test_folder_names_class_and_generator(tmp_path):
     touch(
-        tmp_path, "real/a.jpg", "real/deep/er/b.PNG", "generated/gan/c.webp", "fake/d.tiff",
-        "generated/sd/v2/e.avif", "real/notes.txt", "real/.hidden.jpg", "other/f.jpg", "list.csv",
-    )  # fmt: skip
+        tmp_path,
+        "real/a.jpg",
+        "real/deep/er/b.PNG",
+        "generated/gan/c.webp",
+        "fake/d.tiff",
+        "generated/sd/v2/e.avif",
+        "real/notes.txt",
+        "real/.hidden.jpg",
+        "other/f.jpg",
+        "list.csv",
+    )
     sources = read_sources(tmp_path)
     assert [tuple(row.values())[:3] for row in sources.table.to_pylist()] == [
         ("fake/d.tiff", 1, "unknown"),
@@ -53,11 +61,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     touch(tmp_path, "src/generated/c.jpg")
     os.symlink(tmp_path / "elsewhere", tmp_path / "src" / "real")
     os.symlink(tmp_path / "elsewhere", tmp_path / "elsewhere" / "loop")
-    assert [row[0] for row in rows(tmp_path / "src")] == [
-        "generated/c.jpg",
-        "real/a.jpg",
-        "real/b.jpg",
-    ]
+    assert [row[0] for row in rows(tmp_path / "src")] == ["generated/c.jpg", "real/a.jpg", "real/b.jpg"]
 
 
 def test_name_that_is_not_utf8_is_set_aside(tmp_path):
@@ -80,8 +84,9 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
     try:
         assert len(read_sources(tmp_path).table) == 3
         assert [name for name, _ in LocalFiles(tmp_path).walk("real")] == [
-            "real/a.jpg", str(deep.relative_to(tmp_path)),
-        ]  # fmt: skip
+            "real/a.jpg",
+            str(deep.relative_to(tmp_path)),
+        ]
     finally:  # shutil.rmtree cannot
         deep.unlink()
         for folder in reversed(folders):
@@ -91,14 +96,8 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (
-            ("train/real/a.jpg", "train/fake/b.jpg"),
-            "and train/ holds .*: give .*/train",
-        ),
-        (
-            ("nature/a.jpg", "ai/b.jpg"),
-            r"but ai/, nature/: rename .* or give a CSV",
-        ),
+        (("train/real/a.jpg", "train/fake/b.jpg"), "and train/ holds .*: give .*/train"),
+        (("nature/a.jpg", "ai/b.jpg"), r"but ai/, nature/: rename .* or give a CSV"),
         (("a.jpg",), "but no folder: rename"),
         ((), "neither a folder real/ nor generated/"),
         (("pictures/a.jpg",), "neither a folder real/ nor generated/"),
@@ -189,8 +188,9 @@ def test_what_a_list_means_is_said(tmp_path):
     meaning, *classes, again = read_sources(path).notes
     assert meaning == f"labels of {path}: 0 = real (2), 1 = generated (2)"
     assert [note.split(" images only")[0] for note in classes] == [
-        "split train holds generated", "split test holds real",
-    ]  # fmt: skip
+        "split train holds generated",
+        "split test holds real",
+    ]
     assert again.startswith(f"1 row of {path} name an image again that stands there already")
     assert [row[1] for row in rows(path)] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")

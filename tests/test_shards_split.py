@@ -21,12 +21,7 @@ def sample(content: int, label: int, group: str = "", split: str = "") -> Splitt
 
 
 populations = st.lists(
-    st.builds(
-        sample,
-        st.integers(0, 40),
-        st.integers(0, 1),
-        st.sampled_from(["", "", "a", "b", "c", "d"]),
-    ),
+    st.builds(sample, st.integers(0, 40), st.integers(0, 1), st.sampled_from(["", "", "a", "b", "c", "d"])),
     min_size=1,
     max_size=60,
 )
@@ -63,9 +58,7 @@ def test_shares_are_met_to_one_sample_per_label(shares):
 def test_shares_are_met_as_near_as_groups_allow():
     """Scenes of unequal size, each with real and generated renderings."""
     samples = [
-        sample(1000 * g + i, label=int(i > g % 3), group=f"scene{g}")
-        for g in range(60)
-        for i in range(3 + g % 5)
+        sample(1000 * g + i, label=int(i > g % 3), group=f"scene{g}") for g in range(60) for i in range(3 + g % 5)
     ]
     splits = assign_splits(samples, SHARES, 606)
     counts = Counter(zip(splits, (s.label for s in samples), strict=True))
@@ -123,17 +116,7 @@ def test_empty_share_gets_nothing():
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "0.7",
-        "0.5,0.5",
-        "a,b,c",
-        "0.7,0.2,0.2",
-        "1.2,-0.1,-0.1",
-        "0.2,0.2,0.2,0.2,0.2",
-        "nan,0.5,0.5",
-    ],
+    "text", ["", "0.7", "0.5,0.5", "a,b,c", "0.7,0.2,0.2", "1.2,-0.1,-0.1", "0.2,0.2,0.2,0.2,0.2", "nan,0.5,0.5"]
 )
 def test_nonsense_shares_are_refused(text):
     with pytest.raises(InputError, match="--split"):

@@ -42,9 +42,7 @@ def rgb16_png() -> bytes:
     rows = b"".join(b"\0" + row.tobytes() for row in values)
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        )
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -127,17 +125,13 @@ def test_each_kind_has_its_form(sources: Path, tmp_path: Path) -> None:
             assert np.array_equal(TiledImage(member).read_all(), decode_rgb(source)), name
         if form == "baseline":
             assert read_header(member).baseline
-    assert dataset.info.stored_as == {
-        "baseline": len(BASELINE), "source": len(KEPT) + 1, "tiled": len(TILED),
-    }  # fmt: skip
+    assert dataset.info.stored_as == {"baseline": len(BASELINE), "source": len(KEPT) + 1, "tiled": len(TILED)}
     assert verify_dataset(dataset, 1, lambda n: None) == []
 
 
 def test_a_shard_holds_members_of_one_format(sources: Path, tmp_path: Path) -> None:
     dataset = build(sources, tmp_path)
-    opened = {
-        name: Image.open(io.BytesIO(data)).format for name, (_, data) in stored(dataset).items()
-    }
+    opened = {name: Image.open(io.BytesIO(data)).format for name, (_, data) in stored(dataset).items()}
     for row in dataset.table.to_pylist():
         (shard,) = (s for s in dataset.info.shards if s.name == row["shard"])
         assert shard.format == opened[Path(row["source_path"]).name]

@@ -155,9 +155,8 @@ def test_planes_of_eight_bits_come_together():
     planes = np.ascontiguousarray(NOISE.transpose(2, 0, 1))
     sized = len(planes[0].tobytes())
     data = tiff(
-        planes.reshape(NOISE.shape), planar=2,
-        more={273: (4, [8, 8 + sized, 8 + 2 * sized]), 279: (4, [sized] * 3)},
-    )  # fmt: skip
+        planes.reshape(NOISE.shape), planar=2, more={273: (4, [8, 8 + sized, 8 + 2 * sized]), 279: (4, [sized] * 3)}
+    )
     np.testing.assert_array_equal(decode_rgb(data), NOISE)
 
 

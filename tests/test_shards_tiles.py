@@ -54,12 +54,7 @@ def test_windows_equal_slices(data: st.DataObject) -> None:
     windows = []
     for _ in range(data.draw(st.integers(1, 4))):
         top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-        windows.append(
-            (
-                top, left,
-                data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left)),
-            )
-        )  # fmt: skip
+        windows.append((top, left, data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))))
     for (top, left, h, w), found in zip(windows, read(file, windows), strict=True):
         assert np.array_equal(found, pixels[top : top + h, left : left + w])
 
@@ -103,10 +98,7 @@ def tile_table(file: bytes | bytearray) -> tuple[list[int], list[int]]:
     (_, _, count, at), (_, _, _, lengths_at) = (
         struct.unpack_from("<HHII", file, 10 + 12 * entry) for entry in (10, 11)
     )
-    return (
-        list(struct.unpack_from(f"<{count}I", file, at)),
-        list(struct.unpack_from(f"<{count}I", file, lengths_at)),
-    )
+    return (list(struct.unpack_from(f"<{count}I", file, at)), list(struct.unpack_from(f"<{count}I", file, lengths_at)))
 
 
 def with_value(file: bytes, tag: int, value: int) -> bytes:
@@ -127,11 +119,26 @@ LARGE = encode_tiled(scene(400, 500), PLENTY)
 @pytest.mark.parametrize(
     ("tag", "value"),
     [
-        (256, 0), (256, 577), (256, 2**32 - 1), (257, 0), (257, 10**6), (259, 8),
-        (277, 2), (277, 0), (284, 2), (317, 3), (322, 0), (322, 15), (322, 2**31), (323, 100),
-        (323, 0), (324, 2**32 - 1), (324, len(LARGE) - 4), (325, 2**32 - 1),
+        (256, 0),
+        (256, 577),
+        (256, 2**32 - 1),
+        (257, 0),
+        (257, 10**6),
+        (259, 8),
+        (277, 2),
+        (277, 0),
+        (284, 2),
+        (317, 3),
+        (322, 0),
+        (322, 15),
+        (322, 2**31),
+        (323, 100),
+        (323, 0),
+        (324, 2**32 - 1),
+        (324, len(LARGE) - 4),
+        (325, 2**32 - 1),
     ],
-)  # fmt: skip
+)
 def test_an_impossible_directory_is_refused(tag: int, value: int) -> None:
     window = [(0, 0, 400, 500)]
     assert read(LARGE, window)
@@ -171,9 +178,9 @@ def test_other_files_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "window", [(-1, 0, 5, 5), (0, -1, 5, 5), (399, 0, 2, 1), (0, 499, 1, 2), (0, 0, 0, 5),
-               (0, 0, 401, 500), (2**31, 0, 1, 1)],
-)  # fmt: skip
+    "window",
+    [(-1, 0, 5, 5), (0, -1, 5, 5), (399, 0, 2, 1), (0, 499, 1, 2), (0, 0, 0, 5), (0, 0, 401, 500), (2**31, 0, 1, 1)],
+)
 def test_windows_outside_are_refused(window: tuple[int, int, int, int]) -> None:
     out = np.zeros((500, 500, 3), np.uint8)
     with pytest.raises(BadTiles, match="window"):

@@ -222,14 +222,10 @@ def test_names_cannot_command_the_terminal(tmp_path, coded_image, encode_image, 
     """A file name with an escape sequence reaches the manifest as it is, and the screen escaped."""
     from scripts.build_shards import main as build
 
-    for index, name in enumerate(
-        ["real/a\x1b[2Jb.png", "real/c\x1b[2J.jpg", "fake/g\x1b[2Jn/d.png"]
-    ):
+    for index, name in enumerate(["real/a\x1b[2Jb.png", "real/c\x1b[2J.jpg", "fake/g\x1b[2Jn/d.png"]):
         path = tmp_path / "src" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(
-            encode_image(coded_image(index, 30, 20 + index), "PNG")[: 40 if index == 1 else None]
-        )
+        path.write_bytes(encode_image(coded_image(index, 30, 20 + index), "PNG")[: 40 if index == 1 else None])
     assert build([str(tmp_path / "src"), str(tmp_path / "out"), "--workers", "1"]) == 0
     assert "\x1b" not in capsys.readouterr().out
     assert "fake/g\x1b[2Jn/d.png" in ShardDataset.open(tmp_path / "out").column("source_path")

@@ -14,11 +14,13 @@ NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folde
 @pytest.mark.parametrize(
     ("number", "noun", "said"),
     [
-        (1, "shard", "1 shard"), (0, "shard", "0 shards"),
+        (1, "shard", "1 shard"),
+        (0, "shard", "0 shards"),
         (1200, "real image", "1,200 real images"),
-        (2, "entry", "2 entries"), (2, "class", "2 classes"),
+        (2, "entry", "2 entries"),
+        (2, "class", "2 classes"),
     ],
-)  # fmt: skip
+)
 def test_one_is_no_plural(number: int, noun: str, said: str) -> None:
     assert counted(number, noun) == said
 

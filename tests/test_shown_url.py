@@ -82,9 +82,7 @@ def fails(error: Exception) -> int:
 
 
 @pytest.mark.parametrize(("kind", "code"), [(InputError, 2), (ValueError, 1)])
-def test_no_command_prints_one(
-    kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_command_prints_one(kind: type[Exception], code: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Also in the trace of a mistake of ours."""
     with pytest.raises(SystemExit) as ended:
         run_command(lambda: fails(kind("no postgresql://me:hunter2@host/db")))
@@ -107,9 +105,7 @@ def test_no_log_line_holds_one() -> None:
     try:
         raise OSError("http://me:hunter2@host/x")
     except OSError:
-        record = logging.LogRecord(
-            "x", logging.WARNING, "x.py", 1, "at %s", ("s3://k:hunter2@b/x",), sys.exc_info()
-        )
+        record = logging.LogRecord("x", logging.WARNING, "x.py", 1, "at %s", ("s3://k:hunter2@b/x",), sys.exc_info())
     text = SafeFormatter("%(message)s").format(record)
     assert text.startswith("at s3://b/x\nTraceback")
     assert "hunter2" not in text

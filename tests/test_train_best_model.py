@@ -12,9 +12,14 @@ from glass.run_state import RunState
 from glass.training import train
 
 SETTINGS = [
-    "model.global_backbone=test_vit", "loader.global_batch_size=4", "loader.num_crops=2",
-    "loader.crop_size=32", "epochs=3", "tensorboard=false", "cpu_threads=1",
-]  # fmt: skip
+    "model.global_backbone=test_vit",
+    "loader.global_batch_size=4",
+    "loader.num_crops=2",
+    "loader.crop_size=32",
+    "epochs=3",
+    "tensorboard=false",
+    "cpu_threads=1",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +36,7 @@ def best_of(run):
 
 
 @pytest.mark.parametrize("lost", ["gone", "of another epoch"])
-def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(
-    synthetic_shards, tmp_path, lost
-):
+def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(synthetic_shards, tmp_path, lost):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert train(synthetic_shards, settings(), unbroken)
     train(synthetic_shards, settings(), broken, on_epoch=lambda line: False)
@@ -56,9 +59,7 @@ def test_choosing_on_what_was_learnt_is_told(synthetic_shards, tmp_path, caplog)
     assert "share valid: the best epoch is chosen on what was learnt" in caplog.text
 
 
-def test_a_model_that_no_checkpoint_gives_again_is_told(
-    synthetic_shards, tmp_path, caplog, monkeypatch
-):
+def test_a_model_that_no_checkpoint_gives_again_is_told(synthetic_shards, tmp_path, caplog, monkeypatch):
     train(synthetic_shards, settings(), tmp_path / "run", on_epoch=lambda line: line["epoch"] < 2)
     shutil.rmtree(tmp_path / "run/model")
     load = RunState.load

@@ -32,10 +32,17 @@ ROOT = Path(__file__).resolve().parent.parent
 # A ViT: no batch statistics, so that equal global batches give equal steps on any number of ranks.
 # 12 training images: 3 batches of 4, or 2 steps of 2 + 1 micro-steps.
 SETTINGS = [
-    "model.global_backbone=test_vit", "model.dropout=0.2", "loader.global_batch_size=4",
-    "loader.num_crops=2", "loader.crop_size=32", "loader.decode=full", "epochs=3", "optim.lr=1e-3",
-    "tensorboard=false", "cpu_threads=1",
-]  # fmt: skip
+    "model.global_backbone=test_vit",
+    "model.dropout=0.2",
+    "loader.global_batch_size=4",
+    "loader.num_crops=2",
+    "loader.crop_size=32",
+    "loader.decode=full",
+    "epochs=3",
+    "optim.lr=1e-3",
+    "tensorboard=false",
+    "cpu_threads=1",
+]
 TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
 
 
@@ -115,16 +122,19 @@ def cut_the_power():
 
 def test_a_run_leaves_what_it_promises(unbroken, synthetic_shards, capsys):
     record = json.loads((unbroken / "run.json").read_text())
-    assert record["environment"] == {
-        "device": "cpu", "precision": "float32", "world_size": 1, "backend": None,
-    }  # fmt: skip
+    assert record["environment"] == {"device": "cpu", "precision": "float32", "world_size": 1, "backend": None}
     lines = curve(unbroken)
     assert [(line["epoch"], line["step"], line["train_images"]) for line in lines] == [
-        (1, 3, 12), (2, 6, 12), (3, 9, 12),
-    ]  # fmt: skip
+        (1, 3, 12),
+        (2, 6, 12),
+        (3, 9, 12),
+    ]
     assert {name for name in lines[0] if name.startswith("lr_")} == {
-        "lr_global_backbone", "lr_local_backbone", "lr_attention_pool", "lr_head",
-    }  # fmt: skip
+        "lr_global_backbone",
+        "lr_local_backbone",
+        "lr_attention_pool",
+        "lr_head",
+    }
     assert record["finished"]["best"] in [
         json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()
     ]
@@ -162,12 +172,8 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(unbroken, synthetic_shard
     assert curve(tmp_path / "other")[0]["train_loss"] != curve(unbroken)[0]["train_loss"]
 
 
-@pytest.mark.parametrize(
-    "steps", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8))]
-)
-def test_a_power_cut_after_any_step_changes_nothing(
-    unbroken, synthetic_shards, tmp_path, monkeypatch, steps
-):
+@pytest.mark.parametrize("steps", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8))])
+def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, tmp_path, monkeypatch, steps):
     """With a checkpoint every step the run goes on in mid-epoch; dropout and order included."""
     with monkeypatch.context() as patch:
         at_step(patch, steps, cut_the_power)
@@ -177,9 +183,7 @@ def test_a_power_cut_after_any_step_changes_nothing(
     assert_same_run(unbroken, tmp_path)
 
 
-def test_a_power_cut_with_checkpoints_at_epochs_only(
-    unbroken, synthetic_shards, tmp_path, monkeypatch
-):
+def test_a_power_cut_with_checkpoints_at_epochs_only(unbroken, synthetic_shards, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         at_step(patch, 5, cut_the_power)
         with pytest.raises(Interrupted):
@@ -189,9 +193,7 @@ def test_a_power_cut_with_checkpoints_at_epochs_only(
     assert_same_run(unbroken, tmp_path)
 
 
-def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
-    unbroken, synthetic_shards, tmp_path, caplog
-):
+def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, synthetic_shards, tmp_path, caplog):
     train_run(synthetic_shards, settings(), tmp_path, on_epoch=lambda line: line["epoch"] < 2)
     (tmp_path / "checkpoints/step-00000006/optimizer.pt").write_bytes(b"")
     assert train_run(synthetic_shards, settings(), tmp_path)
@@ -294,9 +296,7 @@ def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
 
 
 def test_the_baseline_and_tensorboard(synthetic_shards, tmp_path):
-    config = apply_overrides(
-        load_preset("single_view_tiny"), ["loader.global_batch_size=8", "epochs=1"]
-    )
+    config = apply_overrides(load_preset("single_view_tiny"), ["loader.global_batch_size=8", "epochs=1"])
     assert train_run(synthetic_shards, config, tmp_path)
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
     assert load_model(tmp_path / "model", "cpu")[1].model.kind == "single_view"
@@ -355,15 +355,11 @@ class TestMistakes:
         assert not (tmp_path / "run").exists()
 
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
-        self.refused(
-            "calibration",
-            *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"),
-        )
+        self.refused("calibration", *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"))
 
     def test_the_folder_of_another_run(self, unbroken, synthetic_shards):
         self.refused(
-            "holds a run with model.dropout=0.2, not 0.1",
-            *arguments(synthetic_shards, unbroken, "model.dropout=0.1"),
+            "holds a run with model.dropout=0.2, not 0.1", *arguments(synthetic_shards, unbroken, "model.dropout=0.1")
         )
 
     def test_a_checkpoint_of_another_model(self, unbroken, synthetic_shards, tmp_path):
@@ -387,9 +383,8 @@ PATIENCE_S = 600
 def start(command: list[str], **options) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, **options,
-    )  # fmt: skip
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+    )
 
 
 def torchrun(data: Path, output: Path, *overrides: str) -> list[str]:
@@ -441,9 +436,7 @@ def test_a_run_of_two_processes_goes_on_with_one(synthetic_shards, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config_file", [True, False])
-def test_accelerate_launch_with_and_without_our_file(
-    unbroken, synthetic_shards, tmp_path, config_file
-):
+def test_accelerate_launch_with_and_without_our_file(unbroken, synthetic_shards, tmp_path, config_file):
     """The file unedited, and no file at all: the same run, in the preset's precision."""
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
     flag = ["--config_file", "accelerate_config.yaml"] if config_file else []

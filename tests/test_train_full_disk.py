@@ -12,18 +12,21 @@ from shards.command import InputError
 from tests.conftest import remount
 
 SETTINGS = [
-    "model.global_backbone=test_vit", "loader.global_batch_size=8", "loader.num_crops=2",
-    "loader.crop_size=32", "epochs=1", "cpu_threads=1", "tensorboard=false",
-]  # fmt: skip
+    "model.global_backbone=test_vit",
+    "loader.global_batch_size=8",
+    "loader.num_crops=2",
+    "loader.crop_size=32",
+    "epochs=1",
+    "cpu_threads=1",
+    "tensorboard=false",
+]
 
 
 def exported(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(run / "model/model.safetensors")
 
 
-def test_each_refusal_is_one_sentence_and_the_run_goes_on(
-    synthetic_shards, tmp_path, small_disk, monkeypatch
-):
+def test_each_refusal_is_one_sentence_and_the_run_goes_on(synthetic_shards, tmp_path, small_disk, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     config = apply_overrides(load_preset("glass_tiny"), SETTINGS)
     assert train(synthetic_shards, config, tmp_path / "straight")

@@ -42,9 +42,7 @@ print(precision, totals.read(accelerator)["samples"])
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=600
-    )
+    return subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.gpu
@@ -61,9 +59,15 @@ def test_a_run_on_the_gpu(synthetic_shards, tmp_path, precision):
     """In each precision, interrupted and resumed; fp16 takes its scaler along."""
     settings = ["loader.global_batch_size=4", "epochs=2", f"precision={precision}"]
     command = [
-        "train.py", "--data", str(synthetic_shards), "--preset", "glass_tiny", "--output",
-        str(tmp_path / "run"), *(word for setting in settings for word in ("--set", setting)),
-    ]  # fmt: skip
+        "train.py",
+        "--data",
+        str(synthetic_shards),
+        "--preset",
+        "glass_tiny",
+        "--output",
+        str(tmp_path / "run"),
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     done = run(command)
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "run/run.json").read_text())

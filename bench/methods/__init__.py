@@ -23,8 +23,7 @@ METHODS = {
         "bench.methods.dali_decode:DaliFull",
     ),
     "dali_roi": MethodInfo(
-        "DALI on the CPU: N times decoders.image_slice; no global view; uint8, results left in "
-        "DALI's buffers",
+        "DALI on the CPU: N times decoders.image_slice; no global view; uint8, results left in DALI's buffers",
         "bench.methods.dali_decode:DaliRegions",
     ),
     "full": MethodInfo(
@@ -40,14 +39,10 @@ METHODS = {
         {"backend": "turbo", "decode": "window"},
     ),
     "window_dali": MethodInfo(
-        "our loader, decode=window, DALI on the CPU",
-        _LOADER,
-        {"backend": "dali", "decode": "window"},
+        "our loader, decode=window, DALI on the CPU", _LOADER, {"backend": "dali", "decode": "window"}
     ),
     "auto": MethodInfo(
-        "our loader, decode=auto, libjpeg-turbo: the default",
-        _LOADER,
-        {"backend": "turbo", "decode": "auto"},
+        "our loader, decode=auto, libjpeg-turbo: the default", _LOADER, {"backend": "turbo", "decode": "auto"}
     ),
     "precut": MethodInfo(
         "the floor: the same crops, cut beforehand and stored as separate JPEGs (quality 92, "
@@ -55,7 +50,6 @@ METHODS = {
         "bench.methods.libjpeg:PrecutCrops",
     ),
     "decode_only": MethodInfo(
-        "libjpeg-turbo decodes each whole image; no global view, no crops",
-        "bench.methods.libjpeg:WholeImages",
+        "libjpeg-turbo decodes each whole image; no global view, no crops", "bench.methods.libjpeg:WholeImages"
     ),
 }

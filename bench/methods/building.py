@@ -46,7 +46,12 @@ class BuildSample(_EncodedPasses):
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""
         source = PackedSource(
-            path=self._corpus.images[index].file, sha256=b"", format="JPEG", label=0, generator="",
-            group="", split=SPLIT,
-        )  # fmt: skip
+            path=self._corpus.images[index].file,
+            sha256=b"",
+            format="JPEG",
+            label=0,
+            generator="",
+            group="",
+            split=SPLIT,
+        )
         return build_sample(self._encoded[index], source, sample_key(0, index), "", GLOBAL_SIZE)

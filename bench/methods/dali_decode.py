@@ -111,15 +111,17 @@ class _DaliPasses(ABC):
         del self._pipeline
 
     def _define(self, threads: int) -> Any:
-        @pipeline_def(
-            batch_size=self._input.batch_size, num_threads=threads, device_id=None,
-            prefetch_queue_depth=2,
-        )  # fmt: skip
+        @pipeline_def(batch_size=self._input.batch_size, num_threads=threads, device_id=None, prefetch_queue_depth=2)
         def pipeline() -> tuple[Any, ...]:
             encoded, windows = fn.external_source(
-                source=self._input, num_outputs=2, dtype=[types.UINT8, types.INT32], ndim=[1, 2],
-                batch=True, cycle="raise", no_copy=True,
-            )  # fmt: skip
+                source=self._input,
+                num_outputs=2,
+                dtype=[types.UINT8, types.INT32],
+                ndim=[1, 2],
+                batch=True,
+                cycle="raise",
+                no_copy=True,
+            )
             return self.graph(encoded, windows, self._num_crops)
 
         return pipeline()
@@ -132,16 +134,19 @@ class DaliFull(_DaliPasses):
         """See :class:`_DaliPasses`."""
         image = fn.decoders.image(encoded, **EXACT)
         view = fn.resize(
-            image, resize_x=GLOBAL_SIZE, resize_y=GLOBAL_SIZE, interp_type=types.INTERP_LINEAR,
-            antialias=True,
-        )  # fmt: skip
+            image, resize_x=GLOBAL_SIZE, resize_y=GLOBAL_SIZE, interp_type=types.INTERP_LINEAR, antialias=True
+        )
         crops = [
             fn.slice(
-                image, start=windows[k][:2], shape=[CROP_SIZE, CROP_SIZE], axes=(0, 1),
-                out_of_bounds_policy="pad", fill_values=0,
+                image,
+                start=windows[k][:2],
+                shape=[CROP_SIZE, CROP_SIZE],
+                axes=(0, 1),
+                out_of_bounds_policy="pad",
+                fill_values=0,
             )
             for k in range(num_crops)
-        ]  # fmt: skip
+        ]
         return view, *crops
 
 
@@ -151,8 +156,6 @@ class DaliRegions(_DaliPasses):
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""
         return tuple(
-            fn.decoders.image_slice(
-                encoded, windows[k][:2], windows[k][2:], axes=(0, 1), **EXACT
-            )
+            fn.decoders.image_slice(encoded, windows[k][:2], windows[k][2:], axes=(0, 1), **EXACT)
             for k in range(num_crops)
-        )  # fmt: skip
+        )

@@ -25,9 +25,12 @@ class LoaderBatches:
         batch_size = int(choices.pop("batch_size"))
         dataset = ShardDataset.open(task.data)
         config = LoaderConfig(
-            num_crops=task.num_crops, num_threads=task.threads, global_batch_size=batch_size,
-            global_size=dataset.info.global_size, **choices,
-        )  # fmt: skip
+            num_crops=task.num_crops,
+            num_threads=task.threads,
+            global_batch_size=batch_size,
+            global_size=dataset.info.global_size,
+            **choices,
+        )
         self._seconds = task.seconds_per_round
         self._loader = build_loader(dataset, self._split, config)
         self._num_batches = 1

@@ -54,9 +54,7 @@ class LoaderPath:
             images += int(batch["is_valid"].sum())
         if images != self._loader.num_samples:
             stats = self._loader.stats()
-            raise RuntimeError(
-                f"{self._loader.num_samples - images} samples gave no pixels: {stats['failed']}"
-            )
+            raise RuntimeError(f"{self._loader.num_samples - images} samples gave no pixels: {stats['failed']}")
         return images
 
     def report(self) -> dict[str, float]:
@@ -72,10 +70,13 @@ class LoaderPath:
         dataset = repeat_dataset(self._dataset, SPLIT, copies, self._folder / f"repeated-{copies}")
         choices: dict[str, Any] = dict(self._task.options)
         config = LoaderConfig(
-            num_crops=self._task.num_crops, num_threads=self._task.threads, seed=SEED,
-            global_size=GLOBAL_SIZE, global_batch_size=even_batch_size(len(dataset)),
+            num_crops=self._task.num_crops,
+            num_threads=self._task.threads,
+            seed=SEED,
+            global_size=GLOBAL_SIZE,
+            global_batch_size=even_batch_size(len(dataset)),
             **choices,
-        )  # fmt: skip
+        )
         return build_loader(dataset, SPLIT, config)
 
 
@@ -94,10 +95,7 @@ def per_image(before: dict[str, Any], after: dict[str, Any]) -> dict[str, float]
         return float(after.get(name, 0) - before.get(name, 0))
 
     images = max(1.0, grown("windowed") + grown("full"))
-    report = {
-        "bytes_read_per_image": grown("bytes_read") / images,
-        "windowed_share": grown("windowed") / images,
-    }
+    report = {"bytes_read_per_image": grown("bytes_read") / images, "windowed_share": grown("windowed") / images}
     for name in sorted(after):
         if name.endswith("_s"):
             report[f"{name.removesuffix('_s')}_ms"] = grown(name) / images * 1e3

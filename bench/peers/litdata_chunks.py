@@ -45,13 +45,19 @@ class LitDataChunks(PeerPasses):
         """See :class:`PeerPasses`."""
         files = [str(self.corpus.path(index)) for index in range(len(self.corpus))]
         litdata.optimize(
-            fn=partial(_item, files), inputs=list(range(len(files))), output_dir=str(folder),
-            num_workers=1, chunk_bytes="64MB", verbose=False,
-        )  # fmt: skip
+            fn=partial(_item, files),
+            inputs=list(range(len(files))),
+            output_dir=str(folder),
+            num_workers=1,
+            chunk_bytes="64MB",
+            verbose=False,
+        )
 
     def open(self, folder: Path) -> Iterable[Any]:
         """See :class:`PeerPasses`."""
         return litdata.StreamingDataLoader(
-            _Dataset(str(folder), self.windows), batch_size=self.batch_size,
-            num_workers=self.num_workers, persistent_workers=self.num_workers > 0,
-        )  # fmt: skip
+            _Dataset(str(folder), self.windows),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+        )

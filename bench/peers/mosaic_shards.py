@@ -43,6 +43,5 @@ class MosaicShards(PeerPasses):
         """See :class:`PeerPasses`."""
         dataset = _Dataset(str(folder), self.batch_size, self.windows)
         return DataLoader(
-            dataset, batch_size=self.batch_size, num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )  # fmt: skip
+            dataset, batch_size=self.batch_size, num_workers=self.num_workers, persistent_workers=self.num_workers > 0
+        )

@@ -50,6 +50,5 @@ class WebDatasetTars(PeerPasses):
             .batched(self.batch_size)
         )
         return wds.WebLoader(
-            dataset, batch_size=None, num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )  # fmt: skip
+            dataset, batch_size=None, num_workers=self.num_workers, persistent_workers=self.num_workers > 0
+        )

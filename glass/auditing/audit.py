@@ -33,9 +33,17 @@ if TYPE_CHECKING:
     from shards.dataset import ShardDataset
 
 __all__ = [
-    "AUDIT_NAME", "INFO", "KINDS", "SERIOUS", "SEVERITIES", "WARNING", "Finding", "audit_dataset",
-    "check_audit", "read_audit",
-]  # fmt: skip
+    "AUDIT_NAME",
+    "INFO",
+    "KINDS",
+    "SERIOUS",
+    "SEVERITIES",
+    "WARNING",
+    "Finding",
+    "audit_dataset",
+    "check_audit",
+    "read_audit",
+]
 
 AUDIT_NAME = "audit.json"
 FORMAT_VERSION = 1
@@ -58,9 +66,15 @@ KINDS = {
 """Kind of a finding → what it is about."""
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
-    "format_version": int, "dataset": dict, "samples": dict, "equalised": str,
-    "metadata": (dict, type(None)), "duplicates": dict, "findings": list, "severity": str,
-}  # fmt: skip
+    "format_version": int,
+    "dataset": dict,
+    "samples": dict,
+    "equalised": str,
+    "metadata": (dict, type(None)),
+    "duplicates": dict,
+    "findings": list,
+    "severity": str,
+}
 
 
 @dataclass(frozen=True)
@@ -88,9 +102,12 @@ class Finding:
 
 
 def audit_dataset(
-    dataset: "ShardDataset", near: bool = True, threads: int = 1, seed: int = 0,
+    dataset: "ShardDataset",
+    near: bool = True,
+    threads: int = 1,
+    seed: int = 0,
     advance: Callable[[int], object] = lambda done: None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The document; see the module. Without ``near`` only the manifest is read.
 
     ``advance(n)`` is told of every ``n`` global views read. Raises ``InputError`` where a shard
@@ -110,11 +127,11 @@ def audit_dataset(
     document = {
         "format_version": FORMAT_VERSION,
         "dataset": dataset_digest(dataset.root),
-        "samples": {
-            "all": len(labels), "real": real, "generated": generated,
-        },
+        "samples": {"all": len(labels), "real": real, "generated": generated},
         "equalised": equalised,
-        "metadata": None if metadata is None else {
+        "metadata": None
+        if metadata is None
+        else {
             **asdict(metadata),
             "features": [{**asdict(f), "name": FEATURES[f.feature]} for f in metadata.features],
             "generators": {name: auroc for name, (auroc, _) in metadata.generators.items()},
@@ -122,7 +139,7 @@ def audit_dataset(
         "duplicates": duplicates,
         "findings": [asdict(finding) for finding in findings],
         "severity": findings[0].severity if findings else INFO,
-    }  # fmt: skip
+    }
     # Tuples become lists, as in a document that was read back.
     document = json.loads(json.dumps(document, allow_nan=False))
     check_audit(document)
@@ -142,8 +159,7 @@ def read_audit(root: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} is no audit of this version ({error}): run python -m scripts.audit "
-            f"{root} again"
+            f"{path} is no audit of this version ({error}): run python -m scripts.audit {root} again"
         ) from error
     own = dataset_digest(root)["dataset_json_sha256"]
     return document if document["dataset"]["dataset_json_sha256"] == own else None

@@ -15,15 +15,7 @@ __all__ = ["facts_table", "raw_facts", "typical"]
 
 Array = npt.NDArray[Any]
 
-_NAMES = (
-    "format",
-    "subsampling",
-    "colour_transform",
-    "quant_digest",
-    "mode",
-    "metadata",
-    "huffman",
-)
+_NAMES = ("format", "subsampling", "colour_transform", "quant_digest", "mode", "metadata", "huffman")
 _FLAGS = ("lossless", "progressive", "has_exif", "has_icc")
 _MAX_CATEGORIES = 100  # the rarest share one; scikit-learn takes 255
 _MOST_NAMED = 3
@@ -35,15 +27,10 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
     Of a sample stored as a re-encoding of the source, the facts are those of the re-encoding.
     """
-    raw = {
-        name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name)
-        for name in RAW_FACTS
-    }
+    raw = {name: dataset.codes(name)[0] if name in _NAMES else dataset.column(name) for name in RAW_FACTS}
     raw["jpeg_quality"] = np.where(raw["jpeg_quality"] > 0, raw["jpeg_quality"], -1)
     raw["file_bytes"] = np.where(
-        dataset.column("stored_as") == "recompressed",
-        dataset.column("image_length"),
-        dataset.column("source_bytes"),
+        dataset.column("stored_as") == "recompressed", dataset.column("image_length"), dataset.column("source_bytes")
     )
     return raw
 
@@ -65,9 +52,7 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
     return np.stack(columns, axis=1)
 
 
-def typical(
-    dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array
-) -> str:
+def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
     """What is typical of the images ``keep`` (rows,) bool: the most frequent names with their
     shares, or the middle 90 % of numbers."""
     if name in _NAMES:
@@ -76,9 +61,7 @@ def typical(
     if name in _FLAGS:
         return f"{100 * raw[name][keep].mean():.0f} %"
     if name == "size":
-        sizes, codes = np.unique(
-            np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True
-        )
+        sizes, codes = np.unique(np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True)
         return _shares([f"{width}×{height}" for width, height in sizes.T.tolist()], codes)
     column = facts[name][keep] if name in GRADED else raw[name][keep]
     column = column[column >= 0]

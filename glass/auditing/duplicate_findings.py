@@ -74,9 +74,7 @@ def _groups(names: list[str]) -> list[Finding]:
     text = f"{counted(len(names), 'group')} {verb} images in more than one split. {_LEAK}"
     examples = tuple((name,) for name in names[:_MAX_EXAMPLES])
     advice = "leave the split of these images to scripts.build_shards, or give each group one split"
-    return [
-        Finding("group_across_splits", SERIOUS, text, advice, count=len(names), examples=examples)
-    ]
+    return [Finding("group_across_splits", SERIOUS, text, advice, count=len(names), examples=examples)]
 
 
 def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
@@ -84,9 +82,7 @@ def _shown(chosen: npt.NDArray[np.bool_], of: str, what: str) -> str:
     return f"{counted(number, 'pair')} {of} {'shows' if number == 1 else 'show'} {what}."
 
 
-def _pairs(
-    dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str
-) -> list[Finding]:
+def _pairs(dataset: "ShardDataset", pairs: npt.NDArray[np.int64], kind: str, what: str) -> list[Finding]:
     """Up to three findings: across splits, across classes, and the rest, within a split."""
     splits, labels = dataset.codes("split")[0], dataset.column("label")
     split, label = splits[pairs], labels[pairs]
@@ -95,18 +91,14 @@ def _pairs(
     findings = []
     if across.any():
         text = f"{_shown(across, 'of images in different splits', what)} {_LEAK}"
-        findings.append(
-            _finding(dataset, f"{kind}_across_splits", SERIOUS, text, _REGROUP, pairs[across])
-        )
+        findings.append(_finding(dataset, f"{kind}_across_splits", SERIOUS, text, _REGROUP, pairs[across]))
     if both.any():
         text = _shown(both, "of a real and a generated image", what)
         advice = "look at them: one of the labels is wrong, or one is an edit of the other; " + (
             "edits belong into one group"
         )
         severity = SERIOUS if kind == "duplicates" else WARNING
-        findings.append(
-            _finding(dataset, f"{kind}_of_both_classes", severity, text, advice, pairs[both])
-        )
+        findings.append(_finding(dataset, f"{kind}_of_both_classes", severity, text, advice, pairs[both]))
     rest = ~across & ~both
     if rest.any():
         text = _shown(rest, "of images of one class in one split", what)
@@ -115,12 +107,8 @@ def _pairs(
 
 
 def _finding(
-    dataset: "ShardDataset", kind: str, severity: str, text: str, advice: str,
-    pairs: npt.NDArray[np.int64],
-) -> Finding:  # fmt: skip
+    dataset: "ShardDataset", kind: str, severity: str, text: str, advice: str, pairs: npt.NDArray[np.int64]
+) -> Finding:
     paths = dataset.table["source_path"]
-    examples = tuple(
-        (paths[first].as_py(), paths[second].as_py())
-        for first, second in pairs[:_MAX_EXAMPLES].tolist()
-    )
+    examples = tuple((paths[first].as_py(), paths[second].as_py()) for first, second in pairs[:_MAX_EXAMPLES].tolist())
     return Finding(kind, severity, text, advice, count=len(pairs), examples=examples)

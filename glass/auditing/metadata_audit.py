@@ -16,15 +16,7 @@ import numpy.typing as npt
 
 from glass.auditing.dataset_facts import facts_table, raw_facts, typical
 from glass.bootstrap import bootstrap_intervals
-from shards.class_differences import (
-    FACT_NAMES,
-    FILE_FACTS,
-    GRADED,
-    PIXEL_FACTS,
-    Classes,
-    compared_facts,
-    scene_numbers,
-)
+from shards.class_differences import FACT_NAMES, FILE_FACTS, GRADED, PIXEL_FACTS, Classes, compared_facts, scene_numbers
 from shards.schema import CLASS_NAMES
 
 if TYPE_CHECKING:
@@ -146,17 +138,18 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
         features.append(FeatureAudit(name, alone, lost, real, generated, in_pixels, differs))
     tables = dataset.codes("quant_digest")[0]
     return MetadataAudit(
-        auroc, interval, _noise(counts), len(rows),
+        auroc,
+        interval,
+        _noise(counts),
+        len(rows),
         tuple(sorted(features, key=lambda f: -round(f.auroc, 3))),
-        {} if scores is None else _by_generator(
-            dataset.column("generator")[rows], sampled.label, scores
-        ),
+        {} if scores is None else _by_generator(dataset.column("generator")[rows], sampled.label, scores),
         None if outside is None else OutsideAudit(*sampled.interval(outside)),
         {
             kind: len(np.unique(tables[(label == place) & (raw["jpeg_quality"] > 0)]))
             for place, kind in enumerate(CLASS_NAMES)
         },
-    )  # fmt: skip
+    )
 
 
 def _examine(
@@ -171,12 +164,10 @@ def _examine(
     table = facts_table(facts, varying, rows)
     scores, importance = _cross_validate(table, sampled, varying, shuffled=True)
     alone = [
-        _auroc(label, _cross_validate(table[:, [place]], sampled, [name])[0])
-        for place, name in enumerate(varying)
+        _auroc(label, _cross_validate(table[:, [place]], sampled, [name])[0]) for place, name in enumerate(varying)
     ]
     return scores, {
-        name: (by_itself, float(lost))
-        for name, by_itself, lost in zip(varying, alone, importance, strict=True)
+        name: (by_itself, float(lost)) for name, by_itself, lost in zip(varying, alone, importance, strict=True)
     }
 
 
@@ -205,10 +196,15 @@ def _cross_validate(
     stream = np.random.Generator(np.random.Philox(seed))
     for train, test in folds:
         model = HistGradientBoostingClassifier(
-            max_iter=60, learning_rate=0.1, max_leaf_nodes=8, l2_regularization=1.0,
-            min_samples_leaf=min(20, max(2, len(train) // 20)), early_stopping=False,
-            categorical_features=[name not in GRADED for name in names], random_state=seed,
-        )  # fmt: skip
+            max_iter=60,
+            learning_rate=0.1,
+            max_leaf_nodes=8,
+            l2_regularization=1.0,
+            min_samples_leaf=min(20, max(2, len(train) // 20)),
+            early_stopping=False,
+            categorical_features=[name not in GRADED for name in names],
+            random_state=seed,
+        )
         model.fit(table[train], label[train])
         scores[test] = model.predict_proba(table[test])[:, 1]
         for place in range(table.shape[1]) if shuffled else ():

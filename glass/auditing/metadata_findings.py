@@ -25,9 +25,7 @@ _CLEARLY_BELOW = 0.4
 _MOST_LISTED = 3
 
 
-def metadata_findings(
-    audit: MetadataAudit | None, real: int, generated: int, equalised: str = ""
-) -> list[Finding]:
+def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
     """The findings of ``glass.auditing.metadata_audit.audit_metadata`` of so many images: always at
     least one. ``equalised`` is what the build says it did about differences."""
     if audit is None and not (real and generated):
@@ -35,10 +33,7 @@ def metadata_findings(
         text = f"There is only one class, {kind} images: nothing can tell it from the other."
         return [Finding("not_searched", WARNING, text, "build the shards of both classes")]
     if audit is None:
-        text = (
-            "There are too few scenes (20 of each class are needed) to say whether metadata tell "
-            "the classes apart."
-        )
+        text = "There are too few scenes (20 of each class are needed) to say whether metadata tell the classes apart."
         return [Finding("not_searched", WARNING, text, "audit again with more images")]
     telling = [f for f in audit.features if f.differs and f.in_pixels]
     outside = [f for f in audit.features if f.differs and not f.in_pixels]
@@ -52,9 +47,7 @@ def metadata_findings(
                 "detector's score on it need not come from what it shows."
             )
             severity = SERIOUS if auroc >= SERIOUS_AUROC else WARNING
-            findings.append(
-                Finding("metadata_generator", severity, text, advice, None, auroc, None)
-            )
+            findings.append(Finding("metadata_generator", severity, text, advice, None, auroc, None))
     return [*findings, *_not_in_pixels(audit, outside)]
 
 
@@ -68,9 +61,7 @@ def _advice(differs: bool, equalised: str) -> str:
     that it uses, and neither method where it was used already."""
     ways = ["collect both classes alike"]
     if differs and not equalised.startswith(MATCHED):
-        ways.append(
-            "build the shards with --equalise match, which leaves out what has no counterpart"
-        )
+        ways.append("build the shards with --equalise match, which leaves out what has no counterpart")
     if not equalised.startswith(RECOMPRESSED):
         ways.append("build them with --equalise recompress, which re-encodes both classes alike")
     if not differs:
@@ -90,9 +81,7 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
         if below_guessing([audit.auroc, *(f.auroc for f in audit.features)]):
             text += f" {BELOW_GUESSING}"
         return Finding("metadata", INFO, text, "", None, audit.auroc, audit.interval)
-    likely = max(
-        (f for f in audit.features if f.in_pixels), key=lambda f: f.importance, default=None
-    )
+    likely = max((f for f in audit.features if f.in_pixels), key=lambda f: f.importance, default=None)
     name = most.feature if most else likely.feature if likely else None
     by = f"; what gives it away most is the {FEATURES[name]}" if name else ""
     severity = SERIOUS if audit.auroc >= SERIOUS_AUROC else WARNING
@@ -145,10 +134,7 @@ def _not_in_pixels(audit: MetadataAudit, outside: list[FeatureAudit]) -> list[Fi
         f"The following tells the classes apart but is not in the pixels (AUROC {auroc:.2f}): "
         f"{facts}{more}. A detector trained here sees pixels alone and cannot learn it."
     )
-    advice = (
-        "nothing for training; do not trust who judges images by it, as it is lost when a picture "
-        "is saved anew"
-    )
+    advice = "nothing for training; do not trust who judges images by it, as it is lost when a picture is saved anew"
     cause = _cause(outside)
     name = cause.feature if cause else None
     return [Finding("not_in_pixels", INFO, text, advice, name, auroc, interval)]

@@ -18,9 +18,18 @@ from glass.rates import expected_counts, rate_interval
 from glass.run_folder import dataset_digest
 
 __all__ = [
-    "FEWER", "IN_SAMPLE", "KEPT", "NOT_KEPT", "THRESHOLD", "UNCALIBRATED", "applicable",
-    "calibrated_results", "chosen_here", "decision_threshold", "why_not_applicable",
-]  # fmt: skip
+    "FEWER",
+    "IN_SAMPLE",
+    "KEPT",
+    "NOT_KEPT",
+    "THRESHOLD",
+    "UNCALIBRATED",
+    "applicable",
+    "calibrated_results",
+    "chosen_here",
+    "decision_threshold",
+    "why_not_applicable",
+]
 
 THRESHOLD = 0.5
 UNCALIBRATED = "fixed at 0.5, not calibrated"
@@ -70,9 +79,7 @@ def decision_threshold(
     return calibration.threshold, source
 
 
-def calibrated_results(
-    calibration: Calibration, table: pa.Table, data: Path, split: str
-) -> dict[str, Any]:
+def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> dict[str, Any]:
     """The ``calibration`` entry of ``glass.evaluation`` for a table of PREDICTION_SCHEMA, whose
     probabilities are calibrated, of ``split`` of the data set in ``data``."""
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
@@ -102,9 +109,7 @@ def calibrated_results(
     }
 
 
-def _promise(
-    calibration: Calibration, alarms: np.ndarray, groups: np.ndarray
-) -> dict[str, Any] | None:
+def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> dict[str, Any] | None:
     """The promised rate beside the measured one; None without real images."""
     images, count = len(alarms), int(alarms.sum())
     if not images:
@@ -116,16 +121,14 @@ def _promise(
         verdict = FEWER if count < low else KEPT
     return {
         "max_fpr": calibration.max_fpr,
-        "calibrated_on": {
-            "images": calibration.data["real"], "false_alarms": calibration.num_alarms,
-        },
+        "calibrated_on": {"images": calibration.data["real"], "false_alarms": calibration.num_alarms},
         "images": images,
         "false_alarms": count,
         "rate": count / images,
         "interval": rate_interval(alarms, groups),
         "expected": [low, high],
         "verdict": verdict,
-    }  # fmt: skip
+    }
 
 
 def _share(chosen: np.ndarray) -> float | None:

@@ -54,12 +54,19 @@ Array = npt.NDArray[Any]
 
 _RATE = {"rate": float, "low": float, "high": float}
 SCHEMA = {
-    "temperature": float, "threshold": float, "real_below": float,
+    "temperature": float,
+    "threshold": float,
+    "real_below": float,
     "views": {"num_crops": int, "sampling": str, "coverage": str, "draws": int},
-    "weights_sha256": str, "max_fpr": float, "max_misses": float,
-    "data": {"real": int, "generated": int}, "false_alarms": _RATE, "called_real": _RATE,
-    "before": Map(Maybe(float)), "after": Map(Maybe(float)),
-}  # fmt: skip
+    "weights_sha256": str,
+    "max_fpr": float,
+    "max_misses": float,
+    "data": {"real": int, "generated": int},
+    "false_alarms": _RATE,
+    "called_real": _RATE,
+    "before": Map(Maybe(float)),
+    "after": Map(Maybe(float)),
+}
 """Of ``calibration.json``, which holds ``rules`` and ``versions`` besides."""
 
 
@@ -152,10 +159,7 @@ def fit_calibration(
         raise InputError("the model gives scores that are not finite: train it again")
     real, generated = margin[label == 0], margin[label == 1]
     if not len(real) or not len(generated):
-        raise InputError(
-            f"calibrating needs real and generated images: there are {len(real)} and"
-            f" {len(generated)}"
-        )
+        raise InputError(f"calibrating needs real and generated images: there are {len(real)} and {len(generated)}")
     temperature = _temperature(real, generated)
     threshold, lower = _thresholds(real, generated, max_fpr, max_misses)
     alarms, misses = int((real >= threshold).sum()), int((generated < lower).sum())
@@ -219,9 +223,7 @@ def _temperature(real: Array, generated: Array) -> float:
     return math.exp(minimize_scalar(nll, bounds=bounds, method="bounded").x)
 
 
-def _thresholds(
-    real: Array, generated: Array, max_fpr: float, max_misses: float
-) -> tuple[float, float]:
+def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float) -> tuple[float, float]:
     """(threshold, lower end of the band of doubt) as margins; see the module."""
     allowed = min(int(max_fpr * len(real) + 1e-9), len(real) - 1)
     limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
@@ -287,15 +289,9 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} is damaged: remove it, or calibrate again") from error
     if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: calibrate"
-            " again"
-        )
+        raise InputError(f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: calibrate again")
     if calibration.weights_sha256 != weights_sha256:
-        raise InputError(
-            f"{path} was made with other weights than those beside it: calibrate again, or remove"
-            " it"
-        )
+        raise InputError(f"{path} was made with other weights than those beside it: calibrate again, or remove it")
     return calibration
 
 

@@ -65,10 +65,14 @@ class Detector:
     """A model, its calibration, and the settings it was trained with."""
 
     def __init__(
-        self, model: Glass | SingleView, config: RunConfig, card: dict[str, Any],
-        calibration: Calibration | None, device: Literal["cpu", "cuda"],
+        self,
+        model: Glass | SingleView,
+        config: RunConfig,
+        card: dict[str, Any],
+        calibration: Calibration | None,
+        device: Literal["cpu", "cuda"],
         learnt: LearntIds | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """``model`` in evaluation mode on ``device``; ``card`` is its ``config.json``; ``learnt``
         says which images it learnt from, None where that is not known."""
         self.learnt = learnt
@@ -79,12 +83,7 @@ class Detector:
 
     @classmethod
     def from_pretrained(
-        cls,
-        path_or_hub_id: str | Path,
-        *,
-        device: str = "auto",
-        revision: str | None = None,
-        calibrated: bool = True,
+        cls, path_or_hub_id: str | Path, *, device: str = "auto", revision: str | None = None, calibrated: bool = True
     ) -> "Detector":
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
@@ -144,18 +143,14 @@ class Detector:
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
 
-    def predict_iter(
-        self, sources: Iterable[ImageSource], options: PredictOptions
-    ) -> Iterator[ImageVerdict]:
+    def predict_iter(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
         """Verdicts in the order of ``sources``; few images are held at a time.
 
         Rows of one data set that follow each other are read through the loader, by windows where
         that is cheaper, if nothing is asked that needs whole images.
         """
         self.views(options)
-        for dataset, run in groupby(
-            sources, lambda source: self._readable_by_rows(source, options)
-        ):
+        for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):
             if dataset is None:
                 yield from self._from_sources(run, options)
             else:
@@ -175,10 +170,17 @@ class Detector:
         """Of evaluation, with the views of ``options``."""
         views = self.views(options)
         return replace(
-            self.config.loader, num_crops=views.num_crops, sampling=views.sampling, decode="auto",
-            shuffle=False, class_balanced=False, num_threads=options.num_threads,
-            global_batch_size=self._batch_size(options), device=self.device, verify="first-touch",
-        )  # fmt: skip
+            self.config.loader,
+            num_crops=views.num_crops,
+            sampling=views.sampling,
+            decode="auto",
+            shuffle=False,
+            class_balanced=False,
+            num_threads=options.num_threads,
+            global_batch_size=self._batch_size(options),
+            device=self.device,
+            verify="first-touch",
+        )
 
     def _from_shards(
         self, dataset: Any, sources: list[MemberSource], options: PredictOptions
@@ -197,16 +199,20 @@ class Detector:
                     source, key, *size = left.popleft()
                 weights, mask = scored.attention_weights, scored.crop_mask[place]
                 yield self._verdict(
-                    source.name, options, margins[place : place + 1], {},
-                    scored.crop_windows[place], mask, None if weights is None else weights[place],
-                    (size[0], size[1]), int(scored.content_id[place]),
-                )  # fmt: skip
+                    source.name,
+                    options,
+                    margins[place : place + 1],
+                    {},
+                    scored.crop_windows[place],
+                    mask,
+                    None if weights is None else weights[place],
+                    (size[0], size[1]),
+                    int(scored.content_id[place]),
+                )
         # Where a shard could not be read: one by one, each image tells what is wrong.
         yield from self._from_sources([source for source, *_ in left], options)
 
-    def _scored_rows(
-        self, dataset: Any, rows: npt.NDArray[np.int64], options: PredictOptions
-    ) -> Iterator[Predictions]:
+    def _scored_rows(self, dataset: Any, rows: npt.NDArray[np.int64], options: PredictOptions) -> Iterator[Predictions]:
         """The scores of manifest rows through the loader, some batches at a time; they end early
         where a shard cannot be read, which ends a loader whole."""
         config = self._loader_config(options)
@@ -221,9 +227,7 @@ class Detector:
         except InputError as error:
             logger.warning("shards are read image by image: %s", printable(str(error)))
 
-    def _from_sources(
-        self, sources: Iterable[ImageSource], options: PredictOptions
-    ) -> Iterator[ImageVerdict]:
+    def _from_sources(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
         """Chunks of whole batches; while one is computed on, the next is decoded."""
         remaining = iter(sources)
         rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
@@ -238,9 +242,7 @@ class Detector:
                 while True:
                     chunk = list(islice(remaining, step))
                     if chunk:
-                        waiting.append(
-                            [(s, pool.submit(prepare, s, config, options)) for s in chunk]
-                        )  # fmt: skip
+                        waiting.append([(s, pool.submit(prepare, s, config, options)) for s in chunk])
                     if len(waiting) > 1 or (waiting and not chunk):
                         yield from self._finish(waiting.popleft(), options)
                     elif not chunk:
@@ -249,9 +251,8 @@ class Detector:
                 pool.shutdown(cancel_futures=True)
 
     def _finish(
-        self, chunk: list[tuple[ImageSource, "Future[PreparedImage | RejectedImage]"]],
-        options: PredictOptions,
-    ) -> Iterator[ImageVerdict]:  # fmt: skip
+        self, chunk: list[tuple[ImageSource, "Future[PreparedImage | RejectedImage]"]], options: PredictOptions
+    ) -> Iterator[ImageVerdict]:
         prepared = [future.result() for _, future in chunk]
         rows = [row for image in prepared if isinstance(image, PreparedImage) for row in image.rows]
         covering = options.coverage == "all"
@@ -268,9 +269,16 @@ class Detector:
             means = (float(np.mean(draws)) for draws in changed)
             changes = dict(zip(image.changes, means, strict=True))
             yield self._verdict(
-                source.name, options, draws, changes, first.windows,
-                first.mask, attention[mine.start], image.size, image.content_id,
-            )  # fmt: skip
+                source.name,
+                options,
+                draws,
+                changes,
+                first.windows,
+                first.mask,
+                attention[mine.start],
+                image.size,
+                image.content_id,
+            )
 
     def score_rows(
         self, rows: Sequence[ViewRow], batch_size: int, covering: bool = False
@@ -300,21 +308,23 @@ class Detector:
         self, batch: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32] | None]:
         _, local_crops, _ = batch
-        with (
-            torch.no_grad(),
-            autocast(self._format, self.device),
-            shrinking_batches_advised(local_crops),
-        ):
+        with torch.no_grad(), autocast(self._format, self.device), shrinking_batches_advised(local_crops):
             logits, weights = self.model(*batch)
         as_array = logits.double().cpu().numpy()
         return as_array, None if weights is None else weights.cpu().numpy()
 
     def _verdict(
-        self, name: str, options: PredictOptions, draws: npt.NDArray[np.float64],
-        changes: Mapping[str, float], windows: npt.NDArray[np.int32],
-        mask: npt.NDArray[np.bool_], attention: npt.NDArray[np.float32] | None,
-        size: tuple[int, int], content_id: int,
-    ) -> ImageVerdict:  # fmt: skip
+        self,
+        name: str,
+        options: PredictOptions,
+        draws: npt.NDArray[np.float64],
+        changes: Mapping[str, float],
+        windows: npt.NDArray[np.int32],
+        mask: npt.NDArray[np.bool_],
+        attention: npt.NDArray[np.float32] | None,
+        size: tuple[int, int],
+        content_id: int,
+    ) -> ImageVerdict:
         calibration = self.calibration_for(options)
         margin = float(np.mean(draws))
         probability = None if calibration is None else float(calibration.probability(margin))
@@ -324,15 +334,21 @@ class Detector:
             unstable = any(self._word(m, calibration) != verdict for m in changes.values())
         shown = mask if self.sees_crops else np.zeros_like(mask)
         return ImageVerdict(
-            name, score=float(sigmoid(margin)), margin=margin, probability=probability,
-            verdict=verdict, unstable=unstable, height=size[0], width=size[1],
+            name,
+            score=float(sigmoid(margin)),
+            margin=margin,
+            probability=probability,
+            verdict=verdict,
+            unstable=unstable,
+            height=size[0],
+            width=size[1],
             content_id=content_id,
             learnt=None if self.learnt is None else self.learnt.use_of(content_id),
             windows=windows[shown],
             attention=None if attention is None else attention[: len(shown)][shown],
             draw_scores=tuple(sigmoid(draws).tolist()),
             change_scores={name: float(sigmoid(m)) for name, m in changes.items()},
-        )  # fmt: skip
+        )
 
     def _word(self, margin: float, calibration: Calibration | None) -> str:
         """The verdict at a margin."""

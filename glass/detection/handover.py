@@ -24,9 +24,7 @@ def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
     write_handed_over(to, handed_over(folder, audit))
 
 
-def handed_over(
-    folder: Path, audit: Path | None = None, with_learnt_ids: bool = False
-) -> dict[str, Part]:
+def handed_over(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
     """Name → content, or file to copy, of all that :func:`hand_over` writes; ``with_learnt_ids``
     also what the model learnt from. Nothing is written yet, and whatever is wrong with the model or
     the audit raises ``InputError`` here."""

@@ -67,9 +67,7 @@ def _starts(side: int, crop_size: int, stride: int) -> npt.NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, room + 1, stride), room))
 
 
-def dense_attention(
-    detector: "Detector", pixels: Pixels
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+def dense_attention(detector: "Detector", pixels: Pixels) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
     """:func:`dense_windows` and the attention of each, as multiples of an equal share.
 
     The windows go through the network in chunks that all begin with the first window, whose weight
@@ -90,9 +88,7 @@ def dense_attention(
     return windows, relative / relative.mean()
 
 
-def draw_dense(
-    pixels: Pixels, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]
-) -> Image.Image:
+def draw_dense(pixels: Pixels, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]) -> Image.Image:
     """The image tinted by the mean attention of the windows over each pixel, colours as in
     :func:`draw_windows`."""
     image, scale = _shrunken(pixels)

@@ -75,9 +75,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
 
 
 def _results(run: Path | None, weights_sha256: str) -> list[str]:
-    documents = (
-        [] if run is None else [_evaluation(p) for p in sorted(run.glob("evaluation-*.json"))]
-    )
+    documents = [] if run is None else [_evaluation(p) for p in sorted(run.glob("evaluation-*.json"))]
     own = [d for d in documents if d["model"]["weights_sha256"] == weights_sha256]
     if not own:
         return ["Not measured: no evaluation of these weights was at hand when this was written."]

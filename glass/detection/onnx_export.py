@@ -52,12 +52,11 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
         # Sizes of 2 and 3, since the exporter takes a size of 1 for fixed.
         shape = (2, 3, 3, loader.crop_size, loader.crop_size)
         inputs: tuple[torch.Tensor, ...] = (
-            example, torch.zeros(shape, dtype=torch.uint8), torch.ones(2, 3, dtype=torch.bool),
-        )  # fmt: skip
-        names, outputs = (
-            ["global_view", "local_crops", "crop_mask"],
-            ["logits", "attention_weights"],
+            example,
+            torch.zeros(shape, dtype=torch.uint8),
+            torch.ones(2, 3, dtype=torch.bool),
         )
+        names, outputs = (["global_view", "local_crops", "crop_mask"], ["logits", "attention_weights"])
         dynamic: tuple[Any, ...] = ({0: batch}, {0: batch, 1: crops}, {0: batch, 1: crops})
         traced: nn.Module = model
     else:

@@ -32,9 +32,7 @@ _STABILITY = {
 }
 
 
-def look(
-    detector: "Detector", path: Path, dense: bool
-) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
+def look(detector: "Detector", path: Path, dense: bool) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
     """The verdict on a file, the image with its windows, and the dense map where it is wanted; no
     images for a file that cannot be read, or a model that sees no crops."""
     source = FileSource(path)
@@ -63,11 +61,7 @@ def describe(verdict: ImageVerdict) -> str:
         for name, score in {"as it is": verdict.score, **verdict.change_scores}.items()
     )
     stable = _STABILITY[verdict.unstable]
-    learnt = (
-        "<p><b>The model learnt from this very image</b>: its verdict is no test.</p>"
-        if verdict.learnt
-        else ""
-    )
+    learnt = "<p><b>The model learnt from this very image</b>: its verdict is no test.</p>" if verdict.learnt else ""
     return (
         f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'
         f"{verdict.verdict}</b></p>"
@@ -105,10 +99,5 @@ def build_page(detector: "Detector") -> Any:
                 windows = gradio.Image(label="Windows, red where it looked most", **shown)
                 attention = gradio.Image(label="Dense map of attention", **shown)
         for event in (upload.change, dense.change):
-            event(
-                partial(answer, detector),
-                [upload, dense],
-                [verdict, windows, attention],
-                api_name=False,
-            )
+            event(partial(answer, detector), [upload, dense], [verdict, windows, attention], api_name=False)
     return page

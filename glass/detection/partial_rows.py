@@ -81,9 +81,8 @@ class PartialRows:
         return self._files.enter_context(file)
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._files.close()
         if not self._num_rows:
             for file, path in ((self._json, self._json_path), (self._csv, self._csv_path)):

@@ -64,11 +64,7 @@ def pixel_record() -> dict[str, Any]:
             "libjpeg_turbo_of_pillow": features.version_feature("libjpeg_turbo"),
             "simplejpeg": versions.get("simplejpeg"),
         },
-        "probe": {
-            "pillow": _digest(pillow),
-            "simplejpeg": _digest(turbo),
-            "global_view": _digest(np.stack(views)),
-        },
+        "probe": {"pillow": _digest(pillow), "simplejpeg": _digest(turbo), "global_view": _digest(np.stack(views))},
     }
 
 
@@ -82,8 +78,9 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
         warnings.warn(
             f"{where} was made with other rules for pixels (version"
             f" {recorded.get('rules_version')}, here {RULES_VERSION}): its scores do not hold here",
-            DecoderWarning, stacklevel=3,
-        )  # fmt: skip
+            DecoderWarning,
+            stacklevel=3,
+        )
         return
     if recorded.get("probe") != here["probe"]:
         verdict = "which decode differently: scores may differ"
@@ -92,9 +89,8 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
     then, now = recorded.get("decoders"), here["decoders"]
     if then != now or recorded.get("probe") != here["probe"]:
         warnings.warn(
-            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}",
-            DecoderWarning, stacklevel=3,
-        )  # fmt: skip
+            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=3
+        )
 
 
 @contextmanager

@@ -41,6 +41,5 @@ class PredictOptions:
             sampling_rule(self.sampling)
         if self.coverage == "all" and (self.num_crops or self.sampling):
             raise InputError(
-                "coverage=all takes a crop from every cell: leave out the number of crops and the"
-                " sampling rule"
+                "coverage=all takes a crop from every cell: leave out the number of crops and the sampling rule"
             )

@@ -7,13 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glass.detection.verdicts import (
-    CSV_COLUMNS,
-    VERDICT_SCHEMA,
-    ImageVerdict,
-    csv_row,
-    json_row,
-)
+from glass.detection.verdicts import CSV_COLUMNS, VERDICT_SCHEMA, ImageVerdict, csv_row, json_row
 from glass.documents import check_document
 from shards.atomic import write_text_atomic
 from shards.outputs import check_output, starts_with

@@ -24,9 +24,7 @@ class PreparedImage:
     content_id: int
 
 
-def prepare(
-    source: ImageSource, config: LoaderConfig, options: PredictOptions
-) -> PreparedImage | RejectedImage:
+def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
     """All that is wanted of an image's pixels, which are then dropped; what cannot be read is
     returned as its reason. Runs in many threads at a time. Raises ``MachineTrouble``."""
     try:

@@ -13,9 +13,19 @@ from shards.schema import content_id_hex
 __all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row"]
 
 CSV_COLUMNS = (
-    "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
-    "content_id", "score_low", "score_high", "learnt",
-)  # fmt: skip
+    "path",
+    "score",
+    "probability",
+    "verdict",
+    "unstable",
+    "reason",
+    "width",
+    "height",
+    "content_id",
+    "score_low",
+    "score_high",
+    "learnt",
+)
 
 VERDICT_SCHEMA: dict[str, Any] = {
     "path": str,
@@ -24,12 +34,10 @@ VERDICT_SCHEMA: dict[str, Any] = {
     "unstable": Maybe(bool),
     **dict.fromkeys(("width", "height"), Maybe(int)),
     "content_id": Maybe(str),  # 16 hexadecimal digits
-    "windows": [
-        {"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}
-    ],
+    "windows": [{"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}],
     "draw_scores": [float],
     "change_scores": Map(float),
-}  # fmt: skip
+}
 """Of a record of ``--json``; :class:`ImageVerdict` says what its fields mean."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -75,15 +83,15 @@ def json_row(verdict: ImageVerdict) -> dict[str, Any]:
     attention = verdict.attention
     windows = [
         {
-            "top": top, "left": left, "height": height, "width": width,
+            "top": top,
+            "left": left,
+            "height": height,
+            "width": width,
             "attention": None if attention is None else float(attention[number]),
         }
         for number, (top, left, height, width) in enumerate(verdict.windows.tolist())
-    ]  # fmt: skip
-    names = (
-        "path", "score", "probability", "verdict", "unstable", "reason", "width", "height",
-        "learnt",
-    )  # fmt: skip
+    ]
+    names = ("path", "score", "probability", "verdict", "unstable", "reason", "width", "height", "learnt")
     row: dict[str, Any] = {name: getattr(verdict, name) for name in names}
     return row | {
         "content_id": _identity(verdict),
@@ -99,9 +107,10 @@ def csv_row(verdict: ImageVerdict) -> list[str]:
     A text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
     scores = verdict.draw_scores
-    values: dict[str, Any] = {
-        name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)
-    } | {"score_low": min(scores, default=None), "score_high": max(scores, default=None)}
+    values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {
+        "score_low": min(scores, default=None),
+        "score_high": max(scores, default=None),
+    }
     values["content_id"] = _identity(verdict)
     return [_cell(values[name]) for name in CSV_COLUMNS]
 

@@ -19,9 +19,7 @@ def preset() -> RunConfig:
     """The same epochs, batch and images as the other tiny preset."""
     return RunConfig(
         preset="glass_tiny",
-        model=ModelConfig(
-            kind="glass", global_backbone="test_resnet", pretrained=False, dropout=0.0
-        ),
+        model=ModelConfig(kind="glass", global_backbone="test_resnet", pretrained=False, dropout=0.0),
         loader=LoaderConfig(global_batch_size=8, num_crops=4, crop_size=64, global_size=64),
         optim=OptimConfig(
             # At the rate that the crops need, the global view learns the few scenes by heart.

@@ -20,9 +20,7 @@ def preset() -> RunConfig:
     """The settings of the study's final runs."""
     return RunConfig(
         preset="glass_vit_base",
-        model=ModelConfig(
-            kind="glass", global_backbone="vit_base_patch16_224.augreg_in1k", dropout=0.3
-        ),
+        model=ModelConfig(kind="glass", global_backbone="vit_base_patch16_224.augreg_in1k", dropout=0.3),
         loader=LoaderConfig(global_batch_size=64, num_crops=10),
         optim=OptimConfig(
             lr_global=1.5831167386e-5,

@@ -23,11 +23,6 @@ def preset() -> RunConfig:
         model=ModelConfig(kind="single_view", global_backbone="convnext_tiny.fb_in1k", dropout=0.1),
         # The model reads no crops: one is the fewest that the loader cuts.
         loader=LoaderConfig(global_batch_size=128, num_crops=1),
-        optim=OptimConfig(
-            lr_global=LEARNING_RATE,
-            lr_head=LEARNING_RATE,
-            wd_global=WEIGHT_DECAY,
-            wd_head=WEIGHT_DECAY,
-        ),
+        optim=OptimConfig(lr_global=LEARNING_RATE, lr_head=LEARNING_RATE, wd_global=WEIGHT_DECAY, wd_head=WEIGHT_DECAY),
         epochs=50,
     )

@@ -18,13 +18,9 @@ def preset() -> RunConfig:
     rate of the other's local backbone."""
     return RunConfig(
         preset="single_view_tiny",
-        model=ModelConfig(
-            kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0
-        ),
+        model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),
         # The model reads no crops: one is the fewest that the loader cuts.
         loader=LoaderConfig(global_batch_size=8, num_crops=1, crop_size=64, global_size=64),
-        optim=OptimConfig(
-            lr_global=7e-4, lr_local=7e-4, lr_head=3e-4, wd_global=1e-2, wd_local=1e-2
-        ),
+        optim=OptimConfig(lr_global=7e-4, lr_local=7e-4, lr_head=3e-4, wd_global=1e-2, wd_local=1e-2),
         epochs=16,
     )

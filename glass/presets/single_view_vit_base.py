@@ -23,16 +23,9 @@ def preset() -> RunConfig:
     """The settings of the study's final runs; one rate and one decay for all parameters."""
     return RunConfig(
         preset="single_view_vit_base",
-        model=ModelConfig(
-            kind="single_view", global_backbone="vit_base_patch16_224.augreg_in1k", dropout=0.1
-        ),
+        model=ModelConfig(kind="single_view", global_backbone="vit_base_patch16_224.augreg_in1k", dropout=0.1),
         # The model reads no crops: one is the fewest that the loader cuts.
         loader=LoaderConfig(global_batch_size=128, num_crops=1),
-        optim=OptimConfig(
-            lr_global=LEARNING_RATE,
-            lr_head=LEARNING_RATE,
-            wd_global=WEIGHT_DECAY,
-            wd_head=WEIGHT_DECAY,
-        ),
+        optim=OptimConfig(lr_global=LEARNING_RATE, lr_head=LEARNING_RATE, wd_global=WEIGHT_DECAY, wd_head=WEIGHT_DECAY),
         epochs=50,
     )

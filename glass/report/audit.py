@@ -43,9 +43,7 @@ def render_audit_html(document: Mapping[str, Any]) -> str:
     environment.filters["number"] = tables.number
     template = environment.get_template("audit.html.j2")
     return template.render(
-        document=document,
-        sentence=audit_sentence(document),
-        below_guessing=_below_guessing(document),
+        document=document, sentence=audit_sentence(document), below_guessing=_below_guessing(document)
     )
 
 

@@ -7,9 +7,15 @@ from glass.report.tables import number
 from shards.wording import counted
 
 __all__ = [
-    "BASELINE_HEAD", "FIT_HEAD", "baseline_rows", "fit_rows", "inference_table", "interval",
-    "not_fitting", "training_table",
-]  # fmt: skip
+    "BASELINE_HEAD",
+    "FIT_HEAD",
+    "baseline_rows",
+    "fit_rows",
+    "inference_table",
+    "interval",
+    "not_fitting",
+    "training_table",
+]
 
 MIB = 2**20
 FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
@@ -22,17 +28,27 @@ Rows = list[list[str]]
 def training_table(study: Document) -> tuple[list[str], Rows]:
     """Head and rows of what training costs, a row per number of crops."""
     memory = _memory_names(study["training"])
-    head = ["crops", "step", "epoch", "data wait of an epoch", *memory.values(),
-            "validation accuracy", "images without grid"]  # fmt: skip
+    head = [
+        "crops",
+        "step",
+        "epoch",
+        "data wait of an epoch",
+        *memory.values(),
+        "validation accuracy",
+        "images without grid",
+    ]
     rows = [
         [
-            str(row["num_crops"]), f"{1e3 * row['step_time_s']:.0f} ms",
-            f"{row['epoch_time_s']:.2f} s", f"{row['data_wait_s']:.2f} s",
-            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory), number(row["accuracy"]),
+            str(row["num_crops"]),
+            f"{1e3 * row['step_time_s']:.0f} ms",
+            f"{row['epoch_time_s']:.2f} s",
+            f"{row['data_wait_s']:.2f} s",
+            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory),
+            number(row["accuracy"]),
             f"{row['images_without_grid']} of {study['train_images']}",
         ]
         for row in study["training"]
-    ]  # fmt: skip
+    ]
     return head, rows
 
 
@@ -40,26 +56,25 @@ def inference_table(study: Document) -> tuple[list[str], Rows]:
     """Head and rows of what prediction gains and costs, a row per number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
-    head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s",
-            *memory.values()]  # fmt: skip
+    head = ["crops", "accuracy", "95 % interval", "ECE", "latency of an image", "images/s", *memory.values()]
     rows = [
         [
-            str(row["num_crops"]), number(row["metrics"]["accuracy"]),
-            interval(row["intervals"]["accuracy"], ".3f"), number(row["metrics"]["ece"]),
-            f"{1e3 * row['latency_s']:.1f} ms", f"{row['images_per_s']:.1f}",
+            str(row["num_crops"]),
+            number(row["metrics"]["accuracy"]),
+            interval(row["intervals"]["accuracy"], ".3f"),
+            number(row["metrics"]["ece"]),
+            f"{1e3 * row['latency_s']:.1f} ms",
+            f"{row['images_per_s']:.1f}",
             *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory),
         ]
         for row in found
-    ]  # fmt: skip
+    ]
     return head, rows
 
 
 def not_fitting(study: Document) -> list[str]:
     """A sentence for each number of crops that was out of memory."""
-    return [
-        f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}"
-        for row in study["did_not_fit"]
-    ]
+    return [f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}" for row in study["did_not_fit"]]
 
 
 def fit_rows(document: Document) -> Rows:
@@ -70,12 +85,14 @@ def fit_rows(document: Document) -> Rows:
             scale, unit = (MIB, "MiB") if what.endswith("_bytes") else (1e-3, "ms")
             rows.append(
                 [
-                    name, what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
-                    f"{fit['intercept'] / scale:.3g} {unit}", f"{fit['slope'] / scale:.3g} {unit}",
+                    name,
+                    what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
+                    f"{fit['intercept'] / scale:.3g} {unit}",
+                    f"{fit['slope'] / scale:.3g} {unit}",
                     interval(fit["slope_interval"], ".3g", scale),
                     "–" if fit["r2"] is None else f"{fit['r2']:.4f}",
                 ]
-            )  # fmt: skip
+            )
     return rows
 
 
@@ -84,17 +101,18 @@ def baseline_rows(document: Document) -> Rows:
     rows = []
     for row in document["baseline_memory"]:
         memory = ", ".join(
-            f"{name.removesuffix('_bytes')} {size / MIB:.0f} MiB"
-            for name, size in row["memory"].items()
+            f"{name.removesuffix('_bytes')} {size / MIB:.0f} MiB" for name, size in row["memory"].items()
         )
         step, epoch = row["step_time_s"], row["epoch_time_s"]
         rows.append(
             [
-                row["name"], str(row["batch"]), memory or row["why"] or "–",
+                row["name"],
+                str(row["batch"]),
+                memory or row["why"] or "–",
                 "–" if step is None else f"{1e3 * step:.0f} ms",
                 "–" if epoch is None else f"{epoch:.2f} s",
             ]
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -51,20 +51,19 @@ from shards.json_file import parse_json, read_json, read_json_bytes
 if TYPE_CHECKING:
     from shards.dataset import ShardDataset, SplitCounts
 
-__all__ = [
-    "RunData",
-    "compare_runs",
-    "dataset_summary",
-    "load_run",
-    "report_document",
-    "training_summary",
-]
+__all__ = ["RunData", "compare_runs", "dataset_summary", "load_run", "report_document", "training_summary"]
 
 FORMAT_VERSION = 1
 _EPOCH_NUMBERS = (
-    "train_loss", "valid_loss", "valid_auroc", "valid_accuracy", "train_images", "train_time_s",
-    "data_wait_s", "epoch_time_s",
-)  # fmt: skip
+    "train_loss",
+    "valid_loss",
+    "valid_auroc",
+    "valid_accuracy",
+    "train_images",
+    "train_time_s",
+    "data_wait_s",
+    "epoch_time_s",
+)
 """What a report shows of a line of ``metrics.jsonl``, where it is there."""
 
 
@@ -129,8 +128,7 @@ def report_document(
     for run in runs:
         if run.name in document:
             raise InputError(
-                f"a run cannot be called {run.name!r}: give it a name that is neither taken nor a "
-                "field of report.json"
+                f"a run cannot be called {run.name!r}: give it a name that is neither taken nor a field of report.json"
             )
         evaluation = run.evaluation
         document[run.name] = {
@@ -154,8 +152,7 @@ def report_document(
         check_report(document, [run.name for run in runs])
     except ValueError as error:
         raise InputError(
-            f"a run or the data set holds what no report can show ({error}): evaluate the runs"
-            " again"
+            f"a run or the data set holds what no report can show ({error}): evaluate the runs again"
         ) from error
     return document
 
@@ -259,9 +256,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         document = read_json(path)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}): is its folder a finished run?"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error}): is its folder a finished run?") from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no JSON object: is its folder a finished run?")
     for name in ("config", "data", "environment"):
@@ -274,9 +269,7 @@ def _read_epochs(path: Path) -> list[dict[str, Any]]:
     try:
         lines = read_json_bytes(path).splitlines()
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}): is its folder a finished run?"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error}): is its folder a finished run?") from error
     by_epoch: dict[int, dict[str, Any]] = {}
     for number, line in enumerate(lines, start=1):
         try:

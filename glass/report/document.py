@@ -8,17 +8,12 @@ from glass.evaluation_schema import LATER, SCHEMA
 
 __all__ = ["FROM_EVALUATION", "REPORT_SCHEMA", "check_report", "run_schema"]
 
-FROM_EVALUATION = (
-    "intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap",
-    "timing",
-)  # fmt: skip
+FROM_EVALUATION = ("intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap", "timing")
 """What a report takes from an evaluation as it is."""
 
 _NUMBER, _INTERVAL = Maybe(float), Maybe([float])
 _FACTS = {"formats": Map(int), "median_megapixels": _NUMBER}
-_DIFFERENCE = {
-    "difference": _NUMBER, "interval": _INTERVAL, "share_of_draws_above_zero": _NUMBER,
-}  # fmt: skip
+_DIFFERENCE = {"difference": _NUMBER, "interval": _INTERVAL, "share_of_draws_above_zero": _NUMBER}
 REPORT_SCHEMA: dict[str, Any] = {
     "format_version": int,
     "created": str,
@@ -35,10 +30,16 @@ REPORT_SCHEMA: dict[str, Any] = {
 }
 """Beside one entry of :func:`run_schema` per run name."""
 _TRAINING = {
-    "finished": bool, "epochs": int, "kept_epoch": Maybe(int), "valid_auroc": _NUMBER,
-    "valid_accuracy": _NUMBER, "valid_loss": _NUMBER, "time_s": _NUMBER, "images_per_s": _NUMBER,
+    "finished": bool,
+    "epochs": int,
+    "kept_epoch": Maybe(int),
+    "valid_auroc": _NUMBER,
+    "valid_accuracy": _NUMBER,
+    "valid_loss": _NUMBER,
+    "time_s": _NUMBER,
+    "images_per_s": _NUMBER,
     "data_wait_share": _NUMBER,
-}  # fmt: skip
+}
 _ROBUSTNESS = {
     "worst": Map({"row": Maybe(str), "auroc": _NUMBER}),
     "rows": [
@@ -47,15 +48,18 @@ _ROBUSTNESS = {
             "title": str,
             "models": Map(
                 {
-                    "auroc": _NUMBER, "tpr_at_fpr_1": _NUMBER,
+                    "auroc": _NUMBER,
+                    "tpr_at_fpr_1": _NUMBER,
                     "intervals": {"auroc": _INTERVAL, "tpr_at_fpr_1": _INTERVAL},
-                    "minimum": _NUMBER, "worst": Maybe(str), "false_positive_rate": _NUMBER,
+                    "minimum": _NUMBER,
+                    "worst": Maybe(str),
+                    "false_positive_rate": _NUMBER,
                 }
             ),
             "differences": Map(_DIFFERENCE),
         }
     ],
-}  # fmt: skip
+}
 
 
 def run_schema(split: str) -> dict[str, Any]:

@@ -22,9 +22,7 @@ def shrink(image: Pixels, longest_side: int) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def encoder(
-    images: Sequence[Pixels], budget_bytes: int, *, lossless: bool
-) -> tuple[Callable[[Pixels], str], str]:
+def encoder(images: Sequence[Pixels], budget_bytes: int, *, lossless: bool) -> tuple[Callable[[Pixels], str], str]:
     """A function from pixels to a data URI, and what it does, for people ("PNG", "JPEG 88").
 
     It takes PNG (if ``lossless``), else the highest JPEG quality of 95 … 40 at which all ``images``

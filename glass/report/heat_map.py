@@ -29,14 +29,9 @@ def heat_map_png(document: Mapping[str, Any]) -> bytes:
     columns = [ALL, *_generators(document)]
     panels = [(model, *metric) for model in document["models"] for metric in METRICS]
     rows = document["rows"]
-    size = (
-        LABEL_WIDTH + len(panels) * (len(columns) * CELL_WIDTH + 0.3),
-        1.9 + len(rows) * CELL_HEIGHT,
-    )
+    size = (LABEL_WIDTH + len(panels) * (len(columns) * CELL_WIDTH + 0.3), 1.9 + len(rows) * CELL_HEIGHT)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    for number, (axes, panel) in enumerate(
-        zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)
-    ):
+    for number, (axes, panel) in enumerate(zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True)):
         _panel(axes, rows, columns, *panel, labelled=number == 0)
     samples = rows[0]["models"][next(iter(document["models"]))]["samples"]
     figure.suptitle(
@@ -60,9 +55,16 @@ def _generators(document: Mapping[str, Any]) -> list[str]:
 
 
 def _panel(
-    axes: "Axes", rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
-    model: str, metric: str, title: str, low: float, *, labelled: bool,
-) -> None:  # fmt: skip
+    axes: "Axes",
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    model: str,
+    metric: str,
+    title: str,
+    low: float,
+    *,
+    labelled: bool,
+) -> None:
     import numpy as np
 
     cells = [[_cell(row["models"][model], column, metric) for column in columns] for row in rows]
@@ -89,9 +91,7 @@ def _panel(
         spine.set_visible(False)
 
 
-def _cell(
-    result: Mapping[str, Any], column: str, metric: str
-) -> tuple[float | None, Sequence[float] | None]:
+def _cell(result: Mapping[str, Any], column: str, metric: str) -> tuple[float | None, Sequence[float] | None]:
     if column == ALL:
         return result["metrics"][metric], result["intervals"][metric]
     row = result["per_generator"]["generators"].get(column)

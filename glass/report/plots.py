@@ -21,9 +21,17 @@ if TYPE_CHECKING:
     from glass.report.data import RunData
 
 __all__ = [
-    "GRID", "INK", "NUM_RUN_COLOURS", "add_legend", "as_svg", "panel", "reliability_svg", "roc_svg",
-    "run_style", "training_svg",
-]  # fmt: skip
+    "GRID",
+    "INK",
+    "NUM_RUN_COLOURS",
+    "add_legend",
+    "as_svg",
+    "panel",
+    "reliability_svg",
+    "roc_svg",
+    "run_style",
+    "training_svg",
+]
 
 NUM_RUN_COLOURS = 6
 INK, GRID = "#010101", "#020202"
@@ -42,9 +50,12 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
             if curve is not None:
                 axes.plot(curve["fpr"], curve["tpr"], **run_style(number), label=run.name)
         axes.set(
-            xlabel="false alarms (share of real images)", ylabel="detected (share of generated)",
-            xlim=(-0.02 * limit, 1.02 * limit), ylim=(-0.02, 1.02), title=title,
-        )  # fmt: skip
+            xlabel="false alarms (share of real images)",
+            ylabel="detected (share of generated)",
+            xlim=(-0.02 * limit, 1.02 * limit),
+            ylim=(-0.02, 1.02),
+            title=title,
+        )
         # Good curves run along the top, curves near guessing along the bottom of the left panel.
         add_legend(axes, "lower right" if limit == 1.0 else "center right")
         panels.append(as_svg(figure, f"ROC curves, {title}"))
@@ -71,12 +82,9 @@ def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
         edges = np.linspace(0, 1, NUM_ECE_BINS + 1)
         spread.stairs(heights, edges, **style, label=run.name)
     curve.set(
-        xlabel=given_as, ylabel="share that was generated", title="reliability",
-        xlim=(-0.03, 1.03), ylim=(-0.03, 1.03),
-    )  # fmt: skip
-    spread.set(
-        xlabel=given_as, ylabel="share of images", title="how sure", ylim=(0, None)
-    )  # fmt: skip
+        xlabel=given_as, ylabel="share that was generated", title="reliability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03)
+    )
+    spread.set(xlabel=given_as, ylabel="share of images", title="how sure", ylim=(0, None))
     for axes in (curve, spread):
         add_legend(axes, "best")
     return [as_svg(left, "Reliability diagram"), as_svg(right, "Spread of the scores")]
@@ -114,11 +122,7 @@ def _column(run: "RunData", name: str) -> list[float]:
 
 def run_style(number: int) -> dict[str, Any]:
     """Colour and dash of run ``number``: told apart without colour too."""
-    return {
-        "color": RUN_COLOURS[number % NUM_RUN_COLOURS],
-        "linestyle": DASHES[number % len(DASHES)],
-        "linewidth": 1.8,
-    }
+    return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 
 def panel(width: float = 4.6, height: float = 3.8) -> "tuple[Figure, Axes]":

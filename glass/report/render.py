@@ -47,24 +47,17 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         split=split,
         names=names,
         in_sample_warning=tables.IN_SAMPLE_WARNING,
-        score_words={
-            name: tables.score_word(document[name][split]["calibration"]) for name in names
-        },
-        learnt_sentences={
-            name: tables.learnt_sentence(document[name][split]["learnt"]) for name in names
-        },
+        score_words={name: tables.score_word(document[name][split]["calibration"]) for name in names},
+        learnt_sentences={name: tables.learnt_sentence(document[name][split]["learnt"]) for name in names},
         calibration_sentences={
-            name: tables.calibration_sentences(document[name][split]["calibration"])
-            for name in names
+            name: tables.calibration_sentences(document[name][split]["calibration"]) for name in names
         },
         results={name: document[name][split] for name in names},
         training={name: document[name]["training"] for name in names},
         audit_sentence=document["audit"] and audit_sentence(document["audit"]),
         sentences=[tables.comparison_sentence(c) for c in document["comparisons"]],
         metric_rows=_metric_rows(document, names),
-        generator_tables={
-            name: tables.generator_rows(document[name][split]["per_generator"]) for name in names
-        },
+        generator_tables={name: tables.generator_rows(document[name][split]["per_generator"]) for name in names},
         robustness={run.name: _robustness(run.robustness) for run in runs if run.robustness},
         settings=_settings_rows(document, names),
         plots={

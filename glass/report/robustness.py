@@ -11,16 +11,11 @@ from glass.result_files import ROBUSTNESS, found_of
 from shards.command import InputError, printable
 from shards.json_file import read_json
 
-__all__ = [
-    "heat_map_uri", "own_robustness", "robustness_path", "robustness_summary", "robustness_table",
-]  # fmt: skip
+__all__ = ["heat_map_uri", "own_robustness", "robustness_path", "robustness_summary", "robustness_table"]
 
 Document = Mapping[str, Any]
 
-HEAD = (
-    "images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator",
-    "false alarms at the threshold",
-)  # fmt: skip
+HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator", "false alarms at the threshold")
 DIFFERENCE = "AUROC against the first"
 
 

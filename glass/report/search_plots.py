@@ -14,9 +14,15 @@ from shards.atomic import write_text_atomic
 __all__ = ["save_svg", "search_svgs"]
 
 PAPER_COLOURS = {
-    "ink": "#1d2126", "grid": "#d4d6d8", "run-0": "#1f5fae", "run-1": "#c0560a", "run-2": "#0d7a6b",
-    "run-3": "#7a3fc0", "run-4": "#a3264f", "run-5": "#5d6b12",
-}  # fmt: skip
+    "ink": "#1d2126",
+    "grid": "#d4d6d8",
+    "run-0": "#1f5fae",
+    "run-1": "#c0560a",
+    "run-2": "#0d7a6b",
+    "run-3": "#7a3fc0",
+    "run-4": "#a3264f",
+    "run-5": "#5d6b12",
+}
 """What the page's variables are in an SVG file of its own."""
 
 Rows = Sequence[Mapping[str, Any]]
@@ -52,8 +58,7 @@ def _history(document: Mapping[str, Any]) -> str:
             axes.plot(numbers, values, markersize=5, label=f"{state}: {len(rows)}", **style)
         if rows and state == "complete":
             best = np.minimum if document["metric"] == "loss" else np.maximum
-            axes.step(numbers, best.accumulate(values), where="post", color=INK, linewidth=1,
-                      label="best so far")  # fmt: skip
+            axes.step(numbers, best.accumulate(values), where="post", color=INK, linewidth=1, label="best so far")
     axes.set(xlabel="trial", ylabel=f"validation {document['metric']}", title="history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(axes, "best")
@@ -76,17 +81,27 @@ def _parallel(complete: Rows, metric: str) -> str:
     heights = {name: _heights([row["params"][name] for row in order]) for name in names}
     for place, _ in enumerate(order):
         good = (place + 1) / len(order)
-        axes.plot(range(len(names)), [heights[name][0][place] for name in names],
-                  color=run_style(0)["color"], alpha=0.15 + 0.85 * good**2,
-                  linewidth=2.4 if good == 1 else 1.1)  # fmt: skip
+        axes.plot(
+            range(len(names)),
+            [heights[name][0][place] for name in names],
+            color=run_style(0)["color"],
+            alpha=0.15 + 0.85 * good**2,
+            linewidth=2.4 if good == 1 else 1.1,
+        )
     for place, name in enumerate(names):
         axes.axvline(place, color=GRID, linewidth=1)
         low, high = heights[name][1]
         for height, text, above in ((0, low, False), (1, high, True)):
             axes.annotate(
-                text, (place, height), (0, 6 if above else -6), textcoords="offset points",
-                ha="center", va="bottom" if above else "top", fontsize=8, color=INK,
-            )  # fmt: skip
+                text,
+                (place, height),
+                (0, 6 if above else -6),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+                fontsize=8,
+                color=INK,
+            )
     axes.set_xticks(range(len(names)), names)
     axes.set(yticks=[], ylim=(-0.18, 1.18), title=f"complete trials, dark: best {metric}")
     return as_svg(figure, "Settings of the complete trials")
@@ -96,8 +111,7 @@ def _heights(values: Sequence[Any]) -> tuple[list[float], tuple[str, str]]:
     """Values as heights of 0 … 1, logarithmic where they span a factor of 20, and the end texts."""
     if not all(isinstance(value, int | float) for value in values):
         places = sorted(set(map(str, values)))
-        return ([places.index(str(value)) / max(len(places) - 1, 1) for value in values],
-                (places[0], places[-1]))  # fmt: skip
+        return ([places.index(str(value)) / max(len(places) - 1, 1) for value in values], (places[0], places[-1]))
     low, high = min(values), max(values)
     if high == low:
         return [0.5] * len(values), ("", f"{high:.3g}")

@@ -29,18 +29,8 @@ __all__ = ["study_html", "study_markdown"]
 
 SHOWN = ("accuracy", "auroc", "weighted_f1", "ece")
 RESULT_HEAD = ("model", "terms", "trials", "accuracy", "AUROC", "weighted F1", "ECE")
-COMPARISON_HEAD = (
-    "backbone",
-    "terms",
-    "metric",
-    "GLASS",
-    "baseline",
-    "difference",
-    "95 % interval",
-)
-SEARCH_HEAD = (
-    "search", "complete", "pruned", "failed", "operations", "best validation", "best settings",
-)  # fmt: skip
+COMPARISON_HEAD = ("backbone", "terms", "metric", "GLASS", "baseline", "difference", "95 % interval")
+SEARCH_HEAD = ("search", "complete", "pruned", "failed", "operations", "best validation", "best settings")
 
 Document = Mapping[str, Any]
 Rows = list[list[str]]
@@ -49,9 +39,13 @@ Rows = list[list[str]]
 def study_html(document: Document) -> str:
     """One file without a script, a link or a request; every text is escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True,
-        undefined=jinja2.StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     results = document["results"]
     searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
     return environment.get_template("study.html.j2").render(
@@ -60,8 +54,7 @@ def study_html(document: Document) -> str:
         crop_batch=document["baseline_memory"][0]["batch"] if document["baseline_memory"] else "–",
         result_head=RESULT_HEAD,
         result_rows=[
-            {"kind": row["kind"], "cells": cells}
-            for row, cells in zip(results, _result_rows(document), strict=True)
+            {"kind": row["kind"], "cells": cells} for row, cells in zip(results, _result_rows(document), strict=True)
         ],
         audit_sentence=document["audit"] and audit_sentence(document["audit"]),
         result_tables=result_tables(results),
@@ -189,13 +182,16 @@ def _metric_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _comparison_rows(document: Document) -> Rows:
     return [
         [
-            row["family"], terms_said(row), "AUROC" if row["metric"] == "auroc" else row["metric"],
-            number(row["glass"]), number(row["baseline"]),
+            row["family"],
+            terms_said(row),
+            "AUROC" if row["metric"] == "auroc" else row["metric"],
+            number(row["glass"]),
+            number(row["baseline"]),
             "–" if row["difference"] is None else f"{row['difference']:+.3f}",
             interval(row["interval"], "+.3f"),
         ]
         for row in document["comparisons"]
-    ]  # fmt: skip
+    ]
 
 
 def _search_rows(document: Document) -> Rows:
@@ -206,17 +202,20 @@ def _search_rows(document: Document) -> Rows:
         best = max(complete, key=lambda row: row["value"], default=None)
         point = {} if best is None else best["params"]
         settings = ", ".join(
-            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in point.items()
+            f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in point.items()
         )
         states = tuning["states"]
         rows.append(
             [
-                search["name"], str(states["complete"]), str(states["pruned"]),
-                str(states["failed"]), f"{search['flops']:.3g}",
-                "–" if best is None else f"{best['value']:.4f} (trial {best['number']})", settings,
+                search["name"],
+                str(states["complete"]),
+                str(states["pruned"]),
+                str(states["failed"]),
+                f"{search['flops']:.3g}",
+                "–" if best is None else f"{best['value']:.4f} (trial {best['number']})",
+                settings,
             ]
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -47,10 +47,7 @@ def result_tables(results: Sequence[Document]) -> list[Table]:
             "Detection at few false alarms",
             "Mean, and Student's 95 % interval of the mean over the seeds.",
             ("model", *AT_FEW_HEAD),
-            [
-                [result_title(r), *(_with_interval(r["final"]["summary"][m]) for m in AT_FEW)]
-                for r in results
-            ],
+            [[result_title(r), *(_with_interval(r["final"]["summary"][m]) for m in AT_FEW)] for r in results],
         ),
         (
             "By generator",
@@ -91,10 +88,7 @@ def _generator_rows(result: Document) -> list[list[str]]:
     tests = result["final"]["tests"]
     rows = [(name, str(row["images"]), row) for name, row in tests["generators"].items()]
     if rows:
-        rows += [
-            (f"{name} over generators", "", tests[f"generators_{name}"])
-            for name in ("mean", "minimum")
-        ]
+        rows += [(f"{name} over generators", "", tests[f"generators_{name}"]) for name in ("mean", "minimum")]
     return [
         [result_title(result), name, images, *(spread(row[m]) for m in ("auroc", *AT_FEW))]
         for name, images, row in rows

@@ -100,10 +100,7 @@ def duration(seconds: float | None) -> str:
 
 
 def interval_text(
-    value: float | None,
-    interval: Sequence[float] | None,
-    show: Callable[[float], str] = number,
-    between: str = "–",
+    value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
     """The ``interval`` of ``value``, both ends as ``show`` prints the value; "" for none.
 
@@ -134,10 +131,7 @@ def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
-            name,
-            str(row["images"]),
-            tuple(cell(row[c], row["intervals"].get(c)) for c in columns),
-            "generator",
+            name, str(row["images"]), tuple(cell(row[c], row["intervals"].get(c)) for c in columns), "generator"
         )
         for name, row in table["generators"].items()
     ]
@@ -212,6 +206,4 @@ def comparison_sentence(comparison: Mapping[str, Any]) -> str:
             "these images do not show which of the two is better."
         )
     direction = "higher" if difference > 0 else "lower"
-    return (
-        f"The AUROC of {run} is {abs(difference):.3f} {direction} than that of {baseline} {where}."
-    )
+    return f"The AUROC of {run} is {abs(difference):.3f} {direction} than that of {baseline} {where}."

@@ -102,10 +102,7 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
     shown = next((run for run in runs if _has_attention(run)), runs[0])
     picks = choose_samples(shown.predictions, shown.evaluation["threshold"]["value"])
     rows = shown.predictions.take(pa.array([p.row for p in picks], pa.int64())).to_pylist()
-    samples = [
-        _sample(image, row)
-        for row, image in zip(rows, _images(dataset, rows), strict=True)
-    ]  # fmt: skip
+    samples = [_sample(image, row) for row, image in zip(rows, _images(dataset, rows), strict=True)]
     as_image, _ = encoder([s.small for s in samples], IMAGE_BUDGET_BYTES, lossless=False)
     crops = [crop for sample in samples for crop in sample.crops]
     as_crop, crop_format = encoder(crops, CROP_BUDGET_BYTES, lossless=True)
@@ -148,18 +145,14 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
     return _Sample(height, width, shrink(image, DISPLAY_SIDE), places, crops)
 
 
-def _windows(
-    sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]
-) -> list[Window]:
+def _windows(sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]) -> list[Window]:
     windows = []
     for (number, (top, left, height, width)), crop in zip(sample.places, sample.crops, strict=True):
         weight = None if weights is None else weights[number - 1]
         colour = NO_ATTENTION_COLOUR
         if weight is not None:
             colour = attention_colour(weight, len(sample.places))
-        windows.append(
-            Window(number, top, left, height, width, weight, colour, as_crop(crop))
-        )  # fmt: skip
+        windows.append(Window(number, top, left, height, width, weight, colour, as_crop(crop)))
     return sorted(windows, key=lambda window: -(window.weight or 0))
 
 

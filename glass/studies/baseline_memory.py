@@ -6,13 +6,7 @@ from typing import Any
 from glass.config import RunConfig
 from glass.documents import Map, Maybe
 from glass.studies.plan_file import PLAN_FILE, settle_plan
-from glass.studies.training_cost import (
-    MemoryMeters,
-    free_memory,
-    measured_settings,
-    training_cost,
-    why_it_does_not_fit,
-)
+from glass.studies.training_cost import MemoryMeters, free_memory, measured_settings, training_cost, why_it_does_not_fit
 from glass.studies.usable import check_usable
 from loaders.open_shards import OpenShards
 from shards.output_folder import make_folder
@@ -44,8 +38,11 @@ def baseline_memory(
     settle_plan(folder / PLAN_FILE, "a baseline's memory study", settings)
     row: dict[str, Any] = {
         "batch": config.loader.global_batch_size * config.grad_accum_steps,
-        "memory": {}, "step_time_s": None, "epoch_time_s": None, "why": None,
-    }  # fmt: skip
+        "memory": {},
+        "step_time_s": None,
+        "epoch_time_s": None,
+        "why": None,
+    }
     try:
         found = training_cost(data, config, steps, folder, meters)
         return row | {name: found[name] for name in ("memory", "step_time_s", "epoch_time_s")}

@@ -52,8 +52,7 @@ def apply_params(config: RunConfig, path: Path) -> RunConfig:
     best = read_document(path, BEST_SCHEMA, "a best.json of scripts.tune")
     if best["format_version"] != FORMAT_VERSION:
         raise InputError(
-            f"{path} has format_version {best['format_version']}, this version reads"
-            f" {FORMAT_VERSION}: tune again"
+            f"{path} has format_version {best['format_version']}, this version reads {FORMAT_VERSION}: tune again"
         )
     if best["preset"] != config.preset:
         raise InputError(

@@ -29,14 +29,8 @@ def comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):
         glass = ours[other["family"]]
         for metric in COMPARED:
-            a, b = (
-                {seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]}
-                for row in (glass, other)
-            )
-            differences = [
-                a[seed] - b[seed] for seed in a
-                if a[seed] is not None and b.get(seed) is not None
-            ]  # fmt: skip
+            a, b = ({seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]} for row in (glass, other))
+            differences = [a[seed] - b[seed] for seed in a if a[seed] is not None and b.get(seed) is not None]
             rows.append(
                 {
                     "family": other["family"],

@@ -63,9 +63,7 @@ def inference_row(
 
 def _batch(data: OpenShards, config: RunConfig, crops: int, device: torch.device) -> dict[str, Any]:
     """The first batch of the validation split, on the device."""
-    loader_config = replace(
-        config.loader, num_crops=crops, shuffle=False, class_balanced=False, device=device.type
-    )
+    loader_config = replace(config.loader, num_crops=crops, shuffle=False, class_balanced=False, device=device.type)
     with build_loader(data, config.valid_split, loader_config) as loader:
         return dict(next(iter(loader)))
 

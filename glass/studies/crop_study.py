@@ -40,8 +40,13 @@ STUDY_FILE = "crop_study.json"
 
 Tell = Callable[[str], None]
 
-FIT = {"intercept": float, "slope": float, "r2": Maybe(float), "intercept_interval": Maybe([float]),
-       "slope_interval": Maybe([float])}  # fmt: skip
+FIT = {
+    "intercept": float,
+    "slope": float,
+    "r2": Maybe(float),
+    "intercept_interval": Maybe([float]),
+    "slope_interval": Maybe([float]),
+}
 CROP_SCHEMA: dict[str, Any] = {
     "format_version": int,
     "preset": str,
@@ -104,11 +109,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[
 
 
 def run_crop_study(
-    data: OpenShards,
-    plan: CropPlan,
-    output: Path,
-    meters: MemoryMeters,
-    tell: Tell = lambda _: None,
+    data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, tell: Tell = lambda _: None
 ) -> dict[str, Any]:
     """Trains and measures each number of crops that is not done; writes and returns
     ``crop_study.json``. Raises ``TrainingStopped`` where a signal asked to stop."""
@@ -144,9 +145,7 @@ def run_crop_study(
 class _Parts:
     """The rows of a study; what did not fit into memory is collected on the way."""
 
-    def __init__(
-        self, data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, tell: Tell
-    ) -> None:
+    def __init__(self, data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, tell: Tell) -> None:
         self.data, self.plan, self.output = data, plan, output
         self.meters, self.tell = meters, tell
         self.did_not_fit: list[dict[str, Any]] = []
@@ -156,9 +155,7 @@ class _Parts:
         plan = self.plan
 
         def measured(crops: int) -> dict[str, Any]:
-            return training_cost(
-                self.data, plan.with_crops(crops), plan.steps, self._folder(crops), self.meters
-            )
+            return training_cost(self.data, plan.with_crops(crops), plan.steps, self._folder(crops), self.meters)
 
         rows = []
         for crops in plan.crops:
@@ -221,14 +218,17 @@ def line_fit(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     if len(x) > 2:
         factor = float(t.ppf(0.975, len(x) - 2))
         for name, value, error in (
-            ("slope", fit.slope, fit.stderr), ("intercept", fit.intercept, fit.intercept_stderr),
-        ):  # fmt: skip
+            ("slope", fit.slope, fit.stderr),
+            ("intercept", fit.intercept, fit.intercept_stderr),
+        ):
             intervals[f"{name}_interval"] = [value - factor * error, value + factor * error]
     r2 = float(fit.rvalue**2)
     return {
-        "intercept": float(fit.intercept), "slope": float(fit.slope),
-        "r2": r2 if math.isfinite(r2) else None, **intervals,
-    }  # fmt: skip
+        "intercept": float(fit.intercept),
+        "slope": float(fit.slope),
+        "r2": r2 if math.isfinite(r2) else None,
+        **intervals,
+    }
 
 
 def _fits(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -236,8 +236,7 @@ def _fits(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if len(rows) < 2:
         return {}
     crops = [row["num_crops"] for row in rows]
-    fits = {name: line_fit(crops, [row[name] for row in rows])
-            for name in ("step_time_s", "epoch_time_s")}  # fmt: skip
+    fits = {name: line_fit(crops, [row[name] for row in rows]) for name in ("step_time_s", "epoch_time_s")}
     for name in rows[0]["memory"]:
         fits[name] = line_fit(crops, [row["memory"][name] for row in rows])
     return fits

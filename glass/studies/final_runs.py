@@ -15,13 +15,7 @@ from typing import Any
 
 from glass.config import RunConfig, config_to_dict
 from glass.documents import Map, Maybe, read_document, write_document
-from glass.evaluation import (
-    EvaluationOptions,
-    evaluate_run,
-    evaluation_path,
-    read_evaluation,
-    write_evaluation,
-)
+from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, read_evaluation, write_evaluation
 from glass.metrics import METRIC_NAMES
 from glass.overrides import flat_settings
 from glass.processes import run_device
@@ -91,9 +85,7 @@ class FinalPlan:
     def for_seed(self, seed: int) -> RunConfig:
         """The settings of one seed."""
         loader = replace(self.config.loader, seed=seed)
-        return replace(
-            self.config, seed=seed, loader=loader, train_split=LEARNT, valid_split=HELD_BACK
-        )
+        return replace(self.config, seed=seed, loader=loader, train_split=LEARNT, valid_split=HELD_BACK)
 
 
 def seed_folder(output: Path, seed: int) -> Path:
@@ -172,18 +164,14 @@ def run_seeds(
         "preset": plan.config.preset,
         "kind": plan.config.model.kind,
         "epochs": plan.config.epochs,
-        "hold_out": {
-            "share": plan.hold_out, "learnt": held.learnt, "held_back": held.held_back,
-        },
+        "hold_out": {"share": plan.hold_out, "learnt": held.learnt, "held_back": held.held_back},
         "split": TEST,
         "dataset": digest,
         "config": config_to_dict(plan.for_seed(plan.seeds[0])),
         "seeds": rows,
-        "summary": {
-            name: summary([row["metrics"][name] for row in rows]) for name in METRIC_NAMES
-        },
+        "summary": {name: summary([row["metrics"][name] for row in rows]) for name in METRIC_NAMES},
         "tests": over_seeds([row["results"] for row in rows]),
-    }  # fmt: skip
+    }
     write_document(output / STUDY_FILE, document, FINAL_SCHEMA)
     return document
 
@@ -200,9 +188,7 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
 
 
-def _row(
-    seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset
-) -> dict[str, Any]:
+def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset) -> dict[str, Any]:
     evaluation = read_evaluation(folder, TEST)
     lines = RunFolder(folder).read_metrics()
     chosen = evaluation["model"]["chosen"]
@@ -220,7 +206,4 @@ def _row(
 def _line(row: dict[str, Any]) -> str:
     metrics = row["metrics"]
     auroc = "–" if metrics["auroc"] is None else f"{metrics['auroc']:.4f}"
-    return (
-        f"seed {row['seed']}: epoch {row['best_epoch']}, test accuracy"
-        f" {metrics['accuracy']:.4f}, AUROC {auroc}"
-    )
+    return f"seed {row['seed']}: epoch {row['best_epoch']}, test accuracy {metrics['accuracy']:.4f}, AUROC {auroc}"

@@ -27,9 +27,8 @@ class HoldOut:
 
 
 def hold_back(
-    dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05,
-    remedy: str = "give another --hold-out",
-) -> HoldOut:  # fmt: skip
+    dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05, remedy: str = "give another --hold-out"
+) -> HoldOut:
     """Shares the samples of ``splits`` out anew: about ``share`` of each class is held back.
 
     Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
@@ -39,10 +38,9 @@ def hold_back(
     rows = dataset.split_rows(splits)
     columns = {name: dataset.column(name) for name in ("sha256", "label", "group")}
     samples = [
-        Splittable(columns["sha256"][row].tobytes(), int(columns["label"][row]),
-                   str(columns["group"][row]))
+        Splittable(columns["sha256"][row].tobytes(), int(columns["label"][row]), str(columns["group"][row]))
         for row in rows
-    ]  # fmt: skip
+    ]
     assigned = np.array(assign_splits(samples, {TRAIN: 1 - share, VALID: share}, SEED))
     parts = {LEARNT: rows[assigned == TRAIN], HELD_BACK: rows[assigned == VALID]}
     for name, part in parts.items():

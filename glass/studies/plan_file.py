@@ -36,15 +36,12 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
             _write_first(path, {"format_version": FORMAT_VERSION, **now})
         except OSError as error:
             raise InputError(
-                f"the plan {path} cannot be written ({error.strerror or error}): give another"
-                " --output"
+                f"the plan {path} cannot be written ({error.strerror or error}): give another --output"
             ) from error
         return
     before = read_document(path, PLAN_SCHEMA, f"the plan of {study}", "give another --output")
     if before["study"] != study:
-        raise InputError(
-            f"{path.parent} holds {before['study']}, not {study}: give another --output"
-        )
+        raise InputError(f"{path.parent} holds {before['study']}, not {study}: give another --output")
     then, wanted = flat_settings(before["settings"]), flat_settings(now["settings"])
     for key in [*wanted, *then]:
         if then.get(key) != wanted.get(key):
@@ -56,7 +53,5 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
 
 def _write_first(path: Path, plan: dict[str, Any]) -> None:
     if any(not entry.name.startswith(".") for entry in path.parent.iterdir()):
-        raise InputError(
-            f"{path.parent} holds other files and no {path.name}: give a new folder as --output"
-        )
+        raise InputError(f"{path.parent} holds other files and no {path.name}: give a new folder as --output")
     write_document(path, plan, PLAN_SCHEMA)

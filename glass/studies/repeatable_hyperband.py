@@ -20,9 +20,7 @@ class RepeatableHyperband(HyperbandPruner):
     other. Every trial must report after every epoch."""
 
     def __init__(self, min_epochs: int, max_epochs: int) -> None:
-        super().__init__(
-            min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR
-        )
+        super().__init__(min_resource=min_epochs, max_resource=max_epochs, reduction_factor=REDUCTION_FACTOR)
         # Optuna's would put every trial into its first bracket until it is asked for the first
         # time, so a reopened study would propose other settings than one that went on.
         self._try_initialization(None)  # needs no study, since the largest resource is a number

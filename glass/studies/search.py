@@ -54,9 +54,7 @@ class _Pruned(Exception):
 class Search:
     """The trials of a plan, from one process; any number of processes may share the folder."""
 
-    def __init__(
-        self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None
-    ) -> None:
+    def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
         """Raises ``InputError`` for a storage that cannot be opened or holds another study, and
         where nothing can be trained as planned."""
         if not (output / TRIALS).exists():
@@ -65,10 +63,14 @@ class Search:
         self.data, self.plan, self.output = data, plan, output
         settings = json.loads(json.dumps(plan.record(data)))
         self.store = SearchStore(
-            output, storage, plan.name or plan.config.preset, direction=plan.direction,
-            min_epochs=min(plan.min_epochs, plan.config.epochs), max_epochs=plan.config.epochs,
+            output,
+            storage,
+            plan.name or plan.config.preset,
+            direction=plan.direction,
+            min_epochs=min(plan.min_epochs, plan.config.epochs),
+            max_epochs=plan.config.epochs,
             settings=settings,
-        )  # fmt: skip
+        )
         self._failures = 0
 
     @property
@@ -82,11 +84,7 @@ class Search:
         return len(states) >= trials and TrialState.RUNNING not in states
 
     def run(
-        self,
-        trials: int,
-        on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None,
-        *,
-        write: bool = True,
+        self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None, *, write: bool = True
     ) -> dict[str, Any]:
         """Works until ``trials`` trials have been begun; returns the document of ``tuning.json``.
 
@@ -187,8 +185,7 @@ class Search:
         logger.warning("%s failed: %s", folder.name, why)
         if self._failures >= MAX_FAILURES_IN_A_ROW:
             raise InputError(
-                f"{counted(self._failures, 'trial')} in a row failed, the last with {why}: see"
-                f" {folder / 'error.txt'}"
+                f"{counted(self._failures, 'trial')} in a row failed, the last with {why}: see {folder / 'error.txt'}"
             ) from error
         return why
 

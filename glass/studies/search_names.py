@@ -15,9 +15,8 @@ __all__ = ["named_dimension"]
 OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
 """Settings that the command has options for."""
 SAME_FOR_ALL = frozenset(
-    {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size",
-     "grad_accum_steps"}
-)  # fmt: skip
+    {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
+)
 """What trials must share to be compared, and to share out a batch alike."""
 
 
@@ -44,13 +43,10 @@ def _refuse_fixed(name: str) -> None:
     if name in OPTIONS:
         raise InputError(f"--search {name}: it is the same for all trials: give {OPTIONS[name]}")
     if name in SAME_FOR_ALL:
-        raise InputError(
-            f"--search {name}: trials that differ in it cannot be compared: give --set {name}=…"
-        )
+        raise InputError(f"--search {name}: trials that differ in it cannot be compared: give --set {name}=…")
     if name in FREE_TO_CHANGE:
         raise InputError(
-            f"--search {name}: it changes how fast trials are, or when they stop, and not how good:"
-            f" give --set {name}=…"
+            f"--search {name}: it changes how fast trials are, or when they stop, and not how good: give --set {name}=…"
         )
     if name == "tensorboard":
         raise InputError(f"--search {name}: trials write none: leave it out")

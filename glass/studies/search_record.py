@@ -50,26 +50,25 @@ def trial_rows(study: optuna.Study) -> list[dict[str, Any]]:
     ]
 
 
-def write_records(
-    study: optuna.Study, config: RunConfig, space: tuple[Dimension, ...], output: Path
-) -> dict[str, Any]:
+def write_records(study: optuna.Study, config: RunConfig, space: tuple[Dimension, ...], output: Path) -> dict[str, Any]:
     """Writes both files into ``output`` (``best.json`` once a trial is complete), and returns the
     document of ``tuning.json``."""
     rows = trial_rows(study)
-    count = {name: sum(row["state"] == name for row in rows) for name in
-             ("complete", "pruned", "fail", "running")}  # fmt: skip
+    count = {name: sum(row["state"] == name for row in rows) for name in ("complete", "pruned", "fail", "running")}
     document = {
         "format_version": FORMAT_VERSION,
         "study": study.study_name,
         "metric": config.select_by,
         "settings": study.user_attrs["settings"],
         "states": {
-            "complete": count["complete"], "pruned": count["pruned"], "failed": count["fail"],
+            "complete": count["complete"],
+            "pruned": count["pruned"],
+            "failed": count["fail"],
             "running": count["running"],
         },
         "trials": rows,
         "importance": _importance(study),
-    }  # fmt: skip
+    }
     write_document(output / "tuning.json", document, TUNING_SCHEMA)
     if count["complete"]:
         best = study.best_trial

@@ -14,9 +14,17 @@ from glass.studies.search_names import named_dimension
 from shards.command import InputError
 
 __all__ = [
-    "GLASS_SPACE", "SINGLE_VIEW_SPACE", "Choice", "Dimension", "LogRange", "changed_space",
-    "settings_at", "settings_of", "space_for", "space_record",
-]  # fmt: skip
+    "GLASS_SPACE",
+    "SINGLE_VIEW_SPACE",
+    "Choice",
+    "Dimension",
+    "LogRange",
+    "changed_space",
+    "settings_at",
+    "settings_of",
+    "space_for",
+    "space_record",
+]
 
 BATCH = "batch"
 """The dimension that counts whole optimiser steps: it is shared out over ``grad_accum_steps``."""
@@ -68,9 +76,7 @@ def space_for(config: RunConfig) -> tuple[Dimension, ...]:
     return GLASS_SPACE if config.model.kind == "glass" else SINGLE_VIEW_SPACE
 
 
-def changed_space(
-    space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]
-) -> tuple[Dimension, ...]:
+def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]) -> tuple[Dimension, ...]:
     """``space`` with each ``"name=low..high"`` or ``"name=a,b,c"`` in place of what it had.
 
     ``name`` is a dimension of the space, or a key of ``--set``, which is then added where no
@@ -85,17 +91,14 @@ def changed_space(
         if name not in dimensions and name not in setting_names(config):
             close = ", ".join(nearest(name, [*dimensions, *setting_names(config)]))
             raise InputError(
-                f"--search {name}: there is no such setting; the nearest are {close} (train.py"
-                " --help lists them all)"
+                f"--search {name}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
             )
         owners = {key: dimension.settings for key, dimension in dimensions.items()}
         name = named_dimension(name, owners, config.grad_accum_steps)
         settings = owners.get(name, (name,))
         dimensions[name] = _dimension(name, settings, text)
     for dimension in dimensions.values():
-        options = dimension.options if isinstance(dimension, Choice) else (
-            dimension.low, dimension.high,
-        )  # fmt: skip
+        options = dimension.options if isinstance(dimension, Choice) else (dimension.low, dimension.high)
         for value in options:
             settings_at(config, (dimension,), {dimension.name: value})
     return tuple(dimensions.values())
@@ -125,9 +128,7 @@ def _value(text: str) -> int | float | str:
         return text
 
 
-def settings_at(
-    config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]
-) -> RunConfig:
+def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> RunConfig:
     """``config`` at a point of the space, dimension name → value.
 
     Raises ``InputError`` for values that the configuration refuses.
@@ -135,9 +136,7 @@ def settings_at(
     return apply_overrides(config, [f"{k}={v}" for k, v in settings_of(config, space, point)])
 
 
-def settings_of(
-    config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]
-) -> list[tuple[str, Any]]:
+def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The settings of a point, as (key, value); floats keep every digit when written as text."""
     pairs = []
     for dimension in space:
@@ -146,8 +145,7 @@ def settings_of(
             steps = config.grad_accum_steps
             if not isinstance(value, int):
                 raise InputError(
-                    f"--search batch={value}: a batch is a whole number of images, so give some, as"
-                    " in batch=16,32"
+                    f"--search batch={value}: a batch is a whole number of images, so give some, as in batch=16,32"
                 )
             if value % steps:
                 raise InputError(
@@ -162,6 +160,5 @@ def settings_of(
 def space_record(space: Sequence[Dimension]) -> list[dict[str, Any]]:
     """A space as plain values, for JSON."""
     return [
-        {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()}
-        for dimension in space
+        {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()} for dimension in space
     ]

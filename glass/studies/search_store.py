@@ -33,10 +33,7 @@ TRIALS = "trials"
 
 MAX_LINE_BYTES = 1 << 16
 """Of a journal's first line, which creates a study; others may be longer."""
-_OPTUNA_COLUMNS = {
-    "studies": {"study_id", "study_name"},
-    "version_info": {"schema_version", "library_version"},
-}
+_OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
 """Tables by which a database of Optuna's is known, and columns of them."""
 
 TAKE_UPS = "take_ups"
@@ -62,9 +59,16 @@ class SearchStore:
     """One study in one storage, as worked on from one folder."""
 
     def __init__(
-        self, folder: Path, storage: str | None, name: str, *, direction: str,
-        min_epochs: int, max_epochs: int, settings: dict[str, Any],
-    ) -> None:  # fmt: skip
+        self,
+        folder: Path,
+        storage: str | None,
+        name: str,
+        *,
+        direction: str,
+        min_epochs: int,
+        max_epochs: int,
+        settings: dict[str, Any],
+    ) -> None:
         """Opens or creates the study.
 
         ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None is a
@@ -78,10 +82,13 @@ class SearchStore:
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
         with self._alone(), _errors_told(url):
             self.study = optuna.create_study(
-                storage=open_storage(url), sampler=SeededTPE(SAMPLER_SEED),
-                pruner=RepeatableHyperband(min_epochs, max_epochs), study_name=name,
-                direction=direction, load_if_exists=True,
-            )  # fmt: skip
+                storage=open_storage(url),
+                sampler=SeededTPE(SAMPLER_SEED),
+                pruner=RepeatableHyperband(min_epochs, max_epochs),
+                study_name=name,
+                direction=direction,
+                load_if_exists=True,
+            )
             self._check_settings(url, settings)
 
     def claim(self, trials: int) -> Claim | None:
@@ -139,9 +146,7 @@ class SearchStore:
         before = self.study.user_attrs.get("settings")
         if before is None:
             if self.study.get_trials(deepcopy=False):
-                raise InputError(
-                    f"{shown_url(url)} holds a study of another program: give another --storage"
-                )
+                raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")
             self.study.set_user_attr("settings", settings)
             return
         for key in [*settings, *before]:
@@ -188,9 +193,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
     finally:
         engine.dispose()
     if tables:
-        raise ValueError(
-            f"the database holds tables of another program, such as {min(tables)[:60]!r}"
-        )
+        raise ValueError(f"the database holds tables of another program, such as {min(tables)[:60]!r}")
 
 
 def _require_journal(path: Path) -> None:
@@ -217,6 +220,5 @@ def _errors_told(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # as above
         raise InputError(
-            f"the storage {shown_url(url)} cannot be used ({safe_text(error, url)}):"
-            " give another --output or --storage"
+            f"the storage {shown_url(url)} cannot be used ({safe_text(error, url)}): give another --output or --storage"
         ) from error

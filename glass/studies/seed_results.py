@@ -32,9 +32,15 @@ from glass.predictions import read_predictions
 from shards.dataset import ShardDataset
 
 __all__ = [
-    "OVER_SEEDS", "SEED_RESULTS", "SUMMARY", "calibrate_seed", "over_seeds", "seed_results",
-    "student_interval", "summary",
-]  # fmt: skip
+    "OVER_SEEDS",
+    "SEED_RESULTS",
+    "SUMMARY",
+    "calibrate_seed",
+    "over_seeds",
+    "seed_results",
+    "student_interval",
+    "summary",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,11 +59,14 @@ SEED_RESULTS: dict[str, Any] = {
     "real_slices": [{"slice": str, "images": int, "false_positive_rate": float}],
     "calibration": Maybe(
         {
-            "before": _QUALITY, "after": _QUALITY, "false_positive_rate": Maybe(float),
-            "max_fpr": float, "verdict": Maybe(str),
+            "before": _QUALITY,
+            "after": _QUALITY,
+            "false_positive_rate": Maybe(float),
+            "max_fpr": float,
+            "verdict": Maybe(str),
         }
     ),
-}  # fmt: skip
+}
 OVER_SEEDS: dict[str, Any] = {
     "generators": Map({"images": int, **_SUMMARIES}),
     "generators_mean": _SUMMARIES,
@@ -65,12 +74,14 @@ OVER_SEEDS: dict[str, Any] = {
     "real_slices": [{"slice": str, "images": int, "false_positive_rate": SUMMARY}],
     "calibration": Maybe(
         {
-            "before": dict.fromkeys(QUALITY, SUMMARY), "after": dict.fromkeys(QUALITY, SUMMARY),
-            "false_positive_rate": SUMMARY, "max_fpr": float,
+            "before": dict.fromkeys(QUALITY, SUMMARY),
+            "after": dict.fromkeys(QUALITY, SUMMARY),
+            "false_positive_rate": SUMMARY,
+            "max_fpr": float,
             "verdicts": Map(int),  # verdict on the promised rate → seeds
         }
     ),
-}  # fmt: skip
+}
 
 
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
@@ -136,9 +147,7 @@ def _margin(table: pa.Table) -> np.ndarray:
 def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """OVER_SEEDS of the SEED_RESULTS of each seed, all of one test split."""
     first = seeds[0]
-    alarms = [
-        {row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds
-    ]
+    alarms = [{row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds]
     calibrated = [seed["calibration"] for seed in seeds if seed["calibration"] is not None]
     return {
         "generators": {

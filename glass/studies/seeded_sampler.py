@@ -24,9 +24,7 @@ class SeededTPE(BaseSampler):
     def __init__(self, seed: int = SAMPLER_SEED) -> None:
         self.seed = seed
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """None: every parameter is drawn independently."""
         return {}
 
@@ -37,11 +35,7 @@ class SeededTPE(BaseSampler):
         return {}
 
     def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """One parameter of one trial."""
         text = f"{self.seed} {trial.number} {param_name}"

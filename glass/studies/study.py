@@ -46,9 +46,7 @@ STUDY_SCHEMA: dict[str, Any] = {
     "splits": Map(int),  # name → images
     "device": str,
     "versions": Map(str),
-    "searches": [
-        {"name": str, "family": str, "kind": str, "flops": float, "tuning": TUNING_SCHEMA}
-    ],
+    "searches": [{"name": str, "family": str, "kind": str, "flops": float, "tuning": TUNING_SCHEMA}],
     "results": [
         {
             "name": str,
@@ -88,9 +86,7 @@ class Study:
         start = time.monotonic()
         audit = read_audit(Path(self.data.dataset.root))  # a damaged one is told before the work
         searches, results = self._search_and_train()
-        crop_studies = {
-            model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)
-        }
+        crop_studies = {model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)}
         counts = self.data.dataset.info.counts
         document = {
             "format_version": FORMAT_VERSION,
@@ -98,8 +94,7 @@ class Study:
             "budget": self.budget.name,
             "note": self.budget.note,
             "dataset": dataset_digest(self.data.dataset.root),
-            "audit": audit
-            and {name: audit[name] for name in ("severity", "equalised", "findings")},
+            "audit": audit and {name: audit[name] for name in ("severity", "equalised", "findings")},
             "splits": {name: count.samples for name, count in counts.items()},
             "device": device_name(),
             "versions": installed_versions(),
@@ -107,9 +102,7 @@ class Study:
             "results": results,
             "comparisons": comparisons(results),
             "crop_studies": crop_studies,
-            "baseline_memory": [
-                self._memory(model) for model in self.budget.models if not _sees_crops(model)
-            ],
+            "baseline_memory": [self._memory(model) for model in self.budget.models if not _sees_crops(model)],
             "memory_is": self.meters.meaning,
             "time_s": time.monotonic() - start,
         }
@@ -166,9 +159,7 @@ class Study:
     def _flops(self, plan: SearchPlan, trials: Sequence[dict[str, Any]]) -> float:
         images = len(self.data.dataset.split_rows(plan.config.train_split))
         return sum(
-            training_flops(
-                settings_at(plan.config, plan.space, trial["params"]), images * trial["epochs"]
-            )
+            training_flops(settings_at(plan.config, plan.space, trial["params"]), images * trial["epochs"])
             for trial in trials
         )
 
@@ -194,9 +185,7 @@ class Study:
             final = FinalPlan(config, self.budget.seeds, self.budget.hold_out)
             # Named by the trial: where both terms found the same one, its runs are shared.
             folder = self.output / model.name / f"final-trial-{best['number']:04d}"
-            document = run_seeds(
-                self.data, final, folder, lambda line: self.tell(f"{model.name} {line}")
-            )
+            document = run_seeds(self.data, final, folder, lambda line: self.tell(f"{model.name} {line}"))
             results.append(
                 _about(model)
                 | {
@@ -214,9 +203,12 @@ class Study:
         config = self._at_crop_batch(model)
         plan = CropPlan(config, self.budget.crops, self.budget.crop_steps, self.budget.draws)
         return run_crop_study(
-            self.data, plan, self.output / model.name / "crops", self.meters,
+            self.data,
+            plan,
+            self.output / model.name / "crops",
+            self.meters,
             lambda line: self.tell(f"{model.name} {line}"),
-        )  # fmt: skip
+        )
 
     def _memory(self, model: StudyModel) -> dict[str, Any]:
         config = self._at_crop_batch(model)

@@ -66,20 +66,14 @@ class Budget:
 def _tiny_models() -> tuple[StudyModel, ...]:
     backbones = (("ViT", "test_vit"), ("ConvNeXt", "test_convnext"), ("ResNet", "test_resnet"))
     return tuple(
-        StudyModel(
-            f"{kind}_{backbone}", family, f"{kind}_tiny", (f"model.global_backbone={backbone}",)
-        )
+        StudyModel(f"{kind}_{backbone}", family, f"{kind}_tiny", (f"model.global_backbone={backbone}",))
         for family, backbone in backbones
         for kind in ("glass", "single_view")
     )
 
 
 def _paper_models() -> tuple[StudyModel, ...]:
-    families = (
-        ("ViT-B/16", "vit_base"),
-        ("ConvNeXt-T", "convnext_tiny"),
-        ("ResNet-50", "resnet50"),
-    )
+    families = (("ViT-B/16", "vit_base"), ("ConvNeXt-T", "convnext_tiny"), ("ResNet-50", "resnet50"))
     return tuple(
         StudyModel(f"{kind}_{name}", family, f"{kind}_{name}")
         for family, name in families
@@ -89,21 +83,44 @@ def _paper_models() -> tuple[StudyModel, ...]:
 
 BUDGETS = {
     "paper": Budget(
-        name="paper", models=_paper_models(), trials=100, trial_epochs=25, min_epochs=5,
-        seeds=SEEDS, final_epochs=50, crops=tuple(range(1, 17)), crop_batch=32, crop_epochs=25,
+        name="paper",
+        models=_paper_models(),
+        trials=100,
+        trial_epochs=25,
+        min_epochs=5,
+        seeds=SEEDS,
+        final_epochs=50,
+        crops=tuple(range(1, 17)),
+        crop_batch=32,
+        crop_epochs=25,
     ),
     "tiny": Budget(
-        name="tiny", models=_tiny_models(), trials=2, trial_epochs=2, min_epochs=1,
-        seeds=(100, 200), final_epochs=10, crops=(1, 2, 4, 8), crop_batch=8, crop_epochs=1,
-        crop_steps=8, max_trials=12, draws=200, any_global_size=True,
+        name="tiny",
+        models=_tiny_models(),
+        trials=2,
+        trial_epochs=2,
+        min_epochs=1,
+        seeds=(100, 200),
+        final_epochs=10,
+        crops=(1, 2, 4, 8),
+        crop_batch=8,
+        crop_epochs=1,
+        crop_steps=8,
+        max_trials=12,
+        draws=200,
+        any_global_size=True,
         # The study's rates are for pretrained weights; nothing learns from nothing with them. Two
         # trials find no rates either, so the ranges are narrow, around the tiny presets'.
         glass_search=(
-            "batch=8", "dropout=0.0", "num_crops=4", "lr_global=1e-6..1e-5",
-            "lr_local=4e-4..1e-3", "lr_head=2e-4..5e-4",
+            "batch=8",
+            "dropout=0.0",
+            "num_crops=4",
+            "lr_global=1e-6..1e-5",
+            "lr_local=4e-4..1e-3",
+            "lr_head=2e-4..5e-4",
         ),
         single_view_search=("batch=8", "dropout=0.0", "lr=4e-4..1e-3"),
         note="A tiny budget: few trials, few epochs, networks of 0.4 million parameters without"
         " pretraining. These figures show that the parts work together, and nothing else.",
     ),
-}  # fmt: skip
+}

@@ -25,9 +25,17 @@ from loaders.order import shuffled_order
 from loaders.sampling import MAX_GRID
 
 __all__ = [
-    "ROW_FILE", "TRAINING_ROW", "MemoryMeters", "device_name", "free_memory", "measured_settings",
-    "run_folder", "training_cost", "training_rows", "why_it_does_not_fit",
-]  # fmt: skip
+    "ROW_FILE",
+    "TRAINING_ROW",
+    "MemoryMeters",
+    "device_name",
+    "free_memory",
+    "measured_settings",
+    "run_folder",
+    "training_cost",
+    "training_rows",
+    "why_it_does_not_fit",
+]
 
 ROW_FILE = "row.json"
 Memory = dict[str, float]
@@ -71,9 +79,8 @@ def training_cost(
         write_document(folder / ROW_FILE, row, TRAINING_ROW)
         shutil.rmtree(RunFolder(run_folder(folder)).checkpoints, ignore_errors=True)
     return read_document(
-        folder / ROW_FILE, TRAINING_ROW, "a measured row",
-        f"delete {folder} and run the same command again",
-    )  # fmt: skip
+        folder / ROW_FILE, TRAINING_ROW, "a measured row", f"delete {folder} and run the same command again"
+    )
 
 
 def run_folder(folder: Path) -> Path:

@@ -20,9 +20,7 @@ class Ahead:
         self._caches = {id(c): c for c in (data.shards, data.members)}.values()
 
     @classmethod
-    def of(
-        cls, data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig
-    ) -> "Ahead | None":
+    def of(cls, data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> "Ahead | None":
         """``None`` where the shards are local, and where the order jumps among all shards, of which
         none is nearer than another."""
         if not isinstance(data.shards, CachedShards) or config.shuffle is True:

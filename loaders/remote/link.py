@@ -71,9 +71,14 @@ def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
 
 
 def range_cost_s(
-    link: Link, image_bytes: npt.NDArray[np.int64], other_bytes: npt.NDArray[np.int64],
-    sizes: Sequence[npt.NDArray[np.int32]], *, crop_size: int, num_crops: int,
-) -> float:  # fmt: skip
+    link: Link,
+    image_bytes: npt.NDArray[np.int64],
+    other_bytes: npt.NDArray[np.int64],
+    sizes: Sequence[npt.NDArray[np.int32]],
+    *,
+    crop_size: int,
+    num_crops: int,
+) -> float:
     """Seconds of the link per sample, on average, when windows are read as ranges.
 
     ``image_bytes`` (n,) are the lengths of images with entry points, ``other_bytes`` (n,) those of

@@ -20,9 +20,7 @@ _EXAMINED = 512
 """Samples of the split from which the cost is told."""
 
 
-def ranges_to_read(
-    data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig
-) -> RangeReader | None:
+def ranges_to_read(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> RangeReader | None:
     """The reader of ranges where a loader over ``rows`` shall use it, ``None`` where it maps tars,
     local ones or those of the cache.
 
@@ -62,15 +60,16 @@ def ranges_to_read(
     whole = whole_cost_s(data, rows, config, link)
     logger.info(
         "%s: %.0f ms and %.0f MB/s; %.1f ms per sample in ranges, %.1f ms in whole shards",
-        data.dataset.remote, 1e3 * link.latency_s, link.bytes_per_s / 1e6, 1e3 * ranges,
+        data.dataset.remote,
+        1e3 * link.latency_s,
+        link.bytes_per_s / 1e6,
+        1e3 * ranges,
         1e3 * whole,
-    )  # fmt: skip
+    )
     return reader if ranges < whole else None
 
 
-def whole_cost_s(
-    data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link
-) -> float:
+def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
     """Seconds of the link per sample when whole shards are fetched and do not all fit into the
     cache. Without ``shuffle="shard"``, nearly every sample asks for another shard."""
     codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
@@ -83,9 +82,7 @@ def whole_cost_s(
     return link.cost_s(float(num_bytes.sum() / len(rows)), len(codes) / len(rows))
 
 
-def range_mode_cost_s(
-    data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link
-) -> float:
+def range_mode_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
     """Seconds of the link per sample when only ranges are fetched, from a part of ``rows``."""
     samples = data.samples
     some = rows[:: -(-len(rows) // _EXAMINED)]
@@ -97,8 +94,7 @@ def range_mode_cost_s(
     if indexed.any():
         sizes = samples.height[some][indexed], samples.width[some][indexed]
         part = range_cost_s(
-            link, images[indexed], members[indexed], sizes,
-            crop_size=config.crop_size, num_crops=config.num_crops,
-        )  # fmt: skip
+            link, images[indexed], members[indexed], sizes, crop_size=config.crop_size, num_crops=config.num_crops
+        )
         cost += part * float(np.mean(indexed))
     return cost

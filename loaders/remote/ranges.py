@@ -23,9 +23,15 @@ from shards.entry_points import (
 )
 
 __all__ = [
-    "GEOMETRY", "Geometry", "IndexHead", "coalesced", "frame_geometry", "header_ranges",
-    "read_head", "window_ranges",
-]  # fmt: skip
+    "GEOMETRY",
+    "Geometry",
+    "IndexHead",
+    "coalesced",
+    "frame_geometry",
+    "header_ranges",
+    "read_head",
+    "window_ranges",
+]
 
 Bytes = npt.NDArray[np.uint8]
 Ranges = npt.NDArray[np.int64]
@@ -61,10 +67,7 @@ class Geometry:
         return self.mcus_per_row * -(-self.height // self.mcu_height)
 
 
-GEOMETRY = {
-    "grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8),
-    "4:1:1": (8, 32),
-}  # fmt: skip
+GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
 """Chroma subsampling → height and width of an MCU, as encoders commonly write it: a guess that the
 frame header, once it is there, confirms or corrects."""
 
@@ -121,9 +124,7 @@ def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
     words = np.frombuffer(mcu[HEADER.size : bases_at].tobytes(), "<u4").tolist()
     mask = (1 << REFERENCE_OFFSET_BITS) - 1
     references = tuple((word >> REFERENCE_OFFSET_BITS, word & mask) for word in words)
-    return IndexHead(
-        start, start + scan, entries, every, bits, entry_bits, bases_at, entries_at, references
-    )
+    return IndexHead(start, start + scan, entries, every, bits, entry_bits, bases_at, entries_at, references)
 
 
 def header_ranges(head: IndexHead) -> Ranges:
@@ -149,9 +150,7 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
     return Geometry(height, width, 8 * down, 8 * across)
 
 
-def window_ranges(
-    mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]
-) -> Ranges | None:
+def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
     """The ranges of the scan that ``windows`` (N, 4) need, one per window and MCU row.
 
     ``None`` where the entry points do not fit the geometry.

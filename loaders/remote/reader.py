@@ -88,9 +88,13 @@ class RangeReader:
     """Reads samples out of a store in ranges. Safe to use from several threads."""
 
     def __init__(
-        self, remote: RemoteFolder, samples: SampleTable, images: list[RemoteTar],
-        members: list[RemoteTar], global_size: int,
-    ) -> None:  # fmt: skip
+        self,
+        remote: RemoteFolder,
+        samples: SampleTable,
+        images: list[RemoteTar],
+        members: list[RemoteTar],
+        global_size: int,
+    ) -> None:
         """``images[k]`` is shard number k, ``members[k]`` the tar of its other members, and
         ``global_size`` the side of the stored global views."""
         self._most_view = 3 * global_size**2 + _MOST_BESIDE
@@ -120,19 +124,15 @@ class RangeReader:
         return self._remote.has_ranges(INFO_NAME)
 
     def begin(
-        self, rows: Rows, windows: npt.NDArray[np.int32], windowed: npt.NDArray[np.bool_],
-        tiled: npt.NDArray[np.bool_],
-    ) -> FetchedBatch:  # fmt: skip
+        self, rows: Rows, windows: npt.NDArray[np.int32], windowed: npt.NDArray[np.bool_], tiled: npt.NDArray[np.bool_]
+    ) -> FetchedBatch:
         """Begins to fetch the samples of ``rows`` (B,): of those ``windowed`` (B,) and ``tiled``
         (B,) what ``windows`` (B, N, 4) need, the others whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
         begun = [
-            submitted(
-                self._fetching, self._sample, row, windows[place],
-                self._way(windowed[place], tiled[place]),
-            )
+            submitted(self._fetching, self._sample, row, windows[place], self._way(windowed[place], tiled[place]))
             for place, row in enumerate(rows.tolist())
-        ]  # fmt: skip
+        ]
         return FetchedBatch(self, rows, begun)
 
     def image(self, row: int) -> Bytes:
@@ -168,9 +168,7 @@ class RangeReader:
         samples, most = self._samples, limit("MAX_IMAGE_BYTES")
         image = int(samples.image.length[row])
         if image > most:
-            raise UnreadableMember(
-                f"its image has {image:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
-            )
+            raise UnreadableMember(f"its image has {image:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}")
         others = {
             "global view": (samples.global_view, self._most_view),
             "entry points": (samples.entry_points, image + _MOST_BESIDE),
@@ -239,9 +237,7 @@ class RangeReader:
         else:
             image = self._member(self._images[shard], images, row)
             view = self._member(self._members[shard], views, row)
-        damaged = [
-            n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)
-        ]
+        damaged = [n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)]
         return FetchedSample(view, np.empty(0, np.uint8), image, True, "".join(damaged[:1]))
 
     def _guess(
@@ -256,9 +252,14 @@ class RangeReader:
         return window_ranges(mcu, head, geometry, windows)
 
     def _is_covered(
-        self, mcu: Bytes, head: IndexHead, truth: Geometry, windows: npt.NDArray[np.int32],
-        here: npt.NDArray[np.int64], length: int,
-    ) -> bool:  # fmt: skip
+        self,
+        mcu: Bytes,
+        head: IndexHead,
+        truth: Geometry,
+        windows: npt.NDArray[np.int32],
+        here: npt.NDArray[np.int64],
+        length: int,
+    ) -> bool:
         """Whether the ranges that the frame header asks for are among those fetched."""
         needed = window_ranges(mcu, head, truth, windows)
         if needed is None:
@@ -285,9 +286,7 @@ class RangeReader:
 
     def _range(self, tar: RemoteTar, start: int, stop: int) -> Bytes:
         if not 0 <= start <= stop <= tar.num_bytes:
-            raise UnreadableMember(
-                f"{tar.name}: bytes {start}…{stop} lie outside its {tar.num_bytes}"
-            )
+            raise UnreadableMember(f"{tar.name}: bytes {start}…{stop} lie outside its {tar.num_bytes}")
         with self._room:
             return np.frombuffer(self._remote.read_range(tar.name, start, stop), np.uint8)
 

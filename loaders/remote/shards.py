@@ -63,9 +63,7 @@ class CachedShards:
     """The tars of a remote data set, fetched whole when first touched or told of. Safe to use from
     several threads."""
 
-    def __init__(
-        self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1
-    ) -> None:
+    def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
         """``tars[k]`` is shard number k. ``parts`` such objects share the cache on this machine."""
         self._remote, self._tars, self._cache = remote, tars, cache
         # What is mapped cannot be deleted to make room, so it must leave some. Where all fits, the
@@ -76,9 +74,7 @@ class CachedShards:
         self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
         self._lock = threading.Lock()
         self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
-        self._parts = ThreadPoolExecutor(
-            min(remote.settings.connections, 16), thread_name_prefix="shard-part"
-        )
+        self._parts = ThreadPoolExecutor(min(remote.settings.connections, 16), thread_name_prefix="shard-part")
         self._has_ranges: bool | None = None
         self._renewing = threading.Lock()
         self._renewed: dict[int, bool] = {}
@@ -95,9 +91,7 @@ class CachedShards:
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:
             name = self._tars[shard].name
-            raise UnreadableMember(
-                f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}"
-            )
+            raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}")
         return data[offset : offset + length]
 
     def expect(self, shards: Iterable[int]) -> None:
@@ -121,10 +115,7 @@ class CachedShards:
                 # Another process may have put a sound file in place of the one that is mapped here.
                 damaged = found or hashlib.sha256(before.data).hexdigest() != tar.sha256
                 if damaged:
-                    logger.warning(
-                        "%s was damaged in the local cache (check that disk): fetched again",
-                        tar.name,
-                    )
+                    logger.warning("%s was damaged in the local cache (check that disk): fetched again", tar.name)
                     with self._lock:
                         self._maps.pop(shard, None)
                 self._renewed[shard] = damaged
@@ -187,9 +178,7 @@ class CachedShards:
         try:
             begun: list[Future[None]] = []
             try:
-                begun += (
-                    submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes)
-                )
+                begun += (submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes))
                 for future in begun:
                     result_of(future)
             finally:  # nobody may write to the file once it is given back

@@ -85,10 +85,7 @@ def _green(raw: np.ndarray, red_row: int, red_column: int) -> np.ndarray:
     for row, column in ((red_row, red_column), (1 - red_row, 1 - red_column)):
         up, down = slice(row, row + height - 1, 2), slice(row + 2, row + height + 1, 2)
         left, right = slice(column, column + width - 1, 2), slice(column + 2, column + width + 1, 2)
-        here_row, here_column = (
-            slice(row + 1, row + height, 2),
-            slice(column + 1, column + width, 2),
-        )
+        here_row, here_column = (slice(row + 1, row + height, 2), slice(column + 1, column + width, 2))
         total = padded[up, here_column] + padded[down, here_column]
         total += padded[here_row, left] + padded[here_row, right]
         green[row::2, column::2] = total * np.float32(0.25)

@@ -55,11 +55,7 @@ def encode(image: Image.Image, encoding: Encoding) -> bytes:
     buffer = io.BytesIO()
     if encoding.suffix == "jpg":
         image.save(
-            buffer,
-            "JPEG",
-            quality=encoding.quality,
-            subsampling=encoding.subsampling,
-            progressive=encoding.progressive,
+            buffer, "JPEG", quality=encoding.quality, subsampling=encoding.subsampling, progressive=encoding.progressive
         )
     elif encoding.suffix == "png":
         image.save(buffer, "PNG", compress_level=1)  # the default takes ten times as long

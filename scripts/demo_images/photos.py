@@ -14,15 +14,7 @@ from PIL import Image
 from shards.command import InputError
 from shards.folder_walk import walk_folder
 
-__all__ = [
-    "MIN_PIXELS",
-    "Photo",
-    "cut_scene",
-    "find_photos",
-    "fingerprint",
-    "group_pictures",
-    "open_half",
-]
+__all__ = ["MIN_PIXELS", "Photo", "cut_scene", "find_photos", "fingerprint", "group_pictures", "open_half"]
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"])
 MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -61,8 +53,7 @@ def find_photos(folder: Path) -> list[Path]:
     )
     if not paths:
         raise InputError(
-            f"--photos {folder} holds no image: give a folder with JPEG, PNG, WebP, TIFF, BMP or "
-            "AVIF photographs."
+            f"--photos {folder} holds no image: give a folder with JPEG, PNG, WebP, TIFF, BMP or AVIF photographs."
         )
     unique: dict[Path, Path] = {}
     for path in paths:
@@ -143,9 +134,7 @@ def _similarity(first: Photo, second: Photo) -> float:
     wide, tall = first, second
     if wide.width * tall.height < tall.width * wide.height:
         wide, tall = second, first
-    return max(
-        _best_match(wide.by_height, tall.by_height), _best_match(tall.by_width, wide.by_width)
-    )
+    return max(_best_match(wide.by_height, tall.by_height), _best_match(tall.by_width, wide.by_width))
 
 
 def _best_match(field: np.ndarray, part: np.ndarray) -> float:

@@ -62,16 +62,12 @@ def plan_drawn(images: int, seed: int) -> list[Job]:
     for number in range(images):
         generator, scene = _slot(number)
         width, height, encoding = _file(number, seed)
-        rendition = Rendition(
-            number, scene, generator, f"scene-{scene:06d}", width, height, encoding
-        )
+        rendition = Rendition(number, scene, generator, f"scene-{scene:06d}", width, height, encoding)
         jobs.setdefault(scene, Job(None)).renditions.append(rendition)
     return list(jobs.values())
 
 
-def plan_photos(
-    images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]
-) -> list[Job]:
+def plan_photos(images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int]) -> list[Job]:
     """``images`` renditions of photographs; ``pictures[i]`` is the picture that photo i shows."""
     jobs = [Job(photo.path) for photo in photos]
     rng = stream(seed, Stream.PLAN)
@@ -85,9 +81,7 @@ def plan_photos(
         width, height, encoding = _file(number, seed)
         width, height = _fit(width, height, photos[index])
         group = f"picture-{pictures[index]:06d}"
-        jobs[index].renditions.append(
-            Rendition(number, scene, generator, group, width, height, encoding)
-        )
+        jobs[index].renditions.append(Rendition(number, scene, generator, group, width, height, encoding))
     return [job for job in jobs if job.renditions]
 
 

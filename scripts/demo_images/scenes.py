@@ -62,9 +62,7 @@ def _colour(rng: np.random.Generator, palette: np.ndarray) -> Colour:
     return red, green, blue
 
 
-def _background(
-    rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int]
-) -> Image.Image:
+def _background(rng: np.random.Generator, palette: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Two colours blending along a direction, disturbed by clouds."""
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
     angle = rng.uniform(0, 2 * np.pi)
@@ -98,11 +96,7 @@ def _draw_shape(
 
 
 def _draw_lines(
-    rng: np.random.Generator,
-    draw: ImageDraw.ImageDraw,
-    centre: np.ndarray,
-    radius: float,
-    colour: Colour,
+    rng: np.random.Generator, draw: ImageDraw.ImageDraw, centre: np.ndarray, radius: float, colour: Colour
 ) -> None:
     """Parallel lines, as of a fence or a façade."""
     angle = rng.uniform(0, np.pi)
@@ -114,9 +108,7 @@ def _draw_lines(
         draw.line([*start.tolist(), *end.tolist()], fill=colour, width=thickness)
 
 
-def _draw_word(
-    rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]
-) -> None:
+def _draw_word(rng: np.random.Generator, draw: ImageDraw.ImageDraw, palette: np.ndarray, size: tuple[int, int]) -> None:
     """A row of short strokes, as of writing."""
     letter = np.exp(rng.uniform(np.log(0.01), np.log(0.05))) * np.sqrt(size[0] * size[1])
     x, y = (rng.random(2) * size).tolist()
