@@ -20,16 +20,17 @@ import sys
 import time
 from pathlib import Path
 
-from glass.config import RunConfig
-from glass.lost_process import end_at_once, lost_process
-from glass.overrides import apply_overrides, setting_names
-from glass.patience import said_if_slow
+from glass.config.overrides import apply_overrides, setting_names
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder, dataset_digest
 from glass.presets import load_preset, preset_names
-from glass.run_folder import RunFolder, dataset_digest
-from shards.command import CommandParser, InputError, run_command
-from shards.dataset import ShardDataset
+from glass.train.lost_process import end_at_once, lost_process
+from glass.train.patience import said_if_slow
+from shards.cli.command import CommandParser, run_command
+from shards.cli.shown_url import SafeFormatter
+from shards.errors import InputError
 from shards.machine_trouble import MachineTrouble
-from shards.shown_url import SafeFormatter
+from shards.manifest.dataset import ShardDataset
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
@@ -64,7 +65,7 @@ def run(argv: list[str] | None) -> int:
     log_to_stderr()
 
     with said_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none
-        from glass.training import train
+        from glass.train.run import train
 
     try:
         finished = train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every)
@@ -85,7 +86,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     command = CommandParser(
         prog="train.py",
         description=__doc__.split("\n\n")[0],
-        epilog=f"settings (explained in glass/config.py): {', '.join(setting_names(RunConfig()))}",
+        epilog=f"settings (explained in glass/config/run_config.py): {', '.join(setting_names(RunConfig()))}",
     )
     command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
     command.add_argument("--preset", help=", ".join(preset_names()))
@@ -136,7 +137,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         flags.append(f"loader.augment={options.augment}")
     preset = load_preset(options.preset)
     if options.params is not None:
-        from glass.studies.best_params import apply_params
+        from glass.studies.search.best_params import apply_params
 
         preset = apply_params(preset, options.params)
     return apply_overrides(preset, [*flags, *options.set])

@@ -4,7 +4,8 @@ import importlib
 import sys
 
 from bench.registry import BENCHES
-from shards.command import InputError, run_command
+from shards.cli.command import run_command
+from shards.errors import InputError
 
 __all__ = ["main"]
 

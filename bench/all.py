@@ -18,13 +18,14 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.arguments import bench_parser, names_among, progress
+from bench.harness.arguments import bench_parser, names_among, progress
+from bench.harness.schemas import check_line, check_result, print_result
 from bench.registry import BENCHES
-from bench.schemas import check_line, check_result, print_result
-from shards.atomic import write_text_atomic
-from shards.command import InputError, printable
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
+from shards.cli.command import printable
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["RESULTS", "append_line", "main"]
 

@@ -12,15 +12,15 @@ is not included.
 import argparse
 from typing import Any
 
-from bench.arguments import add_measuring, bench_parser, check_measuring, progress, scratch_folder
-from bench.environment import environment, warn_if_busy
-from bench.harness import Measurement, Ratio, alternate, ratio
-from bench.identity import corpus_digest
-from bench.image_sets import ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
-from bench.result import ratio_fields, row_of
-from bench.schemas import print_result
-from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
-from bench.task import MethodInfo, Task
+from bench.corpora.identity import corpus_digest
+from bench.corpora.image_sets import ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
+from bench.harness.arguments import add_measuring, bench_parser, check_measuring, progress, scratch_folder
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.harness import Measurement, Ratio, alternate, ratio
+from bench.harness.result import ratio_fields, row_of
+from bench.harness.schemas import print_result
+from bench.harness.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
+from bench.harness.task import MethodInfo, Task
 
 __all__ = ["main"]
 

@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.arguments import bench_parser, check_output
-from bench.environment import environment
-from bench.schemas import print_result
+from bench.harness.arguments import bench_parser, check_output
+from bench.harness.environment import environment
+from bench.harness.schemas import print_result
 from loaders.config import LoaderConfig
-from loaders.order import EpochOrder, shuffled_order
-from loaders.shard_order import shard_order
-from shards.command import InputError
-from shards.dataset_info import DatasetInfo, ShardInfo
-from shards.remote_store import PIECE_BYTES
-from shards.wording import counted
+from loaders.order.order import EpochOrder, shuffled_order
+from loaders.order.shard_order import shard_order
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.manifest.info import DatasetInfo, ShardInfo
+from shards.store.fsspec_store import PIECE_BYTES
 
 __all__ = ["main"]
 

@@ -17,7 +17,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from bench.arguments import (
+from bench.corpora.corpus import CROP_SIZE
+from bench.corpora.identity import corpus_digest
+from bench.corpora.image_sets import (
+    SYNTHETIC,
+    ImageSet,
+    add_images,
+    build_image_sets,
+    entry_point_ratios,
+    reference_set,
+)
+from bench.harness.arguments import (
     add_measuring,
     bench_parser,
     check_measuring,
@@ -26,19 +36,16 @@ from bench.arguments import (
     scratch_folder,
     whole_numbers,
 )
-from bench.corpus import CROP_SIZE
-from bench.environment import environment, warn_if_busy
-from bench.harness import Measurement, Outcome, Ratio, alternate, ratio
-from bench.identity import corpus_digest
-from bench.image_sets import SYNTHETIC, ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.harness import Measurement, Outcome, Ratio, alternate, ratio
+from bench.harness.ratios import method_ratios, reference_crops, thread_ratios
+from bench.harness.result import ratio_fields, row_of
+from bench.harness.schemas import print_result
+from bench.harness.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
+from bench.harness.task import MethodInfo, Task
 from bench.methods import METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
-from bench.ratios import method_ratios, reference_crops, thread_ratios
-from bench.result import ratio_fields, row_of
-from bench.schemas import print_result
-from bench.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
-from bench.task import MethodInfo, Task
 
 __all__ = ["main"]
 

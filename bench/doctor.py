@@ -16,13 +16,14 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from bench.arguments import bench_parser, check_output
-from bench.doctor_answers import GOOD, SLOW, WRONG, Answer, Check
-from bench.doctor_decoding import check_cpu_decoding, check_dali
-from bench.doctor_gpu import GPU_CHECKS, check_presence, has_gpu
-from bench.environment import QUIET_CORES, busy_cores, environment
-from bench.schemas import print_result
-from shards.command import InputError, printable
+from bench.doctor_checks.answers import GOOD, SLOW, WRONG, Answer, Check
+from bench.doctor_checks.decoding import check_cpu_decoding, check_dali
+from bench.doctor_checks.gpu import GPU_CHECKS, check_presence, has_gpu
+from bench.harness.arguments import bench_parser, check_output
+from bench.harness.environment import QUIET_CORES, busy_cores, environment
+from bench.harness.schemas import print_result
+from shards.cli.command import printable
+from shards.errors import InputError
 
 __all__ = ["CPU_CHECKS", "main"]
 
@@ -81,7 +82,7 @@ def _memory(_: argparse.Namespace) -> Answer:
 
 
 def _libraries(_: argparse.Namespace) -> Answer:
-    from glass.versions import installed_versions
+    from glass.config.versions import installed_versions
 
     found = installed_versions()
     missing = [name for name in ("torch", "timm", "accelerate", "simplejpeg") if name not in found]

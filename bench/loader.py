@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.arguments import (
+from bench.corpora.identity import data_digest
+from bench.harness.arguments import (
     add_measuring,
     bench_parser,
     check_at_least_1,
@@ -25,18 +26,17 @@ from bench.arguments import (
     progress,
     whole_numbers,
 )
-from bench.environment import environment, warn_if_busy
-from bench.harness import Measurement, Ratio, alternate, ratio
-from bench.identity import data_digest
-from bench.result import ratio_fields, row_of
-from bench.schemas import print_result
-from bench.table import print_ratios, print_rows, print_skipped, print_stages
-from bench.task import Task
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.harness import Measurement, Ratio, alternate, ratio
+from bench.harness.result import ratio_fields, row_of
+from bench.harness.schemas import print_result
+from bench.harness.table import print_ratios, print_rows, print_skipped, print_stages
+from bench.harness.task import Task
 from loaders import LoaderConfig
-from shards.dataset import ShardDataset
-from shards.remote import as_url
-from shards.shown_url import shown_url
-from shards.wording import counted
+from shards.cli.shown_url import shown_url
+from shards.cli.wording import counted
+from shards.manifest.dataset import ShardDataset
+from shards.store.folder import as_url
 
 __all__ = ["main"]
 

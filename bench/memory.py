@@ -20,19 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, check_output, names_among, progress, whole_numbers
-from bench.environment import environment, warn_if_busy
-from bench.harness import Measurement, alternate, ratio
-from bench.memory_fits import fit, memory_ratios
-from bench.memory_plots import plot_memory
-from bench.memory_tables import print_memory
-from bench.pinning import choose_cores
-from bench.schemas import print_result
-from bench.task import Task
-from glass.memory_model import MEMORY_MODEL, save_rows
+from bench.harness.arguments import bench_parser, check_output, names_among, progress, whole_numbers
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.harness import Measurement, alternate, ratio
+from bench.harness.pinning import choose_cores
+from bench.harness.schemas import print_result
+from bench.harness.task import Task
+from bench.memory_parts.fits import fit, memory_ratios
+from bench.memory_parts.plots import plot_memory
+from bench.memory_parts.tables import print_memory
+from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
-from shards.command import InputError
-from shards.output_folder import cannot_write
+from shards.errors import InputError
+from shards.files.output_folder import cannot_write
 
 __all__ = ["main"]
 
@@ -134,7 +134,7 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
     return [
         Task(
             method="plain" if chunk is None else "chunked",
-            where="bench.memory_step:TrainingStep",
+            where="bench.memory_parts.step:TrainingStep",
             data="",
             num_crops=num_crops,
             threads=options.threads,
@@ -155,7 +155,7 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 def _counted_by_shapes(task: Task) -> Measurement:
     """In this process: nothing is computed, so nothing is disturbed."""
-    from bench.memory_step import TrainingStep
+    from bench.memory_parts.step import TrainingStep
 
     step = TrainingStep(task)
     step.warm_up()

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.image_sets import SYNTHETIC
-from shards.atomic import atomic_path
+from bench.corpora.image_sets import SYNTHETIC
+from shards.files.atomic import atomic_path
 
 __all__ = ["plot_rows"]
 

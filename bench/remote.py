@@ -4,7 +4,7 @@ shards.
 Question: from which store is it worth reading only the ranges that the windows need?
 Method: a web server on loopback gives the shards with the latency and the bandwidth of each link;
 one epoch in ranges, and one in whole shards from an empty cache. Beside the seconds measured stand
-those that the cost model (``loaders.remote.link``) foresees from its own measurement of the link,
+those that the cost model (``loaders.reading.link``) foresees from its own measurement of the link,
 and ``chosen`` is what ``remote_reads="auto"`` takes. Bytes are those that the server sent.
 
     python -m bench remote --data data/shards --links 5:1000,30:100
@@ -20,16 +20,16 @@ from typing import Any
 
 import psutil
 
-from bench.arguments import bench_parser, check_output, progress
-from bench.environment import environment
-from bench.identity import data_digest
-from bench.range_server import Server, serving
-from bench.schemas import print_result
+from bench.corpora.identity import data_digest
+from bench.corpora.range_server import Server, serving
+from bench.harness.arguments import bench_parser, check_output, progress
+from bench.harness.environment import environment
+from bench.harness.schemas import print_result
 from loaders import LoaderConfig, build_loader
-from loaders.open_shards import OpenShards
-from loaders.remote.mode import range_mode_cost_s, whole_cost_s
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from loaders.reading.open_shards import OpenShards
+from loaders.reading.ranges_or_whole import range_mode_cost_s, whole_cost_s
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["main"]
 

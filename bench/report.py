@@ -2,7 +2,7 @@
 
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
 Rows are set side by side where they were measured alike: the same method, crops, data, settings,
-threads, batch and so on (``bench.identity``). What has no partner is left out and counted. Results
+threads, batch and so on (``bench.corpora.identity``). What has no partner is left out and counted. Results
 of a bench without a single common row, and lines that another version of a bench wrote, are not
 compared, and a note says so; the other benches are.
 
@@ -15,15 +15,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.arguments import bench_parser
-from bench.identity import IDENTITY, METRICS
+from bench.corpora.identity import IDENTITY, METRICS
+from bench.harness.arguments import bench_parser
+from bench.harness.schemas import SCHEMAS, check_line, print_result
 from bench.report_pages import Comparison, Result, html_section, markdown_section, page
-from bench.schemas import SCHEMAS, check_line, print_result
-from shards.atomic import write_text_atomic
-from shards.command import InputError, printable
-from shards.json_file import parse_json, read_json_bytes
-from shards.output_folder import cannot_write, make_folder
-from shards.outputs import check_output, holds_mark, starts_with
+from shards.cli.command import printable
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.json_file import parse_json, read_json_bytes
+from shards.files.output_folder import cannot_write, make_folder
+from shards.files.outputs import check_output, holds_mark, starts_with
 
 __all__ = ["compare", "main", "read_results"]
 

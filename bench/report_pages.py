@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.environment import QUIET_CORES
-from bench.identity import IDENTITY, METRICS, Key, row_key
-from shards.command import printable
-from shards.wording import counted
+from bench.corpora.identity import IDENTITY, METRICS, Key, row_key
+from bench.harness.environment import QUIET_CORES
+from shards.cli.command import printable
+from shards.cli.wording import counted
 
 __all__ = ["Comparison", "Result", "html_section", "markdown_section", "page"]
 

@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, check_at_least_1, check_output, progress, scratch_folder
-from bench.environment import environment, warn_if_busy
-from bench.scale_manifest import write_dataset
-from bench.schemas import print_result
-from bench.table import print_spanning, spanned, spanning_table
-from shards.command import InputError
-from shards.wording import counted
+from bench.corpora.scale_manifest import write_dataset
+from bench.harness.arguments import bench_parser, check_at_least_1, check_output, progress, scratch_folder
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.schemas import print_result
+from bench.harness.table import print_spanning, spanned, spanning_table
+from shards.cli.wording import counted
+from shards.errors import InputError
 
 __all__ = ["GOALS", "LARGE", "main"]
 
@@ -69,9 +69,9 @@ def _sizes(text: str) -> list[int]:
 
 def measure(folder: Path) -> dict[str, float]:
     """All measurements of one data set, in this process."""
-    from bench.process_usage import reset_peak_rss, usage_now
+    from bench.harness.process_usage import reset_peak_rss, usage_now
     from loaders import LoaderConfig, build_loader
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
     config = LoaderConfig(global_batch_size=BATCH_SIZE, num_crops=2, crop_size=32, global_size=64)
     _compile(folder.parent, config)

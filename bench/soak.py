@@ -5,18 +5,18 @@ python -m bench soak --minutes 30 [--output DIR]
 Loads and trains in this process on shards with damaged images, while reads stall, fail and raise,
 the consumer pauses, and the loader is closed and built again in mid-epoch; beside it a training run
 in a process of its own is killed and started again. Memory, handles and threads over time must stay
-flat, and every epoch must show every sample once. The rule of the verdict: ``bench.soak_loop``.
+flat, and every epoch must show every sample once. The rule of the verdict: ``bench.soak_parts.loop``.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from bench.arguments import bench_parser, check_output, progress, scratch_folder
-from bench.environment import environment
-from bench.schemas import print_result
-from shards.atomic import atomic_path
-from shards.command import InputError
+from bench.harness.arguments import bench_parser, check_output, progress, scratch_folder
+from bench.harness.environment import environment
+from bench.harness.schemas import print_result
+from shards.errors import InputError
+from shards.files.atomic import atomic_path
 
 __all__ = ["main"]
 
@@ -26,9 +26,9 @@ BENCH = "soak"
 def main(argv: list[str] | None = None) -> int:
     """Runs the soak; exit code 1 where it was not flat."""
     options = _parse(argv)
-    from bench.soak_faults import damaged_shards, faulty_reads
-    from bench.soak_loop import soak, verdict
-    from bench.soak_training import KilledTraining
+    from bench.soak_parts.faults import damaged_shards, faulty_reads
+    from bench.soak_parts.loop import soak, verdict
+    from bench.soak_parts.training import KilledTraining
 
     found = environment([])
     with scratch_folder() as folder:

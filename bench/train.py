@@ -22,17 +22,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from bench.arguments import bench_parser, check_at_least_1, check_output, names_among, progress
-from bench.environment import environment, warn_if_busy
-from bench.identity import data_digest
-from bench.pinning import choose_cores
-from bench.schemas import print_result
-from bench.table import print_step_times
-from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from bench.corpora.identity import data_digest
+from bench.harness.arguments import bench_parser, check_at_least_1, check_output, names_among, progress
+from bench.harness.environment import environment, warn_if_busy
+from bench.harness.pinning import choose_cores
+from bench.harness.schemas import print_result
+from bench.harness.table import print_step_times
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["main", "measure_steps"]
 
@@ -69,9 +69,9 @@ def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: 
     """
     import torch
 
-    from glass.engine import Totals
-    from glass.processes import make_accelerator
-    from glass.training import prepared_model
+    from glass.train.processes import make_accelerator
+    from glass.train.run import prepared_model
+    from glass.train.step import Totals
     from loaders import build_loader
 
     with TemporaryDirectory() as folder:
@@ -130,10 +130,10 @@ def _figures(turns: list[tuple[list[dict[str, float]], float]], batch: int) -> d
 
 
 class _StepTimer:
-    """Takes steps as ``glass.engine`` does, with a clock between the parts."""
+    """Takes steps as ``glass.train.step`` does, with a clock between the parts."""
 
     def __init__(self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any, totals: Any) -> None:
-        from glass.engine import Engine
+        from glass.train.step import Engine
 
         self.engine = Engine(config, accelerator, model, optimizer)
         self.accelerator, self.totals = accelerator, totals

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from shards.command import InputError
-from shards.limits import MOST_THREADS
+from shards.errors import InputError
+from shards.files.limits import MOST_THREADS
 
 __all__ = ["LoaderConfig"]
 
@@ -38,7 +38,7 @@ class LoaderConfig:
     global_size: int = 224
     """Side of the global view in pixels (S); must equal the one stored in the shards."""
     sampling: str = "stratified_grid"
-    """Name of the rule in ``loaders.sampling`` that places the windows. By all but ``texture``
+    """Name of the rule in ``loaders.windows.sampling`` that places the windows. By all but ``texture``
     images of the same pixels have the same windows; that one reads the bits of a JPEG."""
     seed: int = 0
     """Seed of order and windows, 0 … 2⁶³-1."""

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from loaders.augment_windows import paste
+from loaders.augment.windows import paste
 from loaders.bad_samples import BadSample, BadSampleLog
 from loaders.batch import Batch, BufferPool
-from loaders.chunk_reader import Chunk, ChunkReader
 from loaders.config import LoaderConfig
-from loaders.epoch_order import epoch_order
-from loaders.jobs import DecodeFailure, DecodeJob, Leaf
-from loaders.open_shards import OpenShards
-from loaders.order import EpochOrder, check_partition
-from loaders.planning import BatchPlan, JobMaker
-from loaders.remote.ahead import Ahead
-from loaders.remote.mode import ranges_to_read
-from loaders.sampling import sampling_rule
+from loaders.decode.jobs import DecodeFailure, DecodeJob, Leaf
+from loaders.order.order import EpochOrder, check_partition
+from loaders.reading.chunk_reader import Chunk, ChunkReader
+from loaders.reading.epoch_order import epoch_order
+from loaders.reading.open_shards import OpenShards
+from loaders.reading.planning import BatchPlan, JobMaker
+from loaders.reading.prefetch import Ahead
+from loaders.reading.ranges_or_whole import ranges_to_read
 from loaders.stats import LoaderStats
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from loaders.windows.sampling import sampling_rule
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["Loader", "build_loader", "check_fits"]
 
@@ -74,7 +74,7 @@ def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> L
         # Measured on a CPU: libjpeg-turbo in threads beats DALI by 10–25 % (docs/LOG.md).
         backend = "dali" if config.device == "cuda" else "turbo"
     if backend == "dali":
-        from loaders.dali import DaliLeaf  # no DALI wheel exists outside Linux
+        from loaders.decode.dali import DaliLeaf  # no DALI wheel exists outside Linux
 
         return DaliLeaf(
             config.device,
@@ -90,10 +90,10 @@ def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> L
 def _host_leaf(backend: str) -> Leaf:
     """The leaf that decodes in the calling thread, for ``backend``."""
     if backend == "reference":
-        from loaders.reference import ReferenceLeaf
+        from loaders.decode.reference import ReferenceLeaf
 
         return ReferenceLeaf()
-    from loaders.turbo import TurboLeaf
+    from loaders.decode.turbo import TurboLeaf
 
     return TurboLeaf()
 

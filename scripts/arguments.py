@@ -2,7 +2,7 @@
 
 import argparse
 
-from shards.limits import MOST_THREADS
+from shards.files.limits import MOST_THREADS
 
 __all__ = ["at_least_one", "thread_count"]
 

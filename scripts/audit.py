@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from scripts.arguments import thread_count
-from shards.atomic import write_text_atomic
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.outputs import check_output, holds_mark, is_json_with
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.outputs import check_output, holds_mark, is_json_with
 
 __all__ = ["main"]
 
@@ -29,7 +30,7 @@ _OURS = {".json": is_json_with("severity", "findings"), ".html": holds_mark('con
 def main(argv: list[str] | None = None) -> int:
     """Audits, writes, prints; 1 where a finding is serious, else 0."""
     arguments = _parse(argv)
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
     if arguments.near:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     own = dataset.root / AUDIT_NAME
     _check_outputs(outputs, own)
     from glass.report.audit import audit_sentence, render_audit_html
-    from shards.output_folder import progress_bar
+    from shards.files.output_folder import progress_bar
 
     total = len(dataset) if arguments.near else 0
     with progress_bar(total, "reading views", arguments.near) as bar:

@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from shards.build import ENGINES, BuildReport, build_dataset
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.equalise import METHODS
-from shards.rejection import REASONS
-from shards.remote import as_url
-from shards.schema import SPLITS
-from shards.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
-from shards.shown_url import shown_url
-from shards.split import lacking_classes, parse_shares
-from shards.stored_form import STORED_FORMATS
-from shards.wording import counted
+from shards.build.build import ENGINES, BuildReport, build_dataset
+from shards.build.equalise import METHODS
+from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
+from shards.build.split import lacking_classes, parse_shares
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.shown_url import shown_url
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.images.rejection import REASONS
+from shards.manifest.schema import SPLITS
+from shards.store.folder import as_url
+from shards.stored.form import STORED_FORMATS
 
 __all__ = ["main", "summary"]
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
 
 if TYPE_CHECKING:
-    from glass.detection.calibration import Calibration
+    from glass.measure.calibration import Calibration
 
 SPLIT = "calibration"
 """The split that is made for this."""
@@ -31,16 +32,16 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, scores the split, fits, writes, prints."""
     arguments = _parse(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     rows = _rows(dataset, arguments.split, arguments.held_out)
-    from glass.detection.calibration import CALIBRATION_FILE, write_calibration
-    from glass.detection.detector import Detector
-    from glass.detection.pixel_rules import decoder_warnings_told
-    from glass.hub import model_folder
-    from shards.outputs import check_output, is_json_with
+    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.measure.calibration import CALIBRATION_FILE, write_calibration
+    from glass.model.hub import model_folder
+    from glass.predict.detector import Detector
+    from shards.files.outputs import check_output, is_json_with
 
     if not Path(arguments.run).is_dir():
         raise InputError(
@@ -122,10 +123,10 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     import numpy as np
     from tqdm import tqdm
 
-    from glass.detection.calibration import calibration_fault, fit_calibration
-    from glass.detection.predict_options import PredictOptions
-    from glass.run_folder import dataset_digest
-    from loaders.source_paths import row_sources
+    from glass.config.run_folder import dataset_digest
+    from glass.measure.calibration import calibration_fault, fit_calibration
+    from glass.predict.options import PredictOptions
+    from glass.predict.source_paths import row_sources
 
     config = detector.config
     used = {*config.train_split.split("+"), *config.valid_split.split("+")}
@@ -159,7 +160,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> None:
     """Raises ``InputError`` where the model learnt from any of the images, or where that cannot be
     found out though it is written down."""
-    from glass.learnt_ids import LEARNT_FILE
+    from glass.config.learnt_ids import LEARNT_FILE
 
     learnt, split = detector.learnt, arguments.split
     if learnt is None:

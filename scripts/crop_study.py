@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glass.config import RunConfig
-from glass.overrides import apply_overrides, refuse_fixed
+from glass.config.overrides import apply_overrides, refuse_fixed
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
     from glass.studies.training_cost import MemoryMeters
@@ -46,8 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         dataset.split_rows(split)
     choose_device(options.device)
     from glass.studies.crop_study import CropPlan, finished_crop_study, run_crop_study
-    from glass.training import TrainingStopped
-    from loaders.open_shards import OpenShards
+    from glass.train.run import TrainingStopped
+    from loaders.reading.open_shards import OpenShards
 
     plan = CropPlan(config, options.crops, options.steps)
     make_folder(options.output)
@@ -70,8 +71,8 @@ def memory_meters() -> "MemoryMeters":
     """What can be measured here: CUDA's allocator, or tensors and the process."""
     import torch
 
-    from glass.processes import run_device
     from glass.studies.training_cost import MemoryMeters
+    from glass.train.processes import run_device
 
     if run_device().type == "cuda":
         return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
@@ -85,22 +86,22 @@ def memory_meters() -> "MemoryMeters":
 
 
 def _cpu_training(config: RunConfig) -> dict[str, float]:
-    from bench.memory_count import ProcessPeak
-    from bench.memory_step import Step
+    from bench.memory_parts.count import ProcessPeak
+    from bench.memory_parts.step import Step
 
     found = Step(replace(config, grad_accum_steps=1)).count_by_storages(ProcessPeak())
     return {"tensor_bytes": found["peak_bytes"], "process_bytes": found["process_peak_bytes"]}
 
 
 def _cuda_training(config: RunConfig) -> dict[str, float]:
-    from bench.memory_step import Step
+    from bench.memory_parts.step import Step
 
     step = Step(replace(config, grad_accum_steps=1))
     return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
 
 
 def _cpu_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
-    from bench.memory_count import LiveStorages, ProcessPeak, storage_bytes
+    from bench.memory_parts.count import LiveStorages, ProcessPeak, storage_bytes
 
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     known = [*model.parameters(), *model.buffers(), *views]
@@ -144,7 +145,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if config.model.kind != "glass":
         raise InputError(f"--preset {options.preset} sees no crops: choose one called glass_…")
     if options.params is not None:
-        from glass.studies.best_params import apply_params
+        from glass.studies.search.best_params import apply_params
 
         config = apply_params(config, options.params)
     refuse_fixed(options.set, FIXED)

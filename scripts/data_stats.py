@@ -10,13 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from glass.documents import Map, Maybe, check_document, write_document
-from shards.channel_stats import CHANNELS
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.dataset import ShardDataset
-from shards.outputs import check_output, is_json_with
-from shards.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
-from shards.wording import counted
+from glass.config.documents import Map, Maybe, check_document, write_document
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.outputs import check_output, is_json_with
+from shards.images.channel_stats import CHANNELS
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
 
 SIZE = {"mean": float, "median": float, "smallest": int, "largest": int}
 STATS_SCHEMA: dict[str, Any] = {

@@ -12,10 +12,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shards.command import CommandParser, InputError, run_command
+from shards.cli.command import CommandParser, run_command
+from shards.errors import InputError
 
 if TYPE_CHECKING:
-    from glass.detection.detector import Detector
+    from glass.predict.detector import Detector
 
 SWEEP_EVERY_S = 60
 """How often old uploads are looked for."""
@@ -30,8 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-    from glass.detection.detector import Detector
-    from glass.detection.uploads import upload_folder
+    from glass.predict.detector import Detector
+    from glass.share.uploads import upload_folder
 
     detector = Detector.from_pretrained(arguments.model, device=arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then
@@ -42,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _serve(detector: "Detector", arguments: argparse.Namespace, uploads: Path) -> None:
     """Serves the page until it is interrupted, and deletes old ``uploads`` meanwhile."""
-    from glass.detection.page import build_page
-    from glass.detection.uploads import MAX_UPLOAD_BYTES, delete_old
+    from glass.share.demo_page import build_page
+    from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 
     page = build_page(detector)
     try:

@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.shown_url import safe_text
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.shown_url import safe_text
+from shards.errors import InputError
 
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"

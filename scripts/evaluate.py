@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.arguments import at_least_one, thread_count
-from shards.command import CommandParser, InputError, printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -28,18 +29,18 @@ def main(argv: list[str] | None = None) -> int:
             "scripts.robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
-    from shards.dataset import ShardDataset
-    from shards.output_folder import make_folder
+    from shards.files.output_folder import make_folder
+    from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
-    from glass.detection.pixel_rules import decoder_warnings_told
-    from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
-    from glass.predictions import predictions_path
-    from glass.result_files import EVALUATION, OUR_EVALUATION, OUR_PREDICTIONS, named_of
-    from glass.run_folder import dataset_digest
-    from shards.outputs import check_output
+    from glass.config.run_folder import dataset_digest
+    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
+    from glass.measure.predictions import predictions_path
+    from glass.measure.result_files import EVALUATION, OUR_EVALUATION, OUR_PREDICTIONS, named_of
+    from shards.files.outputs import check_output
 
     options = EvaluationOptions(
         device=arguments.device,

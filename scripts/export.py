@@ -8,17 +8,18 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.outputs import check_new_folder
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
+from shards.files.outputs import check_new_folder
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, checks, writes."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
-    from glass.detection.handover import handed_over, write_handed_over
-    from glass.export import load_model, read_model_card
-    from glass.hub import model_folder, publish
+    from glass.export.model_folder import load_model, read_model_card
+    from glass.model.hub import model_folder, publish
+    from glass.share.bundle import handed_over, write_handed_over
 
     folder = model_folder(arguments.run)
     model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         as_files = arguments.to is not None or arguments.push is not None
         parts = handed_over(folder, arguments.audit, arguments.learnt) if as_files else {}
         if arguments.onnx is not None:  # first: it may ask for an extra, with nothing written yet
-            from glass.detection.onnx_export import export_onnx
+            from glass.share.onnx_export import export_onnx
 
             export_onnx(arguments.onnx, model, config, read_model_card(folder))
             print(printable(f"wrote {arguments.onnx}"))

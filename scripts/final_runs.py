@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glass.config import RunConfig
-from glass.overrides import apply_overrides, refuse_fixed
+from glass.config.overrides import apply_overrides, refuse_fixed
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 _SPLITS = "train and valid are merged, and --hold-out says which share is held back"
 FIXED = {
@@ -41,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         dataset.split_rows(split)
     choose_device(options.device)
     from glass.studies.final_runs import FinalPlan, is_finished, run_seeds
-    from glass.training import TrainingStopped
-    from loaders.open_shards import OpenShards
+    from glass.train.run import TrainingStopped
+    from loaders.reading.open_shards import OpenShards
 
     plan = FinalPlan(config, options.seeds, options.hold_out)
     make_folder(options.output)
@@ -88,7 +89,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     config = load_preset(options.preset)
     refuse_fixed(options.set, FIXED)
     if options.params is not None:
-        from glass.studies.best_params import apply_params
+        from glass.studies.search.best_params import apply_params
 
         config = apply_params(config, options.params)
     return replace(apply_overrides(config, options.set), epochs=options.epochs)

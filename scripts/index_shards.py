@@ -10,10 +10,11 @@ import os
 from pathlib import Path
 
 from scripts.build_shards import summary
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.index_settings import IndexSettings, parse_values
-from shards.indexing import index_tars
-from shards.settings import DEFAULT_SPLIT
+from shards.adopt.adopt import index_tars
+from shards.adopt.settings import IndexSettings, parse_values
+from shards.build.settings import DEFAULT_SPLIT
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
 
 __all__ = ["main"]
 

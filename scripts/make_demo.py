@@ -29,9 +29,10 @@ from scripts.demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerpri
 from scripts.demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
 from scripts.demo_images.randomness import Stream, stream
 from scripts.demo_images.render import render_job
-from shards.atomic import write_text_atomic
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
 
 __all__ = ["main"]
 

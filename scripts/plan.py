@@ -10,14 +10,15 @@ import argparse
 import math
 from typing import TYPE_CHECKING
 
-from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
-from shards.command import CommandParser, InputError, run_command
-from shards.wording import counted
+from shards.cli.command import CommandParser, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
 
 if TYPE_CHECKING:
-    from glass.memory_plan import Plan, Planner
+    from glass.memory.memory_plan import Plan, Planner
 
 GIB = 1 << 30
 SHOWN = 10
@@ -27,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     """Prints the plans that fit; returns 0. Raises ``InputError`` where none does."""
     options = _parse(argv)
     config = _settings(options)
-    from glass.memory_plan import Planner, usable_bytes  # seconds of imports
+    from glass.memory.memory_plan import Planner, usable_bytes  # seconds of imports
 
     usable = usable_bytes(options.gpu_memory_gib * GIB)
     planner = Planner(config, options.precision)

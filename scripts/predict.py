@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.arguments import at_least_one, thread_count
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.outputs import check_new_folder
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.outputs import check_new_folder
 
 if TYPE_CHECKING:
-    from glass.detection.detector import Detector, PredictOptions
-    from glass.detection.verdicts import ImageVerdict
-    from loaders.image_sources import ImageSource
+    from glass.predict.detector import Detector, PredictOptions
+    from glass.predict.image_sources import ImageSource
+    from glass.predict.verdicts import ImageVerdict
 
 EXIT_SOME_UNREADABLE = 3
 LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
@@ -37,8 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
     # Mistakes in paths are told before torch is imported, which takes seconds.
-    from glass.detection.partial_rows import partial_path
-    from loaders.source_paths import find_images
+    from glass.predict.partial_rows import partial_path
+    from glass.predict.source_paths import find_images
 
     _check_outputs(arguments)
     found = find_images(arguments.paths, _listed() if "-" in arguments.paths else ())
@@ -107,8 +108,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    from glass.detection.partial_rows import require_no_partial
-    from glass.detection.prediction_files import check_csv_target, check_json_target
+    from glass.predict.partial_rows import require_no_partial
+    from glass.predict.prediction_files import check_csv_target, check_json_target
 
     both = [os.path.realpath(path) for path in (arguments.json, arguments.csv) if path]
     if len(both) > len(set(both)):
@@ -132,7 +133,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
     """Raises ``InputError`` where verdicts of before would be lost, and says what is replaced."""
-    from glass.detection.earlier_predictions import require_none_lost
+    from glass.predict.earlier_predictions import require_none_lost
 
     sha256 = detector.card["weights_sha256"]
     require_none_lost(arguments.json, arguments.csv, sha256, names)
@@ -144,8 +145,8 @@ def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: l
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
     import torch
 
-    from glass.detection.detector import Detector, PredictOptions
-    from glass.detection.pixel_rules import decoder_warnings_told
+    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.predict.detector import Detector, PredictOptions
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
     with decoder_warnings_told():
@@ -176,7 +177,7 @@ def _heading(detector: "Detector", options: "PredictOptions") -> str:
             f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
         )
     if detector.calibration is not None:
-        from glass.detection.applied_calibration import why_not_applicable
+        from glass.measure.applied_calibration import why_not_applicable
 
         why = why_not_applicable(detector.calibration, detector.views(options))
     else:
@@ -208,7 +209,7 @@ def _scored(
     arguments: argparse.Namespace,
 ) -> "list[ImageVerdict]":
     """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
-    from glass.detection.partial_rows import PartialRows
+    from glass.predict.partial_rows import PartialRows
 
     verdicts = []
     with PartialRows(arguments.json, arguments.csv, head) as rows:
@@ -228,7 +229,7 @@ def _shown(
     detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions", arguments: argparse.Namespace
 ) -> "Iterator[ImageVerdict]":
     """The verdicts, each printed, and drawn where that is asked."""
-    from shards.rejection import RejectedImage
+    from shards.images.rejection import RejectedImage
 
     for number, verdict in enumerate(detector.predict_iter(sources, options)):
         print(_line(verdict), flush=True)
@@ -281,7 +282,7 @@ def _learnt(verdicts: "list[ImageVerdict]") -> str:
 def _draw(
     detector: "Detector", source: "ImageSource", verdict: "ImageVerdict", arguments: argparse.Namespace, number: int
 ) -> None:
-    from glass.detection.heatmaps import dense_attention, draw_dense, draw_windows
+    from glass.predict.heatmaps import dense_attention, draw_dense, draw_windows
 
     pixels = source.load().pixels
     stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
@@ -294,7 +295,7 @@ def _draw(
 
 
 def _write(verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace) -> None:
-    from glass.detection.prediction_files import write_csv, write_json
+    from glass.predict.prediction_files import write_csv, write_json
 
     if arguments.json is not None:
         write_json(arguments.json, head, verdicts)

@@ -11,8 +11,9 @@ import json
 import re
 from pathlib import Path
 
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.outputs import check_output, holds_mark, is_json_with
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
+from shards.files.outputs import check_output, holds_mark, is_json_with
 
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
@@ -26,13 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
     _check_outputs(arguments.output, page, data)
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     dataset.split_rows(arguments.split)
     from glass.report import build_gallery, load_run, render_html, report_document
-    from shards.atomic import write_text_atomic
+    from shards.files.atomic import write_text_atomic
 
     runs = [load_run(name, folder, arguments.split, dataset) for name, folder in folders.items()]
     note = arguments.note

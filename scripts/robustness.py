@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from scripts.arguments import at_least_one, thread_count
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.json_file import read_json
-from shards.outputs import check_output, is_json_with
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
+from shards.files.json_file import read_json
+from shards.files.outputs import check_output, is_json_with
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -24,20 +25,20 @@ WIDTH_WITHOUT_TERMINAL = 120
 def main(argv: list[str] | None = None) -> int:
     """Parses, measures, writes, prints."""
     arguments = _parse(argv)
-    from glass.perturbations import chosen_rows
-    from shards.dataset import ShardDataset
+    from glass.measure.perturbations import chosen_rows
+    from shards.manifest.dataset import ShardDataset
 
     rows = chosen_rows(arguments.rows)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
-    from glass.detection.pixel_rules import decoder_warnings_told
-    from glass.hub import model_folder
+    from glass.config.run_folder import dataset_digest
+    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.measure.result_files import ROBUSTNESS, named_of
+    from glass.model.hub import model_folder
     from glass.report.robustness import robustness_path
-    from glass.result_files import ROBUSTNESS, named_of
-    from glass.run_folder import dataset_digest
-    from shards.output_folder import make_folder
+    from shards.files.output_folder import make_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output = _output(arguments)
@@ -116,7 +117,7 @@ def _output(arguments: argparse.Namespace) -> Path:
 def _check_target(path: Path, models: set[str]) -> None:
     """Raises ``InputError`` where a file that would be replaced is not one of this command's, or
     holds results of other models, which would be lost."""
-    from glass.robustness import check_robustness
+    from glass.measure.robustness import check_robustness
 
     remedy = "move it away or give another --output"
     picture = _picture(path)
@@ -134,7 +135,7 @@ def _picture(path: Path) -> Path:
 def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]) -> dict[str, Any]:
     import torch
 
-    from glass.robustness import load_contender, measure_robustness
+    from glass.measure.robustness import load_contender, measure_robustness
 
     device = arguments.device
     if device == "auto":
@@ -151,7 +152,7 @@ def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: A
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     from glass.report.heat_map import heat_map_png
-    from shards.atomic import write_bytes_atomic, write_text_atomic
+    from shards.files.atomic import write_bytes_atomic, write_text_atomic
 
     picture = heat_map_png(document)
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"

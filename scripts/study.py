@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.command import CommandParser, printable, run_command
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
+from shards.cli.command import CommandParser, printable, run_command
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 BUDGET_FILE = "budget.json"
 
@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     from glass.studies.study import Study
     from glass.studies.study_budgets import BUDGETS
-    from glass.training import TrainingStopped
-    from loaders.open_shards import OpenShards
+    from glass.train.run import TrainingStopped
+    from loaders.reading.open_shards import OpenShards
     from scripts.crop_study import memory_meters
 
     start = time.monotonic()
@@ -74,7 +74,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Notes what is studied here; ``InputError`` where it is something else."""
-    from glass.run_folder import dataset_digest
+    from glass.config.run_folder import dataset_digest
     from glass.studies.plan_file import settle_plan
 
     digest = dataset_digest(dataset.root)["dataset_json_sha256"]
@@ -82,10 +82,10 @@ def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
 
 
 def _write_reports(output: Path) -> None:
-    from glass.documents import read_document
+    from glass.config.documents import read_document
     from glass.report.study import study_html, study_markdown
     from glass.studies.study import STUDY_SCHEMA
-    from shards.atomic import write_text_atomic
+    from shards.files.atomic import write_text_atomic
 
     remedy = "delete it and run the same command again, which trains nothing anew"
     document = read_document(output / "study.json", STUDY_SCHEMA, "a study", remedy)

@@ -16,18 +16,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from glass.config import RunConfig, SelectBy
-from glass.overrides import apply_overrides, refuse_fixed
+from glass.config.overrides import apply_overrides, refuse_fixed
+from glass.config.run_config import RunConfig, SelectBy
 from glass.presets import load_preset, preset_names
 from scripts.arguments import at_least_one
-from shards.command import CommandParser, InputError, printable, run_command
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
-from shards.wording import counted
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
-    from glass.studies.search import Search
-    from glass.studies.search_space import Dimension
+    from glass.studies.search.search import Search
+    from glass.studies.search.space import Dimension
 
 EXIT_STOPPED = 75
 FIXED = {
@@ -49,10 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.studies.search import Search  # seconds of imports, after the mistakes
-    from glass.studies.search_plan import SearchPlan
-    from glass.training import TrainingStopped
-    from loaders.open_shards import OpenShards
+    from glass.studies.search.plan import SearchPlan
+    from glass.studies.search.search import Search  # seconds of imports, after the mistakes
+    from glass.train.run import TrainingStopped
+    from loaders.reading.open_shards import OpenShards
 
     plan = SearchPlan(config, space, min_epochs=options.min_epochs)
     make_folder(options.output)
@@ -123,7 +124,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
     """What is searched; ``InputError`` where ``--set`` names that, or what options set."""
-    from glass.studies.search_space import changed_space, space_for
+    from glass.studies.search.space import changed_space, space_for
 
     space = changed_space(space_for(config), config, options.search)
     searched = {

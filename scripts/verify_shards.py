@@ -14,11 +14,11 @@ from rich.text import Text
 from tqdm import tqdm
 
 from scripts.arguments import thread_count
-from shards.build_plan import current_versions
-from shards.command import CommandParser, printable, run_command
-from shards.dataset import ShardDataset
+from shards.build.plan import current_versions
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, Finding, verify_dataset
-from shards.wording import counted
 
 __all__ = ["main"]
 

@@ -17,23 +17,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.channel_stats import channel_stats
-from shards.command import InputError
-from shards.consolidate import REJECTED_NAME, not_indexable_counts, split_counts, stored_as_counts
-from shards.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
-from shards.facts import facts_of
-from shards.image_formats import open_image, sniff_format
-from shards.json_file import parse_json
+from shards.adopt.listing import walk_tar
+from shards.build.finish import not_indexable_counts, split_counts, stored_as_counts
+from shards.build.make_sample import encode_global_view, json_fields
+from shards.build.tar import Member, dali_index
+from shards.build.writer import read_shard_manifest
+from shards.errors import InputError
+from shards.facts.facts import facts_of
+from shards.files.json_file import parse_json
+from shards.files.parquet_file import read_parquet
+from shards.files.regular_file import open_regular
+from shards.images.channel_stats import channel_stats
+from shards.images.formats import open_image, sniff_format
+from shards.images.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
 from shards.machine_trouble import machine_spared, require_sound_machine
-from shards.parquet_file import read_parquet
-from shards.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
-from shards.regular_file import open_regular
-from shards.sample import encode_global_view, json_fields
-from shards.schema import MEMBERS, content_id
-from shards.shard_writer import read_shard_manifest
-from shards.stored_form import entry_points_of, member_extension
-from shards.tar_file import Member, dali_index
-from shards.tar_listing import walk_tar
+from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
+from shards.manifest.schema import MEMBERS, REJECTED_NAME, content_id
+from shards.stored.form import entry_points_of, member_extension
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.manifest.dataset import ShardDataset
 
 NUM_IMAGES = 24
 SIZES = [(320, 240), (257, 383), (480, 360), (96, 64), (500, 200), (301, 299)]  # width, height

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from loaders import LoaderConfig, build_loader
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
-from shards.shard_writer import read_record
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.writer import read_record
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, run_main
 

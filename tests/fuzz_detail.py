@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.sampling_detail import read_detail
-from shards.entry_points import build_entry_points
+from loaders.windows.detail import read_detail
+from shards.jpeg.entry_points import build_entry_points
 from tests.fuzz_harness import mutated, run_main
 from tests.fuzz_jpeg import GuardedBuffer, reseal
 from tests.jpeg_variants import VARIANTS, photograph

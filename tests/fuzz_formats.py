@@ -14,18 +14,18 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from loaders.dali_files import not_for_dali
-from loaders.encoded_image import decode_file
-from loaders.jobs import DecodeJob
-from shards import image_formats
-from shards.image_formats import known_format
-from shards.lossless import can_tile
-from shards.packing import PackedSource
-from shards.pixels import pixel_sha256
-from shards.rejection import RejectedImage
-from shards.sample import build_sample
-from shards.schema import MEMBERS, SAMPLE_SCHEMA
-from shards.tiled_tiff import encode_tiled
+from glass.measure.encoded_image import decode_file
+from loaders.decode.dali_files import not_for_dali
+from loaders.decode.jobs import DecodeJob
+from shards.build.make_sample import build_sample
+from shards.build.packing import PackedSource
+from shards.images import formats as image_formats
+from shards.images.formats import known_format
+from shards.images.pixels import pixel_sha256
+from shards.images.rejection import RejectedImage
+from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.stored.lossless import can_tile
+from shards.stored.tiled_tiff import encode_tiled
 from tests.fuzz_harness import mutated, run_main
 from tests.image_files import png, tiff
 

@@ -27,9 +27,8 @@ import simplejpeg
 from numba import config, njit
 from numba.np import arrayobj
 
-import shards.kernels
-from loaders.splice import STATUS_REASONS, Splicer
-from shards.entry_points import (
+import shards.jpeg.numba_support
+from shards.jpeg.entry_points import (
     HEADER,
     IDENTITY_SCAN_BYTES,
     REFERENCE_OFFSET_BITS,
@@ -38,7 +37,8 @@ from shards.entry_points import (
     build_entry_points,
     read_entry_points,
 )
-from shards.jpeg_header import read_header
+from shards.jpeg.header import read_header
+from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 
 __all__ = ["Fuzzer", "prove_checks"]
@@ -79,11 +79,11 @@ def prove_checks() -> None:
 
     @njit
     def read_word(array, at):  # type: ignore[no-untyped-def]
-        return shards.kernels.load_word(array, at)
+        return shards.jpeg.numba_support.load_word(array, at)
 
     @njit
     def write_view(address, length, at):  # type: ignore[no-untyped-def]
-        view = shards.kernels.bytes_at(address, length)
+        view = shards.jpeg.numba_support.bytes_at(address, length)
         view[at] = 1
 
     array = np.zeros(16, np.uint8)

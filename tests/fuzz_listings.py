@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from shards.command import InputError
-from shards.file_names import is_file_name
-from shards.remote import RemoteFolder
-from shards.remote_http import HttpStore, _described
-from shards.remote_retry import retry_after_s
-from shards.remote_settings import RemoteSettings
-from shards.source_files import StoredFiles
+from shards.build.source_files import StoredFiles
+from shards.errors import InputError
+from shards.files.file_names import is_file_name
+from shards.store.folder import RemoteFolder
+from shards.store.http_store import HttpStore, _described
+from shards.store.retry import retry_after_s
+from shards.store.settings import RemoteSettings
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["ListingTarget"]

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.command import InputError
-from shards.key_list import read_key_list
-from shards.source_lists import read_sources
+from shards.adopt.key_list import read_key_list
+from shards.build.source_lists import read_sources
+from shards.errors import InputError
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["ListTarget"]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loaders.shard_reader import UnreadableMember, global_view_header, read_global_view
-from shards.sample import encode_global_view
-from shards.tiled_tiff import BadTiles, TiledImage, encode_tiled
+from loaders.reading.mapped_shards import UnreadableMember, global_view_header, read_global_view
+from shards.build.make_sample import encode_global_view
+from shards.stored.tiled_tiff import BadTiles, TiledImage, encode_tiled
 from tests.fuzz_harness import mutated, run_main
 from tests.fuzz_jpeg import GuardedBuffer
 

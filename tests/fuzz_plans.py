@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from shards.build import build_dataset
-from shards.build_plan import PLAN_NAME
-from shards.command import InputError
-from shards.index_settings import IndexSettings
-from shards.indexing import PLAN_NAME as INDEX_PLAN_NAME
-from shards.indexing import index_tars
-from shards.settings import BuildSettings
+from shards.adopt.adopt import PLAN_NAME as INDEX_PLAN_NAME
+from shards.adopt.adopt import index_tars
+from shards.adopt.settings import IndexSettings
+from shards.build.build import build_dataset
+from shards.build.plan import PLAN_NAME
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 

@@ -9,15 +9,15 @@ from unittest.mock import patch
 
 import numpy as np
 
-from loaders.first_touch import BadChecksum
-from loaders.open_shards import OpenShards
-from loaders.remote.link import Link
-from loaders.samples import Member
-from loaders.shard_reader import UnreadableMember
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from loaders.reading.checksums import BadChecksum
+from loaders.reading.link import Link
+from loaders.reading.mapped_shards import UnreadableMember
+from loaders.reading.open_shards import OpenShards
+from loaders.reading.sample_table import Member
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, run_main
 

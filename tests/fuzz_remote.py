@@ -10,10 +10,10 @@ from unittest.mock import patch
 import numpy as np
 
 from loaders import LoaderConfig, build_loader
-from shards import remote_dataset
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest import fetch as remote_dataset
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 from tests.fuzz_ranges import stored_copy

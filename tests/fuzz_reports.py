@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from glass.detection.calibration import ViewSettings, fit_calibration, read_calibration, write_calibration
-from glass.evaluation import evaluate_table, write_evaluation
-from glass.predictions import PREDICTION_SCHEMA
+from glass.config.run_folder import dataset_digest
+from glass.measure.calibration import ViewSettings, fit_calibration, read_calibration, write_calibration
+from glass.measure.evaluation import evaluate_table, write_evaluation
+from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.report import load_run, report_document
-from glass.run_folder import dataset_digest
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 

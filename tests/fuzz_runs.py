@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glass.checkpoint import CheckpointStore
-from glass.config import RunConfig
-from glass.evaluation import read_evaluation
-from glass.export import load_model, save_model
-from glass.model import build_model
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.export.model_folder import load_model, save_model
+from glass.measure.evaluation import read_evaluation
+from glass.model.model import build_model
 from glass.presets import load_preset
-from glass.run_folder import RunFolder
-from shards.command import InputError
+from glass.train.checkpoint import CheckpointStore
+from shards.errors import InputError
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["RunTarget"]

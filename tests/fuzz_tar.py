@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from loaders.tar_sources import images_of_tar
-from shards.command import InputError
-from shards.examine import examine_tar, guess_rules
-from shards.index_settings import IndexSettings
-from shards.tar_listing import list_tar
-from shards.tar_names import name_tars
+from glass.predict.tar_sources import images_of_tar
+from shards.adopt.examine import examine_tar, guess_rules
+from shards.adopt.listing import list_tar
+from shards.adopt.settings import IndexSettings
+from shards.adopt.tar_names import name_tars
+from shards.errors import InputError
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["TarTarget", "tar_of"]

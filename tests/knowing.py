@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glass.export import load_model, save_model
-from glass.scoring import score
+from glass.export.model_folder import load_model, save_model
+from glass.measure.scoring import score
 from loaders import build_loader
-from shards.dataset import ShardDataset
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["teach_by_heart"]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset
-from glass.studies.search_plan import SearchPlan
-from glass.studies.search_space import GLASS_SPACE, changed_space
+from glass.studies.search.plan import SearchPlan
+from glass.studies.search.space import GLASS_SPACE, changed_space
 from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters
 
@@ -116,7 +116,7 @@ def search_plan(**changes: Any) -> SearchPlan:
 
 
 def fake_training(calls: list | None = None) -> Callable[..., bool]:
-    """In place of ``glass.studies.search.train``: an accuracy per epoch that hangs on the
+    """In place of ``glass.studies.search.search.train``: an accuracy per epoch that hangs on the
     settings, with ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
 
     def run(data: Any, config: RunConfig, folder: Path, *, on_epoch: Any) -> bool:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from bench.schemas import SCHEMAS
-from glass.documents import Map, Maybe
+from bench.harness.schemas import SCHEMAS
+from glass.config.documents import Map, Maybe
 
 __all__ = ["made_up", "made_up_result"]
 

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from bench import all as bench_all
-from bench.schemas import check_result
-from shards.command import InputError
+from bench.harness.schemas import check_result
+from shards.errors import InputError
 from tests.made_up import made_up_result
 
 

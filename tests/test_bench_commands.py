@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from bench.__main__ import main
+from bench.harness.schemas import check_result
 from bench.registry import BENCHES
-from bench.schemas import check_result
-from shards.command import InputError
+from shards.errors import InputError
 
 
 def document_of(capsys) -> dict:

@@ -12,9 +12,11 @@ import pytest
 import simplejpeg
 import torch
 
-from bench import doctor, doctor_decoding, doctor_gpu
-from bench.schemas import check_result
-from shards.command import InputError
+from bench import doctor
+from bench.doctor_checks import decoding as doctor_decoding
+from bench.doctor_checks import gpu as doctor_gpu
+from bench.harness.schemas import check_result
+from shards.errors import InputError
 
 PROC = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
@@ -106,7 +108,7 @@ def test_a_decoder_that_differs_on_one_kind_is_wrong(kind, monkeypatch):
 
 
 def test_the_built_in_images_are_of_their_kinds():
-    from shards.jpeg_header import read_header
+    from shards.jpeg.header import read_header
 
     images = {k: read_header(data) for k, (data, _) in doctor_decoding.built_in_images().items()}
     assert {kind: header.progressive for kind, header in images.items()} == {

@@ -6,11 +6,11 @@ import textwrap
 
 import pytest
 
-from bench.harness import Measurement, alternate, ratio
-from bench.pinning import choose_cores, thread_environment
-from bench.ratios import GOALS, method_ratios, reference_crops, thread_ratios
-from bench.task import Task
-from shards.command import InputError
+from bench.harness.harness import Measurement, alternate, ratio
+from bench.harness.pinning import choose_cores, thread_environment
+from bench.harness.ratios import GOALS, method_ratios, reference_crops, thread_ratios
+from bench.harness.task import Task
+from shards.errors import InputError
 
 FAKES = '''
 """Methods that write down when they run and what they see."""

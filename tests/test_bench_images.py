@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.photographs import find_photographs
-from bench.synthetic import MIN_BITS_PER_PIXEL, synthetic_photographs
-from shards.command import InputError
+from bench.corpora.photographs import find_photographs
+from bench.corpora.synthetic import MIN_BITS_PER_PIXEL, synthetic_photographs
+from shards.errors import InputError
 
 
 @pytest.fixture

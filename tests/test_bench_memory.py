@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from bench.__main__ import main
-from bench.harness import Ratio
-from bench.memory_count import KeptStorages, LiveStorages
-from bench.memory_fits import fit, memory_ratios
-from bench.memory_step import Step, step_config
-from bench.schemas import check_result
-from shards.command import InputError
+from bench.harness.harness import Ratio
+from bench.harness.schemas import check_result
+from bench.memory_parts.count import KeptStorages, LiveStorages
+from bench.memory_parts.fits import fit, memory_ratios
+from bench.memory_parts.step import Step, step_config
+from shards.errors import InputError
 
 FLOAT = 4
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.corpus import SPLIT, Corpus, build_corpus, mapped
+from bench.corpora.corpus import SPLIT, Corpus, build_corpus, mapped
+from bench.corpora.repeated import copy_content_id, repeat_dataset
+from bench.corpora.synthetic import draw_photograph
+from bench.harness.pinning import choose_cores
+from bench.harness.task import Task
+from bench.harness.worker import take_turn
 from bench.methods import METHODS
 from bench.methods.loader_path import even_batch_size, per_image
-from bench.pinning import choose_cores
-from bench.repeated import copy_content_id, repeat_dataset
-from bench.synthetic import draw_photograph
-from bench.task import Task
-from bench.worker import take_turn
 from loaders import LoaderConfig, build_loader
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 CROPS = 2
 SIZES = [(640, 480), (500, 700), (300, 200)]  # width, height; the last is lower than a crop

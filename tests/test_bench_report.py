@@ -9,8 +9,8 @@ import pytest
 
 from bench import report
 from bench.all import DEFAULT, append_line
-from bench.identity import IDENTITY, METRICS, data_digest
-from shards.command import InputError
+from bench.corpora.identity import IDENTITY, METRICS, data_digest
+from shards.errors import InputError
 from tests.made_up import made_up_result
 
 

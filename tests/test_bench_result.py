@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from bench.environment import environment
-from bench.harness import Measurement, Ratio
+from bench.harness.environment import environment
+from bench.harness.harness import Measurement, Ratio
+from bench.harness.result import ratio_fields, row_of
+from bench.harness.schemas import IMAGE_ROW, check_result, print_result
+from bench.harness.task import Task
 from bench.plots import plot_rows
-from bench.result import ratio_fields, row_of
-from bench.schemas import IMAGE_ROW, check_result, print_result
-from bench.task import Task
 
 
 def measurement(method: str = "window", crops: int = 4, rates=(90.0, 110.0, 100.0)) -> Measurement:

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from bench import scale
-from bench.scale_manifest import write_dataset
-from bench.schemas import check_result
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from bench.corpora.scale_manifest import write_dataset
+from bench.harness.schemas import check_result
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 
 def test_synthetic_manifests_are_data_sets(tmp_path):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from bench.harness.schemas import LINE, SCHEMAS, check_line, check_result, print_result
 from bench.registry import BENCHES
-from bench.schemas import LINE, SCHEMAS, check_line, check_result, print_result
-from glass.documents import Map, Maybe
-from shards.command import InputError
+from glass.config.documents import Map, Maybe
+from shards.errors import InputError
 from tests.made_up import made_up, made_up_result
 
 Path = tuple[str | int, ...]

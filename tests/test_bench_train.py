@@ -8,11 +8,11 @@ from accelerate import Accelerator
 from torch.nn import functional
 
 from bench import train
-from bench.schemas import check_result
-from bench.table import print_step_times
-from glass.overrides import apply_overrides
+from bench.harness.schemas import check_result
+from bench.harness.table import print_step_times
+from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from shards.command import InputError
+from shards.errors import InputError
 
 QUICK = ["--presets", "glass_tiny", "--batch", "2", "--steps", "2", "--threads", "1"]
 SMALL = ["--set", "loader.crop_size=32", "--set", "loader.num_crops=2"]

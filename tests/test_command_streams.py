@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shards.command import InputError, run_command
+from shards.cli.command import run_command
+from shards.errors import InputError
 from shards.machine_trouble import MachineTrouble
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +18,8 @@ import logging, sys
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
-from shards.command import CommandParser, InputError, run_command
+from shards.errors import InputError
+from shards.cli.command import CommandParser, run_command
 
 def main():
     parser = CommandParser(prog="x")

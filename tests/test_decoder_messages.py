@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from loaders.dali import DaliLeaf
-from loaders.jobs import DecodeJob
-from shards.baseline import NotConvertible, to_baseline
-from shards.decoder_messages import messages_held_back
-from shards.pixels import decode_rgb
-from shards.rejection import RejectedImage
+from loaders.decode.dali import DaliLeaf
+from loaders.decode.jobs import DecodeJob
+from shards.images.decoder_messages import messages_held_back
+from shards.images.pixels import decode_rgb
+from shards.images.rejection import RejectedImage
+from shards.stored.baseline import NotConvertible, to_baseline
 
 ROOT = Path(__file__).resolve().parent.parent
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -34,7 +34,7 @@ def test_of_libtiff(tmp_path, encode_image):
     path.write_bytes(data)
     code = (
         "import sys; from pathlib import Path\n"
-        "from shards.pixels import RejectedImage, decode_rgb\n"
+        "from shards.images.pixels import RejectedImage, decode_rgb\n"
         "try: decode_rgb(Path(sys.argv[1]).read_bytes())\n"
         "except RejectedImage as error: print(error.reason)\n"
     )

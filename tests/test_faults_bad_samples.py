@@ -11,10 +11,10 @@ import torch
 
 from loaders import LoaderConfig, build_loader
 from loaders.loader import Loader
-from loaders.planning import JobMaker
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from loaders.reading.planning import JobMaker
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.manifest.dataset import ShardDataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, seed=7)
 
@@ -148,7 +148,7 @@ def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch
         raise MemoryError
 
     if place == "Pillow":
-        monkeypatch.setattr("shards.pixels.load_rgb", fail)
+        monkeypatch.setattr("shards.images.pixels.load_rgb", fail)
     else:
         monkeypatch.setattr(JobMaker, place, fail)
     config = replace(CONFIG, backend="reference", decode="full")

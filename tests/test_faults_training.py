@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from glass.bad_samples import BadSampleLedger, allowed_bad_samples
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.measure.bad_samples import BadSampleLedger, allowed_bad_samples
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.presets import load_preset
-from glass.training import train
+from glass.train.run import train
 from loaders.bad_samples import BadSample
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = [

@@ -7,19 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.detection.applied_calibration import (
-    FEWER,
-    KEPT,
-    NOT_KEPT,
-    calibrated_results,
-    chosen_here,
-    decision_threshold,
-)
-from glass.detection.calibration import Calibration, ViewSettings, sigmoid
-from glass.predictions import PREDICTION_SCHEMA
-from glass.rates import clopper_pearson
+from glass.config.run_folder import dataset_digest
+from glass.measure.applied_calibration import FEWER, KEPT, NOT_KEPT, calibrated_results, chosen_here, decision_threshold
+from glass.measure.calibration import Calibration, ViewSettings, sigmoid
+from glass.measure.predictions import PREDICTION_SCHEMA
+from glass.measure.rates import clopper_pearson
 from glass.report.tables import IN_SAMPLE_WARNING, calibration_sentences
-from glass.run_folder import dataset_digest
 
 VIEWS = ViewSettings(4, "stratified_grid")
 

@@ -13,8 +13,8 @@ from glass.auditing.dataset_facts import raw_facts
 from glass.auditing.metadata_audit import FEATURES, audit_metadata
 from glass.report.audit import render_audit_html
 from scripts import audit
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 pytestmark = pytest.mark.slow  # tens of seconds together
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from glass.auditing.audit import audit_dataset
-from shards.build import build_dataset
-from shards.class_differences import PIXEL_FACTS
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.class_differences import PIXEL_FACTS
+from shards.build.settings import BuildSettings
+from shards.manifest.dataset import ShardDataset
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from glass.detection.calibration import (
+from glass.measure.calibration import (
     Calibration,
     ViewSettings,
     fit_calibration,
@@ -13,8 +13,8 @@ from glass.detection.calibration import (
     sigmoid,
     write_calibration,
 )
-from glass.metrics import binary_metrics
-from shards.command import InputError
+from glass.measure.metrics import binary_metrics
+from shards.errors import InputError
 
 VIEWS = ViewSettings(4, "stratified_grid")
 

@@ -8,10 +8,10 @@ import shutil
 import pytest
 import torch
 
-from glass.checkpoint import CheckpointStore
-from glass.config import RunConfig
-from glass.run_folder import RunFolder
-from shards.command import InputError
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.train.checkpoint import CheckpointStore
+from shards.errors import InputError
 from tests.killed_at_rename import killed_at_rename
 
 MODEL = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(3)}
@@ -136,7 +136,7 @@ def test_a_kill_while_an_old_checkpoint_is_deleted_leaves_no_part_of_it(store, m
             (folder / "training.pt").unlink()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("glass.checkpoint.shutil.rmtree", dies)
+    monkeypatch.setattr("glass.train.checkpoint.shutil.rmtree", dies)
     for step in (100, 150):  # once as the same step's, once as the oldest
         with pytest.raises(KeyboardInterrupt):
             save(store, step)
@@ -208,7 +208,7 @@ def begun(tmp_path):
 
 
 def changed(**values):
-    from glass.overrides import apply_overrides
+    from glass.config.overrides import apply_overrides
 
     return apply_overrides(RunConfig(), [f"{key}={value}" for key, value in values.items()])
 

@@ -9,15 +9,15 @@ import torch
 from timm.layers import DropPath
 from torch.nn import functional
 
-import glass.chunking
-from bench.memory_count import KeptStorages
-from bench.memory_step import Step, step_config
-from glass.chunking import as_images
-from glass.config import ModelConfig, RunConfig
-from glass.engine import Engine, Totals
-from glass.model import build_model, compile_backbones
-from glass.optim import build_optimizer, parameter_groups
-from glass.processes import make_accelerator
+import glass.model.chunking
+from bench.memory_parts.count import KeptStorages
+from bench.memory_parts.step import Step, step_config
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.model.chunking import as_images
+from glass.model.model import build_model, compile_backbones
+from glass.train.optim import build_optimizer, parameter_groups
+from glass.train.processes import make_accelerator
+from glass.train.step import Engine, Totals
 from loaders import LoaderConfig
 
 CROPS = 5
@@ -79,7 +79,7 @@ def keep_all(monkeypatch):
 
         monkeypatch.undo()
         if on:
-            monkeypatch.setattr(glass.chunking, "checkpoint", plainly)
+            monkeypatch.setattr(glass.model.chunking, "checkpoint", plainly)
 
     return switch
 
@@ -255,9 +255,9 @@ def test_a_frozen_backbone_keeps_no_activations():
 
 @pytest.mark.slow
 def test_64_crops_train_and_the_run_finishes(synthetic_shards, tmp_path, monkeypatch):
-    from glass.overrides import apply_overrides
+    from glass.config.overrides import apply_overrides
     from glass.presets import load_preset
-    from glass.training import train
+    from glass.train.run import train
 
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     settings = apply_overrides(

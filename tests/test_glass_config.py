@@ -6,10 +6,10 @@ import sys
 import pytest
 
 import train
-from glass.config import RunConfig, config_from_dict, config_to_dict
-from glass.overrides import apply_overrides, setting_names
+from glass.config.overrides import apply_overrides, setting_names
+from glass.config.run_config import RunConfig, config_from_dict, config_to_dict
 from glass.presets import load_preset, preset_names
-from shards.command import InputError
+from shards.errors import InputError
 
 STUDY = {  # arXiv 2601.00141's best settings: batch, dropout, three rates, two decays, crops
     "glass_vit_base": (
@@ -111,8 +111,8 @@ def test_tiny_presets_have_one_training_budget():
         assert not config.model.pretrained
     assert (glass.epochs, glass.grad_accum_steps) == (single.epochs, single.grad_accum_steps)
     # Each learns what it decides by at the same rate: crops there, the global view here.
-    assert glass.optim.lr_local == single.optim.lr_global
-    assert glass.optim.lr_head == single.optim.lr_head
+    assert glass.train.optim.lr_local == single.optim.lr_global
+    assert glass.train.optim.lr_head == single.optim.lr_head
     assert glass.loader.global_batch_size == single.loader.global_batch_size
     assert glass.loader.global_size == single.loader.global_size
 
@@ -224,7 +224,7 @@ def test_settings_of_another_version_are_refused():
 def test_presets_and_overrides_load_no_torch():
     """So that a typing mistake on the command line is answered at once."""
     code = (
-        "import sys, glass.overrides, glass.presets as p; [p.load_preset(n) for n in "
+        "import sys, glass.config.overrides, glass.presets as p; [p.load_preset(n) for n in "
         "p.preset_names()]; print(sorted({'torch', 'timm', 'accelerate'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,19 +8,19 @@ import pytest
 import torch
 
 import glass.studies.training_cost
-from bench.memory_count import ProcessPeak
-from glass.documents import check_document
-from glass.out_of_memory import DoesNotFit
-from glass.overrides import apply_overrides
+from bench.memory_parts.count import ProcessPeak
+from glass.config.documents import check_document
+from glass.config.overrides import apply_overrides
+from glass.memory.out_of_memory import DoesNotFit
 from glass.presets import load_preset
 from glass.report.crop_plots import crop_svgs
 from glass.studies import crop_inference
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.training_cost import TRAINING_ROW, MemoryMeters
-from loaders.open_shards import OpenShards
+from loaders.reading.open_shards import OpenShards
 from scripts.crop_study import memory_meters
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed
 
 

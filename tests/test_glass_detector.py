@@ -10,23 +10,23 @@ import pytest
 import torch
 from PIL import Image
 
-from glass.detection.calibration import ViewSettings, fit_calibration, write_calibration
-from glass.detection.detector import Detector, PredictOptions
-from glass.detection.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
-from glass.detection.page import answer, describe, look
-from glass.detection.pixel_rules import DecoderWarning
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.export import load_model, save_model
-from glass.model import build_model
-from glass.out_of_memory import DoesNotFit
+from glass.export.model_folder import load_model, save_model
+from glass.export.pixel_rules import DecoderWarning
+from glass.measure.calibration import ViewSettings, fit_calibration, write_calibration
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.memory.out_of_memory import DoesNotFit
+from glass.model.model import build_model
+from glass.predict.detector import Detector, PredictOptions
+from glass.predict.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
+from glass.predict.image_sources import BytesSource
+from glass.predict.source_paths import find_images, row_sources
+from glass.predict.view_rows import CHANGES, ChangedImage, covering_rows, harmless_changes
 from glass.presets import load_preset
-from loaders.image_sources import BytesSource
-from loaders.sampling_grid import grid_shape
-from loaders.source_paths import find_images, row_sources
-from loaders.view_rows import CHANGES, ChangedImage, covering_rows, harmless_changes
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
+from glass.share.demo_page import answer, describe, look
+from loaders.windows.grid import grid_shape
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 QUICK = PredictOptions(stability=False)
 
@@ -171,7 +171,7 @@ def test_too_little_memory_is_blamed_on_no_shard(detector, synthetic_dataset, mo
     def full(*_):
         raise DoesNotFit("no room")
 
-    monkeypatch.setattr("glass.detection.detector.score", full)
+    monkeypatch.setattr("glass.predict.detector.score", full)
     with pytest.raises(DoesNotFit):
         detector.predict(row_sources(synthetic_dataset, [0]), QUICK)
 
@@ -329,9 +329,7 @@ def test_unstable_is_any_other_verdict(run, tmp_path, files):
 @pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
     """So a change that changes nothing moves no score."""
-    monkeypatch.setattr(
-        "glass.detection.preparation.harmless_changes", lambda pixels: {"nothing": ChangedImage(pixels)}
-    )
+    monkeypatch.setattr("glass.predict.preparation.harmless_changes", lambda pixels: {"nothing": ChangedImage(pixels)})
     for verdict in detector.predict(files[:5], **options):
         assert np.ptp(verdict.draw_scores) > 1e-4
         assert verdict.change_scores["nothing"] == pytest.approx(verdict.score, abs=1e-6)
@@ -447,12 +445,12 @@ class TestHeatmaps:
         assert len(dense_windows(8000, 12000, 48)) <= 1024
 
     def test_dense_attention_does_not_hang_on_its_chunks(self, detector, coded_image, monkeypatch):
-        import glass.detection.heatmaps
+        import glass.predict.heatmaps
 
         pixels = coded_image(2, 200, 150)
         windows, attention = dense_attention(detector, pixels)
         assert attention.mean() == pytest.approx(1.0)
-        monkeypatch.setattr(glass.detection.heatmaps, "CHUNK", 7)
+        monkeypatch.setattr(glass.predict.heatmaps, "CHUNK", 7)
         again = dense_attention(detector, pixels)[1]
         np.testing.assert_allclose(again, attention, rtol=1e-3)
         assert draw_dense(pixels, windows, attention).size == (200, 150)

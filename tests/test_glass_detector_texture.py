@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 import torch
 
-from glass.detection.detector import Detector, PredictOptions
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.export import save_model
-from glass.model import build_model
+from glass.export.model_folder import save_model
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.model.model import build_model
+from glass.predict.detector import Detector, PredictOptions
+from glass.predict.source_paths import find_images, row_sources
+from glass.predict.view_rows import ViewRow, view_rows
 from glass.presets import load_preset
-from loaders.source_paths import find_images, row_sources
-from loaders.view_rows import ViewRow, view_rows
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_change_is_looked_at_by_detail_too(
         known.append(None if detail is None else detail.cell_bits(4, 4).tolist())
         return view_rows(pixels, identity, config, draws, detail)
 
-    monkeypatch.setattr("glass.detection.preparation.view_rows", rows)
+    monkeypatch.setattr("glass.predict.preparation.view_rows", rows)
     sources = find_images([str(synthetic_images)]).sources
     jpeg = next(source for source in sources if source.name.endswith("02.jpg"))
     png = next(source for source in sources if source.name.endswith(".png"))

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
-from glass.engine import Engine, Totals, grouped
-from glass.epoch_line import is_better
-from glass.model import build_model
-from glass.precision import resolve_precision
-from glass.processes import make_accelerator
-from glass.random_state import get_random_state, seed_all, set_random_state
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
+from glass.model.model import build_model
+from glass.model.precision import resolve_precision
+from glass.train.metrics_line import is_better
+from glass.train.processes import make_accelerator
+from glass.train.random_state import get_random_state, seed_all, set_random_state
+from glass.train.step import Engine, Totals, grouped
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 CONFIG = RunConfig(
     model=ModelConfig(global_backbone="test_vit", pretrained=False, dropout=0.0),
@@ -214,7 +214,7 @@ def test_a_precision_that_the_device_lacks_is_refused(monkeypatch, setting, devi
 
 def test_bf16_trains_on_a_cpu(accelerator):
     """The autocast path of training and scoring, where there is no GPU to try it on."""
-    from glass.precision import autocast
+    from glass.model.precision import autocast
 
     torch.manual_seed(0)
     model, batch = build_model(CONFIG), make_batch(4)

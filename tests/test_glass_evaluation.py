@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.evaluation import (
+from glass.measure.evaluation import (
     EvaluationOptions,
     check_evaluation,
     evaluate_run,
@@ -19,12 +19,12 @@ from glass.evaluation import (
     read_evaluation,
     write_evaluation,
 )
-from glass.metrics import binary_metrics
-from glass.predictions import PREDICTION_SCHEMA, prediction_table, predictions_path, read_predictions
-from glass.rates import metric_intervals
-from glass.scoring import Predictions
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from glass.measure.metrics import binary_metrics
+from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table, predictions_path, read_predictions
+from glass.measure.rates import metric_intervals
+from glass.measure.scoring import Predictions
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 Scores = Callable[..., Predictions]
 
@@ -153,7 +153,7 @@ def test_an_interrupted_rewrite_leaves_no_document_beside_new_predictions(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("glass.evaluation.write_text_atomic", fail)
+    monkeypatch.setattr("glass.measure.evaluation.write_text_atomic", fail)
     with pytest.raises(OSError, match="No space left"):
         write_evaluation(tmp_path, whole_document(table), table)
     with pytest.raises(InputError, match="has no evaluation of train"):
@@ -201,8 +201,8 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with the exported model of a tiny GLASS as it was initialised."""
     import torch
 
-    from glass.export import save_model
-    from glass.model import build_model
+    from glass.export.model_folder import save_model
+    from glass.model.model import build_model
     from glass.presets import load_preset
 
     run = tmp_path_factory.mktemp("run")
@@ -258,7 +258,7 @@ def test_a_model_that_gives_no_numbers_is_told(
 ) -> None:
     import torch
 
-    from glass.export import load_model, save_model
+    from glass.export.model_folder import load_model, save_model
 
     model, config = load_model(untrained_run / "model", "cpu")
     with torch.no_grad():

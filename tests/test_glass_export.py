@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 
-from glass.config import ModelConfig, RunConfig
-from glass.export import load_model, save_model
-from glass.model import build_model
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.export.model_folder import load_model, save_model
+from glass.model.model import build_model
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 CONFIG = RunConfig(
     preset="tiny",
@@ -95,7 +95,7 @@ class TestNamesOfBackbones:
             raise AssertionError(f"looked up {given}")
 
         for name in ("load_model_config_from_hf", "load_model_config_from_path"):
-            monkeypatch.setattr(f"glass.architectures.{name}", asked)
+            monkeypatch.setattr(f"glass.model.architectures.{name}", asked)
             monkeypatch.setattr(f"timm.models._factory.{name}", asked)
 
     @pytest.mark.parametrize("key", ["global_backbone", "local_backbone"])

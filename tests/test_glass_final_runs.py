@@ -6,20 +6,20 @@ import pytest
 
 import glass.studies.final_runs
 import glass.studies.seed_results
-from glass.detection.calibration import Calibration
-from glass.documents import check_document
-from glass.evaluation import read_evaluation
-from glass.learnt_ids import read_learnt_ids
-from glass.overrides import apply_overrides
+from glass.config.documents import check_document
+from glass.config.learnt_ids import read_learnt_ids
+from glass.config.overrides import apply_overrides
+from glass.measure.calibration import Calibration
+from glass.measure.evaluation import read_evaluation
 from glass.presets import load_preset
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.seed_results import summary
-from loaders.open_shards import OpenShards
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from loaders.reading.open_shards import OpenShards
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed, killed_at, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together

@@ -9,8 +9,8 @@ import huggingface_hub
 import huggingface_hub.constants
 import pytest
 
-from glass import hub
-from shards.command import InputError
+from glass.model import hub
+from shards.errors import InputError
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ import pytest
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 
-from glass import hub
-from glass.detection.calibration import ViewSettings, fit_calibration, write_calibration
-from glass.detection.detector import Detector
-from glass.export import read_model_card, save_model
-from glass.hub_model import HubModel
-from glass.learnt_ids import LEARNT_FILE
-from glass.model import build_model
+from glass.config.learnt_ids import LEARNT_FILE
+from glass.export.model_folder import read_model_card, save_model
+from glass.measure.calibration import ViewSettings, fit_calibration, write_calibration
+from glass.model import hub
+from glass.model.model import build_model
+from glass.predict.detector import Detector
 from glass.presets import load_preset
-from shards.command import InputError
+from glass.share.hub_model import HubModel
+from shards.errors import InputError
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_a_detector_loads_what_was_published(run, tmp_path, monkeypatch, synthet
         shutil.copytree(folder, tmp_path / "hub" / repo_id)
         return f"local/{repo_id}"
 
-    monkeypatch.setattr("glass.hub_model.publish", publish)
+    monkeypatch.setattr("glass.share.hub_model.publish", publish)
     monkeypatch.setattr(hub, "_fetch", lambda repo_id, revision: tmp_path / "hub" / repo_id)
     monkeypatch.chdir(tmp_path)
     model = HubModel.from_pretrained(run)

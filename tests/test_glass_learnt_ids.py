@@ -7,16 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from glass.detection.handover import handed_over, write_handed_over
-from glass.export import read_model_card, save_model
-from glass.learnt_ids import LEARNT_FILE, LearntIds, overlap, read_learnt_ids
-from glass.model import build_model
-from glass.overrides import apply_overrides
+from glass.config.learnt_ids import LEARNT_FILE, LearntIds, overlap, read_learnt_ids
+from glass.config.overrides import apply_overrides
+from glass.export.model_folder import read_model_card, save_model
+from glass.model.model import build_model
 from glass.presets import load_preset
 from glass.report.tables import learnt_sentence
-from glass.training import train
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from glass.share.bundle import handed_over, write_handed_over
+from glass.train.run import train
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 TINY = ["epochs=1", "cpu_threads=1", "loader.global_batch_size=8", "tensorboard=false"]
 

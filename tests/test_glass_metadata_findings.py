@@ -4,7 +4,7 @@ import pytest
 
 from glass.auditing.metadata_audit import FeatureAudit, MetadataAudit, OutsideAudit
 from glass.auditing.metadata_findings import metadata_findings
-from shards.class_differences import PIXEL_FACTS
+from shards.build.class_differences import PIXEL_FACTS
 
 
 @pytest.mark.parametrize(

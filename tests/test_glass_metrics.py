@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from glass.bootstrap import weighted_metrics
-from glass.metrics import (
+from glass.measure.bootstrap import weighted_metrics
+from glass.measure.metrics import (
     METRIC_NAMES,
     UNNAMED,
     binary_metrics,
@@ -237,7 +237,7 @@ def test_a_thousand_draws_of_a_thousand_samples_take_under_two_seconds() -> None
 def test_blocks_of_draws_do_not_change_the_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     label, probability = noisy_sample(40)
     whole = bootstrap_intervals(label, probability, draws=64)
-    monkeypatch.setattr("glass.bootstrap.MAX_WEIGHTS_PER_BLOCK", 40 * 7)
+    monkeypatch.setattr("glass.measure.bootstrap.MAX_WEIGHTS_PER_BLOCK", 40 * 7)
     in_blocks = bootstrap_intervals(label, probability, draws=64)
     for name in METRIC_NAMES:
         assert in_blocks[name] == pytest.approx(whole[name], abs=1e-12), name

@@ -10,12 +10,12 @@ import safetensors.torch
 import timm
 import torch
 
-from glass.backbones import create_backbone, read_weights
-from glass.config import ModelConfig, RunConfig
-from glass.model import Glass, SingleView, build_model
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.model.backbones import create_backbone, read_weights
+from glass.model.model import Glass, SingleView, build_model
 from glass.presets import load_preset
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 TINY = ["test_resnet", "test_vit", "test_convnext"]
 

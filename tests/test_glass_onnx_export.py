@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from glass.config import ModelConfig, RunConfig
-from glass.detection import onnx_export
-from glass.model import build_model
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.model.model import build_model
+from glass.share import onnx_export
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 
 class Attention(torch.nn.Module):

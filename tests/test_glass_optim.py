@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
-from glass.model import build_model
-from glass.optim import build_optimizer, build_schedule, parameter_groups
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
+from glass.model.model import build_model
+from glass.train.optim import build_optimizer, build_schedule, parameter_groups
 from loaders import LoaderConfig
 
 RATES = OptimConfig(lr_global=1e-5, lr_local=2e-5, lr_head=3e-5, wd_global=4e-3, wd_local=5e-3, lr_min=1e-6)

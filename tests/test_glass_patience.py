@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from glass import patience, progress
-from glass.patience import duration, said_if_slow
-from glass.progress import ProgressDisplay
+from glass.train import patience, progress
+from glass.train.patience import duration, said_if_slow
+from glass.train.progress import ProgressDisplay
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from glass.pooling import AttentionPool
+from glass.model.pooling import AttentionPool
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.bootstrap import bootstrap_intervals
-from glass.metrics import binary_metrics, per_generator
-from glass.predictions import PREDICTION_SCHEMA
-from glass.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
-from glass.slices import real_slices
-from shards.dataset import ShardDataset
+from glass.measure.bootstrap import bootstrap_intervals
+from glass.measure.metrics import binary_metrics, per_generator
+from glass.measure.predictions import PREDICTION_SCHEMA
+from glass.measure.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
+from glass.measure.real_slices import real_slices
+from shards.manifest.dataset import ShardDataset
 
 
 def test_no_alarm_is_not_never() -> None:

@@ -16,8 +16,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from glass.evaluation import evaluate_table, write_evaluation
-from glass.predictions import PREDICTION_SCHEMA, prediction_table
+from glass.config.run_folder import dataset_digest
+from glass.measure.evaluation import evaluate_table, write_evaluation
+from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table
+from glass.measure.scoring import Predictions
 from glass.report import RunData, build_gallery, load_run, render_html, report_document
 from glass.report.data import compare_runs, training_summary
 from glass.report.document import check_report
@@ -26,10 +28,8 @@ from glass.report.plots import NUM_RUN_COLOURS, roc_svg
 from glass.report.selection import MAX_CARDS, choose_samples
 from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, duration, generator_rows
 from glass.report.windows import attention_colour
-from glass.run_folder import dataset_digest
-from glass.scoring import Predictions
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 SPLIT, NUM_WINDOWS, CROP = "train", 3, 40
 

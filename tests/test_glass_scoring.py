@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from glass.scoring import score
-from shards.command import InputError
+from glass.measure.scoring import score
+from shards.errors import InputError
 
 
 class Scripted(nn.Module):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.studies.search_space import (
+from glass.studies.search.space import (
     GLASS_SPACE,
     SINGLE_VIEW_SPACE,
     Choice,
@@ -15,7 +15,7 @@ from glass.studies.search_space import (
     settings_at,
     space_for,
 )
-from shards.command import InputError
+from shards.errors import InputError
 
 # The table of REFERENCE.md.
 SPACES = {

@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from glass.backbones import create_backbone
-from glass.config import ModelConfig, RunConfig
-from glass.engine import Engine, Totals
-from glass.export import load_model, load_state, save_model
-from glass.model import build_model
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.export.model_folder import load_model, load_state, save_model
+from glass.model.backbones import create_backbone
+from glass.model.finetune import choose_weights_to_tune
+from glass.model.model import build_model
 from glass.presets import load_preset
-from glass.processes import make_accelerator
-from glass.tuning import choose_weights_to_tune
+from glass.train.processes import make_accelerator
+from glass.train.step import Engine, Totals
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 
 def config(backbone: str = "test_vit", crop_size: int = 32, **model) -> RunConfig:

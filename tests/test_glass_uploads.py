@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from glass.detection.uploads import KEPT_FOR_S, MAX_UPLOAD_BYTES, delete_old, upload_folder
+from glass.share.uploads import KEPT_FOR_S, MAX_UPLOAD_BYTES, delete_old, upload_folder
 from scripts import demo
 
 
@@ -60,8 +60,8 @@ def test_the_page_takes_no_more_and_leaves_nothing(monkeypatch: pytest.MonkeyPat
         assert seen["file"].exists()
         raise end
 
-    monkeypatch.setattr("glass.detection.detector.Detector.from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr("glass.detection.page.build_page", lambda _: Page())
+    monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda _: Page())
     monkeypatch.setattr("scripts.demo.time.sleep", interrupted)
     monkeypatch.setattr("scripts.demo.signal.signal", lambda *_: None)
     if end is KeyboardInterrupt:

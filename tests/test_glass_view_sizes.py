@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from glass import view_sizes
-from glass.architectures import create_network
-from glass.backbones import create_backbone
-from glass.config import ModelConfig, RunConfig
-from glass.model import build_model, check_backbones
-from glass.view_sizes import check_views, require_runs
+from glass.config.run_config import ModelConfig, RunConfig
+from glass.model import view_sizes
+from glass.model.architectures import create_network
+from glass.model.backbones import create_backbone
+from glass.model.model import build_model, check_backbones
+from glass.model.view_sizes import check_views, require_runs
 from loaders import LoaderConfig
-from shards.command import InputError
+from shards.errors import InputError
 
 SMALL = [
     ("vit_tiny_patch16_224", 40),

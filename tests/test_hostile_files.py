@@ -15,30 +15,30 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from glass.checkpoint import CheckpointStore
-from glass.config import RunConfig
-from glass.export import load_model, read_model_card, save_model
-from glass.model import build_model
-from glass.overrides import apply_overrides
-from glass.predictions import PREDICTION_SCHEMA, read_predictions
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.export.model_folder import load_model, read_model_card, save_model
+from glass.measure.predictions import PREDICTION_SCHEMA, read_predictions
+from glass.model.model import build_model
+from glass.predict.image_sources import FileSource, MemberSource
+from glass.predict.source_paths import find_images
 from glass.presets import load_preset
 from glass.report.data import _read_epochs, _read_json
-from glass.run_folder import RunFolder
+from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig, build_loader
-from loaders.image_sources import FileSource, MemberSource
-from loaders.source_paths import find_images
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.json_file import parse_json, read_json
-from shards.key_list import read_key_list
-from shards.rejection import RejectedImage
-from shards.scan import examine
-from shards.settings import BuildSettings
-from shards.shard_writer import read_shard_manifest
-from shards.source_files import LocalFiles
-from shards.source_lists import read_sources
-from shards.tar_listing import list_tar
+from shards.adopt.key_list import read_key_list
+from shards.adopt.listing import list_tar
+from shards.build.build import build_dataset
+from shards.build.first_pass import examine
+from shards.build.settings import BuildSettings
+from shards.build.source_files import LocalFiles
+from shards.build.source_lists import read_sources
+from shards.build.writer import read_shard_manifest
+from shards.errors import InputError
+from shards.files.json_file import parse_json, read_json
+from shards.images.rejection import RejectedImage
+from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")

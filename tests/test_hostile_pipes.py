@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from loaders import LoaderConfig, build_loader
-from shards.arrow_file import map_table
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.json_file import read_json
-from shards.key_list import read_key_list
-from shards.parquet_file import read_parquet
-from shards.regular_file import open_regular
-from shards.source_lists import read_sources
-from shards.tar_listing import list_tar
+from shards.adopt.key_list import read_key_list
+from shards.adopt.listing import list_tar
+from shards.build.source_lists import read_sources
+from shards.errors import InputError
+from shards.files.arrow_file import map_table
+from shards.files.json_file import read_json
+from shards.files.parquet_file import read_parquet
+from shards.files.regular_file import open_regular
+from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")
@@ -73,18 +73,18 @@ def test_one_way_to_open_a_file_of_a_stranger(kind, said, tmp_path):
 
 
 OWN = {  # files that the program itself has just written, or whose size or kind was looked at
-    "shards/baseline.py",
-    "shards/consolidate.py",
-    "shards/file_locks.py",
-    "shards/index_settings.py",
-    "shards/kernel_cache.py",
+    "shards/stored/baseline.py",
+    "shards/build/finish.py",
+    "shards/files/locks.py",
+    "shards/adopt/settings.py",
+    "shards/jpeg/kernel_cache.py",
     "shards/machine_trouble.py",
-    "shards/shard_cache.py",
+    "shards/store/cache.py",
     "shards/verify.py",
 }
 
 
-@pytest.mark.parametrize("package", ["shards", "loaders", "glass/detection", "glass/report"])
+@pytest.mark.parametrize("package", ["shards", "loaders", "glass/predict", "glass/share", "glass/report"])
 def test_files_are_opened_in_no_other_way(package):
     root = Path(__file__).parent.parent
     found = {

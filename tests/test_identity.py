@@ -16,21 +16,21 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from glass.auditing.audit import SERIOUS
 from glass.auditing.duplicate_findings import audit_duplicates
-from glass.detection.detector import Detector, PredictOptions
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.export import save_model
-from glass.model import build_model
+from glass.export.model_folder import save_model
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.model.model import build_model
+from glass.predict.detector import Detector, PredictOptions
+from glass.predict.image_sources import BytesSource, PixelSource
+from glass.predict.source_paths import find_images
 from glass.presets import load_preset
-from loaders.image_sources import BytesSource, PixelSource
-from loaders.order import shuffled_order
-from loaders.source_paths import find_images
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.index_settings import IndexSettings
-from shards.indexing import index_tars
-from shards.pixels import decode_rgb, pixel_sha256
-from shards.schema import content_id, content_id_from_hex, content_id_hex
-from shards.settings import BuildSettings
+from loaders.order.order import shuffled_order
+from shards.adopt.adopt import index_tars
+from shards.adopt.settings import IndexSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.images.pixels import decode_rgb, pixel_sha256
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import content_id, content_id_from_hex, content_id_hex
 from shards.verify import verify_dataset
 
 QUICK = PredictOptions(stability=False, num_threads=1)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders import LoaderConfig, build_loader
-from loaders.augment import FAMILY, Change, draw_changes, fit_within, scaled
-from loaders.augment_operations import Blur, CropWindow, Jpeg, Noise, Operation, Resize, WebP
-from loaders.randomness import draws, stream
-from loaders.sampling import SAMPLING_RULES, crop_windows
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb, global_view
+from loaders.augment.augment import FAMILY, Change, draw_changes, fit_within, scaled
+from loaders.augment.operations import Blur, CropWindow, Jpeg, Noise, Operation, Resize, WebP
+from loaders.order.randomness import draws, stream
+from loaders.windows.sampling import SAMPLING_RULES, crop_windows
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb, global_view
+from shards.manifest.dataset import ShardDataset
 
 CONFIG = LoaderConfig(
     backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606, augment=1.0

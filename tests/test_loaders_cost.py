@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from loaders.cost import decode_us, windows_are_cheaper
+from loaders.decode.window_or_whole import decode_us, windows_are_cheaper
 
 
 def choose(height: int, width: int, num_crops: int, bits_per_pixel: float = 2.0) -> bool:

@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 
 from loaders.batch import BufferPool
-from loaders.dali import DaliLeaf, define_spliced_pipeline, define_whole_pipeline
-from loaders.jobs import DecodeJob
-from loaders.reference import ReferenceLeaf
+from loaders.decode.dali import DaliLeaf, define_spliced_pipeline, define_whole_pipeline
+from loaders.decode.jobs import DecodeJob
+from loaders.decode.reference import ReferenceLeaf
+from loaders.decode.turbo import TurboLeaf
 from loaders.stats import LoaderStats
-from loaders.turbo import TurboLeaf
-from shards.jpeg_header import read_header
+from shards.jpeg.header import read_header
 from tests.image_files import chunk
 
 CROP, NUM_CROPS = 48, 3

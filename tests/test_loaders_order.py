@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glass import perturbations
-from loaders import augment, order, sampling, shard_order
-from loaders.order import EpochOrder, balanced_order, check_partition, shuffled_order
-from shards.command import InputError
+from glass.measure import perturbations
+from loaders.augment import augment
+from loaders.order import order, shard_order
+from loaders.order.order import EpochOrder, balanced_order, check_partition, shuffled_order
+from loaders.windows import sampling
+from shards.errors import InputError
 
 
 def epoch_order(num_samples, global_batch_size, rank=0, world_size=1, seed=0, epoch=0):

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from loaders import LoaderConfig, build_loader
-from loaders.sampling import SAMPLING_RULES
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
+from loaders.windows.sampling import SAMPLING_RULES
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=3, crop_size=48, global_size=64, seed=606)
 BACKENDS = ["reference", "turbo", "dali"]

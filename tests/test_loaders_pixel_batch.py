@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from loaders import LoaderConfig, build_loader
-from loaders.pixel_batch import pixel_batch
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
+from loaders.decode.pixel_batch import pixel_batch
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 CONFIG = LoaderConfig(
     backend="turbo", global_batch_size=6, num_crops=3, crop_size=48, global_size=64, seed=11, shuffle=False

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loaders.randomness import bounded, draws, stream
-from loaders.sampling import SAMPLING_RULES, crop_windows, sampling_rule
-from shards.command import InputError
+from loaders.order.randomness import bounded, draws, stream
+from loaders.windows.sampling import SAMPLING_RULES, crop_windows, sampling_rule
+from shards.errors import InputError
 
 RULE = sampling_rule("stratified_grid")
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loaders import LoaderConfig, build_loader
-from loaders.randomness import draws, stream
-from loaders.sampling import SAMPLING_RULES, crop_windows
-from loaders.sampling_detail import Detail, read_detail
-from loaders.sampling_grid import CURVE, MAX_CELLS, draw_cells, grid_shape
-from shards.dataset import ShardDataset
-from shards.entry_points import build_entry_points, read_entry_points
+from loaders.order.randomness import draws, stream
+from loaders.windows.detail import Detail, read_detail
+from loaders.windows.grid import CURVE, MAX_CELLS, draw_cells, grid_shape
+from loaders.windows.sampling import SAMPLING_RULES, crop_windows
+from shards.jpeg.entry_points import build_entry_points, read_entry_points
+from shards.manifest.dataset import ShardDataset
 
 NEW_RULES = ["aspect", "all", "texture"]
 Encode = Callable[..., bytes]

@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from loaders.shard_reader import MappedShards
+from loaders.reading.mapped_shards import MappedShards
 
 folder, soft, hard = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 paths = sorted(folder.iterdir())

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loaders.encoded_image import decode_file
-from loaders.image_sources import BytesSource, FileSource, MemberSource, PixelSource, source_of
-from loaders.source_paths import find_images
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import RejectedImage, decode_rgb, pixel_sha256
-from shards.schema import content_id
+from glass.measure.encoded_image import decode_file
+from glass.predict.image_sources import BytesSource, FileSource, MemberSource, PixelSource, source_of
+from glass.predict.source_paths import find_images
+from shards.errors import InputError
+from shards.images.pixels import RejectedImage, decode_rgb, pixel_sha256
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import content_id
 
 
 def names(found):

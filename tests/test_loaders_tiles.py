@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from loaders import LoaderConfig, build_loader
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
-from shards.split import parse_shares
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.split import parse_shares
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 CONFIG = LoaderConfig(global_batch_size=2, num_crops=2, crop_size=40, global_size=32)
 SIDE = 600

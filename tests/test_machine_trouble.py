@@ -14,25 +14,25 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from glass.predict.image_sources import FileSource, MemberSource
 from loaders import LoaderConfig, build_loader
-from loaders.image_sources import FileSource, MemberSource
-from shards import patience
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.facts import read_facts
-from shards.image_formats import rejecting
-from shards.index_settings import IndexSettings
-from shards.indexing import index_tars
-from shards.lossless import can_tile
+from shards.adopt.adopt import index_tars
+from shards.adopt.settings import IndexSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.source_files import LocalFiles, read_image_file
+from shards.build.workers import write_shards
+from shards.build.writer import read_record
+from shards.errors import InputError
+from shards.facts.facts import read_facts
+from shards.images.formats import rejecting
+from shards.images.pixels import decode_rgb
+from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble, trouble_of
-from shards.pixels import decode_rgb
-from shards.rejection import RejectedImage
-from shards.remote_retry import Clock
-from shards.settings import BuildSettings
-from shards.shard_writer import read_record
-from shards.source_files import LocalFiles, read_image_file
+from shards.store import patience
+from shards.store.retry import Clock
+from shards.stored.lossless import can_tile
 from shards.verify import verify_dataset
-from shards.workers import write_shards
 
 ROOT = Path(__file__).resolve().parent.parent
 LACKING = [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS]
@@ -132,7 +132,7 @@ def test_too_little_memory_to_decode_rejects_nothing(tmp_path, encode_image):
     code = f"""
 import resource
 from pathlib import Path
-from shards.pixels import decode_rgb
+from shards.images.pixels import decode_rgb
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (16 << 20),) * 2)
 try:
@@ -177,7 +177,7 @@ def test_so_it_does_in_the_second_pass(images, tmp_path, monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr("shards.pixels.is_sixteen_bit", fail)
+        patch.setattr("shards.images.pixels.is_sixteen_bit", fail)
         with pytest.raises(MachineTrouble, match=r"\.jpg: there is not enough memory"):
             build(images, tmp_path / "out")
     report = build(images, tmp_path / "out")
@@ -215,7 +215,7 @@ def test_also_where_the_disk_fails_in_the_second_pass(images, tmp_path, failing,
         failing("3.jpg", errno.EIO)
         return scanned(plan)
 
-    monkeypatch.setattr("shards.build.plan_shards", plan_then_fail)
+    monkeypatch.setattr("shards.build.build.plan_shards", plan_then_fail)
     with pytest.raises(MachineTrouble, match="--reject-unreadable"):
         build(images, tmp_path / "out")
     report = build(images, tmp_path / "out", reject_unreadable=True)
@@ -293,7 +293,7 @@ def test_an_index_ends_with_the_cause(tmp_path, synthetic_shards, monkeypatch):
     def fail(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("shards.pixels.is_sixteen_bit", fail)
+    monkeypatch.setattr("shards.images.pixels.is_sixteen_bit", fail)
     with pytest.raises(MachineTrouble, match=r"\.tar.*: there is not enough memory"):
         index_tars([tar], tmp_path / "index", IndexSettings(), progress=False)
 

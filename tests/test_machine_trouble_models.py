@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from glass.checkpoint import CheckpointStore
-from glass.detection.predict_options import PredictOptions
-from glass.detection.preparation import prepare
+from glass.predict.image_sources import BytesSource, LoadedImage
+from glass.predict.options import PredictOptions
+from glass.predict.preparation import prepare
+from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig
-from loaders.image_sources import BytesSource, LoadedImage
-from shards import patience
+from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble
-from shards.rejection import RejectedImage
-from shards.remote_retry import Clock
+from shards.store import patience
+from shards.store.retry import Clock
 
 CONFIG = LoaderConfig(num_crops=2, crop_size=16, global_size=16, global_batch_size=1)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.ray_engine import write_shard, write_shards_on_ray
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.ray_engine import write_shard, write_shards_on_ray
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 

@@ -2,16 +2,17 @@
 cheap."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
-MODEL_CODE = ["model", "pooling", "backbones"]
 
 
 def imported_packages(path: Path) -> set[str]:
@@ -37,9 +38,54 @@ def test_imports_point_to_the_left(package):
     assert not {path: names for path, names in wrong.items() if names}
 
 
-@pytest.mark.parametrize("module", MODEL_CODE)
-def test_model_code_knows_no_loader(module):
-    assert "loaders" not in imported_packages(ROOT / "glass" / f"{module}.py")
+def test_model_code_knows_no_loader():
+    for path in (ROOT / "glass" / "model").rglob("*.py"):
+        assert "loaders" not in imported_packages(path), path
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """Dotted name → file of every module of a package."""
+    found = {}
+    for path in files_of(package):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules among ``modules`` that a file imports."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names & modules.keys()
+
+
+@pytest.mark.parametrize("package", CHAIN[:4])
+def test_folders_of_a_package_import_in_one_direction(package):
+    """A folder is a room with a door: what it needs does not need it. Modules that lie right in the package, such as
+    its errors and its entry points, are no room."""
+    modules = modules_of(package)
+
+    def folder(module: str) -> str | None:
+        room = ".".join(module.split(".")[:2])
+        return room if (ROOT / room.replace(".", "/")).is_dir() and room != package else None
+
+    needs: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        for other in imports_of(path, modules):
+            if folder(module) and folder(other) and folder(module) != folder(other):
+                needs.setdefault(folder(module), set()).add(folder(other))
+    order = list(graphlib.TopologicalSorter(needs).static_order())  # raises CycleError, which names the folders
+    assert order
+
+
+@pytest.mark.parametrize("package", CHAIN[:4])
+def test_no_room_is_crowded(package):
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in files_of(package))
+    assert {folder: count for folder, count in counts.items() if count > 20} == {}
 
 
 def test_no_relative_imports_and_no_vague_names():
@@ -62,7 +108,7 @@ def test_reading_a_manifest_loads_neither_torch_nor_dali():
     anywhere."""
     code = (
         "import sys, shards, loaders, glass, bench, pathlib\n"
-        "import shards.dataset, shards.build, loaders.config\n"
+        "import shards.manifest.dataset, shards.build.build, loaders.config\n"
         "heavy = {'torch', 'nvidia.dali', 'webdataset', 'timm'} & set(sys.modules)\n"
         "print(sorted(heavy), pathlib.Path(glass.__file__).parent.parent)\n"
     )

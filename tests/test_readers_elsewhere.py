@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 

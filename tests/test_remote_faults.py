@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.command import InputError
-from shards.remote import RemoteFolder, RemoteUnavailable
-from shards.remote_retry import Clock, retry_after_s
-from shards.remote_settings import RemoteSettings
+from shards.errors import InputError
+from shards.store.folder import RemoteFolder, RemoteUnavailable
+from shards.store.retry import Clock, retry_after_s
+from shards.store.settings import RemoteSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")

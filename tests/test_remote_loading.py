@@ -14,20 +14,20 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.range_server import Server, serving
+from bench.corpora.range_server import Server, serving
 from loaders import LoaderConfig, build_loader
 from loaders.batch import Batch
-from loaders.open_shards import OpenShards
-from loaders.remote.link import Link
-from loaders.remote.mode import ranges_to_read
-from loaders.remote.shards import CachedShards, RemoteTar
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.file_locks import locked_file
-from shards.remote import RemoteFolder
-from shards.settings import BuildSettings
-from shards.shard_cache import ShardCache
+from loaders.reading.cached_shards import CachedShards, RemoteTar
+from loaders.reading.link import Link
+from loaders.reading.open_shards import OpenShards
+from loaders.reading.ranges_or_whole import ranges_to_read
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.files.locks import locked_file
+from shards.manifest.dataset import ShardDataset
+from shards.store.cache import ShardCache
+from shards.store.folder import RemoteFolder
 from tests.jpeg_variants import photograph
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")

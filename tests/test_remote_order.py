@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from loaders import LoaderConfig, build_loader
-from loaders.order import EpochOrder
-from loaders.shard_order import shard_order, upcoming_shards
-from shards.command import InputError
-from shards.file_locks import put_to_use
-from shards.remote_settings import RemoteSettings
-from shards.shard_cache import ShardCache
+from loaders.order.order import EpochOrder
+from loaders.order.shard_order import shard_order, upcoming_shards
+from shards.errors import InputError
+from shards.files.locks import put_to_use
+from shards.store.cache import ShardCache
+from shards.store.settings import RemoteSettings
 
 CONFIG = LoaderConfig(global_batch_size=12, shuffle="shard", shuffle_shards=3, seed=9)
 

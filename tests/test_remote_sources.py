@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.range_server import Server, serving
+from bench.corpora.range_server import Server, serving
 from scripts.build_shards import main as build_shards
 from scripts.verify_shards import main as verify_shards
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.remote_http import HttpStore
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.store.http_store import HttpStore
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")

@@ -20,11 +20,11 @@ import pytest
 import torch
 
 from loaders import LoaderConfig, build_loader
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.remote_settings import RemoteSettings
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from shards.store.settings import RemoteSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 

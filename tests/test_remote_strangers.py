@@ -15,25 +15,25 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bench.range_server import Server, serving
-from glass.run_folder import dataset_digest
+from bench.corpora.range_server import Server, serving
+from glass.config.run_folder import dataset_digest
 from loaders import LoaderConfig, build_loader
-from loaders.open_shards import OpenShards
-from loaders.remote.link import Link
+from loaders.reading.link import Link
+from loaders.reading.open_shards import OpenShards
 from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.dataset_info import read_info
-from shards.file_names import is_digest, is_file_name, within
-from shards.rejection import RejectedImage
-from shards.remote import RemoteFolder
-from shards.remote_dataset import _download
-from shards.remote_settings import RemoteSettings
-from shards.settings import BuildSettings
-from shards.shard_cache import ShardCache
-from shards.source_files import StoredFiles
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.source_files import StoredFiles
+from shards.errors import InputError
+from shards.files.file_names import is_digest, is_file_name, within
+from shards.images.rejection import RejectedImage
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.fetch import _download
+from shards.manifest.info import read_info
+from shards.store.cache import ShardCache
+from shards.store.folder import RemoteFolder
+from shards.store.settings import RemoteSettings
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
@@ -209,7 +209,7 @@ def test_a_manifest_that_claims_terabytes_costs_a_sample(
 ) -> None:
     """And no more than an image may have is asked for, or given a place."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "300000")
-    monkeypatch.setattr("loaders.remote.reader._nothing", placed := PlacedBytes())
+    monkeypatch.setattr("loaders.reading.range_reader._nothing", placed := PlacedBytes())
 
     def claim(rows: list[dict[str, Any]]) -> None:
         row = next(r for r in rows if r["split"] == "train" and r["mcu_length"])

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from glass.detection.calibration import (
+from glass.config.learnt_ids import LEARNT_FILE, LearntIds
+from glass.config.run_folder import dataset_digest
+from glass.export.model_folder import read_model_card, save_model
+from glass.measure.calibration import (
     Calibration,
     ViewSettings,
     calibration_fault,
@@ -19,22 +22,19 @@ from glass.detection.calibration import (
     sigmoid,
     write_calibration,
 )
-from glass.detection.detector import Detector
-from glass.detection.page import describe
-from glass.detection.predict_options import PredictOptions
-from glass.detection.verdicts import ImageVerdict
-from glass.evaluation import read_evaluation
-from glass.export import read_model_card, save_model
-from glass.learnt_ids import LEARNT_FILE, LearntIds
-from glass.model import build_model
+from glass.measure.evaluation import read_evaluation
+from glass.measure.result_files import EVALUATION, found_of, named_of
+from glass.model.model import build_model
+from glass.predict.detector import Detector
+from glass.predict.options import PredictOptions
+from glass.predict.verdicts import ImageVerdict
 from glass.presets import load_preset
-from glass.result_files import EVALUATION, found_of, named_of
-from glass.run_folder import dataset_digest
+from glass.share.demo_page import describe
 from scripts import calibrate, evaluate, export, predict, report, robustness
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.knowing import teach_by_heart
 
 VIEWS = ViewSettings(1, "stratified_grid")
@@ -119,7 +119,7 @@ class TestFilesOfOthers:
         self, run: Path, synthetic_shards: Path, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         (run / name).write_text('{"my": "notes"}')
-        monkeypatch.setattr("glass.evaluation.evaluate_run", lambda *_: 1 / 0)
+        monkeypatch.setattr("glass.measure.evaluation.evaluate_run", lambda *_: 1 / 0)
         with pytest.raises(InputError, match=f"{name} was not written by this command: move it"):
             evaluate.main([str(run), "--data", str(synthetic_shards), *COMMON])
         assert (run / name).read_text() == '{"my": "notes"}'
@@ -127,7 +127,7 @@ class TestFilesOfOthers:
     def test_calibrate_too(self, run: Path, other_shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = run / "model" / "calibration.json"
         path.write_text('{"my": "notes"}')
-        monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
+        monkeypatch.setattr("glass.predict.detector.Detector.predict_iter", lambda *_: 1 / 0)
         with pytest.raises(InputError, match=r"calibration\.json was not written by this command"):
             calibrate.main([str(run), "--data", str(other_shards)])
         assert path.read_text() == '{"my": "notes"}'

@@ -7,13 +7,13 @@ import types
 import numpy as np
 import pytest
 
-from glass.documents import check_document
+from glass.config.documents import check_document
 from scripts import data_stats, download_data
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
-from shards.statistics import data_statistics
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.statistics import data_statistics
 
 
 def decoded(dataset, rows):

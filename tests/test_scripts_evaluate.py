@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import evaluate, report, robustness
-from shards.command import InputError
+from shards.errors import InputError
 
 MakeRun = Callable[[str], Path]
 
@@ -21,8 +21,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     def make(preset: str) -> Path:
         import torch
 
-        from glass.export import save_model
-        from glass.model import build_model
+        from glass.export.model_folder import save_model
+        from glass.model.model import build_model
         from glass.presets import load_preset
 
         run = tmp_path_factory.mktemp("runs") / preset

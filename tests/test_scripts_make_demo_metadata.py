@@ -9,9 +9,9 @@ import pytest
 from glass.auditing.metadata_audit import audit_metadata
 from scripts.demo_images.plan import plan_drawn
 from scripts.make_demo import main
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.manifest.dataset import ShardDataset
 
 
 def test_planned_files_are_alike_in_both_classes():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scripts.make_demo import main
-from shards.command import InputError
+from shards.errors import InputError
 
 SIDES = (1900, 1300)  # just above the smallest photograph that is used
 

@@ -2,11 +2,11 @@
 
 import pytest
 
-from glass.memory_plan import Planner, usable_bytes
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.memory.memory_plan import Planner, usable_bytes
 from glass.presets import load_preset
 from scripts.plan import main
-from shards.command import InputError
+from shards.errors import InputError
 
 GIB = 1 << 30
 

@@ -18,22 +18,22 @@ import numpy as np
 import pytest
 import torch
 
-from glass.detection.calibration import ViewSettings
-from glass.detection.detector import Detector
-from glass.detection.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
-from glass.detection.verdicts import CSV_COLUMNS, ImageVerdict, json_row
-from glass.documents import check_document
-from glass.evaluation import read_evaluation
-from glass.export import save_model
-from glass.model import build_model
+from glass.config.documents import check_document
+from glass.config.run_folder import dataset_digest
+from glass.export.model_folder import save_model
+from glass.measure.calibration import ViewSettings
+from glass.measure.evaluation import read_evaluation
+from glass.model.model import build_model
+from glass.predict.detector import Detector
+from glass.predict.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
+from glass.predict.source_paths import find_images
+from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from glass.presets import load_preset
-from glass.run_folder import dataset_digest
-from loaders.source_paths import find_images
 from scripts import audit, calibrate, demo, evaluate, export, predict, robustness, verify_shards
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.pixels import decode_rgb, pixel_sha256
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb, pixel_sha256
 from tests.conftest import remount
 from tests.knowing import teach_by_heart
 from tests.made_up import made_up
@@ -429,7 +429,7 @@ def test_calibrate_tells_that_it_cannot_write_before_it_scores(run, four_splits,
         remount(disk, "ro")
     else:
         (mine / "model" / "calibration.json").mkdir()
-    monkeypatch.setattr("glass.detection.detector.Detector.predict_iter", lambda *_: 1 / 0)
+    monkeypatch.setattr("glass.predict.detector.Detector.predict_iter", lambda *_: 1 / 0)
     with pytest.raises(InputError, match=r"is a folder|cannot be written to"):
         calibrate.main([str(mine), "--data", str(four_splits)])
 
@@ -519,7 +519,7 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("glass.detection.handover.write_bytes_atomic", full)
+        patched.setattr("glass.share.bundle.write_bytes_atomic", full)
         with pytest.raises(InputError, match="No space left"):
             export.main([str(run), "--to", str(to)])
     assert not to.exists()
@@ -595,8 +595,8 @@ def test_an_address_of_another_machine_is_told(monkeypatch):
         def launch(self, **_):
             raise OSError("Cannot find empty port")
 
-    monkeypatch.setattr("glass.detection.detector.Detector.from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr("glass.detection.page.build_page", lambda _: Page())
+    monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda _: Page())
     with pytest.raises(InputError, match=r"port 99 of 1\.2\.3\.4: give another --port, or"):
         demo.main(["run", "--host", "1.2.3.4", "--port", "99"])
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from glass.detection import detector as detecting
-from glass.detection.detector import Detector, PredictOptions
-from glass.detection.partial_rows import partial_path
-from glass.export import save_model
-from glass.model import build_model
+from glass.export.model_folder import save_model
+from glass.model.model import build_model
+from glass.predict import detector as detecting
+from glass.predict.detector import Detector, PredictOptions
+from glass.predict.partial_rows import partial_path
+from glass.predict.source_paths import find_images
 from glass.presets import load_preset
-from loaders.source_paths import find_images
 from scripts import audit, predict
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.index_settings import IndexSettings
-from shards.indexing import index_tars
+from shards.adopt.adopt import index_tars
+from shards.adopt.settings import IndexSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glass.perturbations import CLEAN, PERTURBATIONS, chosen_rows
-from glass.robustness import check_robustness
-from loaders.augment import Change
-from loaders.augment_operations import Blur, Jpeg
-from loaders.pixel_batch import pixel_batch
+from glass.measure.perturbations import CLEAN, PERTURBATIONS, chosen_rows
+from glass.measure.robustness import check_robustness
+from loaders.augment.augment import Change
+from loaders.augment.operations import Blur, Jpeg
+from loaders.decode.pixel_batch import pixel_batch
 from scripts import evaluate, robustness
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import remount
 
 
@@ -35,8 +35,8 @@ def make_run(
 ) -> Path:
     import torch
 
-    from glass.export import save_model
-    from glass.model import build_model
+    from glass.export.model_folder import save_model
+    from glass.model.model import build_model
     from glass.presets import load_preset
 
     torch.manual_seed(seed)
@@ -113,7 +113,7 @@ def test_the_table_of_a_model(
     run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A schema that holds, a picture, a printed row per change, and the evaluation as clean row."""
-    from glass.evaluation import EvaluationOptions, evaluate_run
+    from glass.measure.evaluation import EvaluationOptions, evaluate_run
 
     rows = ["--rows", "jpeg-70", "--rows", "resize-0.5", "--rows", "hard"]
     document = measured([str(run), "--data", str(synthetic_shards), *rows], tmp_path)
@@ -209,7 +209,7 @@ def test_changed_images_are_looked_at_by_detail_too(
         known.append([detail is not None for detail in details])
         return pixel_batch(*arguments, details=details, **options)
 
-    monkeypatch.setattr("glass.robustness.pixel_batch", spied)
+    monkeypatch.setattr("glass.measure.robustness.pixel_batch", spied)
     rows = ["--rows", "jpeg-70", "--rows", "blur-1", "--rows", "web"]
     measured([str(run), "--data", str(synthetic_shards), *rows], tmp_path)
     dataset = ShardDataset.open(synthetic_shards)
@@ -260,7 +260,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     (tmp_path / "file").write_text("mine")
     if refuses.startswith("disk"):
         remount(small_disk(100), "ro")
-    monkeypatch.setattr("glass.robustness.load_contender", lambda *_: 1 / 0)
+    monkeypatch.setattr("glass.measure.robustness.load_contender", lambda *_: 1 / 0)
     arguments = [str(run), "--data", str(synthetic_shards), "--output", str(tmp_path / refuses)]
     with pytest.raises(InputError, match=r"cannot be written to .*give another --output"):
         robustness.main(arguments)
@@ -281,7 +281,7 @@ def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
 ) -> None:
     """A local folder goes before a name on the hub, so the next command would look into it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glass.hub._fetch", lambda *_: run / "model")
+    monkeypatch.setattr("glass.model.hub._fetch", lambda *_: run / "model")
     arguments = ["someone/model", "--data", str(synthetic_shards), "--rows", "clean"]
     with pytest.raises(InputError, match=r"someone/model is no folder here.*--output"):
         robustness.main(arguments)

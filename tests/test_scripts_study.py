@@ -11,28 +11,28 @@ import torch
 
 import glass.presets
 import glass.studies.final_runs
-import glass.studies.search
+import glass.studies.search.search
 import glass.studies.training_cost
 import scripts.crop_study
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
 from glass.studies import study_budgets
 from glass.studies.baseline_memory import baseline_memory
 from glass.studies.crop_study import CropPlan, finished_crop_study
 from glass.studies.final_runs import FinalPlan, is_finished
 from glass.studies.plan_file import settle_plan
-from glass.studies.search import Search
-from glass.studies.search_plan import SearchPlan
-from glass.studies.search_space import GLASS_SPACE, changed_space
+from glass.studies.search.plan import SearchPlan
+from glass.studies.search.search import Search
+from glass.studies.search.space import GLASS_SPACE, changed_space
 from glass.studies.study import Study
 from glass.studies.training_cost import MemoryMeters
 from glass.studies.usable import check_usable
-from loaders.open_shards import OpenShards
+from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study, tune
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from tests.least_study import METERS, SETTINGS, Killed, fake_training, killed_at, least_budget, without_times
 
 
@@ -255,7 +255,7 @@ def test_a_preset_is_short(name):
 
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     """Of a run that was killed after tuning.json."""
-    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "3", "--epochs", "2", "--min-epochs", "1"]
     assert tune.main(words) == 0
@@ -270,7 +270,7 @@ def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monke
 
 
 def test_a_worker_that_dies_is_told(synthetic_shards, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
     dies = [sys.executable, "-c", "raise SystemExit(9)"]
     monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
@@ -313,8 +313,8 @@ def test_a_study_that_was_killed_ends_the_same_and_is_finished_then(
     assert study.main([*words, str(tmp_path / "whole")]) == 0
     killed = [*words, str(tmp_path / "killed")]
     for number, module in (
-        (1, glass.studies.search),
-        (2, glass.studies.search),
+        (1, glass.studies.search.search),
+        (2, glass.studies.search.search),
         (1, glass.studies.final_runs),
         (1, glass.studies.final_runs),
         (2, glass.studies.training_cost),

@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import shards.shard_writer
-from shards.build import build_dataset
-from shards.build_plan import PLAN_NAME
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
-from shards.shard_writer import write_shard
-from shards.split import parse_shares
+import shards.build.writer
+from shards.build.build import build_dataset
+from shards.build.plan import PLAN_NAME
+from shards.build.settings import BuildSettings
+from shards.build.split import parse_shares
+from shards.build.writer import write_shard
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 from tests.conftest import remount
 
 SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32)
@@ -71,7 +71,7 @@ def crash_after(monkeypatch):
             write_shard(task, advance)
             written.append(task)
 
-        monkeypatch.setattr(shards.shard_writer, "write_shard", write_and_count)
+        monkeypatch.setattr(shards.build.writer, "write_shard", write_and_count)
         return Crash
 
     return arm
@@ -309,14 +309,14 @@ def test_other_programs_are_refused_until_the_end(images, tmp_path, crash_after,
     with pytest.raises(crash_after(1)):
         build(images, tmp_path / "out")
     crash_after(1000)
-    versions = shards.build_plan.current_versions()
+    versions = shards.build.plan.current_versions()
     with monkeypatch.context() as other:
         newer = {**versions, "pillow": "99.0"}
-        other.setattr(shards.build_plan, "current_versions", lambda: newer)
+        other.setattr(shards.build.plan, "current_versions", lambda: newer)
         with pytest.raises(InputError, match=r"pillow was .* and is 99\.0"):
             build(images, tmp_path / "out")
     build(images, tmp_path / "out")
-    monkeypatch.setattr(shards.build_plan, "current_versions", lambda: newer)
+    monkeypatch.setattr(shards.build.plan, "current_versions", lambda: newer)
     assert build(images, tmp_path / "out").finished_before
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.class_differences import FACT_NAMES, PIXEL_FACTS, RAW_FACTS, Classes, compared_facts, scene_numbers
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.matching import match_classes
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.class_differences import FACT_NAMES, PIXEL_FACTS, RAW_FACTS, Classes, compared_facts, scene_numbers
+from shards.build.matching import match_classes
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 COUNT = 120
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.facts import read_facts
-from shards.pixels import decode_rgb
+from shards.facts.facts import read_facts
+from shards.images.pixels import decode_rgb
 
 
 @pytest.fixture

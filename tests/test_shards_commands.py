@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scripts.build_shards import main
-from shards.command import InputError
+from shards.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--global-size", "32", "--samples-per-shard", "4"]
@@ -80,7 +80,7 @@ def test_what_a_list_means_is_said_before_the_work(images, tmp_path, capsys, mon
     listed = images / "list.csv"
     rows = [f"{path.relative_to(images)},{n % 2},test" for n, path in enumerate(paths)]
     listed.write_text("path,label,split\n" + "\n".join(rows) + "\n")
-    monkeypatch.setattr("shards.build._build", lambda *_: 1 / 0)
+    monkeypatch.setattr("shards.build.build._build", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main([str(listed), str(tmp_path / "out")])
     assert f"labels of {listed}: 0 = real (" in capsys.readouterr().out

@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from shards.build import build_dataset
-from shards.command import InputError
-from shards.consolidate import split_counts, write_manifest
-from shards.dataset import ShardDataset
-from shards.dataset_info import DatasetInfo
-from shards.schema import SAMPLE_SCHEMA
-from shards.settings import BuildSettings
+from shards.build.build import build_dataset
+from shards.build.finish import split_counts, write_manifest
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.info import DatasetInfo
+from shards.manifest.schema import SAMPLE_SCHEMA
 
 
 @pytest.fixture
@@ -171,9 +171,9 @@ def test_a_file_is_no_data_set(copy):
 OPEN_AND_MEASURE = """
 import re, sys, time
 import pyarrow, numpy
-import shards.dataset
+import shards.manifest.dataset
 start = time.perf_counter()
-dataset = shards.dataset.ShardDataset.open(sys.argv[1])
+dataset = shards.manifest.dataset.ShardDataset.open(sys.argv[1])
 rows = dataset.split_rows("train+valid")
 total = int(dataset.column("image_offset")[rows].sum() + dataset.column("content_id").min())
 seconds = time.perf_counter() - start

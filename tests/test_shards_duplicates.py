@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.duplicates import exact_duplicates, groups_across_splits, near_duplicates
-from shards.near_candidates import describe, near_pairs
-from shards.registration import grey_pyramid, same_picture_scores
-from shards.settings import BuildSettings
-from shards.stored_views import StoredViews
+from glass.auditing.align_pictures import grey_pyramid, same_picture_scores
+from glass.auditing.duplicates import exact_duplicates, groups_across_splits, near_duplicates
+from glass.auditing.near_candidates import describe, near_pairs
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.stored_views import StoredViews
 
 pytestmark = pytest.mark.slow  # tens of seconds together
 
@@ -185,7 +185,7 @@ def test_brightness_and_contrast_do_not_count():
 
 
 def test_a_missing_shard_is_named(planted, tmp_path):
-    from shards.command import InputError
+    from shards.errors import InputError
 
     dataset, _ = planted
     moved = ShardDataset(Path(tmp_path), dataset.info, dataset.table)
@@ -195,7 +195,7 @@ def test_a_missing_shard_is_named(planted, tmp_path):
 
 def test_one_damaged_byte_in_a_views_header_is_named(synthetic_shards, tmp_path):
     """Whichever it is: the header is compared, never parsed."""
-    from shards.command import InputError
+    from shards.errors import InputError
 
     data = tmp_path / "data"
     shutil.copytree(synthetic_shards, data)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from loaders.splice import STATUS_REASONS, Splicer
-from shards.entry_points import (
+from shards.jpeg.entry_points import (
     HEADER,
     NOT_INDEXABLE_REASONS,
     BadEntryPoints,
@@ -16,7 +15,8 @@ from shards.entry_points import (
     build_entry_points,
     read_entry_points,
 )
-from shards.jpeg_header import JpegHeader, read_header
+from shards.jpeg.header import JpegHeader, read_header
+from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, cjpeg, have_cjpeg, photograph
 
 # The first call compiles for half a minute of one core, and much longer on a busy machine.

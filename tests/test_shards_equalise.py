@@ -11,16 +11,16 @@ from PIL import Image
 
 from glass.auditing.metadata_audit import audit_metadata
 from scripts import build_shards
-from shards.build import build_dataset
-from shards.class_differences import RAW_FACTS, Classes, compared_facts
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.equalise import recompressed
-from shards.facts import read_facts
-from shards.matching import match_classes
-from shards.pixels import RejectedImage, decode_rgb
-from shards.settings import BuildSettings
-from shards.split import parse_shares
+from shards.build.build import build_dataset
+from shards.build.class_differences import RAW_FACTS, Classes, compared_facts
+from shards.build.equalise import recompressed
+from shards.build.matching import match_classes
+from shards.build.settings import BuildSettings
+from shards.build.split import parse_shares
+from shards.errors import InputError
+from shards.facts.facts import read_facts
+from shards.images.pixels import RejectedImage, decode_rgb
+from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset
 
 NAMES = ("real", "generated")

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from shards.facts import _fitted, read_facts
-from shards.lossless import can_tile
-from shards.packing import PackedSource
-from shards.pixels import RejectedImage, decode_rgb, pixel_sha256
-from shards.sample import build_sample
-from shards.schema import SAMPLE_SCHEMA
+from shards.build.make_sample import build_sample
+from shards.build.packing import PackedSource
+from shards.facts.facts import _fitted, read_facts
+from shards.images.pixels import RejectedImage, decode_rgb, pixel_sha256
+from shards.manifest.schema import SAMPLE_SCHEMA
+from shards.stored.lossless import can_tile
 from tests.image_files import chunk
 
 SOURCE = PackedSource("real/a.png", b"", "PNG", 0, "", "", "train")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from webdataset import TarWriter
 
-from shards.examine import examine_tar, guess_rules
-from shards.index_settings import IndexSettings, parse_values
-from shards.tar_names import find_tars, name_tars
+from shards.adopt.examine import examine_tar, guess_rules
+from shards.adopt.settings import IndexSettings, parse_values
+from shards.adopt.tar_names import find_tars, name_tars
 from tests.test_shards_indexing import Members, as_json, picture, write_tar
 
 Sample = Callable[[int, int], Members]

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from loaders.source_paths import find_images
+from glass.predict.source_paths import find_images
 from scripts import build_shards, index_shards
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.schema import FORMAT_VERSION, SAMPLE_SCHEMA
-from shards.shard_writer import read_shard_manifest
+from shards.build.writer import read_shard_manifest
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import FORMAT_VERSION, SAMPLE_SCHEMA
 from shards.verify import verify_dataset
 
 BUILD_AGAIN = r"has format version 1, this program reads 2: .* python -m scripts\.build_shards SRC"

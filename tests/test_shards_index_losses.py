@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from scripts.index_shards import main
-from shards.command import InputError
-from shards.index_settings import IndexSettings
-from shards.indexing import index_tars
-from shards.tar_listing import list_tar
+from shards.adopt.adopt import index_tars
+from shards.adopt.listing import list_tar
+from shards.adopt.settings import IndexSettings
+from shards.errors import InputError
 from shards.verify import verify_dataset
 from tests.test_shards_indexing import Members, as_json, index, labelled, picture, rejected, write_tar
 

@@ -17,15 +17,15 @@ from PIL import Image
 
 from loaders import LoaderConfig, build_loader
 from scripts.index_shards import main
-from shards.command import InputError
-from shards.consolidate import write_description
-from shards.dataset import ShardDataset
-from shards.index_settings import IndexSettings, parse_values
-from shards.indexing import index_tars
-from shards.pixels import decode_rgb
-from shards.shard_writer import ShardRecord, write_shard_manifest
-from shards.sidecar import SidecarTask
-from shards.tar_listing import list_tar
+from shards.adopt.adopt import index_tars
+from shards.adopt.listing import list_tar
+from shards.adopt.settings import IndexSettings, parse_values
+from shards.adopt.sidecar import SidecarTask
+from shards.build.finish import write_description
+from shards.build.writer import ShardRecord, write_shard_manifest
+from shards.errors import InputError
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset
 from tests.killed_at_rename import killed_at_rename
 

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from shards.jpeg_header import BadJpeg, read_header
+from shards.jpeg.header import BadJpeg, read_header
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph, with_fill_bytes
 
 

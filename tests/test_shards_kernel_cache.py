@@ -13,13 +13,13 @@ import pytest
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
-from shards import kernel_cache
-from shards.kernel_cache import cached, reached, source_digest
+from shards.jpeg import kernel_cache
+from shards.jpeg.kernel_cache import cached, reached, source_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 KERNEL = """
 import logging
-from shards.kernel_cache import cached
+from shards.jpeg.kernel_cache import cached
 
 @cached
 def kernel(x):
@@ -109,12 +109,16 @@ def test_a_disk_that_is_full_costs_time_and_no_result(monkeypatch, caplog):
 # -- the digest ------------------------------------------------------------------------------------
 
 
+PACKAGES = ("shards", "loaders", "glass", "bench")
+
+
 def kernels() -> list[tuple[ModuleType, Dispatcher]]:
     """Every kernel of ours that is kept."""
     found = []
-    for path in sorted([*ROOT.glob("shards/*.py"), *ROOT.glob("loaders/*.py")]):
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         if "@cached" in path.read_text() and path.stem != "kernel_cache":
-            module = importlib.import_module(f"{path.parent.name}.{path.stem}")
+            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            module = importlib.import_module(name)
             found += [(module, v) for v in vars(module).values() if isinstance(v, Dispatcher)]
     return [
         (module, kernel)
@@ -143,15 +147,15 @@ def test_every_kernel_s_key_covers_all_that_is_compiled_into_it():
 
 
 def test_no_kernel_is_kept_by_numba_alone():
-    for path in [*ROOT.glob("*/*.py"), *ROOT.glob("*/*/*.py")]:
+    for path in (path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")):
         if path.name not in ("kernel_cache.py", Path(__file__).name):
             assert "cache=True" not in path.read_text(), path
 
 
 def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
-    """The case that was left out: ``shards.entry_points`` says where an index holds what."""
-    splice_index = importlib.import_module("loaders.splice_index")
-    splice_kernel = importlib.import_module("loaders.splice_kernel")
+    """The case that was left out: ``shards.jpeg.entry_points`` says where an index holds what."""
+    splice_index = importlib.import_module("shards.jpeg.splice.index")
+    splice_kernel = importlib.import_module("shards.jpeg.splice.kernel")
     before = source_digest(splice_kernel._compile)
     assert before == source_digest(splice_kernel._compile)
     monkeypatch.setattr(splice_index, "ENTRIES_AT", splice_index.ENTRIES_AT + 1)
@@ -161,8 +165,10 @@ def test_a_constant_of_another_module_changes_the_digest(monkeypatch):
 def test_so_does_an_edit_of_a_function_two_modules_away(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     sources = {
-        "far": "from shards.kernels import compiled\nTABLE = (1, 2)\n@compiled\ndef far(x):\n    return x + TABLE[0]\n",
-        "near": "import far\nfrom shards.kernels import compiled\n@compiled\ndef near(x):\n    return far.far(x)\n",
+        "far": "from shards.jpeg.numba_support import compiled\nTABLE = (1, 2)\n"
+        "@compiled\ndef far(x):\n    return x + TABLE[0]\n",
+        "near": "import far\nfrom shards.jpeg.numba_support import compiled\n"
+        "@compiled\ndef near(x):\n    return far.far(x)\n",
         "top": "from near import near\ndef make(digest):\n"
         "    def kernel(x):\n        _ = digest\n        return near(x)\n    return kernel\n",
     }

@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from glass.run_folder import RunFolder
-from shards.atomic import atomic_path, final_name, remove_temporaries, write_text_atomic
-from shards.command import InputError
-from shards.file_locks import holder, locked_file, locked_or_waited, put_to_use, try_lock
-from shards.output_folder import locked
+from glass.config.run_folder import RunFolder
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, final_name, remove_temporaries, write_text_atomic
+from shards.files.locks import holder, locked_file, locked_or_waited, put_to_use, try_lock
+from shards.files.output_folder import locked
 
 HOLD = """
 import sys
 from pathlib import Path
-from shards.file_locks import try_lock
+from shards.files.locks import try_lock
 descriptor = try_lock(Path(sys.argv[1]))
 print("held" if descriptor else "not held", flush=True)
 sys.stdin.read()
@@ -129,11 +129,11 @@ class Heard(logging.Handler):
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
     for name in ("SAID_AFTER_S", "SAID_AFTER_DOWNLOAD_S"):
-        monkeypatch.setattr(f"shards.file_locks.{name}", 0.02)
+        monkeypatch.setattr(f"shards.files.locks.{name}", 0.02)
     handler = Heard()
-    logging.getLogger("shards.file_locks").addHandler(handler)
+    logging.getLogger("shards.files.locks").addHandler(handler)
     yield handler
-    logging.getLogger("shards.file_locks").removeHandler(handler)
+    logging.getLogger("shards.files.locks").removeHandler(handler)
 
 
 def _use(path: Path) -> None:

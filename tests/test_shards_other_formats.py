@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.facts import read_facts
-from shards.image_formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
-from shards.jxl_header import BadJxl, read_jxl_header
-from shards.pixels import RejectedImage, decode_rgb
-from shards.scan import examine
-from shards.source_files import LocalFiles
-from shards.unsupported import media_boxes
+from shards.build.first_pass import examine
+from shards.build.source_files import LocalFiles
+from shards.facts.facts import read_facts
+from shards.images.formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
+from shards.images.jxl_header import BadJxl, read_jxl_header
+from shards.images.pixels import RejectedImage, decode_rgb
+from shards.images.unsupported import media_boxes
 from tests.image_files import box, chunk, tiff
 
 # 64 × 48 pixels, lossless, with the fields for orientation written out: bits 27 to 29.
@@ -84,7 +84,7 @@ def test_what_is_not_read_is_named(name, tmp_path):
 
 
 def test_a_codec_that_is_not_built_in_is_named(monkeypatch):
-    monkeypatch.setattr("shards.unsupported._built_in", {"webp": False, "zstd": True}.get)
+    monkeypatch.setattr("shards.images.unsupported._built_in", {"webp": False, "zstd": True}.get)
     data = tiff(GREY, more={259: (3, [50001])})
     assert rejected(data) == ("unsupported_format", "TIFF with WebP")
     data = tiff(GREY, more={259: (3, [50000])})
@@ -212,7 +212,7 @@ def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
 
 def test_a_jpeg_xl_without_the_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    from shards import plugin_formats
+    from shards.images import plugin_formats
 
     plugin_formats._jxl_class.cache_clear()
     reason, detail = rejected(JXL)

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.command import InputError
-from shards.outputs import check_new_folder, check_output, holds_mark, is_json_with, is_parquet_with, starts_with
+from shards.errors import InputError
+from shards.files.outputs import check_new_folder, check_output, holds_mark, is_json_with, is_parquet_with, starts_with
 from tests.conftest import remount
 
 OURS = starts_with("ours")

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from shards.facts import read_facts
-from shards.iso_items import iso_picture
-from shards.rejection import RejectedImage
+from shards.facts.facts import read_facts
+from shards.facts.iso_items import iso_picture
+from shards.images.rejection import RejectedImage
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards import stored_pixels
-from shards.channel_stats import channel_stats
-from shards.image_formats import MAX_PIXELS, open_image, sniff_format
-from shards.pixel_pass import pixel_facts
-from shards.pixels import RejectedImage, decode_rgb, global_view, pixel_sha256
+from shards.images import stored_pixels
+from shards.images.channel_stats import channel_stats
+from shards.images.formats import MAX_PIXELS, open_image, sniff_format
+from shards.images.pixel_pass import pixel_facts
+from shards.images.pixels import RejectedImage, decode_rgb, global_view, pixel_sha256
 from tests.image_files import png, tiff
 
 SIXTEEN_BITS = np.random.default_rng(1).integers(0, 65536, (13, 17, 4), dtype=np.uint16)

@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 import pytest
 
-from shards.pixels import decode_rgb, global_view
-from shards.schema import content_id_hex
+from shards.images.pixels import decode_rgb, global_view
+from shards.manifest.schema import content_id_hex
 
 
 def rows_of(dataset, shard):

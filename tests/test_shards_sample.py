@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
-from shards.packing import PackedSource
-from shards.pixels import decode_rgb, global_view, pixel_sha256
-from shards.rejection import RejectedImage
-from shards.sample import build_sample, json_fields
-from shards.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.build.make_sample import build_sample, json_fields
+from shards.build.packing import PackedSource
+from shards.images.pixels import decode_rgb, global_view, pixel_sha256
+from shards.images.rejection import RejectedImage
+from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
 
 SOURCE = PackedSource("real/a.jpg", b"", "JPEG", 1, "gan", "scene", "train")
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from shards import silence
-from shards.silence import said_while_silent
+from shards.cli import silence
+from shards.cli.silence import said_while_silent
 
 
 class Stderr:

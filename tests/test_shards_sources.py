@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.command import InputError
-from shards.source_files import LocalFiles
-from shards.source_lists import read_sources
+from shards.build.source_files import LocalFiles
+from shards.build.source_lists import read_sources
+from shards.errors import InputError
 
 
 def touch(root, *names):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shards.command import InputError
-from shards.packing import PackedSource, pack, sample_key
-from shards.split import Splittable, assign_splits, parse_shares
+from shards.build.packing import PackedSource, pack, sample_key
+from shards.build.split import Splittable, assign_splits, parse_shares
+from shards.errors import InputError
 
 SHARES = parse_shares("0.7,0.15,0.15")
 FOUR = parse_shares("0.5,0.2,0.2,0.1")

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.build import build_dataset
-from shards.dataset import ShardDataset
-from shards.jpeg_header import read_header
-from shards.lossless import can_tile
-from shards.pixels import decode_rgb
-from shards.settings import BuildSettings
-from shards.split import parse_shares
-from shards.tiled_tiff import TiledImage
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.split import parse_shares
+from shards.images.pixels import decode_rgb
+from shards.jpeg.header import read_header
+from shards.manifest.dataset import ShardDataset
+from shards.stored.lossless import can_tile
+from shards.stored.tiled_tiff import TiledImage
 from shards.verify import verify_dataset
 
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.verify_shards import main
-from shards.command import InputError
-from shards.consolidate import write_manifest
-from shards.dataset import ShardDataset
+from shards.build.finish import write_manifest
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, verify_dataset
 
 

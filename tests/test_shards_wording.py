@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shards.wording import counted
+from shards.cli.wording import counted
 
 ROOT = Path(__file__).parent.parent
 NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folders|pairs|groups"

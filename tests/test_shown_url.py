@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from shards.command import CommandParser, InputError, run_command
-from shards.shown_url import SafeFormatter, safe_text, safe_words, shown_url, without_secrets
+from shards.cli.command import CommandParser, run_command
+from shards.cli.shown_url import SafeFormatter, safe_text, safe_words, shown_url, without_secrets
+from shards.errors import InputError
 
 SHOWN = {
     "https://b.s3.amazonaws.com/k/x.tar?X-Amz-Signature=hunter2": "https://b.s3.amazonaws.com/k/x.tar",
@@ -70,7 +71,7 @@ def test_a_parser_that_quotes_a_part_of_the_password() -> None:
     ],
 )
 def test_the_storage_of_a_search(url: str) -> None:
-    from glass.studies.search_store import open_storage
+    from glass.studies.search.store import open_storage
 
     with pytest.raises(InputError, match=r"--storage \w+.*cannot be opened") as caught:
         open_storage(url)

@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
-from glass.export import holds_model, read_model_card
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.export.model_folder import holds_model, read_model_card
 from glass.presets import load_preset
-from glass.run_state import RunState
-from glass.training import train
+from glass.train.run import train
+from glass.train.state import RunState
 
 SETTINGS = [
     "model.global_backbone=test_vit",

@@ -15,18 +15,18 @@ import safetensors.torch
 import torch
 
 import train
-from glass import scoring
-from glass.checkpoint import CheckpointStore
-from glass.config import RunConfig
-from glass.engine import Engine
-from glass.export import load_model
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
+from glass.export.model_folder import load_model
+from glass.measure import scoring
+from glass.measure.scoring import score
 from glass.presets import load_preset
-from glass.scoring import score
-from glass.training import train as train_run
+from glass.train.checkpoint import CheckpointStore
+from glass.train.run import train as train_run
+from glass.train.step import Engine
 from loaders import build_loader
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 ROOT = Path(__file__).resolve().parent.parent
 # A ViT: no batch statistics, so that equal global batches give equal steps on any number of ranks.

@@ -5,10 +5,10 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.training import train
-from shards.command import InputError
+from glass.train.run import train
+from shards.errors import InputError
 from tests.conftest import remount
 
 SETTINGS = [

@@ -13,11 +13,11 @@ STEPS_WITHOUT_WAITING = """
 import sys
 import torch
 from pathlib import Path
-from glass.engine import Engine, Totals
-from glass.overrides import apply_overrides
+from glass.train.step import Engine, Totals
+from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.processes import make_accelerator
-from glass.training import prepared_model
+from glass.train.processes import make_accelerator
+from glass.train.run import prepared_model
 
 config = apply_overrides(load_preset("glass_tiny"), ["optim.clip_grad_norm=1"])
 accelerator, precision = make_accelerator(config, Path(sys.argv[1]))

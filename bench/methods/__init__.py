@@ -5,7 +5,7 @@ global view make one out of the decoded image, as they must; the loader's copy t
 shard; ``dali_roi``, ``precut`` and ``decode_only`` have none at all, which favours them.
 """
 
-from bench.task import MethodInfo
+from bench.harness.task import MethodInfo
 
 __all__ = ["METHODS"]
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from PIL import Image
 
-from bench.corpus import GLOBAL_SIZE, SPLIT
+from bench.corpora.corpus import GLOBAL_SIZE, SPLIT
+from bench.harness.task import Task
 from bench.methods.file_passes import FilePasses
-from bench.task import Task
-from shards.entry_points import build_entry_points
-from shards.packing import PackedSource, sample_key
-from shards.sample import build_sample
+from shards.build.make_sample import build_sample
+from shards.build.packing import PackedSource, sample_key
+from shards.jpeg.entry_points import build_entry_points
 
 __all__ = ["BuildSample", "EntryPoints", "PillowDecode"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from nvidia.dali import fn, pipeline_def, types
 
-from bench.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus, mapped
-from bench.task import Task
+from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus, mapped
+from bench.harness.task import Task
 
 __all__ = ["DaliFull", "DaliRegions"]
 
@@ -79,18 +79,18 @@ class _DaliPasses(ABC):
         """From encoded images and their (N, 4) windows to the results."""
 
     def warm_up(self) -> float:
-        """See :class:`bench.task.Method`. DALI's buffers grow to the largest image seen."""
+        """See :class:`bench.harness.task.Method`. DALI's buffers grow to the largest image seen."""
         self.run()
         start = time.perf_counter()
         self.run()
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._input.passes = passes
 
     def run(self) -> int:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return sum(len(results[0]) for results in self.results())
 
     def results(self) -> Iterator[tuple[Any, ...]]:
@@ -103,11 +103,11 @@ class _DaliPasses(ABC):
                 return
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return {"bytes_read_per_image": self._bytes_per_image}
 
     def close(self) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         del self._pipeline
 
     def _define(self, threads: int) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.corpus import Corpus
-from bench.task import Task
+from bench.corpora.corpus import Corpus
+from bench.harness.task import Task
 
 __all__ = ["FilePasses"]
 
@@ -31,7 +31,7 @@ class FilePasses(ABC):
         which a turn drops; ``turn`` counts the images of the round."""
 
     def warm_up(self) -> float:
-        """See :class:`bench.task.Method`. A pass that is slower than a round is not run twice."""
+        """See :class:`bench.harness.task.Method`. A pass that is slower than a round is not run twice."""
         total = len(self._corpus)
         first = max(1, total // 4)
         start = time.perf_counter()
@@ -44,21 +44,21 @@ class FilePasses(ABC):
         return seconds_per_pass
 
     def prepare(self, passes: int) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._passes = passes
 
     def run(self) -> int:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         total = self._passes * len(self._corpus)
         self._work(range(total))
         return total
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return {"bytes_read_per_image": float(np.mean([i.num_bytes for i in self._corpus.images]))}
 
     def close(self) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._pool.shutdown()
 
     def _work(self, turns: range) -> None:

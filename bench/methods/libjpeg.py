@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from bench.corpus import CROP_SIZE, mapped
+from bench.corpora.corpus import CROP_SIZE, mapped
+from bench.harness.task import Task
 from bench.methods.file_passes import FilePasses
-from bench.task import Task
 
 __all__ = ["PrecutCrops", "WholeImages"]
 
@@ -54,6 +54,6 @@ class PrecutCrops(FilePasses):
         ]
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         lengths = self._bounds[..., 1] - self._bounds[..., 0]
         return {"bytes_read_per_image": float(lengths.sum(-1).mean())}

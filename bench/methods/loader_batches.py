@@ -5,10 +5,10 @@ import time
 from collections.abc import Generator
 from typing import Any
 
+from bench.harness.task import Task
 from bench.methods.loader_path import per_image
-from bench.task import Task
 from loaders import LoaderConfig, build_loader
-from shards.dataset import ShardDataset
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["LoaderBatches"]
 
@@ -37,7 +37,7 @@ class LoaderBatches:
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """See :class:`bench.task.Method`. Checksums are verified on first touch, in here."""
+        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, in here."""
         self._take(1)  # compiles, builds pipelines
         start, taken = time.perf_counter(), 0
         for _ in itertools.islice(self._batches(), MAX_WARM_UP_BATCHES):
@@ -47,21 +47,21 @@ class LoaderBatches:
         return (time.perf_counter() - start) / taken
 
     def prepare(self, passes: int) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._num_batches = passes
         self.run()
         self._before = self._loader.stats()
 
     def run(self) -> int:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return self._take(self._num_batches)
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return per_image(self._before, self._loader.stats())
 
     def close(self) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._loader.close()
 
     def _take(self, number: int) -> int:

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.corpus import GLOBAL_SIZE, SEED, SPLIT, Corpus
-from bench.repeated import repeat_dataset
-from bench.task import Task
+from bench.corpora.corpus import GLOBAL_SIZE, SEED, SPLIT, Corpus
+from bench.corpora.repeated import repeat_dataset
+from bench.harness.task import Task
 from loaders import LoaderConfig, build_loader
-from shards.dataset import ShardDataset
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["LoaderPath", "even_batch_size", "per_image"]
 
@@ -33,14 +33,14 @@ class LoaderPath:
         self._before: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """See :class:`bench.task.Method`. Checksums are verified on first touch, in here."""
+        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, in here."""
         self.run()
         start = time.perf_counter()
         self.run()
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         if passes > 1:
             self._loader.close()
             self._loader = self._build(passes)
@@ -48,7 +48,7 @@ class LoaderPath:
         self._before = self._loader.stats()
 
     def run(self) -> int:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         images = 0
         for batch in self._loader:
             images += int(batch["is_valid"].sum())
@@ -58,11 +58,11 @@ class LoaderPath:
         return images
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return per_image(self._before, self._loader.stats())
 
     def close(self) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._loader.close()
         shutil.rmtree(self._folder)
 

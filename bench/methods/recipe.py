@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional  # type: ignore[import-untyped]
 
-from bench.corpus import CROP_SIZE, GLOBAL_SIZE
+from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE
+from bench.harness.task import Task
 from bench.methods.file_passes import FilePasses
-from bench.task import Task
 
 __all__ = ["Recipe"]
 

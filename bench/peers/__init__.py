@@ -5,7 +5,7 @@ not normalised. They run their usual parallelism: worker processes of a ``DataLo
 there is one thread, which spares them the pickling), or threads for SPDL.
 """
 
-from bench.task import MethodInfo
+from bench.harness.task import MethodInfo
 
 __all__ = ["PEERS"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.corpus import Corpus
-from bench.task import Task
+from bench.corpora.corpus import Corpus
+from bench.harness.task import Task
 
 __all__ = ["PeerPasses"]
 
@@ -46,27 +46,27 @@ class PeerPasses(ABC):
         """The loader, whose ``iter()`` is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
 
     def warm_up(self) -> float:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self.run()
         start = time.perf_counter()
         self.run()
         return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         self._passes = passes
 
     def run(self) -> int:
-        """See :class:`bench.task.Method`. Raises ``RuntimeError`` where images are missing."""
+        """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` where images are missing."""
         images = sum(len(views) for _ in range(self._passes) for views, _ in self._batches)
         if images != self._passes * len(self.corpus):
             raise RuntimeError(f"{images} images in {self._passes} × {len(self.corpus)}")
         return images
 
     def report(self) -> dict[str, float]:
-        """See :class:`bench.task.Method`."""
+        """See :class:`bench.harness.task.Method`."""
         return {"bytes_read_per_image": float(np.mean([i.num_bytes for i in self.corpus.images]))}
 
     def close(self) -> None:
-        """See :class:`bench.task.Method`. Worker processes end with this one."""
+        """See :class:`bench.harness.task.Method`. Worker processes end with this one."""
         del self._batches

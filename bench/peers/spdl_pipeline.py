@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from bench.harness.task import NotAvailable
 from bench.peers.peer_passes import PeerPasses
 from bench.peers.views import Views, views_of_tensor
-from bench.task import NotAvailable
 
 __all__ = ["SpdlPipeline"]
 

@@ -6,7 +6,7 @@ import torch
 from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
 from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
 
-from bench.corpus import CROP_SIZE, GLOBAL_SIZE
+from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE
 
 __all__ = ["Views", "views_of_jpeg", "views_of_tensor"]
 

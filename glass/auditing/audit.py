@@ -25,12 +25,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glass.run_folder import dataset_digest
-from shards.command import InputError
-from shards.json_file import read_json
+from glass.config.run_folder import dataset_digest
+from shards.errors import InputError
+from shards.files.json_file import read_json
 
 if TYPE_CHECKING:
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
 __all__ = [
     "AUDIT_NAME",
@@ -90,7 +90,7 @@ class Finding:
     advice: str = ""
     """What to do about it."""
     feature: str | None = None
-    """Of facts about files: key of ``shards.class_differences.FACT_NAMES`` that tells most."""
+    """Of facts about files: key of ``shards.build.class_differences.FACT_NAMES`` that tells most."""
     auroc: float | None = None
     """Of metadata: 0.5 tells nothing, 1 everything."""
     interval: tuple[float, float] | None = None

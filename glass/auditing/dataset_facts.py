@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from shards.class_differences import GRADED, RAW_FACTS
+from shards.build.class_differences import GRADED, RAW_FACTS
 
 if TYPE_CHECKING:
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
 __all__ = ["facts_table", "raw_facts", "typical"]
 

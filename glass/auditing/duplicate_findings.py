@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
-from shards.duplicates import exact_duplicates, groups_across_splits, near_duplicates
-from shards.wording import counted
+from glass.auditing.duplicates import exact_duplicates, groups_across_splits, near_duplicates
+from shards.cli.wording import counted
 
 if TYPE_CHECKING:
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
 __all__ = ["audit_duplicates"]
 

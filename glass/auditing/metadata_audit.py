@@ -4,7 +4,7 @@ A detector trained on such a set may learn the file instead of the picture. A sm
 model gets nothing but the facts that leave traces in the pixels; its cross-validated AUROC says
 what there is to learn, and 0.5 is nothing. Scenes stay together in a fold, as they do in a split.
 Another model gets the rest, such as metadata, which no detector of pixels can learn. Which single
-facts differ, ``shards.class_differences`` decides, as for ``--equalise match``.
+facts differ, ``shards.build.class_differences`` decides, as for ``--equalise match``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,12 +15,20 @@ import numpy as np
 import numpy.typing as npt
 
 from glass.auditing.dataset_facts import facts_table, raw_facts, typical
-from glass.bootstrap import bootstrap_intervals
-from shards.class_differences import FACT_NAMES, FILE_FACTS, GRADED, PIXEL_FACTS, Classes, compared_facts, scene_numbers
-from shards.schema import CLASS_NAMES
+from glass.measure.bootstrap import bootstrap_intervals
+from shards.build.class_differences import (
+    FACT_NAMES,
+    FILE_FACTS,
+    GRADED,
+    PIXEL_FACTS,
+    Classes,
+    compared_facts,
+    scene_numbers,
+)
+from shards.manifest.schema import CLASS_NAMES
 
 if TYPE_CHECKING:
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
 __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_metadata"]
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
 from glass.auditing.metadata_audit import FEATURES, FeatureAudit, MetadataAudit
-from shards.class_differences import LEAST
-from shards.equalise import MATCHED, RECOMPRESSED
-from shards.wording import counted
+from shards.build.class_differences import LEAST
+from shards.build.equalise import MATCHED, RECOMPRESSED
+from shards.cli.wording import counted
 
 __all__ = ["BELOW_GUESSING", "SERIOUS_AUROC", "below_guessing", "metadata_findings"]
 

@@ -1,1 +1,1 @@
-"""A trained model in use: verdicts, calibration, heat maps, handing it on."""
+"""Where the detector stood before; cards of published models name this path."""

@@ -3,8 +3,8 @@
 import importlib
 import pkgutil
 
-from glass.config import RunConfig
-from shards.command import InputError
+from glass.config.run_config import RunConfig
+from shards.errors import InputError
 
 __all__ = ["load_preset", "preset_names"]
 

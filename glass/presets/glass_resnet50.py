@@ -7,7 +7,7 @@ Hardware, time and score: unmeasured here. On a small GPU keep the batch of 32 i
 ``--set loader.global_batch_size=8 --set grad_accum_steps=4``.
 """
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
 from loaders.config import LoaderConfig
 
 __all__ = ["preset"]

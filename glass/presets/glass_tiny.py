@@ -9,7 +9,7 @@ on two CPU cores for the 420 training images of the quickstart. Small batches an
 dropout, because with less steps or with more noise nothing is learnt (docs/LOG.md).
 """
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
 from loaders.config import LoaderConfig
 
 __all__ = ["preset"]

@@ -7,7 +7,7 @@ Hardware, time and score: unmeasured here. The study tuned this baseline with ha
 it gave GLASS.
 """
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
 from loaders.config import LoaderConfig
 
 __all__ = ["preset"]

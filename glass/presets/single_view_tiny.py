@@ -7,7 +7,7 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \
 The shards must hold 64-pixel global views (``build_shards --global-size 64``).
 """
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
 from loaders.config import LoaderConfig
 
 __all__ = ["preset"]

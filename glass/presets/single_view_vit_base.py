@@ -10,7 +10,7 @@ timm has no ViT equal to torchvision's, which the study used: the same architect
 ImageNet-1k weights.
 """
 
-from glass.config import ModelConfig, OptimConfig, RunConfig
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
 from loaders.config import LoaderConfig
 
 __all__ = ["preset"]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report import tables
-from shards.command import printable
+from shards.cli.command import printable
 
 __all__ = ["audit_sentence", "render_audit_html"]
 

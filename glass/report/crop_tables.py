@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glass.report.tables import number
-from shards.wording import counted
+from shards.cli.wording import counted
 
 __all__ = [
     "BASELINE_HEAD",

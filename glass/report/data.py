@@ -13,7 +13,7 @@ written in ``glass.report.document``):
 ``audit``           ``severity`` and ``findings`` of ``glass.auditing.audit``; null where the data
                     set was not audited
 ``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
-                    ``images`` and the parts of ``glass.metrics.paired_difference``
+                    ``images`` and the parts of ``glass.measure.metrics.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
@@ -36,20 +36,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glass.auditing.audit import read_audit
-from glass.documents import Maybe, check_document
-from glass.evaluation import read_evaluation
-from glass.metrics import paired_difference
-from glass.overrides import flat_settings
-from glass.predictions import read_predictions
+from glass.config.documents import Maybe, check_document
+from glass.config.overrides import flat_settings
+from glass.config.run_folder import dataset_digest
+from glass.measure.evaluation import read_evaluation
+from glass.measure.metrics import paired_difference
+from glass.measure.predictions import read_predictions
+from glass.measure.result_files import EVALUATION, found_of
 from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import own_robustness, robustness_summary
-from glass.result_files import EVALUATION, found_of
-from glass.run_folder import dataset_digest
-from shards.command import InputError
-from shards.json_file import parse_json, read_json, read_json_bytes
+from shards.errors import InputError
+from shards.files.json_file import parse_json, read_json, read_json_bytes
 
 if TYPE_CHECKING:
-    from shards.dataset import ShardDataset, SplitCounts
+    from shards.manifest.dataset import ShardDataset, SplitCounts
 
 __all__ = ["RunData", "compare_runs", "dataset_summary", "load_run", "report_document", "training_summary"]
 
@@ -79,11 +79,11 @@ class RunData:
     epochs: list[dict[str, Any]]
     """Lines of ``metrics.jsonl`` by epoch; of an epoch run twice (after a resume) the last."""
     evaluation: dict[str, Any]
-    """See ``glass.evaluation``."""
+    """See ``glass.measure.evaluation``."""
     predictions: pa.Table
-    """``glass.predictions.PREDICTION_SCHEMA``."""
+    """``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: dict[str, Any] | None = None
-    """See ``glass.robustness``; None where these weights were not measured on this data."""
+    """See ``glass.measure.robustness``; None where these weights were not measured on this data."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from glass.documents import Map, Maybe, check_document
-from glass.evaluation_schema import LATER, SCHEMA
+from glass.config.documents import Map, Maybe, check_document
+from glass.measure.evaluation_schema import LATER, SCHEMA
 
 __all__ = ["FROM_EVALUATION", "REPORT_SCHEMA", "check_report", "run_schema"]
 

@@ -23,7 +23,7 @@ LABEL_WIDTH = 2.2
 
 
 def heat_map_png(document: Mapping[str, Any]) -> bytes:
-    """A PNG of a document of ``glass.robustness``: value and 95 % interval in every cell."""
+    """A PNG of a document of ``glass.measure.robustness``: value and 95 % interval in every cell."""
     from matplotlib.figure import Figure
 
     columns = [ALL, *_generators(document)]

@@ -14,7 +14,7 @@ from glass.report.data import RunData
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
 from glass.report.robustness import heat_map_uri, robustness_table
 from glass.report.windows import Gallery
-from shards.command import printable
+from shards.cli.command import printable
 
 __all__ = ["render_html"]
 

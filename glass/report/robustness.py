@@ -1,15 +1,16 @@
-"""The table of ``glass.robustness`` for people, on a terminal and in the report of a run."""
+"""The table of ``glass.measure.robustness`` for people, on a terminal and in the report of a run."""
 
 import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from glass.measure.result_files import ROBUSTNESS, found_of
 from glass.report.heat_map import heat_map_png
 from glass.report.tables import cell, interval_text, percent
-from glass.result_files import ROBUSTNESS, found_of
-from shards.command import InputError, printable
-from shards.json_file import read_json
+from shards.cli.command import printable
+from shards.errors import InputError
+from shards.files.json_file import read_json
 
 __all__ = ["heat_map_uri", "own_robustness", "robustness_path", "robustness_summary", "robustness_table"]
 
@@ -21,7 +22,7 @@ DIFFERENCE = "AUROC against the first"
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
     """Where ``scripts.robustness`` writes the table of ``run``; ``variant`` as of
-    :func:`glass.result_files.named_of`."""
+    :func:`glass.measure.result_files.named_of`."""
     return run / f"robustness-{split}{variant}.json"
 
 
@@ -33,7 +34,7 @@ def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:
     path = robustness_path(run, split, variant)
     if not path.is_file():
         return None
-    from glass.robustness import check_robustness  # imports torch, which takes seconds
+    from glass.measure.robustness import check_robustness  # imports torch, which takes seconds
 
     try:
         document = read_json(path)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from glass.report.plots import GRID, INK, add_legend, as_svg, panel, run_style
-from shards.atomic import write_text_atomic
+from shards.files.atomic import write_text_atomic
 
 __all__ = ["save_svg", "search_svgs"]
 

@@ -23,7 +23,7 @@ from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_said
 from glass.report.tables import METRIC_ROWS, number
-from shards.command import printable
+from shards.cli.command import printable
 
 __all__ = ["study_html", "study_markdown"]
 

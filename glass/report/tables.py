@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from shards.wording import counted
+from shards.cli.wording import counted
 
 __all__ = [
     "IN_SAMPLE_WARNING",
@@ -127,7 +127,7 @@ def score_word(calibration: Mapping[str, Any] | None) -> str:
 
 
 def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
-    """Rows of ``glass.metrics.per_generator``: generators, their mean and minimum, real images."""
+    """Rows of ``glass.measure.metrics.per_generator``: generators, their mean and minimum, real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(
@@ -174,7 +174,7 @@ def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
 
 
 def learnt_sentence(learnt: Mapping[str, int] | None) -> str | None:
-    """A warning where images were learnt from (``glass.learnt_ids.overlap``), or where that is not
+    """A warning where images were learnt from (``glass.config.learnt_ids.overlap``), or where that is not
     known; None where no image was."""
     if learnt is None:
         return (

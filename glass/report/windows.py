@@ -13,17 +13,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.metrics import UNNAMED
+from glass.measure.metrics import UNNAMED
 from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
-from shards.command import InputError
+from shards.errors import InputError
+from shards.files.regular_file import open_regular
+from shards.images.pixels import RejectedImage, decode_rgb
 from shards.machine_trouble import require_sound_machine
-from shards.pixels import RejectedImage, decode_rgb
-from shards.regular_file import open_regular
 
 if TYPE_CHECKING:
     from glass.report.data import RunData
-    from shards.dataset import ShardDataset
+    from shards.manifest.dataset import ShardDataset
 
 __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery"]
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from glass.config import RunConfig
-from glass.documents import Map, Maybe
+from glass.config.documents import Map, Maybe
+from glass.config.run_config import RunConfig
 from glass.studies.plan_file import PLAN_FILE, settle_plan
 from glass.studies.training_cost import MemoryMeters, free_memory, measured_settings, training_cost, why_it_does_not_fit
 from glass.studies.usable import check_usable
-from loaders.open_shards import OpenShards
-from shards.output_folder import make_folder
+from loaders.reading.open_shards import OpenShards
+from shards.files.output_folder import make_folder
 
 __all__ = ["BASELINE_ROW", "baseline_memory"]
 

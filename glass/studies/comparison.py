@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from glass.documents import Maybe
+from glass.config.documents import Maybe
 from glass.studies.seed_results import student_interval, summary
 
 __all__ = ["COMPARISON_ROW", "comparisons"]

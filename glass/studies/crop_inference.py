@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from glass.config import RunConfig
-from glass.documents import Map, Maybe
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.export import load_model
-from glass.precision import autocast, precision_in_use, resolve_precision
-from glass.processes import run_device
+from glass.config.documents import Map, Maybe
+from glass.config.run_config import RunConfig
+from glass.export.model_folder import load_model
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.model.precision import autocast, precision_in_use, resolve_precision
 from glass.studies.training_cost import MemoryMeters
+from glass.train.processes import run_device
 from loaders import build_loader
-from loaders.open_shards import OpenShards
+from loaders.reading.open_shards import OpenShards
 
 __all__ = ["INFERENCE_ROW", "inference_row"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glass.config import RunConfig, config_to_dict
-from glass.documents import Map, Maybe, read_document, write_document
-from glass.run_folder import dataset_digest
+from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.run_folder import dataset_digest
 from glass.studies.crop_inference import INFERENCE_ROW, inference_row
 from glass.studies.plan_file import PLAN_FILE, settle_plan
 from glass.studies.training_cost import (
@@ -28,10 +28,10 @@ from glass.studies.training_cost import (
     why_it_does_not_fit,
 )
 from glass.studies.usable import check_usable
-from loaders.open_shards import OpenShards
-from shards.command import InputError
-from shards.output_folder import make_folder
-from shards.wording import counted
+from loaders.reading.open_shards import OpenShards
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
 
 __all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
 

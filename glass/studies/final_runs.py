@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glass.config import RunConfig, config_to_dict
-from glass.documents import Map, Maybe, read_document, write_document
-from glass.evaluation import EvaluationOptions, evaluate_run, evaluation_path, read_evaluation, write_evaluation
-from glass.metrics import METRIC_NAMES
-from glass.overrides import flat_settings
-from glass.processes import run_device
-from glass.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
+from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.overrides import flat_settings
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
+from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluation_path, read_evaluation, write_evaluation
+from glass.measure.metrics import METRIC_NAMES
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan_file import PLAN_FILE, settle_plan
 from glass.studies.seed_results import (
@@ -32,11 +31,12 @@ from glass.studies.seed_results import (
     summary,
 )
 from glass.studies.usable import check_usable
-from glass.training import TrainingStopped, train
-from loaders.open_shards import OpenShards
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.output_folder import make_folder
+from glass.train.processes import run_device
+from glass.train.run import TrainingStopped, train
+from loaders.reading.open_shards import OpenShards
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds"]
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shards.command import InputError
-from shards.dataset import ShardDataset
-from shards.schema import TRAIN, VALID
-from shards.split import Splittable, assign_splits
-from shards.wording import counted
+from shards.build.split import Splittable, assign_splits
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import TRAIN, VALID
 
 __all__ = ["HELD_BACK", "LEARNT", "HoldOut", "hold_back"]
 

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from glass.documents import read_document, write_document
-from glass.overrides import flat_settings
-from shards.command import InputError
+from glass.config.documents import read_document, write_document
+from glass.config.overrides import flat_settings
+from shards.errors import InputError
 
 __all__ = ["PLAN_FILE", "PLAN_SCHEMA", "settle_plan"]
 

@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from glass.bootstrap import FPR_LIMITS
-from glass.detection.applied_calibration import calibrated_results
-from glass.detection.calibration import (
+from glass.config.documents import Map, Maybe
+from glass.export.model_folder import read_model_card
+from glass.measure.applied_calibration import calibrated_results
+from glass.measure.bootstrap import FPR_LIMITS
+from glass.measure.calibration import (
     ViewSettings,
     calibration_fault,
     fit_calibration,
     read_calibration,
     write_calibration,
 )
-from glass.documents import Map, Maybe
-from glass.evaluation import EvaluationOptions, evaluate_run
-from glass.export import read_model_card
-from glass.predictions import read_predictions
-from shards.dataset import ShardDataset
+from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.measure.predictions import read_predictions
+from shards.manifest.dataset import ShardDataset
 
 __all__ = [
     "OVER_SEEDS",

@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any
 
 from glass.auditing.audit import read_audit
-from glass.compute import training_flops
-from glass.config import RunConfig
-from glass.documents import Map, Maybe, write_document
-from glass.run_folder import dataset_digest
+from glass.config.documents import Map, Maybe, write_document
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import dataset_digest
+from glass.config.versions import installed_versions
+from glass.model.flops import training_flops
 from glass.studies.baseline_memory import BASELINE_ROW, baseline_memory
 from glass.studies.comparison import COMPARISON_ROW, comparisons
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
-from glass.studies.search import Search
-from glass.studies.search_plan import SearchPlan
-from glass.studies.search_record import TUNING_SCHEMA
-from glass.studies.search_space import changed_space, settings_at, space_for
+from glass.studies.search.plan import SearchPlan
+from glass.studies.search.record import TUNING_SCHEMA
+from glass.studies.search.search import Search
+from glass.studies.search.space import changed_space, settings_at, space_for
 from glass.studies.study_budgets import Budget, StudyModel
 from glass.studies.training_cost import MemoryMeters, device_name
-from glass.versions import installed_versions
-from loaders.open_shards import OpenShards
-from shards.output_folder import make_folder
+from loaders.reading.open_shards import OpenShards
+from shards.files.output_folder import make_folder
 
 __all__ = ["STUDY_SCHEMA", "Study"]
 

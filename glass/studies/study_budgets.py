@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from glass.config import RunConfig
-from glass.overrides import apply_overrides
+from glass.config.overrides import apply_overrides
+from glass.config.run_config import RunConfig
 from glass.presets import load_preset
 from glass.studies.final_runs import SEEDS
-from shards.dataset import ShardDataset
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["BUDGETS", "Budget", "StudyModel"]
 

@@ -3,8 +3,8 @@
 from glass.studies.hold_out import hold_back
 from glass.studies.study_budgets import Budget
 from glass.studies.usable import check_usable
-from shards.command import InputError
-from shards.dataset import ShardDataset
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["check_study"]
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from glass.config import RunConfig, config_to_dict
-from glass.documents import Map, Maybe, read_document, write_document
-from glass.out_of_memory import is_out_of_memory
-from glass.processes import run_device
-from glass.run_folder import RunFolder, dataset_digest
-from glass.training import TrainingStopped, train
-from loaders.open_shards import OpenShards
-from loaders.order import shuffled_order
-from loaders.sampling import MAX_GRID
+from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.run_folder import RunFolder, dataset_digest
+from glass.memory.out_of_memory import is_out_of_memory
+from glass.train.processes import run_device
+from glass.train.run import TrainingStopped, train
+from loaders.order.order import shuffled_order
+from loaders.reading.open_shards import OpenShards
+from loaders.windows.sampling import MAX_GRID
 
 __all__ = [
     "ROW_FILE",

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import torch
 
-from glass.config import RunConfig
-from glass.model import build_model
+from glass.config.run_config import RunConfig
+from glass.model.model import build_model
 from loaders.loader import check_fits
-from shards.dataset import ShardDataset
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["check_usable"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from shards.command import InputError
-from shards.folder_walk import walk_folder
+from shards.errors import InputError
+from shards.files.folder_walk import walk_folder
 
 __all__ = ["MIN_PIXELS", "Photo", "cut_scene", "find_photos", "fingerprint", "group_pictures", "open_half"]
 

@@ -11,7 +11,7 @@ from scripts.demo_images.photos import cut_scene, open_half
 from scripts.demo_images.plan import Job, Rendition
 from scripts.demo_images.randomness import Stream, stream
 from scripts.demo_images.scenes import draw_scene
-from shards.atomic import write_bytes_atomic
+from shards.files.atomic import write_bytes_atomic
 
 __all__ = ["render", "render_job"]
 

@@ -1,0 +1,225 @@
+"""The files that all methods of a comparison share: shards, the images in them, crops stored apart.
+
+``files/``  the image of every sample exactly as its shard holds it, so that a method that reads
+            files and one that reads shards decode the same bytes (a progressive file that the build
+            made baseline is baseline for all)
+``shards/``  the data set that the loader reads
+``crops-N.bin``  N crops of every image and copy as separate JPEGs, one after the other
+"""
+
+import csv
+import json
+import mmap
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+
+from bench.corpora.repeated import copy_content_id
+from loaders.windows.sampling import crop_windows, sampling_rule
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.files.atomic import write_bytes_atomic, write_text_atomic
+from shards.manifest.dataset import ShardDataset
+
+__all__ = [
+    "CROP_SIZE",
+    "GLOBAL_SIZE",
+    "SEED",
+    "SPLIT",
+    "Corpus",
+    "CorpusImage",
+    "build_corpus",
+    "entry_point_shares",
+    "mapped",
+]
+
+CROP_SIZE = GLOBAL_SIZE = 224
+SPLIT = "train"
+SEED = 0
+MIN_IMAGES_PER_EPOCH = 256
+"""Images are taken again, with other windows, until there are at least so many sets of crops."""
+PRECUT_QUALITY = 92
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class CorpusImage:
+    """One image of the corpus."""
+
+    file: str
+    """Relative to the corpus."""
+    width: int
+    height: int
+    content_id: int
+    file_id: int
+    """The first 64 bits of the source's SHA-256, as a signed integer."""
+    num_bytes: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A folder that :func:`build_corpus` wrote."""
+
+    root: Path
+    images: list[CorpusImage]
+    copies: int
+    """Sets of windows per image; copy c of image k is image k with the windows of
+    ``copy_content_id(…, c)``."""
+    dropped: dict[str, int]
+    """Reason → images that the corpus leaves out."""
+    entry_point_shares: list[float]
+    """Bytes of entry points ÷ bytes of the JPEG, for every image that has entry points."""
+
+    @classmethod
+    def open(cls, root: str | Path) -> "Corpus":
+        """Reads the description that lies in ``root``."""
+        fields = json.loads((Path(root) / "corpus.json").read_text(encoding="utf-8"))
+        fields["images"] = [CorpusImage(**image) for image in fields["images"]]
+        return cls(root=Path(root), **fields)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shards(self) -> Path:
+        """The data set."""
+        return self.root / "shards"
+
+    @property
+    def megapixels(self) -> float:
+        """Mean over the images."""
+        return float(np.mean([image.width * image.height for image in self.images])) / 1e6
+
+    @property
+    def bits_per_pixel(self) -> float:
+        """Bits of all files ÷ pixels of all images."""
+        pixels = sum(image.width * image.height for image in self.images)
+        return 8 * sum(image.num_bytes for image in self.images) / pixels
+
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self.root / self.images[index].file
+
+    def windows(self, num_crops: int) -> npt.NDArray[np.int32]:
+        """(copies, images, N, 4): the windows that the loader draws in epoch 0 at seed 0."""
+        rule = sampling_rule("stratified_grid")
+        content_id = np.array([image.content_id for image in self.images], np.int64)
+        drawn = [
+            crop_windows(
+                rule,
+                [image.height for image in self.images],
+                [image.width for image in self.images],
+                copy_content_id(content_id, copy),
+                crop_size=CROP_SIZE,
+                num_crops=num_crops,
+                seed=SEED,
+                epoch=0,
+            )[0]
+            for copy in range(self.copies)
+        ]
+        return np.stack(drawn)
+
+    def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
+        """The stored crops (one mapped array) and their (copies, images, N, 2) first and last
+        byte."""
+        bounds = np.load(self.root / f"crops-{num_crops}.npy")
+        return mapped(self.root / f"crops-{num_crops}.bin"), bounds
+
+    def write(self) -> None:
+        """Writes the description."""
+        fields = {name: value for name, value in asdict(self).items() if name != "root"}
+        write_text_atomic(self.root / "corpus.json", json.dumps(fields))
+
+
+def mapped(path: Path) -> Bytes:
+    """The file's bytes, mapped from the page cache, read-only."""
+    with path.open("rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+
+
+def build_corpus(root: Path, photographs: Sequence[Path], crop_counts: Sequence[int]) -> Corpus:
+    """Builds shards from ``photographs`` in the new folder ``root``, takes the images out again and
+    stores crops apart.
+
+    Raises ``InputError`` where fewer than two photographs can be used.
+    """
+    if len(photographs) < 2:
+        raise InputError("a comparison needs at least two photographs that differ")
+    (root / "files").mkdir(parents=True)
+    report = build_dataset(_list_sources(root, photographs), root / "shards", BuildSettings(), progress=False)
+    dataset = ShardDataset.open(root / "shards")
+    corpus = Corpus(
+        root,
+        _take_out(dataset, root),
+        max(1, -(-MIN_IMAGES_PER_EPOCH // len(dataset))),
+        dict(report.info.rejected),
+        entry_point_shares(dataset),
+    )
+    corpus.write()
+    _store_crops(corpus, crop_counts)
+    return corpus
+
+
+def entry_point_shares(dataset: ShardDataset) -> list[float]:
+    """Bytes of entry points ÷ bytes of the JPEG, for every sample that has any."""
+    points, image = dataset.column("mcu_length"), dataset.column("image_length")
+    return [float(share) for share in (points / image)[points > 0]]
+
+
+def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
+    """A list for the build. Which class a photograph belongs to plays no part here, but a build
+    wants both."""
+    path = root / "photographs.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "split"])
+        for number, photograph in enumerate(photographs):
+            writer.writerow([photograph.resolve(), number % 2, SPLIT])
+    return path
+
+
+def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
+    """Writes every image member to a file, in the manifest's order."""
+    codes, shards = dataset.codes("shard")
+    tars = [mapped(dataset.shard_path(name)) for name in shards]
+    columns = [
+        dataset.column(name).tolist() for name in ("image_offset", "image_length", "width", "height", "content_id")
+    ]
+    file_ids = np.ascontiguousarray(dataset.column("sha256")[:, :8]).view(">i8")[:, 0].tolist()
+    images = []
+    for row, (offset, length, width, height, content_id) in enumerate(zip(*columns, strict=True)):
+        file = f"files/{row:06d}.jpg"
+        write_bytes_atomic(root / file, tars[codes[row]][offset : offset + length].tobytes())
+        images.append(CorpusImage(file, width, height, content_id, file_ids[row], length))
+    return images
+
+
+def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
+    """Cuts the crops of every count out of each image, which is decoded once."""
+    windows = {num_crops: corpus.windows(num_crops) for num_crops in crop_counts}
+    bounds = {n: np.empty((*w.shape[:3], 2), np.int64) for n, w in windows.items()}
+    with ExitStack() as stack:
+        files = {n: stack.enter_context((corpus.root / f"crops-{n}.bin").open("wb")) for n in windows}
+        for index in range(len(corpus)):
+            image = simplejpeg.decode_jpeg(corpus.path(index).read_bytes(), "RGB")
+            for n, file in files.items():
+                for copy in range(corpus.copies):
+                    for slot, (top, left, height, width) in enumerate(windows[n][copy, index]):
+                        crop = image[top : top + height, left : left + width]
+                        first = file.tell()
+                        file.write(_encoded(crop))
+                        bounds[n][copy, index, slot] = first, file.tell()
+    for n in windows:
+        np.save(corpus.root / f"crops-{n}.npy", bounds[n])
+
+
+def _encoded(crop: Bytes) -> bytes:
+    return simplejpeg.encode_jpeg(
+        np.ascontiguousarray(crop), quality=PRECUT_QUALITY, colorspace="RGB", colorsubsampling="444"
+    )

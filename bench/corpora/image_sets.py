@@ -1,0 +1,137 @@
+"""From ``--photos`` and ``--megapixels`` to corpora: what is measured on."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.corpora.corpus import Corpus, build_corpus
+from bench.corpora.photographs import find_photographs
+from bench.corpora.synthetic import synthetic_photographs
+from bench.harness.arguments import numbers, progress
+from bench.harness.harness import Ratio
+from shards.cli.command import CommandParser
+from shards.errors import InputError
+
+__all__ = [
+    "PHOTOGRAPHS",
+    "SYNTHETIC",
+    "ImageSet",
+    "add_images",
+    "build_image_sets",
+    "entry_point_ratios",
+    "reference_set",
+]
+
+PHOTOGRAPHS, SYNTHETIC = "photographs", "synthetic"
+DEFAULT_SYNTHETIC_IMAGES = 4
+REFERENCE_MEGAPIXELS = 6
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of one kind and size."""
+
+    kind: str
+    """``photographs`` or ``synthetic``."""
+    corpus: Corpus
+    skipped: dict[str, int]
+    """Reason → files of ``--photos`` that were left out."""
+    asked_megapixels: float | None = None
+    """Of synthetic images."""
+
+    @property
+    def suffix(self) -> str:
+        """For names of ratios: ``@12mp``, ``@photographs``."""
+        if self.asked_megapixels is None:
+            return f"@{PHOTOGRAPHS}"
+        return f"@{self.asked_megapixels:g}mp"
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for the JSON document."""
+        return {
+            "images": self.kind,
+            "number": len(self.corpus),
+            "megapixels": round(self.corpus.megapixels, 2),
+            "bits_per_pixel": round(self.corpus.bits_per_pixel, 2),
+            "window_sets_per_image": self.corpus.copies,
+            "skipped": {**self.skipped, **self.corpus.dropped},
+        }
+
+
+def add_images(parser: CommandParser) -> None:
+    """The arguments that say what to measure on."""
+    group = parser.add_argument_group("images (one of the two, or both)")
+    group.add_argument("--photos", type=Path, metavar="DIR", help="JPEGs under this folder")
+    group.add_argument("--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48")
+    group.add_argument(
+        "--images",
+        type=int,
+        metavar="K",
+        help="at most so many photographs, spread over the folder; so many synthetic images per "
+        f"size (otherwise all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
+    )
+    group.add_argument(
+        "--min-megapixels", type=float, default=1.0, metavar="M", help="leave out photographs that are smaller"
+    )
+    group.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the synthetic photographs here for the next time"
+    )
+
+
+def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Sequence[int]) -> list[ImageSet]:
+    """Builds a corpus per set in ``folder``. Raises ``InputError`` naming the argument at fault."""
+    if options.photos is None and options.megapixels is None:
+        raise InputError("nothing to measure on: give --photos DIR, --megapixels 3,12 or both")
+    if options.images is not None and options.images < 2:
+        raise InputError(f"--images {options.images}: must be at least 2")
+    sizes = [] if options.megapixels is None else numbers("--megapixels", options.megapixels)
+    if sizes and not 0.1 <= min(sizes) <= max(sizes) <= 200:
+        raise InputError(f"--megapixels {options.megapixels}: must be 0.1 … 200")
+    sets = []
+    if options.photos is not None:
+        found = find_photographs(options.photos, options.min_megapixels)
+        paths = _spread(found.paths, options.images)
+        progress(f"building shards of {len(paths)} photographs")
+        corpus = build_corpus(folder / PHOTOGRAPHS, paths, crop_counts)
+        sets.append(ImageSet(PHOTOGRAPHS, corpus, found.skipped))
+    for size in sizes:
+        number = options.images or DEFAULT_SYNTHETIC_IMAGES
+        progress(f"drawing {number} photographs of {size:g} megapixels and building shards of them")
+        paths = synthetic_photographs(options.cache or folder / SYNTHETIC, size, number, seed=0)
+        corpus = build_corpus(folder / f"{SYNTHETIC}-{size:g}", paths, crop_counts)
+        sets.append(ImageSet(SYNTHETIC, corpus, {}, size))
+    return sets
+
+
+def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
+    """The set that ratios without a suffix speak of: photographs, else the smallest synthetic ones
+    of 6 megapixels or more, else the largest."""
+    for image_set in sets:
+        if image_set.kind == PHOTOGRAPHS:
+            return image_set
+    by_size = sorted(sets, key=lambda image_set: image_set.corpus.megapixels)
+    large = [s for s in by_size if s.corpus.megapixels >= REFERENCE_MEGAPIXELS]
+    return (large or by_size[-1:])[0]
+
+
+def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
+    """Bytes of entry points ÷ bytes of the JPEG: the median image and the worst."""
+    shares = image_set.corpus.entry_point_shares
+    if not shares:
+        return {}
+    median, worst = float(np.median(shares)), max(shares)
+    return {
+        "entry_points_share_median": Ratio(median, min(shares), worst),
+        "entry_points_share_worst": Ratio(worst, worst, worst),
+    }
+
+
+def _spread(paths: list[Path], limit: int | None) -> list[Path]:
+    """At most ``limit`` of them, evenly over the sorted list."""
+    if limit is None or limit >= len(paths):
+        return paths
+    return [paths[place * len(paths) // limit] for place in range(limit)]

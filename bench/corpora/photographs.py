@@ -1,0 +1,90 @@
+"""Photographs of the person's own: which files under a folder a bench can use."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from shards.errors import InputError
+from shards.files.folder_walk import walk_folder
+
+__all__ = ["FoundPhotographs", "find_photographs"]
+
+IMAGE_SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".gif",
+    ".avif",
+    ".heic",
+    ".heif",
+}
+JPEG_START = b"\xff\xd8\xff"
+EXACT_MODES = ("RGB", "L")
+"""What libjpeg-turbo, DALI and Pillow decode to the same pixels. They convert CMYK differently."""
+
+
+@dataclass(frozen=True)
+class FoundPhotographs:
+    """The files of a folder."""
+
+    paths: list[Path]
+    """Real files, each content once, sorted."""
+    skipped: dict[str, int]
+    """Reason → number of files that were left out."""
+
+
+def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
+    """The JPEGs under ``folder``, at any depth.
+
+    Links and copies of a file count once. Other formats, images that the decoders convert
+    differently and those below ``min_megapixels`` (thumbnails) are left out and counted. Raises
+    ``InputError`` where nothing is left.
+    """
+    if not folder.is_dir():
+        raise InputError(f"--photos {folder}: no such folder")
+    seen: set[bytes] = set()
+    paths, skipped = [], Counter[str]()
+    found = (Path(here, name) for here, names in walk_folder(folder) for name in names)
+    for path in sorted({path.resolve() for path in found if _is_image(path)}):
+        data = path.read_bytes()
+        digest = hashlib.sha256(data).digest()
+        reason = "copy of another file" if digest in seen else _why_not(path, data, min_megapixels)
+        seen.add(digest)
+        if reason:
+            skipped[reason] += 1
+        else:
+            paths.append(path)
+    if not paths:
+        left_out = ", ".join(f"{number} {reason}" for reason, number in skipped.items())
+        raise InputError(
+            f"--photos {folder}: holds no JPEG to measure on"
+            + (f" ({left_out})" if left_out else "; give a folder of photographs")
+        )
+    return FoundPhotographs(paths, dict(skipped))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _why_not(path: Path, data: bytes, min_megapixels: float) -> str | None:
+    if not data.startswith(JPEG_START):
+        return f"not a JPEG but {path.suffix.lower().removeprefix('.')}"
+    try:
+        with Image.open(path) as image:
+            if image.mode not in EXACT_MODES:
+                return f"{image.mode}, which decoders convert differently"
+            if image.width * image.height < min_megapixels * 1e6:
+                return f"below {min_megapixels:g} megapixels"
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return "unreadable"
+    return None

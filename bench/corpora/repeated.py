@@ -1,0 +1,63 @@
+"""The same shards with a longer manifest: every sample several times, each time with its own crops.
+
+A few dozen photographs make an epoch of a tenth of a second, in which starting and stopping count
+for more than loading. A manifest that names each sample R times gives the loader R times as long
+an epoch over the same bytes; each repetition has a ``content_id`` of its own and so, by the
+loader's own rule, windows of its own.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shards.files.atomic import atomic_path, write_text_atomic
+from shards.files.file_names import within
+from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, SplitCounts
+from shards.manifest.info import INFO_NAME
+
+__all__ = ["copy_content_id", "repeat_dataset"]
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # any odd number gives each copy other ids
+
+
+def copy_content_id(content_id: npt.NDArray[np.int64], copy: int) -> npt.NDArray[np.int64]:
+    """The identities of copy number ``copy``; number 0 is the original."""
+    with np.errstate(over="ignore"):
+        step = np.uint64(copy) * GOLDEN
+    return (content_id.view(np.uint64) ^ step).view(np.int64)
+
+
+def repeat_dataset(dataset: ShardDataset, split: str, copies: int, folder: Path) -> ShardDataset:
+    """Writes to the new ``folder`` a data set whose ``split`` is that of ``dataset``, ``copies``
+    times over, and which links to the same tars."""
+    folder.mkdir(parents=True)
+    rows = dataset.split_rows(split)
+    table = dataset.table.take(pa.array(np.tile(rows, copies))).combine_chunks()
+    original = np.ascontiguousarray(dataset.column("content_id")[rows])
+    ids = np.concatenate([copy_content_id(original, copy) for copy in range(copies)])
+    place = table.schema.get_field_index("content_id")
+    table = table.set_column(place, table.schema.field(place), pa.array(ids))
+    with (
+        atomic_path(folder / MANIFEST_NAME) as path,
+        pa.OSFile(str(path), "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+    counts = {split: _times(dataset.info.counts[split], copies)}
+    info = replace(dataset.info, num_samples=len(rows) * copies, counts=counts, manifest_sha256="")
+    write_text_atomic(folder / INFO_NAME, info.to_json())
+    for shard in info.shards:
+        within(folder, shard.name).symlink_to(dataset.shard_path(shard.name).resolve())
+    return ShardDataset.open(folder)
+
+
+def _times(counts: SplitCounts, copies: int) -> SplitCounts:
+    return SplitCounts(
+        samples=counts.samples * copies,
+        real=counts.real * copies,
+        generated=counts.generated * copies,
+        generators={name: number * copies for name, number in counts.generators.items()},
+    )

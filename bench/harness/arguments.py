@@ -1,0 +1,114 @@
+"""Command-line arguments that the benches share."""
+
+import argparse
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.harness.pinning import choose_cores
+from shards.cli.command import CommandParser
+from shards.errors import InputError
+from shards.files.output_folder import make_folder
+
+__all__ = [
+    "add_measuring",
+    "bench_parser",
+    "check_at_least_1",
+    "check_measuring",
+    "check_output",
+    "names_among",
+    "numbers",
+    "progress",
+    "scratch_folder",
+    "whole_numbers",
+]
+
+
+def bench_parser(name: str, about: str) -> CommandParser:
+    """A parser for ``python -m bench NAME``."""
+    return CommandParser(
+        prog=f"python -m bench {name}", description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+
+
+def add_measuring(parser: CommandParser, threads: str) -> None:
+    """The arguments that say how to measure and where to write."""
+    group = parser.add_argument_group("measuring")
+    group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads")
+    group.add_argument("--rounds", type=int, default=5, help="turns of every method, alternated")
+    group.add_argument(
+        "--seconds-per-round",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="a turn repeats whole passes over the images until it lasts about this long",
+    )
+    group.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
+
+
+def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
+    """Number of threads → the cores to pin them to. Raises ``InputError`` naming the argument."""
+    check_at_least_1(options, "rounds")
+    if not 0 < options.seconds_per_round <= 600:
+        raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be 0 … 600")
+    check_output(options)
+    asked = whole_numbers("--threads", options.threads)
+    return {threads: choose_cores(threads) for threads in asked}
+
+
+def check_at_least_1(options: argparse.Namespace, name: str) -> None:
+    """Raises ``InputError`` naming the argument, as in ``batch_size``, where its number is less."""
+    value = getattr(options, name)
+    if value < 1:
+        raise InputError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Makes the folder that is to take the result; ``InputError`` where it cannot be written to."""
+    if options.output is None:
+        return
+    if options.output.is_file():
+        raise InputError(f"--output {options.output} is a file: give a folder")
+    make_folder(options.output)
+
+
+def whole_numbers(name: str, text: str) -> list[int]:
+    """``"1,2,4"`` → [1, 2, 4], each at least 1 and once. Raises ``InputError`` naming ``name``."""
+    values = numbers(name, text)
+    if any(value != int(value) for value in values):
+        raise InputError(f"{name} {text}: must be whole numbers such as 1,2,4")
+    return [int(value) for value in values]
+
+
+def numbers(name: str, text: str) -> list[float]:
+    """``"0.5,3"`` → [0.5, 3.0], each above 0 and once. Raises ``InputError`` naming ``name``."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{name} {text}: must be numbers with commas between") from None
+    if not all(0 < value < 1e6 for value in values):
+        raise InputError(f"{name} {text}: all must be above 0")
+    return list(dict.fromkeys(values))
+
+
+def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
+    """``"a,b"`` → ["a", "b"], each once. Raises ``InputError`` that lists ``known`` for others."""
+    names = list(dict.fromkeys(text.split(",")))
+    for found in names:
+        if found not in known:
+            raise InputError(f"{name}: {found!r} is not known; there are {', '.join(known)}")
+    return names
+
+
+def progress(message: str) -> None:
+    """Tells on standard error what goes on; a bench takes minutes."""
+    print(message, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder, removed afterwards."""
+    with TemporaryDirectory(prefix="glass-bench-") as folder:
+        yield Path(folder)

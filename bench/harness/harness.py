@@ -1,0 +1,174 @@
+"""Alternated rounds: every method in a process of its own, all in turn, A B C A B C …
+
+The load and the clock frequency of a machine drift by 10–15 % within minutes. Methods measured one
+after the other would be compared across that drift; in turn, round r of one stands beside round r
+of the other, and :func:`ratio` divides round by round.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.harness.pinning import thread_environment
+from bench.harness.task import Task
+
+__all__ = ["Measurement", "Outcome", "Ratio", "alternate", "ratio"]
+
+
+@dataclass
+class Measurement:
+    """The rounds of one task."""
+
+    task: Task
+    images_per_s: list[float] = field(default_factory=list)
+    """One per round."""
+    images: int = 0
+    """Delivered in all rounds."""
+    cpu_s: float = 0.0
+    peak_rss_mib: float = 0.0
+    report: dict[str, float] = field(default_factory=dict)
+
+    def add(self, turn: dict[str, Any]) -> None:
+        """Adds a round; an empty one, of a process that died, is passed over."""
+        if turn:
+            self.images_per_s.append(turn["images"] / turn["seconds"])
+            self.images += turn["images"]
+            self.cpu_s += turn["cpu_s"]
+            self.peak_rss_mib = turn["peak_rss_mib"]
+
+    @property
+    def median(self) -> float:
+        """Images per second."""
+        return statistics.median(self.images_per_s)
+
+
+@dataclass
+class Outcome:
+    """What came of a set of tasks measured in turn."""
+
+    measurements: list[Measurement]
+    skipped: dict[str, str]
+    """Method → why it cannot run here."""
+    failed: dict[str, str]
+    """Method → the last line of its traceback."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Median, smallest and largest quotient over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def ratio(above: Measurement, below: Measurement) -> Ratio:
+    """``above`` ÷ ``below``, round by round: rounds of equal number ran within seconds."""
+    quotients = [a / b for a, b in zip(above.images_per_s, below.images_per_s, strict=True)]
+    return Ratio(statistics.median(quotients), min(quotients), max(quotients))
+
+
+def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Starts a process per task, warms them up one by one, then gives each a turn, ``rounds``
+    times.
+
+    A method that cannot run here is skipped; one that crashes is reported in ``failed`` and the
+    others go on.
+    """
+    outcome = Outcome([], {}, {})
+    workers: list[_Worker] = []
+    try:
+        for task in tasks:
+            workers.append(_Worker(task))  # all import at the same time
+        alive = [worker for worker in workers if _is_built(worker, outcome)]
+        for worker in alive:
+            progress(f"warming up {worker.task.label}")
+            _ask(worker, "warm", outcome)
+        for number in range(rounds):
+            alive = [worker for worker in alive if worker.task.method not in outcome.failed]
+            progress(f"round {number + 1} of {rounds}, {len(alive)} processes in turn")
+            for worker in alive:
+                worker.measurement.add(_ask(worker, "run", outcome))
+        for worker in alive:
+            answer = _ask(worker, "quit", outcome)
+            if worker.task.method not in outcome.failed:
+                worker.measurement.report = answer["report"]
+                outcome.measurements.append(worker.measurement)
+    finally:
+        for worker in workers:
+            worker.end()
+    return outcome
+
+
+def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
+    answer = _ask(worker, "", outcome)
+    if "unavailable" in answer:
+        outcome.skipped[worker.task.method] = answer["unavailable"]
+    return "built" in answer
+
+
+def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
+    """The answer, or nothing where the process died; ``outcome`` then holds its last words."""
+    try:
+        return worker.ask(request)
+    except WorkerDied as error:
+        outcome.failed.setdefault(worker.task.method, str(error))
+        return {}
+
+
+class WorkerDied(Exception):
+    """A measured process ended before its time; the message is its last words."""
+
+
+class _Worker:
+    """The parent's end of ``bench.harness.worker``."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.measurement = Measurement(task)
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.harness.worker"],
+            text=True,
+            stderr=self._errors,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **thread_environment(task.threads)},
+        )
+        self._send(task.to_json())
+
+    def ask(self, request: str) -> dict[str, Any]:
+        """Sends a line, unless it is empty, and reads the next answer."""
+        if request:
+            self._send(request)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            words = self._errors.read().strip().splitlines() or ["no message"]
+            raise WorkerDied(f"exit code {self._process.returncode}: {words[-1]}")
+        return json.loads(line)
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # `ask` tells what the process died of

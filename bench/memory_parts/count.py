@@ -1,0 +1,133 @@
+"""Three counts of the memory that a training step takes on a CPU.
+
+* :class:`LiveStorages` sees every tensor that an operation returns, and when its storage is freed:
+  all that lives at the worst moment. What an operation needs only within itself is not seen.
+* :class:`KeptStorages` sees what autograd saves for the backward pass, by storage.
+* :class:`ProcessPeak` asks the operating system for the process's high-water mark.
+"""
+
+import ctypes
+import itertools
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from bench.harness.process_usage import MIB, reset_peak_rss, usage_now
+
+__all__ = ["KeptStorages", "LiveStorages", "ProcessPeak", "storage_bytes"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+SMALL, LARGEST_DEFAULT = 1 << 16, 1 << 25
+
+
+def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
+    """Storage → its bytes, each storage once."""
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return {storage._cdata: storage.nbytes() for storage in storages}
+
+
+class LiveStorages(TorchDispatchMode):
+    """While active: which storages live, and which did when their sum was greatest."""
+
+    def __init__(self, known: Iterable[torch.Tensor], weights: Iterable[torch.Tensor] = ()) -> None:
+        """``known`` are tensors that live already; ``weights`` those that get gradients."""
+        super().__init__()
+        shapes = [tuple(weight.shape) for weight in weights]
+        self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
+        self.gradients: set[int] = set()
+        """Serial numbers of what the backward pass made in the shape of a weight: also the shares
+        of single chunks, before they are added up."""
+        self.bytes = 0
+        self.peak_bytes = 0
+        self.at_peak: dict[int, int] = {}
+        """Serial number → bytes of the storages that lived when ``peak_bytes`` was reached."""
+        self._serials = itertools.count()
+        # Address → serial number, bytes: an address is used again, a number is not.
+        self._live: dict[int, tuple[int, int]] = {}
+        for tensor in known:
+            self._watch(tensor)
+        self._note_peak()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, torch.Tensor):
+                self._watch(leaf)
+        self._note_peak()
+        return result
+
+    def _watch(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._live:
+            return
+        serial = next(self._serials)
+        self._live[storage._cdata] = serial, storage.nbytes()
+        if in_backward() and tuple(tensor.shape) in self._gradient_shapes:
+            self.gradients.add(serial)
+        self.bytes += storage.nbytes()
+        # Called when the storage itself goes, not when Python drops its last handle to it.
+        weakref.finalize(storage, self._forget, storage._cdata)
+
+    def _forget(self, address: int) -> None:
+        self.bytes -= self._live.pop(address)[1]
+
+    def _note_peak(self) -> None:
+        if self.bytes > self.peak_bytes:
+            self.peak_bytes = self.bytes
+            self.at_peak = dict(self._live.values())
+
+
+def in_backward() -> bool:
+    """Whether autograd calls us."""
+    return torch._C._current_graph_task_id() != -1
+
+
+class KeptStorages:
+    """What autograd keeps: every tensor that it saves, by storage."""
+
+    def __init__(self) -> None:
+        self.bytes_by_storage: dict[int, int] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Counts what is saved in this context. Parts under checkpoint save by hooks of their own
+        and do not count: they keep nothing."""
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            self.bytes_by_storage.update(storage_bytes([tensor]))
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            yield
+
+    def bytes_beside(self, others: Iterable[int]) -> int:
+        """Bytes of what is kept and is none of the storages ``others``."""
+        left_out = set(others)
+        return sum(n for key, n in self.bytes_by_storage.items() if key not in left_out)
+
+
+class ProcessPeak:
+    """Growth of the process's resident memory in a context, at its greatest."""
+
+    growth_bytes = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """For its length freed memory goes back to the system at once; that costs speed."""
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_MMAP_THRESHOLD, SMALL)
+        allocator.malloc_trim(0)
+        reset_peak_rss()
+        before = psutil.Process().memory_info().rss
+        try:
+            yield
+        finally:
+            self.growth_bytes = usage_now().peak_rss_mib * MIB - before
+            allocator.mallopt(M_MMAP_THRESHOLD, LARGEST_DEFAULT)  # where glibc's own rule ends
+            allocator.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_DEFAULT)

@@ -1,0 +1,155 @@
+"""The soak's own loader and training steps under faults, watched: memory, handles, rate."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psutil
+
+from loaders import LoaderConfig, build_loader
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["Sample", "Soaked", "soak", "verdict"]
+
+CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
+SAMPLE_EVERY_S = 2.0
+RESTART_SHARE = 0.02
+"""Of the batches after which the loader is closed and built again at the same position."""
+PAUSE_SHARE = 0.01
+"""Of the batches after which the consumer stands still for up to a second."""
+GROWTH_ALLOWED = 0.02
+HANDLES_ALLOWED = 2
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was seen at one moment."""
+
+    time_s: float
+    rss_bytes: int
+    handles: int
+    threads: int
+    images: int
+    """So far."""
+    child_rss_bytes: int
+
+
+@dataclass
+class Soaked:
+    """What a soak saw."""
+
+    samples: list[Sample] = field(default_factory=list)
+    epochs: int = 0
+    restarts: int = 0
+    wrong_epochs: int = 0
+    """Epochs in which a sample came twice or not at all."""
+    masked: Counter[str] = field(default_factory=Counter)
+
+    def columns(self) -> dict[str, list[float]]:
+        """Name → values over time."""
+        rows = [asdict(sample) for sample in self.samples]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
+    """Loads and trains for a time. ``tend()`` is called with every sample, and returns the resident
+    memory of the process that it looks after."""
+    dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()
+    step = _training_step()
+    keys = sorted(dataset.column("sample_key")[dataset.split_rows("train")].tolist())
+    usable = len(keys) // CONFIG.global_batch_size * CONFIG.global_batch_size
+    start = time.monotonic()
+    next_sample, images, state = start, 0, None
+    seen: list[str] = []
+    while True:
+        with build_loader(ShardDataset.open(dataset.root), "train", CONFIG) as loader:
+            if state is not None:
+                loader.load_state_dict(state)
+            restart = False
+            while not restart:
+                for batch in loader:
+                    step(batch)
+                    seen += batch["sample_key"]
+                    images += len(batch["sample_key"])
+                    now = time.monotonic()
+                    if now >= next_sample:
+                        soaked.samples.append(_look(process, now - start, images, tend()))
+                        next_sample = now + SAMPLE_EVERY_S
+                    if now - start > duration_s:
+                        soaked.masked += Counter(loader.stats()["failed"])
+                        return soaked
+                    if dice.random() < PAUSE_SHARE:
+                        time.sleep(dice.random())
+                    if dice.random() < RESTART_SHARE and len(seen) < usable:
+                        restart = True
+                        break
+                else:
+                    soaked.epochs += 1
+                    soaked.wrong_epochs += sorted(seen[: len(keys)]) != keys
+                    seen = []
+                    loader.set_epoch(soaked.epochs)
+            soaked.restarts += 1
+            soaked.masked += Counter(loader.stats()["failed"])
+            state = loader.state_dict()
+
+
+def _look(process: psutil.Process, time_s: float, images: int, child_rss_bytes: int) -> Sample:
+    with process.oneshot():
+        return Sample(
+            round(time_s, 2),
+            process.memory_info().rss,
+            process.num_fds(),
+            process.num_threads(),
+            images,
+            child_rss_bytes,
+        )
+
+
+def _training_step() -> Callable[[Any], None]:
+    """A step of plain gradient descent on a tiny model."""
+    import torch
+
+    from glass.config.overrides import apply_overrides
+    from glass.model.model import build_model
+    from glass.presets import load_preset
+
+    torch.set_num_threads(1)
+    config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
+    model = build_model(config, with_weights=False).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def step(batch: Any) -> None:
+        logits, _ = model(batch["global_view"], batch["local_crops"], batch["crop_mask"])
+        losses = torch.nn.functional.cross_entropy(logits, batch["label"], reduction="none")
+        torch.where(batch["is_valid"], losses, 0.0).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def verdict(soaked: Soaked) -> dict[str, Any]:
+    """The rule: the first fifth is warm-up. Of the rest, the median over the last quarter against
+    that over the first: resident memory may grow by less than 2 %, handles and threads by 2."""
+    rest = soaked.samples[len(soaked.samples) // 5 :]
+    quarter = max(1, len(rest) // 4)
+    first, last = rest[:quarter], rest[-quarter:]
+
+    def median(samples: list[Sample], name: str) -> float:
+        values = sorted(getattr(sample, name) for sample in samples)
+        return float(values[len(values) // 2])
+
+    growth = median(last, "rss_bytes") / median(first, "rss_bytes") - 1
+    handles, threads = (median(last, name) - median(first, name) for name in ("handles", "threads"))
+    flat = growth < GROWTH_ALLOWED and max(handles, threads) <= HANDLES_ALLOWED
+    return {
+        "verdict": "flat" if flat and not soaked.wrong_epochs else "not flat",
+        "rss_growth": round(growth, 5),
+        "handles_growth": handles,
+        "threads_growth": threads,
+        "rss_first_mib": round(median(first, "rss_bytes") / 2**20, 1),
+        "rss_last_mib": round(median(last, "rss_bytes") / 2**20, 1),
+    }

@@ -1,0 +1,186 @@
+"""Whether two pictures show the same but for a re-save, a change of size or a crop.
+
+Global views are of one size whatever the picture's, so a crop shows as a stretch and a shift along
+each axis. These four numbers are found by least squares (Gauss-Newton, from coarse to fine, with
+brightness and contrast free); then the *fine detail* of both, which nothing but the same picture
+shares, is compared where they overlap. Two pictures of similar composition agree in the coarse
+shapes, and not in the detail.
+"""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from shards.jpeg.kernel_cache import cached
+
+__all__ = ["LEVELS", "grey_pyramid", "same_picture_scores"]
+
+LEVELS = (16, 32, 64, 128)
+"""Sides of the grey pictures on which the alignment is refined, one after the other."""
+
+_STEPS = 12  # of Gauss-Newton at each level; most pairs stand still after five
+_LEAST_DETAIL = 0.5  # grey levels; with less, a picture is flat but for noise
+_EARLY_SIDE, _EARLY_LEAST = 32, 0.75  # most pairs that are not of one picture end here
+
+
+def grey_pyramid(view: np.ndarray) -> list[np.ndarray]:
+    """Grey pictures (side, side) float32 of a (S, S, 3) uint8 global view, coarse to fine.
+
+    Sides of ``LEVELS`` beyond that of the view are left out.
+    """
+    grey = Image.fromarray(view).convert("L")
+    sides = [side for side in LEVELS if side <= view.shape[0]]
+    return [np.asarray(grey.resize((side, side), Image.Resampling.BOX), np.float32) for side in sides]
+
+
+def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tuple[float, float]:
+    """(detail, coarse): correlations in [-1, 1] of two pyramids after they were aligned.
+
+    ``coarse`` is that of the finest level; ``detail`` that of what a blur over five pixels takes
+    away from it. Both are 0 where no alignment was found, or a coarser level disagrees already.
+    Of two flat pictures both are 1 if they are of the same grey values, else 0. Not symmetric: a
+    crop is the more surely found as ``second``.
+    """
+    if max(first[-1].std(), second[-1].std()) < _LEAST_DETAIL:
+        return _equality(first[-1], second[-1])
+    parameters = np.array([1.0, 0.0, 1.0, 0.0])
+    for a, b in zip(first, second, strict=True):
+        if not _align(a, b, parameters, _STEPS):
+            return 0.0, 0.0
+        if a.shape[0] == _EARLY_SIDE and _compare(a, b, parameters)[1] < _EARLY_LEAST:
+            return 0.0, 0.0
+    detail, coarse, one, other = _compare(first[-1], second[-1], parameters)
+    if max(one, other) < _LEAST_DETAIL:  # smooth, such as a gradient
+        return _equality(first[-1], second[-1])
+    return (detail, coarse) if 2 * min(one, other) >= _LEAST_DETAIL else (0.0, coarse)
+
+
+def _equality(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Scores of pictures without detail."""
+    equal = float(np.abs(first - second).max() <= _LEAST_DETAIL)
+    return equal, equal
+
+
+@cached
+def _sample(image: Any, v: float, u: float) -> tuple[float, float, float]:
+    """Value and both derivatives of ``image`` at row v, column u, which lie inside; bilinear."""
+    top, left = min(int(v), image.shape[0] - 2), min(int(u), image.shape[1] - 2)
+    y, x = v - top, u - left
+    a, b = image[top, left], image[top, left + 1]
+    c, d = image[top + 1, left], image[top + 1, left + 1]
+    upper, lower = a + x * (b - a), c + x * (d - c)
+    return upper + y * (lower - upper), lower - upper, (1 - y) * (b - a) + y * (d - c)
+
+
+@cached
+def _align(image: Any, target: Any, parameters: Any, steps: int) -> bool:
+    """Refines ``parameters`` = (scale, shift) of columns, then of rows, in shares of a side.
+
+    Row y, column x of ``target`` is sought at scale · x + shift of ``image``. Brightness and
+    contrast are fitted along. ``False`` where the pictures lead nowhere.
+    """
+    side = image.shape[0]
+    rows = np.empty(6)
+    for _ in range(steps):
+        normal, right = np.zeros((6, 6)), np.zeros(6)
+        count = 0
+        for i in range(side):
+            y = (i + 0.5) / side
+            v = (parameters[2] * y + parameters[3]) * side - 0.5
+            if v < 0 or v > side - 1:
+                continue
+            for j in range(side):
+                x = (j + 0.5) / side
+                u = (parameters[0] * x + parameters[1]) * side - 0.5
+                if u < 0 or u > side - 1:
+                    continue
+                value, dv, du = _sample(image, v, u)
+                rows[0], rows[1] = du * side * x, du * side
+                rows[2], rows[3] = dv * side * y, dv * side
+                rows[4], rows[5] = value, 1.0
+                count += 1
+                for p in range(6):
+                    right[p] += rows[p] * target[i, j]
+                    for q in range(p, 6):
+                        normal[p, q] += rows[p] * rows[q]
+        if count < side * side // 4:
+            return False
+        for p in range(6):
+            for q in range(p):
+                normal[p, q] = normal[q, p]
+            normal[p, p] = normal[p, p] * (1 + 1e-5) + 1e-6
+        # With gain g and offset o: g·I(W + dW) + o = T, linear in (g·dW, g, o).
+        found = np.linalg.solve(normal, right)
+        gain = found[4]
+        if not gain > 0.2 or gain > 5:
+            return False
+        moved = 0.0
+        for p in range(4):
+            step = min(max(found[p] / gain, -0.1), 0.1)
+            parameters[p] += step
+            moved = max(moved, abs(step))
+        for axis in range(2):
+            if not 0.5 < parameters[2 * axis] < 2 or abs(parameters[2 * axis + 1]) > 0.6:
+                return False  # what has moved so far has lost its way
+        if moved * side < 0.02:
+            break
+    return True
+
+
+@cached
+def _blurred(image: Any, present: Any) -> Any:
+    """Mean over 5 × 5 pixels, of those ``present``."""
+    side = image.shape[0]
+    out = np.zeros((side, side))
+    for i in range(side):
+        for j in range(side):
+            total, count = 0.0, 0
+            for k in range(max(0, i - 2), min(side, i + 3)):
+                for m in range(max(0, j - 2), min(side, j + 3)):
+                    if present[k, m]:
+                        total += image[k, m]
+                        count += 1
+            out[i, j] = total / max(count, 1)
+    return out
+
+
+@cached
+def _correlation(a: Any, b: Any, present: Any) -> tuple[float, float, float]:
+    """Correlation of two pictures where ``present``, and the standard deviation of each."""
+    n, sa, sb, saa, sbb, sab = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            if present[i, j]:
+                x, y = a[i, j], b[i, j]
+                n += 1
+                sa += x
+                sb += y
+                saa += x * x
+                sbb += y * y
+                sab += x * y
+    if n == 0:
+        return 0.0, 0.0, 0.0
+    va, vb = max(saa / n - (sa / n) ** 2, 0.0), max(sbb / n - (sb / n) ** 2, 0.0)
+    covariance = sab / n - sa / n * sb / n
+    return covariance / max(np.sqrt(va * vb), 1e-9), np.sqrt(va), np.sqrt(vb)
+
+
+@cached
+def _compare(image: Any, target: Any, parameters: Any) -> tuple[float, float, float, float]:
+    """Correlations of the detail and of the pictures, deviations of both details; where they
+    overlap."""
+    side = image.shape[0]
+    moved, present = np.zeros((side, side)), np.zeros((side, side), np.bool_)
+    for i in range(side):
+        v = (parameters[2] * (i + 0.5) / side + parameters[3]) * side - 0.5
+        for j in range(side):
+            u = (parameters[0] * (j + 0.5) / side + parameters[1]) * side - 0.5
+            if 0 <= v <= side - 1 and 0 <= u <= side - 1:
+                present[i, j] = True
+                moved[i, j] = _sample(image, v, u)[0]
+    coarse = _correlation(moved, target, present)[0]
+    first = moved - _blurred(moved, present)
+    second = target - _blurred(target, present)
+    detail, one, other = _correlation(first, second, present)
+    return detail, coarse, one, other

@@ -1,0 +1,140 @@
+"""Which images a model learnt from, so that a number measured on them is not taken for a test.
+
+A run keeps ``learnt_ids.parquet``: the content id of every image that it was trained on, and of
+those that its epoch was chosen by (validation). An exported model has the file only where it was
+asked for, bound to its weights: ids tell whoever has an image whether it was among them.
+
+``content_id`` int64, ascending, each once; ``chosen_on`` bool: whether it was for choosing alone.
+The metadata hold ``format_version``, ``identity`` (the kind of the ids,
+``shards.manifest.schema.IDENTITY``), and ``weights_sha256`` in an export.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.errors import InputError
+from shards.files.atomic import write_bytes_atomic
+from shards.files.parquet_file import read_parquet
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import IDENTITY
+
+__all__ = ["LEARNT_FILE", "OVERLAP_SCHEMA", "LearntIds", "learnt_path", "overlap", "read_learnt_ids"]
+
+LEARNT_FILE = "learnt_ids.parquet"
+FORMAT_VERSION = 1
+TRAINED_ON, CHOSEN_BY = "train", "valid"
+"""What an image was used for."""
+
+OVERLAP_SCHEMA: dict[str, Any] = {"images": int, TRAINED_ON: int, CHOSEN_BY: int}
+"""Of :func:`overlap`."""
+
+_SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LearntIds:
+    """What one model learnt from."""
+
+    content_id: Ids
+    """(n,) ascending, each once."""
+    chosen_on: npt.NDArray[np.bool_]
+    """(n,) whether the image only served to choose the epoch; the others were trained on."""
+    identity: str = IDENTITY
+    """What the ids are of."""
+
+    @classmethod
+    def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
+        """Of a run that is trained on the split ``train`` and whose epoch ``valid`` chooses."""
+        ids = dataset.column("content_id")
+        trained = np.unique(ids[dataset.split_rows(train)])
+        chosen = np.setdiff1d(ids[dataset.split_rows(valid)], trained)
+        together = np.concatenate([trained, chosen])
+        order = np.argsort(together, kind="stable")
+        return cls(together[order], (np.arange(len(together)) >= len(trained))[order])
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the ids are of the kind that this version's data sets have."""
+        return self.identity == IDENTITY
+
+    def uses(self, content_id: npt.ArrayLike) -> npt.NDArray[np.int8]:
+        """(m,) for (m,) content ids: 0 not among them, 1 chosen by it, 2 trained on it."""
+        wanted = np.atleast_1d(np.asarray(content_id, np.int64))
+        if not len(self.content_id):
+            return np.zeros(len(wanted), np.int8)
+        places = np.minimum(np.searchsorted(self.content_id, wanted), len(self.content_id) - 1)
+        found = self.content_id[places] == wanted
+        return np.where(found, np.where(self.chosen_on[places], 1, 2), 0).astype(np.int8)
+
+    def use_of(self, content_id: int) -> str | None:
+        """``"train"``, ``"valid"`` or ``""`` for one image; None where that is not known."""
+        if not self.is_comparable:
+            return None
+        return ("", CHOSEN_BY, TRAINED_ON)[int(self.uses(content_id)[0])]
+
+    def to_bytes(self, weights_sha256: str = "") -> bytes:
+        """The file, for the weights of an export where they are given."""
+        metadata = {"format_version": str(FORMAT_VERSION), "identity": self.identity}
+        if weights_sha256:
+            metadata["weights_sha256"] = weights_sha256
+        schema = _SCHEMA.with_metadata(metadata)
+        table = pa.table([pa.array(self.content_id), pa.array(self.chosen_on)], schema=schema)
+        buffer = io.BytesIO()
+        # Ids are random bits: neither a dictionary nor a codec makes them smaller.
+        pq.write_table(table, buffer, compression="none", use_dictionary=False, write_page_checksum=True)
+        return buffer.getvalue()
+
+    def write(self, run: Path) -> None:
+        """``learnt_ids.parquet`` into the folder of a run, whole."""
+        write_bytes_atomic(run / LEARNT_FILE, self.to_bytes())
+
+
+def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> dict[str, int] | None:
+    """``images``, and how many of them the model was trained on (``train``) or chosen by
+    (``valid``); None where that is not known."""
+    if learnt is None or not learnt.is_comparable:
+        return None
+    counts = np.bincount(learnt.uses(content_id), minlength=3).tolist()
+    return {"images": sum(counts), TRAINED_ON: counts[2], CHOSEN_BY: counts[1]}
+
+
+def learnt_path(folder: Path) -> Path | None:
+    """The file of the model in ``folder``: beside an exported model, or in the run around it; None
+    where there is none."""
+    places = [folder, *([folder.parent] if folder.name == "model" else [])]
+    return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
+
+
+def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
+    """What the model in ``folder`` learnt from, None where that is not known: a run of before, or
+    an export without it. Raises ``InputError`` for a file that is damaged or another model's."""
+    path = learnt_path(folder)
+    if path is None:
+        return None
+    remedy = "copy it again, or move it away, after which nothing is known of what was learnt"
+    try:
+        table = read_parquet(path)
+        metadata = table.schema.metadata or {}
+        if not table.schema.equals(_SCHEMA) or any(column.null_count for column in table.columns):
+            raise ValueError("other columns")
+        if metadata.get(b"format_version") != str(FORMAT_VERSION).encode():
+            raise ValueError("another format version")
+        content_id, chosen_on = (table[name].to_numpy() for name in _SCHEMA.names)
+        if not (content_id[1:] > content_id[:-1]).all():
+            raise ValueError("ids out of order")
+        identity = metadata[b"identity"].decode("ascii")
+        bound_to = metadata.get(b"weights_sha256", weights_sha256.encode()).decode("ascii")
+    except (OSError, pa.ArrowException, ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}): {remedy}") from error
+    if bound_to != weights_sha256:
+        raise InputError(f"{path} belongs to other weights than those beside it: {remedy}")
+    return LearntIds(content_id, chosen_on, identity)

@@ -1,0 +1,150 @@
+"""Settings from the command line: ``--set optim.lr_local=1e-4``, typed by the fields they set."""
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from glass.config.run_config import RunConfig, describe_type, is_union
+from shards.errors import InputError
+
+__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "nearest", "refuse_fixed", "setting_names"]
+
+SHORTHANDS = {
+    "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
+    "optim.wd": ("optim.wd_global", "optim.wd_local"),
+}
+"""Keys that set several settings at once."""
+
+NOT_SETTABLE = frozenset({"preset"})
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class _NotThisType(ValueError):
+    """The text is no value of the wanted type."""
+
+
+def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
+    """``config`` with each ``"key=value"`` applied, the last one for a key winning.
+
+    Raises ``InputError`` for an unknown key (naming the nearest), a value of another type, or one
+    that the configuration refuses. All changes are made together, so that settings that depend
+    on each other may come in any order.
+    """
+    types_by_key = dict(_settings(config))
+    changes: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise InputError(f"--set {override!r} must have the form key=value")
+        for name in SHORTHANDS.get(key, (key,)):
+            if name not in types_by_key:
+                raise InputError(_unknown_key(key, types_by_key))
+            changes[name] = _value(key, text, types_by_key[name])
+    return _replaced(config, changes)
+
+
+def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
+    """Raises ``InputError`` where one of ``overrides`` names a setting that a command sets itself;
+    ``fixed`` says what to do instead: key → words, as in ``"give --epochs"``."""
+    for override in overrides:
+        key = override.partition("=")[0]
+        names = [name for name in SHORTHANDS.get(key, (key,)) if name in fixed]
+        if names:
+            raise InputError(f"--set {key}: this command sets {names[0]} itself: {fixed[names[0]]}")
+
+
+def setting_names(config: RunConfig) -> list[str]:
+    """All keys that ``--set`` takes, shorthands last."""
+    return [*(key for key, _ in _settings(config)), *SHORTHANDS]
+
+
+def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings, as ``config_to_dict`` gives them, by the dotted keys of ``--set``."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, annotation) of every leaf."""
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        if is_dataclass(hints[entry.name]):
+            yield from _settings(getattr(config, entry.name), f"{prefix}{entry.name}.")
+        elif prefix + entry.name not in NOT_SETTABLE:
+            yield prefix + entry.name, hints[entry.name]
+
+
+def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
+    """The ``count`` of ``names`` that are most like ``word``, the best first; a name's last part
+    counts as the whole of it, so that ``lr`` and ``crop_size`` find their sections."""
+
+    def likeness(name: str) -> float:
+        pairs = [(word, name), (word.rpartition(".")[2], name.rpartition(".")[2])]
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    return sorted(names, key=likeness, reverse=True)[:count]
+
+
+def _unknown_key(key: str, types_by_key: dict[str, Any]) -> str:
+    close = ", ".join(nearest(key, [*types_by_key, *SHORTHANDS]))
+    return f"--set {key}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
+
+
+def _value(key: str, text: str, annotation: Any) -> Any:
+    try:
+        return _parsed(text, annotation)
+    except _NotThisType:
+        raise InputError(f"--set {key}={text}: must be {describe_type(annotation)}") from None
+
+
+def _parsed(text: str, annotation: Any) -> Any:
+    if is_union(annotation):
+        return _parsed_union(text, get_args(annotation))
+    if annotation is types.NoneType:
+        if text.lower() in ("none", "null", ""):
+            return None
+        raise _NotThisType
+    if get_origin(annotation) is Literal:
+        for choice in get_args(annotation):
+            if text == str(choice):
+                return choice
+        raise _NotThisType
+    if annotation is bool:
+        if text.lower() in BOOLEANS:
+            return BOOLEANS[text.lower()]
+        raise _NotThisType
+    try:
+        return annotation(text)
+    except ValueError:
+        raise _NotThisType from None
+
+
+def _parsed_union(text: str, parts: tuple[Any, ...]) -> Any:
+    """None goes first, because every text is also a ``str``."""
+    for part in sorted(parts, key=lambda part: part is not types.NoneType):
+        try:
+            return _parsed(text, part)
+        except _NotThisType:
+            continue
+    raise _NotThisType
+
+
+def _replaced(config: Any, changes: dict[str, Any]) -> Any:
+    own: dict[str, Any] = {}
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in changes.items():
+        head, dot, rest = key.partition(".")
+        if dot:
+            nested.setdefault(head, {})[rest] = value
+        else:
+            own[head] = value
+    for head, inner in nested.items():
+        own[head] = _replaced(getattr(config, head), inner)
+    return replace(config, **own) if own else config

@@ -1,0 +1,247 @@
+"""What a training run is told: small frozen records, checked when they are made.
+
+Importing this costs no torch. ``glass.presets`` holds ready-made ones, ``glass.config.overrides`` changes
+single settings from the command line.
+"""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from loaders.config import LoaderConfig
+from shards.errors import InputError
+from shards.files.limits import MOST_THREADS
+
+__all__ = ["ModelConfig", "OptimConfig", "RunConfig", "config_from_dict", "config_to_dict"]
+
+Kind = Literal["glass", "single_view"]
+Precision = Literal["auto", "bf16", "fp16", "float32"]
+SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
+
+
+def check_types(config: Any, prefix: str) -> None:
+    """Raises ``InputError`` naming the first field of a dataclass whose value has another type."""
+    for name, annotation in get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if not _fits(value, annotation):
+            raise InputError(f"{prefix}{name}={value!r} must be {describe_type(annotation)}")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if is_union(annotation):
+        return any(_fits(value, part) for part in get_args(annotation))
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+def is_union(annotation: Any) -> bool:
+    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def describe_type(annotation: Any) -> str:
+    """An annotation in words for an error message."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if is_union(annotation):
+        return " or ".join(describe_type(part) for part in get_args(annotation))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words.get(annotation, "none" if annotation is types.NoneType else str(annotation))
+
+
+def _check_range(prefix: str, config: Any, names: tuple[str, ...], low: float, high: float) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high:  # also catches NaN
+            raise InputError(f"{prefix}{name}={value!r} must lie between {low:g} and {high:g}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network. Raises ``InputError`` naming the value at fault."""
+
+    kind: Kind = "glass"
+    """``glass`` sees the global view and the crops, ``single_view`` the global view only."""
+    global_backbone: str = "resnet50.tv_in1k"
+    """timm name of the network that sees the global view."""
+    local_backbone: str | None = None
+    """timm name of the network that sees the crops; None: the same architecture as
+    ``global_backbone``, with weights of its own."""
+    pretrained: bool = True
+    """Start from timm's pretrained weights; they are downloaded once and cached."""
+    global_weights: str | None = None
+    """A local file with the weights to start the global backbone from (``.safetensors``, or a
+    torch file of tensors); nothing is downloaded then."""
+    local_weights: str | None = None
+    """The same for the local backbone; None: ``global_weights``, if both have one architecture."""
+    dropout: float = 0.0
+    """Rate of the dropouts in the attention and in front of the head."""
+    attention_dim: int = 128
+    """Width of the hidden layer that scores the crops."""
+    crop_chunk: int | None = None
+    """Crops of each image that pass through the local backbone at a time; their activations are
+    computed again in the backward pass, so memory does not grow with the number of crops. None:
+    all at once. (``single_view`` has no crops and ignores what is said of them.)"""
+    grad_checkpoint_global: bool = False
+    """Compute the activations of the global backbone again too, block by block (timm's gradient
+    checkpointing)."""
+    share_backbone: bool = False
+    """One backbone for the global view and the crops, with ``optim.lr_global``; the views must be
+    of one size where the architecture depends on it."""
+    freeze_global: bool = False
+    """The global backbone keeps its weights and statistics, and needs no activations."""
+    freeze_local: bool = False
+    """The local backbone keeps its weights and statistics, and needs no activations."""
+    tune_last_blocks: int | None = None
+    """Only this many blocks at the end of each backbone learn (0: none; attention and head always
+    do). None: all of them."""
+    lora_rank: int | None = None
+    """The backbones learn only a correction of this rank to each projection of their attention
+    (LoRA; needs the extra ``lora``). It is merged into the exported model. None: no LoRA."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "model.")
+        _check_range("model.", self, ("dropout",), 0.0, 0.99)
+        _check_range("model.", self, ("attention_dim",), 1, 65536)
+        for name, low in (("crop_chunk", 1), ("tune_last_blocks", 0), ("lora_rank", 1)):
+            if getattr(self, name) is not None:
+                _check_range("model.", self, (name,), low, 65536)
+        self._check_what_learns()
+
+    def _check_what_learns(self) -> None:
+        if self.freeze_global and (self.kind == "single_view" or self.freeze_local):
+            raise InputError(
+                "model.freeze_global and model.freeze_local leave no backbone to learn: unfreeze"
+                " one, or set model.tune_last_blocks=0 instead to train the head alone"
+            )
+        if self.lora_rank is not None and self.tune_last_blocks is not None:
+            raise InputError("model.lora_rank and model.tune_last_blocks exclude each other: set one to none")
+        if not self.share_backbone or self.kind == "single_view":
+            return
+        for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights"):
+            if getattr(self, name):
+                raise InputError(
+                    f"model.share_backbone leaves one backbone, so model.{name} cannot be set: use"
+                    " model.global_backbone, global_weights, tune_last_blocks and lora_rank"
+                )
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW: a learning rate and a weight decay per part of the network.
+
+    ``single_view`` has no local backbone and ignores ``lr_local`` and ``wd_local``. A part whose
+    rate is 0 keeps its weights; its BatchNorm statistics follow the data all the same, and memory
+    is only saved by ``model.freeze_global`` and ``model.freeze_local``, which keep both.
+    """
+
+    lr_global: float = 1e-5
+    """Learning rate of the global backbone at the first epoch."""
+    lr_local: float = 1e-5
+    """Learning rate of the local backbone at the first epoch."""
+    lr_head: float = 1e-4
+    """Learning rate of attention and head at the first epoch."""
+    wd_global: float = 0.0
+    """Weight decay of the global backbone."""
+    wd_local: float = 0.0
+    """Weight decay of the local backbone."""
+    wd_head: float = 0.0
+    """Weight decay of attention and head: none in GLASS, the backbone's in the baseline."""
+    lr_min: float = 1e-6
+    """Learning rate at which the cosine ends; a rate that is lower from the start stays as it
+    is."""
+    clip_grad_norm: float | None = None
+    """Scale gradients down to this norm where they exceed it; None: never."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "optim.")
+        names = ("lr_global", "lr_local", "lr_head", "lr_min")
+        _check_range("optim.", self, names, 0.0, 10.0)
+        _check_range("optim.", self, ("wd_global", "wd_local", "wd_head"), 0.0, 10.0)
+        if self.clip_grad_norm is not None:
+            _check_range("optim.", self, ("clip_grad_norm",), 1e-12, 1e12)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole training run. The optimiser's batch is ``loader.global_batch_size`` (one loader
+    batch, a micro-step) times ``grad_accum_steps``."""
+
+    preset: str = ""
+    """Name of the preset that these settings started from."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    epochs: int = 50
+    """Passes over the training split."""
+    seed: int = 0
+    """Seed of new weights and dropout; ``loader.seed`` is that of order and windows, and
+    ``--seed`` sets both."""
+    label_smoothing: float = 0.1
+    """Share of each training target that is spread evenly over both classes."""
+    grad_accum_steps: int = 1
+    """Loader batches per optimiser step."""
+    precision: Precision = "auto"
+    """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
+    cpu_threads: int | None = None
+    """Threads that the network computes with on a CPU; None: the cores, shared by the processes."""
+    compile: bool = False
+    """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
+    train_split: str = "train"
+    """Split to learn from; names may be joined, as in ``train+valid``."""
+    valid_split: str = "valid"
+    """Split that chooses the epoch to keep."""
+    select_by: SelectBy = "accuracy"
+    """Validation metric that chooses it; ties by AUROC, then by loss, then the earlier epoch."""
+    max_bad_samples: float = 0.001
+    """Share of a split's samples that may be unreadable: above it the run stops with a summary.
+    One bad sample never stops a run, unless this is 0."""
+    process_timeout_s: float = 600.0
+    """How long the processes of a run wait for one that does not answer before they stop. Longer
+    than the longest time that one may be behind the others: loading a model, writing a
+    checkpoint."""
+    tensorboard: bool = True
+    """Write training curves for TensorBoard."""
+
+    def __post_init__(self) -> None:
+        check_types(self, "")
+        _check_range("", self, ("epochs", "grad_accum_steps"), 1, 10**9)
+        _check_range("", self, ("seed",), 0, 2**63 - 1)
+        if self.cpu_threads is not None:
+            _check_range("", self, ("cpu_threads",), 1, MOST_THREADS)
+        _check_range("", self, ("label_smoothing",), 0.0, 0.99)
+        _check_range("", self, ("max_bad_samples",), 0.0, 1.0)
+        _check_range("", self, ("process_timeout_s",), 1.0, 86_400.0)
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    """A configuration as nested dicts of plain values, for JSON."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str = "") -> Any:
+    """The inverse of :func:`config_to_dict`; settings that ``values`` lacks take their defaults.
+
+    Raises ``InputError`` for a setting that this version does not know.
+    """
+    known = {entry.name for entry in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(
+            f"unknown setting {prefix}{unknown[0]}: the file was written by another version of this"
+            " project, so use that version to read it"
+        )
+    hints = typing.get_type_hints(kind)
+    return kind(
+        **{
+            name: config_from_dict(value, hints[name], f"{prefix}{name}.") if is_dataclass(hints[name]) else value
+            for name, value in values.items()
+        }
+    )

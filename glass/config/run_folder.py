@@ -1,0 +1,212 @@
+"""The folder of a training run: what it was told, how it went, and that it is nobody else's.
+
+``run.json`` (settings, data, versions, hardware, whether finished), ``learnt_ids.parquet`` (which
+images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/`` (the
+exported model of the best epoch), ``tensorboard/``.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from glass.config.learnt_ids import LEARNT_FILE
+from glass.config.overrides import flat_settings
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.versions import installed_versions
+from shards.errors import InputError
+from shards.files.atomic import final_name, remove_temporaries, write_text_atomic
+from shards.files.json_file import parse_json, read_json, read_json_bytes
+from shards.files.locks import holder, try_lock
+from shards.manifest.fetch import name_of
+
+__all__ = ["RunFolder", "dataset_digest"]
+
+FORMAT_VERSION = 1
+
+FREE_TO_CHANGE = frozenset(
+    {"cpu_threads", "max_bad_samples", "loader.verify"}
+    | {f"loader.{name}" for name in ("backend", "decode", "num_threads", "prefetch_batches")}
+    | {"loader.remote_reads", "process_timeout_s"}
+    | {"loader.device"}
+)
+"""Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
+
+WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
+MODEL_FILES = frozenset({"model.safetensors", "config.json"})
+"""What training writes into the folder and into ``model/``. An evaluation or a calibration may
+write other files there at the same time."""
+
+
+class RunFolder:
+    """Paths and records of one run. Only the main process writes."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.model = self.path / "model"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, keeps other processes from training in it, and deletes what a training
+        that was killed had not renamed yet.
+
+        Raises ``InputError`` where the folder cannot be made, holds something else, or is taken.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not self._record_path.exists() and any(self._foreign_entries()):
+                raise InputError(f"{self.path} holds other files: give a new folder as --output")
+            descriptor = try_lock(self.path / ".lock")
+        except OSError as error:
+            raise InputError(
+                f"the folder {self.path} cannot be made ({error.strerror}): give another --output"
+            ) from error
+        if descriptor is None:
+            raise InputError(
+                f"another process is training in {self.path}, {holder(self.path / '.lock')}: wait"
+                " for it or give another --output"
+            )
+        try:
+            self._sweep()
+            yield
+        finally:
+            os.close(descriptor)  # which lets the lock go
+
+    def _foreign_entries(self) -> Iterator[Path]:
+        return (
+            entry
+            for entry in self.path.iterdir()
+            if entry.name != ".lock" and final_name(entry.name) not in WRITTEN_UNDER_THE_LOCK
+        )
+
+    def _sweep(self) -> None:
+        remove_temporaries(self.path, WRITTEN_UNDER_THE_LOCK.__contains__)
+        if self.model.is_dir():
+            remove_temporaries(self.model, MODEL_FILES.__contains__)
+
+    @property
+    def _record_path(self) -> Path:
+        return self.path / "run.json"
+
+    def record(self) -> dict[str, Any] | None:
+        """``run.json``, or None where nothing has been trained here yet."""
+        if not self._record_path.exists():
+            return None
+        try:
+            record = read_json(self._record_path)
+            if record["format_version"] == FORMAT_VERSION:
+                if not (isinstance(record["config"], dict) and isinstance(record["data"], dict)):
+                    raise TypeError("config and data are no objects")
+                _ = record["data"]["dataset_json_sha256"], record["finished"]
+                return record
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self._record_path} is damaged: give another folder as --output") from error
+        raise InputError(
+            f"{self._record_path} has format_version {record['format_version']!r}, this version"
+            f" reads {FORMAT_VERSION}: give another folder as --output"
+        )
+
+    def begin(self, config: RunConfig, data: dict[str, Any], environment: dict[str, Any]) -> None:
+        """Writes ``run.json``, or compares with the one that is there.
+
+        ``data`` says which data set (``dataset_json_sha256``) and where it lay (``path``, for what
+        was found out about it since), ``environment`` what it runs on.
+        Raises ``InputError`` naming the first difference where this is another run's folder.
+        """
+        before = self.record()
+        if before is not None and self._worth_keeping(before):
+            self._check_same(before, config, data)
+        record = {
+            "format_version": FORMAT_VERSION,
+            "preset": config.preset,
+            "config": config_to_dict(config),
+            "data": data,
+            "environment": environment,
+            "versions": installed_versions(),
+            "backbones": before.get("backbones") if before is not None else None,
+            "finished": None,
+        }
+        self._write(record)
+
+    def note_backbones(self, backbones: dict[str, Any]) -> None:
+        """Notes in ``run.json`` what the backbones are: part → timm's ``name``, and
+        ``weights_sha256`` of what it started from (:func:`glass.model.backbones.weights_digest`)."""
+        record = self.record()
+        assert record is not None
+        self._write(record | {"backbones": backbones})
+
+    def is_finished(self, config: RunConfig, data: dict[str, Any]) -> bool:
+        """Whether this very run was finished before; ``InputError`` as from :meth:`begin`."""
+        record = self.record()
+        if record is None or not self._worth_keeping(record):
+            return False
+        self._check_same(record, config, data)
+        return record["finished"] is not None
+
+    def has_checkpoints(self) -> bool:
+        """Whether there is anything to go on from."""
+        return any(self.checkpoints.glob("step-*"))
+
+    def _worth_keeping(self, record: dict[str, Any]) -> bool:
+        """A run that failed before its first checkpoint may be begun anew with other settings."""
+        return record["finished"] is not None or self.has_checkpoints()
+
+    def _check_same(self, before: dict[str, Any], config: RunConfig, data: dict[str, Any]) -> None:
+        # A setting that did not exist then stands at its default, which is what was done then.
+        then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
+        now = flat_settings(config_to_dict(config))
+        for key in [*now, *(key for key in then if key not in now)]:
+            if key not in FREE_TO_CHANGE and then.get(key) != now.get(key):
+                raise InputError(
+                    f"{self.path} holds a run with {key}={then.get(key)!r}, not {now.get(key)!r}:"
+                    " give another folder as --output, or the settings it was begun with"
+                )
+        digest = "dataset_json_sha256"
+        if before["data"][digest] != data[digest]:
+            raise InputError(
+                f"{self.path} holds a run on other data ({before['data']['name']}, now"
+                f" {data['name']}): give another folder as --output"
+            )
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Notes in ``run.json`` that the run is finished, and how it went."""
+        record = self.record()
+        assert record is not None
+        self._write(record | {"finished": summary})
+
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """``metrics.jsonl``, one line per epoch, rewritten so that a run that went back has no
+        line twice."""
+        lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
+        write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; none where nothing was trained yet. ``InputError`` where
+        the file is damaged."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return []
+        try:
+            lines = [parse_json(line) for line in read_json_bytes(path).splitlines()]
+            if not all(isinstance(line, dict) and "epoch" in line for line in lines):
+                raise ValueError("a line is no epoch")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}): delete {self.path} and run the same command again"
+            ) from error
+        return lines
+
+    def _write(self, record: dict[str, Any]) -> None:
+        write_text_atomic(self._record_path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
+def dataset_digest(root: Path) -> dict[str, str]:
+    """Which data set lies in ``root``, wherever it lies: its name, that of its address where it
+    lies in a store, and the SHA-256 of
+    ``dataset.json``, which holds those of the shards."""
+    digest = hashlib.sha256(read_json_bytes(root / "dataset.json")).hexdigest()
+    return {"name": name_of(root), "dataset_json_sha256": digest}

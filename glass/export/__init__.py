@@ -1,0 +1,1 @@
+"""A trained model as files, and the rules behind its pixels."""

@@ -1,0 +1,204 @@
+"""A trained model as two files that need no pickle: ``config.json`` and ``model.safetensors``.
+
+``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
+settings with their seed, each backbone's timm name, mean and deviation, the rules and decoders
+behind the pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs
+to.
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import nn
+
+from glass.config.documents import Maybe, check_document
+from glass.config.run_config import RunConfig, config_from_dict, config_to_dict
+from glass.config.versions import installed_versions
+from glass.export.pixel_rules import pixel_record
+from glass.model.backbones import Backbone
+from glass.model.finetune import exported_state
+from glass.model.model import Glass, SingleView, build_model, require_views_run
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_text_atomic
+from shards.files.json_file import read_json
+from shards.files.regular_file import open_regular, require_regular
+from shards.machine_trouble import require_openable, require_sound_machine
+
+__all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
+
+FORMAT_VERSION = 1
+LABEL_NAMES = ("real", "generated")
+WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
+CARD_SCHEMA = {
+    "config": dict,
+    "normalisation": dict,
+    "weights_sha256": str,
+    "pixels": Maybe({"rules_version": int, "decoders": dict, "probe": dict}),
+    "backbones": Maybe(dict),
+}
+"""Of what is read again; models of before pixels or backbones were recorded have no such entry."""
+
+
+def save_model(
+    folder: Path, model: Glass | SingleView, config: RunConfig, chosen: dict[str, Any] | None = None
+) -> None:
+    """Writes ``model`` into ``folder``; ``chosen`` records why it is this one (epoch, metrics).
+
+    Each file is replaced whole, the weights first; whoever is interrupted between the two leaves a
+    pair that :func:`load_model` refuses rather than a wrong record.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}
+    try:
+        with atomic_path(folder / WEIGHTS_FILE) as temporary:
+            safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:  # what the disk refuses, without its number
+        raise InputError(f"{folder / WEIGHTS_FILE} cannot be written: {error}") from error
+    card = {
+        "format_version": FORMAT_VERSION,
+        "kind": config.model.kind,
+        "label_names": list(LABEL_NAMES),
+        "views": {
+            name: getattr(config.loader, name) for name in ("global_size", "crop_size", "num_crops", "sampling", "seed")
+        },
+        "normalisation": {
+            name: {"mean": list(backbone.mean), "std": list(backbone.std)} for name, backbone in _backbones(model)
+        },
+        "backbones": {name: backbone.architecture for name, backbone in _backbones(model)},
+        "weights_sha256": _sha256(folder / WEIGHTS_FILE),
+        "chosen": chosen,
+        "config": config_to_dict(config),
+        "pixels": pixel_record(),
+        "versions": installed_versions(),
+    }
+    write_text_atomic(folder / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+
+
+def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
+    """Whether ``folder`` holds a whole model that was saved as ``chosen``."""
+    try:
+        card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
+        return bool(card["chosen"] == chosen and card["weights_sha256"] == sha256)
+    except (InputError, OSError, KeyError) as error:
+        require_sound_machine(error, folder)
+        return False
+
+
+def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | SingleView, RunConfig]:
+    """The model in ``folder``, in evaluation mode on ``device``, and the run's configuration.
+
+    Raises ``InputError`` where a file is missing, damaged, or belongs to another model.
+    """
+    folder = Path(folder)
+    card = read_model_card(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise InputError(f"{weights} is missing: copy both files of the model, or train again")
+    if _sha256(weights) != card["weights_sha256"]:
+        raise InputError(
+            f"{weights} is not the file that {folder / CARD_FILE} describes: copy both files of one"
+            " model, or run the training command again if it was interrupted"
+        )
+    damaged = f"{folder / CARD_FILE} is damaged: copy it again"
+    try:
+        config = config_from_dict(card["config"])
+    except (TypeError, AttributeError) as error:
+        raise InputError(damaged) from error
+    except InputError as error:
+        raise InputError(f"{folder / CARD_FILE}: {error}") from error
+    config = _with_own_names(config, card, folder / CARD_FILE)
+    model = build_model(config, with_weights=False, for_training=False)
+    load_state(model, _tensors(weights), str(weights))
+    try:
+        for name, backbone in _backbones(model):
+            # The model's own, even if timm has changed its mind since.
+            backbone.set_normalisation(**card["normalisation"][name])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(damaged) from error
+    require_views_run(model, config)
+    return model.to(device).eval(), config
+
+
+def _with_own_names(config: RunConfig, card: dict[str, Any], path: Path) -> RunConfig:
+    """``config`` with timm's own names of its backbones, of which a model may have no other: a
+    description that lies elsewhere would be fetched, or read, by whoever tries a stranger's model.
+    """
+    names: dict[str, Any] = {}
+    for key in ("global_backbone", "local_backbone"):
+        asked = getattr(config.model, key)
+        if asked is None or timm.is_model(asked):
+            continue
+        recorded = (card.get("backbones") or {}).get(key)
+        if not (isinstance(recorded, str) and timm.is_model(recorded)):
+            raise InputError(
+                f"{path}: {key}={asked!r} is no network of timm's, and a model may name no other;"
+                f" if it is your own, write timm's name of it there, under backbones, {key}"
+            )
+        names[key] = recorded
+    return replace(config, model=replace(config.model, **names)) if names else config
+
+
+def read_model_card(folder: str | Path) -> dict[str, Any]:
+    """``config.json`` of an exported model; ``InputError`` where there is none that is whole."""
+    path = Path(folder) / CARD_FILE
+    if not path.is_file():
+        raise InputError(
+            f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained"
+            " run, or train one first"
+        )
+    try:
+        card = read_json(path)
+        version = card["format_version"]
+        if version == FORMAT_VERSION:
+            check_document({"pixels": None, "backbones": None} | card, CARD_SCHEMA)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged: it is not the description of a model") from error
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
+            " version of this project that wrote it"
+        )
+    return card
+
+
+def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+    """Copies ``tensors`` into ``model``; ``InputError`` naming the first that does not fit."""
+    own = model.state_dict()
+    for name, place in own.items():
+        if name not in tensors:
+            raise InputError(f"{source} belongs to another model: it lacks {name}")
+        if tensors[name].shape != place.shape:
+            raise InputError(
+                f"{source} belongs to another model: {name} is {tuple(tensors[name].shape)} there"
+                f" and {tuple(place.shape)} here"
+            )
+    for name in tensors:
+        if name not in own:
+            raise InputError(f"{source} belongs to another model: this one has no {name}")
+    model.load_state_dict(tensors)
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        require_regular(path)
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        require_sound_machine(error, path)
+        require_openable(path)
+        raise InputError(f"{path} is damaged ({error}): copy it again") from error
+
+
+def _backbones(model: nn.Module) -> list[tuple[str, Backbone]]:
+    return [(name, part) for name, part in model.named_children() if isinstance(part, Backbone)]
+
+
+def _sha256(path: Path) -> str:
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,120 @@
+"""With which pixels a model was trained: the rules, and what the decoders here make of a test file.
+
+A model sees what its decoder gives it. Versions of Pillow and libjpeg differ in how they upsample
+chroma, convert colours and shrink; most updates change nothing, so the record holds the versions
+and, beside them, digests of pixels that were decoded and shrunk from one small JPEG.
+"""
+
+import base64
+import hashlib
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import simplejpeg
+from PIL import features
+
+from glass.config.versions import installed_versions
+from shards.cli.command import printable
+from shards.images.pixels import decode_rgb, global_view
+
+__all__ = ["DecoderWarning", "decoder_warnings_told", "pixel_record", "warn_of_other_pixels"]
+
+RULES_VERSION = 1
+"""Of the rules in ``shards.images.pixels``."""
+
+# 40 × 32 pixels, 4:2:0, quality 75, with edges in colour that tell ways of upsampling apart.
+PROBE_JPEG = base64.b64decode(
+    """
+    /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwc
+    KDcpLDAxNDQ0Hyc5PTgyPC4zNDL/2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIy
+    MjIyMjIyMjIyMjIyMjIyMjIyMjL/wAARCAAgACgDASIAAhEBAxEB/8QAGAABAQEBAQAAAAAAAAAAAAAABQQABgf/xAAs
+    EAABAwMCBAQHAQAAAAAAAAABAgMRAAQSBRMUISIxYYGR8CMkMkFRcfGh/8QAGQEAAwADAAAAAAAAAAAAAAAABAUGAQMH
+    /8QALREAAQIEBAQEBwAAAAAAAAAAAQIDAAQRIQUSMVEVIkGRE0JhgRQjJDIzcbH/2gAMAwEAAhEDEQA/APINP08tOlTi
+    SgYxKhFXJ08qvA4EkoyByA5etNqs03KAhnqUDMRHKrGbRSEN2wTLijiU/s8ufnTR99ttv4ZJzNpOYKF8ytMu3Um16CMY
+    O6uaeDaSATXWwAAJJPaCXrHdw2xnEzjzikU2QVZhsQV4gYjv6UtbaNfMupi3CUEjLqSeXrV9vpLqLzcUgBORMyK1LfmX
+    FqcLagp7kVY0SKUqPbfrD/islKEJM02rryrB7wRp9kGmilyEHKYVyrV0S9NU+7k0nIJGJ+3OtQXGpyT+nYZK0JsFUN+1
+    opWZxC0BWbWDLbTTZq3HACCMen34VQ5o7l0oXLTm0kdQMdQj+U81acb8PHCOqe/vvVzVrt/K4zPTl+/DzpeubYCcqD8j
+    ynr4m2+ldRT1jhOFYu9LOh5o0WP0bEUNjUaRzdro9684FI1J5QSQVJXIn/TTrdtuJ4cA7vbI/kd6WaseB+2eflEf2rmt
+    N2/mu89WMfnx86EM8+hOQkhY/KK/ajcetL2JMU6cRE2oKeCTTTlSP4BBNtai0GDgJUTlKedauka03jfifRHTET771qEE
+    9igFJEAteUmlSPcg94oGZxsJ5jeP/9k=
+    """
+)
+
+
+class DecoderWarning(UserWarning):
+    """Pixels may not be those that the model was trained with."""
+
+
+@cache
+def pixel_record() -> dict[str, Any]:
+    """For ``config.json`` of an exported model: rules, decoders, digests of the test file."""
+    pillow, turbo = decode_rgb(PROBE_JPEG), simplejpeg.decode_jpeg(PROBE_JPEG, "RGB")
+    versions = installed_versions()
+    # Wide and tall: Pillow 13 shrinks tall images columns first, which rounds otherwise.
+    views = [global_view(part, 17) for part in (pillow, np.ascontiguousarray(pillow[:, :18]))]
+    return {
+        "rules_version": RULES_VERSION,
+        "decoders": {
+            "pillow": versions.get("pillow"),
+            "libjpeg_turbo_of_pillow": features.version_feature("libjpeg_turbo"),
+            "simplejpeg": versions.get("simplejpeg"),
+        },
+        "probe": {"pillow": _digest(pillow), "simplejpeg": _digest(turbo), "global_view": _digest(np.stack(views))},
+    }
+
+
+def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
+    """Warns with :class:`DecoderWarning` where the rules or decoders here are not those recorded
+    with the model ``where``; silent for a model without a record."""
+    if recorded is None:
+        return
+    here = pixel_record()
+    if recorded.get("rules_version") != here["rules_version"]:
+        warnings.warn(
+            f"{where} was made with other rules for pixels (version"
+            f" {recorded.get('rules_version')}, here {RULES_VERSION}): its scores do not hold here",
+            DecoderWarning,
+            stacklevel=3,
+        )
+        return
+    if recorded.get("probe") != here["probe"]:
+        verdict = "which decode differently: scores may differ"
+    else:
+        verdict = "which decode a test file alike: scores should agree"
+    then, now = recorded.get("decoders"), here["decoders"]
+    if then != now or recorded.get("probe") != here["probe"]:
+        warnings.warn(
+            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=3
+        )
+
+
+@contextmanager
+def decoder_warnings_told() -> Iterator[None]:
+    """For commands: a :class:`DecoderWarning` raised inside becomes one line on stderr, at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DecoderWarning)
+        others = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, DecoderWarning):
+                sys.stderr.write(printable(f"warning: {message}") + "\n")
+            else:
+                others(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield
+
+
+def _listed(decoders: Any) -> str:
+    if not isinstance(decoders, dict):
+        return "unknown decoders"
+    return ", ".join(f"{name} {version}" for name, version in decoders.items())
+
+
+def _digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()[:16]

@@ -1,0 +1,135 @@
+"""What a calibration is worth on other images than its own: threshold, promise, band of doubt.
+
+The promise is a rate of false alarms. The threshold was chosen on a few hundred real images, and a
+test has a few hundred others, so a test may show more than the promised rate by chance alone:
+:func:`glass.measure.rates.expected_counts` says how many more. On the images that the threshold was chosen
+on, a promise is kept by construction, and there is none to measure.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from glass.config.run_folder import dataset_digest
+from glass.measure.calibration import Calibration, ViewSettings, sigmoid
+from glass.measure.metrics import binary_metrics
+from glass.measure.rates import expected_counts, rate_interval
+
+__all__ = [
+    "FEWER",
+    "IN_SAMPLE",
+    "KEPT",
+    "NOT_KEPT",
+    "THRESHOLD",
+    "UNCALIBRATED",
+    "applicable",
+    "calibrated_results",
+    "chosen_here",
+    "decision_threshold",
+    "why_not_applicable",
+]
+
+THRESHOLD = 0.5
+UNCALIBRATED = "fixed at 0.5, not calibrated"
+IN_SAMPLE = "chosen on these very images"
+KEPT, FEWER, NOT_KEPT = "kept", "fewer than promised", "not kept"
+
+
+def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
+    """Whether the threshold was chosen on images of ``split`` of the data set in ``data``."""
+    chosen = calibration.data
+    if chosen.get("dataset_json_sha256") != dataset_digest(data)["dataset_json_sha256"]:
+        return False
+    return not set(split.split("+")).isdisjoint(str(chosen.get("split", "")).split("+"))
+
+
+def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibration | None:
+    """``calibration`` where it says what scores seen with ``views`` mean, else None."""
+    return None if calibration is None or why_not_applicable(calibration, views) else calibration
+
+
+def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
+    """Why a calibration says nothing of scores seen with ``views``; None where it does."""
+    if calibration.is_at_bound:
+        return (
+            f"the calibration beside the model has the temperature {calibration.temperature:.4g},"
+            " the end of its range, and so calibrates nothing"
+        )
+    if calibration.views != views:
+        return f"calibrated for {calibration.views}, not for {views}"
+    return None
+
+
+def decision_threshold(
+    calibration: Calibration | None, views: ViewSettings, data: Path, split: str
+) -> tuple[float, str]:
+    """The threshold for a model that sees ``views`` of ``split``, and where it comes from."""
+    if calibration is None:
+        return THRESHOLD, UNCALIBRATED
+    if why_not := why_not_applicable(calibration, views):
+        return THRESHOLD, f"fixed at 0.5: {why_not}"
+    source = (
+        f"at most {calibration.max_fpr:.3g} false alarms on {calibration.data['real']} real images"
+        f" of {calibration.data.get('split', 'another split')}"
+    )
+    if chosen_here(calibration, data, split):
+        source = f"{IN_SAMPLE}, which flatters every result that hangs on it: {source}"
+    return calibration.threshold, source
+
+
+def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> dict[str, Any]:
+    """The ``calibration`` entry of ``glass.measure.evaluation`` for a table of PREDICTION_SCHEMA, whose
+    probabilities are calibrated, of ``split`` of the data set in ``data``."""
+    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
+    groups = table["group"].to_numpy(zero_copy_only=False)
+    logits = np.array(table["logits"].to_pylist(), np.float64)
+    raw, flagged = sigmoid(logits[:, 1] - logits[:, 0]), probability >= calibration.threshold
+    quality = {}
+    for name, values in (("before", raw), ("after", probability)):
+        metrics = binary_metrics(label, values)
+        quality[name] = {key: metrics[key] for key in ("ece", "nll", "brier")}
+    doubtful = ~flagged & (probability >= calibration.real_below)
+    right = (flagged == (label == 1))[~doubtful]
+    real, in_sample = label == 0, chosen_here(calibration, data, split)
+    return {
+        "temperature": calibration.temperature,
+        "false_alarms": dict(calibration.false_alarms),
+        "data": dict(calibration.data),
+        "in_sample": in_sample,
+        "promise": None if in_sample else _promise(calibration, flagged[real], groups[real]),
+        "uncertain": {"real": _share(doubtful[real]), "generated": _share(doubtful[~real])},
+        "decided": {
+            "images": len(right),
+            "accuracy": _share(right),
+            "interval": rate_interval(right, groups[~doubtful]),
+        },
+        **quality,
+    }
+
+
+def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> dict[str, Any] | None:
+    """The promised rate beside the measured one; None without real images."""
+    images, count = len(alarms), int(alarms.sum())
+    if not images:
+        return None
+    low, high = expected_counts(calibration.num_alarms, calibration.data["real"], images)
+    if count > max(high, calibration.max_fpr * images):
+        verdict = NOT_KEPT
+    else:
+        verdict = FEWER if count < low else KEPT
+    return {
+        "max_fpr": calibration.max_fpr,
+        "calibrated_on": {"images": calibration.data["real"], "false_alarms": calibration.num_alarms},
+        "images": images,
+        "false_alarms": count,
+        "rate": count / images,
+        "interval": rate_interval(alarms, groups),
+        "expected": [low, high],
+        "verdict": verdict,
+    }
+
+
+def _share(chosen: np.ndarray) -> float | None:
+    return float(chosen.mean()) if len(chosen) else None

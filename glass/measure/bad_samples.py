@@ -1,0 +1,178 @@
+"""The samples that a run could not read: written down, counted over all processes, and limited.
+
+``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's words, and
+the epoch in which it was met first. No times: equal runs on equal data write equal files. A bad
+sample is masked wherever it comes up; it is never replaced by another. A run that goes on reads
+those once more and counts what is still bad: a limit that stopped it is not passed by starting it
+again.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from accelerate.utils import gather_object
+
+from loaders import LoaderConfig, build_loader
+from loaders.bad_samples import BadSample
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["BadSampleLedger", "LedgerLoader", "allowed_bad_samples", "bad_sample_rows"]
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+_AGAIN = "met before"
+
+MAX_DETAIL = 300
+"""Characters of a decoder's words that are kept."""
+
+
+class LedgerLoader(Protocol):
+    """What the ledger needs of a loader."""
+
+    @property
+    def num_samples(self) -> int: ...
+    def bad_samples(self, since: int = 0) -> list[BadSample]: ...
+
+
+def allowed_bad_samples(share: float, num_samples: int) -> int:
+    """How many bad samples a split of ``num_samples`` may have: their share, rounded down, but at
+    least one unless the share is 0, so that one bad image never ends a run on a small split."""
+    return 0 if share == 0 else max(1, int(share * num_samples))
+
+
+def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[Row]:
+    """Bad samples as plain values, for JSON."""
+    return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]
+
+
+def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:
+    """Those of ``rows`` whose samples a loader of ``config`` cannot read now either."""
+    places = _place_of_keys(dataset, {str(row["sample_key"]) for row in rows})
+    if not places:
+        return []
+    again = dataset.with_splits({_AGAIN: np.array(sorted(places.values()), np.int64)})
+    config = replace(config, shuffle=False, class_balanced=False, augment=0.0)
+    with build_loader(again, _AGAIN, config) as loader:
+        for _ in loader:
+            pass
+        bad = {sample.sample_key for sample in loader.bad_samples()}
+    return [row for row in rows if row["sample_key"] in bad]
+
+
+def _place_of_keys(dataset: ShardDataset, keys: set[str]) -> dict[str, int]:
+    """Sample key → row of the manifest, of the keys that there are."""
+    column = dataset.table.column("sample_key")
+    found = pc.indices_nonzero(pc.is_in(column, pa.array(keys, pa.string())))
+    return dict(zip(column.take(found).to_pylist(), found.to_pylist(), strict=True))
+
+
+class BadSampleLedger:
+    """One object in every process; all call :meth:`collect` together. The main process writes."""
+
+    def __init__(self, path: Path, accelerator: Any, max_share: float) -> None:
+        self.path, self.accelerator, self.max_share = path, accelerator, max_share
+        self._rows: dict[tuple[str, str], Row] = {}
+        """(split, key) → row; the same in every process for what this run's processes found."""
+        self._earlier: dict[tuple[str, str], Row] = {}
+        """What the file held when the run went on; written again, and counted as far as
+        :meth:`recount` finds it still bad: the shards may have been mended since."""
+        self._told: dict[str, int] = {}
+        """Split → how many of its loader's bad samples are in already, in this process."""
+
+    def take_up(self) -> None:
+        """Keeps what an earlier part of the same run wrote; lines that are damaged are left out."""
+        if not (self.accelerator.is_main_process and self.path.is_file()):
+            return
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                split, key = row["split"], row["sample_key"]
+                f"{split} {key}".encode()  # half a character is JSON, and no name of a sample
+                self._earlier[split, key] = row
+            except (ValueError, KeyError, TypeError, RecursionError):
+                logger.warning("a line of %s is damaged and left out", self.path)
+
+    def collect(self, split: str, loader: LedgerLoader) -> str | None:
+        """Takes in what the loaders of ``split`` met since the last call, on all processes.
+
+        Returns a summary once more samples are bad than allowed, on every process the same.
+        """
+        since = self._told.get(split, 0)
+        new = bad_sample_rows(loader.bad_samples(since), split)
+        self._told[split] = since + len(new)
+        return self._count(split, new, loader.num_samples)
+
+    def recount(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
+        """Counts what :meth:`take_up` found of ``split`` and is still bad; returns as
+        :meth:`collect`, on all processes."""
+        rows = [row for (of, _), row in self._earlier.items() if of == split]
+        return self._count(split, _still_bad(rows, dataset, config), num_samples)
+
+    def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
+        # Objects travel only when there are any.
+        if self.accelerator.num_processes > 1:
+            if not self._any(bool(new)):
+                return None
+            new = gather_object(new)
+        fresh = [row for row in new if (split, row["sample_key"]) not in self._rows]
+        if not fresh:
+            return None
+        for row in fresh:
+            self._rows.setdefault((split, row["sample_key"]), row)
+        if self.accelerator.is_main_process:
+            self._write()
+            for row in fresh[:3]:
+                logger.warning(
+                    "bad sample %s in %s: %s (%s); it is left out",
+                    row["sample_key"],
+                    row["shard"],
+                    row["reason"],
+                    row["detail"],
+                )
+            if len(fresh) > 3:
+                logger.warning("… and %d more, in %s", len(fresh) - 3, self.path)
+        return self._summary(split, num_samples)
+
+    def _any(self, wish: bool) -> bool:
+        import torch
+
+        flag = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
+
+    def _summary(self, split: str, num_samples: int) -> str | None:
+        """What to tell a person once there are too many."""
+        reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
+        found = sum(reasons.values())
+        if found <= allowed_bad_samples(self.max_share, num_samples):
+            return None
+        listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+        return (
+            f"{found:,} of {counted(num_samples, 'sample')} of {split} cannot be read ({listed}), more than"
+            f" max_bad_samples={self.max_share:g} allows: {self.path} names them; mend the shards"
+            " (scripts.verify_shards tells what is wrong) and run the same command to go on, or"
+            " raise --set max_bad_samples=…"
+        )
+
+    def _write(self) -> None:
+        rows = sorted(
+            {**self._earlier, **self._rows}.values(),
+            key=lambda row: (row.get("epoch", 0), row["split"], row["sample_key"]),
+        )
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        try:
+            write_text_atomic(self.path, text)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,92 @@
+"""How sure a share of counted images is, and how many of the next images it lets expect.
+
+The bootstrap says nothing of a rate of 0 or 1: no draw shows what the sample does not. Intervals of
+shares are Clopper and Pearson's therefore, and images of one scene, which err together, count as
+so many images as would vary as much alone (Korn and Graubard 1998).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.measure.bootstrap import FPR_LIMITS, LEVEL, bootstrap_intervals, clusters
+
+__all__ = ["clopper_pearson", "expected_counts", "metric_intervals", "rate_interval"]
+
+Array = npt.NDArray[Any]
+
+TAIL = (1 - LEVEL) / 2
+
+
+def clopper_pearson(count: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a rate of which ``count`` of ``total`` independent images were seen."""
+    from scipy.stats import beta  # takes a second to import, and most commands count nothing
+
+    low = float(beta.ppf(TAIL, count, total - count + 1)) if count > 0 else 0.0
+    high = float(beta.ppf(1 - TAIL, count + 1, total - count)) if count < total else 1.0
+    return low, high
+
+
+def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
+    """The 95 % interval of the share of true values in ``hit`` (n,); None of no images.
+
+    ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Where no image is grouped it is
+    :func:`clopper_pearson`'s; where all are alike, a scene counts as one image.
+    """
+    hit = np.asarray(hit, bool)
+    if not len(hit):
+        return None
+    scenes, rate = clusters(groups, len(hit)), float(hit.mean())
+    if 0 < rate < 1:
+        spread = np.bincount(scenes, hit - rate)  # of each scene; their squares make the variance
+        alone = rate * (1 - rate) * len(hit) ** 2 / float(spread @ spread + 1e-12)
+    else:
+        alone = float(scenes.max() + 1)
+    alone = min(alone, float(len(hit)))
+    return list(clopper_pearson(rate * alone, alone))
+
+
+def metric_intervals(
+    label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
+) -> dict[str, list[float] | None]:
+    """The interval of every metric: :func:`rate_interval`'s of shares of images, the bootstrap's of
+    all others.
+
+    Of shares whose threshold or whole is chance as well (detected at few false alarms, precision)
+    the bootstrap knows more, but nothing where every draw has 0 or 1: then :func:`rate_interval`'s.
+    """
+    intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
+    label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
+    names = None if groups is None else np.asarray(groups, dtype=object)
+    for metric, keep in (
+        ("accuracy", np.ones(len(label), bool)),
+        ("accuracy_real", label == 0),
+        ("accuracy_generated", label == 1),
+    ):
+        intervals[metric] = rate_interval(right[keep], None if names is None else names[keep])
+    flagged = np.asarray(probability) >= threshold
+    wholes = {"precision": flagged} | dict.fromkeys(FPR_LIMITS, label == 1)
+    for metric, keep in wholes.items():
+        end = intervals.get(metric)
+        if end in ([0.0, 0.0], [1.0, 1.0]):
+            same = np.full(int(keep.sum()), end[0] == 1.0)
+            intervals[metric] = rate_interval(same, None if names is None else names[keep])
+    return intervals | {"recall": intervals["accuracy_generated"]}
+
+
+def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
+    """How many of ``new_total`` fresh images lie above a threshold that was put, by looking at
+    ``total`` others, where ``count`` of these lie above it: a 95 % prediction interval.
+
+    The rate above the k-th highest of n draws is Beta(k, n - k + 1), whatever they are drawn from.
+    A threshold between the k-th and the next lies between two such rates, and the count of fresh
+    images between two beta-binomials. This is not the interval of the rate: that one is of a test
+    set without end, and a small one strays further.
+    """
+    from scipy.stats import betabinom
+
+    low = betabinom.ppf(TAIL, new_total, count, total - count + 1) if count else 0
+    high = betabinom.ppf(1 - TAIL, new_total, count + 1, total - count) if count < total else new_total
+    return int(low), int(high)

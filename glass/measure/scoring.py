@@ -1,0 +1,130 @@
+"""A model's scores of a split: deterministic, complete, in the loader's order, over all ranks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import distributed
+
+from glass.memory.out_of_memory import shrinking_batches_advised
+from glass.model.precision import autocast, resolve_precision
+
+__all__ = ["Predictions", "score"]
+
+Array = npt.NDArray[Any]
+GENERATED = 1
+"""Index of the logit, and value of the label, that means "generated"."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of n samples, in the order of the loader; the same on every rank."""
+
+    sample_key: list[str]
+    """n keys, where each sample lies."""
+    content_id: Array
+    """(n,) int64, what each sample is."""
+    label: Array
+    """(n,) int64, 1 generated, 0 real."""
+    logits: Array
+    """(n, 2) float32: real, generated."""
+    attention_weights: Array | None
+    """(n, N) float32, 0 for windows that do not exist; None for a model without attention."""
+    crop_windows: Array
+    """(n, N, 4) int32: top, left, height, width in source pixels."""
+    crop_mask: Array
+    """(n, N) bool: whether a window exists."""
+    temperature: float = 1.0
+    """Of the calibration in force."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def probability(self) -> Array:
+        """(n,) float64: softmax probability of "generated", of the logits / ``temperature``."""
+        return np.exp(-np.logaddexp(0.0, -self.margin / self.temperature))
+
+    @property
+    def margin(self) -> Array:
+        """(n,) float64: logit of "generated" minus logit of "real"."""
+        logits = self.logits.astype(np.float64)
+        return logits[:, GENERATED] - logits[:, 0]
+
+
+def score(model: Any, loader: Iterable[dict[str, Any]], device: torch.device | str, precision: str) -> Predictions:
+    """``model`` on every valid sample that ``loader`` gives; its training mode is restored after.
+
+    ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
+    With a process group every rank brings the loader of its own rank, all call this together, and
+    all get all predictions. Raises ``ValueError`` where the loader gives no batch, ``DoesNotFit``
+    where the memory is too small for one.
+    """
+    number_format, _ = resolve_precision(precision, device)
+    was_training = model.training
+    model.eval()
+    batches = []
+    try:
+        with torch.no_grad(), autocast(number_format, device):
+            for batch in loader:
+                batches.append(_scored(model, batch, torch.device(device)))
+    finally:
+        model.train(was_training)
+    if not batches:
+        raise ValueError("the loader gave no batch")
+    return _merged(_gathered(_stacked(batches)))
+
+
+def _scored(model: Any, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """One batch's results, left on the device so that nothing waits for it."""
+    with shrinking_batches_advised(batch["local_crops"]):
+        logits, attention_weights = model(
+            batch["global_view"].to(device, non_blocking=True),
+            batch["local_crops"].to(device, non_blocking=True),
+            batch["crop_mask"].to(device, non_blocking=True),
+        )
+    kept = ("content_id", "label", "crop_windows", "crop_mask", "is_valid", "sample_key")
+    return {"logits": logits, "attention_weights": attention_weights} | {k: batch[k] for k in kept}
+
+
+def _stacked(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    """name → (batches, B, …): all batches of a loader have the same size."""
+    return {
+        name: None if batches[0][name] is None else np.stack([_array(b[name]) for b in batches]) for name in batches[0]
+    }
+
+
+def _array(values: Any) -> Array:
+    return values.cpu().numpy() if torch.is_tensor(values) else np.asarray(values)
+
+
+def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every rank's results, by rank."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [own]
+    parts: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(parts, own)
+    return parts
+
+
+def _merged(parts: list[dict[str, Any]]) -> Predictions:
+    """Global batch b is rank 0's part of it, then rank 1's …; so back to the loader's order."""
+
+    def in_order(name: str) -> Array:
+        joined = np.stack([part[name] for part in parts], axis=1)  # (batches, ranks, B, …)
+        return joined.reshape(-1, *joined.shape[3:])
+
+    valid = in_order("is_valid")
+    weighs = parts[0]["attention_weights"] is not None
+    return Predictions(
+        sample_key=[str(key) for key in in_order("sample_key")[valid]],
+        content_id=in_order("content_id")[valid],
+        label=in_order("label")[valid],
+        logits=in_order("logits")[valid],
+        attention_weights=in_order("attention_weights")[valid] if weighs else None,
+        crop_windows=in_order("crop_windows")[valid],
+        crop_mask=in_order("crop_mask")[valid],
+    )

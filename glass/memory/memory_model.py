@@ -1,0 +1,122 @@
+"""What training steps were measured to take, and what follows for one view of an image.
+
+``memory_model.json`` beside this file holds rows of ``python -m bench memory --save-model``. What
+autograd keeps grows by a fixed number of bytes with every view (a global view or a crop of the same
+size through the same architecture); weights, gradients and optimiser state are counted.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+
+__all__ = ["MEMORY_MODEL", "ViewCosts", "measured_rows", "save_rows", "view_costs"]
+
+MEMORY_MODEL = Path(__file__).with_name("memory_model.json")
+FORMAT_VERSION = 1
+IDENTITY = ("preset", "precision", "device", "batch_size", "num_crops", "crop_chunk")
+KEPT = (
+    *IDENTITY,
+    "backbone",
+    "global_size",
+    "crop_size",
+    "peak_bytes",
+    "weights_bytes",
+    "gradients_bytes",
+    "optimiser_bytes",
+    "activations_bytes",
+    "input_bytes",
+    "kept_by_autograd_bytes",
+    "step_time_s",
+    "counted_by",
+)
+
+
+@dataclass(frozen=True)
+class ViewCosts:
+    """Memory that a step needs besides weights, gradients, optimiser state and input."""
+
+    bytes_per_view: float
+    """Kept by autograd for one view of one image."""
+    fixed_bytes: float
+    """Kept whatever the batch: the weights cast to half precision, the head."""
+    reserve_bytes: float
+    """The most by which the sum of all parts fell short of a measured peak: temporaries."""
+    image_size: int
+    """Pixels a side that this was measured at."""
+    measured: tuple[Mapping[str, Any], ...]
+    """The rows that it comes from."""
+
+
+def save_rows(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> Path:
+    """Puts rows of the bench, as far as they are of unchanged presets, in place of older ones."""
+    stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
+    fresh: list[Mapping[str, Any]] = [
+        {**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]
+    ]
+    replaced = {_identity(row) for row in fresh}
+    older = [row for row in _read() if _identity(row) not in replaced]
+    document = {"format_version": FORMAT_VERSION, "rows": sorted(older + fresh, key=_order)}
+    write_text_atomic(MEMORY_MODEL, json.dumps(document, indent=1) + "\n")
+    _read.cache_clear()
+    return MEMORY_MODEL
+
+
+def measured_rows(backbone: str, precision: str) -> list[Mapping[str, Any]]:
+    """The rows of two backbones of this architecture, those of a GPU alone where there are any."""
+    rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
+    on_gpu = [row for row in rows if row["device"] != "cpu"]
+    return on_gpu or rows
+
+
+def view_costs(backbone: str, precision: str) -> ViewCosts:
+    """Costs by a straight line through the plain rows. Raises ``InputError`` where fewer than two
+    numbers of crops were measured, with the command that measures them."""
+    rows = measured_rows(backbone, precision)
+    plain = [row for row in rows if row["crop_chunk"] is None]
+    if len({row["num_crops"] for row in plain}) < 2:
+        known = sorted({(row["backbone"], row["precision"]) for row in _read()})
+        raise InputError(
+            f"no memory was measured for {backbone} in {precision}: run python -m bench memory"
+            " --presets P --save-model for a preset with it (measured are"
+            f" {', '.join(f'{name} in {kind}' for name, kind in known) or 'none'})"
+        )
+    images = np.array([row["batch_size"] for row in plain], float)
+    views = images * np.array([row["num_crops"] + 1 for row in plain], float)
+    kept = np.array([row["kept_by_autograd_bytes"] for row in plain], float)
+    per_view, fixed = np.polyfit(views, kept, 1)
+    return ViewCosts(
+        bytes_per_view=float(per_view),
+        fixed_bytes=max(float(fixed), 0.0),
+        reserve_bytes=max(_shortfall(row, per_view, fixed) for row in plain),
+        image_size=plain[0]["crop_size"],
+        measured=tuple(rows),
+    )
+
+
+def _shortfall(row: Mapping[str, Any], per_view: float, fixed: float) -> float:
+    parts = row["weights_bytes"] + row["optimiser_bytes"] + row["input_bytes"]
+    kept = row["batch_size"] * (1 + row["num_crops"]) * per_view + max(fixed, 0.0)
+    return max(float(row["peak_bytes"] - parts - kept), 0.0)
+
+
+@cache
+def _read() -> tuple[Mapping[str, Any], ...]:
+    if not MEMORY_MODEL.is_file():
+        return ()
+    return tuple(json.loads(MEMORY_MODEL.read_text(encoding="utf-8"))["rows"])
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in IDENTITY)
+
+
+def _order(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{value or 0:>8}" for value in _identity(row))

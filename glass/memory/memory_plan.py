@@ -1,0 +1,177 @@
+"""Which batch, number of crops and chunk fit into a GPU's memory, estimated from measurements."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from glass.config.run_config import RunConfig
+from glass.memory.memory_model import ViewCosts, view_costs
+from glass.model.model import Glass, build_model
+
+__all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", "advice", "usable_bytes"]
+
+GIB = 1 << 30
+USABLE_SHARE = 0.92
+"""Of what CUDA leaves: blocks of the allocator are never all full. Assumed, not measured."""
+USED_BY_CUDA_BYTES = GIB // 2
+"""Context, kernels and workspaces of CUDA. Assumed, not measured."""
+FROZEN_SHARE = 0.15
+"""Of a learning view's activations, what a frozen one needs at a time. Assumed, not measured."""
+FEWEST_WITH_BATCHNORM = 8
+"""Images whose global views a BatchNorm layer should see together."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes at the worst moment of a step, by what they are for."""
+
+    weights: float
+    gradients: float
+    optimiser: float
+    activations: float
+    input: float
+
+    @property
+    def peak(self) -> float:
+        """Their sum."""
+        return self.weights + self.gradients + self.optimiser + self.activations + self.input
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to take a step."""
+
+    batch: int
+    """Images at a time on one device."""
+    grad_accum_steps: int
+    crops: int
+    crop_chunk: int | None
+    estimate: Estimate
+    relative_cost: float
+    """Arithmetic of a step over that of the plain one; a view's backward pass counts twice."""
+
+
+def usable_bytes(memory_bytes: float) -> float:
+    """What tensors may take of a GPU's memory."""
+    return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
+
+
+class Planner:
+    """Estimates steps of one configuration. Raises ``InputError`` where its backbones were not
+    measured in this precision."""
+
+    def __init__(self, config: RunConfig, precision: str) -> None:
+        self.config = config
+        model = config.model
+        precision = "bf16" if precision == "fp16" else precision  # as many bytes
+        self.global_costs = view_costs(model.global_backbone, precision)
+        local_name = model.local_backbone or model.global_backbone
+        self.has_crops = model.kind == "glass"
+        self.local_costs = view_costs(local_name, precision) if self.has_crops else self.global_costs
+        with torch.device("meta"):  # counts without making the weights
+            network = build_model(config, with_weights=False)
+        self.has_batchnorm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+        self.weights_bytes = _bytes([*network.parameters(), *network.buffers()])
+        learning = [weight for weight in network.parameters() if weight.requires_grad]
+        self.gradients_bytes = _bytes(learning)
+        local: nn.Module = network.global_backbone
+        if isinstance(network, Glass) and not network.shares_backbone:
+            local = network.local_backbone
+        self.local_gradients_bytes = _bytes([w for w in local.parameters() if w.requires_grad])
+        self.global_learns = any(w.requires_grad for w in network.global_backbone.parameters())
+        self.local_learns = self.has_crops and self.local_gradients_bytes > 0
+
+    def estimate(self, batch: int, crops: int, crop_chunk: int | None) -> Estimate:
+        """The step of ``batch`` images with ``crops`` crops each on one device."""
+        together = min(crop_chunk or crops, crops) if self.has_crops else 0
+        per_image = self._kept(self.global_costs, self.config.loader.global_size, self.global_learns)
+        if self.has_crops:
+            size = self.config.loader.crop_size
+            per_image += together * self._kept(self.local_costs, size, self.local_learns)
+        activations = batch * per_image + self._fixed()
+        # The chunks but the last are computed again beside the gradients of those after them.
+        gradients = self.local_gradients_bytes if self.local_learns and together < crops else 0
+        if gradients + activations < self.gradients_bytes:  # the worst moment is the last
+            gradients, activations = self.gradients_bytes, 0
+        loader = self.config.loader
+        pixels = loader.global_size**2 + (crops * loader.crop_size**2 if self.has_crops else 0)
+        return Estimate(self.weights_bytes, gradients, 2 * self.gradients_bytes, activations, batch * pixels * 3)
+
+    def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
+        """Arithmetic of a step with chunks over the same step without."""
+        if not self.local_learns or crop_chunk is None or crop_chunk >= crops:
+            return 1.0
+        last = crops % crop_chunk or crop_chunk
+        plain = (3 if self.global_learns else 1) + 3 * crops
+        return (plain + crops - last) / plain
+
+    def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
+        """What fits into ``limit_bytes`` of tensors, the best first: per batch that divides the
+        configured one, the largest chunk; the least arithmetic, then the largest batch."""
+        config = self.config
+        whole = config.loader.global_batch_size * config.grad_accum_steps
+        found = []
+        for batch in sorted((b for b in range(1, whole + 1) if whole % b == 0), reverse=True):
+            for chunk in self._chunks(crops):
+                estimate = self.estimate(batch, crops, chunk)
+                if estimate.peak <= limit_bytes:
+                    cost = self.relative_cost(crops, chunk)
+                    found.append(Plan(batch, whole // batch, crops, chunk, estimate, cost))
+                    break
+        few = FEWEST_WITH_BATCHNORM if self.has_batchnorm else 1
+        return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
+
+    def errors(self) -> list[tuple[Mapping[str, Any], float]]:
+        """Measured rows of this pair of backbones, with estimate over measurement."""
+        model, loader = self.config.model, self.config.loader
+        sizes = (loader.global_size, loader.crop_size)
+        if not self.has_crops or model.local_backbone not in (None, model.global_backbone):
+            return []
+        return [
+            (row, self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]).peak / row["peak_bytes"])
+            for row in self.global_costs.measured
+            if (row["global_size"], row["crop_size"]) == sizes
+        ]
+
+    def _chunks(self, crops: int) -> list[int | None]:
+        if not self.has_crops:
+            return [None]
+        halves = [crops >> shift for shift in range(1, crops.bit_length())]
+        return [None, *(chunk for chunk in halves if chunk >= 1)]
+
+    def _kept(self, costs: ViewCosts, image_size: int, learns: bool) -> float:
+        area = (image_size / costs.image_size) ** 2
+        return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
+
+    def _fixed(self) -> float:
+        """Halved where there is one backbone, because two were measured."""
+        one_backbone = not self.has_crops or self.config.model.share_backbone
+        fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
+        reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)
+        return fixed * (0.5 if one_backbone else 1.0) + reserve
+
+
+def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
+    """The settings that should fit, as ``--set …`` to add; words of what else to do where none
+    does. Raises ``InputError`` where nothing is known of the backbones."""
+    plans = Planner(config, precision).plans(usable_bytes(memory_bytes), config.loader.num_crops)
+    whole = config.loader.global_batch_size * config.grad_accum_steps
+    plans = [plan for plan in plans if plan.batch * processes <= whole]
+    plans = [plan for plan in plans if whole % (plan.batch * processes) == 0]
+    if not plans:
+        return "not even one image at a time fits: take a smaller backbone or freeze one"
+    best = plans[0]
+    changes = {
+        "loader.global_batch_size": best.batch * processes,
+        "grad_accum_steps": whole // (best.batch * processes),
+        "model.crop_chunk": best.crop_chunk,
+    }
+    words = " ".join(f"--set {key}={str(value).lower()}" for key, value in changes.items())
+    return f"{words} should fit, with a peak of {best.estimate.peak / GIB:.1f} GiB"
+
+
+def _bytes(tensors: list[Any]) -> float:
+    return float(sum(tensor.numel() * tensor.element_size() for tensor in tensors))

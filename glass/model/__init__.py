@@ -1,0 +1,1 @@
+"""Networks: backbones, attention over crops, chunks, fine-tuning."""

@@ -1,0 +1,117 @@
+"""timm's networks by name: what a name stands for, and the network without its classifier.
+
+A name of timm's own (``resnet50.tv_in1k``) is enough to make the network anywhere. ``hf-hub:…`` and
+``local-dir:…`` fetch a description first; it names one of timm's, and that name is what a run
+records and an exported model may hold.
+"""
+
+import difflib
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import timm
+import torch
+from timm.models import load_model_config_from_hf, parse_model_name
+from timm.models._hub import load_model_config_from_path
+from torch import nn
+
+from glass.model.hub import cache_only_if_unreachable
+from shards.errors import InputError
+
+__all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
+
+SET_BY_US = frozenset({"num_classes", "img_size"})
+"""Arguments that a description may give and that are ours to choose."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What a name stands for."""
+
+    name: str
+    """timm's own, with the tag of its weights where one was given."""
+    fixed_size: bool
+    """Whether it is made for views of one size: a transformer's position table."""
+    description: Mapping[str, Any] | None = None
+    """timm's settings of weights that lie elsewhere (``pretrained_cfg``)."""
+
+
+@cache
+def architecture(name: str) -> Architecture:
+    """What ``name`` stands for. Raises ``InputError`` where timm knows no such network, and where
+    the description of one that lies elsewhere cannot be had or names something else."""
+    if ":" in name:
+        return _described(name)
+    if not timm.is_model(name):
+        raise InputError(f"timm has no backbone called {name!r}{_hint(name)}")
+    known = timm.get_pretrained_cfg(name)
+    return Architecture(name, bool(known is not None and known.fixed_input_size))
+
+
+def create_network(name: str, image_size: int, *, pretrained: bool = False) -> nn.Module:
+    """The network for images of ``image_size`` pixels a side, without its classifier. Raises
+    whatever timm, its layers, the hub's client and the network below it raise."""
+    known = architecture(name)
+    with cache_only_if_unreachable() if pretrained else nullcontext():
+        return timm.create_model(
+            known.name, pretrained=pretrained, pretrained_cfg=known.description, **_settings(known, image_size)
+        )
+
+
+def feature_width(network: nn.Module) -> int:
+    """How many numbers it gives for an image. Of a few networks (MobileNetV3) the head widens the
+    features before the classifier."""
+    return int(getattr(network, "head_hidden_size", None) or network.num_features)
+
+
+def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
+    """The names of tensors that timm's own weights hold and ``network``, made without a classifier,
+    does not. timm itself names the last layer alone, and heads have more."""
+    known = architecture(name)
+    settings = _settings(known, image_size) | {"num_classes": 1000}
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        whole = timm.create_model(known.name, pretrained=False, **settings)
+    classifier = network.pretrained_cfg.get("classifier") or ()
+    layers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    named = {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
+    return (set(whole.state_dict()) - set(network.state_dict())) | named
+
+
+def _settings(known: Architecture, image_size: int) -> dict[str, Any]:
+    return {"num_classes": 0} | ({"img_size": image_size} if known.fixed_size else {})
+
+
+def _described(name: str) -> Architecture:
+    try:
+        source, place = parse_model_name(name)
+        if source == "local-dir":
+            description, own_name, arguments = load_model_config_from_path(place)
+        else:
+            with cache_only_if_unreachable():
+                description, own_name, arguments = load_model_config_from_hf(place)
+    except Exception as error:  # of a dozen unrelated types, timm's and the hub client's
+        reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
+        raise InputError(
+            f"the description of {name} cannot be had ({reason}): check the name and the network,"
+            " or give a network of timm's with --set model.global_weights=FILE"
+        ) from error
+    if not timm.is_model(own_name):
+        raise InputError(f"{name} is a network {own_name!r}, which this version of timm lacks")
+    if other := sorted(set(arguments or {}) - SET_BY_US):
+        raise InputError(
+            f"{name} is timm's {own_name} with arguments of its own ({', '.join(other)}), with"
+            " which a trained model could not be read elsewhere: choose a network without"
+        )
+    known = timm.get_pretrained_cfg(own_name)
+    fixed = description.get("fixed_input_size", known is not None and known.fixed_input_size)
+    return Architecture(own_name, bool(fixed), description)
+
+
+def _hint(name: str) -> str:
+    if "/" in name:
+        return f"; of one on the Hugging Face hub the name is hf-hub:{name}"
+    close = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
+    return f"; close to it are {', '.join(close)}" if close else ""

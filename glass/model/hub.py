@@ -1,0 +1,122 @@
+"""The model hub: fetching and publishing detectors, as files that need no pickle.
+
+It is asked once whether it is there: its client retries for four minutes before it gives up, also
+where the files are in the cache already.
+"""
+
+import importlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import huggingface_hub.constants
+from huggingface_hub.utils import get_session
+
+from shards.cli.shown_url import safe_text
+from shards.errors import InputError
+
+__all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
+
+MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
+"""All that is fetched or published of a model; nothing else in a repository is looked at."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+PROBE_TIMEOUT_S = 10.0
+"""Patience with a slow network; without a network the answer takes milliseconds."""
+
+
+@contextmanager
+def cache_only_if_unreachable() -> Iterator[None]:
+    """While entered, and where the hub does not answer, its client looks into its cache alone."""
+    constants = huggingface_hub.constants
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether any HTTP answer comes, through the hub client's own proxies and certificates."""
+    try:
+        get_session().head(endpoint, timeout=PROBE_TIMEOUT_S)
+    except Exception:  # of whichever HTTP library the client was built on
+        return False
+    return True
+
+
+def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Path:
+    """The folder that holds a model: a run's ``model``, an exported folder, or the cache's copy of
+    ``user/name`` on the hub at ``revision``. A folder that exists goes before a name on the hub.
+
+    Raises ``InputError`` where there is none, or the hub cannot be reached and the cache lacks it.
+    """
+    path = Path(path_or_hub_id)
+    if path.exists():
+        if not path.is_dir():
+            raise InputError(f"{path} is a file: give the folder of a run or of an exported model")
+        return path / "model" if (path / "model").is_dir() else path
+    if not _HUB_ID.fullmatch(str(path_or_hub_id)):
+        raise InputError(
+            f"{path_or_hub_id} does not exist: give the folder of a trained run or of an exported"
+            " model, or USER/NAME on the Hugging Face hub"
+        )
+    return _fetch(str(path_or_hub_id), revision)
+
+
+def _fetch(repo_id: str, revision: str | None) -> Path:
+    from huggingface_hub import errors, snapshot_download
+
+    offline = not _answers(huggingface_hub.constants.ENDPOINT)
+    try:
+        folder = snapshot_download(
+            repo_id, revision=revision, allow_patterns=list(MODEL_FILES), local_files_only=offline
+        )
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise InputError(
+            f"there is no folder {repo_id}, and the hub knows no such model or revision, or keeps"
+            " it from you: check the name, or log in with `hf auth login`"
+        ) from error
+    except _client_errors() as error:
+        why = "cannot be reached" if offline else f"failed ({safe_text(error)})"
+        raise InputError(
+            f"there is no folder {repo_id}, the hub {why}, and the cache does not have that model:"
+            " check the network, or give a local folder"
+        ) from error
+    return Path(folder)
+
+
+def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
+    """Uploads the model in ``folder`` to ``user/name`` on the hub, made if it is new, and returns
+    its address. Raises ``InputError`` where the network or the permission is missing."""
+    from huggingface_hub import HfApi
+
+    if not _HUB_ID.fullmatch(repo_id):
+        raise InputError(f"{repo_id!r} is no name on the hub: give USER/NAME")
+    if not _answers(huggingface_hub.constants.ENDPOINT):
+        raise InputError(f"cannot publish {repo_id}: the hub cannot be reached, so check the network")
+    api = HfApi()
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=list(MODEL_FILES))
+    except _client_errors() as error:
+        raise InputError(
+            f"the hub refused {repo_id} ({safe_text(error)}): log in with `hf auth login`, and"
+            " check that the name is yours"
+        ) from error
+    return str(getattr(done, "repo_url", f"{huggingface_hub.constants.ENDPOINT}/{repo_id}"))
+
+
+def _client_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises, and the HTTP library below it: those of requests are OSErrors,
+    those of httpx, on which the client is built since its version 1 (httpx2: 2), are not."""
+    from huggingface_hub import errors
+
+    raised: list[type[Exception]] = [errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError, ValueError]
+    for library in ("httpx", "httpx2"):
+        with suppress(ImportError):
+            raised.append(importlib.import_module(library).HTTPError)
+    return tuple(raised)

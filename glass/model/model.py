@@ -1,0 +1,198 @@
+"""The networks: ``Glass`` sees the whole image and N native-resolution crops, ``SingleView`` only
+the whole image. Both take uint8 and return two logits, index 1 meaning "generated".
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from glass.model.backbones import Backbone, create_backbone
+from glass.model.chunking import as_images, chunked_features
+from glass.model.finetune import checkpoint_activations, choose_weights_to_tune
+from glass.model.pooling import AttentionPool
+from glass.model.view_sizes import check_views, require_runs
+from shards.errors import InputError
+
+if TYPE_CHECKING:  # model code needs no loader; the configuration of a run names one
+    from glass.config.run_config import RunConfig
+
+__all__ = [
+    "NUM_CLASSES",
+    "Glass",
+    "SingleView",
+    "build_model",
+    "check_backbones",
+    "compile_backbones",
+    "require_views_run",
+]
+
+NUM_CLASSES = 2
+
+
+class Glass(nn.Module):
+    """Global view and crops through a backbone each, the crops weighed by attention.
+
+    GLASS (arXiv 2601.00141): logits = head([global feature, attention-pooled crop feature]), head =
+    LayerNorm(Dg + Dl) – Dropout – Linear. The backbones share no weights, unless there is but one
+    (``local_backbone`` None). Parameters, as in the paper: 171.70 M with ViT-B/16, 55.74 M with
+    ConvNeXt-T, 47.29 M with ResNet-50. ``crop_chunk`` crops of each image pass through the
+    backbone at a time (:mod:`glass.model.chunking`); None: all.
+    """
+
+    def __init__(
+        self,
+        global_backbone: Backbone,
+        local_backbone: Backbone | None,
+        *,
+        dropout: float = 0.0,
+        attention_dim: int = 128,
+        crop_chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.crop_chunk = crop_chunk
+        self.global_backbone = global_backbone
+        self.shares_backbone = local_backbone is None
+        if local_backbone is not None:  # a shared one is registered, and saved, once
+            self.local_backbone = local_backbone
+        local_dim = (local_backbone or global_backbone).embed_dim
+        self.attention_pool = AttentionPool(local_dim, attention_dim, dropout)
+        embed_dim = global_backbone.embed_dim + local_dim
+        self.head = nn.Sequential(nn.LayerNorm(embed_dim), nn.Dropout(dropout), nn.Linear(embed_dim, NUM_CLASSES))
+
+    def forward(
+        self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``global_view`` (B, 3, S, S) uint8, ``local_crops`` (B, N, 3, C, C) uint8, ``crop_mask``
+        (B, N) bool or None. Returns logits (B, 2) and attention weights (B, N), both float32.
+        """
+        global_feature = self.global_backbone(global_view)
+        crop_features = self.crop_features(local_crops)
+        local_feature, attention_weights = self.attention_pool(crop_features, crop_mask)
+        feature = torch.cat([global_feature.float(), local_feature], dim=1)
+        return self.head(feature).float(), attention_weights
+
+    def crop_features(self, local_crops: torch.Tensor) -> torch.Tensor:
+        """(B, N, 3, C, C) uint8 to (B, N, D), in one pass or in chunks."""
+        backbone = self.global_backbone if self.shares_backbone else self.local_backbone
+        batch_size, num_crops = local_crops.shape[:2]
+        if self.crop_chunk is not None and self.crop_chunk < num_crops:
+            return chunked_features(backbone, local_crops, self.crop_chunk)
+        return backbone(as_images(local_crops)).unflatten(0, (batch_size, num_crops))
+
+
+class SingleView(nn.Module):
+    """The resize-only baseline: one backbone on the global view, Dropout – Linear(D, 2).
+
+    Takes what :class:`Glass` takes and leaves the crops unread; its attention weights are None.
+    """
+
+    def __init__(self, global_backbone: Backbone, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.global_backbone = global_backbone
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(global_backbone.embed_dim, NUM_CLASSES))
+
+    def forward(
+        self, global_view: torch.Tensor, local_crops: torch.Tensor | None = None, crop_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, None]:
+        """``global_view`` (B, 3, S, S) uint8 to logits (B, 2) float32 and None."""
+        return self.head(self.global_backbone(global_view)).float(), None
+
+
+def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
+    """Compiles each backbone in place, by itself: all but a thousandth of a step is theirs, and the
+    loop over chunks of crops stays outside."""
+    for part in model.children():
+        if isinstance(part, Backbone):
+            part.compile(backend=backend)
+
+
+def check_backbones(config: "RunConfig", *, all_pixels: bool = True) -> None:
+    """Raises ``InputError`` where a backbone of ``config`` does not take its views; with
+    ``all_pixels`` also where it would never read a rim of them. Nothing is downloaded, and the
+    answer of a backbone is found once."""
+    for setting, (name, size) in _views(config).items():
+        check_views(name, size, setting, all_pixels=all_pixels)
+
+
+def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
+    """Raises ``InputError`` where a backbone of the finished ``model`` stops at a view of its
+    size."""
+    for setting, (name, size) in _views(config).items():
+        is_local = setting == "loader.crop_size" and isinstance(model, Glass)
+        shared = is_local and model.shares_backbone
+        backbone = model.local_backbone if is_local and not shared else model.global_backbone
+        require_runs(backbone, name, size, setting)
+
+
+def _views(config: "RunConfig") -> dict[str, tuple[str, int]]:
+    """The backbone's name and the pixels a side of each kind of view, by the setting's key."""
+    model, loader = config.model, config.loader
+    views = {"loader.global_size": (model.global_backbone, loader.global_size)}
+    if model.kind == "glass":
+        name = model.local_backbone or model.global_backbone
+        views["loader.crop_size"] = (name, loader.crop_size)
+    return views
+
+
+def build_model(config: "RunConfig", *, with_weights: bool = True, for_training: bool = True) -> Glass | SingleView:
+    """The network of ``config`` for its view sizes, on the CPU, freshly initialised from torch's
+    generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
+
+    ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged. Raises
+    ``InputError`` as :func:`check_backbones` (pixels that are never read are a matter of training),
+    :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune` do.
+    """
+    check_backbones(config, all_pixels=for_training)
+    model = config.model
+    global_backbone = _global_backbone(config, with_weights)
+    if for_training and model.grad_checkpoint_global:
+        checkpoint_activations(global_backbone)
+    if for_training:
+        choose_weights_to_tune(global_backbone, model, frozen=model.freeze_global)
+    if model.kind == "single_view":
+        network: Glass | SingleView = SingleView(global_backbone, dropout=model.dropout)
+    else:
+        local_backbone = None if model.share_backbone else _local_backbone(config, with_weights)
+        if for_training and local_backbone is not None:
+            choose_weights_to_tune(local_backbone, model, frozen=model.freeze_local)
+        network = Glass(
+            global_backbone,
+            local_backbone,
+            dropout=model.dropout,
+            attention_dim=model.attention_dim,
+            crop_chunk=model.crop_chunk,
+        )
+    if for_training:
+        require_views_run(network, config)
+    return network
+
+
+def _global_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
+    model, loader = config.model, config.loader
+    backbone = create_backbone(
+        model.global_backbone,
+        loader.global_size,
+        pretrained=model.pretrained and with_weights,
+        weights=model.global_weights if with_weights else None,
+    )
+    differ = model.kind == "glass" and loader.global_size != loader.crop_size
+    if model.share_backbone and differ and backbone.has_fixed_size:
+        raise InputError(
+            f"model.share_backbone needs views of one size for {model.global_backbone}: set"
+            f" loader.crop_size to loader.global_size, which is {loader.global_size}"
+        )
+    return backbone
+
+
+def _local_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
+    model = config.model
+    name = model.local_backbone or model.global_backbone
+    same = name == model.global_backbone
+    weights = model.local_weights or (model.global_weights if same else None)
+    return create_backbone(
+        name,
+        config.loader.crop_size,
+        pretrained=model.pretrained and with_weights,
+        weights=weights if with_weights else None,
+    )

@@ -1,0 +1,50 @@
+"""Which number format the network computes in, and why."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from shards.errors import InputError
+
+__all__ = ["ACCELERATE_NAMES", "autocast", "precision_in_use", "resolve_precision"]
+
+ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
+"""Our names to those of ``Accelerator(mixed_precision=…)``."""
+
+
+def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
+    """(``bf16`` | ``fp16`` | ``float32``, why in words) for a ``precision`` setting on a device.
+
+    Raises ``InputError`` where the device cannot compute in what was asked for.
+    """
+    cuda = torch.device(device).type == "cuda"
+    if setting == "float32":
+        return "float32", "as set"
+    if not cuda:
+        if setting == "fp16":
+            raise InputError("precision=fp16 needs a GPU; on a CPU set precision=float32 or precision=auto")
+        if setting == "bf16":
+            return "bf16", "as set"
+        return "float32", "a CPU gains nothing from less"
+    # Emulated bf16 (before Ampere) is slower than fp16.
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if setting == "auto":
+        return ("bf16", "this GPU has it") if has_bf16 else ("fp16", "this GPU has no bf16")
+    if setting == "bf16" and not has_bf16:
+        raise InputError("precision=bf16 is not for this GPU; set precision=fp16 or precision=auto")
+    return setting, "as set"
+
+
+def precision_in_use(trained: str, device: torch.device | str) -> str:
+    """The ``precision`` setting for a model in use that was trained with ``trained``: a CPU has no
+    fp16, and what was trained in it on a GPU computes in float32 there."""
+    half_on_cpu = trained == "fp16" and torch.device(device).type == "cpu"
+    return "auto" if half_on_cpu else trained
+
+
+def autocast(precision: str, device: torch.device | str) -> AbstractContextManager[None]:
+    """A context in which models compute in ``precision``, a result of :func:`resolve_precision`."""
+    if precision == "float32":
+        return nullcontext()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+    return torch.autocast(torch.device(device).type, dtype=dtype)

@@ -1,0 +1,216 @@
+"""Whether an architecture takes views of a size, and sees all of each: found out without weights.
+
+A network of the architecture is made and run on torch's meta device, where tensors have shapes and
+no numbers, so that this costs neither memory nor a download. What goes wrong with numbers alone (an
+index beyond its table, as in MViTv2) shows in one pass through the network that was made.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from glass.model.architectures import create_network, feature_width
+from shards.errors import InputError
+
+__all__ = ["check_views", "require_runs"]
+
+STEPS = (16, 32, 56, 64)
+"""Networks that are particular take multiples of the product of their strides, or of that and a
+window."""
+SMALL_RIM = 3
+"""Pixels behind the last of windows that overlap that are no reason to refuse a size."""
+
+
+@dataclass(frozen=True)
+class _Reduction:
+    """A layer that slides a square window over maps: all in pixels of its own input, a side."""
+
+    size: int
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    @property
+    def steps(self) -> int:
+        """How many places the window takes."""
+        reach = self.dilation * (self.kernel - 1)
+        return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
+
+    def last_input(self, output: int) -> int:
+        """The last row of the input that row ``output`` of what comes out depends on."""
+        last = output * self.stride - self.padding + self.dilation * (self.kernel - 1)
+        return min(last, self.size - 1)
+
+
+def check_views(name: str, size: int, setting: str, *, all_pixels: bool = True) -> None:
+    """Raises ``InputError`` where the timm network ``name`` gives no vector for views of ``size``
+    pixels a side, or, with ``all_pixels``, would never read some of them.
+
+    ``setting`` is the key that sets the size; sizes nearby that fit are named.
+    """
+    problem = _problem(name, size)
+    if problem is None or (problem.rim and not all_pixels):
+        return
+    if problem.gives:
+        raise InputError(
+            f"{name} gives {problem.gives} and not a vector for each image, so it cannot be a"
+            " backbone: choose another network"
+        )
+    raise InputError(_sentence(problem, name, size, setting))
+
+
+def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
+    """Passes one black image through ``backbone``; ``InputError``, as of :func:`check_views`, where
+    that fails. A network on the meta device is let be."""
+    if any(weight.is_meta for weight in backbone.parameters()):
+        return
+    device = next(backbone.parameters()).device
+    was_training = backbone.training
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            backbone.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))
+    except Exception as error:  # of any type: timm's layers assert, divide and unpack
+        problem = _Problem(f"which stops at it ({_first_line(error)})")
+        raise InputError(_sentence(problem, name, size, setting)) from error
+    finally:
+        backbone.train()  # LeViT and its kin then forget what they keep for evaluation
+        backbone.train(was_training)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why a size does not fit."""
+
+    words: str = ""
+    rim: int = 0
+    step: int = 0
+    gives: str = ""
+
+
+@cache
+def _problem(name: str, size: int) -> _Problem | None:
+    try:
+        with _meta():
+            network = create_network(name, size)
+    except InputError:
+        raise
+    except Exception as error:  # of any type: timm's layers assert, divide and unpack
+        return _Problem(f"which cannot be made for it ({_first_line(error)})")
+    try:
+        with _meta(), _spatial_layers(network) as layers:
+            found = network.eval()(torch.empty(2, 3, size, size))
+    except Exception as error:  # as above
+        return _Problem(f"which stops at it ({_first_line(error)})")
+    if not torch.is_tensor(found) or found.shape != (2, feature_width(network)):
+        return _Problem(gives=_shape(found))
+    rim, step = _unread_rim(size, layers)
+    if rim:
+        rows = "row and column" if rim == 1 else f"{rim} rows and columns"
+        return _Problem(f"which would never read the last {rows}", rim, step)
+    return None
+
+
+@contextmanager
+def _meta() -> Iterator[None]:
+    """The meta device, no gradients, random numbers as they were, and no word of warning: what is
+    made here is thrown away."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".strip().removesuffix(":")
+    text = text.partition("\n")[0]
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _shape(found: Any) -> str:
+    if not torch.is_tensor(found):
+        return f"a {type(found).__name__}"
+    return f"maps of shape {tuple(found.shape[1:])}"
+
+
+@contextmanager
+def _spatial_layers(network: nn.Module) -> Iterator[list[_Reduction]]:
+    """The layers that slide a window over square maps, in the order in which they run."""
+    seen: list[_Reduction] = []
+
+    def note(layer: Any, inputs: tuple[torch.Tensor, ...], _: object) -> None:
+        maps = inputs[0]
+        if maps.ndim == 4 and maps.shape[2] == maps.shape[3]:
+            seen.append(
+                _Reduction(
+                    size=maps.shape[2],
+                    kernel=_side(layer.kernel_size),
+                    stride=_side(layer.stride),
+                    padding=0 if isinstance(layer.padding, str) else _side(layer.padding),
+                    dilation=_side(getattr(layer, "dilation", 1)),
+                )
+            )
+
+    kinds = (nn.Conv2d, nn.Unfold, nn.MaxPool2d, nn.AvgPool2d)
+    hooks = [layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, kinds)]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _side(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else int(value[0])
+
+
+def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
+    """How many rows at the end of an image of ``size`` pixels no patch reaches, and how many pixels
+    a patch is wide.
+
+    Patches lie side by side (a window no larger than its stride), so what is left over behind the
+    last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some
+    too; a pixel or three, as in Inception's stem, pass.
+    """
+    path: list[_Reduction] = []
+    side = size
+    for layer in layers:
+        if not path and layer.size == size and layer.stride > 1:
+            lost = size - 1 - layer.last_input(layer.steps - 1)
+            if lost > SMALL_RIM:
+                return lost, layer.stride
+        if layer.size != side:
+            continue  # of a branch
+        path.append(layer)
+        if layer.kernel <= layer.stride and layer.stride > 1:
+            break
+        side = layer.steps
+    else:
+        return 0, 1
+    last = path[-1].steps - 1
+    for layer in reversed(path):
+        last = layer.last_input(last)
+    return size - 1 - last, math.prod(layer.stride for layer in path)
+
+
+def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
+    fitting = _sizes_that_fit(name, size, (problem.step,) if problem.step else STEPS)
+    what = f"{' and '.join(map(str, fitting))} would fit" if fitting else "no size near it fits"
+    way = " (build_shards --global-size makes the shards' views)" if "global" in setting else ""
+    return f"{setting}={size} does not fit {name}, {problem.words}: {what}{way}"
+
+
+def _sizes_that_fit(name: str, size: int, steps: tuple[int, ...]) -> list[int]:
+    """The nearest below and above ``size`` of its neighbours that are multiples of ``steps``."""
+    below = {size // step * step for step in steps} - {0, size}
+    above = {size // step * step + step for step in steps}
+    fitting = []
+    for sizes in (sorted(below, reverse=True), sorted(above)):
+        fitting += [n for n in sizes if _problem(name, n) is None][:1]
+    return fitting

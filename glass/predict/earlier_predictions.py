@@ -1,0 +1,45 @@
+"""Verdicts that lie in a file already: what would be lost if the file were written again."""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.json_file import read_json
+
+__all__ = ["require_none_lost"]
+
+_REMEDY = "give another name, or move the file away"
+
+
+def require_none_lost(json_file: Path | None, csv_file: Path | None, weights_sha256: str, names: Iterable[str]) -> None:
+    """Raises ``InputError`` where a file that is to be written holds verdicts by another model, or
+    on images that are not among ``names``: they are somebody's results, and would be gone. The same
+    command run again, or with more images, replaces its own."""
+    asked = set(names)
+    if json_file is not None and json_file.exists():
+        try:
+            document = read_json(json_file)
+            before = [str(image["path"]) for image in document["images"]]
+            model = document["model"]["weights_sha256"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{json_file} is damaged ({error}): {_REMEDY}") from error
+        if model != weights_sha256:
+            raise InputError(f"{json_file} holds verdicts of another model: {_REMEDY}")
+        _require_among(json_file, before, asked)
+    if csv_file is not None and csv_file.exists():
+        try:
+            with csv_file.open(newline="", encoding="utf-8") as file:
+                before = [row["path"] or "" for row in csv.DictReader(file)]
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise InputError(f"{csv_file} is damaged ({error}): {_REMEDY}") from error
+        _require_among(csv_file, before, asked | {f"'{name}" for name in asked})
+
+
+def _require_among(path: Path, before: list[str], asked: set[str]) -> None:
+    if lost := [name for name in before if name not in asked]:
+        raise InputError(
+            f"{path} holds verdicts on {counted(len(lost), 'image')} that are not asked for now, such as"
+            f" {lost[0][:200]}: {_REMEDY}"
+        )

@@ -1,0 +1,234 @@
+"""Single images to predict on: files, bytes, decoded pixels, members of tars.
+
+A source is asked once for its pixels and its identity, in whatever thread; what cannot be read
+raises ``RejectedImage`` with its reason. The identity is that of the pixels, so an image has the
+same one however it comes.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from isal import isal_zlib
+from PIL import Image
+
+from glass.measure.encoded_image import decode_file
+from shards.build.source_files import read_image_file, unread
+from shards.files.limits import limit
+from shards.files.regular_file import open_regular
+from shards.images.formats import rejecting
+from shards.images.pixels import RejectedImage, pixel_sha256
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import content_id
+from shards.store.patience import patiently
+
+__all__ = [
+    "BytesSource",
+    "FileSource",
+    "ImageSource",
+    "LoadedImage",
+    "MemberSource",
+    "PixelSource",
+    "UnreadableSource",
+    "source_of",
+    "sources_of",
+]
+
+_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """Pixels (height, width, 3) uint8, and their content id, on which the windows depend."""
+
+    pixels: npt.NDArray[np.uint8]
+    content_id: int
+    encoded: bytes | None = None
+    """The file's bytes, for rules that read the bits of a JPEG; None where there are none, or
+    evaluation does not read them either."""
+
+
+class ImageSource(Protocol):
+    """An image that can be loaded; ``name`` is what a person calls it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def load(self) -> LoadedImage:
+        """Reads and decodes. Raises ``RejectedImage``."""
+        ...
+
+
+def _identified(data: bytes) -> LoadedImage:
+    pixels = decode_file(data)
+    return LoadedImage(pixels, content_id(pixel_sha256(pixels)), data)
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A file; only a regular one is read, so that no pipe and no device keeps a thread waiting."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        return _identified(read_image_file(self.path))
+
+
+@dataclass(frozen=True)
+class BytesSource:
+    """The bytes of an image file."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        return _identified(self.data)
+
+
+@dataclass(frozen=True)
+class PixelSource:
+    """Decoded pixels, (H, W, 3) uint8 or a Pillow image.
+
+    Their windows are those of a file with these pixels, but for rules that read the bits of a JPEG
+    (``loaders.windows.sampling.RULES_WITH_DETAIL``): there are none here. A Pillow image is taken with the
+    pixels that Pillow gives it, and of 16-bit colour Pillow drops the low bytes, where the file
+    itself is rounded.
+    """
+
+    name: str
+    image: Any = field(repr=False)
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        image = self.image
+        if isinstance(image, Image.Image):
+            if image.mode not in _MODES:
+                raise RejectedImage("unsupported_mode", f"Pillow's mode {image.mode}")
+            with rejecting(b""):  # Pillow decodes only now
+                image = np.asarray(_opaque(image).convert("RGB"))
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            detail = f"an array {image.shape} of {image.dtype}; (height, width, 3) uint8 is wanted"
+            raise RejectedImage("unsupported_mode", detail)
+        return LoadedImage(image, content_id(pixel_sha256(image)))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """``image`` without the colour that it marks as transparent, which is a colour all the same
+    (see ``shards.images.pixels.load_rgb``); the caller's image is left as it is."""
+    if "transparency" not in image.info:
+        return image
+    plain = image.copy()
+    plain.info.pop("transparency", None)
+    return plain
+
+
+@dataclass(frozen=True)
+class MemberSource:
+    """An image inside a tar, known by its place there.
+
+    ``identity`` is the content id that a manifest gives it: evaluation draws its windows by that,
+    also where another version of a decoder makes other pixels. ``converted`` says that the bits of
+    the JPEG in the tar are not those of its source. ``dataset`` and ``row`` say where it stands in
+    a manifest, so that a loader may read it by windows.
+    """
+
+    tar: Path
+    member: str
+    offset: int
+    length: int
+    identity: int | None = None
+    converted: bool = False
+    dataset: ShardDataset | None = field(default=None, repr=False)
+    row: int = -1
+    crc32: int | None = None
+    """Of the bytes that were written, where it is known."""
+    check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
+    """Is given the bytes and their pixels; raises ``RejectedImage`` where they are others than were
+    written."""
+
+    @property
+    def name(self) -> str:
+        where = os.fsencode(self.tar).decode("utf-8", "backslashreplace")
+        return f"{where}/{self.member}"
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        if self.length > (most := limit("MAX_IMAGE_BYTES")):
+            detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
+            raise RejectedImage("too_large", detail)
+        try:
+            data = patiently(self._read)
+        except OSError as error:
+            raise unread(error, self.tar) from error
+        if len(data) < self.length:
+            raise RejectedImage("truncated", "the tar ends before the image does")
+        if self.crc32 is not None and isal_zlib.crc32(data) != self.crc32:
+            raise RejectedImage("corrupt", "its bytes are not those that were written")
+        if self.identity is None:
+            loaded = _identified(data)
+        else:
+            loaded = LoadedImage(decode_file(data), self.identity, None if self.converted else data)
+        if self.check is not None:
+            self.check(data, loaded.pixels)
+        return loaded
+
+    def _read(self) -> bytes:
+        with open_regular(self.tar) as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+
+@dataclass(frozen=True)
+class UnreadableSource:
+    """What was named but holds no image that can be got at: a damaged tar, a locked folder."""
+
+    path: Path
+    detail: str
+    member: str = ""
+    """Of a tar."""
+
+    @property
+    def name(self) -> str:
+        where = os.fsencode(self.path).decode("utf-8", "backslashreplace")
+        return f"{where}/{self.member}" if self.member else where
+
+    def load(self) -> LoadedImage:
+        """Raises ``RejectedImage``."""
+        raise RejectedImage("unreadable", self.detail)
+
+
+def sources_of(images: Sequence[Any]) -> list[ImageSource]:
+    """The source of each of ``images``. Raises ``TypeError`` for a single image, which would come
+    apart into letters, bytes or rows, and for what is no image."""
+    single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
+    if isinstance(images, np.ndarray):
+        single = images.ndim <= 3
+    if single or (hasattr(images, "load") and hasattr(images, "name")):
+        raise TypeError(f"{type(images).__name__} is one image: give a list of images")
+    return [source_of(image, number) for number, image in enumerate(images)]
+
+
+def source_of(image: Any, number: int) -> ImageSource:
+    """The source for whatever a caller has: a path, bytes, a Pillow image, an array, a source.
+
+    ``number`` names what has no name. Raises ``TypeError`` for anything else.
+    """
+    if isinstance(image, str | os.PathLike):
+        return FileSource(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return BytesSource(f"image {number}", bytes(image))
+    if isinstance(image, np.ndarray | Image.Image):
+        return PixelSource(f"image {number}", image)
+    if hasattr(image, "load") and hasattr(image, "name"):
+        return image
+    raise TypeError(f"image {number} is a {type(image).__name__}; give a path, bytes or pixels")

@@ -1,0 +1,90 @@
+"""Verdicts on the disk as they come, so that a run that is stopped leaves what it has scored.
+
+While a run goes on, ``FILE.partial`` lies beside each file that it is to write. Beside a table that
+is the table so far. Beside a JSON document it is JSON Lines: the document without its images, then
+a line for each of them. A run that ends deletes them.
+"""
+
+import csv
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
+from shards.errors import InputError
+
+__all__ = ["PartialRows", "partial_path", "require_no_partial"]
+
+
+def partial_path(path: Path) -> Path:
+    """Where the rows of ``path`` lie while a run goes on."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def require_no_partial(path: Path) -> None:
+    """Raises ``InputError`` where an earlier run was stopped and left its rows."""
+    partial = partial_path(path)
+    if partial.exists() or partial.is_symlink():
+        raise InputError(
+            f"{partial} holds what a run had scored that was stopped, or goes on: move it away or "
+            "delete it, then run this again"
+        )
+
+
+class PartialRows:
+    """Writes each verdict at once; use as a context. The files stay, but for those without a row.
+
+    Raises ``OSError`` where they cannot be written.
+    """
+
+    def __init__(self, json_path: Path | None, csv_path: Path | None, head: dict[str, Any]) -> None:
+        """For the files that a run is to write; ``head`` is the document without its images."""
+        self._json_path, self._csv_path, self._head = json_path, csv_path, head
+        self._files = ExitStack()
+        self._json: IO[str] | None = None
+        self._csv: IO[str] | None = None
+        self._num_rows = 0
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are written."""
+        return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
+
+    def add(self, verdict: ImageVerdict) -> None:
+        """Writes a verdict, which then is in the hands of the system: a kill does not lose it."""
+        self._num_rows += 1
+        if self._json is not None:
+            self._json.write(json.dumps(json_row(verdict), allow_nan=False) + "\n")
+            self._json.flush()
+        if self._csv is not None:
+            csv.writer(self._csv, lineterminator="\n").writerow(csv_row(verdict))
+            self._csv.flush()
+
+    def __enter__(self) -> "PartialRows":
+        try:
+            if self._json_path:
+                self._json = self._open(self._json_path)
+                self._json.write(json.dumps(self._head, allow_nan=False) + "\n")
+            if self._csv_path:
+                self._csv = self._open(self._csv_path)
+                csv.writer(self._csv, lineterminator="\n").writerow(CSV_COLUMNS)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def _open(self, path: Path) -> IO[str]:
+        partial = partial_path(path)
+        file = partial.open("x", encoding="utf-8", newline="")
+        return self._files.enter_context(file)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._files.close()
+        if not self._num_rows:
+            for file, path in ((self._json, self._json_path), (self._csv, self._csv_path)):
+                if file is not None and path is not None:
+                    partial_path(path).unlink(missing_ok=True)

@@ -1,0 +1,113 @@
+"""The images of one tar as sources: every member that is an image by its name, in its order.
+
+Whether members make a sample, and which of several images of a sample is meant, is a question of
+labels; who asks for a verdict wants one for each picture.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.predict.image_sources import ImageSource, MemberSource, UnreadableSource
+from shards.adopt.listing import TarMember, is_image_name, member_fault, split_name, walk_tar
+from shards.files.json_file import parse_json
+from shards.files.regular_file import open_regular
+from shards.images.pixels import pixel_sha256
+from shards.images.rejection import RejectedImage
+
+__all__ = ["TarImages", "images_of_tar", "read_facts"]
+
+_MAX_JSON_BYTES = 1 << 20
+
+
+@dataclass
+class TarImages:
+    """What :func:`images_of_tar` found."""
+
+    sources: list[ImageSource] = field(default_factory=list)
+    passed_over: int = 0
+    """Files that are no images by name, and of which no image has the key."""
+
+
+def images_of_tar(path: Path) -> TarImages:
+    """The images in a tar; links and other members that are no files are sources that cannot be
+    read, and so is whatever lies behind the tar's end.
+
+    Raises ``InputError`` where the file is no tar, is damaged or cut off.
+    """
+    images: list[TarMember | UnreadableSource] = []
+    facts: dict[str, TarMember] = {}
+    others: dict[str, int] = {}
+    unread: list[str] = []
+    for info in walk_tar(path, unread):
+        if info.isdir():
+            continue
+        key, extension = split_name(info.name)
+        fault, detail = member_fault(info)
+        if is_image_name(info.name):
+            bad = UnreadableSource(path, detail or fault, _readable(info.name))
+            images.append(bad if fault else TarMember(info.name, info.offset_data, info.size))
+        elif not fault:
+            others[key] = others.get(key, 0) + 1
+            if extension == "json":
+                facts[key] = TarMember(info.name, info.offset_data, info.size)
+    found = TarImages()
+    keys = set()
+    for image in images:
+        if isinstance(image, UnreadableSource):
+            found.sources.append(image)
+            continue
+        key, _ = split_name(image.name)
+        keys.add(key)
+        found.sources.append(_source(path, image, facts.get(key)))
+    found.passed_over = sum(number for key, number in others.items() if key not in keys)
+    found.sources += [UnreadableSource(path, text) for text in unread]
+    return found
+
+
+def _readable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSource:
+    if facts is None:
+        return MemberSource(path, image.name, image.offset, image.length)
+    written = _Written(path, facts)
+    return MemberSource(path, image.name, image.offset, image.length, check=written.check)
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What the ``.json`` that ``build_shards`` wrote beside an image, if it did, says of it."""
+
+    tar: Path
+    member: TarMember
+
+    def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
+        """Raises ``RejectedImage`` where the image is not the one that was written. JPEGs that were
+        re-encoded are not looked at: their pixels are those of this very decoder."""
+        facts = read_facts(self.tar, self.member)
+        stored = facts.get("stored_as")
+        found = {
+            "source": lambda: ("sha256", hashlib.sha256(data).hexdigest()),
+            "tiled": lambda: ("pixel_sha256", pixel_sha256(pixels).hex()),
+        }.get(str(stored), lambda: ("", ""))()
+        if found[0] and facts.get(found[0]) not in (None, found[1]):
+            raise RejectedImage("corrupt", "its bytes are not those that were written")
+
+
+def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
+    """The contents of a ``.json`` member as ``build_shards`` writes it; nothing for any other."""
+    if member.length > _MAX_JSON_BYTES:
+        return {}
+    try:
+        with open_regular(tar) as file:
+            file.seek(member.offset)
+            facts = parse_json(file.read(member.length))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) and "pixel_sha256" in facts else {}

@@ -1,0 +1,129 @@
+"""What a detector says of one image, as a record and as JSON and CSV rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.config.documents import Map, Maybe
+from shards.manifest.schema import content_id_hex
+
+__all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row"]
+
+CSV_COLUMNS = (
+    "path",
+    "score",
+    "probability",
+    "verdict",
+    "unstable",
+    "reason",
+    "width",
+    "height",
+    "content_id",
+    "score_low",
+    "score_high",
+    "learnt",
+)
+
+VERDICT_SCHEMA: dict[str, Any] = {
+    "path": str,
+    **dict.fromkeys(("score", "probability"), Maybe(float)),
+    **dict.fromkeys(("verdict", "reason", "learnt"), Maybe(str)),
+    "unstable": Maybe(bool),
+    **dict.fromkeys(("width", "height"), Maybe(int)),
+    "content_id": Maybe(str),  # 16 hexadecimal digits
+    "windows": [{"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}],
+    "draw_scores": [float],
+    "change_scores": Map(float),
+}
+"""Of a record of ``--json``; :class:`ImageVerdict` says what its fields mean."""
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@dataclass(frozen=True)
+class ImageVerdict:
+    """The verdict on an image; of one that could not be read only ``path`` and ``reason``."""
+
+    path: str
+    reason: str | None = None
+    """Why there is no verdict; None where there is one."""
+    score: float | None = None
+    """Softmax probability of "generated" as the network says it, 0 … 1."""
+    margin: float | None = None
+    """Logit of "generated" minus logit of "real": ``score`` before it is squeezed."""
+    probability: float | None = None
+    """Calibrated; None where the model is not calibrated for these views."""
+    verdict: str | None = None
+    """``generated``, ``real`` or ``uncertain``."""
+    unstable: bool | None = None
+    """Whether a harmless change makes another verdict, be it only from ``real`` to ``uncertain``;
+    None where that was not tried."""
+    width: int | None = None
+    height: int | None = None
+    content_id: int | None = None
+    learnt: str | None = None
+    """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it;
+    "": neither; None where that is not known."""
+    windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
+    """(n, 4) top, left, height, width in source pixels, of the first draw."""
+    attention: npt.NDArray[np.float32] | None = None
+    """(n,) weights of the windows; None for a model without attention."""
+    draw_scores: tuple[float, ...] = ()
+    """The score of each draw of windows; ``score`` is that of their mean logits."""
+    change_scores: Mapping[str, float] = field(default_factory=dict)
+    """Name of a harmless change → the score after it, of as many draws; without those that the
+    image is too long for."""
+
+
+def json_row(verdict: ImageVerdict) -> dict[str, Any]:
+    """The record for ``--json``: plain values, None where there is nothing to say."""
+    attention = verdict.attention
+    windows = [
+        {
+            "top": top,
+            "left": left,
+            "height": height,
+            "width": width,
+            "attention": None if attention is None else float(attention[number]),
+        }
+        for number, (top, left, height, width) in enumerate(verdict.windows.tolist())
+    ]
+    names = ("path", "score", "probability", "verdict", "unstable", "reason", "width", "height", "learnt")
+    row: dict[str, Any] = {name: getattr(verdict, name) for name in names}
+    return row | {
+        "content_id": _identity(verdict),
+        "windows": windows,
+        "draw_scores": list(verdict.draw_scores),
+        "change_scores": dict(verdict.change_scores),
+    }
+
+
+def csv_row(verdict: ImageVerdict) -> list[str]:
+    """The row for ``--csv``, in the order of ``CSV_COLUMNS``; empty where there is nothing to say.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    scores = verdict.draw_scores
+    values: dict[str, Any] = {name: getattr(verdict, name, None) for name in CSV_COLUMNS if hasattr(verdict, name)} | {
+        "score_low": min(scores, default=None),
+        "score_high": max(scores, default=None),
+    }
+    values["content_id"] = _identity(verdict)
+    return [_cell(values[name]) for name in CSV_COLUMNS]
+
+
+def _identity(verdict: ImageVerdict) -> str | None:
+    return None if verdict.content_id is None else content_id_hex(verdict.content_id)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
+    return repr(value)

@@ -1,0 +1,1 @@
+"""Handing a model on: bundle, card, ONNX, demo page."""

@@ -1,0 +1,73 @@
+"""A trained model as others get it: its files, its calibration and a card, in a folder."""
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from glass.config.learnt_ids import LEARNT_FILE, read_learnt_ids
+from glass.export.model_folder import CARD_FILE, WEIGHTS_FILE, read_model_card
+from glass.measure.calibration import CALIBRATION_FILE
+from glass.share.model_card import model_card
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_bytes_atomic
+
+__all__ = ["hand_over", "handed_over", "write_handed_over"]
+
+Part = str | bytes | Path
+"""Content of a file, or the file to copy."""
+
+
+def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
+    """Copies the exported model in ``folder`` to ``to`` and writes its card, with the findings of
+    ``audit`` (of the run's own data set unless given). Paths of this machine are left behind."""
+    write_handed_over(to, handed_over(folder, audit))
+
+
+def handed_over(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
+    """Name → content, or file to copy, of all that :func:`hand_over` writes; ``with_learnt_ids``
+    also what the model learnt from. Nothing is written yet, and whatever is wrong with the model or
+    the audit raises ``InputError`` here."""
+    card = read_model_card(folder)
+    model = card["config"]["model"]
+    for name in ("global_weights", "local_weights"):
+        if model.get(name):
+            model[name] = Path(model[name]).name
+    parts: dict[str, Part] = {
+        WEIGHTS_FILE: folder / WEIGHTS_FILE,
+        CARD_FILE: json.dumps(card, indent=2, allow_nan=False) + "\n",
+    }
+    if (folder / CALIBRATION_FILE).is_file():
+        parts[CALIBRATION_FILE] = folder / CALIBRATION_FILE
+    if with_learnt_ids:
+        learnt = read_learnt_ids(folder, card["weights_sha256"])
+        if learnt is None:
+            raise InputError(
+                f"{folder} has no {LEARNT_FILE}: it was trained before runs kept one, or exported"
+                " without it, so leave out --with-learnt-ids"
+            )
+        parts[LEARNT_FILE] = learnt.to_bytes(card["weights_sha256"])
+    run = folder.parent if folder.name == "model" else None
+    return parts | {"README.md": model_card(folder, run, audit)}
+
+
+def write_handed_over(to: Path, parts: dict[str, Part]) -> None:
+    """Writes ``parts`` into the folder ``to``. Where that fails, nothing new is left there."""
+    made = not to.exists()
+    new = [to / name for name in parts if not (to / name).exists()]
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+        for name, part in parts.items():
+            if not isinstance(part, Path):
+                data = part.encode() if isinstance(part, str) else part
+                write_bytes_atomic(to / name, data)
+                continue
+            with atomic_path(to / name) as temporary:
+                shutil.copyfile(part, temporary)
+    except BaseException:
+        with suppress(OSError):
+            for path in new:
+                path.unlink(missing_ok=True)
+            if made:
+                to.rmdir()
+        raise

@@ -1,0 +1,208 @@
+"""The ``README.md`` of an exported model: what it is, how good, calibrated how, and its limits.
+
+Filled from what lies in the run's folder; what was not measured is said to be not measured.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from glass.auditing.audit import check_audit, read_audit
+from glass.config.run_folder import RunFolder, dataset_digest
+from glass.export.model_folder import read_model_card
+from glass.measure.applied_calibration import why_not_applicable
+from glass.measure.calibration import read_calibration
+from glass.measure.evaluation import check_evaluation
+from glass.report.tables import calibration_sentences, interval_text, learnt_sentence
+from shards.cli.command import printable
+from shards.errors import InputError
+from shards.files.json_file import read_json
+
+__all__ = ["model_card"]
+
+_METRICS = (
+    ("auroc", "AUROC"),
+    ("balanced_accuracy", "balanced accuracy"),
+    ("accuracy_real", "real images passed"),
+    ("accuracy_generated", "generated images detected"),
+    ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms"),
+    ("tpr_at_fpr_5", "detected at ≤ 5 % false alarms"),
+    ("tpr_at_fpr_10", "detected at ≤ 10 % false alarms"),
+    ("ece", "calibration error (ECE)"),
+)
+
+_LIMITS = (
+    "It detects traces of the generators it was trained on. Others, newer ones among them, may pass"
+    " unseen; the table per generator says how much results differ between those that were tested.",
+    "The rate of false alarms holds for images like those calibrated on. Edited, filtered, scanned"
+    " or heavily compressed photographs are another kind.",
+    "Re-compression, resizing and sharing weaken the traces. `predict` flags a verdict as unstable"
+    " where a small change of that kind flips it.",
+    "A verdict is a hint, not a proof. Do not use it alone to accuse anyone.",
+)
+
+
+def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
+    """Markdown for the model in ``folder``: evaluations are those in ``run``, ``audit`` the JSON of
+    ``scripts.audit``, of the data set that ``run`` was trained on unless given. Raises
+    ``InputError`` for a file that is not what it should be."""
+    card = read_model_card(folder)
+    settings = card["config"]
+    model, loader = settings["model"], settings["loader"]
+    views = f"a global view of {loader['global_size']} × {loader['global_size']} pixels"
+    if card["kind"] != "single_view":
+        side = loader["crop_size"]
+        views += f" and {loader['num_crops']} crops of {side} × {side} at native resolution"
+    parts = [
+        "---\npipeline_tag: image-classification\ntags:\n- ai-generated-image-detection\n---",
+        "# Detector of AI-generated images",
+        f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
+        f" {views}. It says how likely an image is to be AI-generated.",
+        "```python\nfrom glass.predict.detector import Detector\n\n"
+        'detector = Detector.from_pretrained("THIS MODEL")\n'
+        'detector.predict(["photo.jpg"])\n```',
+        "## Results",
+        *_results(run, card["weights_sha256"]),
+        "## Calibration",
+        _calibration(folder, card["weights_sha256"]),
+        "## Training data",
+        *_data(run, audit),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in _LIMITS),
+        "## Reproducing a score",
+        _pixels(card),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(run: Path | None, weights_sha256: str) -> list[str]:
+    documents = [] if run is None else [_evaluation(p) for p in sorted(run.glob("evaluation-*.json"))]
+    own = [d for d in documents if d["model"]["weights_sha256"] == weights_sha256]
+    if not own:
+        return ["Not measured: no evaluation of these weights was at hand when this was written."]
+    parts = []
+    for document in own:
+        samples, rows = document["samples"], document["per_generator"]
+        parts.append(
+            f"Data `{_cell(document['dataset']['name'])}`, split `{_cell(document['split'])}`:"
+            f" {samples['real']} real and {samples['generated']} generated images. Threshold"
+            f" {document['threshold']['value']:.4g} ({_cell(document['threshold']['source'])})."
+            f"{_views(document)}"
+        )
+        sentences = calibration_sentences(document.get("calibration"))
+        if learnt := learnt_sentence(document.get("learnt")):
+            sentences.insert(0, learnt)
+        parts += [" ".join(_cell(sentence) for sentence in sentences)] if sentences else []
+        lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+        for name, title in _METRICS:
+            value = document["metrics"][name]
+            shown = interval_text(value, document["intervals"][name], between=" – ")
+            lines.append(f"| {title} | {_number(value)} | {shown} |")
+        parts.append("\n".join(lines))
+        lines = ["| generator | AUROC | detected at ≤ 5 % false alarms |", "|---|---|---|"]
+        named = {**rows["generators"], "**mean**": rows["mean"], "**minimum**": rows["minimum"]}
+        for name, row in named.items():
+            title = name if name.startswith("**") else _cell(name)
+            lines.append(f"| {title} | {_number(row['auroc'])} | {_number(row['tpr_at_fpr_5'])} |")
+        parts.append("\n".join(lines))
+    return parts
+
+
+def _calibration(folder: Path, weights_sha256: str) -> str:
+    calibration = read_calibration(folder, weights_sha256)
+    if calibration is None:
+        return "Not calibrated: scores are raw, and 0.5 is an arbitrary threshold."
+    if calibration.is_at_bound:
+        why = why_not_applicable(calibration, calibration.views)
+        return f"Not calibrated: {why}. Scores are raw, and 0.5 is an arbitrary threshold."
+    data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
+    return (
+        f"On {data['real']} real and {data['generated']} generated images of split"
+        f" `{_cell(str(data.get('split')))}`, {calibration.views}: temperature"
+        f" {calibration.temperature:.4g}. Generated from {calibration.threshold:.4f}"
+        f" ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real below"
+        f" {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the"
+        " generated), uncertain in between. With another number of crops, coverage or draws there"
+        " is only the raw score."
+    )
+
+
+def _views(document: Mapping[str, Any]) -> str:
+    """With how many crops, which may be others than those trained with."""
+    if document["model"]["kind"] == "single_view":
+        return ""
+    settings = document["settings"]
+    return f" Seen with {settings['num_crops']} crops by {_cell(settings['sampling'])}."
+
+
+def _data(run: Path | None, audit: Path | None) -> list[str]:
+    document = _own_audit(run) if audit is None else _given_audit(audit)
+    if document is None:
+        return ["Not audited for format bias or duplicates, or the audit was not at hand."]
+    lines = [_finding(finding) for finding in document["findings"]]
+    if not lines:
+        return ["The audit of the data found nothing."]
+    return ["Findings of the audit of the data:", "\n".join(lines)]
+
+
+def _finding(finding: Mapping[str, Any]) -> str:
+    """Examples stay here: they are paths of somebody's images."""
+    line = f"- **{finding['severity']}**: {_cell(finding['text'])}"
+    if interval := finding["interval"]:
+        line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
+    return line
+
+
+def _own_audit(run: Path | None) -> dict[str, Any] | None:
+    """That of the data set which ``run`` was trained on, if it still lies there as it was."""
+    try:
+        data = (RunFolder(run).record() or {})["data"] if run is not None else {}
+    except (InputError, KeyError):  # a damaged record tells nothing, and stops no export
+        return None
+    path = data.get("path")
+    root = Path(path) if isinstance(path, str) else None
+    if root is None or not (root / "dataset.json").is_file():
+        return None
+    unchanged = dataset_digest(root)["dataset_json_sha256"] == data["dataset_json_sha256"]
+    return read_audit(root) if unchanged else None
+
+
+def _given_audit(path: Path) -> dict[str, Any]:
+    try:
+        document = read_json(path)
+        check_audit(document)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no audit: give the file of scripts.audit --json") from error
+    return document
+
+
+def _pixels(card: dict[str, Any]) -> str:
+    pixels = card.get("pixels")
+    if not pixels:
+        return "The decoders that it was trained with are not recorded."
+    decoders = ", ".join(f"{name} {version}" for name, version in pixels["decoders"].items())
+    return (
+        f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by"
+        f" {_cell(decoders)}. Other decoders may give other scores; predicting with them warns."
+    )
+
+
+def _evaluation(path: Path) -> dict[str, Any]:
+    try:
+        document = read_json(path)
+        check_evaluation(document)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is no evaluation of this version: evaluate again") from error
+    return document
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _cell(text: str) -> str:
+    """Names come from folders and files: no markup of theirs reaches the page."""
+    escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    for character in ("\\", "|", "`", "[", "]", "*"):
+        escaped = escaped.replace(character, f"&#{ord(character)};")
+    return escaped

@@ -1,0 +1,231 @@
+"""A search over settings: trials that train, are pruned early, and are never lost.
+
+Every trial trains in a folder of its own with checkpoints, and tells the storage of each epoch.
+A search that was killed goes on with the trial it was in, at the epoch it was in; what comes out
+equals what would have come out. Shards stay open from trial to trial.
+"""
+
+import gc
+import json
+import logging
+import shutil
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.memory.out_of_memory import DoesNotFit, is_out_of_memory
+from glass.studies.search.plan import SearchPlan
+from glass.studies.search.record import write_records
+from glass.studies.search.space import Dimension, LogRange, settings_at
+from glass.studies.search.store import TRIALS, Claim, SearchStore
+from glass.studies.usable import check_usable
+from glass.train.epochs import TrainingDiverged
+from glass.train.run import TrainingStopped, train
+from loaders.reading.open_shards import OpenShards
+from shards.cli.shown_url import safe_text, safe_words, without_secrets
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.machine_trouble import MachineTrouble, trouble_of
+
+__all__ = ["Search"]
+
+logger = logging.getLogger(__name__)
+
+MAX_FAILURES_IN_A_ROW = 3
+"""Trials that may fail one after the other for a reason that is neither memory nor divergence."""
+MAX_TAKE_UPS = 3
+"""How often a trial is taken up again at the same epoch: the system may kill it each time, for the
+memory that it takes."""
+
+
+class _Pruned(Exception):
+    """The pruner has seen enough of a trial."""
+
+
+class Search:
+    """The trials of a plan, from one process; any number of processes may share the folder."""
+
+    def __init__(self, data: OpenShards, plan: SearchPlan, output: Path, storage: str | None = None) -> None:
+        """Raises ``InputError`` for a storage that cannot be opened or holds another study, and
+        where nothing can be trained as planned."""
+        if not (output / TRIALS).exists():
+            check_usable(data.dataset, plan.config)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.data, self.plan, self.output = data, plan, output
+        settings = json.loads(json.dumps(plan.record(data)))
+        self.store = SearchStore(
+            output,
+            storage,
+            plan.name or plan.config.preset,
+            direction=plan.direction,
+            min_epochs=min(plan.min_epochs, plan.config.epochs),
+            max_epochs=plan.config.epochs,
+            settings=settings,
+        )
+        self._failures = 0
+
+    @property
+    def study(self) -> optuna.Study:
+        """Optuna's."""
+        return self.store.study
+
+    def is_finished(self, trials: int) -> bool:
+        """Whether ``trials`` trials have ended, and none is under way."""
+        states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
+        return len(states) >= trials and TrialState.RUNNING not in states
+
+    def run(
+        self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None, *, write: bool = True
+    ) -> dict[str, Any]:
+        """Works until ``trials`` trials have been begun; returns the document of ``tuning.json``.
+
+        ``on_trial`` is told of each trial that ended here. With ``write`` false the files are left
+        to another process.
+        """
+        while (claim := self.store.claim(trials)) is not None:
+            try:
+                self._work(claim)
+            finally:
+                claim.release()
+            on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
+        if not write:
+            return {}
+        return self.write_records()
+
+    def write_records(self) -> dict[str, Any]:
+        """``tuning.json`` and ``best.json``, of what is known by now."""
+        return write_records(self.study, self.plan.config, self.plan.space, self.output)
+
+    def _work(self, claim: Claim) -> None:
+        """Trains one trial and tells the storage how it ended. What ends the process leaves it
+        running, to be taken up."""
+        trial = claim.trial
+        folder = self.store.trial_folder(trial.number)
+        point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
+        logger.info("trial %d%s: %s", trial.number, " (taken up)" if claim.take_ups else "", point)
+        value, why = None, _killed_too_often(claim)
+        try:
+            if why is None:
+                config = settings_at(self.plan.config, self.plan.space, point)
+                value = self._train(trial, config, folder)
+        except _Pruned:
+            pass
+        except TrainingDiverged as error:
+            why = str(error)
+        except DoesNotFit as error:
+            why = self._failure(error, folder)
+        except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
+            self.store.forget_take_ups(trial)  # a person's doing, and not the memory's
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and trouble_of(error) is not None:
+                self.store.forget_take_ups(trial)  # no trial can pass on such a machine
+                raise
+            why = self._failure(error, folder)
+        state = TrialState.FAIL if why else TrialState.COMPLETE if value is not None else None
+        if why:
+            trial.set_user_attr("why", why)
+        self.study.tell(trial, value, state=state or TrialState.PRUNED)
+        for name in ("checkpoints", "model"):  # gigabytes that nobody needs once a trial has ended
+            shutil.rmtree(folder / name, ignore_errors=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
+        """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
+        told = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        best = _Best(self.plan.direction)
+        # Epochs before a kill, of which the storage may not know the last; that one may also lie
+        # after the last checkpoint, and then comes out the same again.
+        lines = RunFolder(folder).read_metrics()
+
+        def tell(line: dict[str, Any]) -> bool:
+            """Whether the trial may go on."""
+            best.see(line[f"valid_{config.select_by}"], config.select_by)
+            if line["epoch"] not in told:
+                trial.report(best.value, line["epoch"])
+            # Of the last epoch before a kill nobody knows whether it was decided.
+            elif line is not lines[-1]:
+                return True
+            if trial.should_prune():
+                raise _Pruned
+            return True
+
+        for line in lines:
+            tell(line)
+
+        def on_epoch(line: dict[str, Any]) -> bool:
+            return tell(line) if line["epoch"] > len(lines) else True
+
+        finished = train(self.data, replace(config, tensorboard=False), folder, on_epoch=on_epoch)
+        if not finished:
+            raise TrainingStopped
+        return best.value
+
+    def _failure(self, error: Exception, folder: Path) -> str:
+        """Why a trial failed, in a sentence. Raises ``InputError`` where the trials all do."""
+        if is_out_of_memory(error):
+            self._failures = 0
+            logger.warning("%s does not fit: %s", folder.name, safe_text(error))
+            return "out of memory"
+        why = safe_words(error)
+        self._failures += 1
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text_atomic(folder / "error.txt", without_secrets(traceback.format_exc()))
+        logger.warning("%s failed: %s", folder.name, why)
+        if self._failures >= MAX_FAILURES_IN_A_ROW:
+            raise InputError(
+                f"{counted(self._failures, 'trial')} in a row failed, the last with {why}: see {folder / 'error.txt'}"
+            ) from error
+        return why
+
+
+class _Best:
+    """The best value seen."""
+
+    def __init__(self, direction: str) -> None:
+        self._better: Callable[[float, float], float] = max if direction == "maximize" else min
+        self._value: float | None = None
+
+    @property
+    def value(self) -> float:
+        """Raises ``RuntimeError`` before anything was seen."""
+        if self._value is None:
+            raise RuntimeError("no epoch was seen")
+        return self._value
+
+    def see(self, value: float | None, metric: str) -> None:
+        """Raises ``InputError`` where the metric is undefined, as the AUROC of one class is."""
+        if value is None:
+            raise InputError(
+                f"the validation split has no {metric}, because it holds one class only: choose"
+                " another --metric, or build the shards with both classes in it"
+            )
+        self._value = value if self._value is None else self._better(self._value, value)
+
+
+def _killed_too_often(claim: Claim) -> str | None:
+    """Why a trial is not tried once more, or None."""
+    if claim.take_ups <= MAX_TAKE_UPS:
+        return None
+    return (
+        f"its process was killed {claim.take_ups} times before it finished another epoch, as a"
+        " system does whose memory is full"
+    )
+
+
+def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
+    """A value; the one that the storage remembers where the trial is taken up."""
+    if isinstance(dimension, LogRange):
+        return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
+    return trial.suggest_categorical(dimension.name, dimension.options)

@@ -1,0 +1,164 @@
+"""What a search may change, and between which bounds: the study's spaces, and how to change them.
+
+The bounds are those of the reference study; a test holds them to the digit.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from glass.config.overrides import apply_overrides, nearest, setting_names
+from glass.config.run_config import RunConfig
+from glass.studies.search.names import named_dimension
+from shards.errors import InputError
+
+__all__ = [
+    "GLASS_SPACE",
+    "SINGLE_VIEW_SPACE",
+    "Choice",
+    "Dimension",
+    "LogRange",
+    "changed_space",
+    "settings_at",
+    "settings_of",
+    "space_for",
+    "space_record",
+]
+
+BATCH = "batch"
+"""The dimension that counts whole optimiser steps: it is shared out over ``grad_accum_steps``."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values."""
+
+    name: str
+    settings: tuple[str, ...]
+    """Keys of ``--set`` that all get the value."""
+    options: tuple[int | float | str, ...]
+
+
+@dataclass(frozen=True)
+class LogRange:
+    """Any number from ``low`` to ``high``, evenly likely on a logarithmic scale."""
+
+    name: str
+    settings: tuple[str, ...]
+    low: float
+    high: float
+
+
+Dimension = Choice | LogRange
+
+GLASS_SPACE: tuple[Dimension, ...] = (
+    Choice(BATCH, ("loader.global_batch_size",), (16, 32, 64)),
+    Choice("dropout", ("model.dropout",), (0.0, 0.1, 0.2, 0.3)),
+    LogRange("lr_global", ("optim.lr_global",), 1e-6, 1e-4),
+    LogRange("lr_local", ("optim.lr_local",), 1e-6, 1e-4),
+    LogRange("lr_head", ("optim.lr_head",), 5e-6, 1e-3),
+    LogRange("wd_global", ("optim.wd_global",), 1e-7, 1e-3),
+    LogRange("wd_local", ("optim.wd_local",), 1e-7, 1e-3),
+    Choice("num_crops", ("loader.num_crops",), (2, 4, 6, 8, 10)),
+)
+
+SINGLE_VIEW_SPACE: tuple[Dimension, ...] = (
+    LogRange("lr", ("optim.lr_global", "optim.lr_head"), 1e-6, 1e-4),
+    LogRange("wd", ("optim.wd_global", "optim.wd_head"), 1e-7, 1e-3),
+    Choice(BATCH, ("loader.global_batch_size",), (32, 64, 128)),
+    Choice("dropout", ("model.dropout",), (0.0, 0.1, 0.2, 0.3)),
+)
+
+
+def space_for(config: RunConfig) -> tuple[Dimension, ...]:
+    """The study's space for the kind of model that ``config`` describes."""
+    return GLASS_SPACE if config.model.kind == "glass" else SINGLE_VIEW_SPACE
+
+
+def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequence[str]) -> tuple[Dimension, ...]:
+    """``space`` with each ``"name=low..high"`` or ``"name=a,b,c"`` in place of what it had.
+
+    ``name`` is a dimension of the space, or a key of ``--set``, which is then added where no
+    dimension has it. Raises ``InputError`` for an unknown name, for a setting that all trials must
+    share, and for values that the setting refuses.
+    """
+    dimensions = {dimension.name: dimension for dimension in space}
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals or not text:
+            raise InputError(f"--search {change!r} must be NAME=LOW..HIGH or NAME=A,B,C")
+        if name not in dimensions and name not in setting_names(config):
+            close = ", ".join(nearest(name, [*dimensions, *setting_names(config)]))
+            raise InputError(
+                f"--search {name}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
+            )
+        owners = {key: dimension.settings for key, dimension in dimensions.items()}
+        name = named_dimension(name, owners, config.grad_accum_steps)
+        settings = owners.get(name, (name,))
+        dimensions[name] = _dimension(name, settings, text)
+    for dimension in dimensions.values():
+        options = dimension.options if isinstance(dimension, Choice) else (dimension.low, dimension.high)
+        for value in options:
+            settings_at(config, (dimension,), {dimension.name: value})
+    return tuple(dimensions.values())
+
+
+def _dimension(name: str, settings: tuple[str, ...], text: str) -> Dimension:
+    if ".." not in text:
+        options = tuple(_value(part) for part in text.split(","))
+        if len(set(options)) != len(options):
+            raise InputError(f"--search {name}={text}: every value once")
+        return Choice(name, settings, options)
+    try:
+        low, high = (float(part) for part in text.split(".."))
+    except ValueError:
+        low = high = 0.0
+    if not 0 < low < high:
+        raise InputError(f"--search {name}={text}: give two numbers, 0 < LOW < HIGH, as 1e-6..1e-4")
+    return LogRange(name, settings, low, high)
+
+
+def _value(text: str) -> int | float | str:
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def settings_at(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> RunConfig:
+    """``config`` at a point of the space, dimension name → value.
+
+    Raises ``InputError`` for values that the configuration refuses.
+    """
+    return apply_overrides(config, [f"{k}={v}" for k, v in settings_of(config, space, point)])
+
+
+def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The settings of a point, as (key, value); floats keep every digit when written as text."""
+    pairs = []
+    for dimension in space:
+        value = point[dimension.name]
+        if dimension.name == BATCH:
+            steps = config.grad_accum_steps
+            if not isinstance(value, int):
+                raise InputError(
+                    f"--search batch={value}: a batch is a whole number of images, so give some, as in batch=16,32"
+                )
+            if value % steps:
+                raise InputError(
+                    f"a batch of {value} cannot be shared out over grad_accum_steps={steps}: give"
+                    " --search batch=… with multiples of it"
+                )
+            value //= steps
+        pairs += [(key, value) for key in dimension.settings]
+    return pairs
+
+
+def space_record(space: Sequence[Dimension]) -> list[dict[str, Any]]:
+    """A space as plain values, for JSON."""
+    return [
+        {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()} for dimension in space
+    ]

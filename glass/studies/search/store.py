@@ -1,0 +1,224 @@
+"""The memory of a search: Optuna's storage, and which process works on which trial.
+
+A trial that is marked as running is either worked on, then its process holds the lock of its file,
+or its process was killed, then whoever comes next takes it up. Locks lie in the folder of the
+search, so several processes and machines that share it do not get in each other's way; trials of a
+search on the same storage from another folder are left alone.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from glass.studies.search.repeatable_hyperband import RepeatableHyperband
+from glass.studies.search.seeded_sampler import SAMPLER_SEED, SeededTPE
+from shards.cli.shown_url import safe_text, shown_url
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.json_file import parse_json
+from shards.files.locks import locked_file, try_lock
+from shards.files.output_folder import make_folder
+from shards.files.regular_file import open_regular
+
+__all__ = ["TRIALS", "Claim", "SearchStore"]
+
+TRIALS = "trials"
+"""Name of the folder that holds a folder per trial."""
+
+MAX_LINE_BYTES = 1 << 16
+"""Of a journal's first line, which creates a study; others may be longer."""
+_OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
+"""Tables by which a database of Optuna's is known, and columns of them."""
+
+TAKE_UPS = "take_ups"
+"""User attribute of a trial: how often it was taken up, after how many epochs."""
+
+
+class Claim:
+    """A trial that this process works on, until :meth:`release`."""
+
+    def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
+        self.trial = trial
+        self.take_ups = take_ups
+        """How many processes in a row were killed at it without finishing another epoch; 0: it is
+        new."""
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Lets go of the lock; ending the process does too."""
+        os.close(self._descriptor)
+
+
+class SearchStore:
+    """One study in one storage, as worked on from one folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        storage: str | None,
+        name: str,
+        *,
+        direction: str,
+        min_epochs: int,
+        max_epochs: int,
+        settings: dict[str, Any],
+    ) -> None:
+        """Opens or creates the study.
+
+        ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None is a
+        SQLite file in ``folder``. ``settings`` say what the study is a study of; a storage that
+        holds ``name`` with others raises ``InputError`` naming the first difference.
+        """
+        self.folder = folder
+        self._own_storage = storage is None
+        make_folder(folder / TRIALS)
+        self._home = self._home_id()
+        url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
+        with self._alone(), _errors_told(url):
+            self.study = optuna.create_study(
+                storage=open_storage(url),
+                sampler=SeededTPE(SAMPLER_SEED),
+                pruner=RepeatableHyperband(min_epochs, max_epochs),
+                study_name=name,
+                direction=direction,
+                load_if_exists=True,
+            )
+            self._check_settings(url, settings)
+
+    def claim(self, trials: int) -> Claim | None:
+        """A trial to work on: one whose process was killed, else a new one as long as there are
+        less than ``trials``, else None."""
+        with self._alone():
+            for frozen in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                home = frozen.user_attrs.get("home", self._home if self._own_storage else None)
+                descriptor = self._lock(frozen.number) if home == self._home else None
+                if descriptor is not None:
+                    trial = Trial(self.study, frozen._trial_id)
+                    return Claim(trial, descriptor, self._count_take_up(trial, frozen))
+            if len(self.study.get_trials(deepcopy=False)) >= trials:
+                return None
+            trial = self.study.ask()
+            descriptor = self._lock(trial.number)
+            assert descriptor is not None, "a new trial's number is nobody else's"
+            trial.set_user_attr("home", self._home)
+            return Claim(trial, descriptor)
+
+    def forget_take_ups(self, trial: Trial) -> None:
+        """Counts the take-ups of ``trial`` from 0 again: its process was not killed."""
+        trial.set_user_attr(TAKE_UPS, None)
+
+    def _count_take_up(self, trial: Trial, frozen: FrozenTrial) -> int:
+        epochs = len(frozen.intermediate_values)
+        before = frozen.user_attrs.get(TAKE_UPS) or {"epochs": epochs, "times": 0}
+        times = before["times"] + 1 if before["epochs"] == epochs else 1
+        trial.set_user_attr(TAKE_UPS, {"epochs": epochs, "times": times})
+        return times
+
+    def trial_folder(self, number: int) -> Path:
+        """Where trial ``number`` trains."""
+        return self.folder / TRIALS / f"trial-{number:04d}"
+
+    def _lock(self, number: int) -> int | None:
+        """The open, locked file of a trial, or None where another process holds it."""
+        return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process at a time looks for a trial."""
+        with locked_file(self.folder / ".claims"):
+            yield
+
+    def _home_id(self) -> str:
+        path = self.folder / ".home"
+        with self._alone():
+            with suppress(FileNotFoundError):
+                return path.read_text(encoding="ascii")
+            write_text_atomic(path, uuid.uuid4().hex)
+        return path.read_text(encoding="ascii")
+
+    def _check_settings(self, url: str, settings: dict[str, Any]) -> None:
+        before = self.study.user_attrs.get("settings")
+        if before is None:
+            if self.study.get_trials(deepcopy=False):
+                raise InputError(f"{shown_url(url)} holds a study of another program: give another --storage")
+            self.study.set_user_attr("settings", settings)
+            return
+        for key in [*settings, *before]:
+            if before.get(key) != settings.get(key):
+                raise InputError(
+                    f"{shown_url(url)} holds another study, with {key}={before.get(key)!r} and not"
+                    f" {settings.get(key)!r}: give another --output or --storage, or the settings"
+                    " it was begun with"
+                )
+
+
+def open_storage(url: str) -> optuna.storages.BaseStorage:
+    """The storage behind a URL; ``InputError`` where it cannot be opened, or is somebody's file."""
+    try:
+        if url.startswith("journal:///"):
+            from optuna.storages.journal import JournalFileBackend
+
+            path = url.removeprefix("journal:///")
+            _require_journal(Path(path))
+            return optuna.storages.JournalStorage(JournalFileBackend(path))
+        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {}
+        _require_database(url, options)
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # SQLAlchemy's, drivers' and file errors have no common ancestor
+        raise InputError(
+            f"--storage {shown_url(url)} cannot be opened ({safe_text(error, url)}): give"
+            " sqlite:///FILE, journal:///FILE or a database that Optuna knows"
+        ) from error
+
+
+def _require_database(url: str, options: dict[str, Any]) -> None:
+    """Raises ``ValueError`` for a database that holds tables and none of Optuna's, which would add
+    its own to any."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, **options)
+    try:
+        inspector = sqlalchemy.inspect(engine)
+        tables = set(inspector.get_table_names())
+        for name, wanted in _OPTUNA_COLUMNS.items():
+            # Either will do: a process may have been killed while it made the tables.
+            if name in tables and wanted <= {c["name"] for c in inspector.get_columns(name)}:
+                return
+    finally:
+        engine.dispose()
+    if tables:
+        raise ValueError(f"the database holds tables of another program, such as {min(tables)[:60]!r}")
+
+
+def _require_journal(path: Path) -> None:
+    """Raises ``ValueError`` for a file that is neither empty nor a journal of Optuna's, which would
+    append to any."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    with open_regular(path) as file:
+        line = file.readline(MAX_LINE_BYTES)
+    try:
+        first = parse_json(line)
+    except ValueError:
+        first = None
+    if not isinstance(first, dict) or "op_code" not in first:
+        raise ValueError("the file holds something else than a journal")
+
+
+@contextmanager
+def _errors_told(url: str) -> Iterator[None]:
+    """Around the first use of a storage: what fails there becomes a sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # as above
+        raise InputError(
+            f"the storage {shown_url(url)} cannot be used ({safe_text(error, url)}): give another --output or --storage"
+        ) from error

@@ -1,0 +1,215 @@
+"""Checkpoints that appear whole or not at all, can prove it, and run no code when read.
+
+``RUN/checkpoints/step-00000120/``: ``model.safetensors``; ``optimizer.pt`` and ``training.pt``
+(tensors and plain containers, read with ``weights_only=True``); and, written last,
+``checkpoint.json`` with the SHA-256 of the others. The newest ``KEEP`` stay: should the newest be
+damaged, the one before it is used, and the damaged one is set aside as ``damaged-step-00000120``.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from shards.errors import InputError
+from shards.files.json_file import read_json
+from shards.files.regular_file import open_regular
+from shards.machine_trouble import require_openable, require_sound_machine
+from shards.store.patience import patiently
+
+__all__ = ["KEEP", "CheckpointStore"]
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+KEEP = 2
+"""Checkpoints that stay: the newest, and the one before it."""
+MODEL, OPTIMIZER, TRAINING, INDEX = ("model.safetensors", "optimizer.pt", "training.pt", "checkpoint.json")
+REPLACED, GONE = ".replaced.tmp", ".gone.tmp"
+"""Endings of the names of checkpoints that a newer one of the same step replaces, or that are being
+deleted."""
+
+
+class _Damaged(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+class CheckpointStore:
+    """The checkpoints in one folder. One process writes; any may read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self, step: int, model: dict[str, torch.Tensor], optimizer: dict[str, Any], training: dict[str, Any]
+    ) -> Path:
+        """Writes the state after optimiser step ``step`` and removes what is older than ``KEEP``.
+
+        ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError``
+        where the disk refuses; the checkpoints that were there are untouched then.
+        """
+        final = self.folder / f"step-{step:08d}"
+        temporary = self.folder / f".{final.name}.tmp"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            tensors = {name: tensor.cpu().contiguous() for name, tensor in model.items()}
+            safetensors.torch.save_file(tensors, temporary / MODEL, metadata={"format": "pt"})
+            torch.save(optimizer, temporary / OPTIMIZER)
+            torch.save(training, temporary / TRAINING)
+            _write_index(temporary, step)
+            replaced = _renamed(final, REPLACED) if final.exists() else None  # of the same step
+            os.replace(temporary, final)
+            if replaced is not None:
+                shutil.rmtree(_renamed(replaced, GONE))
+            _sync(self.folder)
+        except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+            self.remove_unfinished()
+            raise InputError(
+                f"the checkpoint {final} cannot be written ({error}): make room or give another"
+                " --output; the checkpoints before it are whole"
+            ) from error
+        for old in self._folders()[KEEP:]:
+            shutil.rmtree(_renamed(old, GONE))
+        return final
+
+    def remove_unfinished(self) -> None:
+        """Deletes what was being written, or deleted, when an earlier process was killed; what was
+        being replaced by a newer one of the same step is there again."""
+        for replaced in self.folder.glob(f".step-*{REPLACED}"):
+            final = self.folder / replaced.name[1 : -len(REPLACED)]
+            if not final.exists():
+                os.replace(replaced, final)
+        for folder in self.folder.glob(".step-*.tmp"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint that is whole; None where there is no checkpoint at all.
+
+        Newer ones that are damaged are set aside, which is said: they may be worth a look, and must
+        not take the place of a good one among the ``KEEP``. Raises ``InputError`` where all are.
+        """
+        folders = self._folders()
+        for place, folder in enumerate(folders):
+            try:
+                _check(folder)
+            except _Damaged as reason:
+                logger.warning("checkpoint %s is damaged (%s): going back", folder, reason)
+            else:
+                for damaged in folders[:place]:
+                    self._set_aside(damaged)
+                return folder
+        if folders:
+            raise InputError(
+                f"every checkpoint in {self.folder} is damaged: remove that folder to train from"
+                " the start, or give another --output"
+            )
+        return None
+
+    def _set_aside(self, folder: Path) -> None:
+        aside = folder.with_name(f"damaged-{folder.name}")
+        number = 2
+        while aside.exists():
+            aside = folder.with_name(f"damaged-{folder.name}-{number}")
+            number += 1
+        os.replace(folder, aside)
+        logger.warning("the damaged checkpoint is kept as %s: delete it when you like", aside)
+
+    def _folders(self) -> list[Path]:
+        """Newest first; what is still being written has a dot in front and is not among them."""
+        return sorted(self.folder.glob("step-*"), reverse=True)
+
+    @staticmethod
+    def read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any], dict[str, Any]]:
+        """(model, optimizer, training) as they were given to :meth:`save`, on the CPU.
+
+        Raises ``InputError`` for what :meth:`save` cannot have written.
+        """
+        try:
+            return (
+                safetensors.torch.load_file(folder / MODEL),
+                _load_plain(folder / OPTIMIZER),
+                _load_plain(folder / TRAINING),
+            )
+        except Exception as error:  # pickle, zip and safetensors errors have no common ancestor
+            require_sound_machine(error, folder)
+            require_openable(folder / MODEL)
+            raise InputError(
+                f"the checkpoint {folder} cannot be read ({type(error).__name__}): remove it to go"
+                " on from the one before"
+            ) from error
+
+
+def _renamed(folder: Path, ending: str) -> Path:
+    """Where a checkpoint lies before it is deleted: part of one would count as damaged."""
+    name = "." + folder.name.removeprefix(".").removesuffix(REPLACED) + ending
+    renamed = folder.with_name(name)
+    shutil.rmtree(renamed, ignore_errors=True)
+    os.replace(folder, renamed)
+    return renamed
+
+
+def _load_plain(path: Path) -> Any:
+    """Tensors and plain containers from a file of ``torch.save``.
+
+    Its zip archive must hold its members as they are: packed ones could unpack to any size.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    unpacked = sum(member.file_size for member in members)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("packed members")
+    if unpacked > path.stat().st_size:
+        raise ValueError("members that overlap")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _write_index(folder: Path, step: int) -> None:
+    files = {}
+    for name in (MODEL, OPTIMIZER, TRAINING):
+        _sync(folder / name)
+        files[name] = _sha256(folder / name)
+    index = {"format_version": FORMAT_VERSION, "step": step, "sha256": files}
+    (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    _sync(folder / INDEX)
+    _sync(folder)
+
+
+def _check(folder: Path) -> None:
+    """Raises ``_Damaged`` unless every file is there with the hash that was noted."""
+    try:
+        index = read_json(folder / INDEX)
+        version, digests = index["format_version"], index["sha256"]
+        if version != FORMAT_VERSION:
+            raise InputError(
+                f"the checkpoint {folder} has format_version {version!r}, this version reads"
+                f" {FORMAT_VERSION}: use the version of this project that wrote it"
+            )
+        for name in (MODEL, OPTIMIZER, TRAINING):
+            if patiently(partial(_sha256, folder / name)) != digests[name]:
+                raise _Damaged(f"{name} has changed since it was written")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        require_sound_machine(error, folder)  # else sound checkpoints would be set aside
+        raise _Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Onto the disk, so that a rename never outruns the bytes it promises."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,307 @@
+"""A run from its first to its last epoch: train, validate, keep the best, checkpoint, go on."""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import distributed
+
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.export.model_folder import holds_model, save_model
+from glass.measure.bad_samples import BadSampleLedger
+from glass.measure.metrics import binary_metrics
+from glass.measure.scoring import score
+from glass.train.checkpoint import CheckpointStore
+from glass.train.metrics_line import describe, epoch_line, is_better
+from glass.train.patience import said_if_slow
+from glass.train.progress import ProgressDisplay
+from glass.train.state import BatchLoader, RunState
+from glass.train.step import Engine, Totals, grouped
+from glass.train.stop_signal import StopSignal
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["CHECK_EVERY", "Trainer", "TrainingDiverged"]
+
+logger = logging.getLogger(__name__)
+
+CHECK_EVERY = 10
+"""Steps between two looks at the loss, which wait for the device, and between two agreements of the
+processes on whether to stop."""
+
+
+class TrainingDiverged(InputError):
+    """Loss or scores are no longer finite: the settings' fault, and only of this run."""
+
+
+class _Stopped(Exception):
+    """A signal came while the validation split was being scored."""
+
+
+class Trainer:
+    """Runs the epochs of ``config``, one object in every process.
+
+    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
+    each epoch's line of metrics and ends the run by returning False.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        state: RunState,
+        valid_loader: BatchLoader,
+        folder: RunFolder,
+        *,
+        precision: str,
+        checkpoint_every: int | None = None,
+        on_epoch: Callable[[dict[str, Any]], bool] | None = None,
+    ) -> None:
+        self.config, self.state, self.accelerator = config, state, state.accelerator
+        self.valid_loader, self.folder, self.precision = valid_loader, folder, precision
+        self.checkpoint_every, self.on_epoch = checkpoint_every, on_epoch
+        self.store = CheckpointStore(folder.checkpoints)
+        self.ledger = BadSampleLedger(folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples)
+        self._warm = False
+        self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
+
+    def resume(self) -> bool:
+        """Takes up the newest checkpoint and says so; False where there is none."""
+        if self.accelerator.is_main_process:
+            self.store.remove_unfinished()
+        self.ledger.take_up()
+        found, progress = self.state.load(self.store), self.state.progress
+        if found is None:
+            return False
+        if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
+            self.folder.write_metrics(progress.history)
+        self._restore_best()
+        logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
+        return True
+
+    def require_mended(self, dataset: ShardDataset) -> None:
+        """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
+        that is still too much."""
+        loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
+        told = [
+            self.ledger.recount(split, loader.num_samples, dataset, self.config.loader)
+            for split, loader in loaders.items()
+        ]
+        if any(told):
+            raise InputError("; ".join(summary for summary in told if summary))
+
+    def fit(self) -> bool:
+        """Trains until the last epoch is done and returns True; False where a signal or
+        ``on_epoch`` stopped it before, with a checkpoint to go on from."""
+        progress = self.state.progress
+        with StopSignal() as stop:
+            while progress.epoch < self.config.epochs:
+                line = self._finish_epoch(stop) if self._train_epoch(stop) else None
+                self.state.save(self.store)
+                if line is None:
+                    return False
+                self._export_best()
+                wanted = self.on_epoch is None or self.on_epoch(line)
+                if self._agreed(stop.received is not None or not wanted):
+                    break
+        return progress.epoch == self.config.epochs
+
+    def _train_epoch(self, stop: StopSignal) -> bool:
+        """The rest of the current epoch; False where it was stopped before its end."""
+        progress, totals, loader = self.state.progress, self.state.totals, self.state.loader
+        if not progress.step_in_epoch:  # otherwise the position was loaded
+            loader.set_epoch(progress.epoch)
+        steps = math.ceil(len(loader) / self.config.grad_accum_steps)
+        self.state.model.train()
+        with self._display(steps) as display:
+            clock = time.perf_counter()
+            for batches in self._groups(loader, totals):
+                self.engine.step(batches, totals)
+                before, clock = clock, time.perf_counter()
+                totals.train_time_s += clock - before
+                progress.step += 1
+                progress.step_in_epoch += 1
+                self._look(display)
+                if progress.step_in_epoch == steps:  # the end of an epoch saves itself
+                    # One in which nobody looked before is trained again once the shards are mended.
+                    self._require_readable(save=steps > CHECK_EVERY)
+                    break
+                if progress.step % CHECK_EVERY == 0:
+                    self._require_readable()
+                if self._stopped(stop, progress.step):
+                    return False
+                if self.checkpoint_every and progress.step % self.checkpoint_every == 0:
+                    self.state.save(self.store)
+                    clock = time.perf_counter()
+        return True
+
+    def _groups(self, loader: BatchLoader, totals: Totals) -> Iterator[list[dict[str, Any]]]:
+        """The batches of each step. Before the first of a process kernels are compiled and chosen,
+        and readers start: half a minute may pass."""
+        groups = grouped(loader, self.config.grad_accum_steps, totals)
+        if not self._warm:
+            with said_if_slow("preparing the first step: compiling kernels, reading first samples"):
+                first = next(groups, None)
+                if first is None:
+                    return
+            with said_if_slow("taking the first step, which is slower than those after it"):
+                yield first
+            self._warm = True
+        yield from groups
+
+    def _display(self, steps: int) -> ProgressDisplay:
+        progress = self.state.progress
+        return ProgressDisplay(
+            f"epoch {progress.epoch + 1}/{self.config.epochs}",
+            total=steps,
+            done=progress.step_in_epoch,
+            later=(self.config.epochs - progress.epoch - 1) * steps,
+            shown=self.accelerator.is_main_process,
+        )
+
+    def _look(self, display: ProgressDisplay) -> None:
+        """Every ``CHECK_EVERY`` steps reads the loss, requires it to be finite, and shows it."""
+        progress, totals = self.state.progress, self.state.totals
+        if progress.step % CHECK_EVERY:
+            display.advance()
+            return
+        seen = totals.read(self.accelerator)
+        self._require_finite(seen["loss"])
+        seconds = max(totals.train_time_s, 1e-9)
+        display.advance(
+            loss=seen["loss"], images_per_s=seen["samples"] / seconds, wait_share=totals.data_wait_s / seconds
+        )
+        self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            step = self.state.progress.step
+            first = (step - 1) // CHECK_EVERY * CHECK_EVERY + 1
+            self._give_up(f"the training loss became {loss} in one of the steps {first} to {step}")
+
+    def _give_up(self, what: str) -> NoReturn:
+        raise TrainingDiverged(
+            f"{what} (epoch {self.state.progress.epoch + 1}): train into another --output with"
+            " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
+            " precision=float32"
+        )
+
+    def _require_readable(self, save: bool = True) -> None:
+        """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
+        on from once the shards are mended if ``save``, or from the one before."""
+        told = (
+            self.ledger.collect(self.config.train_split, self.state.loader),
+            self.ledger.collect(self.config.valid_split, self.valid_loader),
+        )
+        if not any(told):
+            return
+        if save:
+            self.state.save(self.store)
+        raise InputError("; ".join(summary for summary in told if summary))
+
+    def _stopped(self, stop: StopSignal, number: int) -> bool:
+        """Whether to stop at step, or batch, ``number``: one process stops at any, several agree on
+        it every ``CHECK_EVERY``."""
+        if self.accelerator.num_processes == 1:
+            return stop.received is not None
+        return number % CHECK_EVERY == 0 and self._agreed(stop.received is not None)
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process has the wish; the same answer on all of them."""
+        flag = torch.tensor(float(wish), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum").item())
+
+    def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
+        """Validates, notes the epoch's line, and exports the model if it is the best so far.
+
+        None where a signal stopped the validation, which may take longer than the time until a
+        kill: the position is still the epoch's last step, and the run goes on with validating.
+        """
+        state, progress = self.state, self.state.progress
+        trained = state.totals.read(self.accelerator)
+        self._require_finite(trained["loss"])
+        started = time.perf_counter()
+        try:
+            valid = self._validate(stop)
+        except _Stopped:
+            return None
+        self._require_readable()  # before the epoch counts: it will be validated again
+        line = epoch_line(
+            progress, trained, state.totals, valid, time.perf_counter() - started, state.optimizer.param_groups
+        )
+        with warnings.catch_warnings():
+            # A run may go on with validating, before a step of its own.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            state.schedule.step()
+        progress.epoch, progress.step_in_epoch = progress.epoch + 1, 0
+        state.totals = Totals(self.accelerator.device)
+        self._note(line)
+        return line
+
+    def _validate(self, stop: StopSignal) -> dict[str, float | None]:
+        model = self.state.plain_model
+        if self.accelerator.num_processes > 1:
+            # Each process has updated its own batch statistics since the last exchange; what is
+            # validated must be what is exported, so the main process's count for all.
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, src=0)
+        batches = self._until_stopped(stop)
+        predictions = score(model, batches, self.accelerator.device, self.precision)
+        if not np.isfinite(predictions.logits).all():
+            self._give_up("the scores of the validation split are no longer finite")
+        return binary_metrics(predictions.label, predictions.probability)
+
+    def _until_stopped(self, stop: StopSignal) -> Iterator[dict[str, Any]]:
+        """The batches of the validation split. Raises ``_Stopped`` once a signal came, on all
+        processes at the same batch."""
+        for number, batch in enumerate(self.valid_loader):
+            if self._stopped(stop, number):
+                raise _Stopped
+            yield batch
+
+    def _note(self, line: dict[str, Any]) -> None:
+        """Into history, ``metrics.jsonl``, TensorBoard and log."""
+        progress = self.state.progress
+        progress.history.append(line)
+        better = is_better(line, progress.best, self.config.select_by)
+        if better:
+            progress.best = line
+        if self.accelerator.is_main_process:
+            self.folder.write_metrics(progress.history)
+        numbers = {f"epoch/{name}": value for name, value in line.items() if value is not None}
+        self.accelerator.log(numbers, step=progress.step)
+        logger.info("%s", describe(line, self.config.epochs, better))
+
+    def _export_best(self) -> None:
+        """Writes ``model/`` where the epoch just saved is the best so far: after its checkpoint, so
+        that what was exported is never lost to a run that goes on from the one before."""
+        best = self.state.progress.best
+        if self.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
+            save_model(self.folder.model, self.state.plain_model, self.config, best)
+
+    def _restore_best(self) -> None:
+        """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
+        the run went back behind a checkpoint that was damaged."""
+        progress = self.state.progress
+        if progress.best is None:
+            return
+        whole = self.accelerator.is_main_process and holds_model(self.folder.model, progress.best)
+        if broadcast_object_list([whole])[0]:
+            return
+        if progress.best["epoch"] == progress.epoch and not progress.step_in_epoch:
+            self._export_best()
+            return
+        logger.warning(
+            "the model of epoch %d, the best so far, is gone, or was replaced by that of an epoch"
+            " which is trained again: the best is chosen anew from here",
+            progress.best["epoch"],
+        )
+        progress.best = None if progress.step_in_epoch else progress.history[-1]
+        if not progress.step_in_epoch:
+            self._export_best()

@@ -1,0 +1,83 @@
+"""A line of ``metrics.jsonl``: what one epoch did, in numbers and in words, and whether it is best.
+
+``epoch`` (from 1), ``step`` (optimiser steps since the start), ``train_loss`` (label smoothing
+included), ``train_accuracy``, ``train_images``, ``valid_loss`` (nats, no smoothing), ``valid_*``
+for each metric of ``glass.measure.metrics``, ``lr_*`` per parameter group, ``images_per_s`` and
+``train_time_s`` of the training part, of which ``data_wait_s`` was spent waiting for batches,
+``valid_time_s``, ``epoch_time_s`` of both, and on a GPU ``peak_vram_bytes``. Undefined metrics are
+null.
+"""
+
+import math
+from typing import Any
+
+import torch
+
+from glass.train.state import Progress
+from glass.train.step import Totals
+
+__all__ = ["describe", "epoch_line", "is_better"]
+
+Line = dict[str, Any]
+
+
+def epoch_line(
+    progress: Progress,
+    trained: dict[str, float],
+    totals: Totals,
+    valid: dict[str, float | None],
+    valid_time_s: float,
+    groups: list[dict[str, Any]],
+) -> Line:
+    """The line of the epoch that has just been validated. ``trained`` is what ``totals`` read,
+    ``valid`` what ``binary_metrics`` gave, ``groups`` those of the optimiser."""
+    line: Line = {
+        "epoch": progress.epoch + 1,
+        "step": progress.step,
+        "train_loss": trained["loss"],
+        "train_accuracy": trained["accuracy"],
+        "train_images": int(trained["samples"]),
+        "valid_loss": valid["nll"],
+        **{f"valid_{name}": value for name, value in valid.items()},
+        **{f"lr_{group['name']}": group["lr"] for group in groups},
+        "images_per_s": trained["samples"] / max(totals.train_time_s, 1e-9),
+        "data_wait_s": totals.data_wait_s,
+        "train_time_s": totals.train_time_s,
+        "valid_time_s": valid_time_s,
+        "epoch_time_s": totals.train_time_s + valid_time_s,
+    }
+    if torch.cuda.is_available():
+        line["peak_vram_bytes"] = torch.cuda.max_memory_allocated()
+    return line
+
+
+def is_better(line: Line, best: Line | None, select_by: str) -> bool:
+    """Whether ``line`` beats ``best`` in ``select_by``, or at a tie in AUROC, or then in loss.
+
+    An undefined metric ranks below all others; where all three are equal the earlier epoch stays.
+    """
+    return best is None or _rank(line, select_by) > _rank(best, select_by)
+
+
+def _rank(line: Line, select_by: str) -> tuple[float, ...]:
+    values = []
+    for name in (select_by, "auroc", "loss"):
+        value = line[f"valid_{name}"]
+        sign = -1.0 if name == "loss" else 1.0
+        values.append(-math.inf if value is None else sign * value)
+    return tuple(values)
+
+
+def describe(line: Line, epochs: int, better: bool) -> str:
+    """One line for a person."""
+
+    def number(name: str) -> str:
+        return "–" if line[name] is None else f"{line[name]:.3f}"
+
+    wait = line["data_wait_s"] / max(line["train_time_s"], 1e-9)
+    return (
+        f"epoch {line['epoch']}/{epochs}: train loss {number('train_loss')},"
+        f" valid loss {number('valid_loss')}, accuracy {number('valid_accuracy')},"
+        f" AUROC {number('valid_auroc')}; {line['images_per_s']:.0f} images/s,"
+        f" {wait:.0%} waiting for data, {line['epoch_time_s']:.1f} s" + (" (best so far)" if better else "")
+    )

@@ -1,0 +1,62 @@
+"""AdamW with a learning rate per part of the network, and the cosine that lowers them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from glass.config.run_config import OptimConfig
+
+__all__ = ["build_optimizer", "build_schedule", "parameter_groups"]
+
+
+def parameter_groups(model: nn.Module, config: OptimConfig) -> list[dict[str, Any]]:
+    """One group per part that the network has, with ``name``, ``lr`` and ``weight_decay``.
+
+    ``Glass`` has four: global backbone, local backbone, attention pool and head, the last two both
+    at ``lr_head`` with ``wd_head`` (0 in the study). ``SingleView`` has two of them: global
+    backbone and head. Every parameter is in exactly one group; decay, where a group has any, goes
+    to all of its parameters, as in the study. Raises ``ValueError`` for a part that no group takes.
+    """
+    rates = {
+        "global_backbone": (config.lr_global, config.wd_global),
+        "local_backbone": (config.lr_local, config.wd_local),
+        "attention_pool": (config.lr_head, config.wd_head),
+        "head": (config.lr_head, config.wd_head),
+    }
+    groups = []
+    for name, part in model.named_children():
+        if name not in rates:
+            raise ValueError(f"no learning rate is known for the part {name!r} of the model")
+        learning_rate, weight_decay = rates[name]
+        params = [parameter for parameter in part.parameters() if parameter.requires_grad]
+        groups.append({"name": name, "params": params, "lr": learning_rate, "weight_decay": weight_decay})
+    return [group for group in groups if group["params"]]
+
+
+def build_optimizer(groups: Iterable[dict[str, Any]]) -> torch.optim.AdamW:
+    """AdamW over ``groups``, in one fused kernel on CPU and GPU alike; the parameters must already
+    be on their device."""
+    return torch.optim.AdamW(list(groups), fused=True)
+
+
+class _Cosine(torch.optim.lr_scheduler.CosineAnnealingLR):
+    """torch's, which climbs from a rate below the minimum up to it: here such a rate stays."""
+
+    def get_lr(self) -> list[float | torch.Tensor]:
+        return [
+            lowered if start > self.eta_min else start
+            for lowered, start in zip(super().get_lr(), self.base_lrs, strict=True)
+        ]
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, epochs: int, lr_min: float
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """A half cosine from each group's rate to ``lr_min``, to be stepped once after each epoch.
+
+    Epoch e of E (from 0) runs at lr_min + (lr - lr_min) · (1 + cos(π e / E)) / 2; a group whose
+    rate is ``lr_min`` or less, such as 0, keeps it.
+    """
+    return _Cosine(optimizer, T_max=epochs, eta_min=lr_min)

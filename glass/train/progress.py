@@ -1,0 +1,68 @@
+"""Progress of an epoch: a bar in a terminal, a line now and then in a log file."""
+
+import logging
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+from glass.train.patience import duration
+
+__all__ = ["ProgressDisplay"]
+
+logger = logging.getLogger(__name__)
+
+LOG_EVERY_S = 30.0
+"""Seconds between two lines where stderr is no terminal: a bar would fill the log file."""
+
+
+class ProgressDisplay:
+    """Shows steps done of ``total``, and how long these and ``later`` steps of the same kind will
+    take; used as a context."""
+
+    def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
+        self._title, self._total, self._done, self._later = title, total, done, later
+        self._timed_from: tuple[int, float] | None = None
+        terminal = shown and sys.stderr.isatty()
+        self._bar = tqdm(desc=title, total=total, initial=done, disable=not terminal, leave=False, unit="step")
+        self._logs = shown and not terminal
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> "ProgressDisplay":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    def advance(self, **seen: float) -> None:
+        """One more step; ``seen`` may hold loss, images_per_s and wait_share (0 … 1)."""
+        self._done += 1
+        self._bar.update(1)
+        if self._timed_from is None:  # the first step warms up, and says nothing of the others
+            self._timed_from = self._done, time.monotonic()
+        if not seen:
+            return
+        text = (
+            f"loss {seen['loss']:.4f}, {seen['images_per_s']:.0f} images/s,"
+            f" {seen['wait_share']:.0%} waiting for data{self._left()}"
+        )
+        self._bar.set_postfix_str(text, refresh=False)
+        if self._logs and time.monotonic() - self._last_line >= LOG_EVERY_S:
+            self._last_line = time.monotonic()
+            logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
+
+    def _left(self) -> str:
+        """The time that is left, by the steps since the first; nothing before there are any."""
+        first, since = self._timed_from or (self._done, 0.0)
+        steps = self._done - first
+        if not steps:
+            return ""
+        pace = (time.monotonic() - since) / steps
+        epoch = pace * (self._total - self._done)
+        if not self._later:
+            return f", {duration(epoch)} left"
+        whole = epoch + pace * self._later
+        return f", {duration(epoch)} left in this epoch, {duration(whole)} of training in all"

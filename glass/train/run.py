@@ -1,0 +1,168 @@
+"""A training run put together: processes, data, model, folder, epochs.
+
+Model, optimiser and schedule go through Accelerate; the loaders do not, because they share the work
+out by rank themselves.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from glass.config.learnt_ids import LearntIds
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder, dataset_digest
+from glass.model.backbones import Backbone
+from glass.model.model import build_model, check_backbones, compile_backbones
+from glass.train.epochs import Trainer
+from glass.train.optim import build_optimizer, build_schedule, parameter_groups
+from glass.train.patience import said_if_slow
+from glass.train.processes import environment, make_accelerator
+from glass.train.random_state import seed_all
+from glass.train.state import RunState
+from loaders import build_loader
+from loaders.reading.open_shards import OpenShards
+from shards.files.output_folder import full_disk_said
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["TrainingStopped", "prepared_model", "train"]
+
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingStopped(Exception):
+    """A signal asked a study of several runs to stop; the run it was in has a checkpoint."""
+
+
+def train(
+    data: str | Path | ShardDataset | OpenShards,
+    config: RunConfig,
+    output: str | Path,
+    *,
+    checkpoint_every: int | None = None,
+    on_epoch: Callable[[dict[str, Any]], bool] | None = None,
+) -> bool:
+    """Trains on the shards in ``data`` into the folder ``output``, or goes on where it stopped.
+
+    ``OpenShards`` stay open, so that many runs on the same data open them once.
+    ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
+    each epoch's line of metrics and ends the run by returning False. Returns whether the run is
+    finished. Raises ``InputError`` for data, settings or a folder that do not fit, and for a disk
+    that is full.
+    """
+    if not isinstance(data, OpenShards):
+        dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
+        with OpenShards(dataset) as shards:
+            return train(shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch)
+    with said_if_slow("asking both backbones whether they take the views"):
+        check_backbones(config)
+    accelerator, precision = make_accelerator(config, Path(output))
+    config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
+    folder = RunFolder(output)
+    main = accelerator.is_main_process
+    with full_disk_said(folder.path), folder.locked() if main else nullcontext():
+        if main:
+            root = data.dataset.root
+            where = dataset_digest(root) | {"path": str(root.resolve())}
+            folder.begin(config, where, environment(accelerator, precision))
+            # A run that goes on is on the same data and splits, or ``begin`` refuses it.
+            learnt = LearntIds.of_splits(data.dataset, config.train_split, config.valid_split)
+            learnt.write(folder.path)
+            _warn_of_shared_splits(config)
+        accelerator.wait_for_everyone()
+        with (
+            closing(_loader(data, config, accelerator, training=True)) as train_loader,
+            closing(_loader(data, config, accelerator, training=False)) as valid_loader,
+        ):
+            fresh = not _has_checkpoints(folder)
+            parts = prepared_model(config, accelerator, with_weights=fresh)
+            state = RunState(accelerator, *parts, train_loader, config.seed)
+            if main and fresh:
+                folder.note_backbones(_backbones(state.plain_model))
+            trainer = Trainer(
+                config,
+                state,
+                valid_loader,
+                folder,
+                precision=precision,
+                checkpoint_every=checkpoint_every,
+                on_epoch=on_epoch,
+            )
+            trainer.resume()
+            trainer.require_mended(data.dataset)
+            _start_tracker(accelerator, state.progress.step)
+            finished = trainer.fit()
+        if main and finished:
+            folder.finish({"best": state.progress.best, "steps": state.progress.step})
+    accelerator.end_training()
+    return finished
+
+
+def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
+    """(model, optimiser, schedule) of a new run, prepared; equal on every process.
+
+    DistributedDataParallel exchanges batch statistics by taking the main process's before each
+    step: those of BatchNorm backbones are over one process's part of the batch.
+    """
+    seed_all(config.seed)
+    what = "making the model" + (" and fetching its pretrained weights" if with_weights else "")
+    # One download per machine, not one per process.
+    with said_if_slow(what), accelerator.local_main_process_first():
+        model = build_model(config, with_weights=with_weights)
+    model.to(accelerator.device)
+    if config.compile:
+        compile_backbones(model)
+    optimizer = build_optimizer(parameter_groups(model, config.optim))
+    schedule = build_schedule(optimizer, config.epochs, config.optim.lr_min)
+    # From here on each process draws its own dropout masks.
+    seed_all(config.seed, stream=accelerator.process_index + 1)
+    return accelerator.prepare(model, optimizer, schedule)
+
+
+def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, training: bool) -> Any:
+    """This process's share of the training split, or of the validation split: in manifest order
+    with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
+    settings, split = config.loader, config.train_split
+    if not training:
+        settings = replace(settings, shuffle=False, class_balanced=False)
+        split = config.valid_split
+    return build_loader(shards, split, settings, accelerator.process_index, accelerator.num_processes)
+
+
+def _warn_of_shared_splits(config: RunConfig) -> None:
+    shared = set(config.train_split.split("+")) & set(config.valid_split.split("+"))
+    if shared:
+        logger.warning(
+            "train_split=%s and valid_split=%s share %s: the best epoch is chosen on what was"
+            " learnt, and its metrics flatter",
+            config.train_split,
+            config.valid_split,
+            ", ".join(sorted(shared)),
+        )
+
+
+def _backbones(model: Any) -> dict[str, Any]:
+    """What :meth:`RunFolder.note_backbones` takes."""
+    return {
+        name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
+        for name, part in model.named_children()
+        if isinstance(part, Backbone)
+    }
+
+
+def _has_checkpoints(folder: RunFolder) -> bool:
+    """Whether weights will come from a checkpoint; asked of the main process's disk alone."""
+    return broadcast_object_list([folder.has_checkpoints()])[0]
+
+
+def _start_tracker(accelerator: Accelerator, step: int) -> None:
+    """TensorBoard; what an earlier attempt wrote after ``step`` is not shown."""
+    if accelerator.log_with:
+        purge = {"tensorboard": {"purge_step": step + 1}}
+        accelerator.init_trackers("tensorboard", init_kwargs=purge)

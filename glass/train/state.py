@@ -1,0 +1,145 @@
+"""Everything that a run needs to go on exactly: gathered from all processes, and put back."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate.utils import broadcast_object_list, gather_object
+
+from glass.export.model_folder import load_state
+from glass.measure.bad_samples import LedgerLoader
+from glass.train.checkpoint import CheckpointStore
+from glass.train.random_state import get_random_state, seed_all, set_random_state
+from glass.train.step import Totals
+from shards.errors import InputError
+
+__all__ = ["BatchLoader", "Progress", "RunState"]
+
+logger = logging.getLogger(__name__)
+
+
+class BatchLoader(LedgerLoader, Protocol):
+    """What training needs of a loader; ``loaders.build_loader`` makes one."""
+
+    def __iter__(self) -> Any: ...
+    def __len__(self) -> int: ...
+    def set_epoch(self, epoch: int) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Progress:
+    """How far a run has come: plain values, kept in every checkpoint."""
+
+    epoch: int = 0
+    """Epochs that are finished."""
+    step: int = 0
+    """Optimiser steps taken since the start."""
+    step_in_epoch: int = 0
+    """Of these, steps of the unfinished epoch."""
+    best: dict[str, Any] | None = None
+    """The line of ``history`` whose model is exported."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One line per finished epoch, as in ``metrics.jsonl``."""
+
+    def check(self) -> None:
+        """Raises ``TypeError`` or ``ValueError`` where these are no values of a run's."""
+        for name in ("epoch", "step", "step_in_epoch"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {str(value)[:60]!r}")
+        if not (isinstance(self.history, list) and len(self.history) == self.epoch):
+            raise ValueError("history does not have a line per epoch")
+        if self.best is not None and self.best not in self.history:
+            raise ValueError("best is no line of history")
+        json.dumps(self.history, allow_nan=False)
+
+
+@dataclass
+class RunState:
+    """The parts of a run that change while it goes; model, optimiser and schedule as prepared by
+    ``accelerator``. All processes call :meth:`save` and :meth:`load` together."""
+
+    accelerator: Any
+    model: Any
+    optimizer: Any
+    schedule: Any
+    loader: BatchLoader
+    seed: int
+    progress: Progress = field(default_factory=Progress)
+    totals: Totals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.totals = Totals(self.accelerator.device)
+
+    @property
+    def plain_model(self) -> Any:
+        """The model without the wrappers of DistributedDataParallel and ``torch.compile``."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    def save(self, store: CheckpointStore) -> None:
+        """A checkpoint of the state after the last optimiser step, written by the main process."""
+        scaler = self.accelerator.scaler
+        training = {
+            "progress": dict(vars(self.progress)),
+            "schedule": self.schedule.state_dict(),
+            "scaler": scaler.state_dict() if scaler else None,
+            # Between two epochs there is no position: the next one starts afresh.
+            "loader": self.loader.state_dict() if self.progress.step_in_epoch else None,
+            "totals": self.totals.state(self.accelerator),
+            "random": gather_object([get_random_state(self.accelerator.device)]),
+        }
+        if self.accelerator.is_main_process:
+            store.save(self.progress.step, self.plain_model.state_dict(), self.optimizer.state_dict(), training)
+        self.accelerator.wait_for_everyone()
+
+    def load(self, store: CheckpointStore) -> Path | None:
+        """Takes up the newest checkpoint that is whole; its folder, or None where there is none.
+
+        Raises ``InputError`` where it is that of another model.
+        """
+        found = store.newest() if self.accelerator.is_main_process else None
+        (found,) = broadcast_object_list([found])
+        if found is None:
+            return None
+        model, optimizer, training = store.read(found)
+        load_state(self.plain_model, model, str(found))
+        try:
+            self._take_up(optimizer, training)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the checkpoint {found} does not hold the state of such a run"
+                f" ({type(error).__name__}: {error}): remove it to go on from the one before"
+            ) from error
+        return found
+
+    def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
+        """A checkpoint's hashes say that it is whole, not that it is ours."""
+        self.optimizer.load_state_dict(optimizer)
+        if set(training["schedule"]) != set(self.schedule.state_dict()):
+            raise ValueError("the schedule is another one")
+        self.schedule.load_state_dict(training["schedule"])
+        if self.accelerator.scaler and training["scaler"]:
+            self.accelerator.scaler.load_state_dict(training["scaler"])
+        self.progress = Progress(**training["progress"])
+        self.progress.check()
+        self.totals.load_state(training["totals"], self.accelerator.is_main_process)
+        if training["loader"] is not None:
+            self.loader.load_state_dict(training["loader"])
+        self._restore_random(training["random"])
+
+    def _restore_random(self, states: list[dict[str, Any]]) -> None:
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        if len(states) == processes:
+            set_random_state(states[rank], self.accelerator.device)
+            return
+        logger.info(
+            "the checkpoint was written by %d processes and there are %d now: the same batches"
+            " follow, with other dropout masks",
+            len(states),
+            processes,
+        )
+        seed_all(self.seed, stream=(self.progress.step << 16) + rank + 1)

@@ -1,0 +1,1 @@
+"""Changed images, traced back to the windows that each crop needs."""

@@ -1,0 +1,161 @@
+"""Training on images as the world hands them on: re-saved, resized, blurred, noisy.
+
+Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are
+drawn on the changed image, and each is made from the part of the source that it hangs on, so a
+window still costs a window. The family is that of ``python -m scripts.robustness``; strengths are
+drawn from its ranges.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.augment.operations import Blur, CropWindow, Jpeg, Noise, Operation, Pixels, Resize, Size, WebP
+from loaders.order.randomness import U64, bounded, draws, stream
+
+__all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]
+
+AUGMENT_PURPOSE = 4 << 32
+"""``purpose`` of the streams that draw changes; appearance k of a sample adds k."""
+
+SHARE_STEPS = 1 << 24
+
+
+@dataclass(frozen=True)
+class Change:
+    """Operations one after the other on an image of a certain size."""
+
+    operations: tuple[Operation, ...]
+    sizes: tuple[Size, ...]
+    """(height, width) before each operation, and after the last."""
+
+    @classmethod
+    def of(cls, operations: tuple[Operation, ...], size: Size) -> "Change":
+        """``operations`` on an image of ``size`` (height, width)."""
+        sizes = [size]
+        for operation in operations:
+            sizes.append(operation.output_size(sizes[-1]))
+        return cls(operations, tuple(sizes))
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the changed image."""
+        return self.sizes[-1]
+
+    def source_window(self, window: CropWindow) -> CropWindow:
+        """The part of the source that ``window`` of the changed image hangs on."""
+        return self._path(window)[0]
+
+    def shown(self, window: CropWindow) -> CropWindow:
+        """The part of the source that ``window`` of the changed image shows, rounded outwards."""
+        (height, width), (new_height, new_width) = self.sizes[0], self.size
+        top, left = window.top * height // new_height, window.left * width // new_width
+        bottom = -(-window.bottom * height // new_height)
+        right = -(-window.right * width // new_width)
+        return CropWindow(top, left, bottom - top, right - left)
+
+    def on_window(self, pixels: Pixels, window: CropWindow) -> Pixels:
+        """``window`` of the changed image from the ``pixels`` of its :meth:`source_window`."""
+        path = self._path(window)
+        for number, operation in enumerate(self.operations):
+            pixels = operation.apply(pixels, path[number], path[number + 1], self.sizes[number])
+        return pixels
+
+    def on_image(self, pixels: Pixels) -> Pixels:
+        """The changed image: the window that is all of it."""
+        return self.on_window(pixels, CropWindow(0, 0, *self.size))
+
+    def as_jpeg(self, pixels: Pixels) -> bytes | None:
+        """The file that the changed image is, where the last operation saves a JPEG: its pixels
+        are those of :meth:`on_image`."""
+        if not self.operations or not isinstance(self.operations[-1], Jpeg):
+            return None
+        before = Change(self.operations[:-1], self.sizes[:-1])
+        return self.operations[-1].file_of(before.on_image(pixels))
+
+    def on_view(self, view: Pixels) -> Pixels:
+        """The global view (S, S, 3) of the changed image, as near as that of the source tells."""
+        for operation, size in zip(self.operations, self.sizes, strict=False):
+            view = operation.on_view(view, size)
+        return view
+
+    def _path(self, window: CropWindow) -> list[CropWindow]:
+        """The part needed before each operation, and ``window``."""
+        path = [window]
+        for operation, size in zip(reversed(self.operations), reversed(self.sizes[:-1]), strict=True):
+            path.insert(0, operation.needs(path[0], size))
+        return path
+
+
+@dataclass(frozen=True)
+class ChangedSample:
+    """A sample of a batch that is to be changed."""
+
+    change: Change
+    windows: npt.NDArray[np.int32]
+    """(N, 4) in the changed image."""
+    mask: npt.NDArray[np.bool_]
+    """(N,): which of them exist."""
+
+
+def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
+    """Both sides times ``percent`` / 100, rounded, at least one pixel."""
+    height, width = (max(1, (side * percent + 50) // 100) for side in size)
+    return () if (height, width) == size else (Resize(height, width),)
+
+
+def fit_within(size: Size, longest: int) -> tuple[Operation, ...]:
+    """Shrunk until no side is longer than ``longest``; smaller images stay."""
+    side = max(size)
+    if side <= longest:
+        return ()
+    height, width = (max(1, (2 * s * longest + side) // (2 * side)) for s in size)
+    return (Resize(height, width),)
+
+
+def _between(draw: np.uint64, low: int, high: int) -> int:
+    """A whole number from ``low`` to ``high``, both included."""
+    return low + int(bounded(np.asarray([draw]), high - low + 1)[0])
+
+
+def _resized(size: Size, random: U64) -> tuple[Operation, ...]:
+    """Two of three are shrunk (to 0.25 … 1), as in the world, one is enlarged (to 1 … 2)."""
+    grows = _between(random[0], 1, 3) == 3
+    return scaled(size, _between(random[1], *((100, 200) if grows else (25, 100))))
+
+
+FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
+    "jpeg": lambda size, random: (Jpeg(_between(random[0], 50, 95)),),
+    "webp": lambda size, random: (WebP(_between(random[0], 50, 90)),),
+    "blur": lambda size, random: (Blur(_between(random[0], 50, 400) / 100),),
+    "resize": _resized,
+    "noise": lambda size, random: (Noise(_between(random[0], 15, 75) / 1000, int(random[1])),),
+    "double_jpeg": lambda size, random: tuple(Jpeg(_between(r, 50, 95)) for r in random[:2]),
+    "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
+    "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
+}
+"""What may happen to an image, each as likely: (size, two draws) → operations."""
+
+
+def draw_changes(
+    height: npt.NDArray[np.int64],
+    width: npt.NDArray[np.int64],
+    content_id: npt.NDArray[np.int64],
+    *,
+    share: float,
+    seed: int,
+    epoch: int,
+    appearance: int,
+) -> list[Change | None]:
+    """For each sample what happens to it, None for nothing; ``share`` of them are changed."""
+    random = draws(stream(seed, epoch, content_id, AUGMENT_PURPOSE + appearance), 4)
+    chosen = bounded(random[:, 0], SHARE_STEPS) < round(share * SHARE_STEPS)
+    kinds = bounded(random[:, 1], len(FAMILY)).tolist()
+    makers = list(FAMILY.values())
+    changes: list[Change | None] = []
+    for place, size in enumerate(zip(height.tolist(), width.tolist(), strict=True)):
+        operations = makers[kinds[place]](size, random[place, 2:]) if chosen[place] else ()
+        changes.append(Change.of(operations, size) if operations else None)
+    return changes

@@ -1,0 +1,223 @@
+"""NVIDIA DALI as the decoder: ``mixed`` on a GPU, and the same definition on a CPU.
+
+One pipeline decodes whole images and slices their N windows; one decodes spliced JPEGs, each for
+its one window. On a CPU the second uses the fused ``image_slice``; on a GPU ROI decoding is
+reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets a file
+only where it must show the oracle's picture (``loaders.decode.dali_files``); all others are decoded by the
+oracle on the host, and counted by reason.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from nvidia.dali import fn, pipeline_def, types
+
+from loaders.decode.dali_files import REFUSED, not_for_dali
+from loaders.decode.jobs import DecodeFailure, DecodeJob
+from loaders.decode.reference import ReferenceLeaf
+from loaders.stats import LoaderStats
+from shards.images.decoder_messages import messages_held_back
+
+__all__ = ["DECODER", "EXACT", "DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
+
+Device = Literal["cpu", "cuda"]
+DECODER = {"cpu": "cpu", "cuda": "mixed"}
+
+# The oracle's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
+# stored.
+EXACT = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "use_fast_idct": False, "adjust_orientation": False}
+
+
+def _source(name: str, dtype: Any, ndim: int) -> Any:
+    return fn.external_source(name=name, dtype=dtype, ndim=ndim)
+
+
+def _slice(images: Any, start: Any, crop_size: int) -> Any:
+    """Start positions stay on the CPU: positions on the GPU would force a synchronisation."""
+    return fn.slice(
+        images, start=start, shape=[crop_size, crop_size], axes=(0, 1), out_of_bounds_policy="pad", fill_values=0
+    )
+
+
+def define_whole_pipeline(device: Device, *, num_crops: int, crop_size: int, batch_size: int, num_threads: int) -> Any:
+    """The pipeline (not built) from whole images (1-D uint8) and ``start`` (N, 2) to (N, C, C, 3)
+    crops and the images' shapes (3,)."""
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=_device_id(device),
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
+    def whole() -> Any:
+        encoded = _source("encoded", types.UINT8, 1)
+        start = _source("start", types.INT32, 2)
+        images = fn.decoders.image(encoded, device=DECODER[device], **EXACT)
+        crops = fn.stack(*(_slice(images, start[k], crop_size) for k in range(num_crops)))
+        return crops, images.shape(dtype=types.INT32)
+
+    return whole()
+
+
+def define_spliced_pipeline(device: Device, *, crop_size: int, batch_size: int, num_threads: int) -> Any:
+    """The pipeline (not built) from spliced JPEGs, ``start`` (2,) and ``shape`` (2,) to one crop
+    each.
+
+    On a CPU the crops have ``shape``, on a GPU (C, C, 3) with zeros where the image ends.
+    """
+
+    @pipeline_def(
+        batch_size=batch_size,
+        num_threads=num_threads,
+        device_id=_device_id(device),
+        prefetch_queue_depth=1,
+        exec_dynamic=True,
+    )
+    def spliced() -> Any:
+        encoded = _source("encoded", types.UINT8, 1)
+        start = _source("start", types.INT32, 1)
+        if device == "cuda":
+            images = fn.decoders.image(encoded, device="mixed", **EXACT)
+            return _slice(images, start, crop_size)
+        shape = _source("shape", types.INT32, 1)
+        return fn.decoders.image_slice(encoded, start, shape, axes=(0, 1), device="cpu", **EXACT)
+
+    return spliced()
+
+
+def _device_id(device: Device) -> int | None:
+    if device == "cpu":
+        return None
+    return torch.cuda.current_device() if torch.cuda.is_available() else 0
+
+
+class DaliLeaf:
+    """Runs the two pipelines; each is built when first needed."""
+
+    splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
+
+    def __init__(
+        self,
+        device: Device,
+        *,
+        num_crops: int,
+        crop_size: int,
+        batch_size: int,
+        num_threads: int,
+        stats: LoaderStats | None = None,
+    ) -> None:
+        """``stats`` counts under ``on_host``, by reason, what is not left to DALI."""
+        self._device: Device = device
+        self._stats = stats or LoaderStats()
+        self._num_crops, self._crop_size = num_crops, crop_size
+        self._batch_size, self._num_threads = batch_size, num_threads
+        self._reference = ReferenceLeaf()
+        self._pipelines: dict[str, Any] = {}
+
+    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.decode.jobs.Leaf`."""
+        on_host, whole, spliced = [], [], []
+        for job in jobs:
+            if job.spliced and job.turbo_decodes:
+                spliced.append(job)
+            elif reason := not_for_dali(job):
+                self._stats.reason("on_host", reason)
+                on_host.append(job)
+            else:
+                whole.append(job)
+        failures = self._run("whole", whole, crops) + self._run("spliced", spliced, crops)
+        return failures + self._decode_on_host(on_host, crops)
+
+    def close(self) -> None:
+        """Drops the pipelines and, with them, their threads and buffers."""
+        self._pipelines.clear()
+
+    def _pipeline(self, kind: str) -> Any:
+        if kind not in self._pipelines:
+            if kind == "whole":
+                pipeline = define_whole_pipeline(
+                    self._device,
+                    num_crops=self._num_crops,
+                    crop_size=self._crop_size,
+                    batch_size=self._batch_size,
+                    num_threads=self._num_threads,
+                )
+            else:
+                pipeline = define_spliced_pipeline(
+                    self._device,
+                    crop_size=self._crop_size,
+                    batch_size=self._batch_size * self._num_crops,
+                    num_threads=self._num_threads,
+                )
+            pipeline.build()
+            self._pipelines[kind] = pipeline
+        return self._pipelines[kind]
+
+    def _run(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        """Decodes all jobs in one run; where that fails, one by one, so that one file costs no
+        other."""
+        if not jobs:
+            return []
+        try:
+            return self._run_at_once(kind, jobs, crops)
+        except RuntimeError:
+            if len(jobs) == 1:
+                # The last word is the oracle's: it names what is broken, or decodes what DALI
+                # refuses.
+                self._stats.reason("on_host", REFUSED)
+                return self._decode_on_host(jobs, crops)
+        return [failure for job in jobs for failure in self._run(kind, [job], crops)]
+
+    def _run_at_once(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        pipeline = self._pipeline(kind)
+        pipeline.feed_input("encoded", [job.data for job in jobs])
+        starts = [job.windows[:, :2] for job in jobs]
+        if kind == "spliced":
+            starts = [start[0] for start in starts]
+            if self._device == "cpu":
+                shapes = [np.ascontiguousarray(job.windows[0, 2:]) for job in jobs]
+                pipeline.feed_input("shape", shapes)
+        pipeline.feed_input("start", [np.ascontiguousarray(start) for start in starts])
+        if self._device == "cuda":
+            stream = torch.cuda.current_stream()
+            with messages_held_back():
+                decoded, *image_shapes = pipeline.run(cuda_stream=stream)
+            slots = torch.from_numpy(np.concatenate([job.slots for job in jobs]))
+            pixels = torch.from_dlpack(decoded.as_tensor()).reshape(-1, *crops.shape[1:])
+            crops.index_copy_(0, slots.to(crops.device), pixels)
+            stream.synchronize()  # the loader's own stream: DALI takes its buffers back after this
+        else:
+            with messages_held_back():
+                decoded, *image_shapes = pipeline.run()
+            _paste_all(decoded, jobs, crops.numpy())
+        if not image_shapes:
+            return []
+        found = np.asarray(image_shapes[0].as_array())[:, :2].tolist()
+        wrong = [j for j, shape in zip(jobs, found, strict=True) if shape != [j.height, j.width]]
+        return self._decode_on_host(wrong, crops)
+
+    def _decode_on_host(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        if self._device == "cpu":
+            return self._reference.decode(jobs, crops)
+        failures = []
+        for job in jobs:
+            host = torch.empty((len(job.slots), *crops.shape[1:]), dtype=torch.uint8)
+            local = job.with_slots(np.arange(len(job.slots)))
+            failures += self._reference.decode([local], host)
+            crops[torch.from_numpy(job.slots).to(crops.device)] = host.to(crops.device)
+        return failures
+
+
+def _paste_all(decoded: Any, jobs: list[DecodeJob], pixels: npt.NDArray[np.uint8]) -> None:
+    """DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), zeros where crops end
+    early."""
+    for index, job in enumerate(jobs):
+        crops = np.asarray(decoded[index])
+        height, width = crops.shape[-3:-1]
+        for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=True):
+            pixels[slot, :height, :width] = crop
+            pixels[slot, height:] = 0
+            pixels[slot, :height, width:] = 0

@@ -1,0 +1,94 @@
+"""Which files are left to DALI: those of which it must show the same picture as the oracle.
+
+A file may hold several pictures, or leave open what its numbers mean; decoders then differ without
+a word. DALI 2.4 shows the first frame of an animated PNG whose default image is no frame, where
+Pillow shows the default image. So this is a list of what is allowed, the same for CPU and GPU.
+"""
+
+import re
+
+import numpy as np
+
+from loaders.decode.jobs import DecodeJob
+from shards.jpeg.header import BadJpeg, SegmentParser, read_header
+
+__all__ = ["REFUSED", "not_for_dali"]
+
+REFUSED = "refused by DALI"
+_MOST_CHUNKS = 256  # of a PNG before its pixels
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but fill bytes and those inside a scan
+_SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
+
+
+def not_for_dali(job: DecodeJob) -> str | None:
+    """Why a whole image is decoded on the host, as a short fixed phrase; ``None`` where DALI may.
+
+    What DALI gets says of itself what the manifest says of it: DALI makes room for whatever a file
+    claims, 13 GB for a JPEG of a few bytes.
+    """
+    if job.image_format == "PNG":
+        return _png(job) if job.mode in ("RGB", "L") else f"PNG of mode {job.mode}"
+    if job.image_format == "JPEG":
+        return _jpeg(job) if job.turbo_decodes else f"JPEG of mode {job.mode}"
+    return f"format {job.image_format}"
+
+
+def _is_whole(jpeg: bytes) -> bool:
+    """Whether the scans of a progressive JPEG bring all bits of all coefficients."""
+    parser = SegmentParser(memoryview(jpeg))
+    header = parser.parse()
+    missing = np.full((len(header.components), 64), 16)  # lowest bit that came, per coefficient
+    scan, at = header.scan, header.scan_start
+    try:
+        while True:
+            first, last = scan.spectral
+            missing[list(scan.components), first : last + 1] = scan.approximation & 15
+            marker = _MARKER.search(jpeg, at)
+            while marker and marker.group() != b"\xff\xda":
+                if marker.group() == b"\xff\xd9":
+                    return not missing.any()
+                segment = parser.segment(marker.start())
+                marker = _MARKER.search(jpeg, segment.offset + segment.length)
+            if marker is None:
+                return False
+            segment = parser.segment(marker.start())
+            scan, at = parser.scan(segment), segment.offset + segment.length
+    except BadJpeg:
+        return False
+
+
+def _png(job: DecodeJob) -> str | None:
+    data = memoryview(job.data)  # type: ignore[arg-type]
+    size = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if size != (job.height, job.width):
+        return "other size than in the manifest"
+    at = 8
+    for _ in range(_MOST_CHUNKS):
+        name = bytes(data[at + 4 : at + 8])
+        if name == b"IDAT":
+            return None
+        if name == b"acTL":
+            return "several pictures"
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+        if at + 8 > len(data):
+            break
+    return "unusual header"
+
+
+def _jpeg(job: DecodeJob) -> str | None:
+    try:
+        header = read_header(job.data)
+    except BadJpeg:
+        return "unusual header"
+    if (header.height, header.width) != (job.height, job.width):
+        return "other size than in the manifest"
+    if header.sof_marker not in _SEQUENTIAL_OR_PROGRESSIVE or header.precision != 8:
+        return "unusual JPEG process"
+    if header.progressive and not _is_whole(bytes(job.data)):
+        return "JPEG without all of its scans"  # libjpeg smooths those, others need not
+    identifiers = tuple(component.id for component in header.components)
+    if header.has_jfif or len(identifiers) == 1:
+        return None
+    if header.adobe_transform is None:
+        return None if identifiers == (1, 2, 3) else "JPEG of unsaid colour space"
+    return None if header.adobe_transform == 1 else "JPEG without colour transform"

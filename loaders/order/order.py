@@ -1,0 +1,127 @@
+"""The order of samples: a pure function of (seed, epoch), cut into global batches and ranks.
+
+Global batch b holds positions [b·G, (b+1)·G) of the order, G = ``global_batch_size``; rank r of W
+takes the r-th of W equal parts of each. So a run resumes from (epoch, batch) alone, also on another
+number of ranks. Positions past the end are fillers: they repeat the start of the order (so that
+batch statistics see real images) with ``is_valid`` False.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.order.randomness import stream
+from shards.errors import InputError
+
+__all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "shuffled_order"]
+
+Rows = npt.NDArray[np.int64]
+
+ORDER_PURPOSE = 2 << 32
+"""``purpose`` of the streams whose values sort the samples; cycle k of an epoch uses ORDER_PURPOSE
++ k."""
+
+_BLOCK = 1 << 16
+
+PAIR_PURPOSE = 3 << 32
+"""``purpose`` of the streams that say which of a balanced pair comes first."""
+
+
+def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
+    """Positions of ``content_id`` sorted by a random key of their content.
+
+    Because the key depends on the content, the order survives repacking; equal contents (images of
+    the same pixels) keep their relative place. ``cycle`` gives further permutations within an
+    epoch.
+    """
+    keys = np.empty(len(content_id), np.uint64)
+    for start in range(0, len(keys), _BLOCK):  # the arithmetic's temporaries stay in the cache
+        part = slice(start, start + _BLOCK)
+        keys[part] = stream(seed, epoch, content_id[part], ORDER_PURPOSE + cycle)
+    return np.argsort(keys, kind="stable")
+
+
+def balanced_order(
+    content_id: npt.NDArray[np.int64], label: npt.NDArray[np.integer], seed: int, epoch: int
+) -> tuple[Rows, npt.NDArray[np.int32]]:
+    """An order in which both labels come equally often and alternate at random, and each entry's
+    appearance.
+
+    The commoner label comes once each; the rarer one repeats, every sample as often as any other,
+    give or take one, each time under another permutation. Raises ``InputError`` where only one
+    label exists.
+    """
+    classes = [np.flatnonzero(label == value) for value in (0, 1)]
+    if not all(len(members) for members in classes):
+        raise InputError("class_balanced needs samples of both labels in the split; it has one only")
+    length = max(len(members) for members in classes)
+    picked, appearance = [], []
+    for members in classes:
+        cycles = -(-length // len(members))
+        picked.append(
+            np.concatenate([members[shuffled_order(content_id[members], seed, epoch, c)] for c in range(cycles)])[
+                :length
+            ]
+        )
+        appearance.append(np.repeat(np.arange(cycles, dtype=np.int32), len(members))[:length])
+    # Pair k holds one of each label; which comes first hangs on the real sample's key.
+    first = (stream(seed, epoch, content_id[picked[0]], PAIR_PURPOSE) & np.uint64(1)).astype(np.int64)
+    pairs = np.stack(picked, axis=1)
+    turns = np.stack(appearance, axis=1)
+    swap = np.stack([first, 1 - first], axis=1)
+    return (np.take_along_axis(pairs, swap, axis=1).ravel(), np.take_along_axis(turns, swap, axis=1).ravel())
+
+
+def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
+    """The samples per rank and batch; ``InputError`` where the numbers do not fit together."""
+    if world_size < 1 or not 0 <= rank < world_size:
+        raise InputError(f"rank {rank} of world size {world_size}: must be 0 … world size - 1")
+    if global_batch_size % world_size:
+        raise InputError(
+            f"loader.global_batch_size={global_batch_size} cannot be split over {world_size} "
+            f"processes; make it a multiple of {world_size}"
+        )
+    return global_batch_size // world_size
+
+
+@dataclass(frozen=True)
+class BatchSlice:
+    """One rank's part of one batch: ``rows`` (B,) of the manifest, ``appearance`` (B,),
+    ``is_valid`` (B,)."""
+
+    rows: Rows
+    appearance: npt.NDArray[np.int32]
+    is_valid: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """An epoch's manifest rows in order, and how batches and ranks cut it."""
+
+    rows: Rows
+    appearance: npt.NDArray[np.int32]
+    global_batch_size: int
+    rank: int
+    world_size: int
+
+    def __len__(self) -> int:
+        """Batches per epoch, equal on every rank."""
+        return -(-len(self.rows) // self.global_batch_size)
+
+    def batch(self, index: int) -> BatchSlice:
+        """This rank's part of global batch ``index``."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"batch {index} of {len(self)}")
+        size = self.global_batch_size // self.world_size
+        start = index * self.global_batch_size + self.rank * size
+        positions = np.arange(start, start + size)
+        wrapped = positions % len(self.rows)
+        return BatchSlice(self.rows[wrapped], self.appearance[wrapped], positions < len(self.rows))
+
+    def rank_rows(self, start: int, stop: int) -> Rows:
+        """The rows of this rank in global batches ``start`` … ``stop - 1``, fillers left out."""
+        size = self.global_batch_size // self.world_size
+        first = np.arange(start, stop) * self.global_batch_size + self.rank * size
+        positions = (first[:, None] + np.arange(size)).ravel()
+        return self.rows[positions[positions < len(self.rows)]]

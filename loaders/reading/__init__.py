@@ -1,0 +1,1 @@
+"""Members of samples: mapped, cached or fetched by ranges; planning and prefetching."""

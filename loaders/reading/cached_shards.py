@@ -1,0 +1,191 @@
+"""Whole shards out of a store: fetched in parts into the local cache, then mapped like local ones.
+
+The same interface as :class:`loaders.reading.mapped_shards.MappedShards`, and a hint of what comes next, so
+that a shard is there when its first sample is read.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.reading.closing import result_of, submitted
+from loaders.reading.mapped_shards import UnreadableMember
+from shards.manifest.dataset import ShardDataset
+from shards.store.cache import ShardCache
+from shards.store.folder import RemoteFolder
+
+__all__ = ["CachedShards", "RemoteTar", "remote_tars"]
+
+Bytes = npt.NDArray[np.uint8]
+
+logger = logging.getLogger(__name__)
+
+_DOWNLOADS = 2
+"""Shards fetched at once: the next one's first requests fill the pause at the end of one."""
+
+
+@dataclass(frozen=True)
+class RemoteTar:
+    """A tar in the store."""
+
+    name: str
+    sha256: str
+    num_bytes: int
+
+
+def remote_tars(dataset: ShardDataset, shards: list[str], *, sidecars: bool) -> list[RemoteTar]:
+    """The tars of ``shards``, in their order: those of the images, or with ``sidecars`` those of
+    all else."""
+    infos = {info.name: info for info in dataset.info.shards}
+    return [
+        RemoteTar(info.sidecar, info.sidecar_sha256, info.sidecar_bytes)
+        if sidecars and info.sidecar
+        else RemoteTar(info.name, info.sha256, info.num_bytes)
+        for info in (infos[name] for name in shards)
+    ]
+
+
+def _failed(future: "Future[Bytes]") -> bool:
+    return future.cancelled() or future.exception() is not None
+
+
+class CachedShards:
+    """The tars of a remote data set, fetched whole when first touched or told of. Safe to use from
+    several threads."""
+
+    def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:
+        """``tars[k]`` is shard number k. ``parts`` such objects share the cache on this machine."""
+        self._remote, self._tars, self._cache = remote, tars, cache
+        # What is mapped cannot be deleted to make room, so it must leave some. Where all fits, the
+        # objects map the same files.
+        total, half = sum(tar.num_bytes for tar in tars), cache.max_bytes // 2
+        self._room = half if total <= half else half // parts
+        """Bytes that are mapped, or asked for ahead, at a time; one shard at least."""
+        self._maps: OrderedDict[int, Future[Bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._downloads = ThreadPoolExecutor(_DOWNLOADS, thread_name_prefix="shard-download")
+        self._parts = ThreadPoolExecutor(min(remote.settings.connections, 16), thread_name_prefix="shard-part")
+        self._has_ranges: bool | None = None
+        self._renewing = threading.Lock()
+        self._renewed: dict[int, bool] = {}
+        self.fetched = 0
+        """Shards that this object brought into the cache."""
+
+    def member(self, shard: int, offset: int, length: int) -> Bytes:
+        """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it
+        is not there.
+
+        Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where the store
+        does not give it.
+        """
+        data = result_of(self._begin(shard))
+        if not 0 <= offset <= offset + length <= data.size:
+            name = self._tars[shard].name
+            raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {data.size}")
+        return data[offset : offset + length]
+
+    def expect(self, shards: Iterable[int]) -> None:
+        """Begins to fetch ``shards``, in this order, as far as this object's part of the cache
+        holds them."""
+        room = self._room
+        for shard in shards:
+            room -= self._tars[shard].num_bytes
+            if room < 0:
+                return
+            self._begin(shard)
+
+    def renew(self, shard: int) -> bool:
+        """For a sample whose checksum is wrong: fetches its shard again where its file in the cache
+        turns out damaged, once in the life of this object. Whether the file is another now."""
+        tar = self._tars[shard]
+        with self._renewing:
+            if shard not in self._renewed:
+                before = result_of(self._begin(shard))
+                found = self._cache.drop_damaged(tar.sha256)
+                # Another process may have put a sound file in place of the one that is mapped here.
+                damaged = found or hashlib.sha256(before.data).hexdigest() != tar.sha256
+                if damaged:
+                    logger.warning("%s was damaged in the local cache (check that disk): fetched again", tar.name)
+                    with self._lock:
+                        self._maps.pop(shard, None)
+                self._renewed[shard] = damaged
+            return self._renewed[shard]
+
+    def close(self) -> None:
+        """Stops fetching and forgets the maps; each goes when the last view of it is dropped."""
+        self._downloads.shutdown(cancel_futures=True)
+        self._parts.shutdown(cancel_futures=True)
+        with self._lock:
+            self._maps.clear()
+
+    def _begin(self, shard: int) -> "Future[Bytes]":
+        with self._lock:
+            found = self._maps.get(shard)
+            # A download that failed is tried anew by whoever asks next.
+            if found is not None and not (found.done() and _failed(found)):
+                self._maps.move_to_end(shard)
+                return found
+            self._maps[shard] = begun = submitted(self._downloads, self._map, shard)
+            self._forget_oldest(shard)
+            return begun
+
+    def _forget_oldest(self, newest: int) -> None:
+        """A map keeps its file's room on the disk."""
+        total = sum(self._tars[shard].num_bytes for shard in self._maps)
+        for shard in list(self._maps):
+            if total <= self._room or shard == newest:
+                return
+            if self._maps[shard].done():
+                total -= self._tars[shard].num_bytes
+                del self._maps[shard]
+
+    def _map(self, shard: int) -> Bytes:
+        tar = self._tars[shard]
+
+        def fetch(path: Path) -> None:
+            self._fetch(tar, path)
+
+        name = f"{self._remote}/{tar.name}"
+        data, fetched = self._cache.mapped(tar.sha256, tar.num_bytes, fetch, name)
+        self.fetched += fetched
+        return data
+
+    def _fetch(self, tar: RemoteTar, path: Path) -> None:
+        if self._has_ranges is None:
+            self._has_ranges = self._remote.has_ranges(tar.name)
+        if not self._has_ranges:
+            grow = partial(self._cache.grow, path)
+            self._remote.stream(tar.name, path, tar.num_bytes, tar.num_bytes, grow)
+            return
+        descriptor = os.open(path, os.O_WRONLY)
+
+        def part(bounds: tuple[int, int]) -> None:
+            data = self._remote.read_range(tar.name, *bounds)
+            self._cache.grow(path, bounds[1])
+            if os.pwrite(descriptor, data, bounds[0]) != len(data):
+                raise OSError(f"{path} took only a part of what was written")
+
+        try:
+            begun: list[Future[None]] = []
+            try:
+                begun += (submitted(self._parts, part, p) for p in self._remote.parts(tar.num_bytes))
+                for future in begun:
+                    result_of(future)
+            finally:  # nobody may write to the file once it is given back
+                for future in begun:
+                    future.cancel()
+                for future in begun:
+                    if not future.cancelled():
+                        future.exception()
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,98 @@
+"""What a store costs: its latency and bandwidth, measured, and what follows from them.
+
+Two numbers decide how shards are read. A request costs its latency divided by the requests under
+way at once, a byte the inverse of the bandwidth. So bytes are worth skipping only where they take
+longer than a request more, and ranges are worth it only where they come to less than the shard.
+"""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.store.folder import RemoteFolder
+
+__all__ = ["Link", "measure_link", "range_cost_s"]
+
+_PROBES = 5
+_PROBE_BYTES = 1 << 19
+_SMALLEST_GAP, _LARGEST_GAP = 1 << 12, 1 << 22
+
+
+@dataclass(frozen=True)
+class Link:
+    """The way to a store."""
+
+    latency_s: float
+    """From a request to its answer of one byte."""
+    bytes_per_s: float
+    """With all connections at work."""
+    connections: int
+    """Requests under way at once."""
+
+    @property
+    def request_s(self) -> float:
+        """What one request more costs while others are under way."""
+        return self.latency_s / self.connections
+
+    @property
+    def gap(self) -> int:
+        """Ranges nearer to each other than this many bytes cost less in one request."""
+        return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
+
+    def cost_s(self, num_bytes: float, requests: float) -> float:
+        """Seconds of the link that so many bytes in so many requests take."""
+        return num_bytes / self.bytes_per_s + requests * self.request_s
+
+
+def measure_link(remote: RemoteFolder, name: str, num_bytes: int) -> Link:
+    """Latency and bandwidth, measured on a file of ``num_bytes`` in the store: less than a second
+    and 16 MB on any link that is worth training over."""
+    connections = remote.settings.connections
+    times = []
+    for _ in range(_PROBES):
+        started = time.perf_counter()
+        remote.read_range(name, 0, 1)
+        times.append(time.perf_counter() - started)
+    latency = median(times[1:])  # the first one also connects
+    size = min(_PROBE_BYTES, max(num_bytes // connections, 1))
+    starts = [k * size for k in range(min(connections, num_bytes // size))]
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(lambda start: remote.read_range(name, start, start + 1), starts))
+        started = time.perf_counter()
+        list(pool.map(lambda start: remote.read_range(name, start, start + size), starts))
+        passed = time.perf_counter() - started
+    # Part of the time was the latency, which is counted by itself.
+    return Link(latency, size * len(starts) / max(passed - latency, passed / 10), connections)
+
+
+def range_cost_s(
+    link: Link,
+    image_bytes: npt.NDArray[np.int64],
+    other_bytes: npt.NDArray[np.int64],
+    sizes: Sequence[npt.NDArray[np.int32]],
+    *,
+    crop_size: int,
+    num_crops: int,
+) -> float:
+    """Seconds of the link per sample, on average, when windows are read as ranges.
+
+    ``image_bytes`` (n,) are the lengths of images with entry points, ``other_bytes`` (n,) those of
+    the members that are read whole, ``sizes`` their heights and widths. Bytes are taken to lie
+    evenly over an image.
+    """
+    height, width = (np.maximum(side.astype(float), 1) for side in sizes)
+    high, wide = np.minimum(crop_size + 24, height), np.minimum(crop_size + 40, width)
+    row_bytes = image_bytes * 16 / height
+    rows = np.ceil(high / 16)
+    inside = row_bytes * wide / width
+    between = row_bytes - inside
+    apart = between > link.gap
+    window = rows * np.where(apart, inside, row_bytes)
+    windows = np.minimum(num_crops * window, image_bytes)
+    requests = 2 + np.where(windows < image_bytes, num_crops * np.where(apart, rows, 1), 1)
+    return float(np.mean(link.cost_s(1.0, 0) * (windows + other_bytes) + requests * link.request_s))

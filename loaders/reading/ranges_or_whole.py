@@ -1,0 +1,100 @@
+"""Whole shards or ranges: what costs less on the way to the store, per sample."""
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.config import LoaderConfig
+from loaders.reading.link import Link, range_cost_s
+from loaders.reading.open_shards import OpenShards
+from loaders.reading.range_reader import RangeReader
+from loaders.windows.sampling import RULES_WITH_DETAIL
+from shards.errors import InputError
+
+__all__ = ["range_mode_cost_s", "ranges_to_read", "whole_cost_s"]
+
+logger = logging.getLogger(__name__)
+
+_EXAMINED = 512
+"""Samples of the split from which the cost is told."""
+
+
+def ranges_to_read(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> RangeReader | None:
+    """The reader of ranges where a loader over ``rows`` shall use it, ``None`` where it maps tars,
+    local ones or those of the cache.
+
+    Shards that all fit into the cache are fetched whole: that is paid once and not per epoch. Where
+    one of them does not fit, ranges are the only way.
+    Raises ``InputError`` where ranges are asked for and cannot be had.
+    """
+    reader = data.ranges
+    if reader is None or config.remote_reads == "whole":
+        return None
+    assert data.dataset.remote is not None
+    needs_bits = config.sampling in RULES_WITH_DETAIL
+    has_ranges = reader.has_ranges
+    if config.remote_reads == "range":
+        if needs_bits:
+            raise InputError(
+                f"loader.sampling={config.sampling!r} reads whole images to place its windows: "
+                "set loader.remote_reads=whole"
+            )
+        if not has_ranges:
+            raise InputError(
+                f"{data.dataset.remote} sends whole files only, to whatever range is asked for: "
+                "set loader.remote_reads=whole"
+            )
+        return reader
+    if needs_bits or not has_ranges:
+        return None
+    wanted = {data.samples.shards[code] for code in np.unique(data.samples.shard[rows]).tolist()}
+    shards = [info for info in data.dataset.info.shards if info.name in wanted]
+    cache_bytes = data.dataset.remote.settings.cache_bytes
+    if sum(info.num_bytes + info.sidecar_bytes for info in shards) <= cache_bytes:
+        return None
+    if max(max(info.num_bytes, info.sidecar_bytes) for info in shards) > cache_bytes:
+        return reader
+    link = reader.link
+    ranges = range_mode_cost_s(data, rows, config, link)
+    whole = whole_cost_s(data, rows, config, link)
+    logger.info(
+        "%s: %.0f ms and %.0f MB/s; %.1f ms per sample in ranges, %.1f ms in whole shards",
+        data.dataset.remote,
+        1e3 * link.latency_s,
+        link.bytes_per_s / 1e6,
+        1e3 * ranges,
+        1e3 * whole,
+    )
+    return reader if ranges < whole else None
+
+
+def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
+    """Seconds of the link per sample when whole shards are fetched and do not all fit into the
+    cache. Without ``shuffle="shard"``, nearly every sample asks for another shard."""
+    codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
+    sizes = {info.name: info.num_bytes + info.sidecar_bytes for info in data.dataset.info.shards}
+    num_bytes = np.array([sizes[data.samples.shards[code]] for code in codes.tolist()], float)
+    if config.shuffle is True:
+        assert data.dataset.remote is not None
+        missing = 1 - data.dataset.remote.settings.cache_bytes / num_bytes.sum()
+        return link.cost_s(float((num_bytes * counts).sum() / counts.sum()) * missing, missing)
+    return link.cost_s(float(num_bytes.sum() / len(rows)), len(codes) / len(rows))
+
+
+def range_mode_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
+    """Seconds of the link per sample when only ranges are fetched, from a part of ``rows``."""
+    samples = data.samples
+    some = rows[:: -(-len(rows) // _EXAMINED)]
+    indexed = (samples.entry_points.length[some] > 0) & (config.decode != "full")
+    members = samples.global_view.length[some] + samples.entry_points.length[some]
+    images = samples.image.length[some]
+    plain = float(np.sum(images[~indexed] + members[~indexed])) / len(some)
+    cost = link.cost_s(plain, float(np.mean(~indexed)))
+    if indexed.any():
+        sizes = samples.height[some][indexed], samples.width[some][indexed]
+        part = range_cost_s(
+            link, images[indexed], members[indexed], sizes, crop_size=config.crop_size, num_crops=config.num_crops
+        )
+        cost += part * float(np.mean(indexed))
+    return cost

@@ -1,1 +1,0 @@
-"""Shards in object stores and on web servers: whole through a cache, or in ranges."""

@@ -1,0 +1,1 @@
+"""Where crops lie: sampling rules."""

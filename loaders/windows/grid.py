@@ -1,0 +1,131 @@
+"""A grid of nearly square cells that tile the whole image, and cells drawn from it.
+
+The paper's grid is square in numbers, so its cells are as oblong as the image, and a remainder of
+rows and columns at the border is never seen. Here the number of cells per side follows the image's
+shape, and the cells cover every pixel.
+
+Cells are drawn by systematic sampling with weights along a Hilbert curve: with cells laid end to
+end, each as long as its weight, every total / N-th point is taken from a random start on. So cells
+come as often as they weigh, none twice, and neighbours on the curve, which are neighbours in the
+image, seldom together. All in whole numbers, so that every machine draws the same.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.order.randomness import U64, bounded
+
+__all__ = ["MAX_CELLS", "MAX_GRID", "cell_windows", "draw_cells", "grid_shape"]
+
+Int64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+MAX_GRID = 8
+"""Cells along a side at most."""
+
+MAX_CELLS = MAX_GRID * MAX_GRID
+
+
+def _hilbert_curve() -> Int64:
+    """(8, 8): how far along a Hilbert curve through the grid each cell lies."""
+    distance = np.zeros((MAX_GRID, MAX_GRID), np.int64)
+    for row in range(MAX_GRID):
+        for column in range(MAX_GRID):
+            x, y, side = column, row, MAX_GRID // 2
+            while side:
+                right, down = int(x & side > 0), int(y & side > 0)
+                distance[row, column] += side * side * ((3 * right) ^ down)
+                if not down:
+                    if right:
+                        x, y = MAX_GRID - 1 - x, MAX_GRID - 1 - y
+                    x, y = y, x
+                side //= 2
+    return distance
+
+
+CURVE = _hilbert_curve()
+
+
+def grid_shape(height: Int64, width: Int64, crop_size: int) -> tuple[Int64, Int64]:
+    """Rows and columns (B,) of cells: along the longer side as many as crops fit, 8 at most; along
+    the shorter one as many as make cells nearest to square, each with room for a crop."""
+    longer, shorter = np.maximum(height, width), np.minimum(height, width)
+    along = np.clip(longer // crop_size, 1, MAX_GRID)
+    across = (2 * shorter * along + longer) // (2 * longer)
+    across = np.clip(across, 1, np.maximum(shorter // crop_size, 1))
+    tall = height >= width
+    return np.where(tall, along, across), np.where(tall, across, along)
+
+
+def cell_windows(
+    cells: Int64,
+    height: Int64,
+    width: Int64,
+    rows: Int64,
+    columns: Int64,
+    crop_size: int,
+    draw_top: U64,
+    draw_left: U64,
+) -> tuple[Int64, Int64]:
+    """(top, left) of a uniform crop in each of ``cells`` (B, N), numbered row by row.
+
+    Cell i of n along a side of s pixels spans i · s // n … (i + 1) · s // n, so the cells tile the
+    image. A cell smaller than a crop is an image smaller than a crop: the crop begins at 0.
+    """
+
+    def place(number: Int64, count: Int64, side: Int64, draw: U64) -> Int64:
+        start = number * side[:, None] // count[:, None]
+        stop = (number + 1) * side[:, None] // count[:, None]
+        return start + bounded(draw, np.maximum(stop - start - crop_size, 0) + 1)
+
+    top = place(cells // columns[:, None], rows, height, draw_top)
+    left = place(cells % columns[:, None], columns, width, draw_left)
+    return top, left
+
+
+def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64) -> Mask:
+    """(B, 64): ``count`` (B,) distinct cells of each grid, none where it is 0, at most all.
+
+    ``weights`` (B, 64) count from 1 to 2²⁵ for cells that exist, numbered row by row; None: equal.
+    ``random`` (B, 2) is a draw for the start and one for the curve's orientation. A cell that
+    weighs so much that it would come twice comes for certain, and the others share what is left.
+    """
+    number = np.arange(MAX_CELLS)[None, :]
+    exists = number < (rows * columns)[:, None]
+    order = _curve_order(rows, columns, exists, random[:, 1])
+    weight = np.where(exists, 1 if weights is None else weights, 0)
+    weight = np.take_along_axis(weight, order, axis=1)
+    certain, left, total = _certain(weight, count)
+    ends = np.where(certain, 0, weight).cumsum(axis=1) * left[:, None]
+    start = bounded(random[:, 0], np.maximum(total, 1))[:, None]
+    # How many of the points start, start + total, … lie before each end.
+    before = np.where(ends > start, -(-(ends - start) // np.maximum(total, 1)[:, None]), 0)
+    taken = certain | (np.diff(before, axis=1, prepend=0) > 0)
+    drawn = np.zeros(taken.shape, np.bool_)
+    np.put_along_axis(drawn, order, taken, axis=1)
+    return drawn
+
+
+def _curve_order(rows: Int64, columns: Int64, exists: Mask, draw: U64) -> Int64:
+    """(B, 64) cells along the curve, those that do not exist last; the curve is mirrored at random,
+    so that no two cells are always apart."""
+    number = np.arange(MAX_CELLS)[None, :]
+    row, column = number // columns[:, None], number % columns[:, None]
+    mirror = bounded(draw, 4)[:, None]
+    row = np.where(mirror & 1 > 0, rows[:, None] - 1 - row, row)
+    column = np.where(mirror & 2 > 0, columns[:, None] - 1 - column, column)
+    place = CURVE[np.clip(row, 0, MAX_GRID - 1), np.clip(column, 0, MAX_GRID - 1)]
+    return np.argsort(np.where(exists, place, MAX_CELLS), axis=1, kind="stable")
+
+
+def _certain(weight: Int64, count: Int64) -> tuple[Mask, Int64, Int64]:
+    """Cells that come whatever is drawn, how many are left to draw, and what the others weigh."""
+    certain = np.zeros(weight.shape, np.bool_)
+    while True:
+        left = count - certain.sum(axis=1)
+        rest = np.where(certain, 0, weight)
+        total = rest.sum(axis=1)
+        more = (rest > 0) & (rest * left[:, None] >= total[:, None])
+        if not more.any():
+            return certain, left, total
+        certain |= more

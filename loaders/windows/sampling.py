@@ -1,0 +1,235 @@
+"""Where crops are taken: rules that map image sizes and random streams to windows.
+
+A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample, and for those
+in ``RULES_WITH_DETAIL`` what is known of each sample's detail. It returns ``crop_windows``
+(B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
+and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to give.
+
+===================  =============================================================================
+``stratified_grid``  the paper's: distinct cells of a square number of cells; where an image is too
+                     small for N of them, uniform crops
+``uniform``          anywhere, independently
+``aspect``           distinct cells of a grid of nearly square cells that tile the image; where it
+                     has fewer than N, all cells come equally often, give or take one
+``all``              every cell of that grid once, the rest masked; where it has more than N, N of
+                     them spread evenly over the image
+``texture``          cells of that grid spread over the image, a cell the oftener the more bits the
+                     JPEG spends on it; all cells alike where there is no JPEG to read them off. So
+                     this rule alone depends on the file, not on the pixels only: the same pixels
+                     as JPEG, PNG or array have other windows
+===================  =============================================================================
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.order.randomness import U64, bounded, draws, stream
+from loaders.windows.grid import MAX_CELLS, MAX_GRID, cell_windows, draw_cells, grid_shape
+from shards.errors import InputError
+
+if TYPE_CHECKING:
+    from loaders.windows.detail import Detail
+
+__all__ = ["RULES_WITH_DETAIL", "SAMPLING_RULES", "Details", "crop_windows", "sampling_rule"]
+
+Sizes = npt.NDArray[np.int64]
+Windows = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+Details = Sequence["Detail | None"] | None
+"""For each sample its detail, None where that is not known; None: of no sample is it known."""
+Rule = Callable[[Sizes, Sizes, int, int, U64, Details], tuple[Windows, Mask]]
+
+WINDOW_PURPOSE = 1 << 32
+"""``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
+
+DETAIL_STEPS = 1 << 20
+"""In ``texture``, weights count in this many steps: half of a cell's are its share of the bits,
+half are the same for every cell, so that the plainest one is still seen."""
+
+
+def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
+    """Uniform positions over the image; 0 where it is smaller than the crop."""
+    room_down = np.maximum(height - crop_size, 0)[:, None] + 1
+    room_right = np.maximum(width - crop_size, 0)[:, None] + 1
+    return bounded(draw_top, room_down), bounded(draw_left, room_right)
+
+
+def _clipped(top: Sizes, left: Sizes, height: Sizes, width: Sizes, crop_size: int) -> tuple[Windows, Mask]:
+    windows = np.empty((*top.shape, 4), np.int32)
+    windows[..., 0] = top
+    windows[..., 1] = left
+    windows[..., 2] = np.minimum(height, crop_size)[:, None]
+    windows[..., 3] = np.minimum(width, crop_size)[:, None]
+    return windows, np.ones(top.shape, np.bool_)
+
+
+def uniform(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
+    """N independent uniform crops over the image."""
+    random = draws(streams, 2 * num_crops)
+    top, left = _uniform(height, width, crop_size, random[:, :num_crops], random[:, num_crops:])
+    return _clipped(top, left, height, width, crop_size)
+
+
+def stratified_grid(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
+    """Spatially stratified sampling, the paper's rule.
+
+    As in GLASS (arXiv 2601.00141): g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct
+    cells of the g × g grid, whose cells measure h // g × w // g, and in each a uniform crop.
+    Elsewhere: N uniform crops over the image.
+    """
+    random = draws(streams, MAX_GRID * MAX_GRID + 2 * num_crops)
+    cell_keys = random[:, : MAX_GRID * MAX_GRID]
+    draw_top = random[:, MAX_GRID * MAX_GRID :][:, :num_crops]
+    draw_left = random[:, MAX_GRID * MAX_GRID + num_crops :]
+    top, left = _uniform(height, width, crop_size, draw_top, draw_left)
+
+    grid = np.minimum(np.minimum(height, width) // crop_size, MAX_GRID)
+    gridded = grid * grid >= num_crops
+    if gridded.any():
+        # N smallest keys among the g·g cells that exist = N distinct cells, each set equally
+        # likely.
+        outside = np.arange(MAX_GRID * MAX_GRID)[None, :] >= (grid * grid)[:, None]
+        keys = np.where(outside, np.uint64(2**64 - 1), cell_keys)
+        cells = np.argsort(keys, axis=1, kind="stable")[:, :num_crops]
+        side = np.maximum(grid, 1)[:, None]
+        cell_height, cell_width = height[:, None] // side, width[:, None] // side
+        cell_top = cells // side * cell_height
+        cell_left = cells % side * cell_width
+        in_cell_top = cell_top + bounded(draw_top, np.maximum(cell_height - crop_size, 0) + 1)
+        in_cell_left = cell_left + bounded(draw_left, np.maximum(cell_width - crop_size, 0) + 1)
+        top = np.where(gridded[:, None], in_cell_top, top)
+        left = np.where(gridded[:, None], in_cell_left, left)
+    return _clipped(top, left, height, width, crop_size)
+
+
+def aspect(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
+    """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
+    and in each a uniform crop. Where there are fewer than N, they come in turn."""
+    rows, columns = grid_shape(height, width, crop_size)
+    random = draws(streams, MAX_CELLS + 2 * num_crops)
+    outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
+    keys = np.where(outside, np.uint64(2**64 - 1), random[:, :MAX_CELLS])
+    order = np.argsort(keys, axis=1, kind="stable")
+    turn = np.arange(num_crops)[None, :] % (rows * columns)[:, None]
+    cells = np.take_along_axis(order, turn, axis=1)
+    return _in_cells(cells, height, width, crop_size, random[:, MAX_CELLS:], None)
+
+
+def every_cell(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
+    """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
+
+    Where there are more cells than N, N of them spread evenly along a curve through the image, from
+    a random start on.
+    """
+    rows, columns = grid_shape(height, width, crop_size)
+    count = np.minimum(rows * columns, num_crops)
+    random = draws(streams, 2 + 2 * num_crops)
+    drawn = draw_cells(rows, columns, None, count, random[:, :2])
+    cells = _padded(np.argsort(~drawn, axis=1, kind="stable"), num_crops)
+    mask = np.arange(num_crops)[None, :] < count[:, None]
+    return _in_cells(cells, height, width, crop_size, random[:, 2:], mask)
+
+
+def texture(
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+) -> tuple[Windows, Mask]:
+    """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
+    uniform crop. Where there are fewer than N, all come in turn and the remainder is drawn."""
+    rows, columns = grid_shape(height, width, crop_size)
+    num_cells = rows * columns
+    random = draws(streams, 2 + 2 * num_crops)
+    weights = _detail_weights(rows, columns, details)
+    drawn = draw_cells(rows, columns, weights, num_crops % num_cells, random[:, :2])
+    # Those drawn first, then whole rounds of all cells.
+    first = _padded(np.argsort(~drawn, axis=1, kind="stable"), num_crops)
+    place = np.arange(num_crops)[None, :] - (num_crops % num_cells)[:, None]
+    cells = np.where(place < 0, first, place % num_cells[:, None])
+    return _in_cells(cells, height, width, crop_size, random[:, 2:], None)
+
+
+def _in_cells(
+    cells: Sizes, height: Sizes, width: Sizes, crop_size: int, random: U64, mask: Mask | None
+) -> tuple[Windows, Mask]:
+    """A uniform crop in each of ``cells`` (B, N) of the grid; ``random`` (B, 2 · N)."""
+    num_crops = cells.shape[1]
+    rows, columns = grid_shape(height, width, crop_size)
+    top, left = cell_windows(
+        cells, height, width, rows, columns, crop_size, random[:, :num_crops], random[:, num_crops:]
+    )
+    windows, every = _clipped(top, left, height, width, crop_size)
+    if mask is None:
+        return windows, every
+    windows[~mask] = 0
+    return windows, mask
+
+
+def _padded(cells: Sizes, num_crops: int) -> Sizes:
+    """The first N columns; a grid has 64 cells, N may be more."""
+    missing = max(0, num_crops - cells.shape[1])
+    return np.pad(cells, ((0, 0), (0, missing)))[:, :num_crops]
+
+
+def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | None:
+    """(B, 64) weights of the cells for ``draw_cells``."""
+    if details is None:
+        return None
+    weights = np.full((len(rows), MAX_CELLS), DETAIL_STEPS, np.int64)
+    for place, detail in enumerate(details):
+        if detail is not None:
+            bits = detail.cell_bits(int(rows[place]), int(columns[place]))
+            share = bits * DETAIL_STEPS // max(int(bits.sum()), 1)
+            weights[place, : len(bits)] = share + DETAIL_STEPS // len(bits)
+    return weights
+
+
+SAMPLING_RULES: dict[str, Rule] = {
+    "stratified_grid": stratified_grid,
+    "uniform": uniform,
+    "aspect": aspect,
+    "all": every_cell,
+    "texture": texture,
+}
+
+RULES_WITH_DETAIL = frozenset({"texture"})
+"""Rules that use what is known of a sample's detail."""
+
+
+def sampling_rule(name: str) -> Rule:
+    """The rule of that name; ``InputError`` lists those that exist."""
+    if name not in SAMPLING_RULES:
+        raise InputError(f"loader.sampling={name!r} is not one of {', '.join(SAMPLING_RULES)}")
+    return SAMPLING_RULES[name]
+
+
+def crop_windows(
+    rule: Rule,
+    height: npt.ArrayLike,
+    width: npt.ArrayLike,
+    content_id: npt.ArrayLike,
+    *,
+    crop_size: int,
+    num_crops: int,
+    seed: int,
+    epoch: int,
+    appearance: int = 0,
+    details: Details = None,
+) -> tuple[Windows, Mask]:
+    """Windows of a batch: a pure function of (seed, epoch, content_id), of the image's size, and
+    for rules in ``RULES_WITH_DETAIL`` of ``details``, one for each sample.
+
+    ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced
+    sampling repeats samples, with other windows).
+    """
+    streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
+    return rule(np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams, details)

@@ -1,0 +1,1 @@
+"""Tars that were made elsewhere: labels, split, sidecars."""

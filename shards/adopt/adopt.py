@@ -1,0 +1,218 @@
+"""Plain WebDataset tars made elsewhere become a data set, without being rewritten.
+
+tars ──examine──▶ images with labels ──split──▶ tasks ──workers──▶ sidecar tar, parquet per tar
+                                                 ──finish──▶ samples.arrow, dataset.json
+
+The folder of the data set may be the one that the tars lie in: only new files are written.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shards.adopt.examine import ExaminedTar, examine_tar, guess_rules
+from shards.adopt.label_rules import LabelRules
+from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels
+from shards.adopt.settings import IndexSettings
+from shards.adopt.sidecar import SidecarTask
+from shards.adopt.split import draw_splits
+from shards.adopt.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
+from shards.build.build import BuildReport
+from shards.build.finish import not_indexable_counts, split_counts, stored_as_counts, write_description, write_rejected
+from shards.build.plan import current_versions
+from shards.build.workers import write_shards
+from shards.build.writer import Rejection, read_record, read_shard_manifest
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import remove_temporaries, write_text_atomic
+from shards.files.json_file import read_json
+from shards.files.output_folder import by_reason, cannot_write, locked, progress_bar
+from shards.images.rejection import REASONS
+from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.format_version import require_format
+from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
+from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, SPLITS
+
+__all__ = ["index_tars"]
+
+PLAN_NAME = ".index_plan.json"
+_OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
+
+
+def index_tars(
+    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1, progress: bool = True
+) -> BuildReport:
+    """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
+
+    Without ``out`` the data set goes into the folder that all tars lie in. An interrupted run
+    continues when it is started again. Raises ``InputError`` for mistakes of the person's, for
+    files that are no tars, and where ``out`` cannot be written.
+    """
+    found = find_tars(paths)
+    folder = out or common_folder(found)
+    tars = name_tars(found, folder)
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder} is a file: give a folder with --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            return _index(tars, folder, settings, workers, progress)
+    except OSError as error:
+        raise InputError(cannot_write(folder, error)) from error
+
+
+def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool) -> BuildReport:
+    plan = _plan(tars, settings)
+    continued = _was_begun(plan, tars, out)
+    remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
+    if continued and (out / INFO_NAME).exists():
+        return BuildReport(read_info(out), True, False, [])
+    rules = guess_rules(tars, settings)
+    rules.listed.require_clear(tars)
+    examined = _examine(tars, rules, settings, workers, progress)
+    notes = notes_on_labels(tars, examined, rules, settings)
+    shares = settings.shares([tar.path.name for tar in tars])
+    images, rejected = draw_splits([tar.path.name for tar in tars], examined, shares, settings.split_seed)
+    if not any(images):
+        advice = "".join(f": {note}" for note in lost_images(examined))
+        raise InputError(f"no image can be taken in ({_reasons(rejected)}){advice}")
+    if not continued:  # only now, so that a mistake above can be mended with other settings
+        write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
+    tasks = [
+        SidecarTask(
+            tar.path,
+            tar.name,
+            number,
+            e.num_bytes,
+            e.sha256,
+            tuple(images[number]),
+            out,
+            tar.stem,
+            settings.global_size,
+        )
+        for number, (tar, e) in enumerate(zip(tars, examined, strict=True))
+    ]
+    todo = [task for task in tasks if not _is_done(task)]
+    total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
+    with progress_bar(total, "indexing", progress, total - left) as bar:
+        write_shards(todo, workers, bar.update)
+    info = _finish(tasks, rejected, settings, shares or {}, out)
+    if not info.num_samples:
+        raise InputError(
+            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
+            f"({by_reason(info.rejected)}): see {out / REJECTED_NAME}"
+        )
+    if shares is None:
+        notes.append("splits by the names of the tars")
+    return BuildReport(info, False, continued, notes + notes_on_contents(tars, examined))
+
+
+def _plan(tars: list[NamedTar], settings: IndexSettings) -> dict[str, Any]:
+    """What a run is about to do, as JSON holds it."""
+    states = [(tar.name, tar.path.stat()) for tar in tars]
+    return {
+        "format_version": FORMAT_VERSION,
+        "settings": settings.to_json(),
+        "written_by": current_versions(),
+        "tars": [[name, status.st_size, status.st_mtime_ns] for name, status in states],
+    }
+
+
+def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
+    """Whether a run of this plan was begun in ``out`` before.
+
+    Raises ``InputError`` where something else was begun, or files of the person's are in the way.
+    """
+    try:
+        before = read_json(out / PLAN_NAME)
+    except FileNotFoundError:
+        if in_the_way := sorted(_final_names(tars) & set(os.listdir(out))):
+            raise InputError(
+                f"{out} holds {in_the_way[0]} already, which this command did not write: give another folder with --out"
+            ) from None
+        return False
+    except ValueError:
+        before = {}
+    before = before if isinstance(before, dict) else {}
+    if "format_version" in before:
+        begun = f"the index that was begun in {out}"
+        require_format(begun, before["format_version"], sidecars=True)
+    changes = [name for name, value in plan.items() if before.get(name) != value]
+    if changes == ["written_by"] and (out / INFO_NAME).exists():
+        changes = []  # versions could change bytes in the middle only
+    if changes:
+        raise InputError(
+            f"{out} holds another index (other {', '.join(changes)}): use the same tars and "
+            "settings, or another folder with --out"
+        )
+    return True
+
+
+def _final_names(tars: list[NamedTar]) -> set[str]:
+    """The files of a data set over ``tars``."""
+    return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
+
+
+def _examine(
+    tars: list[NamedTar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
+) -> list[ExaminedTar]:
+    examined = []
+    with ThreadPoolExecutor(2 * workers) as pool, progress_bar(0, "reading", progress) as bar:
+        futures = [pool.submit(examine_tar, tar, rules, settings) for tar in tars]
+        try:
+            for future in futures:
+                examined.append(future.result())
+                bar.update(len(examined[-1].images))
+        except InputError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return examined
+
+
+def _is_done(task: SidecarTask) -> bool:
+    """Whether a sidecar is complete, and of the tar as it is now."""
+    if not task.manifest.exists():
+        return False
+    info = read_record(task.manifest).info
+    if info.sha256 != task.sha256:
+        return False
+    path = task.out / (info.sidecar or task.sidecar)
+    return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
+
+
+def _reasons(rejected: list[Rejection]) -> str:
+    number = Counter(rejection.reason for rejection in rejected)
+    return by_reason({name: number[name] for name in REASONS if number[name]})
+
+
+def _finish(
+    tasks: list[SidecarTask], rejected: list[Rejection], settings: IndexSettings, shares: dict[str, float], out: Path
+) -> DatasetInfo:
+    records = [read_record(task.manifest) for task in tasks]
+    rejected = rejected + [rejection for record in records for rejection in record.rejected]
+    tables = [read_shard_manifest(task.manifest) for task in tasks]
+    table = pa.concat_tables(tables)
+    # Split after split, and within a split by tar and place, as the tables come.
+    places = [SPLITS.index(split) for split in table.column("split").to_pylist()]
+    table = table.unify_dictionaries().take(np.argsort(places, kind="stable"))
+    info = DatasetInfo(
+        global_size=settings.global_size,
+        split_seed=settings.split_seed,
+        split_shares=shares,
+        samples_per_shard=max((record.info.samples for record in records), default=0),
+        num_samples=table.num_rows,
+        counts=split_counts(table),
+        not_indexable=not_indexable_counts(table),
+        rejected=write_rejected(rejected, out / REJECTED_NAME),
+        shards=tuple(record.info for record in records if record.info.samples),
+        stored_as=stored_as_counts(table),
+        written_by=current_versions(),
+    )
+    return write_description(info, table, out)

@@ -1,0 +1,188 @@
+"""The first pass over a tar made elsewhere: which images it holds, and what is said about each."""
+
+import hashlib
+import mmap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shards.adopt.label_evidence import LabelEvidence
+from shards.adopt.label_guess import RuleChoice
+from shards.adopt.label_rules import LabelRules, SampleTexts, TarLabels
+from shards.adopt.listing import TarListing, TarMember, TarSample, is_image_name, list_tar
+from shards.adopt.settings import IndexSettings
+from shards.adopt.tar_names import NamedTar
+from shards.build.packing import PackedSource
+from shards.build.writer import Rejection
+from shards.errors import InputError
+from shards.files.regular_file import open_regular
+from shards.images.formats import FILE_SUFFIXES, sniff_format
+from shards.images.rejection import RejectedImage
+from shards.machine_trouble import require_sound_machine
+
+__all__ = ["ExaminedTar", "TarImage", "choose_image", "examine_tar", "guess_rules", "mapped_tar"]
+
+_MAX_TEXT_BYTES = 1 << 24  # of a label member; a picture under the name of one is not read whole
+
+
+@dataclass(frozen=True, slots=True)
+class TarImage:
+    """An image in a tar, known by its bytes; not decoded yet."""
+
+    source: PackedSource
+    """Its ``split`` is ``""`` until it is drawn."""
+    offset: int
+    length: int
+
+
+@dataclass
+class ExaminedTar:
+    """What the first pass found in a tar."""
+
+    num_bytes: int = 0
+    sha256: str = ""
+    images: list[TarImage] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
+    num_samples: int = 0
+    passed_over: int = 0
+    """Files that belong to no sample."""
+    unread: list[str] = field(default_factory=list)
+    """See ``shards.adopt.listing.TarListing``."""
+    evidence: LabelEvidence = field(default_factory=LabelEvidence)
+    further: Counter[str] = field(default_factory=Counter)
+    """Extension → images beside the one that was chosen of their sample."""
+    folded: str = ""
+    """An image that shares its key with others, where there is one."""
+    keys: set[str] = field(default_factory=set)
+    """Of the samples that a list says something about, where labels come from a list."""
+
+
+@contextmanager
+def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
+    """The bytes of a tar. Raises ``InputError``."""
+    try:
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+    except OSError as error:
+        require_sound_machine(error, path)
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
+    def read(member: TarMember) -> bytes:
+        return data[member.offset : member.offset + min(member.length, _MAX_TEXT_BYTES)]
+
+    return read
+
+
+def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
+    """The rules by which samples are labelled, see :class:`shards.adopt.label_guess.RuleChoice`.
+
+    Raises ``InputError`` where no sample has an image, and for what the rules are refused for.
+    """
+    choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, settings.values)
+    without: str = ""
+    for tar in tars:
+        samples = list_tar(tar.path, settings.last_dot).samples
+        if not samples:
+            without = without or f"{tar.path} holds no samples: files named KEY.jpg, KEY.cls and so"
+            continue
+        with mapped_tar(tar.path) as data:
+            for sample in samples:
+                try:
+                    choose_image(sample, settings.image_ext)
+                except RejectedImage as error:
+                    without = f"no image can be taken in: {tar.name}, sample {sample.key!r}: "
+                    without += error.detail
+                    continue
+                choice.look_at(SampleTexts(sample, _reader(data)), tar)
+                if choice.has_seen_enough:
+                    return choice.rules()
+    if not choice.has_seen_any:
+        raise InputError(without)
+    return choice.rules()
+
+
+def choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
+    """The image of a sample: the first extension of ``image_ext`` that it has, or, where that is
+    empty, its only one that is known to be of images.
+
+    Raises ``RejectedImage`` where it has none, ``InputError`` where it has several to choose from.
+    """
+    found = [e for e in image_ext if e in sample.members] if image_ext else []
+    if not image_ext:
+        found = [extension for extension in sample.members if f".{extension}" in FILE_SUFFIXES]
+        if len(found) > 1:
+            raise InputError(
+                f"sample {sample.key!r} has several images ({', '.join(found)}): choose one with --image-ext"
+            )
+    if found:
+        return sample.members[found[0]]
+    detail = f"its members: {', '.join(sample.members)[:200]}"
+    images = [extension for extension in sample.members if is_image_name(extension)]
+    if images:
+        detail += f": choose its image with --image-ext {images[0][:60]}, or end keys at the last"
+        detail += " dot of names with --last-dot"
+    shared = len(images) > 1 and not image_ext
+    raise RejectedImage("shared_key" if shared else "no_image", detail)
+
+
+def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
+    """Reads a tar once, for the identity and the label of every sample.
+
+    Raises ``InputError`` for a file that is no tar and for labels that are neither real nor
+    generated.
+    """
+    listing: TarListing = list_tar(tar.path, settings.last_dot)
+    found = ExaminedTar(num_samples=len(listing.samples), passed_over=listing.passed_over, unread=listing.unread)
+    for bad in listing.bad:
+        where = f"{tar.name}/{bad.name}"
+        found.rejected.append(Rejection(where, None, None, bad.reason, bad.detail))
+    labels = TarLabels(rules, tar)
+    with mapped_tar(tar.path) as data:
+        found.num_bytes, found.sha256 = len(data), hashlib.sha256(data).hexdigest()
+        for sample in listing.samples:
+            try:
+                member = choose_image(sample, settings.image_ext)
+                texts = SampleTexts(sample, _reader(data))
+                found.images.append(_examine(texts, member, data, tar, labels, found))
+            except RejectedImage as error:
+                lost = list(_rejections(sample, error, tar))
+                found.rejected += lost
+                if error.reason == "shared_key":
+                    found.folded = found.folded or lost[0].source_path
+                continue
+            others = [e for e, m in sample.members.items() if m is not member and is_image_name(e)]
+            found.further.update(others)
+            if rules.label == "list":
+                found.keys.add(sample.key)
+    return found
+
+
+def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Iterator[Rejection]:
+    """A row for each image that is lost, or one for a sample that has none."""
+    names = [sample.key]
+    if error.reason in ("shared_key", "no_image"):
+        names = [m.name for e, m in sample.members.items() if is_image_name(e)] or names
+    for name in names:
+        yield Rejection(f"{tar.name}/{name}", None, None, error.reason, error.detail)
+
+
+def _examine(
+    texts: SampleTexts, member: TarMember, data: mmap.mmap, tar: NamedTar, labels: TarLabels, found: ExaminedTar
+) -> TarImage:
+    said = labels.describe(texts)
+    content = data[member.offset : member.offset + member.length]
+    if not content:
+        raise RejectedImage("empty_file", member.name)
+    kind = sniff_format(content)
+    if kind is None:
+        raise RejectedImage("not_an_image", f"{member.name} begins with {content[:8]!r}")
+    where = f"{tar.name}/{member.name}"
+    found.evidence.add(where, said, labels.hints(texts))
+    source = PackedSource(
+        where, hashlib.sha256(content).digest(), kind, said.label, said.generator, said.group, said.split
+    )
+    return TarImage(source, member.offset, member.length)

@@ -1,0 +1,109 @@
+"""A list that says of the samples of tars, by their keys, what they are:
+``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from shards.adopt.tar_names import NamedTar
+from shards.errors import InputError
+from shards.files.parquet_file import open_parquet
+from shards.files.regular_file import require_regular
+from shards.manifest.schema import SPLITS
+
+__all__ = ["SPLIT_WORDS", "KeyList", "read_key_list"]
+
+SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid"}
+"""Names of splits in lists and names of tars, in lower case → split."""
+
+_COLUMNS = ("key", "label", "tar", "generator", "group", "split")
+_SHOWN = "key,label[,tar,generator,group,split]"
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class KeyList:
+    """The rows of a list."""
+
+    path: Path = Path()
+    rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    """(what the column ``tar`` says, ``""`` for any; key) → row."""
+
+    @property
+    def names_tars(self) -> bool:
+        """Whether any row says which tar it is of."""
+        return any(tar for tar, _ in self.rows)
+
+    def row(self, key: str, names: Sequence[str]) -> Row:
+        """What the list says of a sample, nothing where it says nothing; ``names`` are those of its
+        tar, see :meth:`names_of`."""
+        for name in names:
+            if (found := self.rows.get((name, key))) is not None:
+                return found
+        return {}
+
+    def names_of(self, tar: NamedTar) -> list[str]:
+        """What the column ``tar`` may say to mean this tar, ``""`` last."""
+        said = {name for name, _ in self.rows}
+        return [name for name in tar.known_as if name in said] + [""]
+
+    def require_clear(self, tars: Sequence[NamedTar]) -> None:
+        """Raises ``InputError`` where the column ``tar`` says what several of them are called."""
+        known: dict[str, list[str]] = {}
+        for tar in tars:
+            for name in set(tar.known_as):
+                known.setdefault(name, []).append(tar.name)
+        for said in sorted({name for name, _ in self.rows if name}):
+            found = known.get(said, [])
+            if len(found) > 1:
+                raise InputError(
+                    f"{self.path}: the tar {said!r} may be {found[0]} or {found[1]}: write the "
+                    "folder in front of its name"
+                )
+
+
+def read_key_list(path: Path) -> KeyList:
+    """The list in ``path``.
+
+    Raises ``InputError`` for a list that cannot be read, and naming a key that comes twice or a
+    split that does not exist.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    for row in _rows(path):
+        key = row["key"].removeprefix("./")
+        place = (row.get("tar", "").strip().removeprefix("./"), key)
+        if place in rows:
+            of = f" of {place[0]}" if place[0] else ""
+            advice = "" if place[0] else ": say in a column tar which tar each is of"
+            raise InputError(f"{path} lists the key {key!r}{of} twice{advice}")
+        split = row.get("split", "").strip().lower()
+        if split and split not in SPLIT_WORDS:
+            raise InputError(f"{path}, key {key!r}: split {split!r} is none of {', '.join(SPLITS)}")
+        rows[place] = {**row, "split": SPLIT_WORDS.get(split, "")}
+    if not rows:
+        raise InputError(f"{path} lists no keys")
+    return KeyList(path, rows)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    try:
+        if path.suffix.lower() == ".csv":
+            require_regular(path)
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
+        else:
+            with open_parquet(path) as parquet:
+                rows = parquet.read().to_pylist()
+    except (OSError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
+        raise InputError(f"--label-from {path}: cannot be read ({error})") from error
+    missing = [name for name in ("key", "label") if rows and name not in rows[0]]
+    if missing:
+        raise InputError(f"{path} has no column {missing[0]!r}: its columns must be {_SHOWN}")
+    for row in rows:
+        said = {name: str(row[name]) for name in _COLUMNS if row.get(name) not in (None, "")}
+        yield said | {"key": str(row["key"])}

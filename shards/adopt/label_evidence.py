@@ -1,0 +1,107 @@
+"""What was said about the labels of tars, counted: for a person to see, and to find labels that
+are turned round.
+
+A ``.cls`` member holds a number, and a program that numbers folders in the order of their names
+writes 0 for ``fake`` and 1 for ``real``. Nothing in the number tells, but often something beside
+it does: a word in the ``.json`` member, a folder, the name of the tar.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shards.adopt.label_rules import Description, Hint, LabelRules
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES
+
+__all__ = ["LabelEvidence"]
+
+_MOST_SHOWN = 6
+
+
+@dataclass
+class LabelEvidence:
+    """Counts over samples; those of several tars can be joined."""
+
+    said: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """(text, label) → samples."""
+    hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
+    """(rule, whether its word is certain, label by it, label in force) → samples."""
+    examples: dict[tuple[str, bool], str] = field(default_factory=dict)
+    """(rule, certain) → the first sample about which it says the other label."""
+
+    def add(self, where: str, said: Description, hints: Iterable[Hint]) -> None:
+        """Takes in a sample, ``where`` for a person."""
+        self.said[said.said.lower()[:40], said.label] += 1
+        for hint in hints:
+            self.hints[hint.rule, hint.certain, hint.label, said.label] += 1
+            if hint.label not in (None, said.label):
+                self.examples.setdefault((hint.rule, hint.certain), where)
+
+    def join(self, other: "LabelEvidence") -> None:
+        """Takes in what was found in another tar."""
+        self.said.update(other.said)
+        self.hints.update(other.hints)
+        for kind, where in other.examples.items():
+            self.examples.setdefault(kind, where)
+
+    def meaning(self, rules: LabelRules) -> str:
+        """ "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)", for a person."""
+        by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
+        shown = [
+            f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
+            for (text, label), number in sorted(self.said.items(), key=lambda item: item[0])
+        ]
+        more = " …" if len(shown) > _MOST_SHOWN else ""
+        return f"labels by {by}: {', '.join(shown[:_MOST_SHOWN])}{more}; 0 = real, 1 = generated"
+
+    def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
+        """Notes on rules that say another label than the one in force.
+
+        Raises ``InputError`` where labels are contradicted by words for the classes, or turned
+        round throughout; not where the person ``asked_for`` the rule in force.
+        """
+        notes = []
+        for (rule, certain), where in sorted(self.examples.items()):
+            differ, agree, turned = self._compared(rule, certain)
+            if not differ:
+                continue
+            text = (
+                f"labels by {rules.label} differ from {_place(rule)} in {counted(differ, 'sample')}"
+                f" of {differ + agree:,}, such as {where}"
+            )
+            if (certain or turned) and not asked_for:
+                raise InputError(
+                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and "
+                    "with --real and --generated what its values mean (by default 0 = real, 1 = "
+                    "generated)"
+                )
+            notes.append(text)
+        return notes
+
+    def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
+        """(samples that differ, that agree, whether all are turned round); none differ where the
+        values of the rule are not labels at all."""
+        counts = _of(self.hints, rule, certain)
+        if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):
+            return 0, 0, False
+        differ = sum(number for (hinted, label), number in counts.items() if hinted != label)
+        agree = sum(counts.values()) - differ
+        return differ, agree, not agree and len({hinted for hinted, _ in counts}) > 1
+
+
+def _of(
+    hints: Mapping[tuple[str, bool, int | None, int], int], rule: str, certain: bool
+) -> dict[tuple[int | None, int], int]:
+    return {
+        (hinted, label): number
+        for (name, sure, hinted, label), number in hints.items()
+        if (name, sure) == (rule, certain)
+    }
+
+
+def _place(rule: str) -> str:
+    if rule == "folder":
+        return "the folders in the names of the members"
+    return "the names of the tars or of their folders" if rule == "tar" else rule

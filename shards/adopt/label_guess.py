@@ -1,0 +1,87 @@
+"""The rules by which samples of tars are labelled: those a person asked for, or those that fit."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from shards.adopt.key_list import KeyList, read_key_list
+from shards.adopt.label_rules import MEMBER_RULES, LabelRules, SampleTexts, TarLabels
+from shards.adopt.tar_names import NamedTar
+from shards.errors import InputError
+
+__all__ = ["RuleChoice"]
+
+_GUESSED = (*MEMBER_RULES, "folder", "tar")
+_LOOKED_AT = 100
+"""Samples with an image that a guess rests on."""
+
+
+class RuleChoice:
+    """Looks at the first samples that have an image, then says by which rules to go.
+
+    What was not asked for is guessed: the rule that says something about most of them, and of
+    equals the one that comes first.
+    """
+
+    def __init__(
+        self, label_from: str | None, generator_from: str | None, group_from: str | None, values: Mapping[str, int]
+    ) -> None:
+        """Raises ``InputError`` for rules that do not exist and lists that cannot be read."""
+        self._generator, self._group, self._values = generator_from, group_from, dict(values)
+        self._listed, self._label = KeyList(), label_from
+        if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
+            self._listed, self._label = read_key_list(Path(label_from)), "list"
+        elif label_from is not None:
+            _require_rule("--label-from", label_from, ("cls", "txt", "json:KEY", "folder", "tar"))
+        for flag, rule in (("--generator-from", generator_from), ("--group-from", group_from)):
+            if rule is not None:
+                _require_rule(flag, rule, ("txt", "json:KEY"))
+        self._votes: Counter[str] = Counter()
+        self._seen, self._with_json, self._first = 0, False, ""
+
+    @property
+    def has_seen_any(self) -> bool:
+        """Whether there was a sample with an image at all."""
+        return self._seen > 0
+
+    @property
+    def has_seen_enough(self) -> bool:
+        """Whether further samples would not be looked at."""
+        return self._seen >= _LOOKED_AT
+
+    def look_at(self, texts: SampleTexts, tar: NamedTar) -> None:
+        """Takes in a sample that has an image."""
+        self._seen += 1
+        sample = texts.sample
+        self._with_json |= "json" in sample.members
+        if not self._first:
+            self._first = (
+                f"{tar.name}: nothing says whether sample {sample.key!r} is real or generated (its "
+                f"members: {', '.join(sample.members)[:200]})"
+            )
+        if self._label is None:
+            labels = TarLabels(LabelRules("folder", values=self._values), tar)
+            self._votes.update(rule for rule in _GUESSED if labels.says(rule, texts))
+
+    def rules(self) -> LabelRules:
+        """Raises ``InputError`` where nothing can be guessed."""
+        label = self._label
+        if label is None:
+            if not self._votes:
+                raise InputError(f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list")
+            most = max(self._votes.values())
+            label = next(rule for rule in _GUESSED if self._votes[rule] == most)
+        return LabelRules(
+            label,
+            self._generator or ("json:generator" if self._with_json else ""),
+            self._group or ("json:group" if self._with_json else ""),
+            self._values,
+            self._listed,
+        )
+
+
+def _require_rule(flag: str, rule: str, allowed: tuple[str, ...]) -> None:
+    kind = "json:KEY" if rule.startswith("json:") and len(rule) > 5 else rule
+    if kind not in allowed:
+        lists = " or a .csv or .parquet list" if flag == "--label-from" else ""
+        raise InputError(f"{flag} {rule}: is none of {', '.join(allowed)}{lists}")

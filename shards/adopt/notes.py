@@ -1,0 +1,92 @@
+"""What a person should know about tars that were indexed: how they were read, and what was not."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from shards.adopt.examine import ExaminedTar
+from shards.adopt.label_evidence import LabelEvidence
+from shards.adopt.label_rules import LabelRules
+from shards.adopt.settings import IndexSettings
+from shards.adopt.tar_names import NamedTar
+from shards.cli.wording import counted
+from shards.errors import InputError
+
+__all__ = ["lost_images", "notes_on_contents", "notes_on_labels"]
+
+_MOST_SHOWN = 5
+
+
+def notes_on_labels(
+    tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
+) -> list[str]:
+    """By what the samples were labelled, and what speaks against it.
+
+    Raises ``InputError`` where labels are contradicted, and where a list does not say which of
+    several tars a key is of.
+    """
+    evidence = LabelEvidence()
+    for found in examined:
+        evidence.join(found.evidence)
+    notes = [evidence.meaning(rules)]
+    notes += evidence.contradictions(rules, settings.label_from is not None)
+    if rules.label == "list":
+        notes += _notes_on_list(tars, examined, rules)
+    return notes
+
+
+def _notes_on_list(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules) -> list[str]:
+    listed = rules.listed
+    first: dict[str, str] = {}
+    used: set[tuple[str, str]] = set()
+    for tar, found in zip(tars, examined, strict=True):
+        names = listed.names_of(tar)
+        for key in found.keys:
+            place = next((name, key) for name in names if (name, key) in listed.rows)
+            used.add(place)
+            if place[0]:
+                continue
+            if (other := first.setdefault(key, tar.name)) != tar.name:
+                raise InputError(
+                    f"sample {key!r} comes in {other} and in {tar.name}, and {listed.path} says not"
+                    " which it means: give the list a column tar with the names of the tars"
+                )
+    if len(used) == len(listed.rows):
+        return []
+    example = next(key for place in listed.rows if place not in used for key in place[1:])
+    missing = counted(len(listed.rows) - len(used), "row")
+    return [f"{missing} of {listed.path} are of no image in the tars, such as {example!r}"]
+
+
+def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
+    """Whether images were lost because their keys are one, and what helps."""
+    folded = [found for found in examined if found.folded]
+    lost = sum(r.reason == "shared_key" for found in folded for r in found.rejected)
+    if not lost:
+        return []
+    return [
+        f"{counted(lost, 'image')} not taken in because their names share what stands before the "
+        f"first dot, such as {folded[0].folded}: index with --last-dot, into another folder with "
+        "--out, to end keys at the last dot"
+    ]
+
+
+def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
+    """What was passed over in the tars."""
+    notes = [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
+    empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
+    if empty:
+        notes.append(f"{counted(len(empty), 'tar')} without samples, such as {empty[0]}")
+    passed_over = sum(found.passed_over for found in examined)
+    if passed_over:
+        notes.append(f"passed over {counted(passed_over, 'file')} of no sample")
+    further: Counter[str] = Counter()
+    for found in examined:
+        further.update(found.further)
+    if further:
+        shown = ", ".join(f"{ext} {n:,}" for ext, n in further.most_common(_MOST_SHOWN))
+        more = " …" if len(further) > _MOST_SHOWN else ""
+        notes.append(
+            f"passed over {counted(further.total(), 'image')} beside those of their samples "
+            f"({shown}{more}): --image-ext chooses others, --last-dot makes each a sample"
+        )
+    return notes + lost_images(examined)

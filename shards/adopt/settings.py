@@ -1,0 +1,82 @@
+"""What indexing tars made elsewhere is told."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shards.adopt.label_rules import split_of_name
+from shards.build.settings import DEFAULT_SPLIT
+from shards.build.split import parse_shares
+from shards.errors import InputError
+from shards.manifest.schema import SPLITS
+
+__all__ = ["IndexSettings", "parse_values"]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """Settings of :func:`shards.adopt.adopt.index_tars`. Raises ``InputError`` naming the value."""
+
+    split: str = "auto"
+    """``name``: the names of the tars begin with their splits; shares such as
+    ``0.7,0.15,0.15``; ``auto``: by name where all names begin so, else by the default shares."""
+    split_seed: int = 606
+    label_from: str | None = None
+    """Rule of ``shards.adopt.label_rules`` or path of a list; ``None``: guessed from first samples."""
+    generator_from: str | None = None
+    group_from: str | None = None
+    values: dict[str, int] = field(default_factory=dict)
+    """Text in lower case → label, besides real, generated, fake, 0 and 1."""
+    image_ext: tuple[str, ...] = ()
+    """Extensions of images in order of preference; empty: all that are known."""
+    last_dot: bool = False
+    """Keys end at the last dot of a name, not at its first as WebDataset has them."""
+    global_size: int = 224
+    """Side of the stored global views in pixels; models are trained at this size."""
+
+    def __post_init__(self) -> None:
+        if self.split not in ("auto", "name"):
+            parse_shares(self.split)
+        limits = {"split_seed": (0, 2**63 - 1), "global_size": (16, 4096)}
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or not low <= value <= high:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} {value}: must be a whole number from {low} to {high}")
+
+    def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
+        """Split → share, or ``None`` where the names of ``tars`` say the split.
+
+        Raises ``InputError`` where they were to say it and do not.
+        """
+        if self.split not in ("auto", "name"):
+            return parse_shares(self.split)
+        unnamed = [tar for tar in tars if split_of_name(tar) is None]
+        if not unnamed:
+            return None
+        if self.split == "auto":
+            return parse_shares(DEFAULT_SPLIT)
+        raise InputError(
+            f"--split name: {unnamed[0]} does not begin with the name of a split "
+            f"({', '.join(SPLITS)}): give shares, such as --split {DEFAULT_SPLIT}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON holds them, and the contents of a list by their digest."""
+        fields = {**asdict(self), "image_ext": list(self.image_ext)}
+        if not self.last_dot:  # as indexes say it that are older than the setting
+            del fields["last_dot"]
+        listed = self.label_from is not None and Path(self.label_from).is_file()
+        digest = hashlib.sha256(Path(str(self.label_from)).read_bytes()) if listed else None
+        return {**fields, "list_sha256": digest.hexdigest() if digest else None}
+
+
+def parse_values(real: Sequence[str], generated: Sequence[str]) -> dict[str, int]:
+    """Values of labels → 0 and 1. ``InputError`` for one that is given as both."""
+    values = {text.strip().lower(): 0 for text in real}
+    for text in generated:
+        if values.setdefault(text.strip().lower(), 1) == 0:
+            raise InputError(f"--real and --generated both name {text!r}")
+    return values

@@ -1,0 +1,114 @@
+"""The sidecar of a tar made elsewhere: what our shards hold beside the image, in a tar of its own.
+
+``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
+``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
+only read. A sidecar does not end in ``.tar``, because whoever reads ``*.tar`` of its folder would
+take it for data. In older data sets it does.
+"""
+
+import hashlib
+import mmap
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shards.adopt.examine import TarImage, mapped_tar
+from shards.build.make_sample import build_sample
+from shards.build.packing import sample_key
+from shards.build.tar import ShardTar
+from shards.build.writer import Rejection, ShardRecord, write_shard_manifest
+from shards.errors import InputError
+from shards.files.atomic import atomic_path
+from shards.images.rejection import RejectedImage
+from shards.machine_trouble import machine_spared
+from shards.manifest.info import ShardInfo
+from shards.manifest.schema import MEMBERS
+
+__all__ = ["SidecarTask"]
+
+
+@dataclass(frozen=True)
+class SidecarTask:
+    """The work unit of an index: one tar. Picklable, and doing it twice gives the same files."""
+
+    tar: Path
+    name: str
+    """Of the tar, relative to the data set's folder."""
+    number: int
+    """Counts through all tars, so that keys are unique in the data set."""
+    num_bytes: int
+    """Of the tar, as are the next two."""
+    sha256: str
+    images: tuple[TarImage, ...]
+    out: Path
+    stem: str
+    """File name of the sidecar without ``.sidecar``."""
+    global_size: int
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images)
+
+    @property
+    def sidecar(self) -> str:
+        return f"{self.stem}.sidecar"
+
+    @property
+    def manifest(self) -> Path:
+        return self.out / f"{self.stem}.sidecar.parquet"
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """Decodes the images and writes sidecar and manifest.
+
+        ``advance()`` is called after every image; what it raises stops the work. Raises ``OSError``
+        where the files cannot be written, ``InputError`` where the tar has changed.
+        """
+        rows: list[dict[str, Any]] = []
+        rejected: list[Rejection] = []
+        num_bytes, sha256 = 0, ""
+        with suppress(_NoSamples), mapped_tar(self.tar) as data, atomic_path(self.out / self.sidecar) as temporary:
+            with ShardTar(temporary) as sidecar:
+                for image in self.images:
+                    self._add(image, data, sidecar, rows, rejected)
+                    advance()
+            if not rows:
+                raise _NoSamples
+            num_bytes, sha256 = sidecar.num_bytes, sidecar.sha256
+        info = ShardInfo(
+            self.name,
+            "+".join(dict.fromkeys(row["split"] for row in rows)),
+            "+".join(sorted({row["format"] for row in rows})),
+            len(rows),
+            self.num_bytes,
+            self.sha256,
+            self.sidecar,
+            num_bytes,
+            sha256,
+        )
+        write_shard_manifest(self.manifest, rows, ShardRecord(info, tuple(rejected)))
+
+    def _add(
+        self, image: TarImage, data: mmap.mmap, sidecar: ShardTar, rows: list[dict[str, Any]], rejected: list[Rejection]
+    ) -> None:
+        source, key = image.source, sample_key(self.number, len(rows))
+        content = data[image.offset : image.offset + image.length]
+        if hashlib.sha256(content).digest() != source.sha256:
+            raise InputError(f"{self.tar} changed while it was indexed: start again in a new --out")
+        try:
+            # The image stays in its tar, so a progressive JPEG stays progressive.
+            with machine_spared(f"{self.tar}/{source.path}", memory=True):
+                sample = build_sample(content, source, key, self.name, self.global_size, keep_progressive=True)
+        except RejectedImage as error:
+            rejected.append(Rejection(source.path, source.label, source.generator, error.reason, error.detail))
+            return
+        row = {**sample.row, "image_offset": image.offset, "image_length": image.length}
+        placed = sidecar.write(key, sample.members[1:])
+        for member, (_, start, size, _) in zip(MEMBERS[1:], placed, strict=True):
+            row[f"{member}_offset"], row[f"{member}_length"] = start, size
+        rows.append(row)
+
+
+class _NoSamples(Exception):
+    """Every image of a tar was rejected."""

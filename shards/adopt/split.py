@@ -1,0 +1,82 @@
+"""Which image of a tar made elsewhere goes to which split: by the tar's name, a list, or drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from shards.adopt.examine import ExaminedTar, TarImage
+from shards.adopt.label_rules import split_of_name
+from shards.build.split import Splittable, assign_splits
+from shards.build.writer import Rejection
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
+
+__all__ = ["draw_splits"]
+
+
+def draw_splits(
+    names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
+) -> tuple[list[list[TarImage]], list[Rejection]]:
+    """The images of each tar with their splits, and all that was rejected up to here.
+
+    ``shares`` is ``None`` where the names of the tars say the split. Bytes that come with both
+    labels are rejected; of bytes that come in several splits, those are kept that measure, in the
+    order of ``SPLITS``. Raises ``InputError`` where all images have one label, and where a group
+    was given two splits.
+    """
+    given = _given_splits(names, examined, by_name=shares is None)
+    rejected = [rejection for e in examined for rejection in e.rejected]
+    kept: list[list[TarImage]] = []
+    labels, last_split = _by_content(examined, given)
+    for e, splits in zip(examined, given, strict=True):
+        kept.append([])
+        for image, split in zip(e.images, splits, strict=True):
+            source = replace(image.source, split=split)
+            reason = ""
+            if len(labels[source.sha256]) > 1:
+                reason = "duplicate_conflict"
+            elif split and SPLITS.index(split) != last_split[source.sha256]:
+                reason = "duplicate_split"
+            if reason:
+                detail = f"SHA-256 {source.sha256.hex()[:16]}…"
+                rejected.append(Rejection(source.path, source.label, source.generator, reason, detail))
+            else:
+                kept[-1].append(replace(image, source=source))
+    flat = [image.source for images in kept for image in images]
+    _require_both_classes({source.label for source in flat})
+    drawn = iter(
+        assign_splits(
+            [Splittable(s.sha256, s.label, s.group, s.split, s.path) for s in flat],
+            dict(shares or {TRAIN: 1.0}),  # where names say the split, nothing is left to draw
+            seed,
+        )
+    )
+    return [[replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept], rejected
+
+
+def _given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
+    """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
+    named = [split_of_name(name) or "" if by_name else "" for name in names]
+    return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]
+
+
+def _by_content(
+    examined: Sequence[ExaminedTar], given: list[list[str]]
+) -> tuple[dict[bytes, set[int]], dict[bytes, int]]:
+    """Labels, and place in ``SPLITS`` of the last given split, by SHA-256."""
+    labels: dict[bytes, set[int]] = {}
+    last_split: dict[bytes, int] = {}
+    for e, splits in zip(examined, given, strict=True):
+        for image, split in zip(e.images, splits, strict=True):
+            content = image.source.sha256
+            labels.setdefault(content, set()).add(image.source.label)
+            place = SPLITS.index(split) if split else -1
+            last_split[content] = max(place, last_split.get(content, -1))
+    return labels, last_split
+
+
+def _require_both_classes(labels: set[int]) -> None:
+    if len(labels) == 1:
+        (label,) = labels
+        raise InputError(
+            f"all images of the tars are {CLASS_NAMES[label]}: a detector needs both, so index tars of both together"
+        )

@@ -1,0 +1,1 @@
+"""Images to shards: inputs, first pass, split, workers, tars, the finish."""

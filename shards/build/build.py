@@ -1,0 +1,196 @@
+"""From images to a data set: first pass, split, shards, manifest. Can be interrupted anywhere.
+
+sources ──scan──▶ plan ──split, pack──▶ shard plans ──workers──▶ tar, idx, parquet per shard
+                                                   ──finish──▶ samples.arrow, dataset.json
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shards.build.finish import finish, is_finished
+from shards.build.packing import ShardPlan
+from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged
+from shards.build.ray_engine import write_shards_on_ray
+from shards.build.settings import BuildSettings
+from shards.build.source_lists import read_sources
+from shards.build.sources import SourceList
+from shards.build.upload import RemoteOutput
+from shards.build.workers import Task, write_shards
+from shards.build.writer import ShardTask, read_record
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import final_name, remove_temporaries
+from shards.files.output_folder import by_reason, cannot_write, locked, progress_bar
+from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
+from shards.manifest.schema import REJECTED_NAME
+from shards.store.folder import as_url
+
+__all__ = ["ENGINES", "BuildReport", "build_dataset"]
+
+ENGINES = ("local", "ray")
+"""Who does the work: processes of this machine, or a Ray cluster."""
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did."""
+
+    info: DatasetInfo
+    finished_before: bool
+    """The folder held this very data set already, and nothing was done."""
+    continued: bool
+    """An interrupted build was completed."""
+    notes: list[str]
+    """What was passed over in the sources."""
+
+
+def build_dataset(
+    source: str | Path,
+    out: str | Path,
+    settings: BuildSettings,
+    workers: int = 1,
+    progress: bool = True,
+    engine: str = "local",
+    tell: Callable[[str], object] | None = None,
+    reject_unreadable: bool = False,
+) -> BuildReport:
+    """Builds the data set ``out`` from ``source``, or continues to.
+
+    ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
+    (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
+    Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
+    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` gets what a person should
+    know of the sources before any is read, a sentence each, as the report has them. Raises
+    ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
+    ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
+    the disk does not give.
+    """
+    sources = read_sources(source)
+    if tell is not None:
+        for note in sources.notes:
+            tell(note)
+    url = as_url(out)
+    store = None if url is None else RemoteOutput(url, PLAN_NAME)
+    out = Path(out) if store is None else store.folder
+    try:
+        if store is None:
+            _make_folder(out)
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+        with locked(out):
+            if store is not None:
+                store.pull()
+            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable)
+    except OSError as error:
+        raise InputError(cannot_write(out, error)) from error
+
+
+def _build(
+    sources: SourceList,
+    out: Path,
+    settings: BuildSettings,
+    workers: int,
+    progress: bool,
+    engine: str,
+    store: RemoteOutput | None,
+    reject_unreadable: bool,
+) -> BuildReport:
+    _sweep(out)
+    plan = read_plan(out)
+    continued = plan is not None
+    if plan is None:
+        passes = 1 if settings.equalise == "none" else 2
+        with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
+            threads = max(2 * workers, sources.files.at_once)
+            plan = make_plan(sources, settings, out, threads, bar.update, reject_unreadable)
+        if store is not None:
+            store.push(PLAN_NAME)
+    else:
+        finished = is_finished(out) if store is None else store.is_finished
+        require_unchanged(plan, sources, settings, out, finished)
+    shards = plan_shards(plan)
+    todo = [shard for shard in shards if not _is_done(shard, out, store)]
+    if not todo and store is not None and store.is_finished:
+        return BuildReport(store.info(), True, False, sources.notes)
+    if not todo and store is None and is_finished(out):
+        return BuildReport(read_info(out), True, False, sources.notes)
+    tasks = [
+        ShardTask(shard, sources.files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
+        for shard in todo
+    ]
+    _write(tasks, shards, plan, out, workers, progress, engine, store)
+    info = finish(plan, shards, sources.misnamed, out)
+    if not info.num_samples:
+        raise InputError(
+            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
+            f"({by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
+        )
+    if store is not None:
+        store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
+    return BuildReport(info, False, continued, sources.notes)
+
+
+def _write(
+    tasks: list[ShardTask],
+    shards: list[ShardPlan],
+    plan: BuildPlan,
+    out: Path,
+    workers: int,
+    progress: bool,
+    engine: str,
+    store: RemoteOutput | None,
+) -> None:
+    total = sum(len(shard.sources) for shard in shards)
+    left = sum(task.num_images for task in tasks)
+    work: list[Task] = list(tasks) if store is None else [store.task(task, elsewhere=engine == "ray") for task in tasks]
+    with progress_bar(total, "building", progress, total - left) as bar:
+        if engine == "ray":
+            write_shards_on_ray(work, workers, bar.update, plan.written_by)
+            _sweep(out)  # of workers that were lost: all tasks have ended
+        else:
+            write_shards(work, workers, bar.update)
+    if store is not None:
+        store.pull_manifests(f"{shard.stem}.parquet" for shard in shards)
+
+
+def _sweep(out: Path) -> None:
+    """All of the folder is the build's, which holds its lock."""
+    remove_temporaries(out, lambda _: True)
+
+
+def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
+    """Whether a shard is complete. ``InputError`` where it was complete and is damaged now."""
+    manifest = out / f"{shard.stem}.parquet"
+    if store is not None:
+        return store.has(manifest.name)
+    if not manifest.exists():
+        return False
+    info = read_record(manifest).info
+    if info.name != shard.name:
+        raise InputError(
+            f"{manifest} describes a shard {info.name[:100]!r}: delete it and run the same command "
+            "again to build the shard anew"
+        )
+    if info.samples:
+        path = out / shard.name
+        found = path.stat().st_size if path.exists() else 0
+        if found != info.num_bytes or not (out / f"{shard.stem}.idx").exists():
+            raise InputError(
+                f"{path} has {found:,} bytes instead of {info.num_bytes:,}, or its .idx is gone: "
+                f"delete {manifest.name} and run the same command again to build the shard anew"
+            )
+    return True
+
+
+def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give a folder for the data set")
+    out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in os.listdir(out) if final_name(name) is None]
+    if names and PLAN_NAME not in names:
+        raise InputError(
+            f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): give a new folder"
+        )

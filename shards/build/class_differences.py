@@ -1,0 +1,244 @@
+"""In which facts about their files do the two classes differ? One test for all who ask.
+
+``scripts.audit`` names the facts that differ, and ``--equalise match`` leaves out images until none
+does: were their tests two, one would advise what the other then finds no reason for.
+
+A fact differs where chance does not explain it (chi-square of homogeneity over cells, and the rank
+test for numbers) and where it tells more than a little. Images of one group count as one, as they
+do in a split.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "FACT_NAMES",
+    "FILE_FACTS",
+    "GRADED",
+    "LEAST",
+    "PIXEL_FACTS",
+    "RAW_FACTS",
+    "Classes",
+    "Difference",
+    "cells",
+    "compared_facts",
+    "scene_numbers",
+]
+
+Array = npt.NDArray[Any]
+
+PIXEL_FACTS = {
+    "format": "file format",
+    "lossless": "lossless coding",
+    "jpeg_quality": "JPEG quality",
+    "subsampling": "chroma subsampling",
+    "colour_transform": "colour transform",
+    "quant_digest": "quantisation tables",
+    "mode": "colour mode",
+    "bit_depth": "bits per channel",
+    "exif_orientation": "orientation",
+    "width": "width",
+    "height": "height",
+    "megapixels": "size in megapixels",
+    "aspect": "aspect ratio",
+    "size": "exact size",
+    "bits_per_pixel": "number of bits per pixel",
+}
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for people. Of
+two that say the same, the first explains the other."""
+
+FILE_FACTS = {
+    "metadata": "metadata beside the picture",
+    "has_exif": "presence of EXIF",
+    "has_icc": "presence of a colour profile",
+    "other_bytes": "number of bytes without pixels",
+    "progressive": "progressive JPEG",
+    "huffman": "Huffman tables",
+    "restart_interval": "restart markers",
+    "num_frames": "number of frames",
+}
+"""Facts about the files that leave no trace in the pixels."""
+
+FACT_NAMES = {**PIXEL_FACTS, **FILE_FACTS}
+
+GRADED = frozenset(
+    {
+        "jpeg_quality",
+        "width",
+        "height",
+        "megapixels",
+        "aspect",
+        "bits_per_pixel",
+        "other_bytes",
+        "restart_interval",
+        "num_frames",
+    }
+)
+"""Numbers of which near ones are alike; other facts are names."""
+
+RAW_FACTS = (
+    "format",
+    "lossless",
+    "jpeg_quality",
+    "subsampling",
+    "colour_transform",
+    "quant_digest",
+    "mode",
+    "bit_depth",
+    "exif_orientation",
+    "width",
+    "height",
+    "pixel_bytes",
+    "standard_bytes",
+    "metadata",
+    "has_exif",
+    "has_icc",
+    "progressive",
+    "huffman",
+    "restart_interval",
+    "num_frames",
+)
+"""Fields of ``shards.facts.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
+
+LEAST = 0.05
+"""An AUROC of less than this above 0.5 matters little, however sure it is."""
+
+_LIKELY = 4.0  # standard deviations: chance passes once in 30,000, and some dozen facts are tried
+_OPEN = ("size", "quant_digest", "metadata")  # any number of names, of which most may be rare
+_COMMON = 0.01  # share of the images from which such a name is a cell of its own
+_MOST_BINS, _FEWEST_BINS = 20, 3
+_PER_CELL = 10  # images of the smaller class that a cell should hold
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far the classes differ in a fact."""
+
+    excess: float
+    """Beyond chance, in standard deviations."""
+    auroc: float
+    """0.5 … 1: how well the fact tells the classes of these very images apart."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is more than chance and more than a little."""
+        return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
+
+
+def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict[str, Array]:
+    """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
+    lengths of the files.
+
+    Names become codes from 0, and numbers float64 with -1 where the file does not say them. Which
+    of many names are rare follows the images ``among`` (n,) bool, by default all.
+    """
+    among = np.ones(len(raw["width"]), bool) if among is None else among
+    width, height = (raw[name].astype(np.int64) for name in ("width", "height"))
+    own = {
+        "megapixels": width * height / 1e6,
+        "aspect": width / np.maximum(height, 1),
+        "size": width << 32 | height,
+        "bits_per_pixel": np.where(
+            raw["standard_bytes"] > 0, 8 * raw["standard_bytes"] / np.maximum(width * height, 1), -1
+        ),
+        "other_bytes": np.where(raw["pixel_bytes"] > 0, np.maximum(raw["file_bytes"] - raw["pixel_bytes"], 0), -1),
+    }
+    columns = {name: own[name] if name in own else raw[name] for name in FACT_NAMES}
+    return {
+        name: values.astype(np.float64) if name in GRADED else _codes(name, values, among)
+        for name, values in columns.items()
+    }
+
+
+def _codes(name: str, values: Array, among: Array) -> Array:
+    found, codes = np.unique(values, return_inverse=True)
+    if name not in _OPEN or not len(found):
+        return codes
+    counts = np.bincount(codes[among], minlength=len(found))
+    rare = counts < max(2, _COMMON * among.sum())
+    return np.where(rare[codes], 0, codes + 1)
+
+
+def scene_numbers(groups: Array) -> Array:
+    """A number per image, equal within a group; images without one, ``""``, are alone."""
+    _, numbers = np.unique(groups.astype(str), return_inverse=True)
+    alone = groups == ""
+    numbers[alone] = len(groups) + np.arange(int(alone.sum()))
+    return numbers
+
+
+def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
+    """Cells (n,) int64 from 0 of a fact: codes as they are, numbers in bins of about equal counts.
+
+    Bins are as fine as a smaller class of ``smaller`` images allows, and wider where ``graded``
+    facts are cut together; ``finer`` times as many are cut.
+    """
+    if name not in GRADED:
+        return values.astype(np.int64)
+    bins = (max(smaller, 1) / _PER_CELL) ** (1 / max(graded, 1))
+    wanted = int(finer * np.clip(bins, _FEWEST_BINS, _MOST_BINS))
+    quantiles = np.quantile(values, np.arange(1, wanted) / wanted, method="higher")
+    return np.searchsorted(np.unique(quantiles), values, side="right")
+
+
+class Classes:
+    """The images of both classes, of which each group weighs as much as one image."""
+
+    def __init__(self, label: Array, scenes: Array) -> None:
+        """``label`` (n,) is 0 or 1, ``scenes`` (n,) numbers groups."""
+        self.masks = [label == kind for kind in (0, 1)]
+        self.weights: list[Array] = []
+        self.counts: list[int] = []
+        """Of groups of each class."""
+        for mask in self.masks:
+            _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
+            self.weights.append(1 / sizes[place])
+            self.counts.append(len(sizes))
+
+    def difference(self, name: str, values: Array) -> Difference:
+        """In one of :func:`compared_facts` (n,). Of one class alone nothing differs."""
+        if not min(self.counts):
+            return Difference(0.0, 0.5)
+        table = self._table(cells(name, values, min(self.counts)))
+        excess = _chi_square(table)
+        if name in GRADED:  # the rank test of Mann and Whitney finds a shift in fewer images
+            ranks = self._table(np.unique(values, return_inverse=True)[1])
+            real, generated = self.counts
+            noise = np.sqrt((real + generated + 1) / (12 * real * generated))
+            excess = max(excess, float(abs(_ordered_auroc(ranks) - 0.5) / noise))
+        return Difference(excess, _auroc(table))
+
+    def _table(self, codes: Array) -> Array:
+        """Weights (2, cells) of the classes in each cell that holds any."""
+        size = int(codes.max()) + 1
+        table = np.stack(
+            [np.bincount(codes[mask], weight, size) for mask, weight in zip(self.masks, self.weights, strict=True)]
+        )
+        return table[:, table.sum(axis=0) > 0]
+
+
+def _chi_square(table: Array) -> float:
+    """Of homogeneity, as a standard normal (Wilson and Hilferty); 0 for one cell."""
+    degrees = table.shape[1] - 1
+    if degrees < 1:
+        return 0.0
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
+    chi = ((table - expected) ** 2 / expected).sum()
+    spread = 2 / (9 * degrees)
+    return float(((chi / degrees) ** (1 / 3) - (1 - spread)) / np.sqrt(spread))
+
+
+def _auroc(table: Array) -> float:
+    """Of a guesser who knows the share of the classes in each cell."""
+    return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
+
+
+def _ordered_auroc(table: Array) -> float:
+    """Of cells in ascending order of the score."""
+    real, generated = table / table.sum(axis=1, keepdims=True)
+    below = np.cumsum(real) - real
+    return float((generated * (below + real / 2)).sum())

@@ -1,0 +1,159 @@
+"""Makes the files of both classes look alike, so that a detector must look at the pictures.
+
+``match`` leaves out images until what shows in the pixels (format, compression, size and the like,
+but not metadata) is distributed alike in both classes; no pixel is touched. ``recompress``
+re-encodes every image of both classes as a JPEG of one quality; sizes stay, and so does what an
+earlier compression did to the pixels.
+
+Both are decided once, in the first pass, from the headers of the files and the seed alone.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+
+from shards.build.class_differences import RAW_FACTS, scene_numbers
+from shards.build.matching import match_classes
+from shards.build.source_files import SourceFiles
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.facts.facts import ImageFacts, read_facts
+from shards.images.formats import open_image
+from shards.images.pixels import load_rgb
+from shards.images.rejection import RejectedImage
+from shards.stored.form import entry_points_of
+
+__all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
+
+METHODS = ("none", "match", "recompress")
+
+MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
+"""How the words begin that ``dataset.json`` has for the two methods."""
+
+_SLICE = 4096
+_QUALITIES = (50, 95)  # recompress stays between these
+_QUALITY_WITHOUT_JPEGS = 90
+_LOW_PERCENTILE = 5  # of a class's qualities: a few bad files do not set it for all
+_MAX_JPEG_SIDE = 65535
+
+
+@dataclass(frozen=True)
+class Equalised:
+    """What was decided."""
+
+    table: pa.Table
+    """The first pass, with the reason ``unmatched`` where an image is left out."""
+    description: str
+    """In words, for ``dataset.json``; empty for nothing."""
+    recompress_quality: int = 0
+    """JPEG quality for all images, 0 to leave them as they are."""
+
+
+def equalise(
+    method: str, table: pa.Table, files: SourceFiles, seed: int, threads: int, advance: Callable[[int], object]
+) -> Equalised:
+    """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
+
+    Reads the files' headers again; ``advance(n)`` is told of every ``n`` done. Raises
+    ``InputError`` where no images of both classes can be matched.
+    """
+    if method == "none":
+        return Equalised(table, "")
+    reasons = table.column("reason").to_pylist()
+    taken = [row for row, reason in enumerate(reasons) if not reason]
+    paths = table.column("path").take(pa.array(taken, pa.int64())).to_pylist()
+    found: list[tuple[int, ImageFacts] | None] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(paths), _SLICE):
+            for facts in pool.map(partial(_facts, files), paths[start : start + _SLICE]):
+                found.append(facts)
+                advance(1)
+    # What cannot be opened is left to the build, which rejects it with the right reason.
+    rows = np.array([r for r, facts in zip(taken, found, strict=True) if facts], np.int64)
+    columns = _columns([facts for facts in found if facts])
+    label = table.column("label").to_numpy()[rows]
+    if method == "recompress":
+        quality = _common_quality(columns["jpeg_quality"], label)
+        text = f"{RECOMPRESSED} as JPEG, quality {quality}, 4:2:0, without metadata"
+        return Equalised(table, text, quality)
+    if len(np.unique(label)) == 1:
+        raise InputError(
+            f"only one class can be read, {('real', 'generated')[label[0]]} images: --equalise"
+            " match compares two, so leave it out or give readable images of the other class"
+        )
+    hashes = [table.column("sha256")[row].as_py() for row in rows.tolist()]
+    groups = np.array(table.column("group").to_pylist(), object)[rows]
+    kept, differing = match_classes(columns, label, scene_numbers(groups), hashes, seed)
+    if len(rows) and not all((kept & (label == kind)).any() for kind in (0, 1)):
+        raise InputError(
+            f"no real and generated image agree in {', '.join(differing)}: nothing would be left "
+            "of --equalise match, so use --equalise recompress"
+        )
+    return _without(table, rows[~kept], differing, len(rows))
+
+
+def recompressed(data: bytes, quality: int) -> bytes:
+    """The image file ``data`` as a baseline JPEG, 4:2:0, without metadata.
+
+    Raises ``RejectedImage`` for what cannot be decoded whole or is too long for a JPEG.
+    """
+    image = open_image(data)
+    kind = image.format or ""
+    rgb = load_rgb(image, data)
+    if max(rgb.size) > _MAX_JPEG_SIDE:
+        raise RejectedImage("too_large", f"a JPEG has at most {_MAX_JPEG_SIDE:,} pixels a side")
+    if kind == "JPEG" and entry_points_of(data, kind)[1] == "corrupt scan":
+        raise RejectedImage("corrupt", "the entropy-coded data is damaged")
+    buffer = io.BytesIO()
+    plain = rgb.copy()
+    plain.info = {}  # Pillow would carry the colour profile and comments over
+    plain.save(buffer, "JPEG", quality=quality, subsampling=2)
+    return buffer.getvalue()
+
+
+def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | None:
+    """(length of the file, its facts)."""
+    try:
+        data = files.read(name)
+        return len(data), read_facts(data)
+    except RejectedImage:
+        return None
+
+
+def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
+    """See :func:`shards.build.class_differences.compared_facts`."""
+    raw = {name: np.array([getattr(facts, name) for _, facts in found]) for name in RAW_FACTS}
+    raw["jpeg_quality"] = np.array([facts.jpeg_quality or -1 for _, facts in found], np.int64)
+    raw["file_bytes"] = np.array([length for length, _ in found], np.int64)
+    return raw
+
+
+def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
+    """Low enough that no class is saved at a better quality than it comes in, a few files aside."""
+    low = [
+        np.percentile(known, _LOW_PERCENTILE, method="lower")
+        for kind in (0, 1)
+        if len(known := quality[(label == kind) & (quality > 0)])
+    ]
+    wanted = min(low, default=_QUALITY_WITHOUT_JPEGS)
+    return int(np.clip(wanted, *_QUALITIES))
+
+
+def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: int) -> Equalised:
+    """``table`` with ``rows`` rejected."""
+    if not differing:
+        return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
+    on = ", ".join(differing)
+    reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
+    for row in rows.tolist():
+        reason[row], detail[row] = "unmatched", f"too few of the other class agree with it in {on}"
+    for name, values in (("reason", reason), ("detail", detail)):
+        place = table.column_names.index(name)
+        table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
+    text = f"{MATCHED} on {on}: {len(rows):,} of {counted(images, 'image')} left out"
+    return Equalised(table, text)

@@ -1,0 +1,128 @@
+"""The first pass over the images: reads every file once, for its identity and its format.
+
+The split hangs on the contents of all files, so it cannot be drawn before this is done.
+"""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from shards.build.source_files import SourceFiles, Stamp, require_size
+from shards.build.sources import SOURCE_SCHEMA, SourceList
+from shards.images.formats import known_format
+from shards.images.rejection import RejectedImage
+from shards.machine_trouble import MachineTrouble
+from shards.store.patience import TRIES
+from shards.stored.lossless import can_tile
+
+__all__ = ["SCAN_SCHEMA", "FileState", "disk_failed", "examine", "scan"]
+
+SCAN_SCHEMA = pa.schema(
+    [
+        *SOURCE_SCHEMA,
+        ("num_bytes", pa.int64()),
+        ("mtime_ns", pa.int64()),  # in a store: what stands for it
+        ("sha256", pa.binary()),  # empty where the file could not be read
+        ("format", pa.string()),  # "" where rejected
+        ("can_tile", pa.bool_()),  # lossless, of one frame, and of a kind that tiles suit
+        ("reason", pa.string()),  # key of REASONS, "" where taken
+        ("detail", pa.string()),
+    ]
+)
+
+_SLICE = 4096  # rows in flight, so that a list of millions does not become millions of futures
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """What the first pass found in a file."""
+
+    num_bytes: int = 0
+    mtime_ns: int = 0
+    sha256: bytes = b""
+    format: str = ""
+    can_tile: bool = False
+    reason: str = ""
+    detail: str = ""
+
+
+def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
+    """Reads one file; ``known`` is its stamp where that is known. Safe in threads.
+
+    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where nothing can be
+    said of the file.
+    """
+    try:
+        # Before the bytes: if the file changes in between, the stamp is old and it is read again.
+        stamp = known if known is not None else files.stamp(name)
+        require_size(stamp[0] if stamp else 0)
+        data = files.read(name)
+    except RejectedImage as rejected:
+        return FileState(reason=rejected.reason, detail=rejected.detail)
+    state = FileState(num_bytes=len(data), mtime_ns=stamp[1] if stamp else 0, sha256=hashlib.sha256(data).digest())
+    try:
+        kind = known_format(data)
+    except RejectedImage as rejected:
+        return replace(state, reason=rejected.reason, detail=rejected.detail)
+    return replace(state, format=kind, can_tile=can_tile(data, kind))
+
+
+def scan(
+    sources: SourceList, threads: int, advance: Callable[[int], object], reject_unreadable: bool = False
+) -> pa.Table:
+    """Examines every file of ``sources``, in threads. Rows keep their order.
+
+    ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
+    rejected, all of them. A file that the disk does not give is rejected with
+    ``reject_unreadable``, and ends the scan without. Returns a table of ``SCAN_SCHEMA``. Raises
+    ``InputError`` where a store does not answer, and ``MachineTrouble``.
+    """
+    states: list[FileState] = []
+    paths = sources.table.column("path")
+
+    def one(name: str) -> FileState:
+        state = examine(sources.files, name, sources.stamps.get(name))
+        if state.reason == "io" and not reject_unreadable:
+            raise disk_failed(sources.files.where(name), state.detail)
+        return state
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for start in range(0, len(paths), _SLICE):
+                names = paths.slice(start, _SLICE).to_pylist()
+                for state in pool.map(one, names):
+                    states.append(state)
+                    advance(1)
+        except BaseException:  # nobody waits for the rest of the slice
+            pool.shutdown(cancel_futures=True)
+            raise
+    labels: dict[bytes, int] = {}
+    for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
+        if not state.reason:
+            labels[state.sha256] = labels.get(state.sha256, 0) | 1 << label
+    states = [_conflicting(state) if not state.reason and labels[state.sha256] == 3 else state for state in states]
+    columns = {name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__}
+    found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
+    return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
+
+
+def disk_failed(path: str, cause: str) -> MachineTrouble:
+    """The sentence for a file that could not be read at any of several tries."""
+    return MachineTrouble(
+        f"{path} cannot be read ({cause}, {TRIES} times): look after the disk or the network file"
+        " system and run the same command again, or leave such images out with"
+        " --reject-unreadable"
+    )
+
+
+def _conflicting(state: FileState) -> FileState:
+    return FileState(
+        state.num_bytes,
+        state.mtime_ns,
+        state.sha256,
+        reason="duplicate_conflict",
+        detail=f"SHA-256 {state.sha256.hex()[:16]}…",
+    )

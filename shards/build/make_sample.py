@@ -1,0 +1,117 @@
+"""From one image file to one sample: the members for the tar and the row for the manifest."""
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shards.build.equalise import recompressed
+from shards.build.packing import PackedSource
+from shards.facts.facts import facts_of
+from shards.images.formats import open_image
+from shards.images.pixels import RejectedImage, load_rgb
+from shards.manifest.schema import CLASS_NAMES, MEMBERS, SAMPLE_SCHEMA, content_id, content_id_hex
+from shards.stored.form import stored_form
+
+__all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
+
+_PLACES = frozenset(
+    {"shard", "image_crc32", "global_crc32", "mcu_crc32"}
+    | {f"{m}_{what}" for m in MEMBERS for what in ("offset", "length")}
+)  # in the manifest only: they say where the sample lies, and with which bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What is written for an image."""
+
+    members: tuple[tuple[str, bytes], ...]
+    """(extension, content) in the order of ``shards.manifest.schema.MEMBERS``."""
+    row: dict[str, Any]
+    """The manifest's row, without the offsets and lengths of the members."""
+
+
+def build_sample(
+    data: bytes, source: PackedSource, key: str, shard: str, global_size: int, keep_progressive: bool = False
+) -> Sample:
+    """Decodes ``data`` once and derives everything from that. Raises ``RejectedImage``."""
+    # Numba takes a while to import, which commands that build nothing need not spend.
+    from shards.images.pixel_pass import pixel_facts
+
+    sha256, source_bytes = hashlib.sha256(data).digest(), len(data)
+    if source.recompress_quality:  # from here on, the new file stands for the source
+        data = recompressed(data, source.recompress_quality)
+    image = open_image(data)
+    rgb = load_rgb(image, data)
+    facts = facts_of(image, data)
+    pixels_digest, view, channels = pixel_facts(rgb, global_size)
+    stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
+    if stored.not_indexable == "corrupt scan":
+        # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
+        # and fills the rest with grey; the walk through the scan for entry points does not.
+        raise RejectedImage("corrupt", "the entropy-coded data is damaged")
+    global_view = encode_global_view(view)
+    row: dict[str, Any] = {
+        "sample_key": key,
+        "content_id": content_id(pixels_digest),
+        "label": source.label,
+        "class_name": CLASS_NAMES[source.label],
+        "generator": source.generator,
+        "group": source.group,
+        "split": source.split,
+        "shard": shard,
+        "source_bytes": source_bytes,
+        **asdict(facts),
+        **channels,
+        "sha256": sha256,
+        "pixel_sha256": pixels_digest,
+        "image_crc32": zlib.crc32(stored.data),
+        "global_crc32": zlib.crc32(global_view),
+        "mcu_crc32": zlib.crc32(stored.entry_points),
+        "stored_as": "recompressed" if source.recompress_quality else stored.stored_as,
+        "source_path": source.path,
+        "not_indexable": stored.not_indexable,
+    }
+    members = (
+        (stored.extension, stored.data),
+        ("json", json.dumps(json_fields(row), ensure_ascii=False).encode()),
+        ("global.npy", global_view),
+        ("mcu", stored.entry_points),
+    )
+    return Sample(members, row)
+
+
+def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``.json`` member says: label, identity and facts, every column of the manifest but
+    the places; content id and hashes in hexadecimal.
+
+    A field has one type in all members, and is never null (``""``, 0 and the like instead): readers
+    such as Hugging Face's ``datasets`` take the types of a column from the first few samples.
+    """
+    return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
+
+
+def _json_value(field: pa.Field, value: Any) -> str | int | float | bool:
+    """``value`` of a column as JSON holds it: of the type that the column has, whatever it is."""
+    if field.name == "content_id":
+        return content_id_hex(value)
+    if pa.types.is_boolean(field.type):
+        return bool(value)
+    if pa.types.is_integer(field.type):
+        return int(value or 0)
+    if pa.types.is_floating(field.type):
+        return float(value or 0.0)
+    return value.hex() if isinstance(value, bytes) else str(value or "")
+
+
+def encode_global_view(view: np.ndarray) -> bytes:
+    """The ``.global.npy`` member of a (S, S, 3) uint8 view."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(view))
+    return buffer.getvalue()

@@ -1,0 +1,198 @@
+"""What a build is about to do, kept in the output folder, so that it can be continued.
+
+The plan holds the settings and the first pass over the sources. A later run in the same folder does
+the same thing or, with a sentence that says what changed, nothing.
+"""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import features
+
+from shards.build.equalise import equalise
+from shards.build.first_pass import SCAN_SCHEMA, examine, scan
+from shards.build.packing import PackedSource, ShardPlan, pack
+from shards.build.settings import BuildSettings
+from shards.build.sources import SOURCE_SCHEMA, SourceList
+from shards.build.split import Splittable, assign_splits
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.atomic import write_bytes_atomic
+from shards.files.json_file import parse_json
+from shards.files.parquet_file import open_parquet
+from shards.images.formats import EXTENSIONS
+from shards.images.rejection import REASONS
+from shards.manifest.format_version import require_format
+from shards.manifest.schema import FORMAT_VERSION, SPLITS
+
+__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
+
+PLAN_NAME = ".build_plan.parquet"
+_SETTINGS = b"settings"
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """Settings and first pass of a build."""
+
+    settings: BuildSettings
+    written_by: dict[str, str]
+    """Versions of the programs that decide about bytes."""
+    table: pa.Table
+    """Columns of ``SCAN_SCHEMA``."""
+    equalised: str = ""
+    """What was done to make the classes alike, in words."""
+    recompress_quality: int = 0
+    """JPEG quality for all images, 0 to leave them as they are."""
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of the programs on which the bytes of shards depend."""
+    return {
+        "glass-hires": version("glass-hires"),
+        "pillow": version("pillow"),
+        "libjpeg-turbo": str(features.version("libjpeg_turbo")),
+        "jpeglib": version("jpeglib"),
+        "pyarrow": version("pyarrow"),
+    }
+
+
+def make_plan(
+    sources: SourceList,
+    settings: BuildSettings,
+    out: Path,
+    threads: int,
+    advance: Callable[[int], object],
+    reject_unreadable: bool = False,
+) -> BuildPlan:
+    """Does the first pass and writes the plan into ``out``."""
+    table = scan(sources, threads, advance, reject_unreadable)
+    decided = equalise(settings.equalise, table, sources.files, settings.split_seed, threads, advance)
+    plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+    text = json.dumps(
+        {
+            "format_version": FORMAT_VERSION,
+            "settings": asdict(settings),
+            "written_by": plan.written_by,
+            "equalised": plan.equalised,
+            "recompress_quality": plan.recompress_quality,
+        }
+    )
+    table = plan.table.replace_schema_metadata({_SETTINGS: text.encode()})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
+    return plan
+
+
+def read_plan(out: Path) -> BuildPlan | None:
+    """The plan of the build that was begun in ``out``, ``None`` if none was."""
+    path = out / PLAN_NAME
+    try:
+        with open_parquet(path) as file:
+            table = file.read()
+        fields = parse_json(table.schema.metadata[_SETTINGS])
+        require_format(f"the build that was begun in {out}", fields["format_version"])
+        table = table.replace_schema_metadata(None)
+        if table.schema != SCAN_SCHEMA:
+            raise ValueError("other columns")
+        _require_known_words(table)
+        settings = BuildSettings(**fields["settings"])
+        decided = fields["equalised"], fields["recompress_quality"]
+        return BuildPlan(settings, fields["written_by"], table, *decided)
+    except FileNotFoundError:
+        return None
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): build into another folder") from error
+
+
+def _require_known_words(table: pa.Table) -> None:
+    """What is to become part of a shard's name is ours, also in a plan out of a store. Raises
+    ``ValueError``."""
+    for column, known in (("format", EXTENSIONS), ("split", SPLITS), ("reason", REASONS)):
+        for word in table.column(column).unique().to_pylist():
+            if word != "" and word not in known:
+                raise ValueError(f"its {column} {str(word)[:60]!r} is none that is known here")
+
+
+def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
+    """The shards of a build: a pure function of the plan."""
+    settings = plan.settings
+    taken = [row for row in plan.table.to_pylist() if not row["reason"]]
+    splits = assign_splits(
+        [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
+        settings.split_shares,
+        settings.split_seed,
+    )
+    names = ("path", "sha256", "format", "label", "generator", "group")
+    tile = settings.lossless == "tile" and not plan.recompress_quality
+    packed = (
+        PackedSource(
+            **{name: row[name] for name in names},
+            split=split,
+            tiled=tile and row["can_tile"],
+            recompress_quality=plan.recompress_quality,
+        )
+        for row, split in zip(taken, splits, strict=True)
+    )
+    return pack(packed, settings.samples_per_shard, settings.split_seed)
+
+
+def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
+    """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
+
+    Versions of programs count only until it is finished: they could change bytes in the middle.
+    """
+    changes = [
+        f"--{name.replace('_', '-')} was {before} and is {now}"
+        for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
+        if before != now
+    ]
+    if not finished:
+        changes += [
+            f"{name} was {before} and is {now}"
+            for name, now in current_versions().items()
+            if (before := plan.written_by.get(name)) != now
+        ]
+    changes += _source_changes(plan, sources)
+    if changes:
+        raise InputError(
+            f"{out} holds another build ({'; '.join(changes)}): use the same settings and sources, or another folder"
+        )
+
+
+def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
+    before = plan.table.select(SOURCE_SCHEMA.names)
+    if before.equals(sources.table):
+        changed, mended = _changed_files(plan, sources)
+        found = (("changed", changed), ("can be read that could not be then", mended))
+        return [_listing(verb, names) for verb, names in found if names]
+    old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
+    parts = [("added", new - old), ("removed", old - new)]
+    listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
+    return listed or ["labels, generators, groups or splits of the sources changed"]
+
+
+def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
+    """Files whose contents differ from the plan, read only where their stamps do; and those of
+    which it has no contents, because they could not be read."""
+    names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
+    columns = [plan.table.column(name).to_pylist() for name in names]
+    known = sources.stamps
+    stamps = [known.get(path) for path in columns[0]] if known else files.stamps(columns[0])
+    changed: list[str] = []
+    mended: list[str] = []
+    for path, num_bytes, mtime_ns, sha256, stamp in zip(*columns, stamps, strict=True):
+        if stamp != (num_bytes, mtime_ns) and examine(files, path).sha256 != sha256:
+            (changed if sha256 else mended).append(path)
+    return changed, mended
+
+
+def _listing(verb: str, names: list[str]) -> str:
+    return f"{counted(len(names), 'file')} {verb}, such as {names[0]}"

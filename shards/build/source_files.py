@@ -1,0 +1,231 @@
+"""The files of a build's sources: below a folder of this machine, or below a URL of a store.
+
+Both give the same bytes for the same names, so that the shards do not hang on where the images
+lie. What differs is what a failure means: a file that a disk does not give is one bad image, a
+store that does not answer says nothing about the image and stops the build.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+from shards.files.folder_walk import walk_folder
+from shards.files.limits import limit
+from shards.files.regular_file import open_regular
+from shards.images.rejection import RejectedImage
+from shards.machine_trouble import is_passing, require_sound_machine
+from shards.store.folder import RemoteFolder, RemoteUnavailable
+from shards.store.fsspec_store import StoredFile, TooLong
+from shards.store.patience import patiently
+from shards.store.settings import RemoteSettings
+
+__all__ = ["LocalFiles", "SourceFiles", "Stamp", "StoredFiles", "read_image_file", "require_size", "unread"]
+
+Stamp = tuple[int, int]
+"""(length, what changes when the file is written again)."""
+
+_AHEAD = 4
+"""Files that a worker fetches while it works on one: a few images, for they lie in its memory."""
+
+_ASKED = 100
+"""Files of a list that are asked for before a store is said to hold none of them."""
+
+
+class SourceFiles(Protocol):
+    """Files by their names, ``/`` between their parts. Picklable, safe in threads."""
+
+    @property
+    def at_once(self) -> int:
+        """Files worth reading at the same time; 0 where the processors decide."""
+
+    def where(self, name: str) -> str:
+        """The file, for a person."""
+
+    def folders(self, folder: str = "") -> list[str]:
+        """The folders right in it, or in ``folder``, sorted. Raises ``OSError``."""
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
+        """The files under ``folder``, hidden ones left out, each with its stamp where that comes
+        for nothing. Raises ``OSError``."""
+
+    def read(self, name: str) -> bytes:
+        """The bytes of an image file. Raises ``RejectedImage``, and ``InputError`` where a store
+        does not answer."""
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """:meth:`read` of each in turn; what it raises comes at its turn and ends the work."""
+
+    def stamp(self, name: str) -> Stamp | None:
+        """The stamp of a file, ``None`` where there is no telling."""
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        """:meth:`stamp` of each, which in a store is asked for by many at once."""
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        """Whether any of the files seems to exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """Files below a folder."""
+
+    root: Path
+
+    @property
+    def at_once(self) -> int:
+        return 0
+
+    def where(self, name: str) -> str:
+        return str(self.root / name)
+
+    def folders(self, folder: str = "") -> list[str]:
+        return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_dir())
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
+        """Links to folders are followed, once each."""
+        for here, files in walk_folder(self.root / folder):
+            below = Path(here).relative_to(self.root)
+            yield from ((str(below / name), None) for name in files)
+
+    def read(self, name: str) -> bytes:
+        return read_image_file(self.root / name)
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        return map(self.read, names)  # which goes on after an error, unlike a generator
+
+    def stamp(self, name: str) -> Stamp | None:
+        try:
+            status = os.stat(self.root / name)
+        except OSError:
+            return None
+        return status.st_size, status.st_mtime_ns
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        return map(self.stamp, names)
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        return any(os.path.exists(self.root / name) for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFiles:
+    """Files below a URL."""
+
+    url: str
+    settings: RemoteSettings = field(default_factory=RemoteSettings.from_environment)
+
+    @property
+    def remote(self) -> RemoteFolder:
+        """The folder in the store; one for all uses of a process."""
+        return _opened(self.url, self.settings)
+
+    @property
+    def at_once(self) -> int:
+        return self.settings.connections
+
+    def where(self, name: str) -> str:
+        return f"{self.remote}/{name}"
+
+    def folders(self, folder: str = "") -> list[str]:
+        remote = _opened(f"{self.url.rstrip('/')}/{folder}", self.settings) if folder else self.remote
+        return [name for name, is_folder in remote.children() if is_folder]
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
+        for name, found in sorted(self.remote.tree(folder).items()):
+            if not any(part.startswith(".") for part in name.split("/")):
+                yield f"{folder}/{name}", _stamp(found)
+
+    def read(self, name: str) -> bytes:
+        """A file that is not there, or is longer than an image may be, is one bad image, as on a
+        disk."""
+        most = limit("MAX_IMAGE_BYTES")
+        try:
+            return self.remote.read(name, most)
+        except RemoteUnavailable as error:
+            cause = error.__cause__
+            if isinstance(cause, FileNotFoundError):
+                raise RejectedImage("unreadable", os.strerror(2)) from error
+            if isinstance(cause, IsADirectoryError):
+                raise RejectedImage("unreadable", "not a regular file") from error
+            if isinstance(cause, TooLong):
+                require_size(cause.num_bytes or 0)  # says how long it is where that is known
+                detail = f"more than GLASS_MAX_IMAGE_BYTES={most}"
+                raise RejectedImage("too_large", detail) from error
+            raise
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        """Some are on their way while one is worked on."""
+        left, coming = iter(names), deque[Future[bytes]]()
+        with ThreadPoolExecutor(_AHEAD) as pool:
+            try:
+                for name in left:
+                    coming.append(pool.submit(self.read, name))
+                    if len(coming) > _AHEAD:
+                        yield coming.popleft().result()
+                while coming:
+                    yield coming.popleft().result()
+            finally:
+                for future in coming:
+                    future.cancel()
+
+    def stamp(self, name: str) -> Stamp | None:
+        return _stamp(self.remote.stat(name))
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        with ThreadPoolExecutor(self.at_once) as pool:
+            yield from pool.map(self.stamp, names)
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        """Asks for some that lie evenly among them: asking for each may take hours."""
+        some = names[:: max(len(names) // _ASKED, 1)]
+        return any(self.remote.stat(name) is not None for name in some)
+
+
+@cache
+def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
+    return RemoteFolder(url, settings)
+
+
+def read_image_file(path: Path) -> bytes:
+    """The bytes of a file, asked for again where the disk fails. Raises ``RejectedImage``, and
+    ``MachineTrouble``; never waits on a pipe or a device."""
+    try:
+        return patiently(lambda: _read_whole(path))
+    except OSError as error:
+        raise unread(error, path) from error
+    except ValueError as error:  # a name with a zero byte
+        raise RejectedImage("unreadable", str(error)) from error
+
+
+def _read_whole(path: Path) -> bytes:
+    with open_regular(path) as file:
+        require_size(os.fstat(file.fileno()).st_size)
+        return file.read()
+
+
+def unread(error: OSError, path: Path) -> RejectedImage:
+    """What is wrong with an image whose file gave ``error``: ``io`` where the disk failed. Raises
+    ``MachineTrouble`` where nothing is, because the machine was at its end."""
+    require_sound_machine(error, path)
+    reason = "io" if is_passing(error) else "unreadable"
+    return RejectedImage(reason, error.strerror or str(error))
+
+
+def require_size(num_bytes: int) -> None:
+    """Raises ``RejectedImage`` for a file that nobody means as an image."""
+    if num_bytes > (most := limit("MAX_IMAGE_BYTES")):
+        detail = f"{num_bytes:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
+        raise RejectedImage("too_large", detail)
+
+
+def _stamp(found: StoredFile | None) -> Stamp | None:
+    """``None`` where the store tells nothing by which a change would show."""
+    if found is None or found.size is None or not found.token:
+        return None
+    return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

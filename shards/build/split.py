@@ -1,0 +1,150 @@
+"""Which sample goes to train, valid, test and calibration.
+
+*Label-stratified*: each label is shared out by itself. A group never crosses splits, nor do exact
+duplicates. The result is a pure function of the seed, the shares and the set of (content, label,
+group), whatever the order of the files.
+
+Groups go one by one, the largest first and equals in a seeded random order, to the split whose
+counts then lie nearest to the wanted ones in the sense of chi-square: the sum over labels of
+(count - target)² / target. For groups of one this is the apportionment of Sainte-Laguë.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES, SPLITS
+
+__all__ = ["Splittable", "assign_splits", "lacking_classes", "parse_shares"]
+
+NUM_LABELS = len(CLASS_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Splittable:
+    """What the split of a sample depends on."""
+
+    sha256: bytes
+    label: int
+    group: str = ""
+    """Samples of one group share a split; ``""`` stands alone."""
+    split: str = ""
+    """A split given in the list, ``""`` to have it drawn."""
+    name: str = ""
+    """For messages only."""
+
+
+@dataclass(slots=True)
+class _Unit:
+    """Samples that must share a split."""
+
+    rank: bytes
+    counts: list[int] = field(default_factory=lambda: [0] * NUM_LABELS)
+    split: str = ""
+    named_by: str = ""
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """``"0.7,0.15,0.15"`` or with a fourth, for calibration → split → share. ``InputError``."""
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) not in (3, 4):
+        raise InputError(f"--split {text}: give three or four numbers: TRAIN,VALID,TEST[,CALIBRATION]")
+    if not all(0 <= share <= 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
+        raise InputError(f"--split {text}: shares lie between 0 and 1 and add up to 1")
+    return dict(zip(SPLITS, shares, strict=False))
+
+
+def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed: int) -> list[str]:
+    """The split of each sample, in the order of ``samples``.
+
+    Splits given beforehand hold, also for the rest of their group, and count towards the shares.
+    Raises ``InputError`` where a group or content was given two splits.
+    """
+    roots = _join(samples)
+    units: dict[int, _Unit] = {}
+    for sample, root in zip(samples, roots, strict=True):
+        _add(units, root, sample, seed)
+    targets = _targets(samples, shares)
+    counts = {name: [0] * NUM_LABELS for name in SPLITS}
+    drawn = []
+    for unit in units.values():
+        if unit.split:
+            _count(counts[unit.split], unit)
+        else:
+            drawn.append(unit)
+    for unit in sorted(drawn, key=lambda u: (-sum(u.counts), u.rank)):
+        unit.split = min(targets, key=lambda name: _cost(unit, counts[name], targets[name]))
+        _count(counts[unit.split], unit)
+    return [units[root].split for root in roots]
+
+
+def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
+    """A sentence for each split that was given samples of one class only. Where a split is still to
+    be drawn (``""``), the other class may yet come to it: nothing is said then."""
+    pairs = set(zip(splits, labels, strict=True))
+    if "" in splits:
+        return []
+    return [
+        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that needs both classes"
+        for name in SPLITS
+        for label in range(NUM_LABELS)
+        if (name, label) in pairs and (name, 1 - label) not in pairs
+    ]
+
+
+def _join(samples: Sequence[Splittable]) -> list[int]:
+    """For each sample the number of the first one that it is tied to, by group or content."""
+    parents = list(range(len(samples)))
+
+    def find(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
+
+    first: dict[bytes | str, int] = {}
+    for index, sample in enumerate(samples):
+        for tie in (sample.sha256, sample.group):
+            if tie:
+                a, b = find(first.setdefault(tie, index)), find(index)
+                parents[max(a, b)] = min(a, b)
+    return [find(index) for index in range(len(samples))]
+
+
+def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> None:
+    rank = hashlib.sha256(b"split %d " % seed + sample.sha256 + sample.group.encode()).digest()
+    unit = units.setdefault(root, _Unit(rank))
+    unit.rank = min(unit.rank, rank)  # the same whichever of the unit's samples comes first
+    unit.counts[sample.label] += 1
+    if not sample.split:
+        return
+    if unit.split and unit.split != sample.split:
+        tie = f"group {sample.group!r}" if sample.group else "content"
+        raise InputError(
+            f"{unit.named_by} is given to {unit.split} and {sample.name} to {sample.split}, but "
+            f"they share a split because they share their {tie}: give both the same split"
+        )
+    unit.split, unit.named_by = sample.split, sample.name
+
+
+def _targets(samples: Sequence[Splittable], shares: dict[str, float]) -> dict[str, list[float]]:
+    totals = [sum(sample.label == label for sample in samples) for label in range(NUM_LABELS)]
+    return {name: [share * n for n in totals] for name, share in shares.items() if share > 0}
+
+
+def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:
+    """By how much chi-square grows when the unit goes to a split of these counts and targets."""
+    return sum(
+        more * (2 * (count - target) + more) / target
+        for more, count, target in zip(unit.counts, counts, targets, strict=True)
+        if more
+    )
+
+
+def _count(counts: list[int], unit: _Unit) -> None:
+    for label, more in enumerate(unit.counts):
+        counts[label] += more

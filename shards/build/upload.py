@@ -1,0 +1,152 @@
+"""A build whose data set lies in a store: shards are made here and sent there one by one.
+
+A local folder holds the plan and the shards' manifests, which are small; a shard's tar is deleted
+once the store has it. The store's copy of a shard's manifest is sent last and says that the shard
+is done, so any machine can go on with an interrupted build.
+"""
+
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shards.build.writer import ShardTask
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_bytes_atomic
+from shards.files.file_names import within
+from shards.files.limits import limit
+from shards.files.locks import not_in_use
+from shards.manifest.info import INFO_NAME, DatasetInfo, parse_info
+from shards.store.folder import RemoteFolder
+from shards.store.settings import RemoteSettings
+
+__all__ = ["RemoteOutput", "UploadedShardTask"]
+
+_TASK_PREFIX, _SETTLED_S = "task-", 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedShardTask:
+    """The work of one shard and of sending it; picklable."""
+
+    task: ShardTask
+    url: str
+    elsewhere: bool
+    """It may run on another machine than the one that began the build: then it works in a folder
+    of its own, under that machine's settings, and leaves nothing there."""
+
+    @property
+    def num_images(self) -> int:
+        return self.task.num_images
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """Writes the shard, sends tar, index and manifest in this order, deletes tar and index."""
+        if self.elsewhere:
+            with _own_folder(RemoteSettings.from_environment().folder / "builds") as folder:
+                self._write(replace(self.task, out=folder), advance)
+        else:
+            self._write(self.task, advance)
+
+    def _write(self, task: ShardTask, advance: Callable[[], object]) -> None:
+        task.write(advance)
+        plan, out = task.plan, task.out
+        remote = RemoteFolder(self.url)
+        big = [out / plan.name, out / f"{plan.stem}.idx"]
+        for path in big:
+            if path.exists():  # there is none where all images were rejected
+                remote.write(path, path.name)
+        remote.write(task.manifest, task.manifest.name)
+        for path in big:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A folder for one task, gone when it is done. It is locked, so that those of processes that
+    were killed are known, and deleted by whoever comes next."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for path in parent.glob(f"{_TASK_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _SETTLED_S:  # its owner has locked it by now
+                with not_in_use(path):
+                    shutil.rmtree(path, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=_TASK_PREFIX, dir=parent))
+    try:
+        with not_in_use(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class RemoteOutput:
+    """The store that a build writes to, and the local folder that it works in."""
+
+    def __init__(self, url: str, plan_name: str) -> None:
+        """Raises ``InputError`` where the store holds something else."""
+        self.remote = RemoteFolder(url)
+        if url.startswith(("http://", "https://", "hf://")):
+            raise InputError(
+                f"{self.remote} can be read but not built into: build into a folder, or into s3:// or gs://"
+            )
+        name = hashlib.sha256(url.encode()).hexdigest()[:20]
+        self.folder = self.remote.settings.folder / "builds" / name
+        self._plan_name = plan_name
+        self._there = {name for name, _ in self.remote.children()}
+        if self._there and plan_name not in self._there:
+            raise InputError(
+                f"{self.remote} is not empty and was not begun by this command (it holds "
+                f"{min(self._there)}): give a new address"
+            )
+
+    def pull(self) -> None:
+        """Brings the state of the build here: what the store has counts, what only lies here does
+        not."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        small = {n for n in self._there if n == self._plan_name or n.endswith(".parquet")}
+        for path in list(self.folder.iterdir()):
+            if path.is_file() and path.name not in small:
+                path.unlink()
+        self.pull_manifests(small)
+
+    def pull_manifests(self, names: Iterable[str]) -> None:
+        """Brings those of ``names`` here that other machines sent to the store."""
+        missing = [name for name in names if not within(self.folder, name).exists()]
+        most = self.remote.settings.cache_bytes
+
+        def pull(name: str) -> None:
+            with atomic_path(within(self.folder, name)) as temporary:
+                self.remote.stream(name, temporary, None, most)
+
+        with ThreadPoolExecutor(self.remote.settings.connections) as pool:
+            list(pool.map(pull, missing))
+
+    def has(self, name: str) -> bool:
+        """Whether the store held a file when the build began."""
+        return name in self._there
+
+    def task(self, task: ShardTask, elsewhere: bool) -> UploadedShardTask:
+        """The task of a shard that is to be sent to the store."""
+        return UploadedShardTask(task, self.remote.url, elsewhere)
+
+    def push(self, *names: str) -> None:
+        """Sends files of the folder, in this order."""
+        for name in names:
+            self.remote.write(self.folder / name, name)
+
+    def info(self) -> DatasetInfo:
+        """What the finished data set in the store holds."""
+        data = self.remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
+        info = parse_info(data, f"{self.remote}/{INFO_NAME}")
+        write_bytes_atomic(self.folder / INFO_NAME, data)
+        return info
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the store holds a finished data set."""
+        return self.has(INFO_NAME)

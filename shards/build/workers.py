@@ -1,0 +1,122 @@
+"""Builds shards in several processes. What is written does not depend on how many there are."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for_handles
+from multiprocessing.sharedctypes import Synchronized
+from typing import Any, Protocol
+
+from shards.machine_trouble import MachineTrouble
+
+__all__ = ["Task", "write_shards"]
+
+_POLL_S = 0.2
+
+
+class _Stopped(Exception):
+    """The main process asked the workers to stop."""
+
+
+class _Channel:
+    """What a worker shares with the main process. One per process, set when it starts."""
+
+    done: "Synchronized[int]"
+    stop: "Synchronized[int]"
+
+
+class Task(Protocol):
+    """The work of one shard; picklable."""
+
+    @property
+    def num_images(self) -> int: ...
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """Does the work; ``advance()`` is called after every image, and stops it by raising."""
+
+
+def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
+    """Writes all shards, the largest first. ``advance(n)`` is told of ``n`` images done.
+
+    The first error stops all workers, after the image each is at, and is raised; shards finished
+    by then stay.
+    """
+    ordered = sorted(tasks, key=lambda task: -task.num_images)
+    if min(workers, len(ordered)) <= 1:
+        for task in ordered:
+            task.write(lambda: advance(1))
+        return
+    # The fork server imports torch (through WebDataset) once for all workers, and unlike a plain
+    # fork inherits no threads of this process.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["shards.build.writer", "webdataset"])
+    with _processes_spoken_for():
+        done, stop = context.Value("q", 0), context.Value("b", 0)
+        pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop))
+    try:
+        with _processes_spoken_for():  # the first one starts them
+            futures = [pool.submit(_work, task) for task in ordered]
+        _collect(futures, done, advance)
+    except BrokenProcessPool as error:
+        raise MachineTrouble(
+            "a worker process died (out of memory, or the disk failed?): run the same command again"
+            " to continue, with fewer --workers"
+        ) from error
+    finally:
+        stop.value = 1
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _processes_spoken_for() -> Iterator[None]:
+    """Around what starts processes: its errors name no file of the build's, and say little."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineTrouble(
+            f"worker processes cannot be started ({error.strerror or error}): they need /dev/shm"
+            " (in a container: --shm-size), a temporary folder, and open files; mend that, or run"
+            " the same command with --workers 1"
+        ) from error
+
+
+def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]) -> None:
+    pending, told = set(futures), 0
+    while pending:
+        finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
+        now = done.value
+        advance(now - told)
+        told = now
+        for future in finished:
+            future.result()
+
+
+def _start_worker(done: Any, stop: Any) -> None:
+    _Channel.done, _Channel.stop = done, stop
+    # Ctrl-C reaches every process of the terminal; the main one tells the workers to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """A killed main process leaves no workers behind that write on, against its successor."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_handles([parent.sentinel])
+        os._exit(1)
+
+
+def _work(task: Task) -> None:
+    task.write(_advance)
+
+
+def _advance() -> None:
+    with _Channel.done.get_lock():
+        _Channel.done.value += 1
+    if _Channel.stop.value:
+        raise _Stopped

@@ -1,0 +1,200 @@
+"""Writes one shard: tar, DALI index and, last of all, the manifest that marks it as done."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.build.first_pass import disk_failed
+from shards.build.make_sample import build_sample
+from shards.build.packing import PackedSource, ShardPlan, sample_key
+from shards.build.source_files import SourceFiles
+from shards.build.tar import Member, ShardTar, dali_index
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
+from shards.files.json_file import parse_json
+from shards.files.parquet_file import read_parquet
+from shards.files.regular_file import require_regular
+from shards.images.rejection import RejectedImage
+from shards.machine_trouble import machine_spared
+from shards.manifest.format_version import require_manifest_format
+from shards.manifest.info import ShardInfo, checked_shard
+from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
+
+__all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
+
+_RECORD = b"shard"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A row of ``rejected.parquet``."""
+
+    source_path: str
+    label: int | None
+    """``None`` where it is not known."""
+    generator: str | None
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """What a shard's Parquet file says about the shard as a whole, in its metadata."""
+
+    info: ShardInfo
+    """``samples`` is 0, and there is no tar, where all images were rejected."""
+    rejected: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTask:
+    """A work unit: picklable, and doing it twice gives the same files."""
+
+    plan: ShardPlan
+    files: SourceFiles
+    """Where the sources lie."""
+    out: Path
+    global_size: int
+    keep_progressive: bool = False
+    reject_unreadable: bool = False
+    """Whether to go on without a source that the disk does not give any more."""
+
+    @property
+    def manifest(self) -> Path:
+        return self.out / f"{self.plan.stem}.parquet"
+
+    @property
+    def num_images(self) -> int:
+        return len(self.plan.sources)
+
+    def write(self, advance: Callable[[], object]) -> None:
+        """:func:`write_shard` of this task."""
+        write_shard(self, advance)
+
+
+class _NoSamples(Exception):
+    """Every image of a shard was rejected."""
+
+
+def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
+    """Builds the shard. ``advance()`` is called after every image; what it raises stops the work.
+
+    Raises ``OSError`` where the files cannot be written, ``InputError`` where a source has changed
+    since the first pass, and ``MachineTrouble``. Files appear whole or not at all.
+    """
+    plan = task.plan
+    rows: list[dict[str, Any]] = []
+    members: list[list[Member]] = []
+    rejected: list[Rejection] = []
+    num_bytes, sha256 = 0, ""
+    with suppress(_NoSamples), atomic_path(task.out / plan.name) as temporary:
+        with ShardTar(temporary) as tar:
+            contents = task.files.read_all([source.path for source in plan.sources])
+            for source in plan.sources:
+                data = _read_again(task, source, contents, rejected)
+                if data is not None:
+                    _add(task, source, data, tar, rows, members, rejected)
+                advance()
+        if not rows:
+            raise _NoSamples
+        num_bytes, sha256 = tar.num_bytes, tar.sha256
+    if rows:
+        write_text_atomic(task.out / f"{plan.stem}.idx", dali_index(members))
+    info = ShardInfo(plan.name, plan.split, plan.format, len(rows), num_bytes, sha256)
+    write_shard_manifest(task.manifest, rows, ShardRecord(info, tuple(rejected)))
+
+
+def _add(
+    task: ShardTask,
+    source: PackedSource,
+    data: bytes,
+    tar: ShardTar,
+    rows: list[dict[str, Any]],
+    members: list[list[Member]],
+    rejected: list[Rejection],
+) -> None:
+    key = sample_key(task.plan.number, len(rows))
+    try:
+        with machine_spared(task.files.where(source.path), memory=True):
+            sample = build_sample(data, source, key, task.plan.name, task.global_size, task.keep_progressive)
+    except RejectedImage as error:
+        rejected.append(_rejection(source, error))
+        return
+    placed = tar.write(key, sample.members)
+    members.append(placed)
+    row = dict(sample.row)
+    for member, (_, start, size, _) in zip(MEMBERS, placed, strict=True):
+        row[f"{member}_offset"], row[f"{member}_length"] = start, size
+    rows.append(row)
+
+
+def _rejection(source: PackedSource, error: RejectedImage) -> Rejection:
+    return Rejection(source.path, source.label, source.generator, error.reason, error.detail)
+
+
+def _read_again(
+    task: ShardTask, source: PackedSource, contents: Iterator[bytes], rejected: list[Rejection]
+) -> bytes | None:
+    """The next of ``contents``, which is the file of ``source``; ``None`` where it is rejected."""
+    path = task.files.where(source.path)
+    try:
+        data = next(contents)
+    except RejectedImage as error:
+        if error.reason != "io":
+            raise InputError(
+                f"{path} could be read at first and cannot any more ({error.detail}): "
+                "bring it back and run the same command again to continue"
+            ) from None
+        if not task.reject_unreadable:
+            raise disk_failed(path, error.detail) from error
+        rejected.append(_rejection(source, error))
+        return None
+    if hashlib.sha256(data).digest() != source.sha256:
+        raise InputError(f"{path} changed while the shards were built: build into another folder")
+    return data
+
+
+def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
+    """Writes a shard's Parquet file, which marks the shard as done."""
+    text = json.dumps(
+        {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]}, ensure_ascii=False
+    )
+    metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
+    table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def read_shard_manifest(manifest: Path) -> pa.Table:
+    """The rows of a shard's Parquet file, of ``SAMPLE_SCHEMA``. ``InputError`` where it is not
+    ours."""
+    try:
+        table = read_parquet(manifest)
+        require_manifest_format(table.schema, manifest)
+        if not table.schema.equals(SAMPLE_SCHEMA):
+            raise ValueError("it has other columns")
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise InputError(f"{manifest} is damaged ({error}): delete it and run the same command again") from error
+    return table.replace_schema_metadata(None)
+
+
+def read_record(manifest: Path) -> ShardRecord:
+    """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
+    try:
+        require_regular(manifest)
+        with machine_spared(manifest):
+            metadata = pq.read_schema(manifest).metadata
+        fields = parse_json(metadata[_RECORD])
+        rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
+        return ShardRecord(checked_shard(fields["info"]), rejected)
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again") from error

@@ -1,0 +1,95 @@
+"""How every command speaks to a person: one clear sentence and exit code 2 for a mistake of theirs.
+
+>>> def main(argv: list[str] | None = None) -> int: ...
+>>> if __name__ == "__main__":
+...     run_command(main)
+"""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from shards.cli.shown_url import SafeFormatter, without_secrets
+from shards.cli.silence import said_while_silent
+from shards.cli.streams import heard
+from shards.errors import InputError
+from shards.machine_trouble import NO_MEMORY, trouble_of
+
+__all__ = ["CommandParser", "run_command"]
+
+EXIT_INPUT_ERROR = 2
+EXIT_BUG = 1
+EXIT_INTERRUPTED = 130
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose errors are one sentence on stderr, without the usage block."""
+
+    def error(self, message: str) -> NoReturn:
+        # It quotes what was typed, which may be an address with a password in it.
+        message = printable(without_secrets(message))
+        self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters escaped: names of files are untrusted, terminals obey."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def run_command(main: Callable[[], int | None]) -> NoReturn:
+    """Runs ``main()`` and exits with its code; an ``InputError`` and the machine's own trouble
+    become one line and exit code 2.
+
+    Where stdout or stderr is closed the code is what it were if somebody listened; where what was
+    to be printed is lost, because a disk is full, that is said.
+    """
+    if logging.lastResort is not None:  # what shows warnings where a command sets up nothing else
+        logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
+    with heard() as output:
+        try:
+            code = _code_of(main)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if not output.closed:
+                raise
+        if output.closed:  # not an error of ours, though rich makes it an exit code of 1
+            code = 0
+        if output.lost is not None:
+            _say(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
+            code = code or EXIT_INPUT_ERROR
+    sys.exit(code)
+
+
+def _code_of(main: Callable[[], int | None]) -> int:
+    """The exit code of ``main()``, with a sentence where it ends in a mistake."""
+    try:
+        with said_while_silent():
+            return main() or 0
+    except SystemExit as error:  # of the parser, which has spoken
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        _say(str(error.code))
+        return 1
+    except InputError as error:
+        _say(str(error))
+    except MemoryError as error:
+        _say(str(error) or NO_MEMORY)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        trouble = trouble_of(error)
+        if trouble is None:  # a mistake of ours: its trace, as Python prints it, but for secrets
+            print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
+            return EXIT_BUG
+        _say(str(trouble))
+    return EXIT_INPUT_ERROR
+
+
+def _say(sentence: str) -> None:
+    print(f"error: {printable(without_secrets(sentence))}", file=sys.stderr)

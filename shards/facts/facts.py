@@ -1,0 +1,248 @@
+"""Facts about an image file that are not its pixels: what manifests record and audits compare."""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import pyarrow as pa
+from PIL import ImageFile
+
+from shards.facts.coding import coding_facts
+from shards.facts.file_metadata import metadata_names
+from shards.facts.pixel_bytes import picture_extent
+from shards.images.formats import count_frames, open_image, rejecting
+from shards.images.pillow_warnings import quiet
+from shards.jpeg.header import BadJpeg, JpegHeader, read_header
+from shards.jpeg.standard_bits import standard_scale
+from shards.machine_trouble import require_sound_machine
+from shards.manifest.schema import SAMPLE_SCHEMA
+
+__all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
+
+_EXIF_ORIENTATION = 0x0112
+_EXIF_DIRECTORY = 0x8769
+_TIFF_BITS_PER_SAMPLE = 258
+
+# The luminance table of the JPEG standard (annex K.1), in the zigzag order of the file.
+_STANDARD_LUMINANCE = np.array(
+    [
+        16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40,
+        26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51,
+        56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87,
+        95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99,
+    ]
+)  # fmt: skip
+
+
+def _scaled_tables() -> np.ndarray:
+    """The tables that libjpeg writes for the qualities 1 … 100. (100, 64) int64."""
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    return np.clip((_STANDARD_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)
+
+
+_TABLES = _scaled_tables()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a file says about itself, in the manifest's terms."""
+
+    width: int
+    """Pixels, in the stored orientation."""
+    height: int
+    format: str
+    """``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``BMP``, ``GIF``, ``AVIF``, ``HEIF``, ``JXL``
+    or ``JPEG2000``."""
+    mode: str
+    """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
+    subsampling: str
+    """Of the chroma: ``4:2:0`` …, ``grey``; empty where pixels are coded as RGB, or the file does
+    not say it."""
+    progressive: bool
+    """Whether a JPEG is progressive."""
+    restart_interval: int
+    """MCUs between the restart markers of a JPEG, 0 for none."""
+    jpeg_quality: int | None
+    """Estimate, 1 … 100; ``None`` for other formats."""
+    has_exif: bool
+    """Whether the file carries EXIF data, whatever it says."""
+    exif_orientation: int
+    """1 … 8, how a viewer turns the stored pixels; 1 also where nothing is said. Of HEIC and AVIF
+    what their boxes say goes before EXIF. Recorded, never applied."""
+    has_icc: bool
+    """Whether a colour profile is embedded. It is not applied."""
+    num_frames: int
+    """Frames of an animation, as the file declares them; of a TIFF 2 for two pages or more. Only
+    the first is read."""
+    bit_depth: int
+    """Bits per channel in the file, or per palette index."""
+    pixel_bytes: int
+    """Bytes that hold the pixels, see ``shards.facts.pixel_bytes``; 0 where none are found."""
+    standard_bytes: int
+    """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
+    with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for TIFF and BMP
+    without loss, of which it would say how they are packed and nothing of their pixels."""
+    colour_transform: str
+    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
+    does not say it."""
+    lossless: bool
+    """Whether the coding changes no pixel; ``False`` also where the file does not say it."""
+    quant_digest: str
+    """Of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
+    huffman: str
+    """Tables of a JPEG, which change no pixel: ``standard``, ``optimised``, empty without any."""
+    metadata: str
+    """What lies beside the picture, see ``shards.facts.file_metadata``: ``Exif, ICC``."""
+
+
+def jpeg_quality(header: JpegHeader) -> int | None:
+    """The libjpeg quality, 1 … 100, whose luminance table lies nearest to the file's.
+
+    ``None`` where the file lacks the table. Files of other encoders get their nearest relative.
+    """
+    table = header.quant_tables.get(header.components[0].tq)
+    if table is None:
+        return None
+    distance = np.abs(_TABLES - np.array(table.values)).sum(axis=1)
+    # Several qualities near 100 may share a table of ones: the last is meant.
+    return 100 - int(np.argmin(distance[::-1]))
+
+
+def read_facts(data: bytes) -> ImageFacts:
+    """The facts of an image file. Pixels are decoded only of a PNG without EXIF at its head.
+
+    Raises ``RejectedImage`` for what is no image.
+    """
+    return facts_of(open_image(data), data)
+
+
+def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
+    """The facts of ``image``, which ``open_image`` opened from ``data``.
+
+    To decode it as well, decode first: a PNG may carry its EXIF behind the pixels.
+    """
+    kind = image.format or ""
+    mode, bit_depth = _mode_and_bits(image, data, kind)
+    header = _jpeg_header(data) if kind == "JPEG" else None
+    with rejecting(data), quiet():
+        extent = picture_extent(image, data)
+        coding = coding_facts(image, data, header)
+        metadata = metadata_names(image, data, extent.end, header)
+    facts = ImageFacts(
+        width=image.width,
+        height=image.height,
+        format=kind,
+        mode=mode,
+        subsampling=coding.subsampling,
+        progressive=header.progressive if header else False,
+        restart_interval=header.restart_interval if header else 0,
+        jpeg_quality=jpeg_quality(header) if header else None,
+        exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF behind the pixels
+        has_exif=_has_exif(image),
+        has_icc=bool(image.info.get("icc_profile")),
+        num_frames=count_frames(image),
+        bit_depth=bit_depth,
+        pixel_bytes=extent.pixel_bytes,
+        standard_bytes=_standard_bytes(extent.pixel_bytes, kind, coding.lossless, data, header),
+        colour_transform=coding.colour_transform,
+        lossless=coding.lossless,
+        quant_digest=coding.quant_digest,
+        huffman=coding.huffman,
+        metadata=metadata,
+    )
+    return _fitted(facts)
+
+
+def _fitted(facts: ImageFacts) -> ImageFacts:
+    """``facts`` with every number brought into the range of its column: a file may say anything."""
+    numbers = {}
+    for field in fields(facts):
+        value, kind = getattr(facts, field.name), SAMPLE_SCHEMA.field(field.name).type
+        if pa.types.is_integer(kind) and value is not None:
+            bounds = np.iinfo(kind.to_pandas_dtype())
+            numbers[field.name] = min(max(value, int(bounds.min)), int(bounds.max))
+    return replace(facts, **numbers)
+
+
+def _standard_bytes(pixel_bytes: int, kind: str, lossless: bool, data: bytes, header: JpegHeader | None) -> int:
+    if header:
+        return round(pixel_bytes * standard_scale(data, header))
+    return 0 if lossless and kind in ("TIFF", "BMP") else pixel_bytes
+
+
+def _jpeg_header(data: bytes) -> JpegHeader | None:
+    try:
+        return read_header(data)
+    except BadJpeg:  # decoding it will say whether the file is usable
+        return None
+
+
+def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[str, int]:
+    mode, bits = image.mode, 1 if image.mode == "1" else 8
+    if kind == "PNG":
+        bits = data[24]  # in the header chunk, which comes first
+    elif kind == "TIFF":
+        bits = int(getattr(image, "tag_v2", {}).get(_TIFF_BITS_PER_SAMPLE, (1,))[0])
+    elif kind == "BMP":
+        bits = min(int.from_bytes(_bmp_bits(data), "little"), 8)  # of a pixel: 16 and more have 3
+    elif kind == "GIF":
+        bits = _gif_bits(data)
+    elif kind == "AVIF":
+        bits = _avif_bits(data)
+    elif kind == "HEIF":
+        bits = int(image.info.get("bit_depth", bits))
+    elif kind in ("JXL", "JPEG2000"):
+        bits = int(getattr(image, "bit_depth", bits))
+    if bits == 16 and not mode.startswith(("I", "F")):
+        mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
+    return mode, bits
+
+
+def _bmp_bits(data: bytes) -> bytes:
+    """Bits per pixel, two bytes; the oldest header, of 12 bytes, has shorter fields before them."""
+    return data[24:26] if data[14:18] == b"\x0c\0\0\0" else data[28:30]
+
+
+def _gif_bits(data: bytes) -> int:
+    """Bits per palette index of the first frame: of its own palette, or of that of the file."""
+    flags, at = data[10], 13
+    if flags & 0x80:
+        at += 3 << (flags & 7) + 1
+    while data[at : at + 1] == b"!":  # extensions, in blocks of up to 255 bytes
+        at += 2
+        while at < len(data) and data[at]:
+            at += 1 + data[at]
+        at += 1
+    if data[at : at + 1] == b"," and at + 9 < len(data) and data[at + 9] & 0x80:
+        flags = data[at + 9]
+    return (flags & 7) + 1 if flags & 0x80 else 8
+
+
+def _avif_bits(data: bytes) -> int:
+    """8, 10 or 12: two flags in the third byte of the first AV1 configuration (av1C)."""
+    at = data.find(b"av1C")
+    flags = data[at + 6] if 0 <= at < len(data) - 6 else 0
+    if not flags & 0x40:
+        return 8
+    return 12 if flags & 0x20 else 10
+
+
+def _has_exif(image: ImageFile.ImageFile) -> bool:
+    """By what Pillow found; a TIFF, whose own tags Pillow calls EXIF, has it in a directory."""
+    if image.format == "TIFF":
+        return _EXIF_DIRECTORY in getattr(image, "tag_v2", {})
+    return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """From a container's boxes, else from EXIF. Damaged metadata is no reason to lose an image: it
+    counts as saying nothing."""
+    value = getattr(image, "file_orientation", 1)
+    try:
+        if value == 1 and image.format != "HEIF":  # whose EXIF is changed to say nothing
+            with quiet():
+                value = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception as error:  # as with pixels, Pillow raises nearly anything on damaged bytes
+        require_sound_machine(error)
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -1,0 +1,167 @@
+"""How many bytes of an image file hold its pixels: what "bits per pixel" is measured by.
+
+Everything else that lies in a file (EXIF with a thumbnail, colour profiles, signatures, text, a
+second picture, bytes behind the end) takes room and changes no pixel. Counted are
+
+======  ===========================================================================
+JPEG    entropy-coded bytes of all scans of the first picture, without restart markers
+PNG     IDAT; frames of an animation are not the picture
+WebP    the first VP8 or VP8L; ALPH is not, as alpha is dropped
+TIFF    strips or tiles of the first page
+BMP     the array of pixels
+GIF     the compressed data of the first frame
+AVIF    the primary item, or the tiles of a grid
+HEIC    as AVIF
+======  ===========================================================================
+
+The count depends on how the bits are packed, too: ``shards.jpeg.standard_bits`` puts JPEGs on one scale.
+"""
+
+import re
+from typing import NamedTuple
+
+from PIL import ImageFile
+
+from shards.facts.chunks import iso_boxes, png_chunks, riff_chunks
+from shards.facts.iso_items import iso_picture
+from shards.jpeg.header import BadJpeg, SegmentParser
+
+__all__ = ["Extent", "picture_extent"]
+
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
+_SOS, _EOI = 0xDA, 0xD9
+_STRIP_BYTES, _TILE_BYTES = 279, 325
+_CODESTREAMS = (b"jp2c", b"jxlc", b"jxlp")
+
+
+class Extent(NamedTuple):
+    """Where the first picture of a file lies."""
+
+    pixel_bytes: int
+    """Bytes that hold its pixels, 0 where none are found."""
+    end: int
+    """Offset of the first byte behind it; the length of the file where that is not said."""
+
+
+def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
+    """Of the first picture of the file ``data``, which ``image`` was opened from.
+
+    Both numbers lie in 0 … ``len(data)``, whatever the file says.
+    """
+    size = len(data)
+    counted, end = 0, size
+    match image.format:
+        case "JPEG":
+            counted, end = _jpeg(data)
+        case "PNG":
+            for chunk in png_chunks(data):
+                counted += chunk.size if chunk.name == b"IDAT" else 0
+                end = chunk.end + 4 if chunk.name == b"IEND" else size
+        case "WEBP":
+            counted, end = _webp(data), int.from_bytes(data[4:8], "little") + 8
+        case "TIFF":
+            counted = _tiff(image, size)
+        case "BMP":
+            counted = _bmp(data)
+        case "GIF":
+            counted = _gif(data)
+        case "AVIF" | "HEIF":
+            picture = iso_picture(data)
+            counted = picture.num_bytes if picture else 0
+        case _:
+            counted = _codestream(data)
+    return Extent(min(max(counted, 0), size), min(max(end, 0), size))
+
+
+def _jpeg(data: bytes) -> tuple[int, int]:
+    parser, total = SegmentParser(memoryview(data)), 0
+    try:
+        position = parser.parse().scan_start
+        while True:
+            found = _SCAN_END.search(data, position)
+            end = found.start() if found else len(data)
+            total += end - position
+            if parser.restart_interval:
+                total -= 2 * sum(1 for _ in _RESTART.finditer(data, position, end))
+            if found is None or data[end + 1] == _EOI:
+                return total, end + 2
+            position = _next_scan(parser, end)
+    except BadJpeg:  # decoding it will say whether the file is usable
+        return total, len(data)
+
+
+def _next_scan(parser: SegmentParser, position: int) -> int:
+    """Where the entropy-coded bytes after the next scan header start. ``BadJpeg`` without one."""
+    while True:
+        segment = parser.segment(position)
+        position = segment.offset + segment.length
+        if segment.marker == _SOS:
+            return position
+        if segment.marker == 0xDD:
+            parser.take(segment)
+
+
+def _webp(data: bytes) -> int:
+    for chunk in riff_chunks(data):
+        # The header of a frame takes 16 bytes, then come its chunks.
+        inside = riff_chunks(data, chunk.start + 16, chunk.end)
+        for part in inside if chunk.name == b"ANMF" else (chunk,):
+            if part.name in (b"VP8 ", b"VP8L"):
+                return part.size
+    return 0
+
+
+def _tiff(image: ImageFile.ImageFile, room: int) -> int:
+    tags = getattr(image, "tag_v2", {})
+    counts = tags.get(_TILE_BYTES) or tags.get(_STRIP_BYTES) or ()
+    counts = counts if isinstance(counts, tuple) else (counts,)
+    return sum(min(max(int(count), 0), room) for count in counts if isinstance(count, int))
+
+
+def _bmp(data: bytes) -> int:
+    offset = int.from_bytes(data[10:14], "little")
+    left = len(data) - offset
+    if data[14:18] == b"\x0c\0\0\0":  # OS/2's header
+        width, height = (int.from_bytes(data[at : at + 2], "little") for at in (18, 20))
+        bits, packed = int.from_bytes(data[24:26], "little"), False
+    else:
+        width, height = (abs(int.from_bytes(data[at : at + 4], "little", signed=True)) for at in (18, 22))
+        bits = int.from_bytes(data[28:30], "little")
+        packed = int.from_bytes(data[30:34], "little") in (1, 2)
+    claimed = int.from_bytes(data[34:38], "little") if packed else 0
+    return min(left, claimed or (left if packed else (width * bits + 31) // 32 * 4 * height))
+
+
+def _gif(data: bytes) -> int:
+    at = 13 + _colours(data, 10)
+    while at < len(data):
+        if data[at] == 0x21:  # an extension: a label, then blocks
+            _, at = _blocks(data, at + 2)
+        elif data[at] == 0x2C and at + 9 < len(data):  # a frame, its table, the size of its codes
+            return _blocks(data, at + 10 + _colours(data, at + 9) + 1)[0]
+        else:
+            return 0
+    return 0
+
+
+def _colours(data: bytes, at: int) -> int:
+    """Bytes of the colour table that the flags at ``at`` announce."""
+    flags = data[at] if at < len(data) else 0
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _blocks(data: bytes, at: int) -> tuple[int, int]:
+    """(bytes in the blocks that start at ``at``, where they end)."""
+    total = 0
+    while at < len(data) and data[at]:
+        total += min(data[at], len(data) - at - 1)
+        at += 1 + data[at]
+    return total, at + 1
+
+
+def _codestream(data: bytes) -> int:
+    """JPEG XL and JPEG 2000: in boxes, or nothing but the codestream."""
+    if data[4:8] not in (b"jP  ", b"JXL "):
+        return len(data)
+    return sum(box.size for box in iso_boxes(data) if box.name in _CODESTREAMS)

@@ -1,0 +1,1 @@
+"""Files: atomic writes, locks, safe JSON, Parquet and Arrow, outputs."""

@@ -1,0 +1,44 @@
+"""Archives and packed files, known by their first bytes: they hold images and are none."""
+
+from pathlib import Path
+
+from shards.files.regular_file import open_regular
+
+__all__ = ["archive_kind", "compressed_with", "unpack_first"]
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"(\xb5/\xfd": "zstd",
+    b"\x04\x22M\x18": "lz4",
+}
+_ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar"}
+
+
+def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
+    return next((kind for magic, kind in kinds.items() if start.startswith(magic)), "")
+
+
+def compressed_with(start: bytes) -> str:
+    """The program that packed a file with these first (eight) bytes, ``""`` for none known here;
+    zip, 7z and rar count as well."""
+    return _by_start(start, _COMPRESSED | _ARCHIVES)
+
+
+def archive_kind(path: Path) -> str:
+    """``zip``, ``gzip``, ``tar`` …, ``""`` for what is no archive or cannot be read."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(512)
+    except OSError:
+        return ""
+    return compressed_with(start) or ("tar" if start[257:262] == b"ustar" else "")
+
+
+def unpack_first(path: Path, packer: str, into: str) -> str:
+    """The sentence for a person who gives a packed file; ``into`` says what to give instead."""
+    return (
+        f"{path} is packed or compressed with {packer}: unpack it to {into} first, because members "
+        "of a packed file cannot be read by their places"
+    )

@@ -1,0 +1,109 @@
+"""A manifest of strangers: refused unless it is plain, and every index and offset in it is sound.
+
+Arrow's readers trust values: a text column's offsets and a name column's codes are followed without
+a look, and compressed buffers are unpacked to whatever size they claim. Both are looked at here, so
+that a damaged or hostile ``samples.arrow`` gives an error and neither a crash nor a full memory.
+"""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from shards.files.regular_file import open_regular
+from shards.machine_trouble import machine_spared
+
+__all__ = ["map_table"]
+
+_MAGIC = b"ARROW1\0\0"
+_HEADER_FIELD, _HEADER_TYPE_FIELD = 2, 1
+_DICTIONARY, _RECORDS = 2, 3
+_MAX_MESSAGES = 4096
+"""A manifest has one for its schema, one per column of names, and one for all rows."""
+_CHECKED_ROWS = 1_000_000
+"""Rows of a column of texts whose pages are in memory at a time while they are checked."""
+
+
+def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
+    """The table of an Arrow IPC file, mapped and not copied, with all its values checked, and the
+    map that it lies in.
+
+    Raises ``OSError``, an Arrow exception or ``ValueError``. Checking reads the columns of texts
+    and names once, and keeps none of what it read: at ten million rows the texts alone are 0.9 GB,
+    which a training never looks at again (docs/LOG.md, ``bench scale``).
+    """
+    with machine_spared(path), open_regular(path) as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    data = pa.py_buffer(mapped)
+    _require_plain(data)
+    table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
+    table.validate()
+    for column in table.columns:
+        for part in _parts(column):
+            part.validate(full=True)
+            mapped.madvise(mmap.MADV_DONTNEED)  # they come back from the page cache when touched
+    return table, mapped
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:
+    """A column of texts in slices, any other whole: a column of names has all its names in each
+    slice, and they would be checked again and again."""
+    step = _CHECKED_ROWS if pa.types.is_string(column.type) else max(1, len(column))
+    for start in range(0, max(1, len(column)), step):
+        yield column.slice(start, step)
+
+
+def _require_plain(data: pa.Buffer) -> None:
+    """Refuses compressed buffers, which could claim any size."""
+    if len(data) < 16 or data.slice(0, 8) != pa.py_buffer(_MAGIC):
+        raise ValueError("not an Arrow file")
+    reader = pa.ipc.MessageReader.open_stream(data.slice(8))
+    for _ in range(_MAX_MESSAGES):
+        try:
+            message = reader.read_next_message()
+        except StopIteration:
+            return
+        if _is_compressed(message.metadata):
+            raise ValueError("its buffers are compressed")
+    raise ValueError(f"more than {_MAX_MESSAGES} messages")
+
+
+def _is_compressed(metadata: pa.Buffer) -> bool:
+    """Whether the FlatBuffer of an IPC message describes compressed buffers. What cannot be
+    followed counts as such."""
+    data = memoryview(metadata)
+    try:
+        message = _u32(data, 0)
+        kind_at, header_at = (_field(data, message, f) for f in (_HEADER_TYPE_FIELD, _HEADER_FIELD))
+        if not kind_at or not header_at or data[kind_at] not in (_DICTIONARY, _RECORDS):
+            return False
+        batch = header_at + _u32(data, header_at)
+        if data[kind_at] == _DICTIONARY:
+            inner = _field(data, batch, 1)
+            if not inner:
+                return True
+            batch = inner + _u32(data, inner)
+        return _field(data, batch, 3) != 0
+    except (IndexError, ValueError):
+        return True
+
+
+def _field(data: memoryview, table: int, number: int) -> int:
+    """Offset of a field of a FlatBuffer's table; 0 where it is left out."""
+    vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
+    place = 4 + 2 * number
+    if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):
+        return 0
+    offset = int.from_bytes(_bytes(data, vtable + place, 2), "little")
+    return table + offset if offset else 0
+
+
+def _u32(data: memoryview, at: int) -> int:
+    return int.from_bytes(_bytes(data, at, 4), "little")
+
+
+def _bytes(data: memoryview, at: int, length: int) -> memoryview:
+    if not 0 <= at <= at + length <= len(data):
+        raise IndexError(at)
+    return data[at : at + length]

@@ -1,0 +1,49 @@
+"""JSON of strangers: of bounded size and depth, and without the numbers that JSON does not have."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NoReturn
+
+from shards.files.limits import limit
+from shards.files.regular_file import open_regular
+from shards.machine_trouble import machine_spared
+
+__all__ = ["parse_json", "read_json", "read_json_bytes"]
+
+
+def read_json(path: Path) -> Any:
+    """The document in ``path``. Raises ``OSError``, and ``ValueError`` where it is too large, is
+    nested too deeply, or is no JSON."""
+    return parse_json(read_json_bytes(path))
+
+
+def read_json_bytes(path: Path) -> bytes:
+    """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` where
+    it is too large."""
+    most = limit("MAX_JSON_BYTES")
+    with machine_spared(path), open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than GLASS_MAX_JSON_BYTES={most} bytes")
+    return data
+
+
+def parse_json(data: bytes) -> Any:
+    """The document in ``data``, UTF-8. Raises ``ValueError``."""
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _finite(text: str) -> float:
+    """1e999 is JSON, and no number that could be written again."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:60]} is too large a number")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

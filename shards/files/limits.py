@@ -1,0 +1,35 @@
+"""How large the things may be that are read from files of strangers, before they are refused.
+
+Each limit is a setting: the environment variable ``GLASS_<NAME>`` overrides its default. They bound
+what a file of a few kilobytes can make a program allocate, and lie far above what data needs.
+"""
+
+import os
+
+from shards.errors import InputError
+
+__all__ = ["DEFAULTS", "MOST_THREADS", "limit"]
+
+MOST_THREADS = 1024
+"""Of one process. A system has no more to give from some number on, and OpenMP then ends the
+process without a word."""
+
+DEFAULTS = {
+    "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB
+    "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
+    "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
+    "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares
+    "MAX_PNG_TEXT_BYTES": 64 << 20,  # of a PNG's texts and profile, unpacked
+    "MAX_TAR_HEADER_BYTES": 32 << 10,  # of one extended header: long names, PAX records
+}
+"""Name → default."""
+
+
+def limit(name: str) -> int:
+    """The limit called ``name``. Raises ``InputError`` where the variable is no number."""
+    text = os.environ.get(f"GLASS_{name}", "")
+    if not text:
+        return DEFAULTS[name]
+    if not text.isdecimal():
+        raise InputError(f"GLASS_{name}={text!r} must be a whole number")
+    return int(text)

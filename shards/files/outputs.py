@@ -1,0 +1,120 @@
+"""Whether an output file can be written, and whether what lies there already is one of ours.
+
+One way for every command: before the work it asks :func:`check_output` for each file that it will
+write. A file of ours may be replaced by the command that writes its kind; anything else of that
+name is left alone.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from shards.errors import InputError
+from shards.files.json_file import read_json
+from shards.files.regular_file import open_regular, require_regular
+
+__all__ = ["Ours", "check_new_folder", "check_output", "holds_mark", "is_json_with", "is_parquet_with", "starts_with"]
+
+Ours = Callable[[Path], bool]
+"""Whether a file that exists is of the kind that a command writes. May raise ``OSError``."""
+
+HEAD_BYTES = 4096
+"""How much of a file is read to look for a mark: a mark of ours stands at its beginning."""
+
+
+def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
+    """Whether ``path`` holds a file of ours, which the command will replace.
+
+    Raises ``InputError``, ending in ``remedy``, where ``path`` cannot be written, or holds
+    something else than ``ours``. ``folder_is_made``: the command makes the folder of ``path``.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
+    if not path.parent.is_dir():
+        if folder_is_made and not path.parent.exists():
+            return False
+        raise InputError(f"the folder {path.parent} does not exist: make it first")
+    exists = path.exists() or path.is_symlink()
+    try:
+        if exists:
+            require_regular(path)  # a pipe would be waited for, a device lost its name
+            if not ours(path):
+                raise InputError(f"{path} was not written by this command: {remedy}")
+        _require_writable(path.parent, remedy)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}: {remedy}") from error
+    return exists
+
+
+def _require_writable(folder: Path, remedy: str) -> None:
+    try:
+        with TemporaryFile(dir=folder, prefix="."):  # only the attempt shows it
+            pass
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be written to ({error.strerror or error}): {remedy}") from error
+
+
+def check_new_folder(folder: Path, what: str = "a new folder") -> None:
+    """Raises ``InputError`` where ``folder`` is a file or holds anything. Makes nothing."""
+    try:
+        taken = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file: give {what}")
+    if taken:
+        raise InputError(f"{folder} holds files: give {what}")
+
+
+def starts_with(start: str) -> Ours:
+    """Files whose first bytes are ``start``."""
+
+    def ours(path: Path) -> bool:
+        return _head(path, len(start.encode())) == start.encode()
+
+    return ours
+
+
+def holds_mark(mark: str) -> Ours:
+    """Files with ``mark`` in their first 4 kB, such as the generator of a page."""
+    return lambda path: mark.encode() in _head(path, HEAD_BYTES)
+
+
+def is_json_with(*names: str, check: Callable[[object], None] | None = None) -> Ours:
+    """JSON objects that hold all ``names`` and that ``check``, raising ``ValueError``, passes."""
+
+    def ours(path: Path) -> bool:
+        try:
+            document = read_json(path)
+            if not isinstance(document, dict) or not set(names) <= set(document):
+                return False
+            if check is not None:
+                check(document)
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    return ours
+
+
+def is_parquet_with(names: Iterable[str]) -> Ours:
+    """Parquet files that have all the columns ``names``."""
+    wanted = set(names)
+
+    def ours(path: Path) -> bool:
+        import pyarrow as pa
+
+        from shards.files.parquet_file import open_parquet
+
+        try:
+            with open_parquet(path) as file:
+                return wanted <= set(file.schema_arrow.names)
+        except (pa.ArrowException, ValueError):
+            return False
+
+    return ours
+
+
+def _head(path: Path, length: int) -> bytes:
+    with open_regular(path) as file:
+        return file.read(length)

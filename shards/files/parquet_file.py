@@ -1,0 +1,47 @@
+"""Parquet of strangers: what a file claims to hold is looked at before anything is unpacked."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shards.cli.wording import counted
+from shards.files.limits import limit
+from shards.files.regular_file import require_regular
+from shards.machine_trouble import machine_spared
+
+__all__ = ["open_parquet", "read_parquet"]
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, opened, its footer read. Raises ``OSError`` or an Arrow exception where it is none,
+    ``ValueError`` where it claims more rows or bytes than ``shards.files.limits`` allow. Ours have
+    checksums, and what is read of them raises ``OSError`` where bytes have changed."""
+    require_regular(path)
+    with ExitStack() as held:
+        with machine_spared(path):
+            file = held.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+        metadata = file.metadata
+        if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
+            raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
+        claimed = 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            if group.num_rows > most:
+                raise ValueError(f"a group of {counted(group.num_rows, 'row')}")
+            claimed += max(group.total_byte_size, 0)
+        if claimed > (most := limit("MAX_PARQUET_BYTES")):
+            raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
+        yield file
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The whole table, or the ``columns`` of it, its values checked. Raises as
+    :func:`open_parquet`."""
+    with open_parquet(path) as file:
+        table = file.read(columns)
+    table.validate(full=True)
+    return table

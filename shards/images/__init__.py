@@ -1,0 +1,1 @@
+"""One image file: its format and its pixels."""

@@ -1,0 +1,137 @@
+"""The head of a JPEG XL codestream, ISO 18181-1: size, orientation and depth, before any decoding.
+
+The plugin that decodes JPEG XL does so while it opens a file, and turns the pixels. The limit on
+pixels must hold before that, and the turning be undone after it, so both are read here.
+"""
+
+from dataclasses import dataclass
+
+from shards.images.unsupported import media_boxes
+
+__all__ = ["CONTAINER", "BadJxl", "JxlHeader", "read_jxl_header"]
+
+CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
+_HEAD_BYTES = 128  # more than all of these fields can take
+_SIZES = ((9, 1), (13, 1), (18, 1), (30, 1))
+_RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
+
+
+class BadJxl(ValueError):
+    """The bytes are no JPEG XL, or are cut off in its head."""
+
+
+@dataclass(frozen=True, slots=True)
+class JxlHeader:
+    """What the head of a codestream says."""
+
+    width: int
+    """Of the stored pixels, before ``orientation`` turns them."""
+    height: int
+    orientation: int
+    """As in EXIF, 1 … 8: how a viewer turns the stored pixels."""
+    animated: bool
+    bit_depth: int
+    """Bits per sample, up to 64; of floats, too."""
+    has_icc: bool
+    """Whether a colour profile is embedded; ``False`` where unusual extra channels stand before
+    that field."""
+
+
+class _Bits:
+    """Fields of bits, lowest first, and the standard's ways to code numbers in them."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value, self._left = int.from_bytes(data, "little"), 8 * len(data)
+
+    def take(self, count: int) -> int:
+        self._left -= count
+        if self._left < 0:
+            raise BadJxl("cut off in the head")
+        value = self._value & ((1 << count) - 1)
+        self._value >>= count
+        return value
+
+    def number(self, choices: tuple[tuple[int, int], ...]) -> int:
+        """A selector of two bits, then as many bits as it says, and an offset to add."""
+        count, offset = choices[self.take(2)]
+        return self.take(count) + offset
+
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        small = self.take(1)
+        height = 8 * (self.take(5) + 1) if small else self.number(_SIZES)
+        ratio = self.take(3)
+        if ratio:
+            numerator, denominator = _RATIOS[ratio]
+            return height * numerator // denominator, height
+        return (8 * (self.take(5) + 1) if small else self.number(_SIZES)), height
+
+
+def read_jxl_header(data: bytes) -> JxlHeader:
+    """Reads the head of a JPEG XL file, a bare codestream or one in a container.
+
+    Raises :class:`BadJxl`.
+    """
+    head = _codestream_head(data)
+    if head[:2] != b"\xff\x0a":
+        raise BadJxl("no codestream")
+    bits = _Bits(head[2:])
+    width, height = bits.size()
+    orientation, animated = 1, False
+    if bits.take(1):  # all fields have their default values
+        return JxlHeader(width, height, orientation, animated, 8, False)
+    if bits.take(1):
+        orientation = bits.take(3) + 1
+        if bits.take(1):
+            bits.size()  # the size that a viewer is to show it at
+        if bits.take(1):
+            _pass_over_preview(bits)
+        if animated := bool(bits.take(1)):
+            _pass_over_timing(bits)
+    return JxlHeader(width, height, orientation, animated, _depth(bits), _has_icc(bits))
+
+
+def _codestream_head(data: bytes) -> bytes:
+    if not data.startswith(CONTAINER):
+        return data[:_HEAD_BYTES]
+    head = b""
+    for name, start, end in media_boxes(data, 0, len(data)):
+        if name == b"jxlc":
+            return data[start : min(end, start + _HEAD_BYTES)]
+        if name == b"jxlp":  # a part, after four bytes of its number
+            head += data[start + 4 : min(end, start + 4 + _HEAD_BYTES)]
+        if len(head) >= _HEAD_BYTES:
+            break
+    return head[:_HEAD_BYTES]
+
+
+def _pass_over_preview(bits: _Bits) -> None:
+    div8 = bits.take(1)
+    choices = ((0, 16), (0, 32), (5, 1), (9, 33)) if div8 else ((6, 1), (8, 65), (10, 321), (12, 1345))
+    bits.number(choices)
+    if not bits.take(3):
+        bits.number(choices)
+
+
+def _pass_over_timing(bits: _Bits) -> None:
+    bits.number(((0, 100), (0, 1000), (10, 1), (30, 1)))
+    bits.number(((0, 1), (0, 1001), (8, 1), (10, 1)))
+    bits.number(((0, 0), (3, 0), (16, 0), (32, 0)))
+    bits.take(1)
+
+
+def _depth(bits: _Bits) -> int:
+    if not bits.take(1):
+        return bits.number(((0, 8), (0, 10), (0, 12), (6, 1)))
+    depth = bits.number(((0, 32), (0, 16), (0, 24), (6, 1)))
+    bits.take(4)  # of the exponent
+    return depth
+
+
+def _has_icc(bits: _Bits) -> bool:
+    bits.take(1)  # whether 16 bits suffice to decode
+    for _ in range(bits.number(((0, 0), (0, 1), (4, 2), (12, 1)))):
+        if not bits.take(1):  # an extra channel that is not plain alpha
+            return False
+    bits.take(1)  # whether the colours are coded as XYB
+    return not bits.take(1) and bool(bits.take(1))

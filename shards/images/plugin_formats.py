@@ -1,0 +1,130 @@
+"""JPEG XL by a plugin of Pillow's, and JPEG 2000 by Pillow: with what both leave to us."""
+
+import io
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from PIL import Image, ImageFile, Jpeg2KImagePlugin
+
+from shards.images.jxl_header import BadJxl, read_jxl_header
+from shards.images.rejection import RejectedImage
+from shards.images.stored_pixels import TURNED_BACK
+from shards.images.unsupported import media_boxes
+
+__all__ = ["CODESTREAM", "StoredJpeg2000", "jxl_reader"]
+
+CODESTREAM = b"\xff\x4f\xff\x51"
+"""How a JPEG 2000 codestream begins."""
+
+_EXIF_UUID = b"JpgTiffExif->JP2"
+
+
+class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
+    """A JPEG 2000 of up to 8 bits. Of more, Pillow 13 turns whites of colour images black."""
+
+    bit_depth = 8
+
+    def _open(self) -> None:
+        super()._open()
+        assert self.fp is not None
+        self.fp.seek(0)
+        data = self.fp.read()
+        depths = self._depths(data)
+        if max(depths) > 0x80:
+            raise RejectedImage("unsupported_mode", "JPEG 2000 with signed samples")
+        self.bit_depth = max(depths)
+        if self.bit_depth > 8:
+            raise RejectedImage("unsupported_mode", f"JPEG 2000 of {self.bit_depth} bits")
+
+    def _depths(self, data: bytes) -> list[int]:
+        """Bits of each component, 128 more where it is signed; also reads metadata."""
+        at = 0 if data.startswith(CODESTREAM) else -1
+        for name, start, end in media_boxes(data, 0, len(data) if at < 0 else 0):
+            if name == b"jp2c" and at < 0:
+                at = start
+            elif name == b"uuid" and data[start : start + 16] == _EXIF_UUID:
+                self.info["exif"] = b"Exif\0\0" + data[start + 16 : end]
+            elif name == b"jp2h":
+                self._read_colour(data, start, end)
+        if at < 0 or data[at : at + 4] != CODESTREAM:
+            raise ValueError("no codestream")
+        count = int.from_bytes(data[at + 40 : at + 42], "big")
+        depths = [d + 1 for d in data[at + 42 : at + 42 + 3 * count : 3]]
+        if not 0 < count == len(depths):
+            raise ValueError("truncated codestream")
+        return depths
+
+    def _read_colour(self, data: bytes, start: int, end: int) -> None:
+        for name, at, stop in media_boxes(data, start, end):
+            if name == b"colr" and data[at : at + 1] in (b"\2", b"\3"):
+                self.info["icc_profile"] = data[at + 3 : stop]
+            depths = data[at + 3 : at + 3 + data[at + 2]] if name == b"pclr" else b""
+            if any(depth & 0x7F > 7 for depth in depths):
+                raise RejectedImage("unsupported_mode", "JPEG 2000 with a palette of over 8 bits")
+
+
+def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """The reader of JPEG XL. Raises ``RejectedImage`` where the extra is not installed."""
+    try:
+        return _jxl_class()
+    except ImportError:
+        detail = "JPEG XL needs the extra: pip install -e '.[jxl]'"
+        raise RejectedImage("unsupported_format", detail) from None
+
+
+@cache
+def _jxl_class() -> type[ImageFile.ImageFile]:
+    from pillow_jxl import JpegXLImagePlugin
+
+    JpegXLImagePlugin.DECODE_THREADS = 0  # images are decoded beside each other
+
+    class StoredJxl(JpegXLImagePlugin.JXLImageFile):
+        """A JPEG XL whose pixels are turned back, opened only once its size is known."""
+
+        _size: tuple[int, int]
+        im: Any
+
+        def _open(self) -> None:
+            try:
+                header = read_jxl_header(self.fp.read())
+            except BadJxl as error:
+                raise ValueError(f"truncated or no JPEG XL: {error}") from error
+            if header.width * header.height > (Image.MAX_IMAGE_PIXELS or 0):
+                raise RejectedImage("too_large", f"{header.width}×{header.height} pixels")
+            self.fp.seek(0)
+            _decoded(super()._open)
+            self.file_orientation, self.bit_depth = header.orientation, header.bit_depth
+            self.n_frames = 1 + header.animated  # two stand for more: they are not counted
+            self._turned, self._back = self._size, None
+            if self.jpeg:  # a JPEG that was packed comes out as it was
+                return
+            self._back = TURNED_BACK.get(header.orientation)
+            if header.orientation >= 5:
+                self._size = self._size[::-1]
+            if not header.has_icc:
+                self.info.pop("icc_profile", None)  # made up by the decoder
+
+        def load(self) -> Any:
+            if self._back is None:
+                return super().load()
+            back, self._back = self._back, None
+            stored, self._size = self._size, self._turned
+            super().load()
+            self.im = self.im.transpose(back)
+            self._size = stored
+            return Image.Image.load(self)
+
+    return StoredJxl
+
+
+def _decoded(decode: Callable[[], None]) -> None:
+    """Runs ``decode``. The plugin is written in Rust, whose panics are no ``Exception``."""
+    try:
+        decode()
+    except Exception:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError(f"the decoder gave up: {error}") from error

@@ -1,0 +1,108 @@
+"""Images of 16 bits per channel, exactly: value / 257, rounded.
+
+Pillow keeps 16 bits of grey only; of 16-bit colour it drops the low byte, which is off by one for
+half of all values. Its raw decoders can be told to keep the low byte instead (byte order swapped),
+so colour is decoded twice and the two halves are put together.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from shards.images.rejection import RejectedImage
+
+__all__ = ["is_sixteen_bit", "sixteen_bit_to_rgb", "to_eight_bits"]
+
+_GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
+_WHITE_IS_ZERO = 0
+
+
+def to_eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint16 → uint8: value / 257 to the nearest (257 is odd: there are no ties)."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _raw_mode(image: ImageFile.ImageFile) -> str:
+    """What Pillow's decoder is told about the layout of a pixel, such as ``RGB;16B``; or ``""``."""
+    if not image.tile:
+        return ""
+    arguments: Any = image.tile[0][3]
+    raw_mode = arguments if isinstance(arguments, str) else (arguments or ("",))[0]
+    return str(raw_mode)
+
+
+def is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened, not yet loaded image has more than 8 bits per channel as integers.
+
+    By what the file says of its samples. Raw modes alone mislead: a BMP of 5-6-5 bits is called
+    ``BGR;16``, a plane of 16 bits that lies apart ``R``.
+    """
+    if image.mode in _GREY_MODES:
+        return True
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
+        return image.mode != "F" and max(bits) == 16
+    return image.format == "PNG" and ";16" in _raw_mode(image)
+
+
+def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFile.ImageFile]) -> Image.Image:
+    """The RGB image of 8 bits of an opened PNG or TIFF of 16 bits; alpha is dropped.
+
+    ``reopen`` opens the same file again. Raises ``RejectedImage`` for layouts without a rule
+    (12 bits, CMYK or premultiplied alpha of 16 bits).
+    """
+    raw_mode = _raw_mode(image)
+    if image.mode in _GREY_MODES:
+        return _grey_to_rgb(image)
+    if raw_mode == "LA;16B":  # four bytes per pixel: grey high, grey low, alpha high, alpha low
+        pixels = _decode_as(image, "RGBA")
+        grey = to_eight_bits(_join(pixels[..., 0], pixels[..., 1]))
+        return Image.merge("RGB", [Image.fromarray(grey)] * 3)
+    layout, _, order = raw_mode.partition(";")
+    if layout not in ("RGB", "RGBA", "RGBX"):
+        raise RejectedImage("unsupported_mode", f"16 bits, layout {raw_mode}")
+    high, low = _orders(order)
+    return Image.fromarray(
+        to_eight_bits(
+            _join(_decode_as(image, f"{layout};{high}")[..., :3], _decode_as(reopen(), f"{layout};{low}")[..., :3])
+        )
+    )
+
+
+def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))
+    if tuple(bits) != (16,):
+        raise RejectedImage("unsupported_mode", f"{bits[0]} bits of grey")
+    image.load()
+    values = np.asarray(image).astype(np.uint16)  # in the machine's byte order
+    if image.format == "TIFF" and tags.get(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO:
+        values = 65535 - values  # Pillow turns negatives of 8 bits and fewer itself
+    grey = Image.fromarray(to_eight_bits(values))
+    return Image.merge("RGB", [grey] * 3)
+
+
+def _orders(order: str) -> tuple[str, str]:
+    """Raw-mode endings that give the high and the low byte of values stored in ``order``."""
+    if order == "16N":  # libtiff hands out the machine's own order
+        order = "16L" if sys.byteorder == "little" else "16B"
+    return ("16L", "16B") if order == "16L" else ("16B", "16L")
+
+
+def _decode_as(image: ImageFile.ImageFile, raw_mode: str) -> np.ndarray:
+    """Decodes with another raw mode of the same pixel size. (H, W, channels) uint8."""
+    tiles = []
+    for tile in image.tile:
+        rest = tile.args[1:] if isinstance(tile.args, tuple) else ()
+        tiles.append(tile._replace(args=(raw_mode, *rest) if rest else raw_mode))
+    image.tile = tiles
+    image.load()
+    return np.asarray(image)
+
+
+def _join(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    return (high.astype(np.uint16) << 8) | low

@@ -1,0 +1,159 @@
+"""Pillow's plugins with their turning undone: pixels as stored, facts as the file has them.
+
+Most of Pillow leaves an image as it is stored and lets the caller turn it. These do not:
+
+- TIFF is turned while it is loaded, by its orientation tag or its XMP, and the tag is dropped;
+- HEIC is turned by libheif, by the boxes ``irot`` and ``imir``, and its EXIF orientation set to 1;
+- AVIF is not turned, but EXIF that the file does not have is made up of its boxes.
+
+Here each comes as stored. ``file_orientation`` of an image says by which of EXIF's numbers a viewer
+turns it, where that is not in its EXIF: boxes go before EXIF, as ISO 23008-12 wants it.
+"""
+
+import io
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
+
+from shards.images.pillow_warnings import quiet
+from shards.images.rejection import RejectedImage
+
+__all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]
+
+_SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257, 258, 259, 266, 277, 284)
+
+_FIRST_PILLOW_HEIF = (1, 8)
+"""Lists what libheif turned."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → how a viewer turns the stored pixels (``ROTATE_90`` is counter-clockwise)."""
+
+TURNED_BACK = {**_TURNS, 6: _TURNS[8], 8: _TURNS[6]}
+"""EXIF orientation → how to undo that; all others are their own inverse."""
+
+
+class StoredTiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF whose pixels are not turned and whose tags stay."""
+
+    def _setup(self) -> None:
+        tags = self.tag_v2
+        if tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_DIRECTORIES in tags:
+            raise RejectedImage("unsupported_format", "camera raw: its first picture is a preview")
+        samples = tags.get(_SAMPLES, 1)
+        if tags.get(_PLANES, 1) != 1 and samples == 1:
+            # With one sample the tag means nothing (TIFF 6.0, page 38), but Pillow would take the
+            # first letter of the layout for it, and so lose inversions and depths below 8 bits.
+            tags[_PLANES] = 1
+        if tags.get(_PLANES, 1) != 1:
+            _require_planes(tags)
+        super()._setup()
+        self._size = tags[_WIDTH], tags[_HEIGHT]
+
+    def load_end(self) -> None:
+        """In place of Pillow's, which turns the pixels: reads the metadata while the file is open.
+
+        Damaged metadata is no reason to lose an image.
+        """
+        try:
+            with quiet():
+                self.getexif()
+        except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
+            self._exif = Image.Exif()
+            self._exif._loaded = True
+
+
+def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    """Raises ``RejectedImage`` for planes that Pillow reads as if they had 8 bits, or in turn."""
+    if max(tags.get(_BITS, (1,))) == 16:
+        raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
+    if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
+        raise RejectedImage("unsupported_mode", "TIFF with planes apart and bits in reverse order")
+
+
+class StoredAvif(AvifImagePlugin.AvifImageFile):
+    """An AVIF with the EXIF of the file, which Pillow changes to what the boxes say."""
+
+    file_orientation = 1
+
+    def _open(self) -> None:
+        super()._open()
+        *_, exif, orientation, _ = self._decoder.get_info()
+        self.info.pop("exif", None)
+        if exif:
+            self.info["exif"] = exif
+        self.file_orientation = orientation
+
+
+def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
+    """The reader of HEIC and HEIF. Raises ``RejectedImage`` where the extra is not installed."""
+    try:
+        return _heif_class()
+    except ImportError:
+        detail = "HEIC needs the extra: pip install -e '.[heic]'"
+        raise RejectedImage("unsupported_format", detail) from None
+
+
+@cache
+def _heif_class() -> type[ImageFile.ImageFile]:
+    from pillow_heif import HeifImageFile, __version__
+
+    if tuple(int(part) for part in __version__.split(".")[:2]) < _FIRST_PILLOW_HEIF:
+        raise ImportError("an older version")
+
+    class StoredHeif(HeifImageFile):
+        """A HEIC whose pixels are turned back."""
+
+        file_orientation = 1
+
+        def _open(self) -> None:
+            super()._open()
+            assert self._heif_file is not None
+            chosen = self._heif_file[self.tell()]
+            turned = transform_orientation(chosen._c_image.transformations)
+            self._back = TURNED_BACK.get(turned)
+            self.file_orientation = turned if turned > 1 else self.info["original_orientation"] or 1
+            if turned >= 5:
+                self._size = self._size[::-1]
+
+        def load(self) -> Any:
+            loaded = super().load()
+            if self._back is None:
+                return loaded
+            back, self._back = self._back, None
+            self.im = self.im.transpose(back)
+            self._size = self.im.size
+            return Image.Image.load(self)
+
+    return StoredHeif
+
+
+def transform_orientation(transforms: tuple[tuple[Any, ...], ...]) -> int:
+    """The EXIF orientation, 1 … 8, that the boxes ``irot`` and ``imir`` of a HEIF add up to.
+
+    ``transforms`` are as pillow-heif lists them, in the order in which libheif applies them:
+    ``("irot", degrees counter-clockwise)``, ``("imir", 1)`` for left and right exchanged,
+    ``("imir", 0)`` for top and bottom; others (``clap``) do not turn.
+    """
+    probe = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    turned = probe
+    for name, *values in transforms:
+        if name == "irot":
+            turned = np.rot90(turned, values[0] // 90)
+        elif name == "imir":
+            turned = np.fliplr(turned) if values[0] else np.flipud(turned)
+    for orientation, turn in _TURNS.items():
+        if np.array_equal(turned, np.asarray(Image.fromarray(probe).transpose(turn))):
+            return orientation
+    return 1

@@ -1,0 +1,190 @@
+"""What a file is that cannot be read here: its name, so that no sound image is called damaged.
+
+Asked only after opening or decoding has failed, so nothing that can be read is refused for its
+name. Headers alone are looked at, with every length checked.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from functools import cache
+
+from PIL import Image, TiffImagePlugin
+
+from shards.images.pillow_warnings import quiet
+from shards.jpeg.header import BadJpeg, SegmentParser
+
+__all__ = ["media_boxes", "unsupported_kind"]
+
+_BEGINNINGS = {
+    b"II\xbc\x01": "JPEG XR",
+    b"8BPS": "Photoshop (PSD)",
+    b"v/1\x01": "OpenEXR",
+    b"#?RADIANCE": "Radiance HDR",
+    b"qoif": "QOI",
+    b"DDS ": "DirectDraw Surface (DDS)",
+    b"BPG\xfb": "BPG",
+    b"FLIF": "FLIF",
+    b"\x8aMNG\r\n\x1a\n": "MNG",
+    b"\x8bJNG\r\n\x1a\n": "JNG",
+    b"\0\0\1\0": "Windows icon (ICO)",
+    b"SIMPLE  =": "FITS",
+    b"%PDF-": "PDF",
+    b"<svg": "SVG",
+    b"FUJIFILMCCD-RAW": "Fujifilm camera raw (RAF)",
+    b"IIRO": "Olympus camera raw (ORF)",
+    b"IIU\0": "Panasonic camera raw (RW2)",
+}
+_NETPBM = (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"P7")
+_BRANDS = {
+    b"crx ": "Canon camera raw (CR3)",
+    b"avci": "HEIF of H.264",
+    b"avcs": "HEIF of H.264",
+    b"jpeg": "HEIF of JPEG",
+    b"j2ki": "HEIF of JPEG 2000",
+    b"vvic": "HEIF of VVC",
+    b"evbi": "HEIF of EVC",
+}
+
+_COMPRESSIONS = {
+    6: "old-style JPEG",
+    32766: "NeXT",
+    32809: "ThunderScan",
+    34661: "JBIG",
+    34676: "SGI LogLuv",
+    34677: "SGI LogLuv",
+    34712: "JPEG 2000",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34713: "Nikon NEF",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34933: "PNG",
+    34934: "JPEG XR",
+    22610: "JPEG XR",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+    34925: "LZMA",
+    50000: "zstd",
+}
+_SELDOM_BUILT_IN = frozenset({6, 32809, 34676, 34677})
+_OPTIONAL = {34925: "lzma", 50000: "zstd", 50001: "webp"}
+"""Compressions that a libtiff may be built without, by Pillow's names."""
+
+_FORMATS = {2: "signed integers", 3: "floats", 5: "complex", 6: "complex"}
+_PHOTOMETRICS = {
+    4: "transparency mask",
+    9: "ICC L*a*b*",
+    10: "ITU L*a*b*",
+    32803: "camera raw",
+    32844: "LogL",
+    32845: "LogLuv",
+    34892: "linear camera raw",
+}
+
+
+def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
+    """The name of what ``data`` is, such as ``12-bit JPEG``; ``None`` where it seems damaged.
+
+    ``kind``: the format that its first bytes tell (``shards.images.formats``), ``None`` for none.
+    ``error``: what a decoder said.
+    """
+    if kind is None:
+        return _other_format(data)
+    if kind == "JPEG":
+        return _jpeg(data)
+    if kind == "TIFF":
+        return _tiff(data, error)
+    if kind == "PNG":
+        return "Apple's PNG for iOS (CgBI)" if data[12:16] == b"CgBI" else None
+    if kind == "BMP":
+        return error.removeprefix("Unsupported ") if error.startswith("Unsupported BMP") else None
+    if kind in ("HEIF", "AVIF") and "nsupported codec" in error:
+        return f"{kind} of a codec that is not built in"
+    return None
+
+
+def _other_format(data: bytes) -> str | None:
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12])
+    if data[:2] in _NETPBM and data[2:3].isspace():
+        return "Netpbm"
+    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"<?xml") and b"<svg" in head:
+        return "SVG"
+    return next((name for begin, name in _BEGINNINGS.items() if head.startswith(begin)), None)
+
+
+def _jpeg(data: bytes) -> str | None:
+    parser = SegmentParser(memoryview(data))
+    try:
+        header = parser.parse()
+    except BadJpeg:
+        return "JPEG-LS" if any(s.marker == 0xF7 for s in parser.segments) else None
+    if header.hierarchical:
+        return "hierarchical JPEG"
+    if header.precision != 8:
+        return f"{header.precision}-bit JPEG"
+    return "JPEG of 2 components" if len(header.components) == 2 else None
+
+
+def _tiff(data: bytes, error: str) -> str | None:
+    if data[8:10] == b"CR":
+        return "Canon camera raw (CR2)"
+    try:
+        tags = _first_directory(data)
+        compression, photometric = int(tags.get(259, 1)), int(tags.get(262, 0))
+        bits, kind = [int(b) for b in tags.get(258, (1,))], int(tags.get(339, (1,))[0])
+    except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
+        return None
+    name = _COMPRESSIONS.get(compression, f"compression {compression}")
+    if compression not in TiffImagePlugin.COMPRESSION_INFO:
+        return f"TIFF with {name}"
+    if photometric in _PHOTOMETRICS:
+        return f"TIFF of {_PHOTOMETRICS[photometric]}"
+    if "unknown pixel mode" in error:
+        what = "half floats" if (kind, bits[0]) == (3, 16) else _FORMATS.get(kind, "")
+        depths = "/".join(str(b) for b in sorted(set(bits)))
+        parts = [f"TIFF of {depths} bits", what, f"{len(bits)} channels, photometric {photometric}"]
+        return ", ".join(part for part in parts if part)
+    missing = compression in _OPTIONAL and not _built_in(_OPTIONAL[compression])
+    return f"TIFF with {name}" if missing or compression in _SELDOM_BUILT_IN else None
+
+
+@cache
+def _built_in(compression: str) -> bool:
+    try:
+        Image.new("L", (8, 8)).save(io.BytesIO(), "TIFF", compression=compression)
+    except Exception:  # whatever libtiff makes of it
+        return False
+    return True
+
+
+def _first_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+    tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
+    file = io.BytesIO(data)
+    file.seek(tags.next)
+    with quiet():
+        tags.load(file)
+    return tags
+
+
+def media_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes of an ISO media file in ``data[at:end]``: name, start and end of the content.
+
+    Ends at the first box whose length cannot be.
+    """
+    while at + 8 <= end:
+        length, name = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1 and at + 16 <= end:
+            (length,) = struct.unpack_from(">Q", data, start)
+            start += 8
+        elif length == 0:
+            length = end - at
+        if length < start - at or at + length > end:
+            return
+        yield name, start, at + length
+        at += length

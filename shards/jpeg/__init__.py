@@ -1,0 +1,1 @@
+"""Random-access JPEG: header, Huffman codes, the walk, entry points."""

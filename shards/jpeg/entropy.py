@@ -1,0 +1,215 @@
+"""Walking the bits of a sequential JPEG scan, compiled by Numba: blocks found, no pixel made.
+
+The walk works on *unstuffed* bytes (no FF00, no marker), which ``unstuff`` makes eight at a time
+out of the file's. A scratch array ends in at least ``SLACK`` bytes beyond the last valid bit, so
+that words may be read without looking where the end is. The bits are untrusted: the walk stops at
+the first invalid code, at a coefficient beyond the block and at the end of the bits.
+
+Bit positions, and whatever indexes the hot arrays, are uint64: Numba then leaves out the handling
+of negative indices, and ``uint64 + int64`` would turn into a float.
+"""
+
+import numpy as np
+from numba import int64, uint8, uint64
+
+from shards.jpeg.huffman import AC, DC, DC_BITS, LOOKUP_BITS, START, slow_dc, slow_entry
+from shards.jpeg.numba_support import Scalar, compiled, inlined, load64, load_word, store_word
+
+__all__ = ["BROKEN", "SLACK", "dc_at", "has_ff", "skip_restart", "sum_dc", "unstuff", "walk_blocks"]
+
+SLACK = 24
+BROKEN = np.uint64(1 << 63)
+
+U1 = np.uint64(1)
+U2 = np.uint64(2)
+U3 = np.uint64(3)
+U4 = np.uint64(4)
+U5 = np.uint64(5)
+U6 = np.uint64(6)
+U7 = np.uint64(7)
+U8 = np.uint64(8)
+U64 = np.uint64(64)
+LOW_SEVEN = np.uint64(0x7F7F7F7F7F7F7F7F)
+ONES = np.uint64(0x0101010101010101)
+HIGH = np.uint64(0x8080808080808080)
+LOOKUP_SHIFT = np.uint64(64 - LOOKUP_BITS)
+DC_SHIFT = np.uint64(64 - DC_BITS)
+
+
+@inlined
+def has_ff(word: Scalar) -> bool:
+    """Whether one of the eight bytes is FF."""
+    return ((word & LOW_SEVEN) + ONES) & word & HIGH != uint64(0)
+
+
+@compiled
+def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: Scalar) -> tuple[Scalar, Scalar]:
+    """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
+
+    Returns where it stopped in ``data`` (``end``, or the FF of a marker) and in ``out``. The caller
+    sees to ``end <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place
+    counts as data: whether a zero or a marker follows is beyond what was asked for.
+    """
+    while start + U8 <= end:
+        word = load_word(data, start)
+        store_word(out, at, word)
+        if not has_ff(word):
+            start += U8
+            at += U8
+            continue
+        stop = start + U8
+        while start < stop:
+            byte = data[start]
+            out[at] = byte
+            if byte == uint8(0xFF) and start + U1 < end:
+                if data[start + U1] != uint8(0):
+                    return start, at
+                start += U1
+            start += U1
+            at += U1
+    while start < end:
+        byte = data[start]
+        out[at] = byte
+        if byte == uint8(0xFF) and start + U1 < end:
+            if data[start + U1] != uint8(0):
+                return start, at
+            start += U1
+        start += U1
+        at += U1
+    return start, at
+
+
+@compiled
+def skip_restart(data: np.ndarray, at: Scalar, end: Scalar) -> tuple[Scalar, Scalar]:
+    """Where the restart marker at ``at`` (after fill bytes) ends, and its number or -1."""
+    if at >= end or data[at] != uint8(0xFF):
+        return at, int64(-1)
+    while at < end and data[at] == uint8(0xFF):
+        at += U1
+    if at >= end or data[at] < uint8(0xD0) or data[at] > uint8(0xD7):
+        return at, int64(-1)
+    return at + U1, int64(data[at]) - int64(0xD0)
+
+
+@compiled
+def _step_alone(
+    words: np.ndarray, here: Scalar, entry: Scalar, window: Scalar, k: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """The first symbol alone: its code is a long one, or the others belong to the next block."""
+    if entry == uint64(0):
+        top = int64(window >> uint64(48))
+        entry = uint64(slow_entry(words, int64(here), top, k == uint64(0)))
+        if entry == uint64(0):
+            return uint64(0), U64 + U1, uint64(0)
+    reach = k + ((entry >> uint64(17)) & uint64(127))
+    return (entry >> U5) & uint64(31), reach, ((entry >> uint64(25)) & U1) | (reach >> U6)
+
+
+@inlined
+def _step(words: np.ndarray, here: Scalar, base: Scalar, window: Scalar, k: Scalar) -> tuple[Scalar, Scalar, Scalar]:
+    """One lookup: bits consumed, coefficients reached (65 if invalid), whether the block ends."""
+    entry = uint64(words[base + (window >> LOOKUP_SHIFT)])
+    reach = k + ((entry >> uint64(10)) & uint64(127))
+    if entry == uint64(0) or reach > U64:
+        return _step_alone(words, here, entry, window, k)
+    return entry & uint64(31), reach, ((entry >> uint64(24)) & U1) | (reach >> U6)
+
+
+@compiled
+def walk_blocks(
+    bits: np.ndarray,
+    limit: Scalar,
+    position: Scalar,
+    num_blocks: Scalar,
+    pairs: np.ndarray,
+    words: np.ndarray,
+    starts: np.ndarray,
+) -> Scalar:
+    """Walks ``num_blocks`` blocks from bit ``position``, where an MCU starts.
+
+    ``pairs`` (uint64) gives the offset in ``words`` of the tables of every block of an MCU.
+    ``starts[i]`` becomes the bit position of block i, and ``starts[num_blocks]`` that after the
+    last. Returns the latter, or ``BROKEN`` at an invalid code or where the walk passes ``limit``
+    (in bits; the scratch reaches ``SLACK`` bytes further).
+    """
+    k = uint64(0)
+    done_blocks = uint64(0)
+    block = uint64(0)
+    per_mcu = uint64(pairs.size)
+    if per_mcu == uint64(0) or num_blocks >= uint64(starts.size):
+        return BROKEN
+    if limit + uint64(8 * SLACK) > uint64(bits.size) * U8:
+        return BROKEN
+    here = pairs[0]
+    base = here + uint64(START)
+    starts[0] = position
+    if num_blocks == uint64(0):
+        return position if position <= limit else BROKEN
+    while position <= limit:
+        # 57 bits or more, enough for two steps of 31 and the 16 that the slowest look at; for a
+        # third after short ones.
+        window = load64(bits, position >> U3) << (position & U7)
+        third = position + uint64(40)
+        for step in range(3):
+            if step == 2 and position > third:
+                break
+            length, k, done = _step(words, here, base, window, k)
+            if k > U64:
+                return BROKEN
+            window <<= length
+            position += length
+            base = here + uint64(AC)
+            if done != uint64(0):
+                done_blocks += U1
+                starts[done_blocks] = position
+                if done_blocks == num_blocks:
+                    return position if position <= limit else BROKEN
+                block += U1
+                if block == per_mcu:
+                    block = uint64(0)
+                here = pairs[block]
+                base = here + uint64(START)
+                k = uint64(0)
+    return BROKEN
+
+
+@inlined
+def dc_at(bits: np.ndarray, position: Scalar, pair: Scalar, words: np.ndarray) -> tuple[Scalar, Scalar]:
+    """The DC difference coded at ``position`` and the number of bits of code and value."""
+    window = load64(bits, position >> U3) << (position & U7)
+    entry = uint64(words[pair + uint64(DC) + (window >> DC_SHIFT)])
+    if entry == uint64(0):
+        entry = uint64(slow_dc(words, int64(pair), int64(window >> uint64(48))))
+    length = entry & uint64(31)
+    category = entry >> U8
+    # Two shifts, because one by 64 is undefined; no branch on the sign, which no one can predict.
+    value = int64(((window << length) >> U1) >> (uint64(63) - category))
+    power = int64(1) << int64(category)
+    value += ((value - (power >> 1)) >> 63) & (int64(1) - power)
+    return value, length + category
+
+
+@compiled
+def sum_dc(
+    bits: np.ndarray,
+    starts: np.ndarray,
+    first: Scalar,
+    stop: Scalar,
+    pairs: np.ndarray,
+    components: np.ndarray,
+    words: np.ndarray,
+    dc: np.ndarray,
+) -> None:
+    """Adds the DC differences of walked blocks ``first`` … ``stop - 1`` to ``dc`` (int64).
+
+    Block ``first`` starts an MCU; ``components`` (uint64) gives the component of every block of an
+    MCU.
+    """
+    block = uint64(0)
+    per_mcu = uint64(pairs.size)
+    for i in range(first, stop):
+        value, _ = dc_at(bits, starts[i], pairs[block], words)
+        dc[components[block]] += value
+        block += U1
+        if block == per_mcu:
+            block = uint64(0)

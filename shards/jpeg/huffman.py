@@ -1,0 +1,297 @@
+"""Huffman tables of a JPEG as lookup tables that cover several symbols at once, compiled by Numba.
+
+A *pair* is the DC and the AC table of one component. ``build_pair`` lays it out in ``PAIR_WORDS``
+words of a flat uint32 array, so that a whole set of tables is one array and one cache line of
+state; the offsets below say where each part lies. Everything here takes bytes of an untrusted
+file: a table that libjpeg refuses is refused, and no index leaves its array.
+
+An entry of the two big tables (``START``, ``AC``) is indexed by the next ``LOOKUP_BITS`` bits and
+packs into 32 bits
+
+    bits consumed by all symbols (5) | by the first (5) | reach of all (7) | of the first (7)
+    | all end the block (1) | the first does (1)
+
+where a symbol *reaches* the coefficients it covers and an end of block reaches one. So whatever
+the coefficient ``k`` at hand, ``k + reach <= 64`` says that every symbol of the entry belongs to
+this block. ``START`` begins with a DC symbol, ``AC`` with an AC symbol; 0 says that the first code
+is longer than ``LOOKUP_BITS`` or invalid.
+"""
+
+import numpy as np
+from numba import int64, uint32
+
+from shards.jpeg.numba_support import Scalar, compiled
+
+__all__ = [
+    "AC",
+    "DC",
+    "DC_BITS",
+    "ENCODER",
+    "LOOKUP_BITS",
+    "MAX_DC_CATEGORY",
+    "PAIR_WORDS",
+    "START",
+    "augment_dc",
+    "build_pair",
+    "slow_dc",
+    "slow_entry",
+]
+
+LOOKUP_BITS = 10  # 11 walks 5 % faster, but is slower to build and fills the first-level cache
+DC_BITS = 9
+# 8-bit samples need no more: a DC value is ±1024 at the finest quantisation, a difference ±2047.
+MAX_DC_CATEGORY = 11
+
+SLOW_WORDS = 17 + 17 + 256  # per code length: one past the last code, symbol offset; the symbols
+START = 0
+AC = 1 << LOOKUP_BITS
+DC = 2 << LOOKUP_BITS
+SLOW_DC = DC + (1 << DC_BITS)
+SLOW_AC = SLOW_DC + SLOW_WORDS
+ENCODER = SLOW_AC + SLOW_WORDS
+PAIR_WORDS = ENCODER + 16
+
+
+@compiled
+def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
+    """Fills the slow part at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
+
+    Returns the number of symbols, or 0 where libjpeg would refuse the table: no symbol, codes that
+    overflow their length, or a code of all ones.
+    """
+    code = 0
+    first = 0
+    words[slow] = 0
+    words[slow + 17] = 0
+    for length in range(1, 17):
+        count = int64(table[length])
+        # Modulo 2³²: code + offset is the position of the symbol.
+        words[slow + 17 + length] = uint32((first - code) & 0xFFFFFFFF)
+        code += count
+        first += count
+        if count > 0 and code >= (1 << length):
+            return 0
+        words[slow + length] = code << (16 - length)
+        code <<= 1
+    if first < 1 or first > 256 or first + 17 > table.size:
+        return 0
+    for i in range(first):
+        words[slow + 34 + i] = table[17 + i]
+    return first
+
+
+@compiled
+def _find(words: np.ndarray, slow: Scalar, window: Scalar) -> Scalar:
+    """Code length and symbol of the code that starts the 16 bits ``window``; length 0 if none."""
+    for length in range(1, 17):
+        if window < int64(words[slow + length]):
+            at = (window >> (16 - length)) + int64(words[slow + 17 + length])
+            return length, int64(words[slow + 34 + (at & 0xFF)])
+    return 0, 0
+
+
+@compiled
+def _ac_entry(length: Scalar, symbol: Scalar) -> Scalar:
+    """Single-symbol entry of an AC code, 0 for a symbol that a sequential scan has no use for."""
+    run, size = symbol >> 4, symbol & 15
+    if size == 0 and run != 0 and run != 15:
+        return uint32(0)
+    eob = 1 if symbol == 0 else 0
+    return _pack(length + size, run + 1, eob)
+
+
+@compiled
+def _dc_entry(length: Scalar, symbol: Scalar) -> Scalar:
+    """Single-symbol entry of a DC code, 0 for a category that 8-bit samples never need."""
+    if symbol > MAX_DC_CATEGORY:
+        return uint32(0)
+    return _pack(length + symbol, 1, 0)
+
+
+@compiled
+def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
+    return uint32(bits | bits << 5 | reach << 10 | reach << 17 | eob << 24 | eob << 25)
+
+
+@compiled
+def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
+    """Entry of the first code in the 16 bits ``window`` (int64), 0 where there is none."""
+    if is_dc:
+        length, symbol = _find(words, pair + SLOW_DC, window)
+        return _dc_entry(length, symbol) if length > 0 else uint32(0)
+    length, symbol = _find(words, pair + SLOW_AC, window)
+    return _ac_entry(length, symbol) if length > 0 else uint32(0)
+
+
+@compiled
+def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
+    """Code length | category << 8 of the DC code in the 16 bits ``window``, 0 where none."""
+    length, symbol = _find(words, pair + SLOW_DC, window)
+    if length == 0 or symbol > MAX_DC_CATEGORY:
+        return uint32(0)
+    return uint32(length | symbol << 8)
+
+
+@compiled
+def _fill_single(words: np.ndarray, slow: Scalar, count: Scalar, at: Scalar, lengths: np.ndarray) -> None:
+    """Single-symbol entries at ``words[at:]`` and their code lengths, for codes that fit."""
+    size = 1 << LOOKUP_BITS
+    for i in range(size):
+        words[at + i] = 0
+        lengths[i] = 0
+    code = 0
+    first = 0
+    for length in range(1, LOOKUP_BITS + 1):
+        # `words` holds one past the last code of this length, left-aligned to 16 bits.
+        end = int64(words[slow + length]) >> (16 - length)
+        span = 1 << (LOOKUP_BITS - length)
+        while code < end and first < count:
+            symbol = int64(words[slow + 34 + first])
+            entry = _ac_entry(length, symbol)
+            start = code * span
+            for i in range(start, min(start + span, size)):
+                words[at + i] = entry
+                lengths[i] = length
+            code += 1
+            first += 1
+        code <<= 1
+
+
+@compiled
+def _extend(index: Scalar, entry: Scalar, singles: np.ndarray, lengths: np.ndarray) -> Scalar:
+    """``entry`` plus the AC symbols whose codes lie wholly in the rest of the index bits."""
+    mask = (1 << LOOKUP_BITS) - 1
+    bits = int64(entry) & 31
+    reach = (int64(entry) >> 10) & 127
+    eob = (int64(entry) >> 24) & 1
+    while eob == 0 and bits < LOOKUP_BITS:
+        rest = (index << bits) & mask
+        following = int64(singles[rest])
+        if following == 0 or int64(lengths[rest]) + bits > LOOKUP_BITS:
+            break
+        reach_more = reach + ((following >> 10) & 127)
+        if reach_more > 64:
+            break
+        bits += following & 31
+        reach = reach_more
+        eob = (following >> 24) & 1
+    first = int64(entry) & ~(31 | 127 << 10 | 1 << 24)
+    return uint32(first | bits | reach << 10 | eob << 24)
+
+
+@compiled
+def build_pair(
+    dc_table: np.ndarray,
+    ac_table: np.ndarray,
+    words: np.ndarray,
+    pair: Scalar,
+    singles: np.ndarray,
+    lengths: np.ndarray,
+) -> bool:
+    """Lays out a pair at ``words[pair : pair + PAIR_WORDS]``; returns whether the tables are legal.
+
+    ``dc_table`` and ``ac_table`` are uint8, from the Tc/Th byte on, at least 17 bytes. ``singles``
+    (uint32) and ``lengths`` (uint8) are scratch of ``1 << LOOKUP_BITS`` elements.
+    """
+    num_dc = _canonical(dc_table, words, pair + SLOW_DC)
+    num_ac = _canonical(ac_table, words, pair + SLOW_AC)
+    if num_dc == 0 or num_ac == 0:
+        return False
+    for i in range(num_dc):
+        if dc_table[17 + i] > 15:
+            return False
+    size = 1 << LOOKUP_BITS
+    _fill_single(words, pair + SLOW_AC, num_ac, pair + AC, lengths)
+    for i in range(size):
+        singles[i] = words[pair + AC + i]
+    for i in range(size):
+        if singles[i] != 0:
+            words[pair + AC + i] = _extend(i, singles[i], singles, lengths)
+    _fill_dc(words, pair, num_dc, singles, lengths)
+    _fill_encoder(words, pair, num_dc)
+    return True
+
+
+@compiled
+def _fill_dc(words: np.ndarray, pair: Scalar, num_dc: Scalar, singles: np.ndarray, lengths: np.ndarray) -> None:
+    """Fills ``START`` and ``DC``; ``singles`` and ``lengths`` are those of the AC table."""
+    code = 0
+    first = 0
+    slow = pair + SLOW_DC
+    for i in range(1 << LOOKUP_BITS):
+        words[pair + START + i] = 0
+    for i in range(1 << DC_BITS):
+        words[pair + DC + i] = 0
+    for length in range(1, LOOKUP_BITS + 1):
+        end = int64(words[slow + length]) >> (16 - length)
+        while code < end and first < num_dc:
+            symbol = int64(words[slow + 34 + first])
+            if symbol <= MAX_DC_CATEGORY:
+                entry = _dc_entry(length, symbol)
+                start = code << (LOOKUP_BITS - length)
+                stop = (code + 1) << (LOOKUP_BITS - length)
+                for i in range(start, min(stop, 1 << LOOKUP_BITS)):
+                    words[pair + START + i] = _extend(i, entry, singles, lengths)
+                if length <= DC_BITS:
+                    start = code << (DC_BITS - length)
+                    stop = (code + 1) << (DC_BITS - length)
+                    for i in range(start, min(stop, 1 << DC_BITS)):
+                        words[pair + DC + i] = uint32(length | symbol << 8)
+            code += 1
+            first += 1
+        code <<= 1
+
+
+@compiled
+def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
+    """Writes the DC table with every category 0 … 11 to ``out`` (uint8, 17 + 256 bytes at least).
+
+    Categories it lacks get codes of 16 bits, after all others, so no code that was there changes.
+    The code of all ones stays free, because decoders reject it. Returns the length in bytes, or 0
+    where there is no room.
+    """
+    code = 0
+    count = 0
+    for length in range(1, 17):
+        code = (code << 1) + int64(table[length])
+        count += int64(table[length])
+    if count < 1 or count > 244 or count + 17 > table.size or code > 0xFFFF:
+        return 0
+    present = 0
+    for i in range(17 + count):
+        out[i] = table[i]
+        if i >= 17:
+            present |= 1 << (int64(table[i]) & 31)
+    for category in range(MAX_DC_CATEGORY + 1):
+        if present & (1 << category) == 0:
+            if code + 1 > 0xFFFF or out[16] == 255:
+                return 0
+            out[17 + count] = category
+            out[16] += 1
+            count += 1
+            code += 1
+    return 17 + count
+
+
+@compiled
+def _fill_encoder(words: np.ndarray, pair: Scalar, num_dc: Scalar) -> None:
+    """Code | length << 16 of every DC category in the table as ``augment_dc`` completes it."""
+    for category in range(16):
+        words[pair + ENCODER + category] = 0
+    slow = pair + SLOW_DC
+    code = 0
+    first = 0
+    for length in range(1, 17):
+        end = int64(words[slow + length]) >> (16 - length)
+        while code < end and first < num_dc:
+            symbol = int64(words[slow + 34 + first]) & 15
+            if words[pair + ENCODER + symbol] == 0:
+                words[pair + ENCODER + symbol] = uint32(code | length << 16)
+            code += 1
+            first += 1
+        if length < 16:
+            code <<= 1
+    for category in range(MAX_DC_CATEGORY + 1):
+        if words[pair + ENCODER + category] == 0 and code < 0xFFFF:
+            words[pair + ENCODER + category] = uint32(code | 16 << 16)
+            code += 1

@@ -1,0 +1,192 @@
+"""Which bytes of a JPEG a splice looks at, told from the entry points alone.
+
+The ``.mcu`` member says where every entry point lies in the file, so before a byte of the image is
+fetched it is known which ranges of it the windows need: the header parts that are repeated in
+spliced files, the bytes by which an index is bound to its file, and per MCU row of a window the
+piece from the entry point before it to the one behind it. :mod:`shards.jpeg.entry_points` documents the
+format.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.jpeg.entry_points import (
+    ENTRIES_PER_BASE,
+    HEADER,
+    IDENTITY_SCAN_BYTES,
+    MAGIC,
+    REFERENCE_OFFSET_BITS,
+    TAIL_BYTES,
+    VERSION,
+)
+
+__all__ = [
+    "GEOMETRY",
+    "Geometry",
+    "IndexHead",
+    "coalesced",
+    "frame_geometry",
+    "header_ranges",
+    "read_head",
+    "window_ranges",
+]
+
+Bytes = npt.NDArray[np.uint8]
+Ranges = npt.NDArray[np.int64]
+"""(n, 2) of start and stop in the JPEG."""
+
+SLACK = 16
+"""Bytes that are fetched behind a range: the splice reads words of eight, and looks for markers."""
+
+MARGIN = 4
+"""Pixels around a window that chroma upsampling may need: two at most, and libjpeg-turbo's width
+of three chroma samples."""
+
+_MAX_REFERENCE_BYTES = 17 + 256  # of a Huffman table, the longest header part
+_KIND_FRAME = 0
+_FRAME_BYTES = 10 + 3 * 4
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Pixels and size of an image as its scan counts them."""
+
+    height: int
+    width: int
+    mcu_height: int
+    mcu_width: int
+
+    @property
+    def mcus_per_row(self) -> int:
+        return -(-self.width // self.mcu_width)
+
+    @property
+    def num_mcus(self) -> int:
+        return self.mcus_per_row * -(-self.height // self.mcu_height)
+
+
+GEOMETRY = {"grey": (8, 8), "4:4:4": (8, 8), "4:2:2": (8, 16), "4:2:0": (16, 16), "4:4:0": (16, 8), "4:1:1": (8, 32)}
+"""Chroma subsampling → height and width of an MCU, as encoders commonly write it: a guess that the
+frame header, once it is there, confirms or corrects."""
+
+
+@dataclass(frozen=True)
+class IndexHead:
+    """The fixed part of a ``.mcu`` member, its lengths checked."""
+
+    scan_start: int
+    scan_end: int
+    entries: int
+    every: int
+    position_bits: int
+    entry_bits: int
+    bases_at: int
+    entries_at: int
+    references: tuple[tuple[int, int], ...]
+    """(kind, offset in the JPEG)."""
+
+    def positions(self, mcu: Bytes, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Byte of the file in which each of ``entries`` begins, at most the scan's end."""
+        base_at = self.bases_at + 4 * (entries // ENTRIES_PER_BASE)
+        base = _words(mcu, base_at, 4)
+        bit = entries * self.entry_bits
+        word = _words(mcu, self.entries_at + (bit >> 3), 8)
+        field = (word >> (bit & 7).astype(np.uint64)) & np.uint64((1 << self.position_bits) - 1)
+        at = self.scan_start + ((base.astype(np.int64) * 8 + field.astype(np.int64)) >> 3)
+        return np.minimum(at, self.scan_end)
+
+
+def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.uint64]:
+    """The little-endian numbers of ``size`` bytes at each of ``at``."""
+    taken = np.zeros((len(at), 8), np.uint8)
+    taken[:, :size] = data[at[:, None] + np.arange(size)]
+    return taken.view("<u8")[:, 0]
+
+
+def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
+    """The fixed part of an index; ``None`` where the splice would not take it either."""
+    if mcu.size < HEADER.size:
+        return None
+    fields = HEADER.unpack(mcu[: HEADER.size].tobytes())
+    magic, version, num_references, components, length, start, scan, _, entries, every = fields[:10]
+    bits = fields[10]
+    if magic != MAGIC or version != VERSION or not 1 <= components <= 4:
+        return None
+    if length != jpeg_length or start + scan > jpeg_length or not entries or not every:
+        return None
+    bases_at = HEADER.size + 4 * num_references
+    entry_bits = bits + sum(fields[11 : 11 + components])  # a DC value for each component
+    entries_at = bases_at + 4 * -(-entries // ENTRIES_PER_BASE)
+    if bits > 40 or mcu.size != entries_at + (entries * entry_bits + 7) // 8 + TAIL_BYTES:
+        return None
+    words = np.frombuffer(mcu[HEADER.size : bases_at].tobytes(), "<u4").tolist()
+    mask = (1 << REFERENCE_OFFSET_BITS) - 1
+    references = tuple((word >> REFERENCE_OFFSET_BITS, word & mask) for word in words)
+    return IndexHead(start, start + scan, entries, every, bits, entry_bits, bases_at, entries_at, references)
+
+
+def header_ranges(head: IndexHead) -> Ranges:
+    """What a splice reads of the file besides the windows: tables, headers, identity."""
+    found = [(at, min(at + _MAX_REFERENCE_BYTES, head.scan_start)) for _, at in head.references]
+    scan = head.scan_start
+    found.append((scan, min(scan + IDENTITY_SCAN_BYTES + SLACK, head.scan_end)))
+    return np.array([(start, stop) for start, stop in found if start < stop], np.int64)
+
+
+def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
+    """Sizes out of the frame header; ``None`` where it makes no sense."""
+    at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
+    frame = jpeg[at : at + _FRAME_BYTES].tobytes()
+    if not at or len(frame) < _FRAME_BYTES or not 1 <= frame[8] <= 4:
+        return None
+    height, width = int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[6:8], "big")
+    sampling = [frame[10 + 3 * c] for c in range(frame[8])]
+    across = 1 if len(sampling) == 1 else max(s >> 4 for s in sampling)
+    down = 1 if len(sampling) == 1 else max(s & 15 for s in sampling)
+    if not (height and width and 1 <= across <= 4 and 1 <= down <= 4):
+        return None
+    return Geometry(height, width, 8 * down, 8 * across)
+
+
+def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
+    """The ranges of the scan that ``windows`` (N, 4) need, one per window and MCU row.
+
+    ``None`` where the entry points do not fit the geometry.
+    """
+    if head.entries != -(-geometry.num_mcus // head.every):
+        return None
+    per_row = geometry.mcus_per_row
+    starts, stops = [], []
+    for top, left, height, width in windows.tolist():
+        bottom, right = min(top + height, geometry.height), min(left + width, geometry.width)
+        first = max(max(left - MARGIN, 0) // geometry.mcu_width - 1, 0)
+        last = min((right + MARGIN - 1) // geometry.mcu_width + 2, per_row)
+        rows = np.arange(
+            max(top - MARGIN, 0) // geometry.mcu_height,
+            (min(bottom + MARGIN, geometry.height) - 1) // geometry.mcu_height + 1,
+        )
+        starts.append(rows * per_row + first)
+        stops.append(rows * per_row + last)
+    if not starts:
+        return np.empty((0, 2), np.int64)
+    low, high = np.concatenate(starts) // head.every, np.concatenate(stops) // head.every + 1
+    begin = head.positions(mcu, np.minimum(low, head.entries - 1))
+    end = head.positions(mcu, np.minimum(high, head.entries - 1)) + 1
+    end = np.where(high >= head.entries, head.scan_end, np.minimum(end, head.scan_end))
+    return np.stack([begin, np.maximum(end, begin) + SLACK], axis=1)
+
+
+def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
+    """``ranges`` sorted, those nearer than ``gap`` bytes joined, none beyond ``limit``."""
+    clipped = np.minimum(ranges, limit)
+    clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
+    if not len(clipped):
+        return clipped
+    reached = np.maximum.accumulate(clipped[:, 1])
+    first = np.r_[True, clipped[1:, 0] > reached[:-1] + gap]
+    begins = np.flatnonzero(first)
+    ends = np.r_[begins[1:], len(clipped)] - 1
+    joined = np.stack([clipped[begins, 0], reached[ends]], axis=1)
+    return joined[joined[:, 0] < joined[:, 1]]

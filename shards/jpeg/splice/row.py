@@ -1,0 +1,347 @@
+"""One MCU row of a window as entropy-coded bits, inside compiled code.
+
+Start at the entry point before the first MCU wanted and walk to it, re-code the first DC value of
+each component, copy all other bits up to the last MCU wanted, whose end the walk from the nearest
+entry point before it finds. Where restart markers of the source lie within the row, this is done
+piece by piece between them.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import int64, uint64
+
+from shards.jpeg.entropy import BROKEN, SLACK, dc_at, skip_restart, sum_dc, unstuff, walk_blocks
+from shards.jpeg.huffman import ENCODER, MAX_DC_CATEGORY
+from shards.jpeg.numba_support import Scalar, bytes_at, compiled, inlined, int64_at, pasted, uint32_at, uint64_at
+from shards.jpeg.splice.bits import copy_bits, put_bits
+from shards.jpeg.splice.index import (
+    COMPONENTS,
+    ENTRIES,
+    EVERY,
+    INFO_SIZE,
+    NUM_MCUS,
+    RESTART,
+    SCAN_END,
+    entry_dc,
+    entry_position,
+)
+from shards.jpeg.walk import MAX_MCUS_PER_ENTRY
+
+__all__ = ["PIECE_ROOM", "Work", "Writer", "end_byte", "splice_row"]
+
+MAX_BLOCKS_PER_MCU = 10
+STARTS_SIZE = (MAX_MCUS_PER_ENTRY + 2) * MAX_BLOCKS_PER_MCU + 2
+PIECE_ROOM = 64  # bytes of re-coded DC values and of padding, stuffed
+
+U1 = np.uint64(1)
+U7 = np.uint64(7)
+U8 = np.uint64(8)
+
+# Places in the memory at Work.state: the MCU that comes next, its byte in the file and its bit; the
+# bits at hand; where the tail's entry point lies in them; where the piece ends.
+CURRENT, BYTE, BIT, LIMIT, TAIL_BIT, END = range(6)
+STATE_SIZE = 6
+
+# Places in the memory at Work.blocks: tables and component of every block of an MCU, first block of
+# every component.
+PAIRS, COMPONENT_OF, FIRST = 0, MAX_BLOCKS_PER_MCU, 2 * MAX_BLOCKS_PER_MCU
+BLOCKS_SIZE = FIRST + 4
+
+
+class Work(NamedTuple):
+    """Addresses (and sizes, where they vary) of all that a row needs."""
+
+    jpeg: Any
+    jpeg_size: Any
+    mcu: Any
+    mcu_size: Any
+    info: Any
+    words: Any
+    words_size: Any
+    blocks: Any
+    per_mcu: Any
+    """Blocks per MCU."""
+    bits: Any
+    """Unstuffed bytes of the piece at hand."""
+    bits_size: Any
+    starts: Any
+    """Bit positions of the blocks walked, ``STARTS_SIZE``."""
+    state: Any
+    dc: Any
+    """DC predictors of the source, 4 × int64."""
+    last: Any
+    """DC predictors of the output, 4 × int64."""
+    out: Any
+    out_size: Any
+
+
+class Writer(NamedTuple):
+    """Where the output stands: bytes written, and ``count`` bits held back."""
+
+    at: Any
+    held: Any
+    count: Any
+
+
+@compiled
+def end_byte(mcu: np.ndarray, info: np.ndarray, entry: Scalar) -> Scalar:
+    """One past the byte of the file in which the bits before ``entry`` end."""
+    if entry >= info[ENTRIES]:
+        return uint64(info[SCAN_END])
+    return uint64(min((entry_position(mcu, info, entry) >> 3) + 1, info[SCAN_END]))
+
+
+@pasted
+def _info(work: Work) -> Any:
+    return int64_at(work.info, INFO_SIZE)
+
+
+@pasted
+def _state(work: Work) -> Any:
+    return uint64_at(work.state, STATE_SIZE)
+
+
+@pasted
+def _bits(work: Work) -> Any:
+    return bytes_at(work.bits, work.bits_size)
+
+
+@pasted
+def _pairs(work: Work) -> Any:
+    return uint64_at(work.blocks, work.per_mcu)
+
+
+@pasted
+def _words(work: Work) -> Any:
+    return uint32_at(work.words, work.words_size)
+
+
+@inlined
+def _load(work: Work, bound: Scalar, at: Scalar) -> bool:
+    """Unstuffs from the current byte to ``bound`` or a marker to ``bits[at:]``; sets ``LIMIT``."""
+    state = _state(work)
+    start = state[BYTE]
+    if bound < start or bound > work.jpeg_size:
+        return False
+    if at + (bound - start) + uint64(2 * SLACK) > work.bits_size:
+        return False
+    reached, used = unstuff(bytes_at(work.jpeg, work.jpeg_size), start, bound, _bits(work), at)
+    state[BYTE] = reached
+    state[LIMIT] = used * U8
+    return True
+
+
+@compiled
+def _walk(work: Work, position: Scalar, num_blocks: Scalar) -> Scalar:
+    """Walks blocks in the bits at hand from ``position`` on, where an MCU starts."""
+    starts = uint64_at(work.starts, STARTS_SIZE)
+    limit = _state(work)[LIMIT]
+    return walk_blocks(_bits(work), limit, position, num_blocks, _pairs(work), _words(work), starts)
+
+
+@compiled
+def _sum_dc(work: Work, first_mcu: Scalar, stop_mcu: Scalar) -> None:
+    """Adds the DC differences of walked MCUs to the predictors of the source."""
+    component_of = uint64_at(work.blocks, BLOCKS_SIZE)[COMPONENT_OF:FIRST]
+    starts = uint64_at(work.starts, STARTS_SIZE)
+    sum_dc(
+        _bits(work),
+        starts,
+        first_mcu * work.per_mcu,
+        stop_mcu * work.per_mcu,
+        _pairs(work),
+        component_of,
+        _words(work),
+        int64_at(work.dc, 4),
+    )
+
+
+@compiled
+def _cross_restart(work: Work, mcu: Scalar) -> bool:
+    """Steps over the restart marker before ``mcu``, where the bits at hand must end."""
+    state = _state(work)
+    if state[LIMIT] < state[END] or state[LIMIT] - state[END] > U7:
+        return False
+    jpeg = bytes_at(work.jpeg, work.jpeg_size)
+    behind, number = skip_restart(jpeg, state[BYTE], uint64(_info(work)[SCAN_END]))
+    if number < 0:
+        return False
+    state[CURRENT], state[BYTE], state[BIT] = uint64(mcu), behind, uint64(0)
+    dc = int64_at(work.dc, 4)
+    for c in range(4):
+        dc[c] = 0
+    return True
+
+
+@compiled
+def _enter(work: Work, here: Scalar) -> bool:
+    """Goes to the entry point before MCU ``here``, and over restart markers between the two."""
+    info, state = _info(work), _state(work)
+    mcu = bytes_at(work.mcu, work.mcu_size)
+    every, restart = info[EVERY], info[RESTART]
+    entry = here // every
+    position = entry_position(mcu, info, entry)
+    current = entry * every
+    state[CURRENT] = uint64(current)
+    state[BYTE], state[BIT] = uint64(position >> 3), uint64(position & 7)
+    entry_dc(mcu, info, entry, int64_at(work.dc, 4))
+    while restart > 0 and (current // restart + 1) * restart <= here:
+        boundary = (current // restart + 1) * restart
+        if not _load(work, end_byte(mcu, info, entry + 1), uint64(0)):
+            return False
+        state[END] = _walk(work, state[BIT], uint64(boundary - current) * work.per_mcu)
+        if state[END] == BROKEN or not _cross_restart(work, boundary):
+            return False
+        current = boundary
+    return True
+
+
+@inlined
+def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
+    """Unstuffs from the current byte to the end of the piece.
+
+    ``tail`` is the last entry point of the piece. With ``jump`` it comes after the first MCU wanted
+    and ``TAIL_BIT`` becomes its position in the bits; with ``exact`` it is the end itself.
+    """
+    state, info = _state(work), _info(work)
+    mcu = bytes_at(work.mcu, work.mcu_size)
+    bound = end_byte(mcu, info, tail + 1)
+    if not jump:
+        return _load(work, bound, uint64(0))
+    position = entry_position(mcu, info, tail)
+    tail_byte = uint64(position >> 3)
+    if not _load(work, tail_byte, uint64(0)) or state[BYTE] != tail_byte:
+        return False
+    state[TAIL_BIT] = state[LIMIT] + uint64(position & 7)
+    if exact:
+        bound = min(tail_byte + U1, uint64(info[SCAN_END]))
+    return _load(work, bound, state[LIMIT] >> uint64(3))
+
+
+@compiled
+def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
+    """Appends the DC difference ``value``; false where there is no code for it."""
+    magnitude = abs(value)
+    category = int64(0)
+    while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
+        category += 1
+    if category > MAX_DC_CATEGORY:
+        return False, writer
+    code = uint64(_words(work)[pair + uint64(ENCODER) + uint64(category)])
+    if value < 0:
+        value += (int64(1) << category) - 1
+    bits = ((code & uint64(0xFFFF)) << uint64(category)) | uint64(value)
+    length = (code >> uint64(16)) + uint64(category)
+    out = bytes_at(work.out, work.out_size)
+    at, held, count = put_bits(out, writer.at, writer.held, writer.count, bits, length)
+    return code != uint64(0), Writer(at, held, count)
+
+
+@compiled
+def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
+    out = bytes_at(work.out, work.out_size)
+    at, held, count = copy_bits(_bits(work), start, end, out, writer.at, writer.held, writer.count)
+    return Writer(at, held, count)
+
+
+@inlined
+def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
+    """Appends the MCU that starts with walked block ``block``, up to its last first DC value.
+
+    Returns whether it is sound, and the bit behind that value.
+    """
+    blocks = uint64_at(work.blocks, BLOCKS_SIZE)
+    starts = uint64_at(work.starts, STARTS_SIZE)
+    dc, last = int64_at(work.dc, 4), int64_at(work.last, 4)
+    limit = _state(work)[LIMIT]
+    done = uint64(0)
+    for c in range(_info(work)[COMPONENTS]):
+        first = blocks[FIRST + c]
+        pair, start = blocks[first], starts[block + first]
+        difference, length = dc_at(_bits(work), start, pair, _words(work))
+        if length == uint64(0) or start + length > limit:
+            return False, done, writer
+        if c > 0:
+            writer = _copy(work, done, start, writer)
+        sound, writer = _recode(work, pair, dc[c] + difference - last[c], writer)
+        if not sound:
+            return False, done, writer
+        done = start + length
+    return True, done, writer
+
+
+@inlined
+def _find_end(work: Work, stop: Scalar, tail: Scalar, exact: bool, needed: bool) -> bool:
+    """Walks from the tail's entry point to the end of the piece; DC values there, if ``needed``."""
+    state, info = _state(work), _info(work)
+    num_mcus = uint64(stop - tail * info[EVERY])
+    state[END] = state[TAIL_BIT]
+    if not exact:
+        state[END] = _walk(work, state[TAIL_BIT], num_mcus * work.per_mcu)
+        if state[END] == BROKEN:
+            return False
+    if needed:
+        entry_dc(bytes_at(work.mcu, work.mcu_size), info, tail, int64_at(work.dc, 4))
+        _sum_dc(work, uint64(0), num_mcus)
+    return True
+
+
+@compiled
+def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
+    """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no marker."""
+    info, state = _info(work), _state(work)
+    every, restart = info[EVERY], info[RESTART]
+    # An entry point at a restart lies behind the marker: no use for finding where bits end.
+    at_marker = stop == info[NUM_MCUS] or (restart > 0 and stop % restart == 0)
+    tail = (stop - 1) // every if at_marker else stop // every
+    jump, exact = tail * every > here, tail * every == stop
+    if not _load_piece(work, tail, jump, exact):
+        return False, writer
+    if writer.at + (state[LIMIT] >> uint64(2)) + uint64(PIECE_ROOM) > work.out_size:
+        return False, writer
+    skip = uint64(here) - state[CURRENT]
+    blocks = (uint64(stop) - state[CURRENT]) * work.per_mcu
+    if jump:
+        first = uint64_at(work.blocks, BLOCKS_SIZE)[FIRST + info[COMPONENTS] - 1]
+        blocks = skip * work.per_mcu + first
+    state[END] = _walk(work, state[BIT], blocks)
+    if state[END] == BROKEN:
+        return False, writer
+    _sum_dc(work, uint64(0), skip)
+    sound, done, writer = _first_mcu(work, skip * work.per_mcu, writer)
+    if not sound:
+        return False, writer
+    if jump:
+        sound = _find_end(work, stop, tail, exact, needed)
+    elif needed:
+        _sum_dc(work, skip, uint64(stop) - state[CURRENT])
+    if not sound or state[END] < done or state[END] > state[LIMIT]:
+        return False, writer
+    writer = _copy(work, done, state[END], writer)
+    if needed:
+        dc, last = int64_at(work.dc, 4), int64_at(work.last, 4)
+        for c in range(info[COMPONENTS]):
+            last[c] = dc[c]
+    return True, writer
+
+
+@compiled
+def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
+    """Appends the MCUs ``start`` … ``stop - 1``; false where bits or index are not sound.
+
+    The memory at ``Work.last`` holds the predictors of the output, and gets those after the row
+    where they are ``needed``.
+    """
+    restart = _info(work)[RESTART]
+    if not _enter(work, start):
+        return False, writer
+    here = start
+    while here < stop:
+        piece_stop = stop if restart == 0 else min(stop, (here // restart + 1) * restart)
+        more = piece_stop < stop
+        sound, writer = _splice_piece(work, here, piece_stop, needed or more, writer)
+        if not sound or (more and not _cross_restart(work, piece_stop)):
+            return False, writer
+        here = piece_stop
+    return True, writer

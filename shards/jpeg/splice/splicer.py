@@ -1,0 +1,162 @@
+"""Windows of JPEGs as small JPEGs of their own, made by copying bits: no pixel is decoded.
+
+The pixels of the crop inside a spliced JPEG equal those of a full decode by the same decoder, bit
+for bit, as long as the JPEG is the one that was indexed. An index of another file, of another
+version or cut off is found out before use; bits that flipped later inside the scan are for the
+shard's checksum to find, then only memory safety is promised.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shards.jpeg.huffman import LOOKUP_BITS
+from shards.jpeg.numba_support import address_of
+from shards.jpeg.splice.header import HEADER_BYTES, KEY_BYTES, MAX_TABLE_BYTES, SLOT_WORDS, SLOTS
+from shards.jpeg.splice.index import INFO_SIZE
+from shards.jpeg.splice.kernel import AREA_SIZE, OPENED_SIZE, TAIL_BYTES, Memory, splice_windows
+from shards.jpeg.splice.row import BLOCKS_SIZE, STARTS_SIZE, STATE_SIZE
+
+__all__ = ["STATUS_REASONS", "TAIL_BYTES", "Spliced", "Splicer"]
+
+STATUS_REASONS = (
+    "ok",
+    "no entry points",
+    "damaged entry points",  # cut off, a wrong checksum, or an unknown version
+    "entry points of another file",
+    "unusable header",
+    "corrupt scan",  # or an index whose positions lead nowhere
+    "window outside the image",
+)
+"""What ``Spliced.status`` means; everything but "ok" takes a full decode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """Small JPEGs of a batch, one per window, end to end."""
+
+    data: np.ndarray
+    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty where it failed.
+    ``TAIL_BYTES`` or more follow the last one: libjpeg-turbo is faster when it is handed a buffer
+    that reaches this far beyond the end of an image, and reads no meaning into it."""
+    offsets: np.ndarray
+    """(n + 1,) int64."""
+    origin: np.ndarray
+    """(n, 2) int32: row and column of the window's first pixel in the decoded small JPEG."""
+    size: np.ndarray
+    """(n, 2) int32: height and width of the decoded small JPEG."""
+    status: np.ndarray
+    """(n,) int32: 0, or the place in ``STATUS_REASONS`` of what failed."""
+
+    def jpeg(self, window: int, slack: int = 0) -> memoryview:
+        """The JPEG of a window, and ``slack`` (at most ``TAIL_BYTES``) bytes that follow it."""
+        start, stop = self.offsets[window], self.offsets[window + 1]
+        return self.data[start : stop + slack].data
+
+
+class _Workspace:
+    """Lookup tables of the files seen last, and scratch; belongs to one call at a time."""
+
+    def __init__(self) -> None:
+        # By the names of Memory's fields.
+        self.arrays: dict[str, np.ndarray] = {
+            "words": np.zeros(SLOTS * SLOT_WORDS, np.uint32),
+            "keys": np.zeros(SLOTS * KEY_BYTES, np.uint8),
+            "key_sizes": np.zeros(SLOTS, np.int64),
+            "key": np.zeros(KEY_BYTES, np.uint8),
+            "head": np.zeros(HEADER_BYTES, np.uint8),
+            "singles": np.zeros(1 << LOOKUP_BITS, np.uint32),
+            "lengths": np.zeros(1 << LOOKUP_BITS, np.uint8),
+            "completed": np.zeros(MAX_TABLE_BYTES, np.uint8),
+            "info": np.zeros(INFO_SIZE, np.int64),
+            "blocks": np.zeros(BLOCKS_SIZE, np.uint64),
+            "starts": np.zeros(STARTS_SIZE, np.uint64),
+            "state": np.zeros(STATE_SIZE, np.uint64),
+            "dc": np.zeros(4, np.int64),
+            "last": np.zeros(4, np.int64),
+            "area": np.zeros(AREA_SIZE, np.int64),
+            "opened": np.zeros(OPENED_SIZE, np.int64),
+        }
+        self.addresses = {name: np.uint64(address_of(a)) for name, a in self.arrays.items()}
+        self.bits = np.empty(1 << 16, np.uint8)
+
+
+class Splicer:
+    """Splices windows. Any number of threads may call one object at once; the GIL is released.
+
+    ``restarts`` ends every MCU row of the output with a restart marker, so that a decoder may take
+    rows apart; libjpeg-turbo decodes such files more slowly.
+    """
+
+    def __init__(self, restarts: bool = False) -> None:
+        self._restarts = restarts
+        # One per thread that is inside a call; popping and appending are atomic.
+        self._idle: deque[_Workspace] = deque()
+        self._bytes_per_window = 16_384  # of the call before, to begin with about the right size
+
+    def splice(self, jpeg: np.ndarray, mcu: np.ndarray, windows: np.ndarray) -> Spliced:
+        """Splices the windows of one image; see :meth:`splice_batch`."""
+        return self.splice_batch([jpeg], [mcu], windows, np.zeros(len(windows), np.int64))
+
+    def splice_batch(
+        self, jpegs: Sequence[np.ndarray], mcus: Sequence[np.ndarray], windows: np.ndarray, image_of: np.ndarray
+    ) -> Spliced:
+        """Splices ``windows[i]`` = (top, left, height, width) out of ``jpegs[image_of[i]]``.
+
+        ``jpegs`` and ``mcus`` are contiguous uint8 arrays, such as views into a memory map, of
+        which only the bytes needed are read; windows of one image should follow one another. Bad
+        input shows in ``Spliced.status``, per window.
+        """
+        windows = np.ascontiguousarray(windows, np.int32)
+        image_of = np.ascontiguousarray(image_of, np.int64)
+        if windows.shape != (len(image_of), 4):
+            raise ValueError(f"windows of shape {windows.shape} for {len(image_of)} images")
+        if len(image_of) and not 0 <= image_of.min() <= image_of.max() < len(jpegs):
+            raise ValueError(f"image_of reaches beyond the {len(jpegs)} images")
+        images = np.array(
+            [
+                (address_of(jpeg), jpeg.nbytes, address_of(mcu), mcu.nbytes)
+                for jpeg, mcu in zip(jpegs, mcus, strict=True)
+            ],
+            np.uint64,
+        )
+        try:
+            work = self._idle.pop()
+        except IndexError:
+            work = _Workspace()
+        try:
+            return self._run(work, images, windows, image_of)
+        finally:
+            self._idle.append(work)
+
+    def _run(self, work: _Workspace, images: np.ndarray, windows: np.ndarray, image_of: np.ndarray) -> Spliced:
+        count = len(windows)
+        out = np.empty(count * self._bytes_per_window + 4 * TAIL_BYTES, np.uint8)
+        offsets = np.zeros(count + 1, np.int64)
+        origin, size = np.zeros((2, count, 2), np.int32)
+        status = np.zeros(count, np.int32)
+        inputs: dict[str, np.ndarray] = {"images": images, "windows": windows, "image_of": image_of}
+        results: dict[str, np.ndarray] = {"offsets": offsets, "origin": origin, "size": size, "status": status}
+        fixed = work.addresses | {name: np.uint64(address_of(array)) for name, array in (inputs | results).items()}
+        window = 0
+        while True:
+            memory = Memory(
+                **fixed,
+                num_windows=np.uint64(count),
+                out=np.uint64(address_of(out)),
+                out_size=np.uint64(out.size),
+                bits=np.uint64(address_of(work.bits)),
+                bits_size=np.uint64(work.bits.size),
+            )
+            window, scratch, room = splice_windows(memory, window, self._restarts)
+            if scratch > work.bits.size:
+                work.bits = np.empty(scratch + scratch // 2, np.uint8)
+            if room > out.size:
+                larger = np.empty(room + room // 2, np.uint8)
+                larger[: offsets[window]] = out[: offsets[window]]
+                out = larger
+            if window == count:
+                self._bytes_per_window = int(offsets[count] * 1.2) // max(count, 1) + 1024
+                return Spliced(out, offsets, origin, size, status)

@@ -1,0 +1,1 @@
+"""The manifest and description of a data set: written by build, read by all."""

@@ -1,0 +1,207 @@
+"""Opening a data set: its description and its manifest, memory-mapped, in milliseconds."""
+
+import mmap
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.arrow_file import map_table
+from shards.files.file_names import is_file_name
+from shards.manifest.fetch import fetch_description
+from shards.manifest.format_version import require_manifest_format
+from shards.manifest.info import INFO_NAME, DatasetInfo, ShardInfo, SplitCounts, read_info
+from shards.manifest.schema import BUILD_ID, SAMPLE_SCHEMA, SPLITS
+from shards.store.folder import RemoteFolder, as_url
+
+__all__ = ["MANIFEST_NAME", "DatasetInfo", "ShardDataset", "ShardInfo", "SplitCounts"]
+
+MANIFEST_NAME = "samples.arrow"
+
+
+class ShardDataset:
+    """A folder of shards. Row numbers count through ``samples.arrow``, split after split.
+
+    Reading only; safe to share between threads. Shards themselves are opened by the loaders.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        info: DatasetInfo,
+        table: pa.Table,
+        own_splits: Mapping[str, np.ndarray] | None = None,
+        remote: RemoteFolder | None = None,
+        mapped: mmap.mmap | None = None,
+    ) -> None:
+        self.root = root
+        """The folder; of a data set in a store a local one with its description and manifest."""
+        self.remote = remote
+        """The store that holds the shards, ``None`` where they lie in ``root``."""
+        self.info = info
+        self._own_splits = dict(own_splits or {})
+        self._sidecars = {shard.name: shard.sidecar for shard in info.shards}
+        self.table = table
+        """The manifest, schema ``SAMPLE_SCHEMA``, mapped from the file and not copied."""
+        self._mapped = mapped
+
+    @classmethod
+    def open(cls, path: str | Path) -> "ShardDataset":
+        """Opens the data set in folder ``path``, or in a store: ``s3://…``, ``gs://…``,
+        ``http(s)://…``, ``hf://…``.
+
+        Raises ``InputError`` for what is missing, damaged or of another format version.
+        """
+        url = as_url(path)
+        remote = None if url is None else RemoteFolder(url)
+        root = Path(path) if remote is None else fetch_description(remote, MANIFEST_NAME)
+        where = str(root if remote is None else remote)
+        info = read_info(root, f"{where}/{INFO_NAME}")
+        shown = f"{where}/{MANIFEST_NAME}"
+        table, mapped = _map_manifest(root / MANIFEST_NAME, shown)
+        _require_known_shards(table, info, shown, remote is not None)
+        build = (table.schema.metadata or {}).get(BUILD_ID)
+        if build is not None and build != info.build_id.encode():
+            raise InputError(
+                f"{shown} is of another build than {where}/{INFO_NAME}: copy both "
+                "from one build, or build the data set again"
+            )
+        if table.num_rows != info.num_samples:
+            raise InputError(
+                f"{shown} has {table.num_rows} rows, dataset.json says {info.num_samples}: they are of different builds"
+            )
+        return cls(root, info, table, remote=remote, mapped=mapped)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
+        """The same data set with further splits: name → ascending row numbers, int64."""
+        own_splits = {**self._own_splits, **splits}
+        return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
+
+    def forget_pages(self) -> None:
+        """Gives back the memory of what was read of the manifest; it comes back from the page cache
+        when it is touched again. For those who look once at every row."""
+        if self._mapped is not None:
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+
+    def codes(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """A column of names as (codes (rows,) int32, names): row i has ``names[codes[i]]``.
+
+        Code -1 stands for null.
+        """
+        column = self._array(name)
+        if not pa.types.is_dictionary(column.type):
+            raise InputError(f"column {name!r} of the manifest is not one of names")
+        codes = column.indices.fill_null(-1) if column.null_count else column.indices
+        return codes.to_numpy(zero_copy_only=not column.null_count), column.dictionary.to_pylist()
+
+    def column(self, name: str) -> np.ndarray:
+        """A column as an array over all rows.
+
+        Numbers are views of the mapped file; hashes are (rows, 32) uint8; names and texts are
+        objects. Null is ``None`` in names and -1 in numbers.
+        """
+        column = self._array(name)
+        if pa.types.is_dictionary(column.type):
+            codes, names = self.codes(name)
+            return np.array([*names, None], dtype=object)[codes]
+        if pa.types.is_fixed_size_binary(column.type):
+            width = column.type.byte_width
+            values = np.frombuffer(column.buffers()[1], np.uint8)
+            return values.reshape(-1, width)[column.offset : column.offset + len(column)]
+        if pa.types.is_integer(column.type):
+            column = column.fill_null(-1) if column.null_count else column
+            return column.to_numpy(zero_copy_only=True)
+        return column.to_numpy(zero_copy_only=False)
+
+    def split_rows(self, split: str) -> np.ndarray:
+        """Row numbers of a split, ascending int64; ``"train+valid"`` joins splits.
+
+        Raises ``InputError`` naming the splits there are.
+        """
+        if split in self._own_splits:
+            return self._own_splits[split]
+        names = split.split("+")
+        for name in names:
+            if name not in self.info.counts:
+                known = ", ".join(s for s in SPLITS if s in self.info.counts)
+                raise InputError(f"{self.where} has no split {name!r}, but {known}")
+        codes, known_names = self.codes("split")
+        # A manifest that is damaged may lack a name that dataset.json has: no rows then.
+        wanted = [known_names.index(name) for name in set(names) if name in known_names]
+        return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
+
+    def shard_path(self, name: str) -> Path:
+        """Where the tar called ``name`` lies. Raises ``InputError`` where that is in a store."""
+        return self._local(name)
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether any shard is a tar that was made elsewhere."""
+        return any(self._sidecars.values())
+
+    def members_path(self, name: str) -> Path:
+        """Where all members but the images of shard ``name`` lie: in the shard itself, or in the
+        sidecar of a tar that was made elsewhere."""
+        return self._local(self._sidecars.get(name) or name)
+
+    @property
+    def generators(self) -> list[str]:
+        """The generators of all splits, by name."""
+        return sorted({name for counts in self.info.counts.values() for name in counts.generators})
+
+    @property
+    def where(self) -> str:
+        """The data set for a person: its folder, or its address in a store, never the folder of the
+        cache that keeps its description."""
+        return str(self.root if self.remote is None else self.remote)
+
+    def require_local(self) -> None:
+        """Raises ``InputError`` where the shards lie in a store, for those who read them without a
+        loader: before their work, and before they show any of it."""
+        if self.remote is not None:
+            raise InputError(
+                f"{self.remote} lies in a store, and this reads shards on a local disk alone: "
+                "copy the folder and give the copy"
+            )
+
+    def _local(self, name: str) -> Path:
+        self.require_local()
+        return self.root / name
+
+    def _array(self, name: str) -> pa.Array:
+        if name not in self.table.column_names:
+            raise InputError(f"the manifest has no column {name!r}")
+        column = self.table.column(name)
+        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _require_known_shards(table: pa.Table, info: DatasetInfo, shown: str, in_store: bool) -> None:
+    """A manifest names shards of ``dataset.json``, whose names were looked at, or, where the two
+    disagree, files of the folder: never a path that leads out of it. A store is asked for nothing
+    that ``dataset.json`` does not describe."""
+    known = {shard.name for shard in info.shards}
+    for chunk in table.column("shard").chunks:
+        for name in chunk.dictionary.to_pylist():
+            if name not in known and (in_store or not is_file_name(str(name))):
+                raise InputError(
+                    f"{shown} names a shard {str(name)[:100]!r} that dataset.json does not: they "
+                    "are of different builds"
+                )
+
+
+def _map_manifest(path: Path, shown: str) -> tuple[pa.Table, mmap.mmap]:
+    try:
+        table, mapped = map_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{shown} is missing: run scripts.build_shards again to write it") from None
+    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
+        raise InputError(f"{shown} is not a manifest ({error})") from error
+    require_manifest_format(table.schema, shown)
+    if not table.schema.equals(SAMPLE_SCHEMA):
+        raise InputError(f"{shown} has other columns than this version's: build the shards again")
+    return table, mapped

@@ -1,0 +1,125 @@
+"""Description and manifest of a data set in a store, kept on the local disk.
+
+``dataset.json`` is read anew at every opening. The manifest lies in a folder named by its digest,
+so that a data set that was built again gets another one, and is fetched once per machine.
+"""
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
+from shards.files.limits import limit
+from shards.files.locks import locked_file, names, put_to_use
+from shards.files.output_folder import cannot_write
+from shards.files.regular_file import open_regular
+from shards.manifest.info import INFO_NAME, DatasetInfo, parse_info
+from shards.store.cache import ShardCache
+from shards.store.folder import RemoteFolder, RemoteUnavailable
+
+__all__ = ["fetch_description", "name_of", "shard_cache"]
+
+
+def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
+    """A local folder with ``dataset.json`` and the manifest of the data set.
+
+    Raises ``InputError`` where the store does not give them or the disk cannot take them.
+    """
+    try:
+        description = remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
+    except RemoteUnavailable as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise InputError(
+                f"{remote} holds no {INFO_NAME}, so it is no finished data set: check the "
+                "address, or run scripts.build_shards, which also continues an interrupted build"
+            ) from error
+        raise
+    info = parse_info(description, f"{remote}/{INFO_NAME}")  # before anything is done for it
+    parts = [hashlib.sha256(text).hexdigest()[:20] for text in (remote.url.encode(), description)]
+    folder = remote.settings.folder / "datasets" / "-".join(parts)
+    try:
+        _use(folder)
+        with locked_file(folder / ".lock"):
+            if not (folder / _ADDRESS).exists():
+                write_text_atomic(folder / _ADDRESS, str(remote))
+            if not (folder / INFO_NAME).exists():
+                _download(remote, manifest_name, folder / manifest_name)
+                # Last, for it says that all is here.
+                write_bytes_atomic(folder / INFO_NAME, description)
+                _require_its_own(info, remote, folder, manifest_name)
+    except OSError as error:
+        raise InputError(cannot_write(folder, error)) from error
+    return folder
+
+
+def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
+    """Forgets what was fetched, and raises ``InputError``, where the manifest is not the one that
+    was written with ``dataset.json``."""
+    if info.describes(folder / manifest_name):
+        return
+    (folder / INFO_NAME).unlink()
+    raise InputError(
+        f"{remote}/{manifest_name} is not the one that its {INFO_NAME} describes: it is being "
+        "written anew, or was damaged; try again later, or build the set again"
+    )
+
+
+def name_of(root: Path) -> str:
+    """What a data set is called: the last part of its address, where ``root`` is a folder of the
+    cache, else the folder's own name."""
+    try:
+        with open_regular(root / _ADDRESS) as file:
+            address = file.read(_MOST_ADDRESS).decode(errors="replace")
+    except OSError:
+        address = ""
+    return address.rstrip("/").rpartition("/")[2] or root.resolve().name
+
+
+_ADDRESS, _MOST_ADDRESS = ".address", 4096
+"""Name of the file in a folder of the cache that says what is kept there, for people."""
+
+_in_use: dict[Path, int] = {}
+"""Folders that this process has opened, for as long as it lives: manifests are mapped."""
+
+
+def _use(folder: Path) -> None:
+    """Keeps the folder, which is made where it is missing, from being deleted to make room."""
+    while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            if (descriptor := put_to_use(folder)) is not None:
+                _in_use[folder] = descriptor
+    os.utime(folder)
+
+
+def _download(remote: RemoteFolder, name: str, path: Path) -> None:
+    """Fetches the manifest. The cache makes room for what comes, not for what the store claims."""
+    found, cache = remote.stat(name), shard_cache(remote)
+    if found is None:
+        raise InputError(f"{remote}/{name} is missing: run scripts.build_shards again to write it")
+    cache.require_fits(found.size or 0, f"{remote}/{name}")
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+
+        def grow(num_bytes: int) -> None:
+            """Others count the file, as long as it is, from here on."""
+            more = num_bytes - os.fstat(file.fileno()).st_size
+            with cache.room_for(more):
+                file.truncate(num_bytes)
+
+        if found.size is None or not remote.has_ranges(name):
+            remote.stream(name, temporary, found.size, cache.max_bytes, grow)
+            return
+        for start, stop in remote.parts(found.size):
+            data = remote.read_range(name, start, stop)
+            grow(stop)
+            file.write(data)
+
+
+def shard_cache(remote: RemoteFolder) -> ShardCache:
+    """The cache of whole shards of this machine, whichever data sets they are of. Manifests and the
+    folders of builds count, and go where nobody uses them."""
+    folder = remote.settings.folder
+    others = (folder / "datasets", folder / "builds")
+    return ShardCache(folder / "shards", remote.settings.cache_bytes, others)

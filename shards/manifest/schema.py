@@ -1,0 +1,128 @@
+"""The columns of a manifest, one row per sample, and the version of the format."""
+
+import pyarrow as pa
+
+from shards.images.channel_stats import CHANNEL_COLUMNS
+
+__all__ = [
+    "BUILD_ID",
+    "CALIBRATION",
+    "CLASS_NAMES",
+    "FORMAT_VERSION",
+    "IDENTITY",
+    "MEMBERS",
+    "REJECTED_NAME",
+    "SAMPLE_SCHEMA",
+    "SPLITS",
+    "TEST",
+    "TRAIN",
+    "VALID",
+    "content_id",
+    "content_id_from_hex",
+    "content_id_hex",
+]
+
+FORMAT_VERSION = 2
+"""Stands in ``dataset.json``, in every manifest and in the plans of builds and indexes; readers
+refuse what they do not know (``shards.manifest.format_version``). Entry points count their own versions.
+
+1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
+2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
+"""
+
+IDENTITY = "pixels"
+"""What a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
+that a run learnt from, are kept with it: only ids of one kind can be compared."""
+
+REJECTED_NAME = "rejected.parquet"
+"""Of a data set: which images were not taken in, and why."""
+
+BUILD_ID = b"build_id"
+"""Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""
+
+TRAIN, VALID, TEST, CALIBRATION = "train", "valid", "test", "calibration"
+SPLITS = (TRAIN, VALID, TEST, CALIBRATION)
+"""The order of the rows in ``samples.arrow``."""
+
+CLASS_NAMES = ("real", "generated")
+"""``label`` → ``class_name``; 1, generated, is the positive class."""
+
+MEMBERS = ("image", "json", "global", "mcu")
+"""Members of a sample in the order in which they lie in the tar; ``<name>_offset`` and
+``<name>_length`` say where their bytes are."""
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        # Six digits of the shard's number, six of the place in it. Says where a sample lies.
+        pa.field("sample_key", pa.string(), nullable=False),
+        # The first 64 bits of pixel_sha256, big-endian, two's complement. Says which picture it
+        # is: files of equal pixels share it.
+        pa.field("content_id", pa.int64(), nullable=False),
+        pa.field("label", pa.int8(), nullable=False),  # 1 generated, 0 real
+        pa.field("class_name", _NAME, nullable=False),
+        pa.field("generator", _NAME, nullable=False),  # "" for real images
+        pa.field("group", pa.string(), nullable=False),  # "" where the sample stands alone
+        pa.field("split", _NAME, nullable=False),
+        pa.field("shard", _NAME, nullable=False),  # file name of the tar
+        *(
+            pa.field(f"{member}_{what}", pa.int64(), nullable=False)
+            for member in MEMBERS
+            for what in ("offset", "length")
+        ),
+        pa.field("source_bytes", pa.int64(), nullable=False),  # length of the source file
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("format", _NAME, nullable=False),
+        pa.field("mode", _NAME, nullable=False),
+        pa.field("subsampling", _NAME, nullable=False),  # "" where the file has none
+        pa.field("progressive", pa.bool_(), nullable=False),
+        pa.field("restart_interval", pa.int32(), nullable=False),
+        pa.field("jpeg_quality", pa.int16()),
+        pa.field("has_exif", pa.bool_(), nullable=False),
+        pa.field("exif_orientation", pa.int8(), nullable=False),
+        pa.field("has_icc", pa.bool_(), nullable=False),
+        pa.field("num_frames", pa.int32(), nullable=False),
+        pa.field("bit_depth", pa.int8(), nullable=False),
+        # Bytes of the file that hold pixels, 0 where none were found; see shards.facts.pixel_bytes.
+        pa.field("pixel_bytes", pa.int64(), nullable=False),
+        pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.facts.facts
+        pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
+        pa.field("lossless", pa.bool_(), nullable=False),
+        pa.field("quant_digest", _NAME, nullable=False),  # hexadecimal, "" without tables
+        pa.field("huffman", _NAME, nullable=False),  # "standard", "optimised" or ""
+        pa.field("metadata", _NAME, nullable=False),  # see shards.facts.file_metadata
+        # Grey levels of 0 … 255 over all pixels, see shards.images.channel_stats.
+        *(pa.field(name, pa.float64(), nullable=False) for name in CHANNEL_COLUMNS),
+        pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
+        pa.field("pixel_sha256", pa.binary(32), nullable=False),  # see shards.images.pixels
+        # zlib.crc32 of members as they are stored: a loader checks what it reads against them.
+        pa.field("image_crc32", pa.int64(), nullable=False),
+        pa.field("global_crc32", pa.int64(), nullable=False),
+        pa.field("mcu_crc32", pa.int64(), nullable=False),
+        pa.field("stored_as", _NAME, nullable=False),  # see shards.stored.form
+        pa.field("source_path", pa.string(), nullable=False),  # relative to the source
+        pa.field("not_indexable", _NAME),  # why the .mcu member is empty
+    ],
+    metadata={"format_version": str(FORMAT_VERSION)},
+)
+
+
+def content_id(pixel_sha256: bytes) -> int:
+    """The identity of an image, from the hash of its pixels (``shards.images.pixels.pixel_sha256``): the
+    first 64 bits as a signed integer."""
+    return int.from_bytes(pixel_sha256[:8], "big", signed=True)
+
+
+def content_id_hex(identity: int) -> str:
+    """A content id as documents write it, in 16 hexadecimal digits: JavaScript and spreadsheets
+    round integers of 64 bits. They are the first digits of the hash of the pixels."""
+    return f"{identity & (2**64 - 1):016x}"
+
+
+def content_id_from_hex(text: str) -> int:
+    """What :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
+    if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+        raise ValueError(f"{text[:40]!r} is no content id: 16 hexadecimal digits")
+    return content_id(bytes.fromhex(text))

@@ -1,0 +1,151 @@
+"""What a data set holds, from its manifest alone: counts, sizes, formats, channels, rejects.
+
+All that needs pixels was gathered when the shards were built, so a million samples take seconds.
+Per class, and per generator of the generated class.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.parquet_file import read_parquet
+from shards.images.channel_stats import CHANNELS
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
+
+__all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "data_statistics"]
+
+UNNAMED = "(unnamed)"
+"""Generated images whose generator is not known."""
+HISTOGRAM_EDGES = {
+    "megapixels": [0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 200.0],
+    "aspect_ratio": [0.0, 0.25, 0.5, 0.67, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 4.0, 1e9],
+    "brightness": [float(edge) for edge in range(0, 257, 16)],
+}
+"""Bins, half-open; brightness is the mean of an image's channel means, of 0 … 255."""
+TEXTS = ("format", "mode", "subsampling", "stored_as")
+
+Array = npt.NDArray[Any]
+
+
+def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
+    """Plain values: ``samples``, ``splits`` (name → class → images), ``edges`` of the histograms,
+    ``rejected`` (reason → images), ``rejected_by_group`` (group → reason → images), and ``groups``
+    that have images: "real", "generated", and "generated/<generator>" → counts, ``width`` and
+    ``height`` (mean, median, smallest, largest), tables of formats and the like, ``histograms``,
+    and ``channels`` (mean and deviation over all pixels, in grey levels)."""
+    label = dataset.column("label")
+    generator, generators = dataset.codes("generator")
+    split, splits = dataset.codes("split")
+    columns = _Columns(dataset)
+    groups = {name: columns.describe(label == code) for code, name in enumerate(CLASS_NAMES) if (label == code).any()}
+    for code, name in sorted(enumerate(generators), key=lambda pair: pair[1]):
+        chosen = (generator == code) & (label == 1)
+        if chosen.any():
+            groups[_group_name(name)] = columns.describe(chosen)
+    return {
+        "samples": len(dataset),
+        "splits": {
+            name: {kind: int(((split == code) & (label == place)).sum()) for place, kind in enumerate(CLASS_NAMES)}
+            for code, name in enumerate(splits)
+        },
+        "edges": HISTOGRAM_EDGES,
+        "rejected": dict(dataset.info.rejected),
+        "rejected_by_group": _rejected_by_group(dataset),
+        "groups": groups,
+    }
+
+
+class _Columns:
+    """The columns that every group is described by."""
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self.width, self.height = dataset.column("width"), dataset.column("height")
+        self.texts = {name: dataset.codes(name) for name in TEXTS}
+        self.quality = dataset.column("jpeg_quality")
+        self.moments = {
+            channel: (dataset.column(f"{channel}_mean"), dataset.column(f"{channel}_sd")) for channel in CHANNELS
+        }
+        self.pixels = self.width.astype(np.float64) * self.height
+        self.values = {
+            "megapixels": self.pixels / 1e6,
+            "aspect_ratio": self.width / np.maximum(self.height, 1),
+            "brightness": sum(mean for mean, _ in self.moments.values()) / len(CHANNELS),
+        }
+
+    def describe(self, chosen: Array) -> dict[str, Any]:
+        """One group that has images; ``chosen`` (rows,) bool."""
+        quality = self.quality[chosen]
+        known = quality[quality > 0]
+        return {
+            "images": int(chosen.sum()),
+            "width": _size(self.width[chosen]),
+            "height": _size(self.height[chosen]),
+            "pixels": float(self.pixels[chosen].sum()),
+            **{name: self._table(name, chosen) for name in TEXTS},
+            "jpeg_quality_median": float(np.median(known)) if len(known) else None,
+            "channels": {
+                channel: _pooled(self.pixels[chosen], mean[chosen], sd[chosen])
+                for channel, (mean, sd) in self.moments.items()
+            },
+            "histograms": {
+                name: np.histogram(self.values[name][chosen], edges)[0].tolist()
+                for name, edges in HISTOGRAM_EDGES.items()
+            },
+        }
+
+    def _table(self, name: str, chosen: Array) -> dict[str, int]:
+        codes, names = self.texts[name]
+        counts = np.bincount(codes[chosen], minlength=len(names))
+        found = {names[code] or "–": int(n) for code, n in enumerate(counts) if n}
+        return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _size(values: Array) -> dict[str, float]:
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "smallest": int(values.min()),
+        "largest": int(values.max()),
+    }
+
+
+def _pooled(pixels: Array, mean: Array, sd: Array) -> dict[str, float]:
+    """Mean and deviation over all pixels of all images, from each image's own."""
+    weight = pixels / pixels.sum()
+    overall = float((weight * mean).sum())
+    variance = float((weight * (sd**2 + (mean - overall) ** 2)).sum())
+    return {"mean": overall, "sd": variance**0.5}
+
+
+def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
+    """Group, or "unknown" where the class is not known → reason → images that were not taken in."""
+    path = dataset.root / REJECTED_NAME
+    if not path.is_file():
+        return {}
+    names = ["class_name", "generator", "reason"]
+    try:
+        table = read_parquet(path, names)
+        columns = [table.column(name).to_pylist() for name in names]
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): run python -m scripts.verify_shards {dataset.root}"
+        ) from error
+    found: Counter[tuple[str, str]] = Counter()
+    for kind, generator, reason in zip(*columns, strict=True):
+        found[kind or "unknown", reason] += 1
+        if kind == CLASS_NAMES[1]:
+            found[_group_name(generator), reason] += 1
+    groups: dict[str, dict[str, int]] = {}
+    for (group, reason), images in sorted(found.items()):
+        groups.setdefault(group, {})[reason] = images
+    return groups
+
+
+def _group_name(generator: str | None) -> str:
+    """Of one generator's images."""
+    return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

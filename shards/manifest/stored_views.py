@@ -1,0 +1,81 @@
+"""Reading the global views of a data set back, by row of the manifest."""
+
+import io
+import mmap
+import threading
+from types import TracebackType
+
+import numpy as np
+
+from shards.errors import InputError
+from shards.files.regular_file import open_regular
+from shards.machine_trouble import require_sound_machine
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["StoredViews", "global_view_header"]
+
+
+def global_view_header(global_size: int) -> bytes:
+    """The bytes that every ``KEY.global.npy`` of this size begins with.
+
+    They are known, so a stored view is never parsed: NumPy runs a tokenizer over the header of a
+    stranger's file, and takes one that begins as a zip for an archive.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))
+    return buffer.getvalue()[: -(global_size**2) * 3]
+
+
+class StoredViews:
+    """The stored global views. Shards are mapped when they are first asked for; safe in threads.
+
+    >>> with StoredViews(dataset) as views:
+    ...     views[17]  # (S, S, 3) uint8
+    """
+
+    def __init__(self, dataset: ShardDataset) -> None:
+        self._dataset = dataset
+        self._shard, self._names = dataset.codes("shard")
+        self._offset = dataset.column("global_offset")
+        self._length = dataset.column("global_length")
+        self._header = global_view_header(dataset.info.global_size)
+        self._maps: dict[int, mmap.mmap] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._offset)
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Raises ``InputError`` where a shard is missing, or holds something else in its place."""
+        name = self._names[self._shard[row]]
+        start, size = int(self._offset[row]), self._dataset.info.global_size
+        try:
+            data = self._map(int(self._shard[row]))[start : start + int(self._length[row])]
+            header = self._header
+            if len(data) != len(header) + size * size * 3 or not data.startswith(header):
+                raise ValueError("it is not the array that the manifest promises")
+        except (OSError, ValueError) as error:
+            require_sound_machine(error, self._dataset.members_path(name))
+            raise InputError(
+                f"the global view of row {row} in {self._dataset.members_path(name)} cannot be "
+                f"read ({error}): run scripts.verify_shards {self._dataset.root}"
+            ) from error
+        return np.frombuffer(data, np.uint8, offset=len(header)).reshape(size, size, 3)
+
+    def __enter__(self) -> "StoredViews":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for data in self._maps.values():
+            data.close()
+        self._maps.clear()
+
+    def _map(self, shard: int) -> mmap.mmap:
+        with self._lock:
+            if shard not in self._maps:
+                path = self._dataset.members_path(self._names[shard])
+                with open_regular(path) as file:
+                    self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return self._maps[shard]

@@ -1,0 +1,217 @@
+"""Folders in object stores and on web servers: ``s3://``, ``gs://``, ``http(s)://``, ``hf://``.
+
+Everything that leaves the machine goes through :class:`RemoteFolder`: fsspec speaks the protocols,
+and this module adds what a run of days needs: a limit of time on every request, retries with
+growing pauses, the length of every answer checked, counts of all of it, and one sentence when the
+store does not answer. Credentials come from where each store's own tools look for them.
+"""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from shards.cli.shown_url import safe_words, shown_url
+from shards.errors import InputError
+from shards.store.fsspec_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong
+from shards.store.http_store import HttpStore
+from shards.store.retry import Clock, GaveUp, persist
+from shards.store.settings import RemoteSettings
+
+__all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
+
+T = TypeVar("T")
+
+_URL = re.compile(r"^(s3|s3a|gs|gcs|http|https|hf|memory):/+(?=[^/])")
+_EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub"}
+
+
+class RemoteUnavailable(InputError):
+    """The store did not give a file, for good; the message says which and what was tried."""
+
+
+def as_url(location: str | Path) -> str | None:
+    """``location`` as a URL of a protocol that we read, ``None`` where it is a path.
+
+    A ``Path`` that was made of a URL, as command lines do, has lost one of its two slashes.
+    """
+    text = str(location)
+    found = _URL.match(text)
+    return f"{found[1]}://{text[found.end() :].rstrip('/')}" if found else None
+
+
+class RemoteFolder:
+    """Files under a URL. Safe to use from several threads; not across a fork.
+
+    Names are relative to it. What the store does not give raises ``RemoteUnavailable``, and a name
+    that leads out of its bucket or host ``InputError``.
+    """
+
+    def __init__(self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None) -> None:
+        """Opens nothing yet. Raises ``InputError`` where the protocol's library is missing."""
+        self.settings = settings or RemoteSettings.from_environment()
+        self.url = url
+        self.counts: Counter[str] = Counter()
+        """``requests``, ``retries``, ``bytes_fetched``, ``bytes_sent``."""
+        self._clock = clock or Clock()
+        self._lock = threading.Lock()
+        scheme = urlsplit(url).scheme
+        try:
+            from fsspec.core import url_to_fs
+
+            system, root = url_to_fs(url, **_options(scheme, self.settings))
+        except ImportError as error:
+            needed = _EXTRAS.get(scheme, "fsspec")
+            raise InputError(
+                f"{self} needs the package {needed} ({safe_words(error, url)}): pip install 'glass-hires[remote]'"
+            ) from error
+        except ValueError as error:
+            why = safe_words(error, url)
+            raise InputError(f"{self} is no URL that can be read: {why}") from error
+        kind = HttpStore if scheme in ("http", "https") else FsspecStore
+        self._store = kind(system, root, url, self.settings)
+
+    def __str__(self) -> str:
+        """The URL for people: without a password or a signature in it."""
+        return shown_url(self.url)
+
+    def read(self, name: str, most: int) -> bytes:
+        """A whole file, of at most ``most`` bytes: more are refused before they are held."""
+        path = self._store.path(name)
+        return self._fetched(self._persist(name, lambda: self._store.read(path, most)))
+
+    def read_range(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes ``start`` … ``stop - 1`` of a file."""
+        path = self._store.path(name)
+
+        def request() -> bytes:
+            data = self._store.read_range(path, start, stop)
+            if len(data) != stop - start:
+                raise ShortAnswer(f"{len(data):,} bytes instead of {stop - start:,}")
+            return data
+
+        return self._fetched(self._persist(name, request)) if stop > start else b""
+
+    def parts(self, num_bytes: int) -> list[tuple[int, int]]:
+        """The ranges in which a file of that size is downloaded."""
+        return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
+
+    def has_ranges(self, name: str) -> bool:
+        """Whether the store answers requests for a part of a file with that part; told from the
+        head of an answer, so no server can make this the download of a file."""
+        path = self._store.path(name)
+        return self._persist(name, lambda: self._store.has_ranges(path))
+
+    def stream(self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None) -> None:
+        """Writes a whole file of at most ``most`` bytes to ``to`` with one request: for stores
+        without ranges.
+
+        ``num_bytes`` is its length where that is known. ``grow(n)`` is called before the file has
+        ``n`` bytes, and may make room for them.
+        """
+        path = self._store.path(name)
+        limit = most if num_bytes is None else min(num_bytes, most)
+
+        def request() -> None:
+            self._store.save(path, to, limit, grow)
+            found = to.stat().st_size
+            if num_bytes is not None and found != num_bytes:
+                raise ShortAnswer(f"{found:,} bytes instead of {num_bytes:,}")
+
+        self._persist(name, request)
+        self._count(bytes_fetched=to.stat().st_size)
+
+    def write(self, path: Path, name: str) -> None:
+        """Uploads a file; the store shows it whole or not at all."""
+        expected, to = path.stat().st_size, self._store.path(name)
+
+        def request() -> None:
+            self._store.put(path, to)
+            if self._store.stat(to).size != expected:
+                raise ShortAnswer(f"uploaded {expected:,} bytes, but the store has another number")
+
+        self._persist(name, request)
+        self._count(bytes_sent=expected)
+
+    def stat(self, name: str) -> StoredFile | None:
+        """What the store says about a file, ``None`` where there is none."""
+        path = self._store.path(name)
+        try:
+            return self._persist(name, lambda: self._store.stat(path))
+        except RemoteUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError):
+                return None
+            raise
+
+    def size(self, name: str) -> int | None:
+        """The length of a file in bytes, ``None`` where there is none or the store does not say."""
+        found = self.stat(name)
+        return None if found is None else found.size
+
+    def children(self) -> list[tuple[str, bool]]:
+        """(name, whether it is a folder) of all that lies right in the folder, sorted; nothing
+        where there is no such folder."""
+        path = self._store.path("")
+        try:
+            return self._persist("", lambda: self._store.children(path))
+        except RemoteUnavailable as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return []
+            raise
+
+    def tree(self, folder: str) -> dict[str, StoredFile]:
+        """All files below a folder, by their names from there on."""
+        path = self._store.path(folder)
+        return self._persist(folder, lambda: self._store.tree(path))
+
+    def _persist(self, name: str, request: Callable[[], T]) -> T:
+        """Calls until it succeeds; gives up at once where trying again cannot help."""
+
+        def told(again: bool) -> None:
+            self._count(requests=1, retries=int(again))
+
+        try:
+            return persist(request, self.settings, self._clock, told)
+        except GaveUp as gave_up:
+            raise self._unavailable(name, gave_up) from gave_up.cause
+
+    def _unavailable(self, name: str, gave_up: GaveUp) -> RemoteUnavailable:
+        where = f"{self}/{name}" if name else str(self)
+        words = safe_words(gave_up.cause, self.url)
+        if isinstance(gave_up.cause, FileNotFoundError):
+            return RemoteUnavailable(f"{where} does not exist: check the address")
+        if isinstance(gave_up.cause, TooLong):
+            return RemoteUnavailable(f"{where} is not read ({gave_up}): check the address")
+        if gave_up.is_final:
+            return RemoteUnavailable(f"{where} was refused ({words}): check the address and the credentials")
+        return RemoteUnavailable(
+            f"{where} could not be reached, {gave_up.tries} attempts in "
+            f"{gave_up.seconds:.0f} s ({words}): check the network, then run the same command "
+            "again to continue"
+        )
+
+    def _fetched(self, data: bytes) -> bytes:
+        self._count(bytes_fetched=len(data))
+        return data
+
+    def _count(self, **amounts: int) -> None:
+        with self._lock:
+            self.counts.update(amounts)
+
+
+def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
+    """What each file system is told, so that retries and limits of time are ours alone."""
+    if scheme in ("s3", "s3a"):
+        # Connections must suffice for all requests under way; listings must not be kept.
+        seconds = settings.timeout_s
+        config = {
+            "max_pool_connections": 64,
+            "connect_timeout": seconds,
+            "read_timeout": seconds,
+            "retries": {"total_max_attempts": 1},
+        }
+        return {"config_kwargs": config, "use_listings_cache": False}
+    return {"use_listings_cache": False} if scheme in ("http", "https") else {}

@@ -1,0 +1,88 @@
+"""How this machine reads from stores. Of the machine, not of a run: so it comes from the
+environment and stands in no record of a run."""
+
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from shards.errors import InputError
+
+__all__ = ["RemoteSettings", "processes_here"]
+
+_VARIABLES = {
+    "cache_folder": "GLASS_CACHE_DIR",
+    "cache_gigabytes": "GLASS_CACHE_GB",
+    "connections": "GLASS_REMOTE_CONNECTIONS",
+    "timeout_s": "GLASS_REMOTE_TIMEOUT_S",
+    "attempts": "GLASS_REMOTE_ATTEMPTS",
+    "longest_pause_s": "GLASS_REMOTE_LONGEST_PAUSE_S",
+}
+
+
+def processes_here() -> int:
+    """Processes of a training run on this machine, which share its cache: launchers say so."""
+    text = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(int(text), 1) if text.isdecimal() else 1
+
+
+def _default_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "glass-hires"
+
+
+@dataclass(frozen=True)
+class RemoteSettings:
+    """Limits of remote reading. Raises ``InputError`` naming the value at fault."""
+
+    cache_folder: Path | None = None
+    """Local folder for manifests and whole shards, shared by the processes of a machine; must be
+    on a disk of this machine. ``None``: ``glass-hires`` in the user's cache folder."""
+    cache_gigabytes: float = 100.0
+    """It takes at most this much (10⁹ bytes), but for what is in use."""
+    connections: int = 32
+    """Requests under way at once, per process."""
+    timeout_s: float = 60.0
+    """For one request, of 8 MiB at most, or for 8 MiB of a longer one."""
+    attempts: int = 10
+    """Tries of a request; the pauses between them add up to 51 s at 10, more where the store asks
+    for it."""
+    longest_pause_s: float = 30.0
+    """No pause is longer, whatever the store asks for."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("cache_gigabytes", 0), ("timeout_s", 0), ("longest_pause_s", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not low < value < math.inf:
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be finite, above {low}")
+        for name, high in (("connections", 1024), ("attempts", 100)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or not 1 <= value <= high:
+                raise InputError(f"{_VARIABLES[name]}={value!r} must be a number from 1 to {high}")
+
+    @classmethod
+    def from_environment(cls) -> "RemoteSettings":
+        """The defaults, changed by ``GLASS_CACHE_DIR``, ``GLASS_CACHE_GB``,
+        ``GLASS_REMOTE_CONNECTIONS``, ``GLASS_REMOTE_TIMEOUT_S``, ``GLASS_REMOTE_ATTEMPTS`` and
+        ``GLASS_REMOTE_LONGEST_PAUSE_S``."""
+        found: dict[str, object] = {}
+        for field in fields(cls):
+            text = os.environ.get(_VARIABLES[field.name])
+            if not text:
+                continue
+            kind = {"cache_folder": Path, "connections": int, "attempts": int}.get(field.name, float)
+            try:
+                found[field.name] = kind(text)
+            except ValueError:
+                raise InputError(f"{_VARIABLES[field.name]}={text!r} is not a number") from None
+        return cls(**found)  # type: ignore[arg-type]
+
+    @property
+    def folder(self) -> Path:
+        """The cache folder that is meant."""
+        return self.cache_folder or _default_folder()
+
+    @property
+    def cache_bytes(self) -> int:
+        """``cache_gigabytes`` in bytes."""
+        return int(self.cache_gigabytes * 1e9)

@@ -1,0 +1,225 @@
+"""JPEGs that cannot be read from the middle as baseline JPEGs that can, with the same pixels.
+
+Progressive and multi-scan files are coded anew from the same coefficients. Frames of webcams (AVI,
+MJPEG) leave out the Huffman tables, because all use those of the standard: they get them back.
+
+A baseline file can be read from the middle, and decodes two to four times as fast. jpeglib
+(libjpeg) reads and writes the coefficients; all application and comment segments (JFIF, Adobe,
+EXIF, ICC, XMP) go along as they are, except the directory of a multi-picture file, because what
+follows the first picture does not.
+"""
+
+import io
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import cache
+
+import jpeglib
+import numpy as np
+from PIL import Image
+
+from shards.images.decoder_messages import messages_held_back
+from shards.images.formats import open_image, rejecting
+from shards.images.rejection import RejectedImage
+from shards.jpeg.header import BadJpeg, JpegHeader, Segment, read_header
+from shards.machine_trouble import MachineTrouble
+
+__all__ = ["NotConvertible", "to_baseline"]
+
+SOI, EOI = b"\xff\xd8", b"\xff\xd9"
+
+MAX_PIXELS = 64_000_000
+"""Larger images stay as they are: their coefficients, several times over, would fill the memory."""
+
+_METADATA_MARKER = re.compile(rb"\xff[\xe0-\xef\xfe]")
+
+
+class NotConvertible(Exception):
+    """A JPEG that stays as it is. ``reason`` is a short phrase."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def to_baseline(jpeg: bytes) -> bytes:
+    """The same image as a baseline JPEG of one scan.
+
+    The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
+    decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
+    anything differs or libjpeg refuses, and ``MachineTrouble`` where it is not the file's fault:
+    what is stored must not hang on how full a disk was. Not safe in threads: jpeglib keeps global
+    state.
+    """
+    try:
+        source, jpeg = jpeg, _with_tables(jpeg, read_header(jpeg))
+        header = read_header(jpeg)
+        if header.width * header.height > MAX_PIXELS:
+            raise NotConvertible("too large to convert")
+        if jpeg != source and header.num_scans_at_least == 1:
+            return _checked(source, jpeg)
+        # jpeglib counts segments wrongly, and writes beyond an array, where many follow a scan.
+        end = jpeg.find(EOI, header.scan_start)
+        if _METADATA_MARKER.search(jpeg, header.scan_start, max(end, 0)):
+            raise NotConvertible("metadata between scans")
+        segments = [s for s in header.segments if _is_metadata(s)]
+        kept = [s for s in segments if not (s.marker == 0xE2 and _payload(jpeg, s)[:4] == b"MPF\0")]
+        # jpeglib fails on many APPn segments; they say nothing about coefficients.
+        bare = _without(jpeg, segments)
+        # libjpeg prints warnings, and jpeglib the names of its temporary files.
+        with messages_held_back(), redirect_stdout(io.StringIO()):
+            written = _rewritten(bare)
+        written = _with_identifiers(written, header)
+        ours = [s for s in read_header(written).segments if _is_metadata(s)]
+        converted = SOI + b"".join(_marked(jpeg, s) for s in kept) + _without(written, ours)[2:]
+        return _checked(source, converted)
+    except (BadJpeg, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            # The system's word; libjpeg's complaints, which jpeglib passes on, have no number.
+            raise MachineTrouble(
+                f"progressive JPEGs cannot be made baseline ({error.strerror}): that takes a few"
+                f" files in the folder for temporary ones, {_temporary_folder()}; give it room, or"
+                " another one with TMPDIR, and run the same command again"
+            ) from error
+        raise NotConvertible("refused by libjpeg") from error
+
+
+def _checked(source: bytes, converted: bytes) -> bytes:
+    # Pillow smooths images whose scans bring only a part of the bits: those do differ.
+    if not np.array_equal(_pixels(source), _pixels(converted)):
+        raise NotConvertible("other pixels when read back")
+    return converted
+
+
+def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
+    """The file with those tables of the standard that its scan names and it does not define.
+
+    libjpeg-turbo reads a sequential file without tables by these, and so do Pillow and the others.
+    """
+    scan = header.scan
+    needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
+    missing = sorted((needed & _standard_tables().keys()) - header.huffman_tables.keys())
+    if not missing or header.progressive or header.arithmetic:
+        return jpeg
+    tables = b"".join(_standard_tables()[number] for number in missing)
+    segment = b"\xff\xc4" + struct.pack(">H", 2 + len(tables)) + tables
+    at = header.sos_offset - 4
+    return jpeg[:at] + segment + jpeg[at:]
+
+
+@cache
+def _standard_tables() -> dict[int, bytes]:
+    """``class << 4 | number`` → the table of the standard (annex K.3) from its Tc/Th byte on.
+
+    libjpeg writes them into every file that it is not asked to optimise.
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG", optimize=False)
+    jpeg = buffer.getvalue()
+    tables = read_header(jpeg).huffman_tables
+    return {number: jpeg[at : at + length] for number, (at, length) in tables.items()}
+
+
+def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
+    """``written`` by jpeglib, with the identifiers of ``source`` where they alone say RGB.
+
+    jpeglib says so with an Adobe marker, which goes with all metadata that is not the source's.
+    """
+    identifiers = bytes(component.id for component in source.components)
+    if source.has_jfif or source.adobe_transform is not None or identifiers != b"RGB":
+        return written
+    header, result = read_header(written), bytearray(written)
+    for place, identifier in enumerate(identifiers):
+        result[header.sof_offset + 6 + 3 * place] = identifier
+    for place, component in enumerate(header.scan.components):
+        result[header.sos_offset + 1 + 2 * place] = identifiers[component]
+    return bytes(result)
+
+
+def _rewritten(jpeg: bytes) -> bytes:
+    """The coefficients of ``jpeg`` in a baseline file, which was read back."""
+    coefficients = _read(jpeg)
+    with _memory_file() as target:
+        coefficients.write_dct(target, flags=["-PROGRESSIVE_MODE", "+OPTIMIZE_CODING"])
+        written = _content(target)
+    if not _same_coefficients(coefficients, _read(written)):
+        raise NotConvertible("other coefficients when read back")
+    return written
+
+
+def _is_metadata(segment: Segment) -> bool:
+    return 0xE0 <= segment.marker <= 0xEF or segment.marker == 0xFE
+
+
+def _payload(jpeg: bytes, segment: Segment) -> bytes:
+    return jpeg[segment.offset : segment.offset + segment.length]
+
+
+def _marked(jpeg: bytes, segment: Segment) -> bytes:
+    """The segment with marker and length, which stand in the four bytes before it."""
+    return jpeg[segment.offset - 4 : segment.offset + segment.length]
+
+
+def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
+    """The file without these segments."""
+    parts, end = [], 0
+    for segment in segments:
+        parts.append(jpeg[end : segment.offset - 4])
+        end = segment.offset + segment.length
+    return b"".join([*parts, jpeg[end:]])
+
+
+def _read(jpeg: bytes) -> jpeglib.DCTJPEG:
+    with _memory_file() as path:
+        with open(path, "wb") as file:
+            file.write(jpeg)
+        coefficients = jpeglib.read_dct(path)
+        coefficients.load()
+    return coefficients
+
+
+@contextmanager
+def _memory_file() -> Iterator[str]:
+    """The path of an empty file in memory: libjpeg takes paths, and does not say why it could not
+    write to one."""
+    descriptor = os.memfd_create("baseline.jpg")
+    try:
+        path = f"/proc/self/fd/{descriptor}"
+        os.close(os.open(path, os.O_RDWR))  # as libjpeg will
+        yield path
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_folder() -> str:
+    try:
+        return tempfile.gettempdir()
+    except OSError:  # none can be written to
+        return os.environ.get("TMPDIR", "/tmp")
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:
+    """Coefficients of all planes and the quantisation of each component."""
+    planes = zip((one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True)
+    tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)
+    return all(np.array_equal(a, b) for pairs in (planes, tables) for a, b in pairs)
+
+
+def _pixels(jpeg: bytes) -> np.ndarray:
+    """Pillow's pixels before any conversion, so that CMYK is compared in four channels."""
+    try:
+        image = open_image(jpeg)
+        with rejecting(jpeg):
+            image.load()
+    except RejectedImage as error:
+        raise NotConvertible(f"damaged: {error.detail}") from error
+    return np.asarray(image)

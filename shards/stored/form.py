@@ -1,0 +1,100 @@
+"""How an image lies in its shard: the bytes of its member and what goes with them.
+
+``source``: the source's bytes, untouched. Two kinds are stored otherwise, with the same pixels, so
+that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
+tables, become ``baseline`` JPEGs with the same coefficients; lossless images become ``tiled``
+TIFFs. Both are checked before they are used.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from shards.facts.facts import ImageFacts
+from shards.images.formats import EXTENSIONS
+from shards.images.pixels import decode_rgb
+
+__all__ = ["STORED_FORMATS", "StoredImage", "entry_points_of", "member_extension", "stored_form"]
+
+STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
+"""``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
+other pixels than the source: see ``shards.build.equalise``, and all facts are those of the new file."""
+
+# Reasons of entry points that a conversion mends.
+_CONVERTIBLE = ("progressive", "several scans", "missing table")
+_MAX_GROWTH = 1.1
+"""Of a lossless image: beyond, the tiles are compressed harder, which takes ten times as long."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The image member of a sample."""
+
+    data: bytes
+    extension: str
+    """Of the member, without the dot."""
+    stored_as: str
+    """``source``, ``baseline`` or ``tiled``."""
+    entry_points: bytes
+    """The ``.mcu`` member; empty where there is none."""
+    not_indexable: str | None
+    """Why there are no entry points."""
+
+
+def stored_form(data: bytes, facts: ImageFacts, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
+    """The form in which the image file ``data`` is stored, which decoded without fault to ``rgb``.
+
+    With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as
+    baseline unless ``keep_progressive``.
+    """
+    if tiled and (tiles := _as_tiles(data, facts, rgb)):
+        return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
+    entry_points, not_indexable = entry_points_of(data, facts.format)
+    if not_indexable in _CONVERTIBLE and not keep_progressive and (jpeg := _as_baseline(data)):
+        return StoredImage(jpeg, EXTENSIONS["JPEG"], "baseline", *entry_points_of(jpeg, "JPEG"))
+    return StoredImage(data, EXTENSIONS[facts.format], "source", entry_points, not_indexable)
+
+
+def _as_tiles(data: bytes, facts: ImageFacts, rgb: Image.Image) -> bytes | None:
+    """``None`` should the pixels come out otherwise, for us or for Pillow."""
+    from shards.stored.tiled_tiff import TiledImage, encode_tiled
+
+    pixels = np.asarray(rgb)
+    # Lossless WebP takes three quarters of the bytes of a PNG, which tiles cannot reach.
+    wanted = pixels.size if facts.format == "WEBP" else int(_MAX_GROWTH * len(data)) + 1024
+    tiles = encode_tiled(pixels, wanted)
+    if not np.array_equal(TiledImage(tiles).read_all(), pixels):
+        return None
+    return tiles if np.array_equal(decode_rgb(tiles), pixels) else None
+
+
+def _as_baseline(data: bytes) -> bytes | None:
+    """``None`` where it cannot be converted without loss; the file then stays as it is."""
+    from shards.stored.baseline import NotConvertible, to_baseline
+
+    try:
+        return to_baseline(data)
+    except NotConvertible:
+        return None
+
+
+def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
+    """The ``.mcu`` member of an image as it is stored, or nothing and the reason why.
+
+    ``kind`` is the format of the stored bytes.
+    """
+    if kind != "JPEG":
+        return b"", "not a JPEG"
+    # Numba takes a second to import, which commands that build nothing need not spend.
+    from shards.jpeg.entry_points import NotIndexable, build_entry_points
+
+    try:
+        return build_entry_points(data), None
+    except NotIndexable as error:
+        return b"", error.reason
+
+
+def member_extension(stored_as: str, kind: str) -> str:
+    """The extension of an image member, from the manifest's ``stored_as`` and ``format``."""
+    return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]

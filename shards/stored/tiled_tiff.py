@@ -1,0 +1,290 @@
+"""Lossless images as tiled TIFF, so that a crop costs a crop: writing, and reading windows.
+
+A PNG must be decoded from its top to its bottom. Here every tile of 192 × 192 pixels is compressed
+by itself (zstd after TIFF's horizontal predictor), and a window decodes the tiles that it touches.
+Pillow, libtiff and tifffile open the file as any other TIFF. docs/LOG.md compares formats and tile
+sizes.
+
+    header | directory of 12 tags | offsets and lengths of the tiles | the tiles, row by row
+
+The reader takes only files of exactly this layout, and trusts nothing in them.
+"""
+
+import struct
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from shards.images.formats import MAX_PIXELS
+from shards.jpeg.kernel_cache import cached
+
+__all__ = ["BadTiles", "TiledImage", "encode_tiled", "head_bytes"]
+
+TILE_SIZE = 192
+"""Side of a tile in pixels. Smaller ones compress less, larger ones make a crop decode more."""
+
+MAX_TILE_SIZE = 1024
+LEVELS = (9, 19)
+"""zstd's: the second takes ten times as long and is tried only where the first is not enough."""
+
+_ALIGNMENT = 16  # TIFF's rule for the sides of tiles
+_ZSTD, _NO_PREDICTOR, _HORIZONTAL = 50000, 1, 2
+_SHORT, _LONG = 3, 4
+_HEAD = struct.Struct("<4sIH")  # byte order and version, offset of the directory, its entries
+_ENTRY = struct.Struct("<HHI4s")
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
+_PLANES, _PREDICTOR, _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _LENGTHS = 284, 317, 322, 323, 324, 325
+_TAGS = (
+    (_WIDTH, _LONG),
+    (_HEIGHT, _LONG),
+    (_BITS, _SHORT),
+    (_COMPRESSION, _SHORT),
+    (_PHOTOMETRIC, _SHORT),
+    (_SAMPLES, _SHORT),
+    (_PLANES, _SHORT),
+    (_PREDICTOR, _SHORT),
+    (_TILE_WIDTH, _LONG),
+    (_TILE_HEIGHT, _LONG),
+    (_OFFSETS, _LONG),
+    (_LENGTHS, _LONG),
+)
+_LISTS = (_BITS, _OFFSETS, _LENGTHS)  # tags whose values may lie behind the directory
+_FORMAT = {_SHORT: "H", _LONG: "I"}
+_DIRECTORY_BYTES = _HEAD.size + _ENTRY.size * len(_TAGS) + 4
+_BEGIN = b"II*\0"
+
+
+class BadTiles(ValueError):
+    """The bytes are no tiled TIFF of this layout, or are damaged; the message says where."""
+
+
+def encode_tiled(pixels: np.ndarray, wanted_bytes: int) -> bytes:
+    """The TIFF file of (height, width, 3) uint8 pixels.
+
+    Grey pixels are stored as one channel. Where the file comes out larger than ``wanted_bytes``,
+    other settings are tried, and the smallest file is taken.
+    """
+    if (pixels[..., :1] == pixels[..., 1:]).all():
+        pixels = pixels[..., :1]
+    smallest: bytes | None = None
+    for level in LEVELS:
+        for predictor in (_HORIZONTAL, _NO_PREDICTOR):
+            file = _encode(pixels, predictor, level)
+            if len(file) <= wanted_bytes:
+                return file
+            if smallest is None or len(file) < len(smallest):
+                smallest = file
+    assert smallest is not None
+    return smallest
+
+
+def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
+    height, width, samples = pixels.shape
+    tile_height, tile_width = (min(TILE_SIZE, -(-side // _ALIGNMENT) * _ALIGNMENT) for side in (height, width))
+    codec = pa.Codec("zstd", compression_level=level)
+    tiles = []
+    for top in range(0, height, tile_height):
+        for left in range(0, width, tile_width):
+            part = pixels[top : top + tile_height, left : left + tile_width]
+            missing = ((0, tile_height - part.shape[0]), (0, tile_width - part.shape[1]), (0, 0))
+            tile = np.pad(part, missing, mode="edge")
+            if predictor == _HORIZONTAL:
+                tile[:, 1:] -= tile[:, :-1].copy()
+            tiles.append(codec.compress(tile.tobytes(), asbytes=True))
+    values = {
+        _WIDTH: [width],
+        _HEIGHT: [height],
+        _BITS: [8] * samples,
+        _COMPRESSION: [_ZSTD],
+        _PHOTOMETRIC: [2 if samples == 3 else 1],
+        _SAMPLES: [samples],
+        _PLANES: [1],
+        _PREDICTOR: [predictor],
+        _TILE_WIDTH: [tile_width],
+        _TILE_HEIGHT: [tile_height],
+    }
+    lengths = [len(tile) for tile in tiles]
+    lists = 8 * len(tiles) * (len(tiles) > 1) + 8 * (samples > 1)
+    starts = _DIRECTORY_BYTES + lists + np.cumsum([0, *lengths[:-1]])
+    head = _directory({**values, _OFFSETS: starts.tolist(), _LENGTHS: lengths})
+    return b"".join([head, *tiles])
+
+
+def _directory(values: dict[int, list[int]]) -> bytes:
+    """Header and directory, and behind it the lists that do not fit into their entries."""
+    entries, lists = b"", b""
+    for tag, kind in _TAGS:
+        packed = struct.pack(f"<{len(values[tag])}{_FORMAT[kind]}", *values[tag])
+        if len(packed) > 4:
+            packed += bytes(-len(packed) % 4)
+            place = struct.pack("<I", _DIRECTORY_BYTES + len(lists))
+            lists += packed
+            packed = place
+        entries += _ENTRY.pack(tag, kind, len(values[tag]), packed)
+    return _HEAD.pack(_BEGIN, 8, len(_TAGS)) + entries + bytes(4) + lists
+
+
+def head_bytes(height: int, width: int) -> int:
+    """How many bytes lie before the first tile of a file of :func:`encode_tiled`, at most."""
+    tiles = -(-height // TILE_SIZE) * -(-width // TILE_SIZE)
+    return _DIRECTORY_BYTES + 8 + 8 * tiles
+
+
+class TiledImage:
+    """A file of :func:`encode_tiled`, opened: its directory is checked, no tile is read yet.
+
+    Safe to use from several threads. ``data`` may be any one-dimensional buffer of bytes; of a
+    mapped file only the pages of the directory and of the tiles read are touched.
+    """
+
+    def __init__(self, data: bytes | np.ndarray) -> None:
+        """Raises :class:`BadTiles`."""
+        self._data = memoryview(data)  # type: ignore[arg-type]
+        values = self._values()
+        if (values[_COMPRESSION], values[_PLANES]) != (_ZSTD, 1):
+            raise BadTiles("another compression or arrangement than is written here")
+        self.width, self.height = values[_WIDTH], values[_HEIGHT]
+        self._samples, self._predicted = values[_SAMPLES], values[_PREDICTOR] == _HORIZONTAL
+        if self._samples not in (1, 3) or values[_PREDICTOR] not in (_NO_PREDICTOR, _HORIZONTAL):
+            raise BadTiles(f"{self._samples} channels, predictor {values[_PREDICTOR]}")
+        self._tile = values[_TILE_HEIGHT], values[_TILE_WIDTH]
+        if any(not 0 < side <= MAX_TILE_SIZE or side % _ALIGNMENT for side in self._tile):
+            raise BadTiles(f"tiles of {self._tile[1]}×{self._tile[0]} pixels")
+        if not 0 < self.width * self.height <= MAX_PIXELS:
+            raise BadTiles(f"{self.width}×{self.height} pixels")
+        self._across = -(-self.width // self._tile[1])
+        num_tiles = self._across * -(-self.height // self._tile[0])
+        self._offsets, self._lengths = self._list(_OFFSETS), self._list(_LENGTHS)
+        if len(self._offsets) != num_tiles or len(self._lengths) != num_tiles:
+            raise BadTiles(f"{len(self._offsets)} tiles instead of {num_tiles}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3), that of the image as an array."""
+        return self.height, self.width, 3
+
+    def read(self, windows: np.ndarray, outs: list[np.ndarray]) -> None:
+        """Copies windows, (K, 4) of (top, left, height, width), into ``outs``: K arrays of uint8.
+
+        An array may be larger than its window: the rest is left alone. Raises :class:`BadTiles` for
+        windows that do not lie in the image and for damaged tiles.
+        """
+        tiles: dict[int, np.ndarray] = {}  # crops of a small image share tiles
+        tile_height, tile_width = self._tile
+        for window, out in zip(windows.tolist(), outs, strict=True):
+            top, left, height, width = window
+            bottom, right = top + height, left + width
+            if out.shape[0] < height or out.shape[1] < width or out.shape[2] != 3:
+                raise ValueError(f"window {height}×{width} into an array of shape {out.shape}")
+            for number in self._touched(window):
+                if number not in tiles:
+                    tiles[number] = self._decompress(number)
+                row, column = divmod(number, self._across)
+                y, x = row * tile_height, column * tile_width
+                from_y, from_x = max(top, y), max(left, x)
+                to_y, to_x = min(bottom, y + tile_height), min(right, x + tile_width)
+                _copy(
+                    tiles[number],
+                    self._predicted,
+                    from_y - y,
+                    to_y - y,
+                    from_x - x,
+                    to_x - x,
+                    out[from_y - top : to_y - top, from_x - left : to_x - left],
+                )
+
+    def read_all(self) -> np.ndarray:
+        """The whole image, (height, width, 3) uint8."""
+        pixels = np.empty((self.height, self.width, 3), np.uint8)
+        self.read(np.array([(0, 0, self.height, self.width)]), [pixels])
+        return pixels
+
+    def bytes_touched(self, windows: np.ndarray) -> int:
+        """How many bytes of the file :meth:`read` looks at for these windows."""
+        numbers = {number for window in windows.tolist() for number in self._touched(window)}
+        listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
+        return listed + sum(int(self._lengths[number]) for number in numbers)
+
+    def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
+        """(n, 2) of start and stop: the tiles that :meth:`read` looks at for these windows."""
+        numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
+        starts, lengths = self._offsets[numbers], self._lengths[numbers]
+        return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)
+
+    @property
+    def first_tile(self) -> int:
+        """Offset of the first tile: what lies before it is header, directory and lists."""
+        return int(self._offsets.min())
+
+    def _touched(self, window: list[int]) -> list[int]:
+        """Numbers of the tiles in which a window lies."""
+        top, left, height, width = window
+        bottom, right = top + height, left + width
+        if not (0 <= top < bottom <= self.height and 0 <= left < right <= self.width):
+            raise BadTiles(f"a window {top, left, height, width} outside the image")
+        tile_height, tile_width = self._tile
+        return [
+            row * self._across + column
+            for row in range(top // tile_height, -(-bottom // tile_height))
+            for column in range(left // tile_width, -(-right // tile_width))
+        ]
+
+    def _values(self) -> dict[int, int]:
+        """Tag → its value, or the number of its values where they are a list."""
+        if len(self._data) < _DIRECTORY_BYTES:
+            raise BadTiles("cut off in the directory")
+        if _HEAD.unpack_from(self._data) != (_BEGIN, 8, len(_TAGS)):
+            raise BadTiles("no tiled TIFF of this layout")
+        self._entries = dict[int, tuple[int, bytes]]()
+        values = {}
+        for place, (tag, kind) in enumerate(_TAGS):
+            found = _ENTRY.unpack_from(self._data, _HEAD.size + place * _ENTRY.size)
+            if found[:2] != (tag, kind) or (tag not in _LISTS and found[2] != 1):
+                raise BadTiles(f"tag {found[0]} in the place of tag {tag}")
+            self._entries[tag] = found[2], found[3]
+            values[tag] = struct.unpack_from("<" + _FORMAT[kind], found[3])[0]
+        return values
+
+    def _list(self, tag: int) -> np.ndarray:
+        count, inline = self._entries[tag]
+        if count == 1:
+            return np.frombuffer(inline, "<u4")
+        (start,) = struct.unpack("<I", inline)
+        if start + 4 * count > len(self._data):
+            raise BadTiles(f"the list of tag {tag} lies outside the file")
+        return np.frombuffer(self._data, "<u4", count, start)
+
+    def _decompress(self, number: int) -> np.ndarray:
+        start, length = int(self._offsets[number]), int(self._lengths[number])
+        if start + length > len(self._data):
+            raise BadTiles(f"tile {number} lies outside the file")
+        shape = (*self._tile, self._samples)
+        try:
+            # Exactly as many bytes as a tile has: pyarrow raises for more and for fewer.
+            content = _CODEC.decompress(self._data[start : start + length], int(np.prod(shape)))
+        except (OSError, pa.ArrowException) as error:
+            raise BadTiles(f"tile {number}: {error}") from error
+        return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+_CODEC = pa.Codec("zstd")
+
+
+@cached
+def _copy(tile: Any, predicted: bool, top: int, bottom: int, left: int, right: int, out: Any) -> None:
+    """Copies a part of a tile (h, w, 1 or 3) to ``out`` (bottom - top, right - left, 3)."""
+    samples = tile.shape[2]
+    for y in range(top, bottom):
+        for channel in range(samples):
+            value = 0
+            if predicted:
+                for x in range(left):
+                    value += tile[y, x, channel]
+            for x in range(left, right):
+                value = value + tile[y, x, channel] if predicted else tile[y, x, channel]
+                out[y - top, x - left, channel] = value & 255
+        if samples == 1:
+            for x in range(right - left):
+                out[y - top, x, 1] = out[y - top, x, 0]
+                out[y - top, x, 2] = out[y - top, x, 0]
