@@ -152,8 +152,8 @@ def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.Ta
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError,
-            RecursionError) as error:  # fmt: skip  # tarfile's own, on headers that make no sense
+    # tarfile's own, on headers that make no sense
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError, EOFError, TypeError, RecursionError) as error:
         raise InputError(f"{path} is no tar or is cut off ({error}): fetch it again or leave it out") from error
 
 
