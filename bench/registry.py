@@ -19,7 +19,6 @@ BENCHES = {
     "loader": Bench("bench.loader", "the loader on shards that exist: backends, modes, threads"),
     "remote": Bench("bench.remote", "shards in a store: bytes in ranges and in whole shards"),
     "soak": Bench("bench.soak", "loader and training under faults: memory, handles, rates"),
-    "cluster": Bench("bench.cluster", "order, memory and fetches of an epoch on many machines"),
     "build": Bench("bench.build", "building a sample and its entry points beside one full decode"),
     "memory": Bench("bench.memory", "a training step's memory and time, plain and in chunks"),
     "train": Bench("bench.train", "where a training step's time goes, and the share of the loader's rate"),

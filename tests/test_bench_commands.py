@@ -57,7 +57,6 @@ def test_mistakes_get_one_sentence(arguments, message):
         ["loader", "--data", "{data}"],
         ["decode", "--megapixels", "3"],
         ["build", "--megapixels", "3"],
-        ["cluster"],
         ["remote", "--data", "{data}"],
         ["soak"],
         ["scale"],
@@ -184,15 +183,6 @@ def test_build_measures_entry_points(tmp_path, capsys):
     check_result("build", document)
     assert {row["method"] for row in document["rows"]} == {"pillow_decode", "entry_points", "build_sample"}
     assert document["ratios"]["build_sample_time_over_pillow_decode"] > 0.1
-
-
-def test_cluster_counts_what_machines_fetch(capsys):
-    sizes = ["--samples", "8000", "--shard-samples", "100", "--machines", "8"]
-    assert main(["cluster", *sizes, "--batch-size", "80"]) == 0
-    document = document_of(capsys)
-    check_result("cluster", document)
-    figures = document["figures"]
-    assert figures["lane_per_machine"]["fetches"] < figures["one_lane"]["fetches"]
 
 
 @pytest.mark.slow

@@ -86,9 +86,6 @@ STEP_ROW: dict[str, Any] = {
     "device": str,
     "precision": str,
 }
-ORDER: dict[str, Any] = {"order_s": float, "peak_bytes_per_sample": float}
-FETCHED_ORDER = ORDER | {"shards": int, "shards_per_machine": float, "fetches": float, "open_at_once": float}
-
 SCHEMAS: dict[str, dict[str, Any]] = {
     "decode": ON_IMAGES | {"rows": [TURNS_ROW | {"crop_size": int}]},
     "build": ON_IMAGES | {"rows": [TURNS_ROW]},
@@ -188,27 +185,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
                 "chosen": str,
             }
         ],
-    },
-    "cluster": {
-        "bench": str,
-        "environment": ENVIRONMENT,
-        "figures": {
-            "samples": int,
-            "shard_samples": int,
-            "machines": int,
-            "batch_size": int,
-            "plain_order": ORDER,
-            "one_lane": FETCHED_ORDER,
-            "lane_per_machine": FETCHED_ORDER,
-            "store": {
-                "images_per_s": float,
-                "whole_bytes_per_s": float,
-                "whole_requests_per_s": float,
-                "range_bytes_per_s": float,
-                "range_requests_per_s": float,
-            },
-            "description_bytes_per_shard": float,
-        },
     },
     "soak": {
         "bench": str,
