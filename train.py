@@ -20,12 +20,14 @@ import sys
 import time
 from pathlib import Path
 
+import shards.installed  # noqa: F401, first of all
 from glass.config.overrides import apply_overrides, setting_names
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, dataset_digest
 from glass.presets import load_preset, preset_names
 from glass.train.lost_process import end_at_once, lost_process
 from glass.train.patience import said_if_slow
+from loaders.fits import check_fits
 from shards.cli.command import CommandParser, run_command
 from shards.cli.shown_url import SafeFormatter
 from shards.errors import InputError
@@ -62,6 +64,8 @@ def run(argv: list[str] | None) -> int:
     if folder.is_finished(config, dataset_digest(dataset.root)):
         say(f"{options.output} is finished: {outcome(folder)}")
         return EXIT_FINISHED
+    for split in (config.train_split, config.valid_split):
+        check_fits(dataset, split, config.loader)
     log_to_stderr()
 
     with said_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none

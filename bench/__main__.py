@@ -3,6 +3,7 @@
 import importlib
 import sys
 
+import shards.installed  # noqa: F401, first of all
 from bench.registry import BENCHES
 from shards.cli.command import run_command
 from shards.errors import InputError

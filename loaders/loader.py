@@ -15,6 +15,7 @@ from loaders.bad_samples import BadSample, BadSampleLog
 from loaders.batch import Batch, BufferPool
 from loaders.config import LoaderConfig
 from loaders.decode.jobs import DecodeFailure, DecodeJob, Leaf
+from loaders.fits import check_fits
 from loaders.order.order import EpochOrder, check_partition
 from loaders.reading.chunk_reader import Chunk, ChunkReader
 from loaders.reading.epoch_order import epoch_order
@@ -23,11 +24,10 @@ from loaders.reading.planning import BatchPlan, JobMaker
 from loaders.reading.prefetch import Ahead
 from loaders.reading.ranges_or_whole import ranges_to_read
 from loaders.stats import LoaderStats
-from loaders.windows.sampling import sampling_rule
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["Loader", "build_loader", "check_fits"]
+__all__ = ["Loader", "build_loader"]
 
 MAX_SAMPLES_PER_TASK = 8
 """A thread takes this many samples of a batch at most, so that the threads finish a batch
@@ -51,21 +51,6 @@ def build_loader(
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("loader.device='cuda', but no CUDA device is available; use device='cpu'")
     return Loader(dataset, split, config, rank, world_size, opened)
-
-
-def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
-    """Raises ``InputError`` where ``split`` cannot be read with these settings, before anything is
-    opened."""
-    stored = dataset.info.global_size
-    if config.global_size != stored:
-        raise InputError(
-            f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold "
-            f"global views of {stored}; set loader.global_size={stored} or rebuild them with "
-            f"--global-size {config.global_size}"
-        )
-    if not len(dataset.split_rows(split)):
-        raise InputError(f"split {split!r} of {dataset.where} holds no samples")
-    sampling_rule(config.sampling)
 
 
 def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Leaf:

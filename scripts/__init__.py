@@ -1,1 +1,3 @@
 """Commands, run as ``python -m scripts.NAME``."""
+
+import shards.installed  # noqa: F401, first of all

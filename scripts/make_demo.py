@@ -130,7 +130,7 @@ def _plan_photos(args: argparse.Namespace, parallel_map: Map) -> list[Job]:
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)
         print(f"using {MAX_PHOTOS} of the {len(paths)} photographs, chosen by the seed")
         paths = [paths[index] for index in sorted(chosen.tolist())]
-    found = list(tqdm(parallel_map(fingerprint, paths), "reading photographs", len(paths), unit="file"))
+    found = list(tqdm(parallel_map(fingerprint, paths), "reading photographs", len(paths), unit=" files"))
     photos = [photo for photo in found if isinstance(photo, Photo)]
     reasons = [reason for reason in found if isinstance(reason, str)]
     for reason, count in Counter(reasons).most_common():
@@ -152,7 +152,7 @@ def _render(jobs: Sequence[Job], args: argparse.Namespace, parallel_map: Map) ->
         for folder in ("real", *(f"generated/{name}" for name in GENERATORS)):
             (args.out / folder).mkdir(parents=True, exist_ok=True)
         render_one = partial(render_job, out=args.out, seed=args.seed)
-        with tqdm(desc="making images", total=args.images, unit="image") as progress:
+        with tqdm(desc="making images", total=args.images, unit=" images") as progress:
             for job, made in zip(jobs, parallel_map(render_one, jobs), strict=True):
                 pixels += made
                 progress.update(len(job.renditions))

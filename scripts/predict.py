@@ -63,6 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
     print(", ".join([*parts, _stability(verdicts)]), file=sys.stderr)
     print(_learnt(verdicts), file=sys.stderr)
+    written = [arguments.json, arguments.csv, arguments.heatmaps]
+    if names := [str(path) for path in written if path is not None]:
+        print(printable(f"wrote {', '.join(names)}"), file=sys.stderr)
     return EXIT_SOME_UNREADABLE if counts["unreadable"] else 0
 
 
@@ -92,7 +95,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--coverage", choices=("sample", "all"), default="sample", help="all: a crop from every cell of the grid"
     )
     parser.add_argument(
-        "--draws", type=at_least_one, default=1, metavar="K", help="average K draws of windows and tell their spread"
+        "--draws", type=at_least_one, default=1, metavar="K", help="average K draws of windows and give their spread"
     )
     parser.add_argument(
         "--no-stability", action="store_true", help="do not ask again after harmless changes: several times as fast"

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()  # before a bar begins
-    with tqdm(total=len(dataset), desc="verifying", unit="images", mininterval=0.5) as bar:
+    with tqdm(total=len(dataset), desc="verifying", unit=" images", mininterval=0.5) as bar:
         findings = verify_dataset(dataset, arguments.threads, bar.update)
     _print_table(dataset, findings)
     _print_findings(findings, arguments.show)

@@ -1,7 +1,11 @@
 """What is said of an AUROC of metadata."""
 
+from unittest.mock import Mock
+
+import numpy as np
 import pytest
 
+from glass.auditing.dataset_facts import typical
 from glass.auditing.metadata_audit import FeatureAudit, MetadataAudit, OutsideAudit
 from glass.auditing.metadata_findings import metadata_findings
 from shards.build.class_differences import PIXEL_FACTS
@@ -68,3 +72,11 @@ def test_a_fact_that_predicts_little_alone_is_not_said_to_tell() -> None:
     found = metadata_findings(audited(feature("width", 0.51), low=0.4), 48, 48)
     assert [f.severity for f in found] == ["serious", "warning"]
     assert "differs between the classes" in found[1].text
+
+
+def test_numbers_that_some_files_lack_are_shown_with_the_share_that_has_none() -> None:
+    """Else 90 in both classes stood where one of them held PNGs, and quality told them apart."""
+    quality = {"jpeg_quality": np.array([90.0] * 17 + [-1.0] * 3 + [90.0] * 20)}
+    second = np.arange(40) >= 20
+    shown = [typical(Mock(), quality, quality, "jpeg_quality", keep) for keep in (~second, second)]
+    assert shown == ["90, none 15 %", "90"]

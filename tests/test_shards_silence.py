@@ -1,10 +1,13 @@
 """A person at a terminal hears what a silent command is busy with, and nobody else does."""
 
+import multiprocessing
 import sys
 import threading
+from contextlib import contextmanager
 
 import pytest
 
+from shards.build import workers
 from shards.cli import silence
 from shards.cli.silence import said_while_silent
 
@@ -40,7 +43,7 @@ def test_a_long_import_is_told_once(slow_import, monkeypatch):
     monkeypatch.setattr(sys, "stderr", stderr)
     with said_while_silent(every_s=0.01):
         import glass_slow  # noqa: F401
-    assert stderr.text == "loading libraries, PyTorch among them …\n"
+    assert stderr.text == "\r\033[Kloading libraries, PyTorch among them …\n"
 
 
 def test_a_long_compilation_is_told(monkeypatch):
@@ -49,7 +52,30 @@ def test_a_long_compilation_is_told(monkeypatch):
     busy = compile("spoken.wait(10)", "/somewhere/numba/core/compiler.py", "exec")
     with said_while_silent(every_s=0.01):
         exec(busy, {"spoken": stderr.spoken})
-    assert stderr.text == "compiling kernels, which is done once on a machine …\n"
+    assert stderr.text == "\r\033[Kcompiling kernels, which is done once on a machine …\n"
+
+
+def test_of_workers_the_first_speaks_until_its_first_image(monkeypatch):
+    """The main process only waits for them, and sees nothing on its own stacks."""
+    heard = []
+
+    @contextmanager
+    def said():
+        heard.append("begins")
+        yield
+        heard.append("ends")
+
+    monkeypatch.setattr(workers, "said_while_silent", said)
+    monkeypatch.setattr(workers.signal, "signal", lambda *_: None)
+    shared = [multiprocessing.Value(kind, 0) for kind in "qbq"]
+    workers._start_worker(*shared)
+    assert heard == ["begins"]
+    workers._advance()
+    workers._advance()
+    assert heard == ["begins", "ends"]
+    workers._start_worker(*shared)
+    workers._advance()
+    assert heard == ["begins", "ends"]
 
 
 def test_a_log_file_gets_no_such_word_and_no_thread(monkeypatch):

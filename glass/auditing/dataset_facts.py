@@ -54,7 +54,7 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
     """What is typical of the images ``keep`` (rows,) bool: the most frequent names with their
-    shares, or the middle 90 % of numbers."""
+    shares, or the middle 90 % of numbers and the share that has none."""
     if name in _NAMES:
         found = dataset.codes(name)[1]
         return _shares([_shown(name, text) for text in found], raw[name][keep])
@@ -64,11 +64,13 @@ def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Arr
         sizes, codes = np.unique(np.stack([raw["width"][keep], raw["height"][keep]]), axis=1, return_inverse=True)
         return _shares([f"{width}×{height}" for width, height in sizes.T.tolist()], codes)
     column = facts[name][keep] if name in GRADED else raw[name][keep]
+    silent = f"{100 * (column < 0).mean():.0f} %"
     column = column[column >= 0]
     if not len(column):
         return "none"
     low, middle, high = (f"{value:.4g}" for value in np.percentile(column, [5, 50, 95]))
-    return low if low == high else f"{middle} ({low} to {high})"
+    numbers = low if low == high else f"{middle} ({low} to {high})"
+    return numbers if silent == "0 %" else f"{numbers}, none {silent}"
 
 
 def _shown(name: str, text: str) -> str:

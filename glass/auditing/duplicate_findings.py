@@ -18,7 +18,10 @@ __all__ = ["audit_duplicates"]
 MAX_LISTED = 1000
 _MAX_EXAMPLES = 5
 
-_REGROUP = "give both the same group in the list that the shards are built from, and build again"
+_REGROUP = (
+    "give both the same group, in the column group of a list that the shards are built from (a "
+    "folder has no groups), and build again"
+)
 _LEAK = "What a model learned by heart counts as detected, so scores there are too high."
 
 

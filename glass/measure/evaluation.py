@@ -206,7 +206,7 @@ def _scores(
     from loaders import build_loader
 
     with build_loader(dataset, split, config) as loader:
-        batches = tqdm(loader, f"scoring {split}", unit="batch", disable=not progress)
+        batches = tqdm(loader, f"scoring {split}", unit=" batches", disable=not progress)
         predictions = score(model, batches, config.device, precision)
         return predictions, bad_sample_rows(loader.bad_samples(), split)
 

@@ -158,7 +158,7 @@ def measure_robustness(
     images = _SplitImages(dataset, split, not rules.isdisjoint(RULES_WITH_DETAIL))
     measured = []
     try:
-        for row in tqdm(rows, f"changing {split}", unit="row", disable=not progress):
+        for row in tqdm(rows, f"changing {split}", unit=" rows", disable=not progress):
             if row.name == CLEAN:
                 predictions = _clean_scores(contenders, dataset, split)
             else:

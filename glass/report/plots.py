@@ -95,6 +95,7 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
     from matplotlib.ticker import MaxNLocator
 
     (left, loss), (right, auroc) = panel(), panel()
+    lowest = 1.0
     for number, run in enumerate(runs):
         colour = run_style(number)["color"]
         epochs = [entry["epoch"] for entry in run.epochs]
@@ -102,13 +103,14 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
             label = f"{run.name}, {'training' if name == 'train_loss' else 'validation'}"
             loss.plot(epochs, _column(run, name), dash, color=colour, label=label)
         scores = _column(run, "valid_auroc")
+        lowest = min([lowest, *(score for score in scores if not np.isnan(score))])
         auroc.plot(epochs, scores, color=colour, marker="o", markersize=3, label=run.name)
         kept = (run.evaluation["model"]["chosen"] or {}).get("epoch")
         if kept is not None and kept in epochs:
             ring = {"color": colour, "marker": "o", "markersize": 11, "fillstyle": "none"}
             auroc.plot(kept, scores[epochs.index(kept)], **ring)
     loss.set(xlabel="epoch", title="loss", ylim=(0, None))
-    auroc.set(xlabel="epoch", title="validation AUROC", ylim=(None, 1.01))
+    auroc.set(xlabel="epoch", title="validation AUROC", ylim=(lowest - 0.04, 1.01))
     for axes in (loss, auroc):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(axes, "best")

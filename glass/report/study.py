@@ -127,7 +127,7 @@ def _audit_parts(audit: Mapping[str, Any] | None) -> list[str]:
     if audit is None:
         return ["The data set was not audited: run python -m scripts.audit."]
     lines = [f"- {finding['severity']}: {_cell(finding['text'])}" for finding in audit["findings"]]
-    return [f"## The data: {audit_sentence(audit)}", "\n".join(lines)]
+    return ["## The data", f"**{audit_sentence(audit)}**", "\n".join(lines)]
 
 
 def _crop_parts(document: Document) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 
 from glass.config.run_config import RunConfig
 from glass.model.model import build_model
-from loaders.loader import check_fits
+from loaders.fits import check_fits
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["check_usable"]

@@ -25,7 +25,7 @@ class ProgressDisplay:
         self._title, self._total, self._done, self._later = title, total, done, later
         self._timed_from: tuple[int, float] | None = None
         terminal = shown and sys.stderr.isatty()
-        self._bar = tqdm(desc=title, total=total, initial=done, disable=not terminal, leave=False, unit="step")
+        self._bar = tqdm(desc=title, total=total, initial=done, disable=not terminal, leave=False, unit=" steps")
         self._logs = shown and not terminal
         self._last_line = time.monotonic()
 

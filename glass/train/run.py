@@ -111,7 +111,8 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
     step: those of BatchNorm backbones are over one process's part of the batch.
     """
     seed_all(config.seed)
-    what = "making the model" + (" and fetching its pretrained weights" if with_weights else "")
+    fetched = with_weights and config.model.pretrained
+    what = "making the model" + (" and fetching its pretrained weights" if fetched else "")
     # One download per machine, not one per process.
     with said_if_slow(what), accelerator.local_main_process_first():
         model = build_model(config, with_weights=with_weights)

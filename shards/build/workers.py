@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Protocol
 
+from shards.cli.silence import said_while_silent
 from shards.machine_trouble import MachineTrouble
 
 __all__ = ["Task", "write_shards"]
@@ -28,6 +29,8 @@ class _Channel:
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
+    silent: ExitStack
+    """What the first worker says of a long silence, until its first image is done."""
 
 
 class Task(Protocol):
@@ -56,8 +59,8 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.build.writer", "webdataset"])
     with _processes_spoken_for():
-        done, stop = context.Value("q", 0), context.Value("b", 0)
-        pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop))
+        done, stop, started = (context.Value(kind, 0) for kind in "qbq")
+        pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop, started))
     try:
         with _processes_spoken_for():  # the first one starts them
             futures = [pool.submit(_work, task) for task in ordered]
@@ -96,8 +99,13 @@ def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Ca
             future.result()
 
 
-def _start_worker(done: Any, stop: Any) -> None:
-    _Channel.done, _Channel.stop = done, stop
+def _start_worker(done: Any, stop: Any, started: Any) -> None:
+    _Channel.done, _Channel.stop, _Channel.silent = done, stop, ExitStack()
+    with started.get_lock():
+        started.value += 1
+        first = started.value == 1
+    if first:  # the main process sees only that it waits
+        _Channel.silent.enter_context(said_while_silent())
     # Ctrl-C reaches every process of the terminal; the main one tells the workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -116,6 +124,7 @@ def _work(task: Task) -> None:
 
 
 def _advance() -> None:
+    _Channel.silent.close()
     with _Channel.done.get_lock():
         _Channel.done.value += 1
     if _Channel.stop.value:

@@ -21,11 +21,14 @@ SIGNS = {
 }
 """Part of the name of a source file on a thread's stack → what is said then."""
 
+_WHOLE_LINE = "\r\033[K"
+"""In place of a bar that has not moved, and is drawn again on the next line."""
+
 
 @contextmanager
 def said_while_silent(every_s: float = 1.0) -> Iterator[None]:
     """While entered, tells a person at a terminal of each long silence once; of the processes of a
-    run only the first does."""
+    run, or of the workers of a command, only the first does."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return
@@ -45,7 +48,7 @@ def _watch(over: threading.Event, every_s: float) -> None:
             seen[sign] += 1
             if seen[sign] == LOOKS_BEFORE_A_WORD:
                 with suppress(OSError, ValueError, AttributeError):  # nobody hears
-                    sys.stderr.write(f"{SIGNS[sign]}\n")
+                    sys.stderr.write(f"{_WHOLE_LINE}{SIGNS[sign]}\n")
                     sys.stderr.flush()
 
 

@@ -1,0 +1,23 @@
+"""Whether a data set can be read with some settings, asked before anything is loaded or opened."""
+
+from loaders.config import LoaderConfig
+from loaders.windows.sampling import sampling_rule
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["check_fits"]
+
+
+def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
+    """Raises ``InputError`` where ``split`` cannot be read with these settings, before anything is
+    opened."""
+    stored = dataset.info.global_size
+    if config.global_size != stored:
+        raise InputError(
+            f"loader.global_size={config.global_size}, but the shards in {dataset.where} hold "
+            f"global views of {stored}: give --set loader.global_size={stored}, or build them anew "
+            f"with --global-size {config.global_size}"
+        )
+    if not len(dataset.split_rows(split)):
+        raise InputError(f"split {split!r} of {dataset.where} holds no samples")
+    sampling_rule(config.sampling)

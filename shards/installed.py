@@ -1,0 +1,25 @@
+"""Imported first by whatever a person runs: where this Python lacks the project's libraries, as it
+does before the environment is activated, the program ends with a sentence and exit code 2."""
+
+import importlib.util
+import sys
+
+__all__ = ["not_installed"]
+
+_LIBRARIES = ("accelerate", "numba", "numpy", "PIL", "pyarrow", "rich", "timm", "torch", "tqdm")
+
+
+def not_installed() -> str:
+    """What is missing and what to do, in a sentence; empty where nothing is."""
+    missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
+    if not missing:
+        return ""
+    return (
+        f"{sys.executable} does not have the libraries of this project ({', '.join(missing)}): "
+        "activate its environment with '. .venv/bin/activate', or make one as the README says"
+    )
+
+
+if _sentence := not_installed():
+    sys.stderr.write(f"error: {_sentence}\n")
+    sys.exit(2)
