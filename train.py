@@ -143,7 +143,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
     if options.params is not None:
         from glass.studies.search.best_params import apply_params
 
-        preset = apply_params(preset, options.params)
+        preset = apply_params(preset, options.params, options.set)
     return apply_overrides(preset, [*flags, *options.set])
 
 

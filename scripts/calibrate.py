@@ -130,6 +130,8 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
 
     config = detector.config
     used = {*config.train_split.split("+"), *config.valid_split.split("+")}
+    if detector.learnt is not None:  # the ids of images say more than the names of splits
+        used = set()
     if reused := sorted(used & set(arguments.split.split("+"))):
         raise InputError(f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its own")
     _require_unlearnt(detector, dataset, rows, arguments)

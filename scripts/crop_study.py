@@ -147,7 +147,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if options.params is not None:
         from glass.studies.search.best_params import apply_params
 
-        config = apply_params(config, options.params)
+        config = apply_params(config, options.params, options.set)
     refuse_fixed(options.set, FIXED)
     config = apply_overrides(config, options.set)
     if options.batch % config.grad_accum_steps:

@@ -91,7 +91,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if options.params is not None:
         from glass.studies.search.best_params import apply_params
 
-        config = apply_params(config, options.params)
+        config = apply_params(config, options.params, options.set)
     return replace(apply_overrides(config, options.set), epochs=options.epochs)
 
 

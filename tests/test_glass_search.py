@@ -25,7 +25,7 @@ from glass.studies.search.repeatable_hyperband import RepeatableHyperband
 from glass.studies.search.search import Search
 from glass.studies.search.space import GLASS_SPACE
 from loaders.reading.open_shards import OpenShards
-from scripts import final_runs, tune
+from scripts import crop_study, final_runs, tune
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import fake_training, search_plan
@@ -250,6 +250,39 @@ def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
     assert single.epochs == load_preset("glass_tiny").epochs
     asked = train.settings(train.parse([*words, "--set", "label_smoothing=0.2"]))
     assert asked.label_smoothing == 0.2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.global_backbone", "hf-hub:somebody/network"),
+        ("model.local_backbone", "local-dir:/somewhere"),
+        ("model.global_weights", "/somewhere/weights.safetensors"),
+    ],
+)
+@pytest.mark.parametrize("command", [train, final_runs, crop_study])
+def test_a_best_json_of_a_stranger_names_nothing_elsewhere(tmp_path, command, key, value):
+    best = {
+        "format_version": 1,
+        "preset": "glass_tiny",
+        "kind": "glass",
+        "metric": "auroc",
+        "value": 0.9,
+        "trial": 0,
+        "trials": 1,
+        "params": {},
+        "settings": {},
+        "fixed": {key: value},
+    }
+    path = tmp_path / "best.json"
+    path.write_text(json.dumps(best))
+    words = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params", str(path)]
+    parse = getattr(command, "parse", None) or command._parse
+    settings = getattr(command, "settings", None) or command._settings
+    with pytest.raises(InputError, match=rf"best.json asks for {key}=.*--set {key}={value} beside"):
+        settings(parse(words))
+    config = settings(parse([*words, "--set", f"{key}={value}"]))
+    assert getattr(config.model, key.partition(".")[2]) == value
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,15 @@ class TestImagesThatWereLearnt:
             calibrate.main([str(run), "--data", str(other_shards)])
         assert "it is not known whether the model was trained" in capsys.readouterr().out
 
+    def test_calibrate_goes_by_images_not_by_names_of_splits(self, run: Path, other_shards: Path) -> None:
+        """Splits of another data set may be called as those of training."""
+        data = ["--data", str(other_shards), "--split", "valid", "--held-out"]
+        with pytest.raises(InputError, match="was trained or chosen on valid"):
+            calibrate.main([str(run), *data])  # nothing but the name is known
+        learn(run, other_shards, "train", "test")
+        with pytest.raises(InputError, match="no better than chance"):  # an untrained model
+            calibrate.main([str(run), *data])
+
     def test_evaluate_robustness_and_the_report_mark_them(
         self, run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

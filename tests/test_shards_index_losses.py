@@ -52,6 +52,25 @@ def test_where_all_keys_fold_the_switch_is_named(tmp_path: Path) -> None:
         index(tar)
 
 
+def test_where_a_class_folds_away_the_switch_is_named(tmp_path: Path) -> None:
+    fake = [(f"fake/sd1.5_{n}.jpg", picture(10 + n)) for n in range(3)]
+    tar = write_tar(tmp_path / "a.tar", [(f"real/{n}.jpg", picture(n)) for n in range(3)] + fake)
+    with pytest.raises(InputError, match=r"all images .* are real.*; 3 images not .*--last-dot"):
+        index(tar)
+
+
+def test_where_a_class_lies_behind_the_end_that_is_said(tmp_path: Path) -> None:
+    halves = [
+        write_tar(tmp_path / f"{folder}.tar", [(f"{folder}/{n}.jpg", picture(n)) for n in range(3)])
+        for folder in ("real", "fake")
+    ]
+    joined = tmp_path / "joined" / "a.tar"
+    joined.parent.mkdir()
+    joined.write_bytes(b"".join(half.read_bytes() for half in halves))
+    with pytest.raises(InputError, match=r"all images .* are real.*; a\.tar: .* behind its end"):
+        index(joined)
+
+
 def test_further_images_of_a_sample_are_counted(tmp_path: Path) -> None:
     seg = [(f"img_{n}.seg.png", b"not looked at") for n in range(4)]
     tar = write_tar(tmp_path / "a.tar", labelled(0) + seg)

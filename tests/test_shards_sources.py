@@ -99,6 +99,11 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
         (("train/real/a.jpg", "train/fake/b.jpg"), "and train/ holds .*: give .*/train"),
         (("nature/a.jpg", "ai/b.jpg"), r"but ai/, nature/: rename .* or give a CSV"),
         (("a.jpg",), "but no folder: rename"),
+        (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index_shards .* already"),
+        (
+            ("real/00000.tar", "fake/00000.tar"),
+            r"no image files .* such as (real|fake)/00000.tar: .*index_shards '.*/\*\*/\*.tar'",
+        ),
         ((), "neither a folder real/ nor generated/"),
         (("pictures/a.jpg",), "neither a folder real/ nor generated/"),
         (("real/a.txt", "generated/b.txt"), "no image files"),

@@ -50,6 +50,7 @@ from glass.measure.scoring import Predictions, score
 from glass.model.precision import precision_in_use
 from loaders import LoaderConfig, build_loader
 from loaders.decode.pixel_batch import pixel_batch
+from loaders.reading.checksums import BadChecksum, FirstTouch
 from loaders.reading.mapped_shards import MappedShards, UnreadableMember
 from loaders.reading.sample_table import SampleTable
 from loaders.windows.detail import Detail, detail_of_file
@@ -119,6 +120,7 @@ def load_contender(folder: Path, device: str, num_threads: int | None, data: Pat
         decode="auto",
         shuffle=False,
         class_balanced=False,
+        verify="first-touch",
         num_threads=num_threads or config.loader.num_threads,
     )
     calibration = read_calibration(folder, card["weights_sha256"])
@@ -203,13 +205,18 @@ class _SplitImages:
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
         self._shards = MappedShards([dataset.shard_path(name) for name in self.samples.shards])
+        self._touched = FirstTouch(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> _ChangedImage | None:
-        """The changed image of a manifest row; None where it cannot be read, decoded or saved."""
+        """The changed image of a manifest row; None where it cannot be read, decoded or saved,
+        or where its bytes are not those that were written."""
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])
         try:
-            data = self._shards.member(int(samples.shard[row]), *where).tobytes()
+            member = self._shards.member(int(samples.shard[row]), *where)
+            if not self._touched.is_sound(row):
+                self._touched.check(row, {"image": (member, int(samples.crc32["image"][row]))})
+            data = member.tobytes()
             pixels = decode_file(data)
             change = perturbation.change((pixels.shape[0], pixels.shape[1]), int(samples.content_id[row]))
             jpeg = change.as_jpeg(pixels)
@@ -219,7 +226,7 @@ class _SplitImages:
             converted = samples.forms[samples.stored_as[row]] == "baseline"
             detail = None if converted else self._detail(data)
             return _ChangedImage(change.on_image(pixels), detail)
-        except (UnreadableMember, RejectedImage, ValueError, OSError) as error:
+        except (UnreadableMember, BadChecksum, RejectedImage, ValueError, OSError) as error:
             require_sound_machine(error)
             # The last two: a WebP has 16,383 pixels a side at most, a JPEG 65,500.
             return None

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from shards.adopt.examine import ExaminedTar, examine_tar, guess_rules
 from shards.adopt.label_rules import LabelRules
-from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels
+from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels, unread_ends
 from shards.adopt.settings import IndexSettings
 from shards.adopt.sidecar import SidecarTask
 from shards.adopt.split import draw_splits
@@ -79,10 +79,14 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     examined = _examine(tars, rules, settings, workers, progress)
     notes = notes_on_labels(tars, examined, rules, settings)
     shares = settings.shares([tar.path.name for tar in tars])
-    images, rejected = draw_splits([tar.path.name for tar in tars], examined, shares, settings.split_seed)
-    if not any(images):
-        advice = "".join(f": {note}" for note in lost_images(examined))
-        raise InputError(f"no image can be taken in ({_reasons(rejected)}){advice}")
+    names = [tar.path.name for tar in tars]
+    try:
+        images, rejected = draw_splits(names, examined, shares, settings.split_seed)
+        if not any(images):
+            raise InputError(f"no image can be taken in ({_reasons(rejected)})")
+    except InputError as error:  # what was not taken in may be all that is missing
+        lost = lost_images(examined) + unread_ends(tars, examined)
+        raise InputError("; ".join([str(error), *lost])) from error
     if not continued:  # only now, so that a mistake above can be mended with other settings
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [

@@ -11,7 +11,7 @@ from shards.adopt.tar_names import NamedTar
 from shards.cli.wording import counted
 from shards.errors import InputError
 
-__all__ = ["lost_images", "notes_on_contents", "notes_on_labels"]
+__all__ = ["lost_images", "notes_on_contents", "notes_on_labels", "unread_ends"]
 
 _MOST_SHOWN = 5
 
@@ -70,9 +70,14 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
     ]
 
 
+def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
+    """What lies behind the ends of the tars."""
+    return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
+
+
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
     """What was passed over in the tars."""
-    notes = [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
+    notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:
         notes.append(f"{counted(len(empty), 'tar')} without samples, such as {empty[0]}")

@@ -6,11 +6,12 @@ matters. Nothing is opened here but the list.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 
 import pyarrow as pa
 
-from shards.build.source_files import SourceFiles, Stamp
+from shards.build.source_files import LocalFiles, SourceFiles, Stamp
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
@@ -35,6 +36,7 @@ UNKNOWN_GENERATOR = "unknown"
 
 _MOST_SHOWN = 5
 _LOOKED_INTO = 20
+_LOOKED_AT = 10_000
 
 SOURCE_SCHEMA = pa.schema(
     [
@@ -82,11 +84,12 @@ def read_folder(files: SourceFiles) -> SourceList:
     columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
     misnamed: list[str] = []
     stamps: dict[str, Stamp] = {}
-    passed_over = 0
+    passed_over, tar = 0, ""
     for folder, label in classes.items():
         for path, stamp in files.walk(folder):
             if PurePosixPath(path).suffix.lower() not in FILE_SUFFIXES:
                 passed_over += 1
+                tar = tar or (path if path.lower().endswith(".tar") else "")
                 continue
             if not _is_utf8(path):
                 misnamed.append(path.encode("utf-8", "backslashreplace").decode())
@@ -97,7 +100,7 @@ def read_folder(files: SourceFiles) -> SourceList:
             if stamp is not None:
                 stamps[path] = stamp
     blank = [""] * len(columns["path"])
-    _require_both_classes(root, set(columns["label"]))
+    _require_both_classes(root, set(columns["label"]), tar)
     table = sorted_table({**columns, "group": blank, "split": blank})
     notes = _notes(root, set(folders) - set(classes), passed_over)
     return SourceList(files, table, misnamed, notes, stamps)
@@ -109,6 +112,11 @@ def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
     held = ", ".join(f"{name}/" for name in shown[:_MOST_SHOWN])
     held += " …" if len(shown) > _MOST_SHOWN else ""
     said = f"{root} has neither a folder real/ nor generated/ (or fake/), but {held or 'no folder'}"
+    if tar := _first_tar(files):
+        return (
+            f"{root} holds tars, such as {tar}, and no images: python -m scripts.index_shards "
+            f"{root} makes a data set of tars, and one that build_shards made is one already"
+        )
     for name in shown[:_LOOKED_INTO]:
         try:
             inside = [below for below in files.folders(name) if below.lower() in LABELS]
@@ -123,6 +131,17 @@ def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
         f"{said}: rename the folders of the two classes, or link them as real/ and generated/ in a "
         "new folder, or give a CSV or Parquet list with the columns path,label"
     )
+
+
+def _first_tar(files: SourceFiles) -> str:
+    """The first tar that lies in a folder of this machine itself: a store would be listed whole."""
+    if not isinstance(files, LocalFiles):
+        return ""
+    try:
+        found = (path for path, _ in islice(files.walk(""), _LOOKED_AT))
+        return next((p for p in found if "/" not in p and p.lower().endswith(".tar")), "")
+    except OSError:  # advice only
+        return ""
 
 
 def _generator(relative: str, label: int) -> str:
@@ -140,11 +159,15 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _require_both_classes(root: str, labels: set[int]) -> None:
+def _require_both_classes(root: str, labels: set[int], tar: str) -> None:
     if labels == {0, 1}:
         return
     if not labels:
-        raise InputError(f"{root} has no image files under real/ or generated/")
+        said = f"{root} has no image files under real/ or generated/"
+        if tar:
+            said += f", but tars, such as {tar}: python -m scripts.index_shards '{root}/**/*.tar'"
+            said += " --out DIR makes a data set of tars"
+        raise InputError(said)
     found, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
     raise InputError(f"{root} has {found} images only: a detector needs both, so add images under {other}/")
 

@@ -1,6 +1,6 @@
 """``best.json``: the settings that a search found, as ``--params`` of train.py takes them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ BEST_SCHEMA: dict[str, Any] = {
     "fixed": Map(Maybe((int, float, str, bool))),  # the same, of what all trials had unlike preset
 }
 
+NETWORKS = frozenset({"model.global_backbone", "model.local_backbone"})
+FILES = frozenset({"model.global_weights", "model.local_weights"})
+"""Settings by which a request may be sent, or a file read."""
+
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard"})
 """What a search sets for its trials, and nobody wants of a run that follows."""
 
@@ -44,10 +48,11 @@ def fixed_settings(config: RunConfig, varied: Collection[str]) -> dict[str, Any]
     }
 
 
-def apply_params(config: RunConfig, path: Path) -> RunConfig:
-    """``config`` with the settings of a ``best.json``.
+def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> RunConfig:
+    """``config`` with the settings of a ``best.json``; ``asked`` are those of ``--set``.
 
-    Raises ``InputError`` where the file is none, or was found for another preset.
+    Raises ``InputError`` where the file is none, was found for another preset, or names a file or
+    a network elsewhere that ``asked`` does not name: the file may be a stranger's.
     """
     best = read_document(path, BEST_SCHEMA, "a best.json of scripts.tune")
     if best["format_version"] != FORMAT_VERSION:
@@ -60,4 +65,16 @@ def apply_params(config: RunConfig, path: Path) -> RunConfig:
             " the file of a search on this preset"
         )
     settings = best["fixed"] | best["settings"]
+    _require_asked(path, settings, asked)
     return apply_overrides(config, [f"{key}={value}" for key, value in settings.items()])
+
+
+def _require_asked(path: Path, settings: Mapping[str, Any], asked: Sequence[str]) -> None:
+    keys = {word.partition("=")[0] for word in asked}
+    for key, value in settings.items():
+        elsewhere = (key in NETWORKS and ":" in str(value)) or (key in FILES and value is not None)
+        if elsewhere and key not in keys:
+            raise InputError(
+                f"{path} asks for {key}={value}, which is not part of this program: if that is"
+                f" what you mean, give --set {key}={value} beside --params"
+            )
