@@ -15,6 +15,7 @@ from pathlib import Path
 __all__ = [
     "NO_MEMORY",
     "MachineTrouble",
+    "disk_failed",
     "is_passing",
     "machine_spared",
     "require_openable",
@@ -48,6 +49,15 @@ class MachineTrouble(Exception):
 def is_passing(error: BaseException) -> bool:
     """Whether a disk or a network file system failed, which is worth another try."""
     return isinstance(error, OSError) and error.errno in _PASSING
+
+
+def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
+    """Of a file that a disk or a network file system did not give: ``cause`` is the system's word,
+    ``advice`` goes on after what to do."""
+    return MachineTrouble(
+        f"{what} cannot be read ({cause}): look after the disk or the network file system and run"
+        f" the same command again{advice}"
+    )
 
 
 def trouble_of(error: BaseException, what: object = "") -> MachineTrouble | None:

@@ -76,6 +76,24 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("hard", "soft"),
+    [
+        (("PNG", {"compress_level": 9}), ("PNG", {"compress_level": 1})),
+        (
+            ("WEBP", {"lossless": True, "method": 6, "quality": 100}),
+            ("WEBP", {"lossless": True, "method": 0, "quality": 0}),
+        ),
+        (("TIFF", {"compression": "tiff_adobe_deflate"}), ("TIFF", {"compression": "raw"})),
+    ],
+    ids=["PNG", "WebP", "TIFF"],
+)
+def test_nor_for_how_hard_a_lossless_file_is_packed(hard, soft, tmp_path):
+    dataset = build(tmp_path, hard, soft)
+    assert len(dataset) == COUNT
+    assert "did not differ" in dataset.info.equalised
+
+
+@pytest.mark.parametrize(
     ("marked", "plain", "name"),
     [
         (("JPEG", tables_near(90)), None, "quantisation tables"),

@@ -196,3 +196,12 @@ def test_long_texts_in_a_png_cost_no_image(name, place, encode_image, monkeypatc
     with pytest.raises(RejectedImage, match="GLASS_MAX_PNG_TEXT_BYTES=1048576") as caught:
         decode_rgb(data)
     assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_signed_samples_have_no_rule(kind, channels):
+    """Of 8 bits of grey Pillow would show what lies below zero as the brightest."""
+    values = np.arange(-60, 60).astype(kind).reshape(8, 15, 1).repeat(channels, axis=2)
+    with pytest.raises(RejectedImage, match=r"signed"):
+        decode_rgb(tiff(values, sample_format=2))

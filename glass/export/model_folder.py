@@ -30,6 +30,7 @@ from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.regular_file import open_regular, require_regular
 from shards.machine_trouble import require_openable, require_sound_machine
+from shards.store.patience import read_or_end
 
 __all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 
@@ -200,5 +201,9 @@ def _backbones(model: nn.Module) -> list[tuple[str, Backbone]]:
 
 
 def _sha256(path: Path) -> str:
+    return read_or_end(path, lambda: _digest(path))
+
+
+def _digest(path: Path) -> str:
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

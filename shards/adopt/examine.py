@@ -21,6 +21,7 @@ from shards.files.regular_file import open_regular
 from shards.images.formats import FILE_SUFFIXES, sniff_format
 from shards.images.rejection import RejectedImage
 from shards.machine_trouble import require_sound_machine
+from shards.store.patience import read_or_end
 
 __all__ = ["ExaminedTar", "TarImage", "choose_image", "examine_tar", "guess_rules", "mapped_tar"]
 
@@ -63,11 +64,16 @@ class ExaminedTar:
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
     """The bytes of a tar. Raises ``InputError``."""
     try:
-        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with read_or_end(path, lambda: _mapped(path)) as data:
             yield data
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with open_regular(path) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:

@@ -20,6 +20,7 @@ from shards.files.limits import limit
 from shards.files.regular_file import open_regular
 from shards.images.formats import FILE_SUFFIXES
 from shards.machine_trouble import require_sound_machine
+from shards.store.patience import read_or_end
 
 __all__ = [
     "BadMember",
@@ -124,6 +125,11 @@ def _doubled(sample: TarSample, again: list[str]) -> Iterator[BadMember]:
         yield BadMember(name, "duplicate_key", what)
 
 
+def _size_and_beginning(path: Path) -> tuple[int, bytes]:
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size, file.read(8)
+
+
 def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.TarInfo]:
     """The headers of all members, one after the other, none kept. Raises ``InputError``.
 
@@ -133,10 +139,8 @@ def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.Ta
     for the end of the tar, so what stands there is looked at as well.
     """
     try:
-        with open_regular(path) as file:
-            num_bytes = os.fstat(file.fileno()).st_size
-            packer = compressed_with(file.read(8))
-        if packer:
+        num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))
+        if packer := compressed_with(beginning):
             raise InputError(unpack_first(path, packer, "a plain .tar"))
         with _HeaderFile(path) as headers, tarfile.open(fileobj=headers, mode="r:") as tar:
             while (info := tar.next()) is not None:

@@ -9,7 +9,7 @@ Both are decided once, in the first pass, from the headers of the files and the 
 """
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.build.class_differences import RAW_FACTS, scene_numbers
+from shards.build.first_pass import image_not_given
 from shards.build.matching import match_classes
 from shards.build.source_files import SourceFiles
 from shards.cli.wording import counted
@@ -55,27 +56,44 @@ class Equalised:
 
 
 def equalise(
-    method: str, table: pa.Table, files: SourceFiles, seed: int, threads: int, advance: Callable[[int], object]
+    method: str,
+    table: pa.Table,
+    files: SourceFiles,
+    seed: int,
+    threads: int,
+    advance: Callable[[int], object],
+    reject_unreadable: bool = False,
 ) -> Equalised:
     """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
 
     Reads the files' headers again; ``advance(n)`` is told of every ``n`` done. Raises
-    ``InputError`` where no images of both classes can be matched.
+    ``InputError`` where no images of both classes can be matched. A file that the disk does not
+    give any more is rejected with ``reject_unreadable``, and ends the work without: what is decided
+    must not hang on it.
     """
     if method == "none":
         return Equalised(table, "")
     reasons = table.column("reason").to_pylist()
     taken = [row for row, reason in enumerate(reasons) if not reason]
     paths = table.column("path").take(pa.array(taken, pa.int64())).to_pylist()
-    found: list[tuple[int, ImageFacts] | None] = []
+    found: list[tuple[int, ImageFacts] | RejectedImage] = []
     with ThreadPoolExecutor(threads) as pool:
         for start in range(0, len(paths), _SLICE):
             for facts in pool.map(partial(_facts, files), paths[start : start + _SLICE]):
                 found.append(facts)
                 advance(1)
-    # What cannot be opened is left to the build, which rejects it with the right reason.
-    rows = np.array([r for r, facts in zip(taken, found, strict=True) if facts], np.int64)
-    columns = _columns([facts for facts in found if facts])
+    lost = [
+        (row, path, facts.detail)
+        for row, path, facts in zip(taken, paths, found, strict=True)
+        if isinstance(facts, RejectedImage) and facts.reason == "io"
+    ]
+    if lost and not reject_unreadable:
+        raise image_not_given(files.where(lost[0][1]), lost[0][2])
+    table = _rejected(table, {row: ("io", detail) for row, _, detail in lost})
+    # What else cannot be opened is left to the build, which rejects it with the right reason.
+    known = [(row, facts) for row, facts in zip(taken, found, strict=True) if not isinstance(facts, RejectedImage)]
+    rows = np.array([row for row, _ in known], np.int64)
+    columns = _columns([facts for _, facts in known])
     label = table.column("label").to_numpy()[rows]
     if method == "recompress":
         quality = _common_quality(columns["jpeg_quality"], label)
@@ -116,13 +134,13 @@ def recompressed(data: bytes, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | None:
+def _facts(files: SourceFiles, name: str) -> tuple[int, ImageFacts] | RejectedImage:
     """(length of the file, its facts)."""
     try:
         data = files.read(name)
         return len(data), read_facts(data)
-    except RejectedImage:
-        return None
+    except RejectedImage as rejected:
+        return rejected
 
 
 def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
@@ -149,11 +167,18 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
     if not differing:
         return Equalised(table, f"{MATCHED}: the classes did not differ, all images stay")
     on = ", ".join(differing)
+    why = "unmatched", f"too few of the other class agree with it in {on}"
+    table = _rejected(table, dict.fromkeys(rows.tolist(), why))
+    text = f"{MATCHED} on {on}: {len(rows):,} of {counted(images, 'image')} left out"
+    return Equalised(table, text)
+
+
+def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
+    """``table`` with the rows of ``why`` rejected, for (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
-    for row in rows.tolist():
-        reason[row], detail[row] = "unmatched", f"too few of the other class agree with it in {on}"
+    for row, said in why.items():
+        reason[row], detail[row] = said
     for name, values in (("reason", reason), ("detail", detail)):
         place = table.column_names.index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))
-    text = f"{MATCHED} on {on}: {len(rows):,} of {counted(images, 'image')} left out"
-    return Equalised(table, text)
+    return table

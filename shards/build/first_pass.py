@@ -14,11 +14,11 @@ from shards.build.source_files import SourceFiles, Stamp, require_size
 from shards.build.sources import SOURCE_SCHEMA, SourceList
 from shards.images.formats import known_format
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import MachineTrouble
+from shards.machine_trouble import MachineTrouble, disk_failed
 from shards.store.patience import TRIES
 from shards.stored.lossless import can_tile
 
-__all__ = ["SCAN_SCHEMA", "FileState", "disk_failed", "examine", "scan"]
+__all__ = ["SCAN_SCHEMA", "FileState", "examine", "image_not_given", "scan"]
 
 SCAN_SCHEMA = pa.schema(
     [
@@ -86,7 +86,7 @@ def scan(
     def one(name: str) -> FileState:
         state = examine(sources.files, name, sources.stamps.get(name))
         if state.reason == "io" and not reject_unreadable:
-            raise disk_failed(sources.files.where(name), state.detail)
+            raise image_not_given(sources.files.where(name), state.detail)
         return state
 
     with ThreadPoolExecutor(threads) as pool:
@@ -109,13 +109,9 @@ def scan(
     return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
 
 
-def disk_failed(path: str, cause: str) -> MachineTrouble:
-    """The sentence for a file that could not be read at any of several tries."""
-    return MachineTrouble(
-        f"{path} cannot be read ({cause}, {TRIES} times): look after the disk or the network file"
-        " system and run the same command again, or leave such images out with"
-        " --reject-unreadable"
-    )
+def image_not_given(path: str, cause: str) -> MachineTrouble:
+    """The sentence for an image that could not be read at any of several tries."""
+    return disk_failed(path, f"{cause}, {TRIES} times", ", or leave such images out with --reject-unreadable")
 
 
 def _conflicting(state: FileState) -> FileState:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import features
 
 from shards.build.equalise import equalise
-from shards.build.first_pass import SCAN_SCHEMA, examine, scan
+from shards.build.first_pass import SCAN_SCHEMA, examine, image_not_given, scan
 from shards.build.packing import PackedSource, ShardPlan, pack
 from shards.build.settings import BuildSettings
 from shards.build.sources import SOURCE_SCHEMA, SourceList
@@ -73,7 +73,9 @@ def make_plan(
 ) -> BuildPlan:
     """Does the first pass and writes the plan into ``out``."""
     table = scan(sources, threads, advance, reject_unreadable)
-    decided = equalise(settings.equalise, table, sources.files, settings.split_seed, threads, advance)
+    decided = equalise(
+        settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
+    )
     plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
     text = json.dumps(
         {
@@ -189,7 +191,12 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
     changed: list[str] = []
     mended: list[str] = []
     for path, num_bytes, mtime_ns, sha256, stamp in zip(*columns, stamps, strict=True):
-        if stamp != (num_bytes, mtime_ns) and examine(files, path).sha256 != sha256:
+        if stamp == (num_bytes, mtime_ns):
+            continue
+        found = examine(files, path)
+        if found.reason == "io" and sha256:  # which says nothing about the file
+            raise image_not_given(files.where(path), found.detail)
+        if found.sha256 != sha256:
             (changed if sha256 else mended).append(path)
     return changed, mended
 

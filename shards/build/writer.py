@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shards.build.first_pass import disk_failed
+from shards.build.first_pass import image_not_given
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource, ShardPlan, sample_key
 from shards.build.source_files import SourceFiles
@@ -27,6 +27,7 @@ from shards.machine_trouble import machine_spared
 from shards.manifest.format_version import require_manifest_format
 from shards.manifest.info import ShardInfo, checked_shard
 from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.store.patience import read_or_end
 
 __all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
 
@@ -154,7 +155,7 @@ def _read_again(
                 "bring it back and run the same command again to continue"
             ) from None
         if not task.reject_unreadable:
-            raise disk_failed(path, error.detail) from error
+            raise image_not_given(path, error.detail) from error
         rejected.append(_rejection(source, error))
         return None
     if hashlib.sha256(data).digest() != source.sha256:
@@ -192,7 +193,7 @@ def read_record(manifest: Path) -> ShardRecord:
     try:
         require_regular(manifest)
         with machine_spared(manifest):
-            metadata = pq.read_schema(manifest).metadata
+            metadata = read_or_end(manifest, lambda: pq.read_schema(manifest)).metadata
         fields = parse_json(metadata[_RECORD])
         rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
         return ShardRecord(checked_shard(fields["info"]), rejected)

@@ -16,7 +16,7 @@ from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.silence import said_while_silent
 from shards.cli.streams import heard
 from shards.errors import InputError
-from shards.machine_trouble import NO_MEMORY, trouble_of
+from shards.machine_trouble import NO_MEMORY, disk_failed, is_passing, trouble_of
 
 __all__ = ["CommandParser", "run_command"]
 
@@ -83,12 +83,23 @@ def _code_of(main: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        trouble = trouble_of(error)
+        trouble = trouble_of(error) or _of_a_file(error)
         if trouble is None:  # a mistake of ours: its trace, as Python prints it, but for secrets
             print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             return EXIT_BUG
         _say(str(trouble))
     return EXIT_INPUT_ERROR
+
+
+def _of_a_file(error: Exception) -> Exception | None:
+    """What anywhere keeps a program from a file, whoever opened it, as a sentence."""
+    if not isinstance(error, OSError):
+        return None
+    if is_passing(error):
+        return disk_failed(error.filename or "a file", error.strerror or str(error))
+    if isinstance(error, PermissionError) and error.filename:
+        return InputError(f"{error.filename}: permission denied: give this user access to it")
+    return None
 
 
 def _say(sentence: str) -> None:

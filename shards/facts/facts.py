@@ -80,8 +80,9 @@ class ImageFacts:
     """Bytes that hold the pixels, see ``shards.facts.pixel_bytes``; 0 where none are found."""
     standard_bytes: int
     """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
-    with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for TIFF and BMP
-    without loss, of which it would say how they are packed and nothing of their pixels."""
+    with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for files without
+    loss, of which it would say how hard they were packed (zlib's level, filters, effort), which
+    leaves no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
     does not say it."""
@@ -143,7 +144,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         num_frames=count_frames(image),
         bit_depth=bit_depth,
         pixel_bytes=extent.pixel_bytes,
-        standard_bytes=_standard_bytes(extent.pixel_bytes, kind, coding.lossless, data, header),
+        standard_bytes=_standard_bytes(extent.pixel_bytes, coding.lossless, data, header),
         colour_transform=coding.colour_transform,
         lossless=coding.lossless,
         quant_digest=coding.quant_digest,
@@ -164,10 +165,10 @@ def _fitted(facts: ImageFacts) -> ImageFacts:
     return replace(facts, **numbers)
 
 
-def _standard_bytes(pixel_bytes: int, kind: str, lossless: bool, data: bytes, header: JpegHeader | None) -> int:
-    if header:
-        return round(pixel_bytes * standard_scale(data, header))
-    return 0 if lossless and kind in ("TIFF", "BMP") else pixel_bytes
+def _standard_bytes(pixel_bytes: int, lossless: bool, data: bytes, header: JpegHeader | None) -> int:
+    if lossless:
+        return 0
+    return round(pixel_bytes * standard_scale(data, header)) if header else pixel_bytes
 
 
 def _jpeg_header(data: bytes) -> JpegHeader | None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from shards.files.regular_file import open_regular
 from shards.machine_trouble import machine_spared
+from shards.store.patience import read_or_end
 
 __all__ = ["map_table"]
 
@@ -33,8 +34,8 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     and names once, and keeps none of what it read: at ten million rows the texts alone are 0.9 GB,
     which a training never looks at again (docs/LOG.md, ``bench scale``).
     """
-    with machine_spared(path), open_regular(path) as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    with machine_spared(path):
+        mapped = read_or_end(path, lambda: _mapped(path))
     data = pa.py_buffer(mapped)
     _require_plain(data)
     table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
@@ -44,6 +45,11 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
             part.validate(full=True)
             mapped.madvise(mmap.MADV_DONTNEED)  # they come back from the page cache when touched
     return table, mapped
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with open_regular(path) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from shards.files.limits import limit
 from shards.files.regular_file import open_regular
 from shards.machine_trouble import machine_spared
+from shards.store.patience import read_or_end
 
 __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
@@ -22,11 +23,16 @@ def read_json_bytes(path: Path) -> bytes:
     """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` where
     it is too large."""
     most = limit("MAX_JSON_BYTES")
-    with machine_spared(path), open_regular(path) as file:
-        data = file.read(most + 1)
+    with machine_spared(path):
+        data = read_or_end(path, lambda: _beginning(path, most + 1))
     if len(data) > most:
         raise ValueError(f"more than GLASS_MAX_JSON_BYTES={most} bytes")
     return data
+
+
+def _beginning(path: Path, num_bytes: int) -> bytes:
+    with open_regular(path) as file:
+        return file.read(num_bytes)
 
 
 def parse_json(data: bytes) -> Any:

@@ -11,6 +11,7 @@ from shards.cli.wording import counted
 from shards.files.limits import limit
 from shards.files.regular_file import require_regular
 from shards.machine_trouble import machine_spared
+from shards.store.patience import read_or_end
 
 __all__ = ["open_parquet", "read_parquet"]
 
@@ -23,7 +24,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     require_regular(path)
     with ExitStack() as held:
         with machine_spared(path):
-            file = held.enter_context(pq.ParquetFile(path, page_checksum_verification=True))
+            file = held.enter_context(read_or_end(path, lambda: _opened(path)))
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
@@ -36,6 +37,10 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         if claimed > (most := limit("MAX_PARQUET_BYTES")):
             raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
         yield file
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

@@ -26,6 +26,8 @@ __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_
 _SUBFILE_TYPE, _SUB_DIRECTORIES = 254, 330  # tags of a TIFF
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PLANES = (256, 257, 258, 259, 266, 277, 284)
 
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+
 _FIRST_PILLOW_HEIF = (1, 8)
 """Lists what libheif turned."""
 
@@ -51,6 +53,9 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
         tags = self.tag_v2
         if tags.get(_SUBFILE_TYPE, 0) & 1 and _SUB_DIRECTORIES in tags:
             raise RejectedImage("unsupported_format", "camera raw: its first picture is a preview")
+        if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+            # Of 8 bits of grey Pillow takes them for unsigned: below zero comes out as bright.
+            raise RejectedImage("unsupported_mode", "TIFF with signed samples")
         samples = tags.get(_SAMPLES, 1)
         if tags.get(_PLANES, 1) != 1 and samples == 1:
             # With one sample the tag means nothing (TIFF 6.0, page 38), but Pillow would take the

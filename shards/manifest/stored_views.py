@@ -3,6 +3,7 @@
 import io
 import mmap
 import threading
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -11,6 +12,7 @@ from shards.errors import InputError
 from shards.files.regular_file import open_regular
 from shards.machine_trouble import require_sound_machine
 from shards.manifest.dataset import ShardDataset
+from shards.store.patience import read_or_end
 
 __all__ = ["StoredViews", "global_view_header"]
 
@@ -76,6 +78,10 @@ class StoredViews:
         with self._lock:
             if shard not in self._maps:
                 path = self._dataset.members_path(self._names[shard])
-                with open_regular(path) as file:
-                    self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._maps[shard] = read_or_end(path, lambda: _mapped(path))
             return self._maps[shard]
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    with open_regular(path) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -7,10 +7,10 @@ So such a read is tried again, after pauses that double; only then is it said to
 from collections.abc import Callable
 from typing import TypeVar
 
-from shards.machine_trouble import is_passing
+from shards.machine_trouble import disk_failed, is_passing
 from shards.store.retry import Clock
 
-__all__ = ["TRIES", "patiently"]
+__all__ = ["TRIES", "patiently", "read_or_end"]
 
 T = TypeVar("T")
 
@@ -35,3 +35,15 @@ def patiently(read: Callable[[], T]) -> T:
                 raise
         CLOCK.sleep(_FIRST_PAUSE_S * 2**attempt)
     return read()
+
+
+def read_or_end(path: object, read: Callable[[], T]) -> T:
+    """What ``read()`` returns of the file ``path``, on which all further work hangs: asked for
+    :func:`patiently`, and ``MachineTrouble`` where the disk fails at every try. So nobody calls a
+    file damaged that could not be read."""
+    try:
+        return patiently(read)
+    except OSError as error:
+        if not is_passing(error):
+            raise
+        raise disk_failed(path, f"{error.strerror or error}, {TRIES} times") from error

@@ -16,16 +16,15 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from functools import cache
 
 import jpeglib
 import numpy as np
-from PIL import Image
 
 from shards.images.decoder_messages import messages_held_back
 from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
 from shards.jpeg.header import BadJpeg, JpegHeader, Segment, read_header
+from shards.jpeg.standard_bits import standard_tables
 from shards.machine_trouble import MachineTrouble
 
 __all__ = ["NotConvertible", "to_baseline"]
@@ -102,26 +101,13 @@ def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}
-    missing = sorted((needed & _standard_tables().keys()) - header.huffman_tables.keys())
+    missing = sorted((needed & standard_tables().keys()) - header.huffman_tables.keys())
     if not missing or header.progressive or header.arithmetic:
         return jpeg
-    tables = b"".join(_standard_tables()[number] for number in missing)
+    tables = b"".join(bytes([number]) + standard_tables()[number] for number in missing)
     segment = b"\xff\xc4" + struct.pack(">H", 2 + len(tables)) + tables
     at = header.sos_offset - 4
     return jpeg[:at] + segment + jpeg[at:]
-
-
-@cache
-def _standard_tables() -> dict[int, bytes]:
-    """``class << 4 | number`` → the table of the standard (annex K.3) from its Tc/Th byte on.
-
-    libjpeg writes them into every file that it is not asked to optimise.
-    """
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "JPEG", optimize=False)
-    jpeg = buffer.getvalue()
-    tables = read_header(jpeg).huffman_tables
-    return {number: jpeg[at : at + length] for number, (at, length) in tables.items()}
 
 
 def _with_identifiers(written: bytes, source: JpegHeader) -> bytes:
