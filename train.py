@@ -26,7 +26,7 @@ from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, dataset_digest
 from glass.presets import load_preset, preset_names
 from glass.train.lost_process import end_at_once, lost_process
-from glass.train.patience import said_if_slow
+from glass.train.waiting import said_if_slow
 from loaders.fits import check_fits
 from shards.cli.command import CommandParser, run_command
 from shards.cli.shown_url import SafeFormatter

@@ -3,7 +3,7 @@
 An image, a tar or a list is blamed only for what lies in it. Where the machine has no memory, no
 descriptors or no room left, the same file may be sound, so the run ends with a sentence that names
 the cause, nothing is recorded against the file, and the same command reads it again. A disk or a
-network file system that answers with an error is asked again first (:mod:`shards.store.patience`).
+network file system that answers with an error is asked again first (:mod:`shards.files.patience`).
 """
 
 import errno

@@ -25,12 +25,12 @@ from shards.build.workers import write_shards
 from shards.build.writer import read_record
 from shards.errors import InputError
 from shards.facts.facts import read_facts
+from shards.files import patience
+from shards.files.clock import Clock
 from shards.images.formats import rejecting
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble, trouble_of
-from shards.store import patience
-from shards.store.retry import Clock
 from shards.stored.lossless import can_tile
 from shards.verify import verify_dataset
 

@@ -19,12 +19,12 @@ from shards.build.plan import PLAN_NAME, read_plan
 from shards.build.settings import BuildSettings
 from shards.build.writer import read_record
 from shards.cli.command import run_command
+from shards.files import patience
+from shards.files.clock import Clock
 from shards.machine_trouble import MachineTrouble
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews
-from shards.store import patience
-from shards.store.retry import Clock
 
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
 

@@ -13,10 +13,10 @@ from glass.predict.options import PredictOptions
 from glass.predict.preparation import prepare
 from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig
+from shards.files import patience
+from shards.files.clock import Clock
 from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble
-from shards.store import patience
-from shards.store.retry import Clock
 
 CONFIG = LoaderConfig(num_crops=2, crop_size=16, global_size=16, global_batch_size=1)
 

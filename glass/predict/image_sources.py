@@ -19,12 +19,12 @@ from PIL import Image
 from glass.measure.encoded_image import decode_file
 from shards.build.source_files import read_image_file, unread
 from shards.files.limits import limit
+from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
 from shards.images.formats import rejecting
 from shards.images.pixels import RejectedImage, pixel_sha256
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import content_id
-from shards.store.patience import patiently
 
 __all__ = [
     "BytesSource",

@@ -21,9 +21,9 @@ import torch
 
 from shards.errors import InputError
 from shards.files.json_file import read_json
+from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
 from shards.machine_trouble import require_openable, require_sound_machine
-from shards.store.patience import patiently
 
 __all__ = ["KEEP", "CheckpointStore"]
 

@@ -20,11 +20,11 @@ from glass.measure.metrics import binary_metrics
 from glass.measure.scoring import score
 from glass.train.checkpoint import CheckpointStore
 from glass.train.metrics_line import describe, epoch_line, is_better
-from glass.train.patience import said_if_slow
 from glass.train.progress import ProgressDisplay
 from glass.train.state import BatchLoader, RunState
 from glass.train.step import Engine, Totals, grouped
 from glass.train.stop_signal import StopSignal
+from glass.train.waiting import said_if_slow
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 

@@ -7,7 +7,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from glass.train.patience import duration
+from glass.train.waiting import duration
 
 __all__ = ["ProgressDisplay"]
 

@@ -21,10 +21,10 @@ from glass.model.backbones import Backbone
 from glass.model.model import build_model, check_backbones, compile_backbones
 from glass.train.epochs import Trainer
 from glass.train.optim import build_optimizer, build_schedule, parameter_groups
-from glass.train.patience import said_if_slow
 from glass.train.processes import environment, make_accelerator
 from glass.train.random_state import seed_all
 from glass.train.state import RunState
+from glass.train.waiting import said_if_slow
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 from shards.files.output_folder import full_disk_said

@@ -17,10 +17,10 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import compressed_with, unpack_first
 from shards.files.limits import limit
+from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
 from shards.images.formats import FILE_SUFFIXES
 from shards.machine_trouble import require_sound_machine
-from shards.store.patience import read_or_end
 
 __all__ = [
     "BadMember",

@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 
 from shards.errors import InputError
+from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
 from shards.machine_trouble import require_sound_machine
 from shards.manifest.dataset import ShardDataset
-from shards.store.patience import read_or_end
 
 __all__ = ["StoredViews", "global_view_header"]
 

@@ -5,19 +5,17 @@ that the thousand processes that saw the same fault do not come back in the same
 that says when to come back (``Retry-After``) is taken at its word, within the longest pause.
 """
 
-import random
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+from shards.files.clock import Clock
 from shards.machine_trouble import trouble_of
 from shards.store.fsspec_store import TooLong
 from shards.store.settings import RemoteSettings
 
-__all__ = ["Clock", "GaveUp", "persist", "retry_after_s"]
+__all__ = ["GaveUp", "persist", "retry_after_s"]
 
 T = TypeVar("T")
 
@@ -39,16 +37,6 @@ _LONGEST_S = 86_400.0
 """What a store may ask for; the settings then allow less."""
 
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
-
-
-@dataclass
-class Clock:
-    """Time, and chance. Of a process; tests bring their own."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], object] = time.sleep
-    chance: random.Random = field(default_factory=random.Random)
-    """Not of host and process: in containers of one image both may be the same."""
 
 
 class GaveUp(Exception):

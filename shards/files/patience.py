@@ -7,8 +7,8 @@ So such a read is tried again, after pauses that double; only then is it said to
 from collections.abc import Callable
 from typing import TypeVar
 
+from shards.files.clock import Clock
 from shards.machine_trouble import disk_failed, is_passing
-from shards.store.retry import Clock
 
 __all__ = ["TRIES", "patiently", "read_or_end"]
 
