@@ -45,9 +45,9 @@ class Works:
 
 
 def test_compiling_counts_for_nothing(monkeypatch):
-    monkeypatch.setattr(fuzz_harness, "LONGEST_S", 0.15)
+    monkeypatch.setattr(fuzz_harness, "LONGEST_S", 0.06)
     counts = run_fuzz(Compiles, range(1), seed=0)
-    assert counts["compiled, ms"] > 150
+    assert counts["compiled, ms"] > 60  # 130 on a quick machine
 
 
 def test_work_counts(monkeypatch):

@@ -111,8 +111,8 @@ def test_tiny_presets_have_one_training_budget():
         assert not config.model.pretrained
     assert (glass.epochs, glass.grad_accum_steps) == (single.epochs, single.grad_accum_steps)
     # Each learns what it decides by at the same rate: crops there, the global view here.
-    assert glass.train.optim.lr_local == single.optim.lr_global
-    assert glass.train.optim.lr_head == single.optim.lr_head
+    assert glass.optim.lr_local == single.optim.lr_global
+    assert glass.optim.lr_head == single.optim.lr_head
     assert glass.loader.global_batch_size == single.loader.global_batch_size
     assert glass.loader.global_size == single.loader.global_size
 
