@@ -174,21 +174,26 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
     """How many rows at the end of an image of ``size`` pixels no patch reaches, and how many pixels
     a patch is wide.
 
-    Patches lie side by side (a window no larger than its stride), so what is left over behind the
+    Patches lie side by side (a window as large as its stride) and are all that is read, so what is left over behind the
     last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some
     too; a pixel or three, as in Inception's stem, pass.
     """
     path: list[_Reduction] = []
     side = size
-    for layer in layers:
+    for place, layer in enumerate(layers):
+        if layer.kernel < layer.stride:
+            continue  # a shortcut that takes every other pixel, beside a window that reads them all
         if not path and layer.size == size and layer.stride > 1:
             lost = size - 1 - layer.last_input(layer.steps - 1)
             if lost > SMALL_RIM:
                 return lost, layer.stride
         if layer.size != side:
             continue  # of a branch
+        are_patches = layer.kernel == layer.stride and layer.stride > 1
+        if are_patches and any(later.size == layer.size for later in layers[place + 1 :]):
+            continue  # others read the same map, as beside the shrunken keys of PVT's attention
         path.append(layer)
-        if layer.kernel <= layer.stride and layer.stride > 1:
+        if are_patches:
             break
         side = layer.steps
     else:
