@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -197,3 +197,15 @@ def test_who_refuses_says_who_is_at_it(tmp_path: Path) -> None:
 
 def test_a_holder_that_the_system_does_not_tell(tmp_path: Path) -> None:
     assert holder(tmp_path / "none").startswith("another process")
+
+
+def test_a_chance_of_digits_alone_is_no_process(tmp_path, monkeypatch):
+    """One in forty is: its process was then taken for a part of the host's name, and the file left for an hour."""
+    monkeypatch.setattr("shards.files.atomic.secrets.token_hex", lambda _: "84867617")
+    with suppress(KeyError), atomic_path(tmp_path / "a.txt") as temporary:
+        left = temporary.name
+        raise KeyError
+    (tmp_path / left).write_bytes(b"")
+    assert final_name(left) == "a.txt"
+    remove_temporaries(tmp_path, {"a.txt"}.__contains__)
+    assert not (tmp_path / left).exists()

@@ -71,8 +71,7 @@ def index_tars(
 def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool) -> BuildReport:
     plan = _plan(tars, settings)
     continued = _was_begun(plan, tars, out)
-    ours = {PLAN_NAME, *_final_names(tars)}
-    remove_temporaries(out, ours.__contains__)
+    remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
     rules = guess_rules(tars, settings)
@@ -109,8 +108,6 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     with progress_bar(total, "indexing", progress, total - left) as bar:
         write_shards(todo, workers, bar.update)
     info = _finish(tasks, rejected, settings, shares or {}, out)
-    # A worker of a killed run may have lived, and held its file, when this one began.
-    remove_temporaries(out, ours.__contains__)
     if not info.num_samples:
         raise InputError(
             f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "

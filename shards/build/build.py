@@ -123,7 +123,6 @@ def _build(
     ]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
-    _sweep(out)  # a worker of a killed build may have lived, and held its file, when this one began
     if not info.num_samples:
         raise InputError(
             f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "

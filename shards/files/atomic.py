@@ -16,7 +16,7 @@ from shards.files.locks import new_locked_file, not_in_use
 
 __all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
-_TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-)?\d+(?:-[0-9a-f]{8})?\.tmp")
+_TEMPORARY = re.compile(r"\.(.+)\.(?:([\w-]+)-\d+-[0-9a-f]{8}|\d+)\.tmp")
 """The name that the file is to have, and the host; older versions wrote the process alone."""
 
 _LONGEST_HOST, _LONGEST_NAME = 40, 190
