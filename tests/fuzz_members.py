@@ -42,7 +42,7 @@ class MemberTarget:
                 counts["view: refused"] += 1
             return
         base = self._tiles[int(rng.integers(len(self._tiles)))]
-        if rng.random() < 0.6:  # the directory, which everything hangs on
+        if rng.random() < 0.6:  # the directory, which everything depends on
             data = mutated(rng, base[:220], WORDS) + base[220:]
         else:
             data = mutated(rng, base, WORDS)

@@ -116,7 +116,7 @@ def search_plan(**changes: Any) -> SearchPlan:
 
 
 def fake_training(calls: list | None = None) -> Callable[..., bool]:
-    """In place of ``glass.studies.search.search.train``: an accuracy per epoch that hangs on the
+    """In place of ``glass.studies.search.search.train``: an accuracy per epoch that depends on the
     settings, with ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
 
     def run(data: Any, config: RunConfig, folder: Path, *, on_epoch: Any) -> bool:

@@ -159,7 +159,7 @@ def test_a_page_of_someone_elses_is_not_replaced(document, tmp_path, name):
     assert (tmp_path / "out" / name).read_text() == "mine"
 
 
-def test_the_digest_of_data_hangs_on_its_tars_alone(synthetic_dataset):
+def test_the_digest_of_data_depends_on_its_tars_alone(synthetic_dataset):
     info = synthetic_dataset.info
     found = data_digest(info)
     assert len(found) == 16

@@ -286,7 +286,7 @@ def test_calibration_speaks_for_its_views_only(run, tmp_path, files, verdicts):
         assert verdict.verdict == ("generated" if verdict.score >= 0.5 else "real")
 
 
-def test_coverage_all_hangs_on_no_setting_of_training(tmp_path, run, files):
+def test_coverage_all_depends_on_no_setting_of_training(tmp_path, run, files):
     """A calibration for it holds whatever number of crops and rule the model was trained with, and
     one made for the square grid of before does not."""
     everything = PredictOptions(stability=False, coverage="all")
@@ -444,7 +444,7 @@ class TestHeatmaps:
             assert seen.all()
         assert len(dense_windows(8000, 12000, 48)) <= 1024
 
-    def test_dense_attention_does_not_hang_on_its_chunks(self, detector, coded_image, monkeypatch):
+    def test_dense_attention_does_not_depend_on_its_chunks(self, detector, coded_image, monkeypatch):
         import glass.predict.heatmaps
 
         pixels = coded_image(2, 200, 150)

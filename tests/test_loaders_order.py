@@ -48,7 +48,7 @@ def test_global_batches_do_not_depend_on_the_world_size(world_size):
 
 
 def test_order_is_pinned():
-    """The golden order. It may change only with a new major version: resumed runs hang on it."""
+    """The golden order. It may change only with a new major version: resumed runs depend on it."""
     content = np.arange(10) * 1_000_003
     assert shuffled_order(content, 606, 0).tolist() == GOLDEN_ORDER[0]
     assert shuffled_order(content, 606, 1).tolist() == GOLDEN_ORDER[1]

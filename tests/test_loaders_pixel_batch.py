@@ -45,7 +45,7 @@ def test_equals_the_loaders_batch(synthetic_shards, sampling):
             assert set(got) == set(expected)
 
 
-def test_windows_hang_on_content_and_appearance(coded_image):
+def test_windows_depend_on_content_and_appearance(coded_image):
     """Not on the pixels or the place in the batch; each appearance draws anew."""
     images = [coded_image(k, 400, 300) for k in range(3)]
     ids = [7, -9, 2**63 - 1]

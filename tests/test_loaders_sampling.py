@@ -20,7 +20,7 @@ def windows(heights, widths, *, crop_size=32, num_crops=4, seed=0, epoch=0, cont
 
 
 def test_stream_is_pinned():
-    """The golden numbers. They may change only with a new major version: every score hangs on
+    """The golden numbers. They may change only with a new major version: every score depends on
     them."""
     assert stream(606, 3, [-1, 0, 7], 1 << 32).tolist() == GOLDEN_STREAMS
     assert draws(stream(0, 0, [5]), 3)[0].tolist() == GOLDEN_DRAWS
@@ -90,7 +90,7 @@ def test_every_cell_is_drawn_equally_often():
     assert abs(counts - 4000).max() < 5 * np.sqrt(9000 * 4 / 9 * 5 / 9)
 
 
-def test_windows_hang_on_content_seed_epoch_and_appearance_alone():
+def test_windows_depend_on_content_seed_epoch_and_appearance_alone():
     """A sample's windows do not depend on its neighbours, and change with each of the four."""
     alone, _ = windows([900], [700], content=[42])
     among, _ = windows([300, 900, 80], [300, 700, 80], content=[1, 42, 2])

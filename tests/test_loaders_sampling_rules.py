@@ -64,7 +64,7 @@ def cells_of(found: Array, size: tuple[int, int], crop_size: int = 32) -> Array:
 
 
 def test_windows_are_pinned() -> None:
-    """The golden numbers: every score of a model that uses the rule hangs on them."""
+    """The golden numbers: every score of a model that uses the rule depends on them."""
     detail = Detail(np.array([0, 100, 5000, 5100, 5200]), 4, 4, 16)
     sizes, content = [(130, 300), (70, 64), (20, 40)], np.array([11, -4, 9])
     for rule, expected in GOLDEN.items():
@@ -134,7 +134,7 @@ def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_s
 
 
 @pytest.mark.parametrize("rule", NEW_RULES)
-def test_windows_hang_on_their_own_image_alone(rule: str) -> None:
+def test_windows_depend_on_their_own_image_alone(rule: str) -> None:
     """Not on its neighbours in the batch; on content and epoch they do hang."""
     alone, _ = windows(rule, [(300, 200)], content=np.array([7]))
     among, _ = windows(rule, [(50, 40), (300, 200)], content=np.array([3, 7]))

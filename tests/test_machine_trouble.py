@@ -145,7 +145,7 @@ except MemoryError:
 
 
 def test_no_conclusion_is_drawn_without_memory(monkeypatch, encode_image):
-    """Whether a file is stored as tiles, and its orientation, hang on the file alone."""
+    """Whether a file is stored as tiles, and its orientation, depend on the file alone."""
 
     def fail(*_: object) -> None:
         raise MemoryError

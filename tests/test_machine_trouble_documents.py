@@ -129,7 +129,7 @@ def test_a_command_answers_with_a_sentence_where_a_file_is_not_given(capsys, num
 
 
 @pytest.mark.parametrize("method", ["match", "recompress"])
-def test_what_is_equalised_does_not_hang_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
+def test_what_is_equalised_does_not_depend_on_a_disk(synthetic_images, tmp_path, monkeypatch, method):
     """The disk fails after the first pass, and gives the file again when it is stored."""
     from shards.build import equalise
     from shards.images.rejection import RejectedImage

@@ -41,7 +41,7 @@ def test_every_sample_comes_once(lanes: int, shards: int, per_shard: int) -> Non
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])
-def test_global_batches_do_not_hang_on_the_number_of_ranks(world_size: int) -> None:
+def test_global_batches_do_not_depend_on_the_number_of_ranks(world_size: int) -> None:
     content, shard = samples(20, 13)
     rows = shard_order(content, shard, replace(CONFIG, shuffle_lanes=4), 0)
     blank = np.zeros(len(rows), np.int32)

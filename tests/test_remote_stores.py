@@ -35,7 +35,7 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=48, global_siz
 class FaultyStore:
     """A WSGI application that breaks a share of the requests, uploads among them.
 
-    Which ones hangs on the request and its number of tries, so that every run breaks the same.
+    Which ones depends on the request and its number of tries, so that every run breaks the same.
     """
 
     slow_s = 1.5

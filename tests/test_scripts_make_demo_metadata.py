@@ -36,7 +36,7 @@ def test_planned_files_are_alike_in_both_classes():
 
 @pytest.mark.slow
 def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
-    """The made files of the quickstart, too, whose length hangs on what they show.
+    """The made files of the quickstart, too, whose length depends on what they show.
 
     Not fewer: cross-validation of 240 goes as low as 0.39 (0.32 to 0.45), because what one part of
     a small set has more of, the others have less of.

@@ -82,7 +82,7 @@ def test_other_decoders_are_told(
     assert "was made with pillow 9.9" in capsys.readouterr().err
 
 
-def test_changes_hang_on_the_images_content_alone() -> None:
+def test_changes_depend_on_the_images_content_alone() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (600, 900, 3), np.uint8)
     for name, row in PERTURBATIONS.items():

@@ -70,5 +70,5 @@ def corpus_digest(corpus: Corpus) -> str:
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """16 hexadecimal digits that hang on the parts in any order."""
+    """16 hexadecimal digits that depend on the parts in any order."""
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

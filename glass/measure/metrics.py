@@ -79,7 +79,7 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     ``eer`` is where the false-positive rate meets the miss rate, linear between thresholds.
     ``tpr_at_fpr_N`` is the highest detection rate of a threshold whose false-positive rate on this
     sample is at most N %, never interpolated beyond it. *Confidence* is the probability of the
-    likelier class, and right where that is the label: neither hangs on the threshold. ``ece`` uses
+    likelier class, and right where that is the label: neither depends on the threshold. ``ece`` uses
     15 equal-width bins of it, the last one closed. ``brier`` is the mean squared error of the
     probability; ``nll`` is in nats, probabilities clipped to [1e-7, 1 - 1e-7].
     """

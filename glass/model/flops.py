@@ -26,7 +26,7 @@ def training_flops(config: RunConfig, images: int) -> float:
 
 
 def _plain(config: RunConfig) -> RunConfig:
-    """The settings that the count hangs on, so that others do not make it count again."""
+    """The settings that the count depends on, so that others do not make it count again."""
     loader = replace(config.loader, num_crops=1, global_batch_size=1, seed=0)
     model = replace(config.model, pretrained=False, dropout=0.0)
     return RunConfig(model=model, loader=loader)

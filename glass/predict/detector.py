@@ -288,7 +288,7 @@ class Detector:
         None without attention.
 
         Rows have equally many crops and come in batches of one shape; ``covering`` rows differ in
-        that, so each is a batch, of a shape that hangs on the image alone. Raises ``InputError``
+        that, so each is a batch, of a shape that depends on the image alone. Raises ``InputError``
         for a model whose scores are not finite.
         """
         size = 1 if covering else batch_size

@@ -130,7 +130,7 @@ def stack_rows(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Global views (B, 3, S, S), crops (B, N, 3, C, C) and mask (B, N) of exactly ``batch_size``
     and ``num_crops``, with zeros where ``rows`` end: matrix products round otherwise for other
-    shapes, and a score must not hang on how many images come together."""
+    shapes, and a score must not depend on how many images come together."""
     size, crop_size = rows[0].global_view.shape[0], rows[0].crops.shape[1]
     views = np.zeros((batch_size, size, size, 3), np.uint8)
     crops = np.zeros((batch_size, num_crops, crop_size, crop_size, 3), np.uint8)

@@ -56,7 +56,7 @@ TRAINING_ROW: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class MemoryMeters:
-    """How memory is measured; functions, since what can be measured hangs on the machine."""
+    """How memory is measured; functions, since what can be measured depends on the machine."""
 
     meaning: str
     """What their numbers are, for people."""
@@ -100,7 +100,7 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """All that figures hang on: they stand in one table only where it is the same."""
+    """All that figures depend on: they stand in one table only where it is the same."""
     return {
         "config": config_to_dict(config),
         "steps": steps,

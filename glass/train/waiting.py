@@ -1,4 +1,4 @@
-"""A word before a silence: whoever waits for more than a second is told for what."""
+"""A message before a silence: a wait of more than a second is reported with its reason."""
 
 import logging
 import threading

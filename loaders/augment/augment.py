@@ -1,7 +1,7 @@
 """Training on images as the world hands them on: re-saved, resized, blurred, noisy.
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are
-drawn on the changed image, and each is made from the part of the source that it hangs on, so a
+drawn on the changed image, and each is made from the part of the source that it depends on, so a
 window still costs a window. The family is that of ``python -m scripts.robustness``; strengths are
 drawn from its ranges.
 """
@@ -45,7 +45,7 @@ class Change:
         return self.sizes[-1]
 
     def source_window(self, window: CropWindow) -> CropWindow:
-        """The part of the source that ``window`` of the changed image hangs on."""
+        """The part of the source that ``window`` of the changed image depends on."""
         return self._path(window)[0]
 
     def shown(self, window: CropWindow) -> CropWindow:

@@ -1,7 +1,7 @@
 """What happens to images on their way through the world, as operations on any part of an image.
 
 Re-saving, resizing, blurring and noise; each knows which part of its input a part of its output
-hangs on, so that doing it to a crop's surroundings and doing it to the whole image and then
+depends on, so that doing it to a crop's surroundings and doing it to the whole image and then
 cropping give the same pixels:
 
 ==============  ===================================  ===============================================
@@ -82,7 +82,7 @@ class Operation(Protocol):
         ...
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:
-        """The part of the input that ``window`` of the output hangs on."""
+        """The part of the input that ``window`` of the output depends on."""
         ...
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
@@ -249,7 +249,7 @@ class Noise(_KeepsSize):
         return window
 
     def apply(self, pixels: Pixels, read: CropWindow, window: CropWindow, size: Size) -> Pixels:
-        """The noise of a pixel hangs on its place in the image."""
+        """The noise of a pixel depends on its place in the image."""
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:

@@ -2,7 +2,7 @@
 
 Whatever the backend, this is Pillow's and libjpeg-turbo's work in the loader's threads: files are
 re-saved by an encoder, and only one encoder gives the same pixels on every machine. Decoding stays
-windowed where it was; each window is as large as what it hangs on.
+windowed where it was; each window is as large as what it depends on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

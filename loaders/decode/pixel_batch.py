@@ -1,6 +1,6 @@
 """Batches of images that are decoded already: the same batch that the loader makes of their files.
 
-For predicting on single files, and for asking what a model says of a changed image. Windows hang on
+For predicting on single files, and for asking what a model says of a changed image. Windows depend on
 the content id that the caller gives, not on the pixels handed over.
 """
 

@@ -65,7 +65,7 @@ def balanced_order(
             ]
         )
         appearance.append(np.repeat(np.arange(cycles, dtype=np.int32), len(members))[:length])
-    # Pair k holds one of each label; which comes first hangs on the real sample's key.
+    # Pair k holds one of each label; which comes first depends on the real sample's key.
     first = (stream(seed, epoch, content_id[picked[0]], PAIR_PURPOSE) & np.uint64(1)).astype(np.int64)
     pairs = np.stack(picked, axis=1)
     turns = np.stack(appearance, axis=1)

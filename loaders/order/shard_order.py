@@ -3,7 +3,7 @@
 The shards are permuted and laid end to end; that line is cut into ``lanes`` equal parts, and in
 each, the samples of every ``window`` shards that follow one another are permuted together. A batch
 takes equally many samples from every lane. So there is no buffer whose contents would have to be
-saved, the order does not hang on the number of ranks, and a rank that reads some of the lanes needs
+saved, the order does not depend on the number of ranks, and a rank that reads some of the lanes needs
 the shards of these only.
 """
 

@@ -351,7 +351,7 @@ def _completed(plan: BatchPlan, jobs: list[DecodeJob]) -> tuple[list[DecodeJob],
 
 def _to_source(sample: ChangedSample, read: npt.NDArray[np.int32], shown: npt.NDArray[np.int32]) -> None:
     """Overwrites rows of ``read`` and ``shown`` (N, 4) with the parts of the source that the
-    sample's windows hang on, and that they show."""
+    sample's windows depend on, and that they show."""
     for place in np.flatnonzero(sample.mask).tolist():
         window = CropWindow(*sample.windows[place].tolist())
         read[place] = sample.change.source_window(window)

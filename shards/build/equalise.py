@@ -69,7 +69,7 @@ def equalise(
     Reads the files' headers again; ``advance(n)`` is told of every ``n`` done. Raises
     ``InputError`` where no images of both classes can be matched. A file that the disk does not
     give any more is rejected with ``reject_unreadable``, and ends the work without: what is decided
-    must not hang on it.
+    must not depend on it.
     """
     if method == "none":
         return Equalised(table, "")

@@ -1,6 +1,6 @@
 """The first pass over the images: reads every file once, for its identity and its format.
 
-The split hangs on the contents of all files, so it cannot be drawn before this is done.
+The split depends on the contents of all files, so it cannot be drawn before this is done.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """The files of a build's sources: below a folder of this machine, or below a URL of a store.
 
-Both give the same bytes for the same names, so that the shards do not hang on where the images
+Both give the same bytes for the same names, so that the shards do not depend on where the images
 lie. What differs is what a failure means: a file that a disk does not give is one bad image, a
 store that does not answer says nothing about the image and stops the build.
 """

@@ -51,7 +51,7 @@ def to_baseline(jpeg: bytes) -> bytes:
     The result is read back: its coefficients are compared with those of ``jpeg``, and its pixels,
     decoded by Pillow, with Pillow's of ``jpeg``. Raises ``NotConvertible`` with the reason where
     anything differs or libjpeg refuses, and ``MachineTrouble`` where it is not the file's fault:
-    what is stored must not hang on how full a disk was. Not safe in threads: jpeglib keeps global
+    what is stored must not depend on how full a disk was. Not safe in threads: jpeglib keeps global
     state.
     """
     try:
