@@ -1,8 +1,10 @@
 """Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
 
 import io
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,40 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 def remount(folder: Path, options: str) -> None:
     """Changes a ``small_disk``: ``size=10m``, ``ro``."""
     subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def untrained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the tiny preset with crops of 48 whose model has learnt nothing. To be read alone: copy it to write."""
+    import torch
+
+    from glass.export.model_folder import save_model
+    from glass.model.model import build_model
+    from glass.presets import load_preset
+
+    folder = tmp_path_factory.mktemp("untrained") / "run"
+    torch.manual_seed(0)
+    config = load_preset("glass_tiny")
+    config = replace(config, loader=replace(config.loader, crop_size=48))
+    save_model(folder / "model", build_model(config), config, {"epoch": 1})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def four_splits(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards with four equal splits, of six images each."""
+    out = tmp_path_factory.mktemp("four") / "data"
+    shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
+    build_dataset(synthetic_images, out, BuildSettings(split_shares=shares, global_size=64))
+    return out
+
+
+@pytest.fixture(scope="session")
+def taught_run(untrained_run: Path, four_splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose model tells the images of two of ``four_splits`` apart; an untrained one cannot be calibrated."""
+    from tests.knowing import teach_by_heart
+
+    folder = tmp_path_factory.mktemp("taught") / "run"
+    shutil.copytree(untrained_run, folder)
+    teach_by_heart(folder, four_splits, "calibration+test", draws=8)
+    return folder

@@ -6,19 +6,14 @@ import json
 import os
 import shutil
 import tarfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from glass.export.model_folder import save_model
-from glass.model.model import build_model
 from glass.predict import detector as detecting
 from glass.predict.detector import Detector, PredictOptions
 from glass.predict.partial_rows import partial_path
 from glass.predict.source_paths import find_images
-from glass.presets import load_preset
 from scripts import audit, predict
 from shards.adopt.adopt import index_tars
 from shards.adopt.settings import IndexSettings
@@ -27,13 +22,8 @@ from shards.manifest.dataset import ShardDataset
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    torch.manual_seed(0)
-    config = load_preset("glass_tiny")
-    config = replace(config, loader=replace(config.loader, crop_size=48))
-    save_model(folder / "model", build_model(config), config, {"epoch": 1})
-    return folder
+def run(untrained_run, tmp_path_factory):
+    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.fixture(scope="module")

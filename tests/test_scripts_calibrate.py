@@ -1,0 +1,143 @@
+"""``scripts.calibrate`` and what uses its result, through their ``main``."""
+
+import json
+import shutil
+
+import pytest
+
+from glass.measure.calibration import ViewSettings
+from glass.measure.evaluation import read_evaluation
+from glass.predict.detector import Detector
+from glass.predict.source_paths import find_images
+from scripts import calibrate, evaluate, predict, robustness
+from shards.errors import InputError
+from tests.conftest import remount
+
+
+@pytest.fixture(scope="module")
+def run(untrained_run, tmp_path_factory):
+    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def knowing(taught_run, tmp_path_factory):
+    return shutil.copytree(taught_run, tmp_path_factory.mktemp("knowing") / "run")
+
+
+@pytest.fixture(scope="module")
+def paths(synthetic_images):
+    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
+
+
+def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):
+    """One calibration, used by both, and by neither at another number of crops."""
+    mine = tmp_path / "run"
+    shutil.copytree(knowing, mine)
+    assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
+    assert "say little about rare false alarms" in capsys.readouterr().out
+    detector = Detector.from_pretrained(mine, device="cpu")
+    calibration = detector.calibration
+    assert calibration is not None
+    assert calibration.views == ViewSettings(4, "stratified_grid")
+    assert calibration.data["split"] == "calibration"
+    common = [str(mine), "--data", str(four_splits), "--draws", "5", "--device", "cpu"]
+    assert evaluate.main(common) == 0
+    document = read_evaluation(mine, "test")
+    assert document["threshold"]["value"] == calibration.threshold
+    assert document["calibration"]["temperature"] == calibration.temperature
+    assert document["calibration"]["after"]["ece"] == document["metrics"]["ece"]
+    assert evaluate.main([*common, "--crops", "2"]) == 0
+    other = json.loads((mine / "evaluation-test-crops2.json").read_text())
+    assert other["threshold"]["value"] == 0.5
+    assert "calibrated for 4 crops" in other["threshold"]["source"]
+    assert other["calibration"] is None
+    out = tmp_path / "p.json"
+    assert predict.main([str(mine), paths[0], "--json", str(out), "--no-stability"]) == 0
+    (image,) = json.loads(out.read_text())["images"]
+    assert image["probability"] == float(calibration.probability(detector.predict(paths)[0].margin))
+    assert predict.main([str(mine), paths[0], "--json", str(out), "--crops", "2"]) == 0
+    document = json.loads(out.read_text())
+    assert document["images"][0]["probability"] is None
+    assert "calibrated for 4 crops" in document["note"]
+
+
+def test_calibrate_writes_into_no_cache_of_the_hub(four_splits):
+    with pytest.raises(InputError, match=r"user/name is no folder here.*hf download"):
+        calibrate.main(["user/name", "--data", str(four_splits)])
+
+
+def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards):
+    cases = [
+        (["--data", str(synthetic_shards)], "no split calibration"),
+        (["--data", str(four_splits), "--split", "test"], "chosen on test flatters"),
+        (["--data", str(four_splits), "--split", "calibration+test"], "flatters"),
+        (["--data", str(four_splits), "--split", "valid", "--held-out"], "or chosen on valid"),
+        (["--data", str(four_splits), "--split", "train+test", "--held-out"], "chosen on train"),
+    ]
+    for arguments, words in cases:
+        with pytest.raises(InputError, match=words):
+            calibrate.main([str(run), *arguments])
+
+
+def test_a_threshold_chosen_on_the_images_scored_is_told(knowing, four_splits, tmp_path, capsys):
+    """By evaluate, for any split that shares images with it, and by robustness."""
+    mine = tmp_path / "run"
+    shutil.copytree(knowing, mine)
+    data = ["--data", str(four_splits)]
+    assert calibrate.main([str(mine), *data, "--split", "test", "--held-out"]) == 0
+    common = [str(mine), *data, "--draws", "5", "--device", "cpu"]
+    for split, chosen_here in (("test", True), ("test+calibration", True), ("calibration", False)):
+        assert evaluate.main([*common, "--split", split]) == 0
+        document = read_evaluation(mine, split)
+        told = ["very images" in document["threshold"]["source"], document["calibration"]["in_sample"]]
+        assert told == [chosen_here, chosen_here]
+        assert (document["calibration"]["promise"] is None) == chosen_here
+        printed = " ".join(capsys.readouterr().out.split())
+        assert ("chosen on these very images" in printed) == chosen_here
+        assert ("Promised: at most 1.0 %" in printed) != chosen_here
+    assert robustness.main([*common, "--rows", "clean"]) == 0
+    table = json.loads((mine / "robustness-test.json").read_text())
+    assert "very images" in table["models"]["run"]["threshold"]["source"]
+
+
+def test_commands_tell_of_other_decoders_in_a_line(knowing, four_splits, tmp_path, capsys):
+    mine = tmp_path / "run"
+    shutil.copytree(knowing, mine)
+    path = mine / "model" / "config.json"
+    card = json.loads(path.read_text())
+    card["pixels"]["decoders"]["pillow"] = "1.0"
+    path.write_text(json.dumps(card))
+    arguments = [str(mine), "--data", str(four_splits)]
+    for command in (calibrate.main, evaluate.main):
+        assert command([*arguments, "--device", "cpu"]) == 0
+        lines = [
+            line for line in capsys.readouterr().err.splitlines() if "Warning" in line or line.startswith("warning: ")
+        ]
+        assert len(lines) == 1
+        assert "pillow 1.0" in lines[0]
+
+
+def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
+    """Which evaluate does not look with, so the promise cannot be measured: that is said."""
+    mine = tmp_path / "run"
+    shutil.copytree(knowing, mine)
+    views = ["--draws", "2", "--coverage", "all"]
+    assert calibrate.main([str(mine), "--data", str(four_splits), *views]) == 0
+    calibration = Detector.from_pretrained(mine, device="cpu").calibration
+    assert calibration is not None
+    assert calibration.views == ViewSettings(64, "all", "all", 2)
+    assert "evaluate cannot measure whether" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("refuses", ["the folder", "a folder of that name"])
+def test_calibrate_tells_that_it_cannot_write_before_it_scores(run, four_splits, small_disk, monkeypatch, refuses):
+    disk = small_disk(100_000)
+    mine = disk / "run"
+    shutil.copytree(run, mine)
+    if refuses == "the folder":
+        remount(disk, "ro")
+    else:
+        (mine / "model" / "calibration.json").mkdir()
+    monkeypatch.setattr("glass.predict.detector.Detector.predict_iter", lambda *_: 1 / 0)
+    with pytest.raises(InputError, match=r"is a folder|cannot be written to"):
+        calibrate.main([str(mine), "--data", str(four_splits)])
