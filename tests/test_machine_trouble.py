@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from shards.build.writer import read_record
 from shards.errors import InputError
 from shards.facts.facts import read_facts
 from shards.files import patience
-from shards.files.clock import Clock
 from shards.images.formats import rejecting
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble, trouble_of
 from shards.stored.lossless import can_tile
 from shards.verify import verify_dataset
+from tests.failing_files import fail_openings, note_pauses
 
 ROOT = Path(__file__).resolve().parent.parent
 LACKING = [errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS]
@@ -43,39 +44,13 @@ CONFIG = LoaderConfig(global_batch_size=4, num_crops=2, crop_size=32, global_siz
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No test waits; these are the pauses that were asked for."""
-    asked: list[float] = []
-    monkeypatch.setattr(patience, "CLOCK", Clock(sleep=asked.append))
-    return asked
+    return note_pauses(monkeypatch)
 
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """``failing(name, number, times)``: the next openings of files of this name fail with the error
-    number; returns the list of openings that did."""
-    opened, opened_by_number = Path.open, os.open
-
-    def fail(name: str, number: int, times: int = 10**6) -> list[str]:
-        failed: list[str] = []
-
-        def fail_once_more(path: Any) -> None:
-            is_meant = isinstance(path, str | os.PathLike) and Path(path).name == name
-            if is_meant and len(failed) < times:
-                failed.append(str(path))
-                raise OSError(number, os.strerror(number), str(path))
-
-        def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
-            fail_once_more(path)
-            return opened(path, *arguments, **named)
-
-        def open_by_number_or_fail(path: Any, *arguments: Any, **named: Any) -> int:
-            fail_once_more(path)
-            return opened_by_number(path, *arguments, **named)
-
-        monkeypatch.setattr(Path, "open", open_or_fail)
-        monkeypatch.setattr(os, "open", open_by_number_or_fail)
-        return failed
-
-    return fail
+    """``failing(name, number, times)``, see :func:`tests.failing_files.fail_openings`."""
+    return partial(fail_openings, monkeypatch)
 
 
 @pytest.fixture

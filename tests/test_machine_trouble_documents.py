@@ -20,11 +20,11 @@ from shards.build.settings import BuildSettings
 from shards.build.writer import read_record
 from shards.cli.command import run_command
 from shards.files import patience
-from shards.files.clock import Clock
 from shards.machine_trouble import MachineTrouble
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews
+from tests.failing_files import note_pauses
 
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
 
@@ -32,9 +32,7 @@ SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """No test waits; these are the pauses that were asked for."""
-    asked: list[float] = []
-    monkeypatch.setattr(patience, "CLOCK", Clock(sleep=asked.append))
-    return asked
+    return note_pauses(monkeypatch)
 
 
 @pytest.fixture

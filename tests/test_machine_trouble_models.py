@@ -1,9 +1,7 @@
 """The machine's own trouble makes no checkpoint damaged, and gives no image a verdict."""
 
 import errno
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,10 +11,9 @@ from glass.predict.options import PredictOptions
 from glass.predict.preparation import prepare
 from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig
-from shards.files import patience
-from shards.files.clock import Clock
 from shards.images.rejection import RejectedImage
 from shards.machine_trouble import MachineTrouble
+from tests.failing_files import fail_openings, note_pauses
 
 CONFIG = LoaderConfig(num_crops=2, crop_size=16, global_size=16, global_batch_size=1)
 
@@ -56,24 +53,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 def failing(monkeypatch: pytest.MonkeyPatch, number: int, times: int) -> None:
     """The next openings of weights fail."""
-    opened, opened_by_number, failed = Path.open, os.open, []
-
-    def fail_once_more(path: Any) -> None:
-        is_meant = isinstance(path, str | os.PathLike) and Path(path).name == "model.safetensors"
-        if is_meant and len(failed) < times:
-            failed.append(path)
-            raise OSError(number, os.strerror(number), str(path))
-
-    def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
-        fail_once_more(path)
-        return opened(path, *arguments, **named)
-
-    def open_by_number_or_fail(path: Any, *arguments: Any, **named: Any) -> int:
-        fail_once_more(path)
-        return opened_by_number(path, *arguments, **named)
-
-    monkeypatch.setattr(Path, "open", open_or_fail)
-    monkeypatch.setattr(os, "open", open_by_number_or_fail)
+    fail_openings(monkeypatch, "model.safetensors", number, times)
 
 
 def test_no_sound_checkpoint_is_set_aside_for_want_of_descriptors(store, monkeypatch):
@@ -84,7 +64,7 @@ def test_no_sound_checkpoint_is_set_aside_for_want_of_descriptors(store, monkeyp
 
 
 def test_nor_because_a_disk_failed_once(store, monkeypatch):
-    monkeypatch.setattr(patience, "CLOCK", Clock(sleep=lambda _: None))
+    note_pauses(monkeypatch)
     failing(monkeypatch, errno.EIO, times=2)
     newest = store.newest()
     assert newest is not None
