@@ -11,11 +11,12 @@ from shards.files.clock import Clock
 
 __all__ = ["fail_openings", "note_pauses"]
 
+_OPEN, _OPEN_BY_NUMBER = Path.open, os.open
+
 
 def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times: int = 10**6) -> list[str]:
     """The next ``times`` openings of files of this name raise the ``OSError`` of that number; returns the list of those
-    that did."""
-    opened, opened_by_number = Path.open, os.open
+    that did. What an earlier call let fail is well again."""
     failed: list[str] = []
 
     def fail_once_more(path: Any) -> None:
@@ -26,11 +27,11 @@ def fail_openings(monkeypatch: pytest.MonkeyPatch, name: str, number: int, times
 
     def open_or_fail(path: Path, *arguments: Any, **named: Any) -> Any:
         fail_once_more(path)
-        return opened(path, *arguments, **named)
+        return _OPEN(path, *arguments, **named)
 
     def open_by_number_or_fail(path: Any, *arguments: Any, **named: Any) -> int:
         fail_once_more(path)
-        return opened_by_number(path, *arguments, **named)
+        return _OPEN_BY_NUMBER(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", open_or_fail)
     monkeypatch.setattr(os, "open", open_by_number_or_fail)
