@@ -15,6 +15,7 @@ from tests.fuzz_remote import RemoteTarget
 from tests.fuzz_reports import ReportTarget
 from tests.fuzz_runs import RunTarget
 from tests.fuzz_tar import TarTarget
+from tests.fuzz_views import ViewTarget
 
 # Target, mutations, and outcomes that prove that the mutations reach what they are meant to.
 RUNS = {
@@ -49,6 +50,7 @@ RUNS = {
     "detail": (DetailTarget, 200, ("taken", "refused")),
     "runs": (RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused")),
     "ranges": (RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused")),
+    "views": (ViewTarget, 200, ("taken", "refused")),
     "listings": (ListingTarget, 400, ("names", "files", "lengths", "no lengths")),
     "remote": (RemoteTarget, 60, ("samples", "refused")),
 }

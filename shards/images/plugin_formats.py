@@ -86,6 +86,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
         im: Any
 
         def _open(self) -> None:
+            assert self.fp is not None, "opened from bytes"
             try:
                 header = read_jxl_header(self.fp.read())
             except BadJxl as error:
