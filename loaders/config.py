@@ -1,7 +1,7 @@
 """What a loader is told: one frozen record, checked when it is made."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
@@ -106,6 +106,16 @@ class LoaderConfig:
         if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise InputError(f"loader.seed={self.seed!r} must be a whole number from 0 to 2**63-1")
         self._check_order()
+
+    def for_evaluation(self, **changes: Any) -> "LoaderConfig":
+        """These settings without randomness, with ``changes`` on top: the manifest's order, the windows of
+        epoch 0, every image once and unchanged, every checksum compared.
+
+        ``augment`` stays as it is, for it does nothing without ``shuffle``. Raises ``InputError`` as the
+        constructor does.
+        """
+        fixed: dict[str, Any] = {"decode": "auto", "shuffle": False, "class_balanced": False, "verify": "first-touch"}
+        return replace(self, **(fixed | changes))
 
     def _check_order(self) -> None:
         if self.shuffle not in (True, False, "shard"):

@@ -230,6 +230,18 @@ def test_epochs_differ_and_evaluation_does_not(synthetic_shards):
     assert all(same(a, b) for a, b in again)
 
 
+def test_settings_for_evaluation_show_every_image_once_and_unchanged(synthetic_shards):
+    """What training draws at random is fixed, what it left out for speed is back, and a change wins over both."""
+    training = replace(CONFIG, class_balanced=True, augment=1.0, decode="full", verify="off")
+    fixed = training.for_evaluation()
+    assert (fixed.decode, fixed.verify, fixed.seed) == ("auto", "first-touch", CONFIG.seed)
+    expected = epoch(synthetic_shards, replace(CONFIG, shuffle=False))
+    assert all(same(a, b) for a, b in zip(epoch(synthetic_shards, fixed, number=3), expected, strict=True))
+    assert training.for_evaluation(verify="off", num_crops=7) == replace(fixed, verify="off", num_crops=7)
+    with pytest.raises(InputError, match=r"loader\.num_crops=0"):
+        training.for_evaluation(num_crops=0)
+
+
 def test_class_balanced_epochs_show_both_labels_equally(synthetic_shards):
     batches = epoch(synthetic_shards, replace(CONFIG, class_balanced=True))
     valid = torch.cat([batch["is_valid"] for batch in batches])

@@ -11,7 +11,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,7 +64,7 @@ def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> 
     if not places:
         return []
     again = dataset.with_splits({_AGAIN: np.array(sorted(places.values()), np.int64)})
-    config = replace(config, shuffle=False, class_balanced=False, augment=0.0)
+    config = config.for_evaluation(decode=config.decode, verify=config.verify)
     with build_loader(again, _AGAIN, config) as loader:
         for _ in loader:
             pass

@@ -191,9 +191,7 @@ def _loader_config(config: "RunConfig", options: EvaluationOptions, device: str)
         "num_threads": options.num_threads,
     }
     changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    changes |= {"device": device, "decode": "auto", "shuffle": False, "class_balanced": False}
-    changes |= {"verify": "first-touch"}  # what training left out for speed, no result may
-    return replace(config.loader, **changes)
+    return config.loader.for_evaluation(device=device, **changes)
 
 
 def _scores(

@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -114,15 +114,7 @@ def load_contender(folder: Path, device: str, num_threads: int | None, data: Pat
     model, config = load_model(folder, device)
     card = read_model_card(folder)
     warn_of_other_pixels(card.get("pixels"), str(folder))
-    loader = replace(
-        config.loader,
-        device=cast(Literal["cpu", "cuda"], device),
-        decode="auto",
-        shuffle=False,
-        class_balanced=False,
-        verify="first-touch",
-        num_threads=num_threads or config.loader.num_threads,
-    )
+    loader = config.loader.for_evaluation(device=device, num_threads=num_threads or config.loader.num_threads)
     calibration = read_calibration(folder, card["weights_sha256"])
     views = ViewSettings(loader.num_crops, loader.sampling)
     applied = applicable(calibration, views)

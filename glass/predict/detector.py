@@ -170,17 +170,12 @@ class Detector:
     def _loader_config(self, options: PredictOptions) -> LoaderConfig:
         """Of evaluation, with the views of ``options``."""
         views = self.views(options)
-        return replace(
-            self.config.loader,
+        return self.config.loader.for_evaluation(
             num_crops=views.num_crops,
             sampling=views.sampling,
-            decode="auto",
-            shuffle=False,
-            class_balanced=False,
             num_threads=options.num_threads,
             global_batch_size=self._batch_size(options),
             device=self.device,
-            verify="first-touch",
         )
 
     def _from_shards(

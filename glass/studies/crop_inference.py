@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def inference_row(
 
 def _batch(data: OpenShards, config: RunConfig, crops: int, device: torch.device) -> dict[str, Any]:
     """The first batch of the validation split, on the device."""
-    loader_config = replace(config.loader, num_crops=crops, shuffle=False, class_balanced=False, device=device.type)
+    loader_config = config.loader.for_evaluation(num_crops=crops, device=device.type)
     with build_loader(data, config.valid_split, loader_config) as loader:
         return dict(next(iter(loader)))
 

@@ -131,7 +131,7 @@ def _loader(shards: OpenShards, config: RunConfig, accelerator: Accelerator, *, 
     with the windows of epoch 0, so that its scores can be compared from epoch to epoch."""
     settings, split = config.loader, config.train_split
     if not training:
-        settings = replace(settings, shuffle=False, class_balanced=False)
+        settings = settings.for_evaluation(decode=settings.decode, verify=settings.verify)
         split = config.valid_split
     return build_loader(shards, split, settings, accelerator.process_index, accelerator.num_processes)
 
