@@ -81,7 +81,8 @@ def run(argv: list[str] | None) -> int:
     if not finished:
         say("stopped, with a checkpoint: run the same command to go on")
         return EXIT_STOPPED
-    say(f"finished: {outcome(folder)}")
+    if RANK == 0:  # which writes the outcome, perhaps after the others have come here
+        say(f"finished: {outcome(folder)}")
     return EXIT_FINISHED
 
 

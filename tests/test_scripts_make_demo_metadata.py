@@ -38,8 +38,9 @@ def test_planned_files_are_alike_in_both_classes():
 def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
     """The made files of the quickstart, too, whose length depends on what they show.
 
-    Not fewer: cross-validation of 240 goes as low as 0.39 (0.32 to 0.45), because what one part of
-    a small set has more of, the others have less of.
+    They may seem to separate them the wrong way round: in matched classes, whatever one part of a small set has
+    more of the others have less of, so cross-validation errs below 0.5 (600 images: 0.44, interval 0.40 to 0.49;
+    240 images: 0.39, interval 0.32 to 0.45). Only an interval above 0.5 gives a class away.
     """
     assert main([str(tmp_path / "images"), "--seed", "0", "--workers", "2"]) == 0
     with (tmp_path / "images/images.csv").open(encoding="utf-8") as file:
@@ -48,5 +49,5 @@ def test_metadata_of_the_made_files_do_not_separate_the_classes(tmp_path: Path):
     build_dataset(tmp_path / "images/images.csv", tmp_path / "shards", settings, workers=2, progress=False)
     audit = audit_metadata(ShardDataset.open(tmp_path / "shards"))
     assert audit is not None
-    low, high = audit.interval
-    assert low <= 0.5 <= high
+    low, _ = audit.interval
+    assert low <= 0.5
