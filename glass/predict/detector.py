@@ -42,7 +42,6 @@ from glass.predict.verdicts import ImageVerdict
 from glass.predict.view_rows import CHANGES, ViewRow, stack_rows
 from loaders.config import LoaderConfig
 from loaders.loader import build_loader
-from loaders.reading.shard_rows import ShardRows
 from loaders.windows.grid import MAX_CELLS
 from shards.cli.command import printable
 from shards.errors import InputError
@@ -213,7 +212,7 @@ class Detector:
         where a shard cannot be read, which ends a loader whole."""
         config = self._loader_config(options)
         try:
-            with build_loader(ShardRows(dataset, rows), "chosen", config) as loader:
+            with build_loader(dataset.with_splits({"chosen": rows}), "chosen", config) as loader:
                 batches = iter(cast(Iterable[dict[str, Any]], loader))
                 for first in batches:
                     part = chain([first], islice(batches, SCORED_BATCHES - 1))

@@ -78,7 +78,7 @@ class ShardDataset:
         return int(self.table.num_rows)
 
     def with_splits(self, splits: Mapping[str, np.ndarray]) -> "ShardDataset":
-        """The same data set with further splits: name → ascending row numbers, int64."""
+        """The same data set with further splits: name → row numbers, int64, in the order in which they are read."""
         own_splits = {**self._own_splits, **splits}
         return ShardDataset(self.root, self.info, self.table, own_splits, self.remote, self._mapped)
 
