@@ -142,7 +142,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
         flags.append(f"loader.augment={options.augment}")
     preset = load_preset(options.preset)
     if options.params is not None:
-        from glass.studies.search.best_params import apply_params
+        from glass.studies.search_records import apply_params
 
         preset = apply_params(preset, options.params, options.set)
     return apply_overrides(preset, [*flags, *options.set])

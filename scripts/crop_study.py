@@ -145,7 +145,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     if config.model.kind != "glass":
         raise InputError(f"--preset {options.preset} sees no crops: choose one called glass_…")
     if options.params is not None:
-        from glass.studies.search.best_params import apply_params
+        from glass.studies.search_records import apply_params
 
         config = apply_params(config, options.params, options.set)
     refuse_fixed(options.set, FIXED)

@@ -89,7 +89,7 @@ def _settings(options: argparse.Namespace) -> RunConfig:
     config = load_preset(options.preset)
     refuse_fixed(options.set, FIXED)
     if options.params is not None:
-        from glass.studies.search.best_params import apply_params
+        from glass.studies.search_records import apply_params
 
         config = apply_params(config, options.params, options.set)
     return replace(apply_overrides(config, options.set), epochs=options.epochs)

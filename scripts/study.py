@@ -31,17 +31,16 @@ def main(argv: list[str] | None = None) -> int:
     choose_device(options.device)
     make_folder(options.output)
     if not (options.output / BUDGET_FILE).exists():
-        from glass.studies.study_budgets import BUDGETS
-        from glass.studies.study_check import check_study
+        from glass.studies.budgets import BUDGETS
 
-        check_study(dataset, BUDGETS[options.budget])
+        BUDGETS[options.budget].check(dataset)
     _check_same_study(options.output, options.budget, dataset)
     if (options.output / "study.json").is_file():
         _write_reports(options.output)
         print(printable(f"{options.output} is finished: see study.html in it"))
         return 0
+    from glass.studies.budgets import BUDGETS
     from glass.studies.study import Study
-    from glass.studies.study_budgets import BUDGETS
     from glass.train.run import TrainingStopped
     from loaders.reading.open_shards import OpenShards
     from scripts.crop_study import memory_meters
@@ -75,7 +74,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Notes what is studied here; ``InputError`` where it is something else."""
     from glass.config.run_folder import dataset_digest
-    from glass.studies.plan_file import settle_plan
+    from glass.studies.plan import settle_plan
 
     digest = dataset_digest(dataset.root)["dataset_json_sha256"]
     settle_plan(output / BUDGET_FILE, "a study", {"budget": budget, "data": digest})

@@ -27,8 +27,8 @@ from shards.files.output_folder import make_folder
 from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
-    from glass.studies.search.search import Search
-    from glass.studies.search.space import Dimension
+    from glass.studies.search import Search
+    from glass.studies.search_space import Dimension
 
 EXIT_STOPPED = 75
 FIXED = {
@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
-    from glass.studies.search.plan import SearchPlan
-    from glass.studies.search.search import Search  # seconds of imports, after the mistakes
+    from glass.studies.search import Search  # seconds of imports, after the mistakes
+    from glass.studies.search_space import SearchPlan
     from glass.train.run import TrainingStopped
     from loaders.reading.open_shards import OpenShards
 
@@ -124,7 +124,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
     """What is searched; ``InputError`` where ``--set`` names that, or what options set."""
-    from glass.studies.search.space import changed_space, space_for
+    from glass.studies.search_space import changed_space, space_for
 
     space = changed_space(space_for(config), config, options.search)
     searched = {

@@ -12,9 +12,8 @@ import pytest
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset
-from glass.studies.search.plan import SearchPlan
-from glass.studies.search.space import GLASS_SPACE, changed_space
-from glass.studies.study_budgets import BUDGETS, Budget, StudyModel
+from glass.studies.budgets import BUDGETS, Budget, StudyModel
+from glass.studies.search_space import GLASS_SPACE, SearchPlan, changed_space
 from glass.studies.training_cost import MemoryMeters
 
 SETTINGS = (
@@ -116,7 +115,7 @@ def search_plan(**changes: Any) -> SearchPlan:
 
 
 def fake_training(calls: list | None = None) -> Callable[..., bool]:
-    """In place of ``glass.studies.search.search.train``: an accuracy per epoch that depends on the
+    """In place of ``glass.studies.search.train``: an accuracy per epoch that depends on the
     settings, with ``metrics.jsonl`` as the checkpoint that a second call goes on from."""
 
     def run(data: Any, config: RunConfig, folder: Path, *, on_epoch: Any) -> bool:

@@ -13,17 +13,15 @@ import torch
 from optuna.pruners import HyperbandPruner
 from optuna.trial import TrialState
 
-import glass.studies.search.search
+import glass.studies.search
 import train
 from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.studies.search.best_params import BEST_SCHEMA, apply_params
-from glass.studies.search.plan import SearchPlan
-from glass.studies.search.record import TUNING_SCHEMA
-from glass.studies.search.repeatable_hyperband import RepeatableHyperband
-from glass.studies.search.search import Search
-from glass.studies.search.space import GLASS_SPACE
+from glass.studies.search import Search
+from glass.studies.search_optuna import RepeatableHyperband
+from glass.studies.search_records import BEST_SCHEMA, TUNING_SCHEMA, apply_params
+from glass.studies.search_space import GLASS_SPACE, SearchPlan
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, tune
 from shards.errors import InputError
@@ -45,10 +43,10 @@ def trials_of(folder: Path) -> list[dict]:
 @pytest.mark.parametrize("killed_in", ["report", "after report", "decision"])
 def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch, killed_in):
     """Killed now and then between an epoch and what follows of it: told, decided, acted upon."""
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path / "whole").run(14)
     calls: list = []
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training(calls=calls))
+    monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
     killed_class = RepeatableHyperband if killed_in == "decision" else optuna.trial.Trial
     name = "prune" if killed_in == "decision" else "report"
     real = getattr(killed_class, name)
@@ -93,7 +91,7 @@ def test_the_sampler_and_the_pruner_are_the_studys(data, tmp_path):
 
 
 def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(2)
     document = json.loads((tmp_path / "tuning.json").read_text())
     check_document(document, TUNING_SCHEMA)
@@ -142,25 +140,25 @@ def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
 
 
 def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     search = Search(data, search_plan(), tmp_path)
     assert not search.is_finished(2)
     search.run(2)
     assert Search(data, search_plan(), tmp_path).is_finished(2)
     calls: list = []
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training(calls=calls))
+    monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
     Search(data, search_plan(), tmp_path).run(3)
     assert len(calls) == 1
 
 
 def test_a_metric_without_values_is_told(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     with pytest.raises(InputError, match="one class only"):
         Search(data, search_plan(select_by="auroc"), tmp_path).run(2)
 
 
 def test_a_storage_of_another_study_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(1)
     with pytest.raises(InputError, match="another study, with seed=0 and not 1"):
         Search(data, search_plan(seed=1), tmp_path)
@@ -219,7 +217,7 @@ def test_a_file_in_the_place_of_trials_is_told(data, tmp_path):
 
 
 def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(3)
     best = json.loads((tmp_path / "best.json").read_text())
     check_document(best, BEST_SCHEMA)
@@ -235,7 +233,7 @@ def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
 
 def test_best_json_brings_what_all_trials_had(data, tmp_path, monkeypatch):
     """Half the batch in each micro-step is another optimiser than all of it in the only one."""
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     changed = search_plan(grad_accum_steps=2, label_smoothing=0.0, compile=True)
     Search(data, changed, tmp_path).run(1)
     path = tmp_path / "best.json"

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-import glass.studies.search.search
+import glass.studies.search
 from glass.config.documents import check_document
-from glass.studies.search.record import TUNING_SCHEMA
-from glass.studies.search.search import Search
+from glass.studies.search import Search
+from glass.studies.search_records import TUNING_SCHEMA
 from glass.train.epochs import TrainingDiverged
 from glass.train.step import Engine
 from loaders.reading.open_shards import OpenShards
@@ -38,7 +38,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
             raise errors.pop()
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(glass.studies.search.search, "train", fails_four_times)
+    monkeypatch.setattr(glass.studies.search, "train", fails_four_times)
     document = Search(data, search_plan(), tmp_path).run(6)
     assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
     assert [row["why"] for row in document["trials"]][:4] == [
@@ -71,7 +71,7 @@ def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypa
 
 
 def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
 
     def killed() -> int:
         """A process takes the trial and dies, which lets its lock go."""
@@ -106,7 +106,7 @@ def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch
     def broken(*args, **kwargs):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(glass.studies.search.search, "train", broken)
+    monkeypatch.setattr(glass.studies.search, "train", broken)
     with pytest.raises(InputError, match="3 trials in a row failed"):
         Search(data, search_plan(), tmp_path).run(10)
     assert "ZeroDivisionError" in (tmp_path / "trials/trial-0002/error.txt").read_text()

@@ -6,7 +6,7 @@ import pytest
 
 from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
-from glass.studies.search.space import (
+from glass.studies.search_space import (
     GLASS_SPACE,
     SINGLE_VIEW_SPACE,
     Choice,

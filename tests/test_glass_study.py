@@ -7,17 +7,17 @@ from dataclasses import replace
 import pytest
 
 import glass.studies.final_runs
-import glass.studies.search.search
+import glass.studies.search
 import glass.studies.training_cost
 from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.model.flops import training_flops
 from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
+from glass.studies.budgets import BUDGETS
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, finished_crop_study, line_fit, run_crop_study
-from glass.studies.plan_file import settle_plan
+from glass.studies.plan import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
-from glass.studies.study_budgets import BUDGETS
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.errors import InputError
@@ -139,7 +139,7 @@ def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_pa
     def fails(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(glass.studies.search.search, "train", fails)
+    monkeypatch.setattr(glass.studies.search, "train", fails)
     found = Study(data, least_budget(1, "single_view"), tmp_path, METERS).run()
     assert found["results"] == []
     assert found["searches"][0]["tuning"]["states"]["failed"] == 1

@@ -11,22 +11,19 @@ import torch
 
 import glass.presets
 import glass.studies.final_runs
-import glass.studies.search.search
+import glass.studies.search
 import glass.studies.training_cost
 import scripts.crop_study
 from glass.config.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
-from glass.studies import study_budgets
-from glass.studies.baseline_memory import baseline_memory
+from glass.studies import budgets
 from glass.studies.crop_study import CropPlan, finished_crop_study
 from glass.studies.final_runs import FinalPlan, is_finished
-from glass.studies.plan_file import settle_plan
-from glass.studies.search.plan import SearchPlan
-from glass.studies.search.search import Search
-from glass.studies.search.space import GLASS_SPACE, changed_space
+from glass.studies.plan import check_trainable, settle_plan
+from glass.studies.search import Search
+from glass.studies.search_space import GLASS_SPACE, SearchPlan, changed_space
 from glass.studies.study import Study
-from glass.studies.training_cost import MemoryMeters
-from glass.studies.usable import check_usable
+from glass.studies.training_cost import MemoryMeters, baseline_memory
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study, tune
 from shards.build.build import build_dataset
@@ -171,14 +168,14 @@ def larger_shards(synthetic_images, tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("model", study_budgets.BUDGETS["tiny"].models, ids=lambda m: m.name)
+@pytest.mark.parametrize("model", budgets.BUDGETS["tiny"].models, ids=lambda m: m.name)
 def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards, model):
     """README builds them so; and study has no --set."""
     dataset = ShardDataset.open(larger_shards)
-    config = study_budgets.BUDGETS["tiny"].config(model, dataset)
+    config = budgets.BUDGETS["tiny"].config(model, dataset)
     assert config.loader.global_size == 224
     assert config.loader.crop_size == 64
-    check_usable(dataset, config)
+    check_trainable(dataset, config)
 
 
 def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_path):
@@ -189,8 +186,8 @@ def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_pat
 
 
 def test_a_study_that_cannot_be_is_told_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
-    tiny = study_budgets.BUDGETS["tiny"]
-    monkeypatch.setitem(study_budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
+    tiny = budgets.BUDGETS["tiny"]
+    monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
     with pytest.raises(InputError, match=r"leave final_valid empty: give a data set with"):
         study.main([*words, "--budget", "tiny"])
@@ -255,7 +252,7 @@ def test_a_preset_is_short(name):
 
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     """Of a run that was killed after tuning.json."""
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--trials", "3", "--epochs", "2", "--min-epochs", "1"]
     assert tune.main(words) == 0
@@ -270,7 +267,7 @@ def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monke
 
 
 def test_a_worker_that_dies_is_told(synthetic_shards, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(glass.studies.search.search, "train", fake_training())
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
     dies = [sys.executable, "-c", "raise SystemExit(9)"]
     monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
@@ -301,7 +298,7 @@ def cut_down(monkeypatch) -> None:
     """The tiny budget with one family and the least of everything; memory is not measured."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     budget = replace(least_budget(1, "glass", "single_view"), trial_epochs=2, max_trials=2)
-    monkeypatch.setitem(study_budgets.BUDGETS, "tiny", budget)
+    monkeypatch.setitem(budgets.BUDGETS, "tiny", budget)
     monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
 
 
@@ -313,8 +310,8 @@ def test_a_study_that_was_killed_ends_the_same_and_is_finished_then(
     assert study.main([*words, str(tmp_path / "whole")]) == 0
     killed = [*words, str(tmp_path / "killed")]
     for number, module in (
-        (1, glass.studies.search.search),
-        (2, glass.studies.search.search),
+        (1, glass.studies.search),
+        (2, glass.studies.search),
         (1, glass.studies.final_runs),
         (1, glass.studies.final_runs),
         (2, glass.studies.training_cost),

@@ -71,7 +71,7 @@ def test_a_parser_that_quotes_a_part_of_the_password() -> None:
     ],
 )
 def test_the_storage_of_a_search(url: str) -> None:
-    from glass.studies.search.store import open_storage
+    from glass.studies.search_store import open_storage
 
     with pytest.raises(InputError, match=r"--storage \w+.*cannot be opened") as caught:
         open_storage(url)

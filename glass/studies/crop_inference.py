@@ -1,4 +1,4 @@
-"""What one trained model gains and costs with each number of crops at prediction."""
+"""Accuracy, speed and memory of one trained model at prediction, with a given number of crops."""
 
 import statistics
 import time
@@ -36,9 +36,9 @@ INFERENCE_ROW: dict[str, Any] = {
 def inference_row(
     data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int, meters: MemoryMeters
 ) -> dict[str, Any]:
-    """The model of ``run`` with ``crops`` crops on the validation split; see ``INFERENCE_ROW``.
+    """The ``INFERENCE_ROW`` of the model in ``run`` with ``crops`` crops on the validation split.
 
-    Accuracy, latency and memory are of one device and one precision. Raises what is out of memory.
+    Accuracy, latency and memory are of one device and one precision. Errors of too little memory pass through.
     """
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
@@ -68,7 +68,7 @@ def _batch(data: OpenShards, config: RunConfig, crops: int, device: torch.device
 
 
 def _latency(model: Any, batch: dict[str, Any]) -> float:
-    """Median seconds of one image through the model, from a batch that lies on the device."""
+    """Median seconds of one image through the model, taken from a batch on the model's device."""
     one = [batch[name][:1] for name in ("global_view", "local_crops", "crop_mask")]
     times = []
     for _ in range(LATENCY_ROUNDS):

@@ -1,8 +1,7 @@
-"""What one more crop costs and brings: training, and prediction from one trained model, for each N.
+"""The cost and gain of one more crop: training, and prediction with one trained model, for each number of crops N.
 
-A folder per number of crops, so whatever was killed goes on. Straight lines are fitted to memory
-and time against N, as in the reference study. What does not fit into memory is noted, and the study
-goes on without it.
+Each N has a folder, so a study that was killed goes on. Straight lines are fitted to memory and time against N, as in
+the reference study. An N that does not fit into memory is noted and left out.
 """
 
 import math
@@ -15,7 +14,7 @@ from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import dataset_digest
 from glass.studies.crop_inference import INFERENCE_ROW, inference_row
-from glass.studies.plan_file import PLAN_FILE, settle_plan
+from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
 from glass.studies.training_cost import (
     TRAINING_ROW,
     MemoryMeters,
@@ -27,7 +26,6 @@ from glass.studies.training_cost import (
     training_rows,
     why_it_does_not_fit,
 )
-from glass.studies.usable import check_usable
 from loaders.reading.open_shards import OpenShards
 from shards.cli.wording import counted
 from shards.errors import InputError
@@ -38,7 +36,7 @@ __all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_cr
 FORMAT_VERSION = 1
 STUDY_FILE = "crop_study.json"
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 FIT = {
     "intercept": float,
@@ -52,12 +50,12 @@ CROP_SCHEMA: dict[str, Any] = {
     "preset": str,
     "dataset": {"name": str, "dataset_json_sha256": str},
     "config": dict,
-    "steps": Maybe(int),  # of a training, instead of config.epochs
+    "steps": Maybe(int),  # of each training, instead of config.epochs
     "device": str,
     "memory_is": str,
     "train_images": int,
     "training": [TRAINING_ROW],
-    "fits": Map(FIT),  # what → the line of what against num_crops
+    "fits": Map(FIT),  # quantity → its line against num_crops
     "inference": {
         "trained_with": int,  # crops
         "split": str,
@@ -71,7 +69,7 @@ CROP_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class CropPlan:
-    """What is studied; ``config.epochs`` and ``loader.global_batch_size`` hold for every N."""
+    """The settings of a study; ``config.epochs`` and ``loader.global_batch_size`` hold for every N."""
 
     config: RunConfig
     crops: tuple[int, ...]
@@ -85,17 +83,17 @@ class CropPlan:
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """The number of crops of the model that the inference curve is of: the preset's, or the
-        nearest that was trained."""
+        """The number of crops that the inference curve's model was trained with: the preset's, or the nearest."""
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[str, Any] | None:
-    """``crop_study.json`` where the study in ``output`` is done; ``InputError`` where it is another
-    one, or cannot be done."""
+    """``crop_study.json`` where the study in ``output`` is done; None where it is not.
+
+    Raises ``InputError`` where ``output`` holds another study, and where this one cannot be trained."""
     if not (output / PLAN_FILE).exists():
-        check_usable(data.dataset, plan.config)
+        check_trainable(data.dataset, plan.config)
     settings = measured_settings(data, plan.config, plan.steps)
     settle_plan(output / PLAN_FILE, "a crop study", settings)
     path = output / STUDY_FILE
@@ -109,15 +107,16 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[
 
 
 def run_crop_study(
-    data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, tell: Tell = lambda _: None
+    data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, report: Report = lambda _: None
 ) -> dict[str, Any]:
-    """Trains and measures each number of crops that is not done; writes and returns
-    ``crop_study.json``. Raises ``TrainingStopped`` where a signal asked to stop."""
+    """Trains and measures each number of crops that is not done; writes and returns ``crop_study.json``.
+
+    ``report`` gets a line per number. Raises ``TrainingStopped`` where a signal asked to stop."""
     make_folder(output)
     document = finished_crop_study(plan, output, data)
     if document is not None:
         return document
-    study = _Parts(data, plan, output, meters, tell)
+    study = _Parts(data, plan, output, meters, report)
     rows = study.training()
     if not rows:
         raise InputError(
@@ -143,11 +142,11 @@ def run_crop_study(
 
 
 class _Parts:
-    """The rows of a study; what did not fit into memory is collected on the way."""
+    """The rows of a study; those that did not fit into memory are collected in ``did_not_fit``."""
 
-    def __init__(self, data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, tell: Tell) -> None:
+    def __init__(self, data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, report: Report) -> None:
         self.data, self.plan, self.output = data, plan, output
-        self.meters, self.tell = meters, tell
+        self.meters, self.report = meters, report
         self.did_not_fit: list[dict[str, Any]] = []
 
     def training(self) -> list[dict[str, Any]]:
@@ -163,7 +162,7 @@ class _Parts:
             if row is None:
                 continue
             rows.append(row)
-            self.tell(
+            self.report(
                 f"{counted(crops, 'crop')}: step {row['step_time_s']:.3f} s, epoch"
                 f" {row['epoch_time_s']:.1f} s, "
                 + ", ".join(f"{k} {v / 2**20:.0f} MiB" for k, v in row["memory"].items())
@@ -171,7 +170,7 @@ class _Parts:
         return rows
 
     def inference(self, trained: Sequence[int]) -> dict[str, Any]:
-        """The curve of one of the models that were ``trained``."""
+        """The curve of one of the models; ``trained`` are their numbers of crops."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
         def measured(crops: int) -> dict[str, Any]:
@@ -184,7 +183,7 @@ class _Parts:
             if row is None:
                 continue
             rows.append(row)
-            self.tell(
+            self.report(
                 f"{counted(crops, 'crop')} at prediction: accuracy"
                 f" {row['metrics']['accuracy']:.4f}, {1e3 * row['latency_s']:.1f} ms an image"
             )
@@ -203,7 +202,7 @@ class _Parts:
             if why is None:
                 raise
         self.did_not_fit.append({"num_crops": crops, "part": part, "why": why})
-        self.tell(f"{counted(crops, 'crop')}, {part}: {why}")
+        self.report(f"{counted(crops, 'crop')}, {part}: {why}")
         free_memory()
         return None
 

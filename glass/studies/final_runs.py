@@ -1,8 +1,8 @@
-"""The study's protocol for a final figure: several seeds, and the test split touched once by each.
+"""The study's protocol for a final figure: several seeds, each of which is tested once on the test split.
 
-train and valid are merged and 5 % held back to choose the epoch; the model of the best epoch is
-tested. A folder per seed, so whatever was killed goes on; a finished one does nothing. Seeds may be
-added later, and none left out: figures of chosen seeds would be worth nothing.
+train and valid are merged, and 5 % are held back to choose the epoch; the model of the best epoch is tested. Each seed
+has a folder, so runs that were killed go on, and a finished seed is left alone. Seeds may be added later, but none may
+be left out: figures of selected seeds would mean nothing.
 """
 
 import copy
@@ -20,7 +20,7 @@ from glass.config.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
 from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluation_path, read_evaluation, write_evaluation
 from glass.measure.metrics import METRIC_NAMES
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
-from glass.studies.plan_file import PLAN_FILE, settle_plan
+from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
 from glass.studies.seed_results import (
     OVER_SEEDS,
     SEED_RESULTS,
@@ -30,7 +30,6 @@ from glass.studies.seed_results import (
     seed_results,
     summary,
 )
-from glass.studies.usable import check_usable
 from glass.train.processes import run_device
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
@@ -75,10 +74,10 @@ FINAL_SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class FinalPlan:
-    """What is trained, with which seeds."""
+    """The settings to train, and the seeds."""
 
     config: RunConfig
-    """``config.epochs`` are those of a seed."""
+    """``config.epochs`` are the epochs of one seed."""
     seeds: tuple[int, ...] = SEEDS
     hold_out: float = 0.05
 
@@ -89,18 +88,19 @@ class FinalPlan:
 
 
 def seed_folder(output: Path, seed: int) -> Path:
-    """Where a seed trains."""
+    """The run folder of a seed."""
     return output / f"seed-{seed}"
 
 
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
-    """Whether every seed is trained and tested; ``InputError`` where ``output`` holds runs with
-    other settings, another share held back, or seeds that the plan leaves out, and where nothing
-    can be trained as planned."""
+    """Whether every seed is trained and tested.
+
+    Raises ``InputError`` where ``output`` holds runs with other settings, another share held back, or seeds that the
+    plan leaves out, and where the plan cannot be trained."""
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # before a seed is noted
     if not (output / PLAN_FILE).exists():
         held = hold_back(data.dataset, "train+valid", plan.hold_out)
-        check_usable(held.dataset, configs[plan.seeds[0]])
+        check_trainable(held.dataset, configs[plan.seeds[0]])
     digest = dataset_digest(data.dataset.root)
     flat = flat_settings(config_to_dict(plan.config))
     fixed = {key: flat[key] for key in flat if key not in FREE_TO_CHANGE | PER_SEED}
@@ -141,11 +141,11 @@ def _is_tested(config: RunConfig, folder: Path, digest: dict[str, str]) -> bool:
 
 
 def run_seeds(
-    data: OpenShards, plan: FinalPlan, output: Path, tell: Callable[[str], None] = lambda _: None
+    data: OpenShards, plan: FinalPlan, output: Path, report: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
     """Trains and tests every seed that is not done; writes and returns ``final_runs.json``.
 
-    ``tell`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
+    ``report`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
     """
     make_folder(output)
     if is_finished(plan, output, data):
@@ -158,7 +158,7 @@ def run_seeds(
         if not _is_tested(config, folder, digest):
             _train_and_test(data, held.dataset, config, folder)
         rows.append(_row(seed, folder, output, config.select_by, data.dataset))
-        tell(_line(rows[-1]))
+        report(_line(rows[-1]))
     document = {
         "format_version": FORMAT_VERSION,
         "preset": plan.config.preset,
@@ -185,7 +185,7 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
     calibrate_seed(folder, data.dataset, options)
     document, table = evaluate_run(folder, data.dataset, TEST, options)
     write_evaluation(folder, document, table)
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing goes on from here
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a tested seed is never resumed
 
 
 def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Holding back part of the training data to choose an epoch by: deterministic, by whole groups."""
+"""Part of the training data is held back to choose an epoch by: deterministically, and by whole groups."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class HoldOut:
 def hold_back(
     dataset: ShardDataset, splits: str = "train+valid", share: float = 0.05, remedy: str = "give another --hold-out"
 ) -> HoldOut:
-    """Shares the samples of ``splits`` out anew: about ``share`` of each class is held back.
+    """Divides the samples of ``splits`` anew: about ``share`` of each class is held back.
 
     Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
     function of the samples alone. Raises ``InputError``, ending in ``remedy``, where one of the

@@ -1,8 +1,8 @@
-"""What the test of a seed found beyond its metrics, and all of it over the seeds.
+"""Results of final runs: of a seed per generator and calibrated, over all seeds, and against the baseline.
 
-Per generator and on kinds of real images, as in the evaluation; and where the data set has a split
-``calibration`` with both classes, what a calibration on it does to the test. The metrics themselves
-stay those of raw scores at 0.5, the study's protocol.
+Results per generator and per kind of real image are those of the evaluation. Where the data set has a split
+``calibration`` with both classes, the effect of a calibration on it is recorded; the metrics themselves stay those of
+raw scores at 0.5, the study's protocol.
 """
 
 import logging
@@ -32,13 +32,14 @@ from glass.measure.predictions import read_predictions
 from shards.manifest.dataset import ShardDataset
 
 __all__ = [
+    "COMPARISON_ROW",
     "OVER_SEEDS",
     "SEED_RESULTS",
     "SUMMARY",
     "calibrate_seed",
+    "comparisons",
     "over_seeds",
     "seed_results",
-    "student_interval",
     "summary",
 ]
 
@@ -47,6 +48,7 @@ logger = logging.getLogger(__name__)
 CALIBRATION = "calibration"
 GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
 QUALITY = ("ece", "nll", "brier")
+COMPARED = ("accuracy", "auroc")
 
 _METRICS = dict.fromkeys(GENERATOR_METRICS, Maybe(float))
 _QUALITY = dict.fromkeys(QUALITY, Maybe(float))
@@ -82,11 +84,21 @@ OVER_SEEDS: dict[str, Any] = {
         }
     ),
 }
+COMPARISON_ROW: dict[str, Any] = {
+    "family": str,
+    "terms": str,
+    "compute_share": Maybe(float),  # of the compute of GLASS's search, used by the baseline's
+    "metric": str,
+    "glass": Maybe(float),
+    "baseline": Maybe(float),
+    "difference": Maybe(float),
+    "interval": Maybe([float]),  # Student's 95 %, over pairs of seeds
+}
 
 
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
-    """Calibrates the model in ``run`` on the split made for it, where there is one of both
-    classes and the model tells them apart."""
+    """Calibrates the model in ``run`` on the split ``calibration``, where it holds both classes and the model
+    separates them."""
     count = dataset.info.counts.get(CALIBRATION)
     if count is None or not (count.real and count.generated):
         return
@@ -103,7 +115,7 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
 
 
 def seed_results(run: Path, evaluation: Mapping[str, Any], dataset: ShardDataset) -> dict[str, Any]:
-    """SEED_RESULTS of ``run``, whose test ``evaluation`` is."""
+    """``SEED_RESULTS`` of ``run``, whose test is ``evaluation``."""
     rows = evaluation["per_generator"]
     return {
         "generators": {
@@ -145,7 +157,7 @@ def _margin(table: pa.Table) -> np.ndarray:
 
 
 def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """OVER_SEEDS of the SEED_RESULTS of each seed, all of one test split."""
+    """``OVER_SEEDS`` of the ``SEED_RESULTS`` of each seed, all of one test split."""
     first = seeds[0]
     alarms = [{row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds]
     calibrated = [seed["calibration"] for seed in seeds if seed["calibration"] is not None]
@@ -191,11 +203,11 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
     known = [value for value in values if value is not None]
     mean = statistics.fmean(known) if known else None
     sd = statistics.stdev(known) if len(known) > 1 else None
-    interval = student_interval(known)
+    interval = _student_interval(known)
     return {"mean": mean, "sd": sd, "interval": interval, "seeds": len(known)}
 
 
-def student_interval(values: Sequence[float]) -> list[float] | None:
+def _student_interval(values: Sequence[float]) -> list[float] | None:
     """95 % interval of the mean of independent values; None for less than two."""
     if len(values) < 2:
         return None
@@ -204,3 +216,27 @@ def student_interval(values: Sequence[float]) -> list[float] | None:
     mean = statistics.fmean(values)
     half = float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / math.sqrt(len(values))
     return [mean - half, mean + half]
+
+
+def comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """GLASS minus baseline, seed by seed, for every family, terms and metric."""
+    rows = []
+    ours = {row["family"]: row for row in results if row["kind"] == "glass"}
+    for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):
+        glass = ours[other["family"]]
+        for metric in COMPARED:
+            a, b = ({seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]} for row in (glass, other))
+            differences = [a[seed] - b[seed] for seed in a if a[seed] is not None and b.get(seed) is not None]
+            rows.append(
+                {
+                    "family": other["family"],
+                    "terms": other["terms"],
+                    "compute_share": other["compute_share"],
+                    "metric": metric,
+                    "glass": glass["final"]["summary"][metric]["mean"],
+                    "baseline": other["final"]["summary"][metric]["mean"],
+                    "difference": summary(differences)["mean"],
+                    "interval": _student_interval(differences),
+                }
+            )
+    return rows

@@ -1,8 +1,8 @@
-"""The whole study: six models tuned, trained over the seeds, their crops studied, and compared.
+"""The whole study: six models tuned, trained with every seed, their crops studied, and compared.
 
-GLASS stands against the resize-only baseline on equal terms twice: with as many trials of tuning,
-and with as much computing, for which the baseline's search goes on until it has used the
-operations that GLASS's did. Every part has its folder and goes on where it was killed.
+GLASS is compared with the resize-only baseline on equal terms twice: with as many trials of tuning, and with as much
+compute, for which the baseline's search goes on until it has used as many operations as GLASS's. Every part has its
+folder and goes on where it was killed.
 """
 
 import time
@@ -18,16 +18,14 @@ from glass.config.run_config import RunConfig
 from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.model.flops import training_flops
-from glass.studies.baseline_memory import BASELINE_ROW, baseline_memory
-from glass.studies.comparison import COMPARISON_ROW, comparisons
+from glass.studies.budgets import Budget, StudyModel
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
-from glass.studies.search.plan import SearchPlan
-from glass.studies.search.record import TUNING_SCHEMA
-from glass.studies.search.search import Search
-from glass.studies.search.space import changed_space, settings_at, space_for
-from glass.studies.study_budgets import Budget, StudyModel
-from glass.studies.training_cost import MemoryMeters, device_name
+from glass.studies.search import Search
+from glass.studies.search_records import TUNING_SCHEMA
+from glass.studies.search_space import SearchPlan, changed_space, settings_at, space_for
+from glass.studies.seed_results import COMPARISON_ROW, comparisons
+from glass.studies.training_cost import BASELINE_ROW, MemoryMeters, baseline_memory, device_name
 from loaders.reading.open_shards import OpenShards
 from shards.files.output_folder import make_folder
 
@@ -55,7 +53,7 @@ STUDY_SCHEMA: dict[str, Any] = {
             "terms": str,  # tuned | equal trials | equal compute
             "trials": int,
             "search_flops": float,
-            "compute_share": Maybe(float),  # of GLASS's search of the family; null without one
+            "compute_share": Maybe(float),  # of the compute of the family's GLASS search; null without one
             "best_trial": int,
             "params": Map((int, float, str)),
             "final": FINAL_SCHEMA,
@@ -65,10 +63,10 @@ STUDY_SCHEMA: dict[str, Any] = {
     "crop_studies": Map(CROP_SCHEMA),
     "baseline_memory": [BASELINE_ROW],
     "memory_is": str,
-    "time_s": float,  # of this call; a study that went on took longer
+    "time_s": float,  # of this call; with earlier, killed calls the study took longer
 }
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 @dataclass
@@ -79,12 +77,12 @@ class Study:
     budget: Budget
     output: Path
     meters: MemoryMeters
-    tell: Tell = lambda _: None
+    report: Report = lambda _: None
 
     def run(self) -> dict[str, Any]:
-        """Does what is not done yet; writes and returns ``study.json``."""
+        """Does the parts that are not done yet; writes and returns ``study.json``."""
         start = time.monotonic()
-        audit = read_audit(Path(self.data.dataset.root))  # a damaged one is told before the work
+        audit = read_audit(Path(self.data.dataset.root))  # a damaged one is reported before the work
         searches, results = self._search_and_train()
         crop_studies = {model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)}
         counts = self.data.dataset.info.counts
@@ -136,23 +134,23 @@ class Study:
         return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
 
     def _tune(self, model: StudyModel, flops: float | None) -> tuple[dict[str, Any], float]:
-        """The document of the search and its operations; with ``flops`` it goes on beyond the
-        budget's trials until it has used as many."""
+        """The document of a search and its operations; given ``flops``, the search goes on beyond the budget's trials
+        until it has used as many operations."""
         plan = self._plan(model)
         folder = self.output / model.name / "tune"
         make_folder(folder)
         search = Search(self.data, plan, folder)
 
-        def say(trial: Any) -> None:
+        def report(trial: Any) -> None:
             value = "" if trial.value is None else f" {trial.value:.4f}"
-            self.tell(f"{model.name} trial {trial.number}: {trial.state.name.lower()}{value}")
+            self.report(f"{model.name} trial {trial.number}: {trial.state.name.lower()}{value}")
 
         trials = self.budget.trials
-        document = search.run(trials, say)
+        document = search.run(trials, report)
         spent = self._flops(plan, document["trials"])
         while flops is not None and spent < flops and trials < self.budget.max_trials:
             trials += 1
-            document = search.run(trials, say)
+            document = search.run(trials, report)
             spent = self._flops(plan, document["trials"])
         return document, spent
 
@@ -164,7 +162,7 @@ class Study:
         )
 
     def _final(self, model: StudyModel, tuning: dict[str, Any]) -> list[dict[str, Any]]:
-        """The final runs of the best settings, for a baseline on both terms."""
+        """The final runs of the best settings: a baseline's on both terms."""
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):
             wanted = {EQUAL_TRIALS: self.budget.trials, EQUAL_COMPUTE: len(tuning["trials"])}
@@ -177,15 +175,15 @@ class Study:
                 default=None,
             )
             if best is None:
-                self.tell(f"{model.name}: no trial is complete, so there is nothing to train")
+                self.report(f"{model.name}: no trial is complete, so there is nothing to train")
                 continue
             plan = self._plan(model)
             config = settings_at(plan.config, plan.space, best["params"])
             config = replace(config, epochs=self.budget.final_epochs)
             final = FinalPlan(config, self.budget.seeds, self.budget.hold_out)
-            # Named by the trial: where both terms found the same one, its runs are shared.
+            # Named after the trial: where both terms chose the same one, they share its runs.
             folder = self.output / model.name / f"final-trial-{best['number']:04d}"
-            document = run_seeds(self.data, final, folder, lambda line: self.tell(f"{model.name} {line}"))
+            document = run_seeds(self.data, final, folder, lambda line: self.report(f"{model.name} {line}"))
             results.append(
                 _about(model)
                 | {
@@ -207,14 +205,14 @@ class Study:
             plan,
             self.output / model.name / "crops",
             self.meters,
-            lambda line: self.tell(f"{model.name} {line}"),
+            lambda line: self.report(f"{model.name} {line}"),
         )
 
     def _memory(self, model: StudyModel) -> dict[str, Any]:
         config = self._at_crop_batch(model)
         folder = self.output / model.name / "memory"
         row = baseline_memory(self.data, config, self.budget.crop_steps, folder, self.meters)
-        self.tell(f"{model.name} memory: {row['why'] or 'measured'}")
+        self.report(f"{model.name} memory: {row['why'] or 'measured'}")
         return {"name": model.name, "family": model.family, **row}
 
     def _at_crop_batch(self, model: StudyModel) -> RunConfig:

@@ -1,6 +1,6 @@
-"""What training costs with some number of crops: memory and time of a step, measured for a study.
+"""Memory and time of training, measured for a study: with a number of crops, or of a resize-only baseline.
 
-Each measurement has a folder of its own and is written there, so a study that was killed goes on.
+Each measurement is kept in a folder of its own, so a study that was killed goes on.
 """
 
 import copy
@@ -18,16 +18,19 @@ from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import RunFolder, dataset_digest
 from glass.memory.out_of_memory import is_out_of_memory
+from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
 from glass.train.processes import run_device
 from glass.train.run import TrainingStopped, train
 from loaders.order.order import shuffled_order
 from loaders.reading.open_shards import OpenShards
 from loaders.windows.sampling import MAX_GRID
+from shards.files.output_folder import make_folder
 
 __all__ = [
-    "ROW_FILE",
+    "BASELINE_ROW",
     "TRAINING_ROW",
     "MemoryMeters",
+    "baseline_memory",
     "device_name",
     "free_memory",
     "measured_settings",
@@ -49,8 +52,19 @@ TRAINING_ROW: dict[str, Any] = {
     "epochs": int,
     "steps_per_epoch": int,
     "accuracy": Maybe(float),  # best validation epoch
-    "images_without_grid": int,  # whose grid has less than N cells: uniform crops, the paper's rule
+    "images_without_grid": int,  # with fewer than N grid cells: their crops are uniform, the paper's rule
     "memory": Map(float),  # of one training step, see "memory_is"
+}
+
+
+BASELINE_ROW: dict[str, Any] = {
+    "name": str,
+    "family": str,
+    "batch": int,
+    "memory": Map(float),  # of a training step
+    "step_time_s": Maybe(float),
+    "epoch_time_s": Maybe(float),  # at this batch, of as many images as in the crop studies
+    "why": Maybe(str),  # it was not measured; null otherwise
 }
 
 
@@ -72,7 +86,7 @@ def training_cost(
     """The ``TRAINING_ROW`` in ``folder``, measured now where there is none.
 
     Trains ``config.epochs`` epochs, or one over as many images as ``steps`` optimiser steps see.
-    Raises ``TrainingStopped`` where a signal asked to stop, and what is out of memory.
+    Raises ``TrainingStopped`` where a signal asked to stop, and any error of too little memory.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, replace(config, tensorboard=False), steps, folder, meters)
@@ -83,13 +97,43 @@ def training_cost(
     )
 
 
+def baseline_memory(
+    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
+) -> dict[str, Any]:
+    """The measured part of a resize-only baseline's ``BASELINE_ROW``, kept in ``folder``.
+
+    Raises ``TrainingStopped`` where a signal asked to stop.
+    """
+    make_folder(folder)
+    if not (folder / PLAN_FILE).exists():
+        check_trainable(data.dataset, config)
+    settings = measured_settings(data, config, steps)
+    settle_plan(folder / PLAN_FILE, "a baseline's memory study", settings)
+    row: dict[str, Any] = {
+        "batch": config.loader.global_batch_size * config.grad_accum_steps,
+        "memory": {},
+        "step_time_s": None,
+        "epoch_time_s": None,
+        "why": None,
+    }
+    try:
+        found = training_cost(data, config, steps, folder, meters)
+        return row | {name: found[name] for name in ("memory", "step_time_s", "epoch_time_s")}
+    except Exception as error:
+        row["why"] = why_it_does_not_fit(error)
+        if row["why"] is None:
+            raise
+    free_memory()
+    return row
+
+
 def run_folder(folder: Path) -> Path:
-    """Where the measured run lies."""
+    """The folder of the measured run."""
     return folder / "run"
 
 
 def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.ndarray:
-    """Manifest rows to train on: the split, or of ``steps`` steps a seeded part of it."""
+    """(n,) manifest rows to train on, sorted: the split, or a seeded part of it for ``steps`` steps."""
     rows = data.dataset.split_rows(config.train_split)
     if steps is None:
         return rows
@@ -100,7 +144,7 @@ def training_rows(data: OpenShards, config: RunConfig, steps: int | None) -> np.
 
 
 def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) -> dict[str, Any]:
-    """All that figures depend on: they stand in one table only where it is the same."""
+    """All settings that the figures depend on: only figures with equal settings stand in one table."""
     return {
         "config": config_to_dict(config),
         "steps": steps,
@@ -110,20 +154,20 @@ def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) ->
 
 
 def device_name() -> str:
-    """``cpu``, or what the GPU is called."""
+    """``cpu``, or the name of the GPU."""
     device = run_device()
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def why_it_does_not_fit(error: Exception) -> str | None:
-    """A sentence for what is out of memory; None for any other error."""
+    """A sentence for an error of too little memory; None for any other error."""
     if not is_out_of_memory(error):
         return None
     return (str(error).splitlines() or ["out of memory"])[0]
 
 
 def free_memory() -> None:
-    """After what did not fit: the next one must find the memory that it held."""
+    """Releases the memory of a step that did not fit, for the next one."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -139,7 +183,7 @@ def _measure(
     if not train(part, replace(config, train_split="measured"), run_folder(folder)):
         raise TrainingStopped
     lines = RunFolder(run_folder(folder)).read_metrics()
-    # The first epoch also warms up caches; where there is another, it does not count.
+    # The first epoch also warms up caches: where there is another, the first does not count.
     timed = lines[1:] or lines
     middle = sorted(timed, key=lambda line: line["epoch_time_s"])[len(timed) // 2]
     steps_per_epoch = lines[-1]["step"] // len(lines)
@@ -159,7 +203,7 @@ def _measure(
 
 
 def _without_grid(data: OpenShards, rows: np.ndarray, config: RunConfig) -> int:
-    """Images whose grid (g × g cells of at least the crop's size) has less than N cells."""
+    """Images whose grid (g × g cells of at least the crop's size) has fewer than N cells."""
     if config.loader.sampling != "stratified_grid":
         return 0
     shorter = np.minimum(data.samples.height[rows], data.samples.width[rows])

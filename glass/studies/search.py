@@ -1,8 +1,8 @@
 """A search over settings: trials that train, are pruned early, and are never lost.
 
-Every trial trains in a folder of its own with checkpoints, and tells the storage of each epoch.
-A search that was killed goes on with the trial it was in, at the epoch it was in; what comes out
-equals what would have come out. Shards stay open from trial to trial.
+Every trial trains in a folder of its own with checkpoints, and reports each epoch to the storage. A search that was
+killed continues its trial at the epoch of the kill, and its result is the same as without the kill. Shards stay open
+from trial to trial.
 """
 
 import gc
@@ -22,11 +22,10 @@ from optuna.trial import TrialState
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.memory.out_of_memory import DoesNotFit, is_out_of_memory
-from glass.studies.search.plan import SearchPlan
-from glass.studies.search.record import write_records
-from glass.studies.search.space import Dimension, LogRange, settings_at
-from glass.studies.search.store import TRIALS, Claim, SearchStore
-from glass.studies.usable import check_usable
+from glass.studies.plan import check_trainable
+from glass.studies.search_records import write_records
+from glass.studies.search_space import Dimension, LogRange, SearchPlan, settings_at
+from glass.studies.search_store import TRIALS, Claim, SearchStore
 from glass.train.epochs import TrainingDiverged
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
@@ -43,12 +42,11 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES_IN_A_ROW = 3
 """Trials that may fail one after the other for a reason that is neither memory nor divergence."""
 MAX_TAKE_UPS = 3
-"""How often a trial is taken up again at the same epoch: the system may kill it each time, for the
-memory that it takes."""
+"""How often a trial is taken up again at the same epoch: the system may kill it each time because memory is full."""
 
 
 class _Pruned(Exception):
-    """The pruner has seen enough of a trial."""
+    """The pruner ended a trial."""
 
 
 class Search:
@@ -58,10 +56,10 @@ class Search:
         """Raises ``InputError`` for a storage that cannot be opened or holds another study, and
         where nothing can be trained as planned."""
         if not (output / TRIALS).exists():
-            check_usable(data.dataset, plan.config)
+            check_trainable(data.dataset, plan.config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.data, self.plan, self.output = data, plan, output
-        settings = json.loads(json.dumps(plan.record(data)))
+        settings = json.loads(json.dumps(plan.record(data.dataset)))
         self.store = SearchStore(
             output,
             storage,
@@ -75,7 +73,7 @@ class Search:
 
     @property
     def study(self) -> optuna.Study:
-        """Optuna's."""
+        """Optuna's study."""
         return self.store.study
 
     def is_finished(self, trials: int) -> bool:
@@ -88,8 +86,7 @@ class Search:
     ) -> dict[str, Any]:
         """Works until ``trials`` trials have been begun; returns the document of ``tuning.json``.
 
-        ``on_trial`` is told of each trial that ended here. With ``write`` false the files are left
-        to another process.
+        ``on_trial`` gets each trial that ended here. With ``write`` false the files are left to another process.
         """
         while (claim := self.store.claim(trials)) is not None:
             try:
@@ -102,12 +99,11 @@ class Search:
         return self.write_records()
 
     def write_records(self) -> dict[str, Any]:
-        """``tuning.json`` and ``best.json``, of what is known by now."""
+        """Writes ``tuning.json`` and ``best.json`` of the trials so far; returns the document of ``tuning.json``."""
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 
     def _work(self, claim: Claim) -> None:
-        """Trains one trial and tells the storage how it ended. What ends the process leaves it
-        running, to be taken up."""
+        """Trains one trial and reports its end; if the process is killed, another process takes the trial up."""
         trial = claim.trial
         folder = self.store.trial_folder(trial.number)
         point = {dimension.name: _suggest(trial, dimension) for dimension in self.plan.space}
@@ -124,7 +120,7 @@ class Search:
         except DoesNotFit as error:
             why = self._failure(error, folder)
         except (InputError, MachineTrouble, TrainingStopped, KeyboardInterrupt):
-            self.store.forget_take_ups(trial)  # a person's doing, and not the memory's
+            self.store.forget_take_ups(trial)  # stopped by a person, not for memory
             raise
         except Exception as error:
             if isinstance(error, OSError) and trouble_of(error) is not None:
@@ -135,7 +131,7 @@ class Search:
         if why:
             trial.set_user_attr("why", why)
         self.study.tell(trial, value, state=state or TrialState.PRUNED)
-        for name in ("checkpoints", "model"):  # gigabytes that nobody needs once a trial has ended
+        for name in ("checkpoints", "model"):  # gigabytes, of no use once a trial has ended
             shutil.rmtree(folder / name, ignore_errors=True)
         gc.collect()
         if torch.cuda.is_available():
@@ -143,29 +139,29 @@ class Search:
 
     def _train(self, trial: optuna.trial.Trial, config: RunConfig, folder: Path) -> float:
         """The best value that the trial reached in any epoch. Raises ``_Pruned``."""
-        told = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        reported = dict(self.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
         best = _Best(self.plan.direction)
-        # Epochs before a kill, of which the storage may not know the last; that one may also lie
-        # after the last checkpoint, and then comes out the same again.
+        # Epochs before a kill. The storage may lack the last of them; if that one lies after the last
+        # checkpoint, it is trained again with the same result.
         lines = RunFolder(folder).read_metrics()
 
-        def tell(line: dict[str, Any]) -> bool:
-            """Whether the trial may go on."""
+        def report(line: dict[str, Any]) -> None:
             best.see(line[f"valid_{config.select_by}"], config.select_by)
-            if line["epoch"] not in told:
+            if line["epoch"] not in reported:
                 trial.report(best.value, line["epoch"])
-            # Of the last epoch before a kill nobody knows whether it was decided.
+            # Whether the last epoch before a kill was decided upon is unknown.
             elif line is not lines[-1]:
-                return True
+                return
             if trial.should_prune():
                 raise _Pruned
-            return True
 
         for line in lines:
-            tell(line)
+            report(line)
 
         def on_epoch(line: dict[str, Any]) -> bool:
-            return tell(line) if line["epoch"] > len(lines) else True
+            if line["epoch"] > len(lines):
+                report(line)
+            return True
 
         finished = train(self.data, replace(config, tensorboard=False), folder, on_epoch=on_epoch)
         if not finished:
@@ -225,7 +221,7 @@ def _killed_too_often(claim: Claim) -> str | None:
 
 
 def _suggest(trial: optuna.trial.Trial, dimension: Dimension) -> Any:
-    """A value; the one that the storage remembers where the trial is taken up."""
+    """A value; where the trial is taken up, the stored one."""
     if isinstance(dimension, LogRange):
         return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=True)
     return trial.suggest_categorical(dimension.name, dimension.options)

@@ -1,18 +1,25 @@
-"""What a folder holds the study of, written down before its first run.
+"""What a study needs before its first run: settings that can be trained, and a note of them in its folder.
 
-Whoever goes on after a kill compares: else figures of different settings, data or devices would
-stand in one table.
+A command that goes on after a kill compares its settings with the note. Otherwise figures of different settings, data
+or devices would stand in one table.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from glass.config.documents import read_document, write_document
 from glass.config.overrides import flat_settings
+from glass.config.run_config import RunConfig
+from glass.model.model import build_model
+from loaders.fits import check_fits
 from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
-__all__ = ["PLAN_FILE", "PLAN_SCHEMA", "settle_plan"]
+__all__ = ["PLAN_FILE", "PLAN_SCHEMA", "check_trainable", "settle_plan"]
 
 PLAN_FILE = "plan.json"
 FORMAT_VERSION = 1
@@ -24,8 +31,21 @@ PLAN_SCHEMA: dict[str, Any] = {
 }
 
 
+def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
+    """Raises ``InputError`` where the splits, the network or the weight files of ``config`` are not available.
+
+    Downloads nothing. Call it before :func:`settle_plan`: once a plan that cannot be trained is noted, the corrected
+    settings would be refused as another study's.
+    """
+    for split in (config.train_split, config.valid_split):
+        check_fits(dataset, split, config.loader)
+    state = torch.random.get_rng_state()
+    build_model(replace(config, model=replace(config.model, pretrained=False)))
+    torch.random.set_rng_state(state)
+
+
 def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
-    """Writes ``settings`` (plain values, nested) to ``path``, or requires those that it holds.
+    """Writes ``settings`` (plain values, nested) to ``path``, or requires them to equal those in it.
 
     Raises ``InputError`` naming the first difference, for a damaged file, and for a folder that
     holds other files and no plan, or cannot be written to.

@@ -1,4 +1,4 @@
-"""What a search may change, and between which bounds: the study's spaces, and how to change them.
+"""The search space: which settings vary, between which bounds, and how ``--search`` changes it; the plan of a search.
 
 The bounds are those of the reference study; a test holds them to the digit.
 """
@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glass.config.overrides import apply_overrides, nearest, setting_names
-from glass.config.run_config import RunConfig
-from glass.studies.search.names import named_dimension
+from glass.config.overrides import SHORTHANDS, apply_overrides, flat_settings, nearest, setting_names
+from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.run_folder import FREE_TO_CHANGE, dataset_digest
 from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
 
 __all__ = [
     "GLASS_SPACE",
@@ -19,15 +20,22 @@ __all__ = [
     "Choice",
     "Dimension",
     "LogRange",
+    "SearchPlan",
     "changed_space",
     "settings_at",
     "settings_of",
     "space_for",
-    "space_record",
 ]
 
+SAMPLER_SEED = 606
 BATCH = "batch"
-"""The dimension that counts whole optimiser steps: it is shared out over ``grad_accum_steps``."""
+"""The dimension in images per optimiser step: its value is divided by ``grad_accum_steps``."""
+OPTIONS = {"epochs": "--epochs", "select_by": "--metric", "loader.device": "--device"}
+"""Settings that the command has options for."""
+SAME_FOR_ALL = frozenset(
+    {"seed", "loader.seed", "train_split", "valid_split", "model.kind", "loader.global_size", "grad_accum_steps"}
+)
+"""Settings that trials must share: those that learn from, or are judged on, different samples cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
                 f"--search {name}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
             )
         owners = {key: dimension.settings for key, dimension in dimensions.items()}
-        name = named_dimension(name, owners, config.grad_accum_steps)
+        name = _named_dimension(name, owners, config.grad_accum_steps)
         settings = owners.get(name, (name,))
         dimensions[name] = _dimension(name, settings, text)
     for dimension in dimensions.values():
@@ -102,6 +110,39 @@ def changed_space(space: Sequence[Dimension], config: RunConfig, changes: Sequen
         for value in options:
             settings_at(config, (dimension,), {dimension.name: value})
     return tuple(dimensions.values())
+
+
+def _named_dimension(name: str, space: Mapping[str, tuple[str, ...]], steps: int) -> str:
+    """The dimension of ``space`` (name → its settings) that ``name`` means; ``name`` itself for a setting of none.
+
+    ``name`` is a dimension or the key of a setting, and ``steps`` are the micro-steps of a batch. Raises ``InputError``
+    for a setting that cannot be searched: one that two dimensions set would take the value of one of them, and the
+    records would state both.
+    """
+    if name in space:
+        return name
+    _refuse_fixed(name)
+    keys = SHORTHANDS.get(name, (name,))
+    owners = [owner for owner, settings in space.items() if set(settings) & set(keys)]
+    if not owners:
+        return name
+    if space[owners[0]] != (name,) or (name == "loader.global_batch_size" and steps > 1):
+        instead = " or ".join(f"{owner}=…" for owner in owners)
+        raise InputError(f"--search {name}: that is searched already: give --search {instead}")
+    return owners[0]
+
+
+def _refuse_fixed(name: str) -> None:
+    if name in OPTIONS:
+        raise InputError(f"--search {name}: it is the same for all trials: give {OPTIONS[name]}")
+    if name in SAME_FOR_ALL:
+        raise InputError(f"--search {name}: trials that differ in it cannot be compared: give --set {name}=…")
+    if name in FREE_TO_CHANGE:
+        raise InputError(
+            f"--search {name}: it changes how fast trials are, or when they stop, and not how good: give --set {name}=…"
+        )
+    if name == "tensorboard":
+        raise InputError(f"--search {name}: trials write none: leave it out")
 
 
 def _dimension(name: str, settings: tuple[str, ...], text: str) -> Dimension:
@@ -157,8 +198,36 @@ def settings_of(config: RunConfig, space: Sequence[Dimension], point: Mapping[st
     return pairs
 
 
-def space_record(space: Sequence[Dimension]) -> list[dict[str, Any]]:
-    """A space as plain values, for JSON."""
-    return [
-        {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()} for dimension in space
-    ]
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search: ``config.epochs`` are those of a trial, ``config.select_by`` is the metric."""
+
+    config: RunConfig
+    space: tuple[Dimension, ...]
+    name: str = ""
+    """The study's name in its storage; empty: the preset's name."""
+    min_epochs: int = 5
+    """Epochs that every trial trains before it may be pruned, at most ``config.epochs``."""
+
+    @property
+    def direction(self) -> str:
+        """Whether the metric is better high or low."""
+        return "minimize" if self.config.select_by == "loss" else "maximize"
+
+    def record(self, dataset: ShardDataset) -> dict[str, Any]:
+        """The settings that a storage keeps, so that it can refuse to continue another search."""
+        varied = {key for dimension in self.space for key in dimension.settings}
+        flat = flat_settings(config_to_dict(self.config))
+        fixed = {k: v for k, v in flat.items() if k not in varied and k not in FREE_TO_CHANGE}
+        return {
+            **fixed,
+            "space": [_plain(dimension) for dimension in self.space],
+            "min_epochs": self.min_epochs,
+            "sampler_seed": SAMPLER_SEED,
+            "data": dataset_digest(dataset.root)["dataset_json_sha256"],
+        }
+
+
+def _plain(dimension: Dimension) -> dict[str, Any]:
+    """A dimension as plain values, for JSON."""
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(dimension).items()}

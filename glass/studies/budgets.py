@@ -1,4 +1,4 @@
-"""How large the whole study is: the paper's, and one for two CPU cores and the demo shards."""
+"""Sizes of the whole study: the paper's, and a tiny one for two CPU cores and the demo shards."""
 
 from dataclasses import dataclass, replace
 
@@ -6,6 +6,9 @@ from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset
 from glass.studies.final_runs import SEEDS
+from glass.studies.hold_out import hold_back
+from glass.studies.plan import check_trainable
+from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["BUDGETS", "Budget", "StudyModel"]
@@ -13,11 +16,11 @@ __all__ = ["BUDGETS", "Budget", "StudyModel"]
 
 @dataclass(frozen=True)
 class StudyModel:
-    """One of the six models: a preset and what is changed of it."""
+    """One of the six models: a preset with changes."""
 
     name: str
     family: str
-    """Of the backbone; a GLASS model and its baseline share it."""
+    """The backbone's family; a GLASS model and its baseline share it."""
     preset: str
     overrides: tuple[str, ...] = ()
 
@@ -42,17 +45,18 @@ class Budget:
     crop_epochs: int
     crop_steps: int | None = None
     hold_out: float = 0.05
-    """Of train and valid, held back in the final runs to choose the epoch by."""
+    """Share of train and valid that final runs hold back to choose the epoch by."""
     glass_search: tuple[str, ...] = ()
     """Changes of the search space, as ``--search`` takes them."""
     single_view_search: tuple[str, ...] = ()
     max_trials: int = 1000
-    """Where giving a baseline the compute of GLASS stops in any case."""
+    """Upper limit of a baseline's trials, when it is given the compute of GLASS's search."""
     draws: int = 1000
+    """Bootstrap draws of each interval."""
     any_global_size: bool = False
-    """Whether global views are taken in the size that the shards hold, and not in the presets'."""
+    """Whether global views have the size of those in the shards instead of the preset's."""
     note: str | None = None
-    """What a reader must know first."""
+    """A warning at the head of the report."""
 
     def config(self, model: StudyModel, dataset: ShardDataset) -> RunConfig:
         """The settings of one of the models on these shards."""
@@ -61,6 +65,21 @@ class Budget:
             return config
         loader = replace(config.loader, global_size=dataset.info.global_size)
         return replace(config, loader=loader)
+
+    def check(self, dataset: ShardDataset) -> None:
+        """Raises ``InputError`` where any part of the study, after hours of searches, would refuse ``dataset``."""
+        stored = dataset.info.global_size
+        for model in self.models:
+            config = self.config(model, dataset)
+            wanted = config.loader.global_size
+            if wanted != stored:
+                raise InputError(
+                    f"--budget {self.name} takes global views of {wanted} pixels, and the shards in"
+                    f" {dataset.where} hold some of {stored}: build them with"
+                    f" python -m scripts.build_shards --global-size {wanted}"
+                )
+            check_trainable(dataset, config)
+        hold_back(dataset, "train+valid", self.hold_out, "give a data set with more images")
 
 
 def _tiny_models() -> tuple[StudyModel, ...]:
@@ -109,7 +128,7 @@ BUDGETS = {
         max_trials=12,
         draws=200,
         any_global_size=True,
-        # The study's rates are for pretrained weights; nothing learns from nothing with them. Two
+        # The study's learning rates are for pretrained weights and teach a new network nothing. Two
         # trials find no rates either, so the ranges are narrow, around the tiny presets'.
         glass_search=(
             "batch=8",

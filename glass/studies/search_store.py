@@ -1,9 +1,8 @@
-"""The memory of a search: Optuna's storage, and which process works on which trial.
+"""The storage of a search: Optuna's, and which process works on which trial.
 
-A trial that is marked as running is either worked on, then its process holds the lock of its file,
-or its process was killed, then whoever comes next takes it up. Locks lie in the folder of the
-search, so several processes and machines that share it do not get in each other's way; trials of a
-search on the same storage from another folder are left alone.
+The process that works on a trial holds the lock of the trial's file. A trial that is marked as running and not locked
+was killed, and the next process takes it up. Locks lie in the folder of the search, so several processes and machines
+may share it; trials of a search on the same storage from another folder are left alone.
 """
 
 import os
@@ -16,8 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from glass.studies.search.repeatable_hyperband import RepeatableHyperband
-from glass.studies.search.seeded_sampler import SAMPLER_SEED, SeededTPE
+from glass.studies.search_optuna import RepeatableHyperband, SeededTPE
 from shards.cli.shown_url import safe_text, shown_url
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
@@ -32,9 +30,9 @@ TRIALS = "trials"
 """Name of the folder that holds a folder per trial."""
 
 MAX_LINE_BYTES = 1 << 16
-"""Of a journal's first line, which creates a study; others may be longer."""
+"""Size limit of a journal's first line, which creates a study; later lines may be longer."""
 _OPTUNA_COLUMNS = {"studies": {"study_id", "study_name"}, "version_info": {"schema_version", "library_version"}}
-"""Tables by which a database of Optuna's is known, and columns of them."""
+"""Tables, with some of their columns, that identify a database of Optuna's."""
 
 TAKE_UPS = "take_ups"
 """User attribute of a trial: how often it was taken up, after how many epochs."""
@@ -46,12 +44,11 @@ class Claim:
     def __init__(self, trial: Trial, descriptor: int, take_ups: int = 0) -> None:
         self.trial = trial
         self.take_ups = take_ups
-        """How many processes in a row were killed at it without finishing another epoch; 0: it is
-        new."""
+        """How many processes in a row were killed at it without finishing another epoch; 0: a new trial."""
         self._descriptor = descriptor
 
     def release(self) -> None:
-        """Lets go of the lock; ending the process does too."""
+        """Releases the lock, as the end of the process does too."""
         os.close(self._descriptor)
 
 
@@ -72,18 +69,18 @@ class SearchStore:
         """Opens or creates the study.
 
         ``storage`` is ``sqlite:///FILE``, ``journal:///FILE`` or another URL of Optuna's; None is a
-        SQLite file in ``folder``. ``settings`` say what the study is a study of; a storage that
-        holds ``name`` with others raises ``InputError`` naming the first difference.
+        SQLite file in ``folder``. ``settings`` identify the study: a storage that holds ``name`` with
+        others raises ``InputError`` naming the first difference.
         """
         self.folder = folder
         self._own_storage = storage is None
         make_folder(folder / TRIALS)
         self._home = self._home_id()
         url = storage or f"sqlite:///{folder.resolve() / 'study.db'}"
-        with self._alone(), _errors_told(url):
+        with self._alone(), _storage_errors(url):
             self.study = optuna.create_study(
                 storage=open_storage(url),
-                sampler=SeededTPE(SAMPLER_SEED),
+                sampler=SeededTPE(),
                 pruner=RepeatableHyperband(min_epochs, max_epochs),
                 study_name=name,
                 direction=direction,
@@ -178,8 +175,7 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
 
 
 def _require_database(url: str, options: dict[str, Any]) -> None:
-    """Raises ``ValueError`` for a database that holds tables and none of Optuna's, which would add
-    its own to any."""
+    """Raises ``ValueError`` for a database that holds tables, and none of Optuna's: Optuna would add its own."""
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(url, **options)
@@ -187,7 +183,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
         inspector = sqlalchemy.inspect(engine)
         tables = set(inspector.get_table_names())
         for name, wanted in _OPTUNA_COLUMNS.items():
-            # Either will do: a process may have been killed while it made the tables.
+            # One of them is enough: a process may have been killed while it made the tables.
             if name in tables and wanted <= {c["name"] for c in inspector.get_columns(name)}:
                 return
     finally:
@@ -197,8 +193,7 @@ def _require_database(url: str, options: dict[str, Any]) -> None:
 
 
 def _require_journal(path: Path) -> None:
-    """Raises ``ValueError`` for a file that is neither empty nor a journal of Optuna's, which would
-    append to any."""
+    """Raises ``ValueError`` for a file that is neither empty nor a journal of Optuna's: Optuna would append to it."""
     if not path.exists() or not path.stat().st_size:
         return
     with open_regular(path) as file:
@@ -212,8 +207,8 @@ def _require_journal(path: Path) -> None:
 
 
 @contextmanager
-def _errors_told(url: str) -> Iterator[None]:
-    """Around the first use of a storage: what fails there becomes a sentence."""
+def _storage_errors(url: str) -> Iterator[None]:
+    """Around the first use of a storage: turns any error into an ``InputError``."""
     try:
         yield
     except InputError:

@@ -1,1 +1,0 @@
-"""Hyper-parameter search with Optuna: space, plan, storage, record."""
