@@ -25,8 +25,7 @@ from glass.config.overrides import apply_overrides, setting_names
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, dataset_digest
 from glass.presets import load_preset, preset_names
-from glass.train.lost_process import end_at_once, lost_process
-from glass.train.waiting import said_if_slow
+from glass.train.progress import report_if_slow
 from loaders.fits import check_fits
 from shards.cli.command import CommandParser, run_command
 from shards.cli.shown_url import SafeFormatter
@@ -68,12 +67,14 @@ def run(argv: list[str] | None) -> int:
         check_fits(dataset, split, config.loader)
     log_to_stderr()
 
-    with said_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none
+    with report_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none
         from glass.train.run import train
 
     try:
         finished = train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every)
     except RuntimeError as error:
+        from glass.train.processes import end_at_once, lost_process
+
         lost = lost_process(error, config.process_timeout_s)
         if lost is None or "WORLD_SIZE" not in os.environ:
             raise

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from glass.train.stop_signal import StopSignal
+from glass.train.processes import StopSignal
 
 
 def press_ctrl_c() -> None:

@@ -5,9 +5,8 @@ import threading
 
 import pytest
 
-from glass.train import progress, waiting
-from glass.train.progress import ProgressDisplay
-from glass.train.waiting import duration, said_if_slow
+from glass.train import progress
+from glass.train.progress import ProgressDisplay, duration, report_if_slow
 
 
 @pytest.mark.parametrize(
@@ -59,13 +58,13 @@ def test_the_last_epoch_names_one_time(monkeypatch, caplog):
 def test_one_word_where_it_is_slow_and_none_where_it_is_not(monkeypatch, caplog):
     caplog.set_level(logging.INFO, logger="glass")
     said = threading.Event()
-    monkeypatch.setattr(waiting.logger, "info", lambda *given: (said.set(), heard.append(given)))
+    monkeypatch.setattr(progress.logger, "info", lambda *given: (said.set(), heard.append(given)))
     heard = []
-    monkeypatch.setattr(waiting, "AFTER_S", 0.001)
-    with said_if_slow("fetching weights"):
+    monkeypatch.setattr(progress, "AFTER_S", 0.001)
+    with report_if_slow("fetching weights"):
         assert said.wait(10)
     assert heard == [("%s …", "fetching weights")]
-    monkeypatch.setattr(waiting, "AFTER_S", 60)
-    with said_if_slow("fetching weights"):
+    monkeypatch.setattr(progress, "AFTER_S", 60)
+    with report_if_slow("fetching weights"):
         pass
     assert len(heard) == 1

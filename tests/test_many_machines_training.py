@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from glass.train.lost_process import lost_process
+from glass.train.processes import lost_process
 from tests.test_train_end_to_end import PATIENCE_S, arguments, curve, start
 
 SMALL = ["model.dropout=0", "epochs=2", "loader.global_batch_size=4"]

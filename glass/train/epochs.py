@@ -20,11 +20,10 @@ from glass.measure.metrics import binary_metrics
 from glass.measure.scoring import score
 from glass.train.checkpoint import CheckpointStore
 from glass.train.metrics_line import describe, epoch_line, is_better
-from glass.train.progress import ProgressDisplay
+from glass.train.processes import StopSignal
+from glass.train.progress import ProgressDisplay, report_if_slow
 from glass.train.state import BatchLoader, RunState
 from glass.train.step import Engine, Totals, grouped
-from glass.train.stop_signal import StopSignal
-from glass.train.waiting import said_if_slow
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -146,11 +145,11 @@ class Trainer:
         and readers start: half a minute may pass."""
         groups = grouped(loader, self.config.grad_accum_steps, totals)
         if not self._warm:
-            with said_if_slow("preparing the first step: compiling kernels, reading first samples"):
+            with report_if_slow("preparing the first step: compiling kernels, reading first samples"):
                 first = next(groups, None)
                 if first is None:
                     return
-            with said_if_slow("taking the first step, which is slower than those after it"):
+            with report_if_slow("taking the first step, which is slower than those after it"):
                 yield first
             self._warm = True
         yield from groups

@@ -1,10 +1,19 @@
-"""The processes, devices and precision that a run uses, chosen in one place and said in the log."""
+"""The processes, devices and precision of a run, and the two ways in which its processes end early.
+
+A cluster, or a person at the keyboard, sends a signal: the run stops after its step, with a checkpoint. Or one process
+is lost: the others notice at the next exchange (at once where the connection breaks, after ``process_timeout_s`` where
+the process stands still) and end too, since every step needs the sum over all.
+"""
 
 import logging
 import os
+import signal
+import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
 
 import torch
 from accelerate import Accelerator
@@ -19,13 +28,29 @@ from glass.config.run_config import RunConfig
 from glass.model.precision import ACCELERATE_NAMES, resolve_precision
 from shards.errors import InputError
 
-__all__ = ["environment", "make_accelerator", "run_device"]
+__all__ = ["StopSignal", "end_at_once", "environment", "lost_process", "make_accelerator", "run_device"]
 
 logger = logging.getLogger(__name__)
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+HEARD = b"\nstopping after this step, with a checkpoint; Ctrl-C once more ends at once, without\n"
+_SIGNS = (
+    "connection closed by peer",
+    "connection reset by peer",
+    "broken pipe",
+    "connection refused",
+    "timed out waiting",
+    "wait timeout",
+    "socket timeout",
+    "nccl",
+    "gloo",
+    "tcpstore",
+)
+"""Parts of the errors of torch.distributed where another process is gone."""
+
 
 def run_device() -> torch.device:
-    """The GPU, unless there is none or the launcher was told ``use_cpu``."""
+    """The GPU, unless there is none or the launcher set ``use_cpu``."""
     cuda = torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
     return torch.device("cuda" if cuda else "cpu")
 
@@ -41,9 +66,9 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
         # Without this Accelerate does not see the other processes of a run on CPUs: each would
         # train a model of its own.
         cpu=not cuda,
-        # Ours, whatever a config file of Accelerate says: the preset decides.
+        # The preset decides, not a config file of Accelerate.
         mixed_precision=ACCELERATE_NAMES[precision],
-        # Ours too: Accelerate would divide the loss by a number from its config file.
+        # Accelerate would divide the loss by a number from its config file.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         dynamo_backend="no",  # ``prepared_model`` compiles the backbones
         step_scheduler_with_optimizer=False,  # once per epoch, not once per step and process
@@ -62,7 +87,7 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
 
 
 def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
-    """What a run runs on, for its record."""
+    """Device, precision and processes, for the run's record."""
     device = accelerator.device
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -73,7 +98,7 @@ def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
 
 
 def _require_all_processes(accelerator: Accelerator) -> None:
-    """Processes that do not know of each other would each train a model, in one folder."""
+    """Otherwise each process would train a model of its own, all in one folder."""
     started = os.environ.get("WORLD_SIZE", "1")
     if started != str(accelerator.num_processes):
         raise InputError(
@@ -91,7 +116,7 @@ def _set_cpu_threads(config: RunConfig) -> None:
     if config.cpu_threads is not None:
         torch.set_num_threads(config.cpu_threads)
     elif os.environ.get("OMP_NUM_THREADS", "1") != "1":
-        return  # a person's, as launchers know 1 alone
+        return  # set by a person: launchers set 1
     elif {"ACCELERATE_MIXED_PRECISION", "TORCHELASTIC_RUN_ID"} & set(os.environ):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -121,3 +146,60 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
     logger.info(
         "batch %d = %s of %d, %d per process", micro * steps, count(steps, "micro-step"), micro, micro // processes
     )
+
+
+class StopSignal:
+    """While entered, the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; a second of a kind acts as usual.
+
+    By kind, because clusters warn with one and end with another: the second must not cut off the
+    checkpoint that the first asked for. Enter it in the main thread, and only around code that
+    checks :attr:`received`.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        """Name of the first signal that came, or None."""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignal":
+        # A script's background jobs ignore SIGINT, and go on ignoring it.
+        heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._note) for number in heard}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = self.received or signal.Signals(number).name
+        signal.signal(number, self._before[number])
+        if number == signal.SIGINT and os.environ.get("RANK", "0") == "0":
+            with suppress(OSError, ValueError, AttributeError):
+                # Not through Python's buffers: the signal may have interrupted a write to them.
+                os.write(sys.stderr.fileno(), HEARD)
+
+
+def lost_process(error: BaseException, timeout_s: float) -> str | None:
+    """A sentence for a person where ``error`` means that another process was lost; None for any other error."""
+    if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
+        return None
+    text = " ".join(str(error).split())
+    if not any(sign in text.lower() for sign in _SIGNS):
+        return None
+    return (
+        "another process of this run ended, or did not answer for process_timeout_s="
+        f"{timeout_s:g} seconds: look into its log, then run the same command again, it goes on "
+        f"from the last checkpoint ({text[:160]})"
+    )
+
+
+def end_at_once(message: str, code: int) -> NoReturn:
+    """Prints ``message`` and ends the process at once: some of its threads wait for the lost process."""
+    rank = os.environ.get("RANK", "0")
+    sys.stdout.flush()
+    sys.stderr.write(f"error: process {rank}: {message}\n")
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,25 +1,27 @@
-"""Progress of an epoch: a bar in a terminal, a line now and then in a log file."""
+"""Progress of an epoch, as a bar in a terminal or as lines in a log file; and a line before a long silence."""
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from tqdm import tqdm
 
-from glass.train.waiting import duration
-
-__all__ = ["ProgressDisplay"]
+__all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 30.0
 """Seconds between two lines where stderr is no terminal: a bar would fill the log file."""
+AFTER_S = 1.0
+"""Seconds after which :func:`report_if_slow` logs the reason of a wait."""
 
 
 class ProgressDisplay:
-    """Shows steps done of ``total``, and how long these and ``later`` steps of the same kind will
-    take; used as a context."""
+    """Shows the steps done of ``total``, and the time left for these and ``later`` steps of the same kind."""
 
     def __init__(self, title: str, *, total: int, done: int = 0, later: int = 0, shown: bool = True) -> None:
         self._title, self._total, self._done, self._later = title, total, done, later
@@ -41,7 +43,7 @@ class ProgressDisplay:
         """One more step; ``seen`` may hold loss, images_per_s and wait_share (0 … 1)."""
         self._done += 1
         self._bar.update(1)
-        if self._timed_from is None:  # the first step warms up, and says nothing of the others
+        if self._timed_from is None:  # the first step warms up: its time is not typical
             self._timed_from = self._done, time.monotonic()
         if not seen:
             return
@@ -55,7 +57,7 @@ class ProgressDisplay:
             logger.info("%s, step %d/%d: %s", self._title, self._done, self._total, text)
 
     def _left(self) -> str:
-        """The time that is left, by the steps since the first; nothing before there are any."""
+        """The time left, estimated from the steps since the first; nothing before there are any."""
         first, since = self._timed_from or (self._done, 0.0)
         steps = self._done - first
         if not steps:
@@ -66,3 +68,32 @@ class ProgressDisplay:
             return f", {duration(epoch)} left"
         whole = epoch + pace * self._later
         return f", {duration(epoch)} left in this epoch, {duration(whole)} of training in all"
+
+
+@contextmanager
+def report_if_slow(what: str) -> Iterator[None]:
+    """Logs ``what``, once, if the block takes longer than ``AFTER_S``."""
+    timer = threading.Timer(AFTER_S, logger.info, ("%s …", what))
+    timer.daemon = True  # an interrupt need not wait for it
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def duration(seconds: float) -> str:
+    """In words, as exact as an estimate is: ``40 s``, ``12 min``, ``3 h 20 min``, ``2 d 5 h``.
+
+    >>> duration(11_980)
+    '3 h 20 min'
+    """
+    minutes = round(seconds / 60)
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    if minutes < 100:
+        return f"{minutes} min"
+    hours = round(seconds / 3600)
+    if hours < 48:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h"

@@ -22,9 +22,9 @@ from glass.model.model import build_model, check_backbones, compile_backbones
 from glass.train.epochs import Trainer
 from glass.train.optim import build_optimizer, build_schedule, parameter_groups
 from glass.train.processes import environment, make_accelerator
+from glass.train.progress import report_if_slow
 from glass.train.random_state import seed_all
 from glass.train.state import RunState
-from glass.train.waiting import said_if_slow
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 from shards.files.output_folder import full_disk_said
@@ -60,7 +60,7 @@ def train(
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
         with OpenShards(dataset) as shards:
             return train(shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch)
-    with said_if_slow("asking both backbones whether they take the views"):
+    with report_if_slow("asking both backbones whether they take the views"):
         check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
@@ -114,7 +114,7 @@ def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights:
     fetched = with_weights and config.model.pretrained
     what = "making the model" + (" and fetching its pretrained weights" if fetched else "")
     # One download per machine, not one per process.
-    with said_if_slow(what), accelerator.local_main_process_first():
+    with report_if_slow(what), accelerator.local_main_process_first():
         model = build_model(config, with_weights=with_weights)
     model.to(accelerator.device)
     if config.compile:
