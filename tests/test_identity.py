@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from glass.auditing.audit import SERIOUS
 from glass.auditing.duplicate_findings import audit_duplicates
+from glass.auditing.findings import SERIOUS
 from glass.export.model_folder import save_model
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.model.model import build_model

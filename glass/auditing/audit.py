@@ -1,4 +1,4 @@
-"""What is wrong with a data set before any model is trained on it: findings in plain language.
+"""The audit of a data set before any model is trained on it: findings in plain language.
 
 ``audit_dataset`` yields the document that ``scripts.audit`` writes as ``DATA/audit.json``, and that
 reports show on top. :func:`check_audit` holds it to this:
@@ -6,7 +6,7 @@ reports show on top. :func:`check_audit` holds it to this:
 ``format_version``  int, 1
 ``dataset``         ``name`` of its folder, ``dataset_json_sha256``
 ``samples``         ``all``, ``real``, ``generated``
-``equalised``       str: what the build did about differences between the classes, "" for nothing
+``equalised``       str: how the build reduced differences between the classes, "" if it did not
 ``metadata``        null for a small set, else ``auroc``, ``interval``, ``noise``, ``images``,
                     ``features`` (list of ``feature``, ``name``, ``auroc``, ``importance``,
                     ``real``, ``generated``, ``in_pixels``, ``differs``), ``generators`` (name →
@@ -15,16 +15,17 @@ reports show on top. :func:`check_audit` holds it to this:
 ``duplicates``      ``same_file``, ``same_pixels``, ``near``: pairs, ``candidates``, ``compared``
                     (null where near duplicates were not searched), ``pairs``: the first 1,000 as
                     ``kind``, ``detail``, and of both ``path``, ``split``, ``class_name``, ``group``
-``findings``        the most severe first; each has every field of :class:`Finding`
+``findings``        the most severe first; each has every field of ``Finding``
 ``severity``        the worst of the findings
 """
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glass.auditing.findings import INFO, KINDS, SEVERITIES, Finding
 from glass.config.run_folder import dataset_digest
 from shards.errors import InputError
 from shards.files.json_file import read_json
@@ -32,39 +33,10 @@ from shards.files.json_file import read_json
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
 
-__all__ = [
-    "AUDIT_NAME",
-    "INFO",
-    "KINDS",
-    "SERIOUS",
-    "SEVERITIES",
-    "WARNING",
-    "Finding",
-    "audit_dataset",
-    "check_audit",
-    "read_audit",
-]
+__all__ = ["AUDIT_NAME", "audit_dataset", "check_audit", "read_audit"]
 
 AUDIT_NAME = "audit.json"
 FORMAT_VERSION = 1
-SERIOUS, WARNING, INFO = SEVERITIES = ("serious", "warning", "info")
-
-KINDS = {
-    "metadata": "how well all facts about files that show in the pixels tell the classes apart",
-    "metadata_feature": "one such fact that tells the classes apart by itself",
-    "not_in_pixels": "facts that tell the classes apart and are not in the pixels",
-    "metadata_generator": "a generator whose files give themselves away",
-    "group_across_splits": "a group whose samples lie in several splits",
-    "duplicates_across_splits": "the same file or the same pixels in several splits",
-    "near_duplicates_across_splits": "one picture, saved anew, in several splits",
-    "duplicates_of_both_classes": "the same pixels as real and as generated",
-    "near_duplicates_of_both_classes": "one picture, saved anew, as real and as generated",
-    "duplicates_within_split": "the same file or the same pixels more than once in a split",
-    "near_duplicates_within_split": "one picture, saved anew, more than once in a split",
-    "not_searched": "something that was not looked for, or not to the end",
-}
-"""Kind of a finding → what it is about."""
-
 _FIELDS: dict[str, type | tuple[type, ...]] = {
     "format_version": int,
     "dataset": dict,
@@ -77,30 +49,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a person should know."""
-
-    kind: str
-    """Key of ``KINDS``."""
-    severity: str
-    """``serious``: results on this set would mislead; ``warning``: look at it; ``info``."""
-    text: str
-    """What was found."""
-    advice: str = ""
-    """What to do about it."""
-    feature: str | None = None
-    """Of facts about files: key of ``shards.build.class_differences.FACT_NAMES`` that tells most."""
-    auroc: float | None = None
-    """Of metadata: 0.5 tells nothing, 1 everything."""
-    interval: tuple[float, float] | None = None
-    """95 % interval of ``auroc``, where there is one."""
-    count: int | None = None
-    """Of duplicates: pairs; of groups: groups."""
-    examples: tuple[tuple[str, ...], ...] = ()
-    """Of duplicates: up to five pairs of paths; of groups: up to five names."""
-
-
 def audit_dataset(
     dataset: "ShardDataset",
     near: bool = True,
@@ -110,9 +58,10 @@ def audit_dataset(
 ) -> dict[str, Any]:
     """The document; see the module. Without ``near`` only the manifest is read.
 
-    ``advance(n)`` is told of every ``n`` global views read. Raises ``InputError`` where a shard
+    ``advance(n)`` is called after every ``n`` global views. Raises ``InputError`` where a shard
     cannot be read.
     """
+    # Reading an audit needs neither Pillow nor the bootstrap.
     from glass.auditing.duplicate_findings import audit_duplicates
     from glass.auditing.metadata_audit import FEATURES, audit_metadata
     from glass.auditing.metadata_findings import metadata_findings

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
 from glass.auditing.duplicates import exact_duplicates, groups_across_splits, near_duplicates
+from glass.auditing.findings import INFO, SERIOUS, WARNING, Finding
 from shards.cli.wording import counted
 
 if TYPE_CHECKING:

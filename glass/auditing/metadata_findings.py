@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from glass.auditing.audit import INFO, SERIOUS, WARNING, Finding
+from glass.auditing.findings import INFO, SERIOUS, WARNING, Finding
 from glass.auditing.metadata_audit import FEATURES, FeatureAudit, MetadataAudit
 from shards.build.class_differences import LEAST
 from shards.build.equalise import MATCHED, RECOMPRESSED

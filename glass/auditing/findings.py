@@ -1,0 +1,47 @@
+"""The findings of an audit: their kinds, severities and fields."""
+
+from dataclasses import dataclass
+
+__all__ = ["INFO", "KINDS", "SERIOUS", "SEVERITIES", "WARNING", "Finding"]
+
+SERIOUS, WARNING, INFO = SEVERITIES = ("serious", "warning", "info")
+
+KINDS = {
+    "metadata": "how well all facts about files that show in the pixels separate the classes",
+    "metadata_feature": "one such fact that separates the classes by itself",
+    "not_in_pixels": "facts that separate the classes and are not in the pixels",
+    "metadata_generator": "a generator whose files give themselves away",
+    "group_across_splits": "a group whose samples lie in several splits",
+    "duplicates_across_splits": "the same file or the same pixels in several splits",
+    "near_duplicates_across_splits": "one picture, saved anew, in several splits",
+    "duplicates_of_both_classes": "the same pixels as real and as generated",
+    "near_duplicates_of_both_classes": "one picture, saved anew, as real and as generated",
+    "duplicates_within_split": "the same file or the same pixels more than once in a split",
+    "near_duplicates_within_split": "one picture, saved anew, more than once in a split",
+    "not_searched": "a search that was skipped, or not finished",
+}
+"""Kind of a finding → its subject."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result of the audit, for a person to read and act on."""
+
+    kind: str
+    """Key of ``KINDS``."""
+    severity: str
+    """``serious``: results on this set would mislead; ``warning``: look at it; ``info``."""
+    text: str
+    """The finding, in full sentences."""
+    advice: str = ""
+    """The remedy."""
+    feature: str | None = None
+    """The fact about files that separates the classes best: key of ``shards.build.class_differences.FACT_NAMES``."""
+    auroc: float | None = None
+    """AUROC of a model that knows the metadata alone: 0.5 is chance."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of ``auroc``, where there is one."""
+    count: int | None = None
+    """Number of pairs of duplicates, or of groups."""
+    examples: tuple[tuple[str, ...], ...] = ()
+    """Up to five pairs of paths of duplicates, or up to five names of groups."""
