@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-import shards.installed  # noqa: F401, first of all
+import shards.cli.installed  # noqa: F401, first of all
 from glass.config.overrides import apply_overrides, setting_names
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, dataset_digest
@@ -29,8 +29,7 @@ from glass.train.progress import report_if_slow
 from loaders.fits import check_fits
 from shards.cli.command import CommandParser, run_command
 from shards.cli.shown_url import SafeFormatter
-from shards.errors import InputError
-from shards.machine_trouble import MachineTrouble
+from shards.errors import InputError, MachineTrouble
 from shards.manifest.dataset import ShardDataset
 
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75

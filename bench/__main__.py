@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-import shards.installed  # noqa: F401, first of all
+import shards.cli.installed  # noqa: F401, first of all
 from bench.registry import BENCHES
 from shards.cli.command import run_command
 from shards.errors import InputError

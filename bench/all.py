@@ -24,7 +24,7 @@ from bench.registry import BENCHES
 from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["RESULTS", "append_line", "main"]

@@ -32,7 +32,7 @@ from bench.memory_parts.tables import print_memory
 from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
 from shards.errors import InputError
-from shards.files.output_folder import cannot_write
+from shards.files.outputs import cannot_write
 
 __all__ = ["main"]
 

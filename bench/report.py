@@ -23,8 +23,7 @@ from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.json_file import parse_json, read_json_bytes
-from shards.files.output_folder import cannot_write, make_folder
-from shards.files.outputs import check_output, holds_mark, starts_with
+from shards.files.outputs import cannot_write, check_output, holds_mark, make_folder, starts_with
 
 __all__ = ["compare", "main", "read_results"]
 

@@ -1,3 +1,3 @@
 """Commands, run as ``python -m scripts.NAME``."""
 
-import shards.installed  # noqa: F401, first of all
+import shards.cli.installed  # noqa: F401, first of all

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     own = dataset.root / AUDIT_NAME
     _check_outputs(outputs, own)
     from glass.report.audit import audit_sentence, render_audit_html
-    from shards.files.output_folder import progress_bar
+    from shards.cli.progress import progress_bar
 
     total = len(dataset) if arguments.near else 0
     with progress_bar(total, "reading views", arguments.near) as bar:

@@ -20,9 +20,9 @@ from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.rejection import REASONS
+from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.schema import SPLITS
 from shards.store.folder import as_url
-from shards.stored.form import STORED_FORMATS
 
 __all__ = ["main", "summary"]
 

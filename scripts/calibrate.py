@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     rows = _rows(dataset, arguments.split, arguments.held_out)
-    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.calibration import CALIBRATION_FILE, write_calibration
     from glass.model.hub import model_folder
     from glass.predict.detector import Detector
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     ours = is_json_with("temperature", "threshold", "weights_sha256")
     check_output(path, ours, "move it away: the calibration is written there")
     # Calibrated anew, whatever lies there: one of other weights must not stand in the way.
-    with decoder_warnings_told():
+    with print_decoder_warnings():
         detector = Detector.from_pretrained(folder, device=arguments.device, calibrated=False)
     calibration = _calibrate(detector, dataset, rows, arguments)
     verb = "rewrote" if path.exists() else "wrote"

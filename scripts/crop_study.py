@@ -21,7 +21,7 @@ from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:

@@ -29,14 +29,14 @@ def main(argv: list[str] | None = None) -> int:
             "scripts.robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
-    from shards.files.output_folder import make_folder
+    from shards.files.outputs import make_folder
     from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
     from glass.config.run_folder import dataset_digest
-    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
     from glass.measure.predictions import predictions_path
     from glass.measure.result_files import EVALUATION, OUR_EVALUATION, OUR_PREDICTIONS, named_of
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     remedy = "move it away: the results are written there"
     check_output(path, OUR_EVALUATION, remedy)
     check_output(scores, OUR_PREDICTIONS, remedy)
-    with decoder_warnings_told():
+    with print_decoder_warnings():
         document, table = evaluate_run(run, dataset, arguments.split, options)
     verb = "rewrote" if path.exists() else "wrote"
     try:

@@ -18,7 +18,7 @@ from scripts.arguments import at_least_one
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 _SPLITS = "train and valid are merged, and --hold-out says which share is held back"

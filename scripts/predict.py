@@ -148,11 +148,11 @@ def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: l
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
     import torch
 
-    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.export.pixel_rules import print_decoder_warnings
     from glass.predict.detector import Detector, PredictOptions
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
-    with decoder_warnings_told():
+    with print_decoder_warnings():
         detector = Detector.from_pretrained(arguments.model, device=arguments.device, revision=arguments.revision)
     options = PredictOptions(
         num_crops=arguments.crops,

@@ -34,11 +34,11 @@ def main(argv: list[str] | None = None) -> int:
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from glass.config.run_folder import dataset_digest
-    from glass.export.pixel_rules import decoder_warnings_told
+    from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.result_files import ROBUSTNESS, named_of
     from glass.model.hub import model_folder
     from glass.report.robustness import robustness_path
-    from shards.files.output_folder import make_folder
+    from shards.files.outputs import make_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output = _output(arguments)
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     path = robustness_path(output, arguments.split, variant)
     _check_target(path, set(folders))
     verb = "rewrote" if path.exists() else "wrote"
-    with decoder_warnings_told():
+    with print_decoder_warnings():
         document = _measure(arguments, folders, dataset, rows)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
 from shards.cli.command import CommandParser, printable, run_command
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 BUDGET_FILE = "budget.json"

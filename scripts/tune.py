@@ -23,7 +23,7 @@ from scripts.arguments import at_least_one
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:

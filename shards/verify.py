@@ -22,18 +22,17 @@ from shards.build.finish import not_indexable_counts, split_counts, stored_as_co
 from shards.build.make_sample import encode_global_view, json_fields
 from shards.build.tar import Member, dali_index
 from shards.build.writer import read_shard_manifest
-from shards.errors import InputError
-from shards.facts.facts import facts_of
+from shards.errors import InputError, machine_spared, require_sound_machine
 from shards.files.json_file import parse_json
 from shards.files.parquet_file import read_parquet
 from shards.files.regular_file import open_regular
 from shards.images.channel_stats import channel_stats
 from shards.images.formats import open_image, sniff_format
 from shards.images.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
-from shards.machine_trouble import machine_spared, require_sound_machine
+from shards.images.stored_form import entry_points_of, member_extension
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.manifest.schema import MEMBERS, REJECTED_NAME, content_id
-from shards.stored.form import entry_points_of, member_extension
+from shards.metadata.facts import facts_of
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 

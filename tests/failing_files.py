@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shards.files import patience
-from shards.files.clock import Clock
+from shards.files.patience import Clock
 
 __all__ = ["fail_openings", "note_pauses"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from loaders.reading.mapped_shards import UnreadableMember, global_view_header, read_global_view
 from shards.build.make_sample import encode_global_view
-from shards.stored.tiled_tiff import BadTiles, TiledImage, encode_tiled
+from shards.images.tiled_tiff import BadTiles, TiledImage, encode_tiled
 from tests.fuzz_harness import mutated, run_main
 from tests.fuzz_jpeg import GuardedBuffer
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from shards.cli.command import run_command
-from shards.errors import InputError
-from shards.machine_trouble import MachineTrouble
+from shards.errors import InputError, MachineTrouble
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = """

@@ -12,10 +12,10 @@ import torch
 
 from loaders.decode.dali import DaliLeaf
 from loaders.decode.jobs import DecodeJob
+from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.decoder_messages import messages_held_back
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
-from shards.stored.baseline import NotConvertible, to_baseline
 
 ROOT = Path(__file__).resolve().parent.parent
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

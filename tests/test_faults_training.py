@@ -182,7 +182,7 @@ def test_the_record_survives_a_restart_and_does_not_depend_on_the_order(tmp_path
         path, loader = tmp_path / name, Loader()
         for number in order:
             ledger = BadSampleLedger(path, OneProcess(), 0.5)  # as if killed after each
-            ledger.take_up()
+            ledger.load_earlier()
             loader.found = [bad[number]]
             assert ledger.collect("train", loader) is None
             assert ledger.collect("train", loader) is None
@@ -196,5 +196,5 @@ def test_a_damaged_line_of_the_record_is_left_out(tmp_path, caplog):
     path = tmp_path / "bad_samples.jsonl"
     path.write_text('{"split": "train"}\n[[[\n' + "[" * 100_000 + "\n")
     ledger = BadSampleLedger(path, OneProcess(), 0.5)
-    ledger.take_up()
+    ledger.load_earlier()
     assert caplog.text.count("is damaged and left out") == 3

@@ -73,12 +73,12 @@ def test_one_way_to_open_a_file_of_a_stranger(kind, said, tmp_path):
 
 
 OWN = {  # files that the program itself has just written, or whose size or kind was looked at
-    "shards/stored/baseline.py",
+    "shards/images/baseline.py",
     "shards/build/finish.py",
     "shards/files/locks.py",
     "shards/adopt/settings.py",
     "shards/jpeg/kernel_cache.py",
-    "shards/machine_trouble.py",
+    "shards/errors.py",
     "shards/store/cache.py",
     "shards/verify.py",
 }

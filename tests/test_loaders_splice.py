@@ -17,10 +17,10 @@ import pytest
 import simplejpeg
 from PIL import Image
 
+from shards.images.baseline import to_baseline
 from shards.jpeg.entry_points import HEADER, build_entry_points
 from shards.jpeg.header import read_header
 from shards.jpeg.splice.splicer import STATUS_REASONS, TAIL_BYTES, Spliced, Splicer
-from shards.stored.baseline import to_baseline
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 
 # The first call compiles for half a minute of one core, and much longer on a busy machine.

@@ -24,14 +24,13 @@ from shards.build.settings import BuildSettings
 from shards.build.source_files import LocalFiles, read_image_file
 from shards.build.workers import write_shards
 from shards.build.writer import read_record
-from shards.errors import InputError
-from shards.facts.facts import read_facts
+from shards.errors import InputError, MachineTrouble, trouble_of
 from shards.files import patience
 from shards.images.formats import rejecting
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import MachineTrouble, trouble_of
-from shards.stored.lossless import can_tile
+from shards.images.stored_form import can_tile
+from shards.metadata.facts import read_facts
 from shards.verify import verify_dataset
 from tests.failing_files import fail_openings, note_pauses
 

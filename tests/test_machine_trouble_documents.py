@@ -19,8 +19,8 @@ from shards.build.plan import PLAN_NAME, read_plan
 from shards.build.settings import BuildSettings
 from shards.build.writer import read_record
 from shards.cli.command import run_command
+from shards.errors import MachineTrouble
 from shards.files import patience
-from shards.machine_trouble import MachineTrouble
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews

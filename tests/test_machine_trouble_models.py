@@ -11,8 +11,8 @@ from glass.predict.options import PredictOptions
 from glass.predict.preparation import prepare
 from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig
+from shards.errors import MachineTrouble
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import MachineTrouble
 from tests.failing_files import fail_openings, note_pauses
 
 CONFIG = LoaderConfig(num_crops=2, crop_size=16, global_size=16, global_batch_size=1)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shards.errors import InputError
-from shards.files.clock import Clock
+from shards.files.patience import Clock
 from shards.store.folder import RemoteFolder, RemoteUnavailable
 from shards.store.retry import retry_after_s
 from shards.store.settings import RemoteSettings

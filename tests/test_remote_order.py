@@ -18,7 +18,7 @@ from loaders import LoaderConfig, build_loader
 from loaders.order.order import EpochOrder
 from loaders.order.shard_order import shard_order, upcoming_shards
 from shards.errors import InputError
-from shards.files.locks import put_to_use
+from shards.files.locks import open_shared
 from shards.store.cache import ShardCache
 from shards.store.settings import RemoteSettings
 
@@ -167,7 +167,7 @@ def test_what_is_mapped_is_not_deleted_and_other_folders_count(tmp_path: Path) -
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(bytes(1000))
         os.utime(folder, (0, 0))
-    used = put_to_use(data)
+    used = open_shared(data)
     cache = ShardCache(tmp_path / "shards", 3500, (data.parent, build.parent))
     digest = sha256(content(0)).hexdigest()
     held, _ = cache.mapped(digest, 1000, lambda path: path.write_bytes(content(0)) and None, "")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.facts.facts import read_facts
+from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.pixels import decode_rgb
+from shards.images.stored_form import stored_form
 from shards.jpeg.entry_points import NotIndexable, build_entry_points, read_entry_points
 from shards.jpeg.header import read_header
-from shards.stored.baseline import NotConvertible, to_baseline
-from shards.stored.form import stored_form
+from shards.metadata.facts import read_facts
 
 
 @pytest.fixture(autouse=True)
@@ -266,6 +266,6 @@ def test_metadata_between_scans_is_refused() -> None:
 
 
 def test_large_images_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shards.stored.baseline.MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr("shards.images.baseline.MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(NotConvertible, match="large"):
         to_baseline(pillow_jpeg(scene(64, 64)))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.facts.facts import read_facts
 from shards.images.pixels import decode_rgb
+from shards.metadata.facts import read_facts
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from shards.build.matching import match_classes
 from shards.build.settings import BuildSettings
 from shards.build.split import parse_shares
 from shards.errors import InputError
-from shards.facts.facts import read_facts
 from shards.images.pixels import RejectedImage, decode_rgb
 from shards.manifest.dataset import ShardDataset
+from shards.metadata.facts import read_facts
 from shards.verify import verify_dataset
 
 NAMES = ("real", "generated")

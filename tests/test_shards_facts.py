@@ -10,10 +10,10 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource
-from shards.facts.facts import _fitted, read_facts
 from shards.images.pixels import RejectedImage, decode_rgb, pixel_sha256
+from shards.images.stored_form import can_tile
 from shards.manifest.schema import SAMPLE_SCHEMA
-from shards.stored.lossless import can_tile
+from shards.metadata.facts import _fitted, read_facts
 from tests.image_files import chunk
 
 SOURCE = PackedSource("real/a.png", b"", "PNG", 0, "", "", "train")

@@ -18,8 +18,8 @@ import pytest
 from glass.config.run_folder import RunFolder
 from shards.errors import InputError
 from shards.files.atomic import atomic_path, final_name, remove_temporaries, write_text_atomic
-from shards.files.locks import holder, locked_file, locked_or_waited, put_to_use, try_lock
-from shards.files.output_folder import locked
+from shards.files.locks import holder, locked_file, locked_or_waited, open_shared, try_lock
+from shards.files.outputs import locked
 
 HOLD = """
 import sys
@@ -137,7 +137,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
 
 
 def _use(path: Path) -> None:
-    descriptor = put_to_use(path)
+    descriptor = open_shared(path)
     assert descriptor is not None
     os.close(descriptor)
 
@@ -145,7 +145,7 @@ def _use(path: Path) -> None:
 WAITING = {
     "locked_file": lambda path: locked_file(path).__enter__(),
     "locked_or_waited": lambda path: locked_or_waited(path).__enter__(),
-    "put_to_use": _use,
+    "open_shared": _use,
 }
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from shards.build.first_pass import examine
 from shards.build.source_files import LocalFiles
-from shards.facts.facts import read_facts
 from shards.images.formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.pixels import RejectedImage, decode_rgb
 from shards.images.unsupported import media_boxes
+from shards.metadata.facts import read_facts
 from tests.image_files import box, chunk, tiff
 
 # 64 × 48 pixels, lossless, with the fields for orientation written out: bits 27 to 29.
@@ -211,10 +211,10 @@ def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
 
 
 def test_a_jpeg_xl_without_the_extra_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
-    from shards.images import plugin_formats
+    from shards.images import jxl_jpeg2000
 
-    plugin_formats._jxl_class.cache_clear()
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    jxl_jpeg2000._jxl_class.cache_clear()
     reason, detail = rejected(JXL)
     assert (reason, detail.endswith("pip install -e '.[jxl]'")) == ("unsupported_format", True)
 

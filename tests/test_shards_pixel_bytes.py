@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from shards.facts.facts import read_facts
-from shards.facts.iso_items import iso_picture
 from shards.images.rejection import RejectedImage
+from shards.metadata.facts import read_facts
+from shards.metadata.iso_items import iso_picture
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.images import stored_pixels
+from shards.images import tiff_avif_heif
 from shards.images.channel_stats import channel_stats
 from shards.images.formats import MAX_PIXELS, open_image, sniff_format
 from shards.images.pixel_pass import pixel_facts
@@ -287,7 +287,7 @@ def test_heic_is_read_where_the_extra_is_installed(coded_image):
 
 
 def test_heic_without_the_extra_says_what_to_install(monkeypatch):
-    stored_pixels._heif_class.cache_clear()
+    tiff_avif_heif._heif_class.cache_clear()
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
     with pytest.raises(RejectedImage, match=r"pip install -e '\.\[heic\]'") as caught:

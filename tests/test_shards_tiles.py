@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from shards.images.pixels import decode_rgb
-from shards.stored.tiled_tiff import TILE_SIZE, BadTiles, TiledImage, encode_tiled
+from shards.images.tiled_tiff import TILE_SIZE, BadTiles, TiledImage, encode_tiled
 
 PLENTY = 1 << 40
 SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (191, 193), (192, 192), (193, 384), (500, 411)]

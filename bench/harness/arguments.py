@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from bench.harness.pinning import choose_cores
 from shards.cli.command import CommandParser
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 
 __all__ = [
     "add_measuring",

@@ -25,12 +25,11 @@ from glass.export.pixel_rules import pixel_record
 from glass.model.backbones import Backbone
 from glass.model.finetune import exported_state
 from glass.model.model import Glass, SingleView, build_model, require_views_run
-from shards.errors import InputError
+from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular, require_regular
-from shards.machine_trouble import require_openable, require_sound_machine
 
 __all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 

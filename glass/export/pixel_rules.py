@@ -22,7 +22,7 @@ from glass.config.versions import installed_versions
 from shards.cli.command import printable
 from shards.images.pixels import decode_rgb, global_view
 
-__all__ = ["DecoderWarning", "decoder_warnings_told", "pixel_record", "warn_of_other_pixels"]
+__all__ = ["DecoderWarning", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
 
 RULES_VERSION = 1
 """Of the rules in ``shards.images.pixels``."""
@@ -94,7 +94,7 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
 
 
 @contextmanager
-def decoder_warnings_told() -> Iterator[None]:
+def print_decoder_warnings() -> Iterator[None]:
     """For commands: a :class:`DecoderWarning` raised inside becomes one line on stderr, at once."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)

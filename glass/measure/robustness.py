@@ -55,9 +55,8 @@ from loaders.reading.mapped_shards import MappedShards, UnreadableMember
 from loaders.reading.sample_table import SampleTable
 from loaders.windows.detail import Detail, detail_of_file
 from loaders.windows.sampling import RULES_WITH_DETAIL
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.images.pixels import RejectedImage, decode_rgb
-from shards.machine_trouble import require_sound_machine
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["Contender", "check_robustness", "load_contender", "measure_robustness"]

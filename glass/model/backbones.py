@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from glass.model.architectures import architecture, classifier_keys, create_network, feature_width
-from shards.errors import InputError
-from shards.machine_trouble import require_openable, require_sound_machine
+from shards.errors import InputError, require_openable, require_sound_machine
 
 __all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]
 

@@ -8,8 +8,8 @@ from glass.predict.options import PredictOptions
 from glass.predict.view_rows import ViewRow, covering_rows, harmless_changes, view_rows
 from loaders.config import LoaderConfig
 from loaders.windows.sampling import RULES_WITH_DETAIL
+from shards.errors import machine_spared, require_sound_machine
 from shards.images.pixels import RejectedImage
-from shards.machine_trouble import machine_spared, require_sound_machine
 
 __all__ = ["PreparedImage", "prepare"]
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from glass.predict.image_sources import FileSource, ImageSource, MemberSource, UnreadableSource
 from glass.predict.tar_sources import images_of_tar
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.archives import archive_kind, unpack_first
 from shards.files.folder_walk import walk_folder
 from shards.images.formats import FILE_SUFFIXES
-from shards.machine_trouble import require_sound_machine
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["FoundImages", "find_images", "row_sources"]

@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 from glass.measure.metrics import UNNAMED
 from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.regular_file import open_regular
 from shards.images.pixels import RejectedImage, decode_rgb
-from shards.machine_trouble import require_sound_machine
 
 if TYPE_CHECKING:
     from glass.report.data import RunData

@@ -29,7 +29,7 @@ from glass.studies.training_cost import (
 from loaders.reading.open_shards import OpenShards
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 
 __all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
 

@@ -34,7 +34,7 @@ from glass.train.processes import run_device
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds"]

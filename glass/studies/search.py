@@ -31,9 +31,8 @@ from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
 from shards.cli.shown_url import safe_text, safe_words, without_secrets
 from shards.cli.wording import counted
-from shards.errors import InputError
+from shards.errors import InputError, MachineTrouble, trouble_of
 from shards.files.atomic import write_text_atomic
-from shards.machine_trouble import MachineTrouble, trouble_of
 
 __all__ = ["Search"]
 

@@ -21,7 +21,7 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.json_file import parse_json
 from shards.files.locks import locked_file, try_lock
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 from shards.files.regular_file import open_regular
 
 __all__ = ["TRIALS", "Claim", "SearchStore"]

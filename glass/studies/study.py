@@ -27,7 +27,7 @@ from glass.studies.search_space import SearchPlan, changed_space, settings_at, s
 from glass.studies.seed_results import COMPARISON_ROW, comparisons
 from glass.studies.training_cost import BASELINE_ROW, MemoryMeters, baseline_memory, device_name
 from loaders.reading.open_shards import OpenShards
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 
 __all__ = ["STUDY_SCHEMA", "Study"]
 

@@ -24,7 +24,7 @@ from glass.train.run import TrainingStopped, train
 from loaders.order.order import shuffled_order
 from loaders.reading.open_shards import OpenShards
 from loaders.windows.sampling import MAX_GRID
-from shards.files.output_folder import make_folder
+from shards.files.outputs import make_folder
 
 __all__ = [
     "BASELINE_ROW",

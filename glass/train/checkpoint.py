@@ -19,11 +19,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from shards.errors import InputError
+from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.json_file import read_json
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
-from shards.machine_trouble import require_openable, require_sound_machine
 
 __all__ = ["KEEP", "CheckpointStore"]
 

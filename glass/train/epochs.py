@@ -74,7 +74,7 @@ class Trainer:
         """Takes up the newest checkpoint and says so; False where there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
-        self.ledger.take_up()
+        self.ledger.load_earlier()
         found, progress = self.state.load(self.store), self.state.progress
         if found is None:
             return False
@@ -84,12 +84,12 @@ class Trainer:
         logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
         return True
 
-    def require_mended(self, dataset: ShardDataset) -> None:
+    def refuse_if_still_bad(self, dataset: ShardDataset) -> None:
         """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
         that is still too much."""
         loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
         told = [
-            self.ledger.recount(split, loader.num_samples, dataset, self.config.loader)
+            self.ledger.count_still_bad(split, loader.num_samples, dataset, self.config.loader)
             for split, loader in loaders.items()
         ]
         if any(told):

@@ -27,7 +27,7 @@ from glass.train.random_state import seed_all
 from glass.train.state import RunState
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
-from shards.files.output_folder import full_disk_said
+from shards.files.outputs import report_full_disk
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["TrainingStopped", "prepared_model", "train"]
@@ -66,7 +66,7 @@ def train(
     config = replace(config, loader=replace(config.loader, device=accelerator.device.type))
     folder = RunFolder(output)
     main = accelerator.is_main_process
-    with full_disk_said(folder.path), folder.locked() if main else nullcontext():
+    with report_full_disk(folder.path), folder.locked() if main else nullcontext():
         if main:
             root = data.dataset.root
             where = dataset_digest(root) | {"path": str(root.resolve())}
@@ -95,7 +95,7 @@ def train(
                 on_epoch=on_epoch,
             )
             trainer.resume()
-            trainer.require_mended(data.dataset)
+            trainer.refuse_if_still_bad(data.dataset)
             _start_tracker(accelerator, state.progress.step)
             finished = trainer.fit()
         if main and finished:

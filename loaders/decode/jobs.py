@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from shards.stored.tiled_tiff import TiledImage
+from shards.images.tiled_tiff import TiledImage
 
 __all__ = ["DecodeFailure", "DecodeJob", "Leaf"]
 

@@ -7,7 +7,7 @@ import torch
 
 from loaders.decode.jobs import DecodeFailure, DecodeJob
 from shards.images.pixels import RejectedImage, decode_rgb
-from shards.stored.tiled_tiff import BadTiles, TiledImage
+from shards.images.tiled_tiff import BadTiles, TiledImage
 
 __all__ = ["ReferenceLeaf", "blank", "place_windows"]
 

@@ -11,8 +11,7 @@ from loaders.reading.closing import ShardsClosed
 from loaders.reading.planning import BatchPlan, JobMaker
 from loaders.stats import LoaderStats
 from shards.cli.shown_url import safe_words, without_secrets
-from shards.errors import InputError
-from shards.machine_trouble import require_sound_machine
+from shards.errors import InputError, require_sound_machine
 
 __all__ = ["Chunk", "ChunkReader"]
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import InputError
+from shards.errors import InputError, is_passing, require_sound_machine
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
-from shards.machine_trouble import is_passing, require_sound_machine
 from shards.manifest.stored_views import global_view_header
 
 __all__ = ["FailedDisk", "MappedShards", "UnreadableMember", "global_view_header", "read_global_view"]

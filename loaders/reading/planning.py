@@ -21,8 +21,8 @@ from loaders.reading.range_reader import FetchedBatch, RangeReader
 from loaders.stats import LoaderStats
 from loaders.windows.detail import Detail, read_detail
 from loaders.windows.sampling import RULES_WITH_DETAIL, crop_windows, sampling_rule
+from shards.images.tiled_tiff import BadTiles, TiledImage
 from shards.jpeg.splice.splicer import STATUS_REASONS, TAIL_BYTES
-from shards.stored.tiled_tiff import BadTiles, TiledImage
 
 __all__ = ["BatchPlan", "JobMaker"]
 

@@ -24,6 +24,7 @@ from loaders.reading.link import Link, measure_link
 from loaders.reading.mapped_shards import UnreadableMember
 from loaders.reading.sample_table import Member, SampleTable
 from shards.files.limits import limit
+from shards.images.tiled_tiff import BadTiles, TiledImage, head_bytes
 from shards.jpeg.ranges import (
     GEOMETRY,
     Geometry,
@@ -36,7 +37,6 @@ from shards.jpeg.ranges import (
 )
 from shards.manifest.info import INFO_NAME
 from shards.store.folder import RemoteFolder
-from shards.stored.tiled_tiff import BadTiles, TiledImage, head_bytes
 
 __all__ = ["FetchedBatch", "FetchedSample", "RangeReader"]
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from shards.errors import InputError
 from shards.images.formats import MAX_PIXELS
+from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.dataset import ShardDataset
-from shards.stored.form import STORED_FORMATS
 
 __all__ = ["Member", "SampleTable"]
 

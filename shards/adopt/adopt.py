@@ -29,16 +29,16 @@ from shards.build.finish import not_indexable_counts, split_counts, stored_as_co
 from shards.build.plan import current_versions
 from shards.build.workers import write_shards
 from shards.build.writer import Rejection, read_record, read_shard_manifest
-from shards.cli.wording import counted
+from shards.cli.progress import progress_bar
+from shards.cli.wording import by_reason, counted
 from shards.errors import InputError
 from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
-from shards.files.output_folder import by_reason, cannot_write, locked, progress_bar
+from shards.files.outputs import cannot_write, locked
 from shards.images.rejection import REASONS
 from shards.manifest.dataset import MANIFEST_NAME
-from shards.manifest.format_version import require_format
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
-from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, SPLITS
+from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, SPLITS, require_format
 
 __all__ = ["index_tars"]
 

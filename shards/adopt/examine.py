@@ -16,12 +16,11 @@ from shards.adopt.settings import IndexSettings
 from shards.adopt.tar_names import NamedTar
 from shards.build.packing import PackedSource
 from shards.build.writer import Rejection
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
 from shards.images.formats import FILE_SUFFIXES, sniff_format
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import require_sound_machine
 
 __all__ = ["ExaminedTar", "TarImage", "choose_image", "examine_tar", "guess_rules", "mapped_tar"]
 

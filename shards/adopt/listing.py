@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import cast
 
 from shards.cli.wording import counted
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.archives import compressed_with, unpack_first
 from shards.files.limits import limit
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
 from shards.images.formats import FILE_SUFFIXES
-from shards.machine_trouble import require_sound_machine
 
 __all__ = [
     "BadMember",

@@ -19,10 +19,9 @@ from shards.build.make_sample import build_sample
 from shards.build.packing import sample_key
 from shards.build.tar import ShardTar
 from shards.build.writer import Rejection, ShardRecord, write_shard_manifest
-from shards.errors import InputError
+from shards.errors import InputError, machine_spared
 from shards.files.atomic import atomic_path
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import machine_spared
 from shards.manifest.info import ShardInfo
 from shards.manifest.schema import MEMBERS
 

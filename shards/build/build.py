@@ -19,10 +19,11 @@ from shards.build.sources import SourceList
 from shards.build.upload import RemoteOutput
 from shards.build.workers import Task, write_shards
 from shards.build.writer import ShardTask, read_record
-from shards.cli.wording import counted
+from shards.cli.progress import progress_bar
+from shards.cli.wording import by_reason, counted
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries
-from shards.files.output_folder import by_reason, cannot_write, locked, progress_bar
+from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import REJECTED_NAME

@@ -102,7 +102,7 @@ RAW_FACTS = (
     "restart_interval",
     "num_frames",
 )
-"""Fields of ``shards.facts.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
+"""Fields of ``shards.metadata.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
 
 LEAST = 0.05
 """An AUROC of less than this above 0.5 matters little, however sure it is."""

@@ -23,11 +23,11 @@ from shards.build.matching import match_classes
 from shards.build.source_files import SourceFiles
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.facts.facts import ImageFacts, read_facts
 from shards.images.formats import open_image
 from shards.images.pixels import load_rgb
 from shards.images.rejection import RejectedImage
-from shards.stored.form import entry_points_of
+from shards.images.stored_form import entry_points_of
+from shards.metadata.facts import ImageFacts, read_facts
 
 __all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
 

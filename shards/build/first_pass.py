@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from shards.build.source_files import SourceFiles, Stamp, require_size
 from shards.build.sources import SOURCE_SCHEMA, SourceList
+from shards.errors import MachineTrouble, disk_failed
 from shards.files.patience import TRIES
 from shards.images.formats import known_format
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import MachineTrouble, disk_failed
-from shards.stored.lossless import can_tile
+from shards.images.stored_form import can_tile
 
 __all__ = ["SCAN_SCHEMA", "FileState", "examine", "image_not_given", "scan"]
 

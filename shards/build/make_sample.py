@@ -13,11 +13,11 @@ import pyarrow as pa
 
 from shards.build.equalise import recompressed
 from shards.build.packing import PackedSource
-from shards.facts.facts import facts_of
 from shards.images.formats import open_image
 from shards.images.pixels import RejectedImage, load_rgb
+from shards.images.stored_form import stored_form
 from shards.manifest.schema import CLASS_NAMES, MEMBERS, SAMPLE_SCHEMA, content_id, content_id_hex
-from shards.stored.form import stored_form
+from shards.metadata.facts import facts_of
 
 __all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
 
@@ -51,7 +51,7 @@ def build_sample(
     rgb = load_rgb(image, data)
     facts = facts_of(image, data)
     pixels_digest, view, channels = pixel_facts(rgb, global_size)
-    stored = stored_form(data, facts, rgb, source.tiled, keep_progressive)
+    stored = stored_form(data, facts.format, rgb, source.tiled, keep_progressive)
     if stored.not_indexable == "corrupt scan":
         # Pillow passes over what libjpeg only warns of, such as half an image with an end marker,
         # and fills the rest with grey; the walk through the scan for entry points does not.

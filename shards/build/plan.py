@@ -28,8 +28,7 @@ from shards.files.json_file import parse_json
 from shards.files.parquet_file import open_parquet
 from shards.images.formats import EXTENSIONS
 from shards.images.rejection import REASONS
-from shards.manifest.format_version import require_format
-from shards.manifest.schema import FORMAT_VERSION, SPLITS
+from shards.manifest.schema import FORMAT_VERSION, SPLITS, require_format
 
 __all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
 

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from shards.build.workers import Task
-from shards.errors import InputError
-from shards.machine_trouble import MachineTrouble
+from shards.errors import InputError, MachineTrouble
 
 __all__ = ["write_shards_on_ray"]
 

@@ -15,12 +15,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+from shards.errors import is_passing, require_sound_machine
 from shards.files.folder_walk import walk_folder
 from shards.files.limits import limit
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import is_passing, require_sound_machine
 from shards.store.folder import RemoteFolder, RemoteUnavailable
 from shards.store.fsspec_store import StoredFile, TooLong
 from shards.store.settings import RemoteSettings

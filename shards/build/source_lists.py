@@ -27,7 +27,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import archive_kind, unpack_first
 from shards.files.file_names import within
-from shards.files.output_folder import cannot_write
+from shards.files.outputs import cannot_write
 from shards.files.parquet_file import open_parquet
 from shards.files.regular_file import require_regular
 from shards.manifest.schema import CLASS_NAMES, SPLITS

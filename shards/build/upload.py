@@ -20,7 +20,7 @@ from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_bytes_atomic
 from shards.files.file_names import within
 from shards.files.limits import limit
-from shards.files.locks import not_in_use
+from shards.files.locks import lock_unused
 from shards.manifest.info import INFO_NAME, DatasetInfo, parse_info
 from shards.store.folder import RemoteFolder
 from shards.store.settings import RemoteSettings
@@ -74,11 +74,11 @@ def _own_folder(parent: Path) -> Iterator[Path]:
     for path in parent.glob(f"{_TASK_PREFIX}*"):
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _SETTLED_S:  # its owner has locked it by now
-                with not_in_use(path):
+                with lock_unused(path):
                     shutil.rmtree(path, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_TASK_PREFIX, dir=parent))
     try:
-        with not_in_use(folder):
+        with lock_unused(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -12,8 +12,8 @@ from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Protocol
 
-from shards.cli.silence import said_while_silent
-from shards.machine_trouble import MachineTrouble
+from shards.cli.progress import explain_silence
+from shards.errors import MachineTrouble
 
 __all__ = ["Task", "write_shards"]
 
@@ -105,7 +105,7 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
         started.value += 1
         first = started.value == 1
     if first:  # the main process sees only that it waits
-        _Channel.silent.enter_context(said_while_silent())
+        _Channel.silent.enter_context(explain_silence())
     # Ctrl-C reaches every process of the terminal; the main one tells the workers to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()

@@ -17,17 +17,15 @@ from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource, ShardPlan, sample_key
 from shards.build.source_files import SourceFiles
 from shards.build.tar import Member, ShardTar, dali_index
-from shards.errors import InputError
+from shards.errors import InputError, machine_spared
 from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.files.json_file import parse_json
 from shards.files.parquet_file import read_parquet
 from shards.files.patience import read_or_end
 from shards.files.regular_file import require_regular
 from shards.images.rejection import RejectedImage
-from shards.machine_trouble import machine_spared
-from shards.manifest.format_version import require_manifest_format
 from shards.manifest.info import ShardInfo, checked_shard
-from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
+from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA, require_manifest_format
 
 __all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
 

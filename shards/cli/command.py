@@ -12,11 +12,10 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from shards.cli.progress import explain_silence
 from shards.cli.shown_url import SafeFormatter, without_secrets
-from shards.cli.silence import said_while_silent
 from shards.cli.streams import heard
-from shards.errors import InputError
-from shards.machine_trouble import NO_MEMORY, disk_failed, is_passing, trouble_of
+from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
 __all__ = ["CommandParser", "run_command"]
 
@@ -66,7 +65,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
 def _code_of(main: Callable[[], int | None]) -> int:
     """The exit code of ``main()``, with a sentence where it ends in a mistake."""
     try:
-        with said_while_silent():
+        with explain_silence():
             return main() or 0
     except SystemExit as error:  # of the parser, which has spoken
         if error.code is None or isinstance(error.code, int):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from shards.errors import machine_spared
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
-from shards.machine_trouble import machine_spared
 
 __all__ = ["map_table"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shards.files.locks import new_locked_file, not_in_use
+from shards.files.locks import lock_unused, new_locked_file
 
 __all__ = ["atomic_path", "final_name", "remove_temporaries", "write_bytes_atomic", "write_text_atomic"]
 
@@ -82,7 +82,7 @@ def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
         final = final_name(name)
         if final is not None and is_ours(final) and _is_settled(folder / name):
             # Opened for writing, without which a network file system locks for reading only.
-            opened = not_in_use(folder / name, os.O_RDWR)
+            opened = lock_unused(folder / name, os.O_RDWR)
             with suppress(FileNotFoundError, BlockingIOError), opened:
                 (folder / name).unlink()
 

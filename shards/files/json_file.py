@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 from typing import Any, NoReturn
 
+from shards.errors import machine_spared
 from shards.files.limits import limit
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
-from shards.machine_trouble import machine_spared
 
 __all__ = ["parse_json", "read_json", "read_json_bytes"]
 

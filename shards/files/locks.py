@@ -16,12 +16,12 @@ from shards.cli.shown_url import without_secrets
 
 __all__ = [
     "holder",
+    "lock_unused",
     "locked_file",
     "locked_or_waited",
     "names",
     "new_locked_file",
-    "not_in_use",
-    "put_to_use",
+    "open_shared",
     "try_lock",
 ]
 
@@ -91,8 +91,8 @@ def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
         os.close(descriptor)
 
 
-def put_to_use(path: Path) -> int | None:
-    """The file or folder, opened for reading, so that :func:`not_in_use` refuses it until the
+def open_shared(path: Path) -> int | None:
+    """The file or folder, opened for reading, so that :func:`lock_unused` refuses it until the
     descriptor and all that was made of it are closed. ``None`` where it was deleted meanwhile."""
     descriptor = os.open(path, os.O_RDONLY)
     with _closed_on_error(descriptor):
@@ -104,7 +104,7 @@ def put_to_use(path: Path) -> int | None:
 
 
 @contextmanager
-def not_in_use(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
+def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
     """Holds a file or folder that no process uses, opened with ``flags``. Raises
     ``BlockingIOError`` where one does."""
     descriptor = os.open(path, flags)

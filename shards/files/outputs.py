@@ -1,22 +1,41 @@
-"""Whether an output file can be written, and whether what lies there already is one of ours.
+"""Whether an output can be written, and whether what lies there already is one of ours.
 
-One way for every command: before the work it asks :func:`check_output` for each file that it will
-write. A file of ours may be replaced by the command that writes its kind; anything else of that
-name is left alone.
+One way for every command: before the work it calls :func:`check_output` for each file that it will
+write, or :func:`make_folder` for its folder. A file of ours may be replaced by the command that
+writes its kind; anything else of that name is left alone.
 """
 
-from collections.abc import Callable, Iterable
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from shards.errors import InputError
+from shards.errors import InputError, trouble_of
 from shards.files.json_file import read_json
+from shards.files.locks import holder, lock_unused
 from shards.files.regular_file import open_regular, require_regular
 
-__all__ = ["Ours", "check_new_folder", "check_output", "holds_mark", "is_json_with", "is_parquet_with", "starts_with"]
+__all__ = [
+    "Ours",
+    "cannot_write",
+    "check_new_folder",
+    "check_output",
+    "holds_mark",
+    "is_json_with",
+    "is_parquet_with",
+    "locked",
+    "make_folder",
+    "report_full_disk",
+    "starts_with",
+]
 
 Ours = Callable[[Path], bool]
 """Whether a file that exists is of the kind that a command writes. May raise ``OSError``."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
 
 HEAD_BYTES = 4096
 """How much of a file is read to look for a mark: a mark of ours stands at its beginning."""
@@ -51,7 +70,11 @@ def _require_writable(folder: Path, remedy: str) -> None:
         with TemporaryFile(dir=folder, prefix="."):  # only the attempt shows it
             pass
     except OSError as error:
-        raise InputError(f"the folder {folder} cannot be written to ({error.strerror or error}): {remedy}") from error
+        raise InputError(_not_writable(folder, error, remedy)) from error
+
+
+def _not_writable(folder: Path, error: OSError, remedy: str) -> str:
+    return f"the folder {folder} cannot be written to ({error.strerror or error}): {remedy}"
 
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:
@@ -118,3 +141,61 @@ def is_parquet_with(names: Iterable[str]) -> Ours:
 def _head(path: Path, length: int) -> bytes:
     with open_regular(path) as file:
         return file.read(length)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Keeps a second build out of the folder. Goes with the process, however that ends."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock_unused(out))
+        except BlockingIOError:
+            raise InputError(f"another build is writing to {out}, {holder(out)}: wait for it to end") from None
+        yield
+
+
+def make_folder(folder: Path, option: str = "--output") -> None:
+    """Makes the folder that ``option`` names, before long work whose result it is to take.
+
+    Raises ``InputError`` where that cannot be, or nothing can be written in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(_not_writable(folder, error, f"give another {option}")) from error
+    _require_writable(folder, f"give another {option}")
+
+
+def cannot_write(out: Path, error: OSError) -> str:
+    """The sentence for a person when work that writes to ``out`` failed: what the machine lacks, or
+    else the file at fault."""
+    named = error.filename if isinstance(error.filename, str | os.PathLike) else out
+    elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
+    if error.errno in _DISK_FULL:
+        return (
+            f"the disk is full at {named if elsewhere else out}: free some space and run the same "
+            "command again, it continues where it stopped"
+        )
+    trouble = trouble_of(error)
+    if trouble is not None and error.errno not in _OF_THE_FOLDER:
+        return str(trouble)
+    if elsewhere:
+        return f"{os.fspath(named)} cannot be used: {error.strerror or error}"
+    return f"cannot write to {out}: {error.strerror or error}"
+
+
+def _on_one_line(path: Path, folder: Path) -> bool:
+    """Whether ``path`` lies in the folder, or the folder in it."""
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
+
+
+@contextmanager
+def report_full_disk(out: Path) -> Iterator[None]:
+    """Around work that also writes to ``out``: raises ``InputError`` where the disk is full, or
+    became read-only; other mistakes of the system pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _OF_THE_FOLDER:
+            raise
+        raise InputError(cannot_write(out, error)) from error

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.cli.wording import counted
+from shards.errors import machine_spared
 from shards.files.limits import limit
 from shards.files.patience import read_or_end
 from shards.files.regular_file import require_regular
-from shards.machine_trouble import machine_spared
 
 __all__ = ["open_parquet", "read_parquet"]
 

@@ -4,18 +4,31 @@
 So such a read is tried again, after pauses that double; only then is it said to have failed.
 """
 
+import random
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TypeVar
 
-from shards.files.clock import Clock
-from shards.machine_trouble import disk_failed, is_passing
+from shards.errors import disk_failed, is_passing
 
-__all__ = ["TRIES", "patiently", "read_or_end"]
+__all__ = ["TRIES", "Clock", "patiently", "read_or_end"]
 
 T = TypeVar("T")
 
 TRIES = 5
 _FIRST_PAUSE_S = 0.1
+
+
+@dataclass
+class Clock:
+    """Time and chance as waiting needs them; tests bring their own."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    chance: random.Random = field(default_factory=random.Random)
+    """Not seeded by host and process: in containers of one image both may be the same."""
+
 
 CLOCK = Clock()
 """Of this process; tests bring their own."""
@@ -38,7 +51,7 @@ def patiently(read: Callable[[], T]) -> T:
 
 
 def read_or_end(path: object, read: Callable[[], T]) -> T:
-    """What ``read()`` returns of the file ``path``, on which all further work hangs: asked for
+    """What ``read()`` returns of the file ``path``, on which all further work depends: asked for
     :func:`patiently`, and ``MachineTrouble`` where the disk fails at every try. So nobody calls a
     file damaged that could not be read."""
     try:

@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path
 
-from shards.machine_trouble import machine_spared
+from shards.errors import machine_spared
 
 __all__ = ["open_regular", "require_regular"]
 

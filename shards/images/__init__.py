@@ -1,1 +1,1 @@
-"""One image file: its format and its pixels."""
+"""One image file: its format, its pixels, and the form in which a shard stores it."""

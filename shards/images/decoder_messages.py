@@ -10,11 +10,12 @@ import ctypes
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-__all__ = ["libtiff_silenced", "messages_held_back"]
+__all__ = ["libtiff_silenced", "messages_held_back", "quiet"]
 
 _STDERR = 2
 _OF_A_DECODER = re.compile(
@@ -108,3 +109,15 @@ def libtiff_silenced() -> bool:
             continue
         found = True
     return found
+
+
+_warnings_lock = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences Python's warnings, as Pillow gives them of damaged metadata. One thread at a time,
+    because filters belong to the process."""
+    with _warnings_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

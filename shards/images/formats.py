@@ -10,15 +10,14 @@ from contextlib import contextmanager
 
 from PIL import BmpImagePlugin, GifImagePlugin, Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from shards.errors import require_sound_machine
 from shards.files.limits import limit
-from shards.images.decoder_messages import libtiff_silenced
+from shards.images.decoder_messages import libtiff_silenced, quiet
 from shards.images.jxl_header import CONTAINER
-from shards.images.pillow_warnings import quiet
-from shards.images.plugin_formats import CODESTREAM, StoredJpeg2000, jxl_reader
+from shards.images.jxl_jpeg2000 import CODESTREAM, StoredJpeg2000, jxl_reader
 from shards.images.rejection import RejectedImage
-from shards.images.stored_pixels import StoredAvif, StoredTiff, heif_reader
+from shards.images.tiff_avif_heif import StoredAvif, StoredTiff, heif_reader
 from shards.images.unsupported import unsupported_kind
-from shards.machine_trouble import require_sound_machine
 
 __all__ = [
     "EXTENSIONS",
@@ -77,7 +76,7 @@ FILE_SUFFIXES = frozenset(
 # The plugins are called directly rather than through Image.open, so that a file is read as what its
 # first bytes say, a multi-picture JPEG is read as its first picture, and no warning or error of
 # Pillow's own, smaller or larger, pixel limit comes in between. What plugins turn or make
-# up, ``shards.images.stored_pixels`` and ``shards.images.plugin_formats`` undo.
+# up, ``shards.images.tiff_avif_heif`` and ``shards.images.jxl_jpeg2000`` undo.
 _READERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,

@@ -11,7 +11,7 @@ from functools import cache
 
 from PIL import Image, TiffImagePlugin
 
-from shards.images.pillow_warnings import quiet
+from shards.images.decoder_messages import quiet
 from shards.jpeg.header import BadJpeg, SegmentParser
 
 __all__ = ["media_boxes", "unsupported_kind"]

@@ -12,8 +12,8 @@ from pathlib import Path
 from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
 from shards.files.limits import limit
-from shards.files.locks import locked_file, names, put_to_use
-from shards.files.output_folder import cannot_write
+from shards.files.locks import locked_file, names, open_shared
+from shards.files.outputs import cannot_write
 from shards.files.regular_file import open_regular
 from shards.manifest.info import INFO_NAME, DatasetInfo, parse_info
 from shards.store.cache import ShardCache
@@ -89,7 +89,7 @@ def _use(folder: Path) -> None:
     while (descriptor := _in_use.get(folder)) is None or not names(folder, descriptor):
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
-            if (descriptor := put_to_use(folder)) is not None:
+            if (descriptor := open_shared(folder)) is not None:
                 _in_use[folder] = descriptor
     os.utime(folder)
 

@@ -11,8 +11,7 @@ from shards.errors import InputError
 from shards.files.file_names import is_digest, is_file_name, is_relative_path
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import open_regular
-from shards.manifest.format_version import require_format
-from shards.manifest.schema import FORMAT_VERSION
+from shards.manifest.schema import FORMAT_VERSION, require_format
 
 __all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "parse_info", "read_info"]
 
@@ -71,7 +70,7 @@ class DatasetInfo:
     """Reason → images that were not taken in; ``rejected.parquet`` names them."""
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, int] = field(default_factory=dict)
-    """Form (see ``shards.stored.form``) → samples."""
+    """Form (see ``shards.images.stored_form``) → samples."""
     equalised: str = ""
     """What was done so that the files of both classes look alike, in words; empty for nothing."""
     written_by: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,10 @@
 """The columns of a manifest, one row per sample, and the version of the format."""
 
+from typing import Any
+
 import pyarrow as pa
 
+from shards.errors import InputError
 from shards.images.channel_stats import CHANNEL_COLUMNS
 
 __all__ = [
@@ -20,11 +23,13 @@ __all__ = [
     "content_id",
     "content_id_from_hex",
     "content_id_hex",
+    "require_format",
+    "require_manifest_format",
 ]
 
 FORMAT_VERSION = 2
 """Stands in ``dataset.json``, in every manifest and in the plans of builds and indexes; readers
-refuse what they do not know (``shards.manifest.format_version``). Entry points count their own versions.
+refuse what they do not know (:func:`require_format`). Entry points count their own versions.
 
 1: ``content_id`` of the file's bytes, a column ``perceptual_hash``, nulls in the ``.json`` members
 2: ``content_id`` of the pixels, no nulls, a sample's fields of one type in all ``.json`` members
@@ -85,14 +90,14 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("has_icc", pa.bool_(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("bit_depth", pa.int8(), nullable=False),
-        # Bytes of the file that hold pixels, 0 where none were found; see shards.facts.pixel_bytes.
+        # Bytes of the file that hold pixels, 0 where none were found; see shards.metadata.pixel_bytes.
         pa.field("pixel_bytes", pa.int64(), nullable=False),
-        pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.facts.facts
+        pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.metadata.facts
         pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
         pa.field("lossless", pa.bool_(), nullable=False),
         pa.field("quant_digest", _NAME, nullable=False),  # hexadecimal, "" without tables
         pa.field("huffman", _NAME, nullable=False),  # "standard", "optimised" or ""
-        pa.field("metadata", _NAME, nullable=False),  # see shards.facts.file_metadata
+        pa.field("metadata", _NAME, nullable=False),  # see shards.metadata.embedded
         # Grey levels of 0 … 255 over all pixels, see shards.images.channel_stats.
         *(pa.field(name, pa.float64(), nullable=False) for name in CHANNEL_COLUMNS),
         pa.field("sha256", pa.binary(32), nullable=False),  # of the source file
@@ -101,7 +106,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("image_crc32", pa.int64(), nullable=False),
         pa.field("global_crc32", pa.int64(), nullable=False),
         pa.field("mcu_crc32", pa.int64(), nullable=False),
-        pa.field("stored_as", _NAME, nullable=False),  # see shards.stored.form
+        pa.field("stored_as", _NAME, nullable=False),  # see shards.images.stored_form
         pa.field("source_path", pa.string(), nullable=False),  # relative to the source
         pa.field("not_indexable", _NAME),  # why the .mcu member is empty
     ],
@@ -126,3 +131,33 @@ def content_id_from_hex(text: str) -> int:
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
         raise ValueError(f"{text[:40]!r} is no content id: 16 hexadecimal digits")
     return content_id(bytes.fromhex(text))
+
+
+_BUILD = "build the shards again into a new folder: python -m scripts.build_shards SRC OUT"
+_INDEX = "index the tars again into a new folder: python -m scripts.index_shards TAR… --out OUT"
+_NEWER = "use the version of the program that wrote it"
+
+
+def require_format(where: object, version: Any, sidecars: bool = False) -> None:
+    """Raises ``InputError`` unless ``version``, which stands in ``where``, is the one read here.
+
+    ``sidecars`` says that it describes tars that were made elsewhere. Versions come from files, so
+    they may be of any type.
+    """
+    known = isinstance(version, int) and not isinstance(version, bool)
+    if known and version == FORMAT_VERSION:
+        return
+    newer = known and version > FORMAT_VERSION
+    todo = _NEWER if newer else _INDEX if sidecars else _BUILD
+    said = f"{where} has format version {str(version)[:20]}"
+    raise InputError(f"{said}, this program reads {FORMAT_VERSION}: {todo}")
+
+
+def require_manifest_format(schema: pa.Schema, where: object) -> None:
+    """:func:`require_format` of a manifest, ``samples.arrow`` or a shard's Parquet file, whose
+    metadata hold the version. Where they hold none, its columns decide."""
+    text = (schema.metadata or {}).get(b"format_version")
+    if text is not None:
+        version = text.decode("ascii", "replace")
+        is_number = version.isdecimal() and len(version) < 9
+        require_format(where, int(version) if is_number else version)

@@ -8,10 +8,9 @@ from types import TracebackType
 
 import numpy as np
 
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
-from shards.machine_trouble import require_sound_machine
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["StoredViews", "global_view_header"]

@@ -21,11 +21,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shards.errors import InputError
+from shards.errors import InputError, require_sound_machine
 from shards.files.file_names import is_digest
-from shards.files.locks import locked_file, locked_or_waited, names, not_in_use, put_to_use
-from shards.files.output_folder import cannot_write
-from shards.machine_trouble import require_sound_machine
+from shards.files.locks import lock_unused, locked_file, locked_or_waited, names, open_shared
+from shards.files.outputs import cannot_write
 from shards.store.fsspec_store import PIECE_BYTES
 
 __all__ = ["ShardCache"]
@@ -190,7 +189,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
     """The file as a map, its time of use set to now; ``None`` where it is not there, or is not
     what it was."""
     try:
-        descriptor = put_to_use(path)
+        descriptor = open_shared(path)
         if descriptor is None:
             return None
         with os.fdopen(descriptor, "rb"):
@@ -215,7 +214,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
 def _delete(path: Path) -> bool:
     """Deletes a file or folder that no process uses; whether it is gone."""
     try:
-        with not_in_use(path):
+        with lock_unused(path):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from shards.cli.shown_url import safe_words, shown_url
 from shards.errors import InputError
-from shards.files.clock import Clock
+from shards.files.patience import Clock
 from shards.store.fsspec_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong
 from shards.store.http_store import HttpStore
 from shards.store.retry import GaveUp, persist

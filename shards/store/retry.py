@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from shards.files.clock import Clock
-from shards.machine_trouble import trouble_of
+from shards.errors import trouble_of
+from shards.files.patience import Clock
 from shards.store.fsspec_store import TooLong
 from shards.store.settings import RemoteSettings
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from shards.facts.facts import ImageFacts
-from shards.images.formats import EXTENSIONS
+from shards.images.formats import EXTENSIONS, count_frames, open_image
 from shards.images.pixels import decode_rgb
+from shards.images.rejection import RejectedImage
 
-__all__ = ["STORED_FORMATS", "StoredImage", "entry_points_of", "member_extension", "stored_form"]
+__all__ = ["STORED_FORMATS", "StoredImage", "can_tile", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 """``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
@@ -25,6 +25,11 @@ other pixels than the source: see ``shards.build.equalise``, and all facts are t
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
 """Of a lossless image: beyond, the tiles are compressed harder, which takes ten times as long."""
+
+
+# Palettes are passed over: as RGB they would take two to three times the bytes.
+_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"})
+_TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +47,28 @@ class StoredImage:
     """Why there are no entry points."""
 
 
-def stored_form(data: bytes, facts: ImageFacts, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
-    """The form in which the image file ``data`` is stored, which decoded without fault to ``rgb``.
+def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
+    """The form in which the image file ``data`` of format ``kind`` is stored, which decoded without
+    fault to ``rgb``.
 
     With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as
     baseline unless ``keep_progressive``.
     """
-    if tiled and (tiles := _as_tiles(data, facts, rgb)):
+    if tiled and (tiles := _as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
-    entry_points, not_indexable = entry_points_of(data, facts.format)
+    entry_points, not_indexable = entry_points_of(data, kind)
     if not_indexable in _CONVERTIBLE and not keep_progressive and (jpeg := _as_baseline(data)):
         return StoredImage(jpeg, EXTENSIONS["JPEG"], "baseline", *entry_points_of(jpeg, "JPEG"))
-    return StoredImage(data, EXTENSIONS[facts.format], "source", entry_points, not_indexable)
+    return StoredImage(data, EXTENSIONS[kind], "source", entry_points, not_indexable)
 
 
-def _as_tiles(data: bytes, facts: ImageFacts, rgb: Image.Image) -> bytes | None:
+def _as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """``None`` should the pixels come out otherwise, for us or for Pillow."""
-    from shards.stored.tiled_tiff import TiledImage, encode_tiled
+    from shards.images.tiled_tiff import TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
     # Lossless WebP takes three quarters of the bytes of a PNG, which tiles cannot reach.
-    wanted = pixels.size if facts.format == "WEBP" else int(_MAX_GROWTH * len(data)) + 1024
+    wanted = pixels.size if kind == "WEBP" else int(_MAX_GROWTH * len(data)) + 1024
     tiles = encode_tiled(pixels, wanted)
     if not np.array_equal(TiledImage(tiles).read_all(), pixels):
         return None
@@ -71,7 +77,7 @@ def _as_tiles(data: bytes, facts: ImageFacts, rgb: Image.Image) -> bytes | None:
 
 def _as_baseline(data: bytes) -> bytes | None:
     """``None`` where it cannot be converted without loss; the file then stays as it is."""
-    from shards.stored.baseline import NotConvertible, to_baseline
+    from shards.images.baseline import NotConvertible, to_baseline
 
     try:
         return to_baseline(data)
@@ -98,3 +104,33 @@ def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
 def member_extension(stored_as: str, kind: str) -> str:
     """The extension of an image member, from the manifest's ``stored_as`` and ``format``."""
     return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]
+
+
+def can_tile(data: bytes, kind: str) -> bool:
+    """Whether the image file ``data`` of format ``kind`` is lossless, of one frame, and no palette.
+
+    Reads the header only. ``False`` for damaged files, too.
+    """
+    if kind == "WEBP":
+        return _is_lossless_webp(data)
+    if kind not in ("PNG", "BMP", "TIFF"):
+        return False
+    try:
+        image = open_image(data)
+    except RejectedImage:
+        return False
+    if kind == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
+        return False
+    return count_frames(image) == 1 and image.mode in _MODES
+
+
+def _is_lossless_webp(data: bytes) -> bool:
+    """By the chunks of the file: one bit stream of the lossless kind, not in an animation."""
+    at = 12
+    while at + 8 <= len(data):
+        name = data[at : at + 4]
+        if name in (b"VP8L", b"VP8 ", b"ANIM"):
+            return name == b"VP8L"
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + size + size % 2
+    return False

@@ -8,9 +8,9 @@ import re
 
 from PIL import ImageFile
 
-from shards.facts.chunks import iso_boxes, png_chunks, riff_chunks
-from shards.facts.iso_items import iso_picture
+from shards.images.containers import iso_boxes, png_chunks, riff_chunks
 from shards.jpeg.header import JpegHeader
+from shards.metadata.iso_items import iso_picture
 
 __all__ = ["metadata_names"]
 

@@ -20,12 +20,12 @@ from contextlib import contextmanager, redirect_stdout
 import jpeglib
 import numpy as np
 
+from shards.errors import MachineTrouble
 from shards.images.decoder_messages import messages_held_back
 from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
 from shards.jpeg.header import BadJpeg, JpegHeader, Segment, read_header
 from shards.jpeg.standard_bits import standard_tables
-from shards.machine_trouble import MachineTrouble
 
 __all__ = ["NotConvertible", "to_baseline"]
 

@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["said_while_silent"]
+from tqdm import tqdm
+
+__all__ = ["explain_silence", "progress_bar"]
 
 LOOKS_BEFORE_A_WORD = 3
 """Once a second; what is over sooner needs no word."""
@@ -26,7 +28,7 @@ _WHOLE_LINE = "\r\033[K"
 
 
 @contextmanager
-def said_while_silent(every_s: float = 1.0) -> Iterator[None]:
+def explain_silence(every_s: float = 1.0) -> Iterator[None]:
     """While entered, tells a person at a terminal of each long silence once; of the processes of a
     run, or of the workers of a command, only the first does."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
@@ -69,3 +71,17 @@ def _files(frame: FrameType | None) -> Iterator[str]:
     while frame is not None:
         yield frame.f_code.co_filename
         frame = frame.f_back
+
+
+def progress_bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
+    """A bar on stderr that counts images; shows nothing without ``progress``."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=what,
+        unit=" images",
+        disable=not progress,
+        dynamic_ncols=True,
+        smoothing=0.1,
+        mininterval=0.5,
+    )

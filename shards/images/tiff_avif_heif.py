@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import AvifImagePlugin, Image, ImageFile, TiffImagePlugin
 
-from shards.images.pillow_warnings import quiet
+from shards.images.decoder_messages import quiet
 from shards.images.rejection import RejectedImage
 
 __all__ = ["TURNED_BACK", "StoredAvif", "StoredTiff", "heif_reader", "transform_orientation"]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 
 from shards.build import workers
-from shards.cli import silence
-from shards.cli.silence import said_while_silent
+from shards.cli import progress
+from shards.cli.progress import explain_silence
 
 
 class Stderr:
@@ -41,7 +41,7 @@ def slow_import(tmp_path, monkeypatch):
 def test_a_long_import_is_told_once(slow_import, monkeypatch):
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
-    with said_while_silent(every_s=0.01):
+    with explain_silence(every_s=0.01):
         import glass_slow  # noqa: F401
     assert stderr.text == "\r\033[Kloading libraries, PyTorch among them …\n"
 
@@ -50,7 +50,7 @@ def test_a_long_compilation_is_told(monkeypatch):
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     busy = compile("spoken.wait(10)", "/somewhere/numba/core/compiler.py", "exec")
-    with said_while_silent(every_s=0.01):
+    with explain_silence(every_s=0.01):
         exec(busy, {"spoken": stderr.spoken})
     assert stderr.text == "\r\033[Kcompiling kernels, which is done once on a machine …\n"
 
@@ -65,7 +65,7 @@ def test_of_workers_the_first_speaks_until_its_first_image(monkeypatch):
         yield
         heard.append("ends")
 
-    monkeypatch.setattr(workers, "said_while_silent", said)
+    monkeypatch.setattr(workers, "explain_silence", said)
     monkeypatch.setattr(workers.signal, "signal", lambda *_: None)
     shared = [multiprocessing.Value(kind, 0) for kind in "qbq"]
     workers._start_worker(*shared)
@@ -81,7 +81,7 @@ def test_of_workers_the_first_speaks_until_its_first_image(monkeypatch):
 def test_a_log_file_gets_no_such_word_and_no_thread(monkeypatch):
     for stderr in (Stderr(terminal=False), None):
         monkeypatch.setattr(sys, "stderr", stderr)
-        with said_while_silent(every_s=0.01):
+        with explain_silence(every_s=0.01):
             names = [thread.name for thread in threading.enumerate()]
         assert "silence" not in names
 
@@ -93,10 +93,10 @@ def test_what_is_over_soon_is_not_told(monkeypatch):
 
     def two_looks():
         looks.release()
-        return {"importlib"} if looks._value < silence.LOOKS_BEFORE_A_WORD else set()
+        return {"importlib"} if looks._value < progress.LOOKS_BEFORE_A_WORD else set()
 
-    monkeypatch.setattr(silence, "_signs", two_looks)
-    with said_while_silent(every_s=0.001):
+    monkeypatch.setattr(progress, "_signs", two_looks)
+    with explain_silence(every_s=0.001):
         while looks._value < 6:
             assert threading.active_count()
     assert stderr.text == ""

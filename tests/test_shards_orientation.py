@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shards.facts.facts import facts_of, read_facts
 from shards.images.formats import open_image
 from shards.images.pixels import RejectedImage, decode_rgb, load_rgb
-from shards.images.stored_pixels import transform_orientation
+from shards.images.tiff_avif_heif import transform_orientation
+from shards.metadata.facts import facts_of, read_facts
 from tests.image_files import chunk, tiff
 
 ORIENTATION = 0x0112

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from PIL import ImageFile
 
-from shards.facts.chunks import riff_chunks
-from shards.facts.iso_items import IsoPicture, iso_picture
+from shards.images.containers import riff_chunks
 from shards.jpeg.header import SUBSAMPLING_NAMES, JpegHeader
 from shards.jpeg.standard_bits import standard_tables
+from shards.metadata.iso_items import IsoPicture, iso_picture
 
 __all__ = ["CodingFacts", "coding_facts"]
 
@@ -30,7 +30,7 @@ _IDENTITY = 0  # matrix coefficients that leave RGB as it is
 
 @dataclass(frozen=True, slots=True)
 class CodingFacts:
-    """See the fields of ``shards.facts.facts.ImageFacts`` of the same names."""
+    """See the fields of ``shards.metadata.facts.ImageFacts`` of the same names."""
 
     subsampling: str = ""
     colour_transform: str = ""

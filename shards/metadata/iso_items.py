@@ -7,7 +7,7 @@ Nothing is decoded here, and no number of the file is trusted.
 
 from dataclasses import dataclass, field
 
-from shards.facts.chunks import Piece, iso_boxes
+from shards.images.containers import Piece, iso_boxes
 
 __all__ = ["IsoItem", "IsoPicture", "iso_picture"]
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageFile, Jpeg2KImagePlugin
 
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.rejection import RejectedImage
-from shards.images.stored_pixels import TURNED_BACK
+from shards.images.tiff_avif_heif import TURNED_BACK
 from shards.images.unsupported import media_boxes
 
 __all__ = ["CODESTREAM", "StoredJpeg2000", "jxl_reader"]

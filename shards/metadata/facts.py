@@ -6,15 +6,15 @@ import numpy as np
 import pyarrow as pa
 from PIL import ImageFile
 
-from shards.facts.coding import coding_facts
-from shards.facts.file_metadata import metadata_names
-from shards.facts.pixel_bytes import picture_extent
+from shards.errors import require_sound_machine
+from shards.images.decoder_messages import quiet
 from shards.images.formats import count_frames, open_image, rejecting
-from shards.images.pillow_warnings import quiet
 from shards.jpeg.header import BadJpeg, JpegHeader, read_header
 from shards.jpeg.standard_bits import standard_scale
-from shards.machine_trouble import require_sound_machine
 from shards.manifest.schema import SAMPLE_SCHEMA
+from shards.metadata.coding import coding_facts
+from shards.metadata.embedded import metadata_names
+from shards.metadata.pixel_bytes import picture_extent
 
 __all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
 
@@ -77,7 +77,7 @@ class ImageFacts:
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
-    """Bytes that hold the pixels, see ``shards.facts.pixel_bytes``; 0 where none are found."""
+    """Bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 where none are found."""
     standard_bytes: int
     """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
     with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for files without
@@ -93,7 +93,7 @@ class ImageFacts:
     huffman: str
     """Tables of a JPEG, which change no pixel: ``standard``, ``optimised``, empty without any."""
     metadata: str
-    """What lies beside the picture, see ``shards.facts.file_metadata``: ``Exif, ICC``."""
+    """What lies beside the picture, see ``shards.metadata.embedded``: ``Exif, ICC``."""
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
