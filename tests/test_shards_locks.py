@@ -128,7 +128,7 @@ class Heard(logging.Handler):
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Heard]:
-    for name in ("SAID_AFTER_S", "SAID_AFTER_DOWNLOAD_S"):
+    for name in ("WARN_AFTER_S", "WARN_AFTER_DOWNLOAD_S"):
         monkeypatch.setattr(f"shards.files.locks.{name}", 0.02)
     handler = Heard()
     logging.getLogger("shards.files.locks").addHandler(handler)

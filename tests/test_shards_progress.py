@@ -93,7 +93,7 @@ def test_what_is_over_soon_is_not_told(monkeypatch):
 
     def two_looks():
         looks.release()
-        return {"importlib"} if looks._value < progress.LOOKS_BEFORE_A_WORD else set()
+        return {"importlib"} if looks._value < progress.LOOKS_BEFORE_NOTICE else set()
 
     monkeypatch.setattr(progress, "_signs", two_looks)
     with explain_silence(every_s=0.001):

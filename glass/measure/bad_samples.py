@@ -88,11 +88,11 @@ class BadSampleLedger:
         """(split, key) → row; the same in every process for what this run's processes found."""
         self._earlier: dict[tuple[str, str], Row] = {}
         """What the file held when the run went on; written again, and counted as far as
-        :meth:`recount` finds it still bad: the shards may have been mended since."""
-        self._told: dict[str, int] = {}
+        :meth:`count_still_bad` finds it still bad: the shards may have been mended since."""
+        self._collected: dict[str, int] = {}
         """Split → how many of its loader's bad samples are in already, in this process."""
 
-    def take_up(self) -> None:
+    def load_earlier(self) -> None:
         """Keeps what an earlier part of the same run wrote; lines that are damaged are left out."""
         if not (self.accelerator.is_main_process and self.path.is_file()):
             return
@@ -110,13 +110,13 @@ class BadSampleLedger:
 
         Returns a summary once more samples are bad than allowed, on every process the same.
         """
-        since = self._told.get(split, 0)
+        since = self._collected.get(split, 0)
         new = bad_sample_rows(loader.bad_samples(since), split)
-        self._told[split] = since + len(new)
+        self._collected[split] = since + len(new)
         return self._count(split, new, loader.num_samples)
 
-    def recount(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Counts what :meth:`take_up` found of ``split`` and is still bad; returns as
+    def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
+        """Counts what :meth:`load_earlier` found of ``split`` and is still bad; returns as
         :meth:`collect`, on all processes."""
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from shards.cli.progress import explain_silence
 from shards.cli.shown_url import SafeFormatter, without_secrets
-from shards.cli.streams import heard
+from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
 __all__ = ["CommandParser", "run_command"]
@@ -47,7 +47,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     """
     if logging.lastResort is not None:  # what shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
-    with heard() as output:
+    with guarded_streams() as output:
         try:
             code = _code_of(main)
             sys.stdout.flush()
@@ -57,7 +57,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
         if output.closed:  # not an error of ours, though rich makes it an exit code of 1
             code = 0
         if output.lost is not None:
-            _say(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
+            _print_error(f"what was to be printed is lost: {output.lost.strerror or output.lost}")
             code = code or EXIT_INPUT_ERROR
     sys.exit(code)
 
@@ -70,12 +70,12 @@ def _code_of(main: Callable[[], int | None]) -> int:
     except SystemExit as error:  # of the parser, which has spoken
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
-        _say(str(error.code))
+        _print_error(str(error.code))
         return 1
     except InputError as error:
-        _say(str(error))
+        _print_error(str(error))
     except MemoryError as error:
-        _say(str(error) or NO_MEMORY)
+        _print_error(str(error) or NO_MEMORY)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -86,7 +86,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
         if trouble is None:  # a mistake of ours: its trace, as Python prints it, but for secrets
             print(without_secrets(traceback.format_exc()), end="", file=sys.stderr)
             return EXIT_BUG
-        _say(str(trouble))
+        _print_error(str(trouble))
     return EXIT_INPUT_ERROR
 
 
@@ -101,5 +101,5 @@ def _of_a_file(error: Exception) -> Exception | None:
     return None
 
 
-def _say(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     print(f"error: {printable(without_secrets(sentence))}", file=sys.stderr)

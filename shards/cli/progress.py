@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 __all__ = ["explain_silence", "progress_bar"]
 
-LOOKS_BEFORE_A_WORD = 3
+LOOKS_BEFORE_NOTICE = 3
 """Once a second; what is over sooner needs no word."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
@@ -45,10 +45,10 @@ def explain_silence(every_s: float = 1.0) -> Iterator[None]:
 
 def _watch(over: threading.Event, every_s: float) -> None:
     seen = dict.fromkeys(SIGNS, 0)
-    while not over.wait(every_s) and any(looks < LOOKS_BEFORE_A_WORD for looks in seen.values()):
+    while not over.wait(every_s) and any(looks < LOOKS_BEFORE_NOTICE for looks in seen.values()):
         for sign in _signs():
             seen[sign] += 1
-            if seen[sign] == LOOKS_BEFORE_A_WORD:
+            if seen[sign] == LOOKS_BEFORE_NOTICE:
                 with suppress(OSError, ValueError, AttributeError):  # nobody hears
                     sys.stderr.write(f"{_WHOLE_LINE}{SIGNS[sign]}\n")
                     sys.stderr.flush()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-__all__ = ["Output", "heard"]
+__all__ = ["Output", "guarded_streams"]
 
 _PLAIN = {
     "→": "->",
@@ -127,7 +127,7 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 
 @contextmanager
-def heard() -> Iterator[Output]:
+def guarded_streams() -> Iterator[Output]:
     """Around a whole command: prints of any kind raise nothing but ``BrokenPipeError`` of stdout.
 
     What is left in the buffers is written at the end.

@@ -27,7 +27,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-SAID_AFTER_S, SAID_AFTER_DOWNLOAD_S = 5.0, 60.0
+WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
 """Patience before a word. Locks are held for moments, but where a shard is fetched meanwhile."""
 
 _MOST_COMMAND = 120
@@ -38,7 +38,7 @@ def locked_file(path: Path) -> Iterator[int]:
     """Holds the lock of a file, which is made where it is missing; waits for it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _wait_for(path, descriptor, fcntl.LOCK_EX, SAID_AFTER_S)
+        _wait_for(path, descriptor, fcntl.LOCK_EX, WARN_AFTER_S)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -57,7 +57,7 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
         if _taken(descriptor, fcntl.LOCK_EX):
             yield descriptor
         else:
-            _wait_for(path, descriptor, fcntl.LOCK_SH, SAID_AFTER_DOWNLOAD_S)
+            _wait_for(path, descriptor, fcntl.LOCK_SH, WARN_AFTER_DOWNLOAD_S)
             yield None
     finally:
         os.close(descriptor)
@@ -96,7 +96,7 @@ def open_shared(path: Path) -> int | None:
     descriptor and all that was made of it are closed. ``None`` where it was deleted meanwhile."""
     descriptor = os.open(path, os.O_RDONLY)
     with _closed_on_error(descriptor):
-        _wait_for(path, descriptor, fcntl.LOCK_SH, SAID_AFTER_S)
+        _wait_for(path, descriptor, fcntl.LOCK_SH, WARN_AFTER_S)
         if names(path, descriptor):
             return descriptor
     os.close(descriptor)
@@ -147,7 +147,7 @@ def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None
     """Takes the lock, and says whom it waits for where that takes long."""
     if _taken(descriptor, kind):
         return
-    word = threading.Timer(patience_s, _say, (path,))
+    word = threading.Timer(patience_s, _warn, (path,))
     word.daemon = True
     word.start()
     try:
@@ -156,7 +156,7 @@ def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None
         word.cancel()
 
 
-def _say(path: Path) -> None:
+def _warn(path: Path) -> None:
     logger.warning("waiting for the lock of %s, which %s holds: let that go on, or end it", path, holder(path))
 
 

@@ -19,7 +19,7 @@ from shards.errors import InputError
 from shards.files.patience import Clock
 from shards.store.fsspec_store import PIECE_BYTES, FsspecStore, Grow, ShortAnswer, StoredFile, TooLong
 from shards.store.http_store import HttpStore
-from shards.store.retry import GaveUp, persist
+from shards.store.retry import GaveUp, retry
 from shards.store.settings import RemoteSettings
 
 __all__ = ["RemoteFolder", "RemoteUnavailable", "as_url"]
@@ -82,7 +82,7 @@ class RemoteFolder:
     def read(self, name: str, most: int) -> bytes:
         """A whole file, of at most ``most`` bytes: more are refused before they are held."""
         path = self._store.path(name)
-        return self._fetched(self._persist(name, lambda: self._store.read(path, most)))
+        return self._fetched(self._retried(name, lambda: self._store.read(path, most)))
 
     def read_range(self, name: str, start: int, stop: int) -> bytes:
         """Bytes ``start`` … ``stop - 1`` of a file."""
@@ -94,17 +94,17 @@ class RemoteFolder:
                 raise ShortAnswer(f"{len(data):,} bytes instead of {stop - start:,}")
             return data
 
-        return self._fetched(self._persist(name, request)) if stop > start else b""
+        return self._fetched(self._retried(name, request)) if stop > start else b""
 
     def parts(self, num_bytes: int) -> list[tuple[int, int]]:
         """The ranges in which a file of that size is downloaded."""
         return [(s, min(s + PIECE_BYTES, num_bytes)) for s in range(0, num_bytes, PIECE_BYTES)]
 
     def has_ranges(self, name: str) -> bool:
-        """Whether the store answers requests for a part of a file with that part; told from the
-        head of an answer, so no server can make this the download of a file."""
+        """Whether the store answers requests for a part of a file with that part; seen from
+        the head of an answer, so no server can make this the download of a file."""
         path = self._store.path(name)
-        return self._persist(name, lambda: self._store.has_ranges(path))
+        return self._retried(name, lambda: self._store.has_ranges(path))
 
     def stream(self, name: str, to: Path, num_bytes: int | None, most: int, grow: Grow = lambda _: None) -> None:
         """Writes a whole file of at most ``most`` bytes to ``to`` with one request: for stores
@@ -122,7 +122,7 @@ class RemoteFolder:
             if num_bytes is not None and found != num_bytes:
                 raise ShortAnswer(f"{found:,} bytes instead of {num_bytes:,}")
 
-        self._persist(name, request)
+        self._retried(name, request)
         self._count(bytes_fetched=to.stat().st_size)
 
     def write(self, path: Path, name: str) -> None:
@@ -134,14 +134,14 @@ class RemoteFolder:
             if self._store.stat(to).size != expected:
                 raise ShortAnswer(f"uploaded {expected:,} bytes, but the store has another number")
 
-        self._persist(name, request)
+        self._retried(name, request)
         self._count(bytes_sent=expected)
 
     def stat(self, name: str) -> StoredFile | None:
         """What the store says about a file, ``None`` where there is none."""
         path = self._store.path(name)
         try:
-            return self._persist(name, lambda: self._store.stat(path))
+            return self._retried(name, lambda: self._store.stat(path))
         except RemoteUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError | IsADirectoryError):
                 return None
@@ -157,7 +157,7 @@ class RemoteFolder:
         where there is no such folder."""
         path = self._store.path("")
         try:
-            return self._persist("", lambda: self._store.children(path))
+            return self._retried("", lambda: self._store.children(path))
         except RemoteUnavailable as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return []
@@ -166,16 +166,16 @@ class RemoteFolder:
     def tree(self, folder: str) -> dict[str, StoredFile]:
         """All files below a folder, by their names from there on."""
         path = self._store.path(folder)
-        return self._persist(folder, lambda: self._store.tree(path))
+        return self._retried(folder, lambda: self._store.tree(path))
 
-    def _persist(self, name: str, request: Callable[[], T]) -> T:
+    def _retried(self, name: str, request: Callable[[], T]) -> T:
         """Calls until it succeeds; gives up at once where trying again cannot help."""
 
-        def told(again: bool) -> None:
+        def on_try(again: bool) -> None:
             self._count(requests=1, retries=int(again))
 
         try:
-            return persist(request, self.settings, self._clock, told)
+            return retry(request, self.settings, self._clock, on_try)
         except GaveUp as gave_up:
             raise self._unavailable(name, gave_up) from gave_up.cause
 
@@ -204,7 +204,7 @@ class RemoteFolder:
 
 
 def _options(scheme: str, settings: RemoteSettings) -> dict[str, Any]:
-    """What each file system is told, so that retries and limits of time are ours alone."""
+    """The options of each file system, such that retries and limits of time are ours alone."""
     if scheme in ("s3", "s3a"):
         # Connections must suffice for all requests under way; listings must not be kept.
         seconds = settings.timeout_s

@@ -15,7 +15,7 @@ from shards.files.patience import Clock
 from shards.store.fsspec_store import TooLong
 from shards.store.settings import RemoteSettings
 
-__all__ = ["GaveUp", "persist", "retry_after_s"]
+__all__ = ["GaveUp", "retry", "retry_after_s"]
 
 T = TypeVar("T")
 
@@ -47,15 +47,15 @@ class GaveUp(Exception):
         self.cause, self.tries, self.seconds, self.is_final = cause, tries, seconds, is_final
 
 
-def persist(request: Callable[[], T], settings: RemoteSettings, clock: Clock, told: Callable[[bool], object]) -> T:
-    """Calls ``request`` until it succeeds. ``told(again)`` is called before every try.
+def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_try: Callable[[bool], object]) -> T:
+    """Calls ``request`` until it succeeds. ``on_try(again)`` is called before every try.
 
     Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;
     ``OSError`` or ``MemoryError`` where this machine is at its end: full, or out of descriptors.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
-        told(attempt > 1)
+        on_try(attempt > 1)
         try:
             return request()
         except Exception as error:  # every library has exceptions of its own
