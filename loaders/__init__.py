@@ -1,4 +1,4 @@
-"""From shards to batches: order, windows, reading, decoding. See ``docs/DATA_FLOW.md``.
+"""From shards to batches: order, windows, reading, decoding. See ``docs/loader.md``.
 
 >>> from loaders import LoaderConfig, build_loader
 >>> loader = build_loader("data/demo-shards", "train", LoaderConfig(global_batch_size=8))

@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def launch(data: Path, output: Path, machines: int, overrides: list[str]) -> list[subprocess.Popen]:
-    """One launcher per machine with one process each, as docs/SCALING.md says."""
+    """One launcher per machine with one process each, as docs/remote.md says."""
     port = free_port()
     return [
         start(
