@@ -32,12 +32,11 @@ from shards.jpeg.entry_points import (
     HEADER,
     IDENTITY_SCAN_BYTES,
     REFERENCE_OFFSET_BITS,
-    BadEntryPoints,
     NotIndexable,
     build_entry_points,
-    read_entry_points,
 )
 from shards.jpeg.header import read_header
+from shards.jpeg.ranges import frame_geometry, read_head
 from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 
@@ -224,7 +223,7 @@ class Fuzzer:
             mcu = reseal(jpeg, mcu)
         began = time.thread_time()
         self._splice(rng, jpeg, mcu, header.height, header.width)
-        self._read(mcu)
+        self._read(jpeg, mcu)
         if kind in ("header", "scan", "both"):
             self._build(rng, jpeg)
         self.longest_s = max(self.longest_s, time.thread_time() - began)
@@ -250,11 +249,16 @@ class Fuzzer:
         for status in spliced.status:
             self.counts[f"spliced: {STATUS_REASONS[status]}"] += 1
 
-    def _read(self, mcu: bytes) -> None:
-        try:
-            read_entry_points(mcu)
-        except BadEntryPoints:
+    def _read(self, jpeg: bytes, mcu: bytes) -> None:
+        """As for ranges out of a store: places in the file, or nothing."""
+        data, index = np.frombuffer(jpeg, np.uint8), np.frombuffer(mcu, np.uint8)
+        head = read_head(index, len(jpeg))
+        if head is None:
             self.counts["read: refused"] += 1
+            return
+        positions = head.positions(index, np.array([0, head.entries // 2, head.entries - 1]))
+        assert np.all((positions >= head.scan_start) & (positions <= head.scan_end) & (head.scan_end <= len(jpeg)))
+        frame_geometry(data, head)
 
     def _build(self, rng: np.random.Generator, jpeg: bytes) -> None:
         try:

@@ -16,8 +16,9 @@ from loaders.order.randomness import draws, stream
 from loaders.windows.detail import Detail, read_detail
 from loaders.windows.grid import CURVE, MAX_CELLS, draw_cells, grid_shape
 from loaders.windows.sampling import SAMPLING_RULES, crop_windows
-from shards.jpeg.entry_points import build_entry_points, read_entry_points
+from shards.jpeg.entry_points import build_entry_points
 from shards.manifest.dataset import ShardDataset
+from tests.entry_points_reader import read_entry_points
 
 NEW_RULES = ["aspect", "all", "texture"]
 Encode = Callable[..., bytes]

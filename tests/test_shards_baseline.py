@@ -16,9 +16,10 @@ from PIL import Image
 from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.pixels import decode_rgb
 from shards.images.stored_form import stored_form
-from shards.jpeg.entry_points import NotIndexable, build_entry_points, read_entry_points
+from shards.jpeg.entry_points import NotIndexable, build_entry_points
 from shards.jpeg.header import read_header
 from shards.metadata.facts import read_facts
+from tests.entry_points_reader import read_entry_points
 
 
 @pytest.fixture(autouse=True)

@@ -7,16 +7,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from shards.jpeg.entry_points import (
-    HEADER,
-    NOT_INDEXABLE_REASONS,
-    BadEntryPoints,
-    NotIndexable,
-    build_entry_points,
-    read_entry_points,
-)
+from shards.jpeg.entry_points import HEADER, NOT_INDEXABLE_REASONS, NotIndexable, build_entry_points
 from shards.jpeg.header import JpegHeader, read_header
 from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
+from tests.entry_points_reader import BadEntryPoints, read_entry_points
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, cjpeg, have_cjpeg, photograph
 
 # The first call compiles for half a minute of one core, and much longer on a busy machine.

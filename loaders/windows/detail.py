@@ -1,22 +1,17 @@
 """How much detail each part of a JPEG holds, read off the bits it takes. Nothing is decoded.
 
-The entry points of the ``.mcu`` member say at which bit every so-manieth MCU begins, so the bits of
+The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the bits of
 a region are differences of those positions, evenly shared out between two of them. Where a file has
 no entry points its detail is unknown.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import int64, uint64
 
 from shards.jpeg.entry_points import NotIndexable, build_entry_points
-from shards.jpeg.kernel_cache import cached, source_digest
-from shards.jpeg.numba_support import Scalar, address_of, bytes_at, int64_at
-from shards.jpeg.splice import index as splice_index
-from shards.jpeg.splice.index import ENTRIES, EVERY, INFO_SIZE, MCUS_PER_ROW, NUM_MCUS, OK, entry_position, open_index
+from shards.jpeg.splice.positions import read_positions
 
 __all__ = ["Detail", "detail_of_file", "read_detail"]
 
@@ -67,28 +62,14 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
     file's. Of the JPEG its header is read, and the beginning of its scan."""
     if not entry_points.size:
         return None
-    info = np.zeros(INFO_SIZE, np.int64)
-    # An entry takes at least a bit of the member, so there is room whatever it claims.
-    positions = np.empty(8 * entry_points.size + 1, np.int64)
-    status = _positions(
-        np.uint64(address_of(jpeg)),
-        np.uint64(jpeg.size),
-        np.uint64(address_of(entry_points)),
-        np.uint64(entry_points.size),
-        np.uint64(address_of(info)),
-        np.uint64(address_of(positions)),
-        np.uint64(positions.size),
-    )
-    if status != OK:
-        return None
-    count = int(info[ENTRIES])
-    return Detail(positions[: count + 1].copy(), int(info[EVERY]), int(info[MCUS_PER_ROW]), int(info[NUM_MCUS]))
+    found = read_positions(jpeg, entry_points)
+    return None if found is None else Detail(*found)
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """The detail of an image file as :func:`read_detail` tells it once the file lies in a shard.
+    """The detail of an image file, equal to that of :func:`read_detail` once the file lies in a shard.
 
-    Walks the scan of a JPEG, at about half the cost of decoding it. None for all that has no entry
+    Walks the scan of a JPEG, at about half the cost of decoding it. None for files without entry
     points: other formats, and progressive JPEGs. (Shards store those as baseline files, which have
     some; the loader leaves them unused, so that the file has the same windows as its shard.)
     """
@@ -99,38 +80,3 @@ def detail_of_file(data: bytes) -> Detail | None:
     except NotIndexable:
         return None
     return read_detail(np.frombuffer(data, np.uint8), np.frombuffer(entry_points, np.uint8))
-
-
-def _compile(digest: str) -> Any:
-    @cached(_nrt=False)
-    def kernel(
-        jpeg_at: Scalar,
-        jpeg_size: Scalar,
-        mcu_at: Scalar,
-        mcu_size: Scalar,
-        info_at: Scalar,
-        out_at: Scalar,
-        out_size: Scalar,
-    ) -> Any:
-        """Opens the index and writes all positions; returns a status of the splice's."""
-        _ = digest
-        jpeg, mcu = bytes_at(jpeg_at, jpeg_size), bytes_at(mcu_at, mcu_size)
-        info = int64_at(info_at, uint64(INFO_SIZE))
-        status = open_index(jpeg, mcu, info)
-        if status != OK:
-            return status
-        entries = info[ENTRIES]
-        if entries + 1 > int64(out_size):
-            return int64(splice_index.BAD_INDEX)
-        out = int64_at(out_at, out_size)
-        highest = int64(0)
-        for entry in range(entries):
-            highest = max(highest, entry_position(mcu, info, entry))
-            out[entry] = highest
-        out[entries] = max(highest, info[splice_index.SCAN_END] * 8)
-        return int64(OK)
-
-    return kernel
-
-
-_positions = _compile(source_digest(_compile))

@@ -26,7 +26,6 @@ inside the scan are for the shard's checksum to find; only memory safety is prom
 
 import struct
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,11 +40,8 @@ __all__ = [
     "MAGIC",
     "NOT_INDEXABLE_REASONS",
     "VERSION",
-    "BadEntryPoints",
-    "EntryPoints",
     "NotIndexable",
     "build_entry_points",
-    "read_entry_points",
 ]
 
 MAGIC = b"GMCU"
@@ -97,27 +93,6 @@ class NotIndexable(ValueError):
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
-
-
-class BadEntryPoints(ValueError):
-    """The bytes are no entry points of this version, or are cut off."""
-
-
-@dataclass(frozen=True)
-class EntryPoints:
-    """Entry points read back whole; a splice never does this, it reads single entries."""
-
-    jpeg_length: int
-    scan_start: int
-    scan_length: int
-    identity: int
-    mcus_per_entry: int
-    references: tuple[tuple[int, int], ...]
-    """(kind, offset in the JPEG)."""
-    positions: np.ndarray
-    """(n,) int64: bit position of each entry from the scan's start on."""
-    dc: np.ndarray
-    """(n, components) int16: DC predictors at each entry."""
 
 
 def build_entry_points(jpeg: bytes, spacing_bits: int = SPACING_BITS) -> bytes:
@@ -284,56 +259,3 @@ def _pack(fields: np.ndarray, widths: list[int]) -> bytes:
         bits[:, column : column + width] = (fields[:, field, None] >> np.arange(width)) & 1
         column += width
     return np.packbits(bits.ravel(), bitorder="little").tobytes()
-
-
-def read_entry_points(payload: bytes) -> EntryPoints:
-    """Reads a ``.mcu`` payload whole, for checks and curiosity. Raises :class:`BadEntryPoints`."""
-    if len(payload) < HEADER.size:
-        raise BadEntryPoints(f"{len(payload)} bytes, less than a header")
-    (
-        magic,
-        version,
-        num_references,
-        num_components,
-        jpeg_length,
-        scan_start,
-        scan_length,
-        identity,
-        num_entries,
-        every,
-        *rest,
-    ) = HEADER.unpack_from(payload)
-    widths, low, check = rest[: 1 + num_components], rest[5 : 5 + num_components], rest[-1]
-    if magic != MAGIC or version != VERSION:
-        raise BadEntryPoints(f"magic {magic!r}, version {version}; known is version {VERSION}")
-    end = HEADER.size + 4 * num_references
-    references = payload[HEADER.size : end]
-    if zlib.crc32(references, zlib.crc32(payload[: HEADER.size - 4])) != check:
-        raise BadEntryPoints("checksum of the header does not match")
-    if not 1 <= num_components <= 4 or max(widths) > 57:
-        raise BadEntryPoints(f"{num_components} components, fields of {max(widths)} bits")
-    num_bases = -(-num_entries // ENTRIES_PER_BASE)
-    packed = end + 4 * num_bases
-    if len(payload) != packed + -(-num_entries * sum(widths) // 8) + TAIL_BYTES:
-        raise BadEntryPoints(f"{len(payload)} bytes for {num_entries} entries")
-    bases = np.frombuffer(payload, "<u4", num_bases, end).astype(np.int64)
-    bits = np.unpackbits(np.frombuffer(payload, np.uint8, offset=packed), bitorder="little")
-    rows = bits[: num_entries * sum(widths)].reshape(num_entries, sum(widths)).astype(np.int64)
-    fields = np.zeros((num_entries, 1 + num_components), np.int64)
-    column = 0
-    for field, width in enumerate(widths):
-        fields[:, field] = rows[:, column : column + width] @ (1 << np.arange(width))
-        column += width
-    fields[:, 0] += np.repeat(bases * 8, ENTRIES_PER_BASE)[:num_entries]
-    offset_mask = (1 << REFERENCE_OFFSET_BITS) - 1
-    words = struct.unpack(f"<{num_references}I", references)
-    return EntryPoints(
-        jpeg_length=jpeg_length,
-        scan_start=scan_start,
-        scan_length=scan_length,
-        identity=identity,
-        mcus_per_entry=every,
-        references=tuple((w >> REFERENCE_OFFSET_BITS, w & offset_mask) for w in words),
-        positions=fields[:, 0],
-        dc=(fields[:, 1:] + np.array(low)).astype(np.int16),
-    )

@@ -10,7 +10,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BadJpeg", "Component", "JpegHeader", "QuantTable", "Scan", "Segment", "SegmentParser", "read_header"]
+__all__ = [
+    "BadJpeg",
+    "Component",
+    "Frame",
+    "JpegHeader",
+    "QuantTable",
+    "Scan",
+    "Segment",
+    "SegmentParser",
+    "read_frame",
+    "read_header",
+]
 
 SOF_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 SOF_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -58,6 +69,17 @@ class Component:
     """Vertical sampling factor, 1 … 4."""
     tq: int
     """Number of its quantisation table, 0 … 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The payload of a frame header."""
+
+    precision: int
+    """Bits per sample."""
+    height: int
+    width: int
+    components: tuple[Component, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +199,23 @@ def read_header(data: bytes | memoryview | np.ndarray) -> JpegHeader:
     return SegmentParser(memoryview(data)).parse()  # type: ignore[arg-type]
 
 
+def read_frame(payload: bytes) -> Frame:
+    """Parses the payload of a frame header. Raises :class:`BadJpeg`; a size of 0 is not refused here."""
+    if len(payload) < 9:
+        raise BadJpeg("frame header too short")
+    count = payload[5]
+    if not 1 <= count <= 4 or len(payload) != 6 + 3 * count:
+        raise BadJpeg(f"frame header of {len(payload)} bytes for {count} components")
+    components = tuple(
+        Component(identifier, sampling >> 4, sampling & 15, table)
+        for identifier, sampling, table in zip(payload[6::3], payload[7::3], payload[8::3], strict=True)
+    )
+    if any(not (1 <= c.h <= 4 and 1 <= c.v <= 4 and c.tq <= 3) for c in components):
+        raise BadJpeg("component with sampling factors or a table number out of range")
+    precision, height, width = struct.unpack_from(">BHH", payload)
+    return Frame(precision, height, width, components)
+
+
 class SegmentParser:
     """Reads marker segments one after another and keeps what is in force."""
 
@@ -189,8 +228,8 @@ class SegmentParser:
         self.adobe_transform: int | None = None
         self.jfif_offset: int | None = None
         self.adobe_offset: int | None = None
-        self.frame: Segment | None = None
-        self.components: tuple[Component, ...] = ()
+        self.frame: Frame | None = None
+        self.frame_segment: Segment | None = None
 
     def parse(self) -> JpegHeader:
         if bytes(self.data[:2]) != b"\xff\xd8":
@@ -241,7 +280,10 @@ class SegmentParser:
         marker, start = segment.marker, segment.offset
         payload = bytes(self.data[start : start + min(segment.length, 16)])
         if marker in SOF_ALL:
-            self._frame(segment)
+            if self.frame is not None:
+                raise BadJpeg("two frame headers")
+            self.frame_segment = segment
+            self.frame = read_frame(bytes(self.data[start : start + segment.length]))
         elif marker == 0xC4:
             self._huffman(segment)
         elif marker == 0xDB:
@@ -254,23 +296,6 @@ class SegmentParser:
             self.jfif_offset = start
         elif marker == 0xEE and segment.length >= 12 and payload.startswith(b"Adobe"):
             self.adobe_offset, self.adobe_transform = start, payload[11]
-
-    def _frame(self, segment: Segment) -> None:
-        if self.frame is not None:
-            raise BadJpeg("two frame headers")
-        start = segment.offset
-        if segment.length < 9:
-            raise BadJpeg("frame header too short")
-        count = self.data[start + 5]
-        if not 1 <= count <= 4 or segment.length != 6 + 3 * count:
-            raise BadJpeg(f"frame header of {segment.length} bytes for {count} components")
-        components = []
-        for at in range(start + 6, start + 6 + 3 * count, 3):
-            identifier, sampling, table = self.data[at : at + 3]
-            components.append(Component(identifier, sampling >> 4, sampling & 15, table))
-        if any(not (1 <= c.h <= 4 and 1 <= c.v <= 4 and c.tq <= 3) for c in components):
-            raise BadJpeg("component with sampling factors or a table number out of range")
-        self.frame, self.components = segment, tuple(components)
 
     def _huffman(self, segment: Segment) -> None:
         at, end = segment.offset, segment.offset + segment.length
@@ -296,18 +321,17 @@ class SegmentParser:
             at += length
 
     def _finish(self, segment: Segment) -> JpegHeader:
-        if self.frame is None:
+        if self.frame is None or self.frame_segment is None:
             raise BadJpeg("scan before the frame header")
-        scan = self.scan(segment)
-        precision, height, width = struct.unpack_from(">BHH", self.data, self.frame.offset)
-        if width == 0 or height == 0:
-            raise BadJpeg(f"image of {width} x {height} pixels")
+        scan, frame = self.scan(segment), self.frame
+        if frame.width == 0 or frame.height == 0:
+            raise BadJpeg(f"image of {frame.width} x {frame.height} pixels")
         return JpegHeader(
-            width=width,
-            height=height,
-            precision=precision,
-            sof_marker=self.frame.marker,
-            components=self.components,
+            width=frame.width,
+            height=frame.height,
+            precision=frame.precision,
+            sof_marker=self.frame_segment.marker,
+            components=frame.components,
             scan=scan,
             scan_start=segment.offset + segment.length,
             restart_interval=self.restart_interval,
@@ -315,7 +339,7 @@ class SegmentParser:
             jfif_offset=self.jfif_offset,
             adobe_offset=self.adobe_offset,
             segments=tuple(self.segments),
-            sof_offset=self.frame.offset,
+            sof_offset=self.frame_segment.offset,
             sos_offset=segment.offset,
             quant_tables=self.quant,
             huffman_tables=self.huffman,
@@ -327,11 +351,12 @@ class SegmentParser:
         count = payload[0] if payload else 0
         if not 1 <= count <= 4 or segment.length != 4 + 2 * count:
             raise BadJpeg(f"scan header of {segment.length} bytes for {count} components")
+        components = () if self.frame is None else self.frame.components
         chosen: list[int] = []
         for identifier in payload[1 : 1 + 2 * count : 2]:
-            free = [i for i in range(len(self.components)) if i not in chosen]
+            free = [i for i in range(len(components)) if i not in chosen]
             # Some writers give all components one identifier: libjpeg-turbo takes them in order.
-            found = [i for i in free if self.components[i].id == identifier]
+            found = [i for i in free if components[i].id == identifier]
             if not found:
                 raise BadJpeg(f"scan header names component {identifier}, which the frame has not")
             chosen.append(found[0])

@@ -1,4 +1,4 @@
-"""Which bytes of a JPEG a splice looks at, told from the entry points alone.
+"""Which bytes of a JPEG a splice looks at, known from the entry points alone.
 
 The ``.mcu`` member says where every entry point lies in the file, so before a byte of the image is
 fetched it is known which ranges of it the windows need: the header parts that are repeated in
@@ -21,6 +21,7 @@ from shards.jpeg.entry_points import (
     TAIL_BYTES,
     VERSION,
 )
+from shards.jpeg.header import BadJpeg, read_frame
 
 __all__ = [
     "GEOMETRY",
@@ -46,7 +47,6 @@ of three chroma samples."""
 
 _MAX_REFERENCE_BYTES = 17 + 256  # of a Huffman table, the longest header part
 _KIND_FRAME = 0
-_FRAME_BYTES = 10 + 3 * 4
 
 
 @dataclass(frozen=True)
@@ -138,16 +138,19 @@ def header_ranges(head: IndexHead) -> Ranges:
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
     """Sizes out of the frame header; ``None`` where it makes no sense."""
     at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
-    frame = jpeg[at : at + _FRAME_BYTES].tobytes()
-    if not at or len(frame) < _FRAME_BYTES or not 1 <= frame[8] <= 4:
+    if not at or at + 3 > jpeg.size:
         return None
-    height, width = int.from_bytes(frame[4:6], "big"), int.from_bytes(frame[6:8], "big")
-    sampling = [frame[10 + 3 * c] for c in range(frame[8])]
-    across = 1 if len(sampling) == 1 else max(s >> 4 for s in sampling)
-    down = 1 if len(sampling) == 1 else max(s & 15 for s in sampling)
-    if not (height and width and 1 <= across <= 4 and 1 <= down <= 4):
+    length = int.from_bytes(jpeg[at + 1 : at + 3].tobytes(), "big")  # these two bytes included
+    try:
+        frame = read_frame(jpeg[at + 3 : at + 1 + length].tobytes())
+    except BadJpeg:
         return None
-    return Geometry(height, width, 8 * down, 8 * across)
+    if not frame.height or not frame.width:
+        return None
+    if len(frame.components) == 1:
+        return Geometry(frame.height, frame.width, 8, 8)
+    across, down = max(c.h for c in frame.components), max(c.v for c in frame.components)
+    return Geometry(frame.height, frame.width, 8 * down, 8 * across)
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
