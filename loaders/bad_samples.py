@@ -22,7 +22,7 @@ class BadSample:
 
 
 class BadSampleLog:
-    """What one loader met in its process. Safe to use from several threads."""
+    """The bad samples that one loader met in its process. Safe to use from several threads."""
 
     def __init__(self) -> None:
         self._found: dict[str, BadSample] = {}

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["Batch", "BufferPool"]
+__all__ = ["Batch", "BufferPool", "make_batch"]
 
 
 class Batch(TypedDict):
@@ -38,6 +38,37 @@ class Batch(TypedDict):
     sample_key: list[str]
     content_id: torch.Tensor
     is_valid: torch.Tensor
+
+
+def make_batch(
+    device: str,
+    *,
+    views: torch.Tensor,
+    crops: torch.Tensor,
+    mask: npt.NDArray[np.bool_],
+    windows: npt.NDArray[np.int32],
+    label: npt.NDArray[np.integer],
+    content_id: npt.NDArray[np.int64],
+    is_valid: npt.NDArray[np.bool_],
+    sample_key: list[str],
+) -> Batch:
+    """The batch of ``views`` (B, S, S, 3) and ``crops`` (B, N, C, C, 3) uint8, moved to ``device``; ``mask`` (B, N),
+    ``windows`` (B, N, 4), the others (B,)."""
+
+    def on_device(values: torch.Tensor | npt.NDArray) -> torch.Tensor:
+        tensor = values if isinstance(values, torch.Tensor) else torch.from_numpy(values)
+        return tensor.to(device, non_blocking=True)
+
+    return Batch(
+        global_view=on_device(views).permute(0, 3, 1, 2),
+        local_crops=on_device(crops).permute(0, 1, 4, 2, 3),
+        crop_mask=on_device(mask),
+        label=on_device(label.astype(np.int64)),
+        crop_windows=on_device(windows),
+        sample_key=sample_key,
+        content_id=on_device(content_id),
+        is_valid=on_device(is_valid),
+    )
 
 
 class BufferPool:

@@ -1,4 +1,4 @@
-"""What a loader is told: one frozen record, checked when it is made."""
+"""The settings of a loader: one frozen record, checked when it is made."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -24,7 +24,7 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. Raises ``InputError`` naming the value at fault."""
 
     backend: Backend = "auto"
-    """Who decodes: ``dali``, ``turbo`` (libjpeg-turbo in threads) or ``reference`` (Pillow);
+    """The decoder: ``dali``, ``turbo`` (libjpeg-turbo in threads) or ``reference`` (Pillow);
     ``auto`` is ``dali`` on a GPU and ``turbo`` on a CPU."""
     decode: Decode = "auto"
     """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` takes

@@ -2,36 +2,25 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 
-from loaders.augment.windows import paste
 from loaders.bad_samples import BadSample, BadSampleLog
-from loaders.batch import Batch, BufferPool
+from loaders.batch import Batch
 from loaders.config import LoaderConfig
-from loaders.decode.jobs import DecodeFailure, DecodeJob, Leaf
 from loaders.fits import check_fits
-from loaders.order.order import EpochOrder, check_partition
-from loaders.reading.chunk_reader import Chunk, ChunkReader
-from loaders.reading.epoch_order import epoch_order
+from loaders.order.order import EpochOrder, check_partition, epoch_order
+from loaders.pipeline import BatchPipeline
 from loaders.reading.open_shards import OpenShards
-from loaders.reading.planning import BatchPlan, JobMaker
-from loaders.reading.prefetch import Ahead
-from loaders.reading.ranges_or_whole import ranges_to_read
 from loaders.stats import LoaderStats
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["Loader", "build_loader"]
-
-MAX_SAMPLES_PER_TASK = 8
-"""A thread takes this many samples of a batch at most, so that the threads finish a batch
-together."""
 
 
 def build_loader(
@@ -53,38 +42,8 @@ def build_loader(
     return Loader(dataset, split, config, rank, world_size, opened)
 
 
-def _leaf(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Leaf:
-    backend = config.backend
-    if backend == "auto":
-        # Measured on a CPU: libjpeg-turbo in threads beats DALI by 10–25 % (docs/LOG.md).
-        backend = "dali" if config.device == "cuda" else "turbo"
-    if backend == "dali":
-        from loaders.decode.dali import DaliLeaf  # no DALI wheel exists outside Linux
-
-        return DaliLeaf(
-            config.device,
-            num_crops=config.num_crops,
-            crop_size=config.crop_size,
-            batch_size=device_batch_size,
-            num_threads=config.num_threads,
-            stats=stats,
-        )
-    return _host_leaf(backend)
-
-
-def _host_leaf(backend: str) -> Leaf:
-    """The leaf that decodes in the calling thread, for ``backend``."""
-    if backend == "reference":
-        from loaders.decode.reference import ReferenceLeaf
-
-        return ReferenceLeaf()
-    from loaders.decode.turbo import TurboLeaf
-
-    return TurboLeaf()
-
-
 def _ready(future: "Future[Batch]") -> Batch:
-    """Waits for a batch. What memory was too small for is blamed on no sample: it ends the run."""
+    """Waits for a batch. Too little memory is blamed on no sample: it ends the run."""
     try:
         return future.result()
     except MemoryError as error:
@@ -111,7 +70,7 @@ class Loader:
         world_size: int,
         opened: OpenShards | None = None,
     ) -> None:
-        self._device_batch_size = check_partition(config.global_batch_size, rank, world_size)
+        device_batch_size = check_partition(config.global_batch_size, rank, world_size)
         self._dataset, self._split, self._config = dataset, split, config
         self._rank, self._world_size = rank, world_size
         self._rows = dataset.split_rows(split)
@@ -119,17 +78,8 @@ class Loader:
         open_shards = self._owned or opened
         assert open_shards is not None
         self._samples = open_shards.samples
-        self._stats = LoaderStats()
-        self._bad = BadSampleLog()
-        ranges = ranges_to_read(open_shards, self._rows, config)
-        self._maker = JobMaker(open_shards, config, self._stats, ranges)
-        self._ahead = None if ranges else Ahead.of(open_shards, self._rows, config)
-        self._leaf = _leaf(config, self._device_batch_size, self._stats)
-        self._reader = ChunkReader(self._maker, self._leaf, _host_leaf(config.backend), config.num_crops, self._stats)
-        self._buffers = BufferPool(config.prefetch_batches + 2, pinned=config.device == "cuda")
-        self._stream = torch.cuda.Stream() if config.device == "cuda" else None
-        self._workers = ThreadPoolExecutor(config.num_threads, thread_name_prefix="loader")
-        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="loader-finish")
+        self._stats, self._bad = LoaderStats(), BadSampleLog()
+        self._pipeline = BatchPipeline(open_shards, self._rows, config, device_batch_size, self._stats, self._bad)
         self._epoch = 0
         self._consumed = 0
         self._resume_at: int | None = None
@@ -194,9 +144,7 @@ class Loader:
     def close(self) -> None:
         """Ends the threads and lets go of shards and decoder. Batches handed out stay valid."""
         self._closed, self._order = True, None
-        self._workers.shutdown(cancel_futures=True)
-        self._finisher.shutdown(cancel_futures=True)
-        self._leaf.close()
+        self._pipeline.close()
         if self._owned is not None:
             self._owned.close()
 
@@ -224,108 +172,15 @@ class Loader:
                     following = next(upcoming, None)
                     if following is None:
                         break
-                    pending.append(self._submit(order, epoch, following))
+                    pending.append(self._pipeline.begin(order, epoch, following))
                 with self._stats.timed("wait"):
                     batch = _ready(pending.popleft())
                 self._consumed = index + 1
                 self._stats.count("batches")
-                yield self._hand_over(batch)
+                yield self._pipeline.hand_over(batch)
         finally:
             for future in pending:
                 future.cancel()
-
-    def _submit(self, order: EpochOrder, epoch: int, index: int) -> "Future[Batch]":
-        """Queues the work of one batch: reading (and decoding, where the leaf splits) in the
-        threads, the rest in the finisher."""
-        window_epoch = epoch if self._config.shuffle else 0
-        if self._ahead is not None:
-            self._ahead.look(order, index)
-        plan = self._maker.plan(order.batch(index), window_epoch)
-        config = self._config
-        views = self._buffers.borrow((len(plan), config.global_size, config.global_size, 3))
-        crops = None
-        if self._leaf.splits_batches or config.device == "cpu":
-            num_slots = len(plan) * config.num_crops
-            crops = self._buffers.borrow((num_slots, config.crop_size, config.crop_size, 3))
-        step = max(1, min(MAX_SAMPLES_PER_TASK, -(-len(plan) // config.num_threads)))
-        places = [range(k, min(k + step, len(plan))) for k in range(0, len(plan), step)]
-        chunks = [self._workers.submit(self._reader.read, plan, part, views, crops) for part in places]
-        return self._finisher.submit(self._finish, plan, chunks, views, crops)
-
-    def _finish(
-        self, plan: BatchPlan, chunks: "list[Future[Chunk]]", views: torch.Tensor, crops: torch.Tensor | None
-    ) -> Batch:
-        done = [chunk.result() for chunk in chunks]
-        jobs = [job for chunk_jobs, _, _ in done for job in chunk_jobs]
-        patches = [patch for _, chunk_patches, _ in done for patch in chunk_patches]
-        failures = [failure for _, _, chunk_failures in done for failure in chunk_failures]
-        if self._stream is None:
-            assert crops is not None
-            failures += self._decode_rest(jobs, crops)
-            paste(patches, crops)
-            return self._assemble(plan, failures, views, crops)
-        with torch.cuda.stream(self._stream):
-            if crops is None:
-                shape = (len(plan) * self._config.num_crops, *[self._config.crop_size] * 2, 3)
-                crops = torch.empty(shape, dtype=torch.uint8, device="cuda")
-            failures += self._decode_rest(jobs, crops)
-            paste(patches, crops)
-            batch = self._assemble(plan, failures, views, crops)
-            self._stream.synchronize()  # of this thread's stream; the training stream runs on
-            return batch
-
-    def _decode_rest(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        if not jobs:
-            return []
-        with self._stats.timed("decode"):
-            return self._leaf.decode(jobs, crops)
-
-    def _assemble(
-        self, plan: BatchPlan, failures: list[DecodeFailure], views: torch.Tensor, crops: torch.Tensor
-    ) -> Batch:
-        """Masks what failed and moves everything to the device."""
-        is_valid, mask, windows = (plan.slice.is_valid.copy(), plan.mask.copy(), plan.crop_windows.copy())
-        num_crops, crop_size = self._config.num_crops, self._config.crop_size
-        failed = {failure.sample: failure for failure in reversed(failures)}
-        for place, failure in failed.items():
-            is_valid[place], mask[place] = False, False
-            views[place] = 0
-            self._stats.reason("failed", failure.reason)
-        self._bad.add(self._bad_sample(plan, failure) for failure in failed.values())
-        windows[~mask] = 0
-        if not mask.all():
-            crops[torch.from_numpy(~mask.ravel()).to(crops.device)] = 0
-        self._stats.count("samples", int(plan.slice.is_valid.sum()))
-        rows = plan.slice.rows
-
-        def on_device(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.to(self._config.device, non_blocking=True)
-
-        local = on_device(crops).view(len(plan), num_crops, crop_size, crop_size, 3)
-        return Batch(
-            global_view=on_device(views).permute(0, 3, 1, 2),
-            local_crops=local.permute(0, 1, 4, 2, 3),
-            crop_mask=on_device(torch.from_numpy(mask)),
-            label=on_device(torch.from_numpy(self._samples.label[rows].astype(np.int64))),
-            crop_windows=on_device(torch.from_numpy(windows)),
-            sample_key=self._samples.keys(rows),
-            content_id=on_device(torch.from_numpy(self._samples.content_id[rows])),
-            is_valid=on_device(torch.from_numpy(is_valid)),
-        )
-
-    def _bad_sample(self, plan: BatchPlan, failure: DecodeFailure) -> BadSample:
-        rows = plan.slice.rows[failure.sample : failure.sample + 1]
-        shard = self._samples.shards[self._samples.shard[rows[0]]]
-        (key,) = self._samples.keys(rows)
-        return BadSample(shard, key, failure.reason, failure.detail, plan.epoch)
-
-    def _hand_over(self, batch: Batch) -> Batch:
-        """Tells CUDA's allocator that the consumer's stream uses tensors made on the loader's."""
-        if self._stream is not None:
-            for value in batch.values():
-                if isinstance(value, torch.Tensor):
-                    value.record_stream(torch.cuda.current_stream())
-        return batch
 
     def _identity(self) -> dict[str, Any]:
         names: tuple[str, ...] = ("global_batch_size", "seed", "shuffle", "class_balanced")

@@ -1,4 +1,4 @@
-"""What the loader did and where its time went."""
+"""Counts of the loader's work, and where its time went."""
 
 import threading
 import time

@@ -16,7 +16,7 @@ from PIL import Image
 
 from glass.measure.encoded_image import decode_file
 from loaders.decode.dali_files import not_for_dali
-from loaders.decode.jobs import DecodeJob
+from loaders.decode.jobs import WholeJob
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource
 from shards.images import formats as image_formats
@@ -195,7 +195,7 @@ class FormatTarget:
         pixels = decode_file(data)
         assert pixels.shape == (row["height"], row["width"], 3), (pixels.shape, row)
         assert pixel_sha256(pixels) == row["pixel_sha256"]
-        job = DecodeJob(
+        job = WholeJob(
             np.frombuffer(data, np.uint8),
             row["height"],
             row["width"],

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from loaders.reading.batch_plan import Reads
 from loaders.reading.checksums import BadChecksum
 from loaders.reading.link import Link
 from loaders.reading.mapped_shards import UnreadableMember
@@ -89,22 +90,20 @@ class RangeTarget:
             counts["refused"] += 1
             return
         rows = np.array([row, *rng.integers(len(samples), size=2).tolist()], np.int64)
-        windows = np.concatenate([rng.integers(0, 480, (3, 2, 2)), rng.integers(1, 64, (3, 2, 2))], axis=2).astype(
-            np.int32
-        )
+        windows = np.concatenate([rng.integers(0, 480, (6, 2)), rng.integers(1, 64, (6, 2))], axis=1).astype(np.int32)
         windowed, tiled = samples.entry_points.length[rows] > 0, samples.tiled(rows)
         with (
             patch.dict(os.environ, self._environment),
             patch.object(self._ranges, "_remote", _Store(self._ranges._remote, rng)) as store,
             patch.object(self._ranges, "_is_damaged", store.is_damaged),
         ):
-            batch = self._ranges.begin(rows, windows, windowed & ~tiled, tiled)
-            for place in range(len(rows)):
+            batch = self._ranges.begin(Reads(rows, windows, np.arange(6), [0, 2, 4, 6], windowed & ~tiled, tiled))
+            for number in rows.tolist():
                 try:
-                    sample = batch.sample(place)
-                    assert len(sample.image) <= MOST
-                    assert len(batch.whole_image(place)) == samples.image.length[rows[place]]
-                    counts["read in parts" if not sample.whole else "read whole"] += 1
+                    parts, image = batch.image_parts(number), batch.image(number)
+                    assert len(parts) <= MOST
+                    assert len(image) == samples.image.length[number]
+                    counts["read whole" if image is parts else "read in parts"] += 1
                 except BadChecksum:
                     counts["damaged"] += 1
                 except UnreadableMember:

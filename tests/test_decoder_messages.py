@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from loaders.decode.dali import DaliLeaf
-from loaders.decode.jobs import DecodeJob
+from loaders.decode.dali import DaliDecoder
+from loaders.decode.jobs import WholeJob
 from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.decoder_messages import messages_held_back
 from shards.images.pixels import decode_rgb
@@ -52,9 +52,9 @@ def test_of_libjpeg_while_shards_are_built(encode_image, capfd):
 
 
 def decoded(data: bytes, kind: str) -> int:
-    """Failures of DALI's leaf with one whole image."""
-    leaf = DaliLeaf("cpu", num_crops=1, crop_size=32, batch_size=1, num_threads=1)
-    job = DecodeJob(
+    """Failures of DALI with one whole image."""
+    decoder = DaliDecoder("cpu", num_crops=1, crop_size=32, batch_size=1, num_threads=1)
+    job = WholeJob(
         data=np.frombuffer(data, np.uint8),
         height=64,
         width=64,
@@ -64,8 +64,8 @@ def decoded(data: bytes, kind: str) -> int:
         image_format=kind,
         mode="RGB",
     )
-    failures = leaf.decode([job], torch.zeros((1, 32, 32, 3), dtype=torch.uint8))
-    leaf.close()
+    failures = decoder.decode([job], torch.zeros((1, 32, 32, 3), dtype=torch.uint8))
+    decoder.close()
     return len(failures)
 
 

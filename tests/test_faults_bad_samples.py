@@ -11,7 +11,7 @@ import torch
 
 from loaders import LoaderConfig, build_loader
 from loaders.loader import Loader
-from loaders.reading.planning import JobMaker
+from loaders.reading.read import SampleReader
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.manifest.dataset import ShardDataset
@@ -125,14 +125,14 @@ def test_a_shard_cut_off_under_the_run_costs_its_samples_only(damaged, backend):
 def test_an_unforeseen_error_costs_the_sample_that_it_is_about(synthetic_shards, monkeypatch, caplog):
     dataset = ShardDataset.open(synthetic_shards)
     row = int(dataset.split_rows("train")[2])
-    whole_job = JobMaker._whole_job
+    image = SampleReader._image
 
-    def fail(self, plan, place):
-        if int(plan.slice.rows[place]) == row:
+    def fail(self, reads, members, place):
+        if int(reads.rows[place]) == row:
             raise ZeroDivisionError("planted")
-        return whole_job(self, plan, place)
+        return image(self, reads, members, place)
 
-    monkeypatch.setattr(JobMaker, "_whole_job", fail)
+    monkeypatch.setattr(SampleReader, "_image", fail)
     with build_loader(synthetic_shards, "train", replace(CONFIG, num_threads=1)) as loader:
         found = validity(loader)
         (bad,) = loader.bad_samples()
@@ -142,7 +142,7 @@ def test_an_unforeseen_error_costs_the_sample_that_it_is_about(synthetic_shards,
     assert "planted" in caplog.text
 
 
-@pytest.mark.parametrize("place", ["_whole_job", "Pillow"])
+@pytest.mark.parametrize("place", ["_image", "Pillow"])
 def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch, place):
     def fail(*_):
         raise MemoryError
@@ -150,7 +150,7 @@ def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch
     if place == "Pillow":
         monkeypatch.setattr("shards.images.pixels.load_rgb", fail)
     else:
-        monkeypatch.setattr(JobMaker, place, fail)
+        monkeypatch.setattr(SampleReader, place, fail)
     config = replace(CONFIG, backend="reference", decode="full")
     with build_loader(synthetic_shards, "train", config) as loader:
         with pytest.raises(MemoryError, match=r"not enough memory to read a batch: lower loader\."):

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from loaders.batch import BufferPool
-from loaders.decode.dali import DaliLeaf, define_spliced_pipeline, define_whole_pipeline
-from loaders.decode.jobs import DecodeJob
-from loaders.decode.reference import ReferenceLeaf
-from loaders.decode.turbo import TurboLeaf
+from loaders.decode.dali import DaliDecoder, define_spliced_pipeline, define_whole_pipeline
+from loaders.decode.jobs import WholeJob, WindowJob
+from loaders.decode.reference import ReferenceDecoder
+from loaders.decode.turbo import TurboDecoder
 from loaders.stats import LoaderStats
 from shards.jpeg.header import read_header
 from tests.image_files import chunk
@@ -47,7 +47,7 @@ def job(data, image, file_format, sample, windows=None):
             ((height - high) // 2, (width - wide) // 2, high, wide),
         ]
     first = sample * NUM_CROPS
-    return DecodeJob(
+    return WholeJob(
         data,
         height,
         width,
@@ -76,16 +76,16 @@ def variants():
     return cases
 
 
-def leaf(name):
+def make_decoder(name):
     if name == "dali":
-        return DaliLeaf("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=128, num_threads=2)
-    return {"turbo": TurboLeaf, "reference": ReferenceLeaf}[name]()
+        return DaliDecoder("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=128, num_threads=2)
+    return {"turbo": TurboDecoder, "reference": ReferenceDecoder}[name]()
 
 
 def decode(name, jobs):
-    """All crops of ``jobs`` by the leaf ``name``; the buffer starts full of rubbish."""
+    """All crops of ``jobs`` by the decoder ``name``; the buffer starts full of rubbish."""
     crops = torch.full((len(jobs) * NUM_CROPS, CROP, CROP, 3), 77, dtype=torch.uint8)
-    decoder = leaf(name)
+    decoder = make_decoder(name)
     failures = decoder.decode(jobs, crops)
     decoder.close()
     return crops.numpy(), failures
@@ -135,8 +135,7 @@ def test_dali_decodes_spliced_jobs_and_whole_ones_in_one_batch():
     """A job made for one window goes through the fused decoder, to the same pixels."""
     image = picture(100, 130)
     data = encode(image, "JPEG")
-    window = np.array([[5, 9, CROP, 40]], np.int32)
-    spliced = DecodeJob(data, 100, 130, window, np.array([3]), 1, "JPEG", "RGB", spliced=True)
+    spliced = WindowJob(data, data.size, 100, 130, (5, 9, CROP, 40), 3, 1, "RGB")
     by_dali, failures = decode("dali", [job(data, image, "JPEG", 0), spliced])
     by_pillow, _ = decode("reference", [job(data, image, "JPEG", 0), spliced])
     assert failures == []
@@ -207,7 +206,7 @@ def test_dali_gets_only_what_it_must_show_as_the_oracle_does():
     ]
     jobs = [job(data, image, kind, k) for k, (kind, data, _) in enumerate(files)]
     stats = LoaderStats()
-    decoder = DaliLeaf("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=16, num_threads=2, stats=stats)
+    decoder = DaliDecoder("cpu", num_crops=NUM_CROPS, crop_size=CROP, batch_size=16, num_threads=2, stats=stats)
     crops = torch.zeros((len(jobs) * NUM_CROPS, CROP, CROP, 3), dtype=torch.uint8)
     assert decoder.decode(jobs, crops) == []
     decoder.close()
@@ -222,7 +221,7 @@ def test_gpu_decode_is_close_to_the_oracle():
     """nvJPEG's transform may round otherwise: at most 3 levels off anywhere, and rarely."""
     image = picture(300, 400)
     jobs = [job(encode(image, "JPEG", quality=92), image, "JPEG", k) for k in range(4)]
-    decoder = DaliLeaf("cuda", num_crops=NUM_CROPS, crop_size=CROP, batch_size=4, num_threads=2)
+    decoder = DaliDecoder("cuda", num_crops=NUM_CROPS, crop_size=CROP, batch_size=4, num_threads=2)
     crops = torch.zeros((4 * NUM_CROPS, CROP, CROP, 3), dtype=torch.uint8, device="cuda")
     assert decoder.decode(jobs, crops) == []
     expected, _ = decode("reference", jobs)

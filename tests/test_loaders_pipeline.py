@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from loaders import LoaderConfig, build_loader
-from loaders.windows.sampling import SAMPLING_RULES
+from loaders.windows.sampling import SAMPLING_RULES, SamplingRule
 from shards.errors import InputError
 from shards.images.pixels import decode_rgb
 from shards.manifest.dataset import ShardDataset
@@ -127,11 +127,11 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
     """A rule may give fewer than N windows: the others are masked, zero, and cost nothing else."""
 
     def only_the_first(*arguments):
-        windows, mask = SAMPLING_RULES["stratified_grid"](*arguments)
+        windows, mask = SAMPLING_RULES["stratified_grid"].place(*arguments)
         mask[:, 1:] = False
         return windows, mask
 
-    monkeypatch.setitem(SAMPLING_RULES, "first", only_the_first)
+    monkeypatch.setitem(SAMPLING_RULES, "first", SamplingRule(only_the_first))
     config = replace(CONFIG, backend=backend, decode=decode)
     for some, every in zip(
         epoch(synthetic_shards, replace(config, sampling="first")), epoch(synthetic_shards, config), strict=True
@@ -140,6 +140,39 @@ def test_crops_that_a_rule_leaves_out_are_blank(synthetic_shards, backend, decod
         assert some["crop_mask"].tolist() == [[True, False, False]] * 4
         assert not some["local_crops"][:, 1:].any()
         assert not some["crop_windows"][:, 1:].any()
+
+
+@pytest.mark.parametrize("decode", ["full", "window"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_image_without_crops_keeps_its_view_and_is_checked(synthetic_shards, tmp_path, backend, decode, monkeypatch):
+    """A rule may even give no window; a file that cannot be decoded is found all the same."""
+
+    def nowhere(*arguments):
+        windows, mask = SAMPLING_RULES["stratified_grid"].place(*arguments)
+        return windows, np.zeros_like(mask)
+
+    monkeypatch.setitem(SAMPLING_RULES, "nowhere", SamplingRule(nowhere))
+    damaged = shutil.copytree(synthetic_shards, tmp_path / "shards")
+    dataset = ShardDataset.open(damaged)
+    rows = dataset.split_rows("train")
+    tiled = dataset.column("stored_as")[rows] == "tiled"
+    broken = {int(rows[np.flatnonzero(kind)[0]]) for kind in (tiled, dataset.column("mcu_length")[rows] > 0)}
+    for row in broken:
+        start = int(dataset.column("image_offset")[row])
+        with dataset.shard_path(dataset.column("shard")[row]).open("r+b") as file:
+            file.seek(start)
+            file.write(bytes(64))
+    keys = {dataset.column("sample_key")[row] for row in broken}
+    config = replace(CONFIG, backend=backend, decode=decode, verify="off")
+    for some, every in zip(
+        epoch(damaged, replace(config, sampling="nowhere")), epoch(synthetic_shards, config), strict=True
+    ):
+        assert not some["crop_mask"].any()
+        assert not some["local_crops"].any()
+        for place, key in enumerate(some["sample_key"]):
+            assert bool(some["is_valid"][place]) == (key not in keys)
+            view = some["global_view"][place]
+            assert not view.any() if key in keys else torch.equal(view, every["global_view"][place])
 
 
 @pytest.mark.parametrize("threads", [1, 3])

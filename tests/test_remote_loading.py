@@ -20,7 +20,7 @@ from loaders.batch import Batch
 from loaders.reading.cached_shards import CachedShards, RemoteTar
 from loaders.reading.link import Link
 from loaders.reading.open_shards import OpenShards
-from loaders.reading.ranges_or_whole import ranges_to_read
+from loaders.reading.ranges_or_whole import choose_members
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
@@ -72,6 +72,26 @@ def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
 def test_batches_are_those_of_the_local_shards(server: Server, synthetic_shards: Path, reads: str) -> None:
     config = replace(CONFIG, remote_reads=reads)
     assert_equal(batches(server.url, config), batches(synthetic_shards, config))
+
+
+@pytest.mark.parametrize("reads", ["whole", "range"])
+def test_a_sample_may_come_twice_in_a_batch_with_other_windows(
+    server: Server, synthetic_shards: Path, reads: str
+) -> None:
+    """Some of them changed, some with fewer crops than there is room for."""
+    config = replace(
+        CONFIG,
+        remote_reads=reads,
+        decode="auto",
+        class_balanced=True,
+        augment=0.5,
+        sampling="all",
+        num_crops=6,
+        global_batch_size=64,
+    )
+    found = batches(server.url, config)
+    assert any(len(set(batch["sample_key"])) < len(batch["sample_key"]) for batch in found)
+    assert_equal(found, batches(synthetic_shards, config))
 
 
 @pytest.mark.parametrize("reads", ["whole", "range"])
@@ -289,8 +309,8 @@ def test_auto_takes_what_costs_less_where_the_cache_is_smaller_than_the_data(
         assert data.ranges is not None
         data.ranges.link = Link(latency_s, megabits * 125e3, connections=8)
         rows = data.dataset.split_rows("train")
-        found = ranges_to_read(data, rows, config)
-        assert ("whole" if found is None else "range") == expected
+        found = choose_members(data, rows, config)
+        assert ("range" if found is data.ranges else "whole") == expected
         with build_loader(data, "train", config) as loader:
             batches_found = list(loader)
     with build_loader(large_shards, "train", config) as loader:

@@ -50,11 +50,11 @@ from glass.measure.scoring import Predictions, score
 from glass.model.precision import precision_in_use
 from loaders import LoaderConfig, build_loader
 from loaders.decode.pixel_batch import pixel_batch
-from loaders.reading.checksums import BadChecksum, FirstTouch
+from loaders.reading.checksums import BadChecksum, Checksums
 from loaders.reading.mapped_shards import MappedShards, UnreadableMember
 from loaders.reading.sample_table import SampleTable
 from loaders.windows.detail import Detail, detail_of_file
-from loaders.windows.sampling import RULES_WITH_DETAIL
+from loaders.windows.sampling import sampling_rule
 from shards.errors import InputError, require_sound_machine
 from shards.images.pixels import RejectedImage, decode_rgb
 from shards.manifest.dataset import ShardDataset
@@ -147,8 +147,8 @@ def measure_robustness(
     from tqdm import tqdm
 
     start = time.perf_counter()
-    rules = {contender.loader.sampling for contender in contenders.values()}
-    images = _SplitImages(dataset, split, not rules.isdisjoint(RULES_WITH_DETAIL))
+    reads_files = any(sampling_rule(contender.loader.sampling).reads_files for contender in contenders.values())
+    images = _SplitImages(dataset, split, reads_files)
     measured = []
     try:
         for row in tqdm(rows, f"changing {split}", unit=" rows", disable=not progress):
@@ -196,7 +196,7 @@ class _SplitImages:
         self.rows = dataset.split_rows(split)
         self.samples = SampleTable(dataset)
         self._shards = MappedShards([dataset.shard_path(name) for name in self.samples.shards])
-        self._touched = FirstTouch(len(dataset))
+        self._checksums = Checksums(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> _ChangedImage | None:
         """The changed image of a manifest row; None where it cannot be read, decoded or saved,
@@ -205,8 +205,8 @@ class _SplitImages:
         where = int(samples.image.offset[row]), int(samples.image.length[row])
         try:
             member = self._shards.member(int(samples.shard[row]), *where)
-            if not self._touched.is_sound(row):
-                self._touched.check(row, {"image": (member, int(samples.crc32["image"][row]))})
+            if not self._checksums.is_sound(row):
+                self._checksums.check(row, {"image": (member, int(samples.crc32["image"][row]))})
             data = member.tobytes()
             pixels = decode_file(data)
             change = perturbation.change((pixels.shape[0], pixels.shape[1]), int(samples.content_id[row]))

@@ -100,7 +100,7 @@ class PixelSource:
     """Decoded pixels, (H, W, 3) uint8 or a Pillow image.
 
     Their windows are those of a file with these pixels, but for rules that read the bits of a JPEG
-    (``loaders.windows.sampling.RULES_WITH_DETAIL``): there are none here. A Pillow image is taken with the
+    (``loaders.windows.sampling.SamplingRule.reads_files``): there are none here. A Pillow image is taken with the
     pixels that Pillow gives it, and of 16-bit colour Pillow drops the low bytes, where the file
     itself is rounded.
     """

@@ -1,13 +1,12 @@
 """From an image to the rows that a detector scores: its draws, and those of harmless changes."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from glass.predict.image_sources import ImageSource
 from glass.predict.options import PredictOptions
 from glass.predict.view_rows import ViewRow, covering_rows, harmless_changes, view_rows
 from loaders.config import LoaderConfig
-from loaders.windows.sampling import RULES_WITH_DETAIL
+from loaders.windows.sampling import sampling_rule
 from shards.errors import machine_spared, require_sound_machine
 from shards.images.pixels import RejectedImage
 
@@ -40,21 +39,13 @@ def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) 
 def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage:
     make_rows = covering_rows if options.coverage == "all" else view_rows
     image = source.load()
-    detail = _detail(image.encoded, config)
+    rule = sampling_rule(config.sampling)
+    detail = rule.detail_of_file(image.encoded)
     rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
     changes = harmless_changes(image.pixels) if options.stability else {}
     for changed in changes.values():
         # Cells are shares of an image, so the original's detail is that of its changes.
-        known = _detail(changed.encoded, config) or detail
+        known = rule.detail_of_file(changed.encoded) or detail
         rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
-
-
-def _detail(encoded: bytes | None, config: LoaderConfig) -> Any:
-    """What the sampling rule wants to know of an image file; None where there is nothing."""
-    if encoded is None or config.sampling not in RULES_WITH_DETAIL:
-        return None
-    from loaders.windows.detail import detail_of_file  # Numba takes a second to import
-
-    return detail_of_file(encoded)

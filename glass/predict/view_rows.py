@@ -55,7 +55,7 @@ def view_rows(
 ) -> list[ViewRow]:
     """The row that evaluation sees, and those of ``draws`` - 1 further draws of windows.
 
-    ``detail`` is what a rule in ``loaders.windows.sampling.RULES_WITH_DETAIL`` knows of the image.
+    ``detail`` is what the sampling rule reads off the image's file.
     """
     small = global_view(pixels, config.global_size)
     return [_row(pixels, small, content_id, config, k, detail) for k in range(draws)]

@@ -76,7 +76,7 @@ class Change:
         return self.operations[-1].file_of(before.on_image(pixels))
 
     def on_view(self, view: Pixels) -> Pixels:
-        """The global view (S, S, 3) of the changed image, as near as that of the source tells."""
+        """The global view (S, S, 3) uint8 of the changed image, approximated from that of the source."""
         for operation, size in zip(self.operations, self.sizes, strict=False):
             view = operation.on_view(view, size)
         return view
@@ -95,9 +95,7 @@ class ChangedSample:
 
     change: Change
     windows: npt.NDArray[np.int32]
-    """(N, 4) in the changed image."""
-    mask: npt.NDArray[np.bool_]
-    """(N,): which of them exist."""
+    """(N, 4) of (top, left, height, width) in the changed image, zeros where there is no crop."""
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:
@@ -136,7 +134,7 @@ FAMILY: dict[str, Callable[[Size, U64], tuple[Operation, ...]]] = {
     "web": lambda size, random: (*fit_within(size, 768), Jpeg(60)),
     "hard": lambda size, random: (*fit_within(size, 512), Jpeg(40)),
 }
-"""What may happen to an image, each as likely: (size, two draws) → operations."""
+"""The changes that an image may undergo, all equally likely: (size, two draws) → operations."""
 
 
 def draw_changes(
@@ -149,7 +147,8 @@ def draw_changes(
     epoch: int,
     appearance: int,
 ) -> list[Change | None]:
-    """For each sample what happens to it, None for nothing; ``share`` of them are changed."""
+    """(B,) the change of each sample, None for none; ``share`` (0 … 1) of them are changed. ``height``, ``width`` and
+    ``content_id`` are (B,)."""
     random = draws(stream(seed, epoch, content_id, AUGMENT_PURPOSE + appearance), 4)
     chosen = bounded(random[:, 0], SHARE_STEPS) < round(share * SHARE_STEPS)
     kinds = bounded(random[:, 1], len(FAMILY)).tolist()

@@ -1,4 +1,4 @@
-"""What happens to images on their way through the world, as operations on any part of an image.
+"""The changes that images undergo on their way through the world, as operations on any part of an image.
 
 Re-saving, resizing, blurring and noise; each knows which part of its input a part of its output
 depends on, so that doing it to a crop's surroundings and doing it to the whole image and then
@@ -90,7 +90,7 @@ class Operation(Protocol):
         ...
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """What is left of it in the global view, from ``view`` (S, S, 3) of the input alone."""
+        """Its effect on the global view, from ``view`` (S, S, 3) of the input alone."""
         ...
 
 
@@ -128,7 +128,7 @@ class Jpeg(_KeepsSize):
     quality: int
 
     def file_of(self, pixels: Pixels) -> bytes:
-        """What a whole image is saved as."""
+        """The file that a whole image is saved as."""
         return _encoded(pixels, "JPEG", self.quality)
 
     def needs(self, window: CropWindow, size: Size) -> CropWindow:

@@ -14,7 +14,7 @@ import torch
 
 from loaders.augment.augment import ChangedSample
 from loaders.augment.operations import CropWindow, Pixels
-from loaders.decode.jobs import DecodeFailure, DecodeJob, Leaf
+from loaders.decode.jobs import DecodeFailure, Decoder, Job, TiledJob, WholeJob, WindowJob
 
 __all__ = ["Patch", "changed_windows", "paste"]
 
@@ -23,46 +23,53 @@ Patch = tuple[int, Pixels]
 
 
 def changed_windows(
-    jobs: Iterable[DecodeJob], samples: Mapping[int, ChangedSample], leaf: Leaf, num_crops: int
+    jobs: Iterable[Job], samples: Mapping[int, ChangedSample], decoder: Decoder, num_crops: int
 ) -> tuple[list[Patch], list[DecodeFailure]]:
-    """The crops of ``jobs``, whose samples are all in ``samples`` (by place in the batch).
+    """The crops of ``jobs``, whose samples are all in ``samples`` (by place in the batch), and what failed.
 
-    ``leaf`` decodes into host memory.
+    ``decoder`` decodes into host memory.
     """
     patches: list[Patch] = []
     failures: list[DecodeFailure] = []
     for job in jobs:
         sample = samples[job.sample]
-        for slot, pixels in _decoded(job, leaf, failures):
-            place = slot % num_crops
-            if sample.mask[place]:
-                window = CropWindow(*sample.windows[place].tolist())
-                patches.append((slot, sample.change.on_window(pixels, window)))
+        for slot, pixels in _decoded(job, decoder, failures):
+            window = CropWindow(*sample.windows[slot % num_crops].tolist())
+            patches.append((slot, sample.change.on_window(pixels, window)))
     return patches, failures
 
 
-def _decoded(job: DecodeJob, leaf: Leaf, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
-    """(slot, pixels of its window) of a job; what fails goes to ``failures``."""
-    windows, slots = job.windows, job.slots.tolist()
-    if job.spliced or job.tiles is not None:
-        for number, slot in enumerate(slots):
-            pixels = _read(replace(job, windows=windows[number : number + 1]), leaf, failures)
-            if pixels is None:
-                return
-            yield slot, pixels
+def _decoded(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Iterator[tuple[int, Pixels]]:
+    """(slot, pixels of its window) of a job; what fails is added to ``failures``."""
+    if isinstance(job, WholeJob):
+        frame = replace(job, windows=np.array([[0, 0, job.height, job.width]], np.int32), slots=np.zeros(1, np.int64))
+        image = _read(frame, decoder, failures)
+        if image is not None:
+            for slot, (top, left, height, width) in job.crops():
+                yield slot, image[top : top + height, left : left + width]
         return
-    whole = np.array([[0, 0, job.height, job.width]], np.int32)
-    image = _read(replace(job, windows=whole), leaf, failures)
-    if image is not None:
-        for slot, (top, left, height, width) in zip(slots, windows.tolist(), strict=True):
-            yield slot, image[top : top + height, left : left + width]
+    for slot, part in _parts(job):
+        pixels = _read(part, decoder, failures)
+        if pixels is None:
+            return
+        yield slot, pixels
 
 
-def _read(job: DecodeJob, leaf: Leaf, failures: list[DecodeFailure]) -> Pixels | None:
-    """The one window of ``job``, decoded into memory of its own size."""
-    height, width = job.windows[0, 2:].tolist()
+def _parts(job: WindowJob | TiledJob) -> Iterator[tuple[int, Job]]:
+    """(slot, a job for that crop alone)."""
+    if isinstance(job, WindowJob):
+        yield job.slot, job
+        return
+    for number, slot in enumerate(job.slots.tolist()):
+        one = slice(number, number + 1)
+        yield slot, replace(job, windows=job.windows[one], slots=job.slots[one])
+
+
+def _read(job: Job, decoder: Decoder, failures: list[DecodeFailure]) -> Pixels | None:
+    """The one crop of ``job``, decoded into memory of its own size."""
+    ((_, (_, _, height, width)),) = job.crops()
     out = torch.empty((1, height, width, 3), dtype=torch.uint8)
-    failed = leaf.decode([job.with_slots(np.zeros(1, np.int64))], out)
+    failed = decoder.decode([job.into_first_slots()], out)
     failures += failed
     return None if failed else out[0].numpy()
 

@@ -7,6 +7,7 @@ only where it must show the oracle's picture (``loaders.decode.dali_files``); al
 oracle on the host, and counted by reason.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,14 +16,15 @@ import torch
 from nvidia.dali import fn, pipeline_def, types
 
 from loaders.decode.dali_files import REFUSED, not_for_dali
-from loaders.decode.jobs import DecodeFailure, DecodeJob
-from loaders.decode.reference import ReferenceLeaf
+from loaders.decode.jobs import DecodeFailure, Job, WholeJob, WindowJob
+from loaders.decode.reference import ReferenceDecoder
 from loaders.stats import LoaderStats
 from shards.images.decoder_messages import messages_held_back
 
-__all__ = ["DECODER", "EXACT", "DaliLeaf", "define_spliced_pipeline", "define_whole_pipeline"]
+__all__ = ["DECODER", "EXACT", "DaliDecoder", "define_spliced_pipeline", "define_whole_pipeline"]
 
 Device = Literal["cpu", "cuda"]
+Slots = npt.NDArray[np.int64]
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
 # The oracle's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
@@ -94,7 +96,7 @@ def _device_id(device: Device) -> int | None:
     return torch.cuda.current_device() if torch.cuda.is_available() else 0
 
 
-class DaliLeaf:
+class DaliDecoder:
     """Runs the two pipelines; each is built when first needed."""
 
     splits_batches = False  # a pipeline has threads of its own and takes one batch at a time
@@ -114,19 +116,21 @@ class DaliLeaf:
         self._stats = stats or LoaderStats()
         self._num_crops, self._crop_size = num_crops, crop_size
         self._batch_size, self._num_threads = batch_size, num_threads
-        self._reference = ReferenceLeaf()
+        self._reference = ReferenceDecoder()
         self._pipelines: dict[str, Any] = {}
 
-    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Leaf`."""
-        on_host, whole, spliced = [], [], []
+    def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.decode.jobs.Decoder`."""
+        on_host: list[Job] = []
+        whole: list[WholeJob] = []
+        spliced: list[WindowJob] = []
         for job in jobs:
-            if job.spliced and job.turbo_decodes:
-                spliced.append(job)
-            elif reason := not_for_dali(job):
+            if reason := not_for_dali(job):
                 self._stats.reason("on_host", reason)
                 on_host.append(job)
-            else:
+            elif isinstance(job, WindowJob):
+                spliced.append(job)
+            elif isinstance(job, WholeJob):
                 whole.append(job)
         failures = self._run("whole", whole, crops) + self._run("spliced", spliced, crops)
         return failures + self._decode_on_host(on_host, crops)
@@ -156,7 +160,7 @@ class DaliLeaf:
             self._pipelines[kind] = pipeline
         return self._pipelines[kind]
 
-    def _run(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+    def _run(self, kind: str, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
         """Decodes all jobs in one run; where that fails, one by one, so that one file costs no
         other."""
         if not jobs:
@@ -171,23 +175,21 @@ class DaliLeaf:
                 return self._decode_on_host(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
 
-    def _run_at_once(self, kind: str, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+    def _run_at_once(self, kind: str, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
         pipeline = self._pipeline(kind)
         pipeline.feed_input("encoded", [job.data for job in jobs])
-        starts = [job.windows[:, :2] for job in jobs]
-        if kind == "spliced":
-            starts = [start[0] for start in starts]
-            if self._device == "cpu":
-                shapes = [np.ascontiguousarray(job.windows[0, 2:]) for job in jobs]
-                pipeline.feed_input("shape", shapes)
-        pipeline.feed_input("start", [np.ascontiguousarray(start) for start in starts])
+        pipeline.feed_input("start", [self._starts(job) for job in jobs])
+        if kind == "spliced" and self._device == "cpu":
+            pipeline.feed_input("shape", [np.array(w[2:], np.int32) for job in jobs for _, w in job.crops()])
         if self._device == "cuda":
             stream = torch.cuda.current_stream()
             with messages_held_back():
                 decoded, *image_shapes = pipeline.run(cuda_stream=stream)
-            slots = torch.from_numpy(np.concatenate([job.slots for job in jobs]))
+            slots, places = self._slots_and_places(kind, jobs)
             pixels = torch.from_dlpack(decoded.as_tensor()).reshape(-1, *crops.shape[1:])
-            crops.index_copy_(0, slots.to(crops.device), pixels)
+            if len(places) < len(pixels):
+                pixels = pixels[torch.from_numpy(places).to(crops.device)]
+            crops.index_copy_(0, torch.from_numpy(slots).to(crops.device), pixels)
             stream.synchronize()  # the loader's own stream: DALI takes its buffers back after this
         else:
             with messages_held_back():
@@ -199,25 +201,41 @@ class DaliLeaf:
         wrong = [j for j, shape in zip(jobs, found, strict=True) if shape != [j.height, j.width]]
         return self._decode_on_host(wrong, crops)
 
-    def _decode_on_host(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+    def _starts(self, job: WindowJob | WholeJob) -> npt.NDArray[np.int32]:
+        """The input of a pipeline: (2,) of a spliced JPEG, and (N, 2) of a whole image, zeros where it has fewer
+        windows."""
+        if isinstance(job, WindowJob):
+            return np.array(job.window[:2], np.int32)
+        starts = np.zeros((self._num_crops, 2), np.int32)
+        starts[: len(job.windows)] = job.windows[:, :2]
+        return starts
+
+    def _slots_and_places(self, kind: str, jobs: Sequence[WindowJob | WholeJob]) -> tuple[Slots, Slots]:
+        """Slots of all crops of ``jobs``, and where these crops are among those that the pipeline gives."""
+        given = 1 if kind == "spliced" else self._num_crops
+        slots = [np.asarray(job.slots, np.int64) for job in jobs]
+        places = [number * given + np.arange(len(wanted)) for number, wanted in enumerate(slots)]
+        return np.concatenate(slots), np.concatenate(places)
+
+    def _decode_on_host(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
         if self._device == "cpu":
             return self._reference.decode(jobs, crops)
         failures = []
         for job in jobs:
             host = torch.empty((len(job.slots), *crops.shape[1:]), dtype=torch.uint8)
-            local = job.with_slots(np.arange(len(job.slots)))
-            failures += self._reference.decode([local], host)
-            crops[torch.from_numpy(job.slots).to(crops.device)] = host.to(crops.device)
+            failures += self._reference.decode([job.into_first_slots()], host)
+            crops[torch.tensor(job.slots, device=crops.device)] = host.to(crops.device)
         return failures
 
 
-def _paste_all(decoded: Any, jobs: list[DecodeJob], pixels: npt.NDArray[np.uint8]) -> None:
+def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.NDArray[np.uint8]) -> None:
     """DALI's host output into the slots of ``pixels`` (B·N, C, C, 3), zeros where crops end
     early."""
     for index, job in enumerate(jobs):
         crops = np.asarray(decoded[index])
         height, width = crops.shape[-3:-1]
-        for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=True):
+        # A whole image comes with N crops, of which the first are those of its windows.
+        for slot, crop in zip(job.slots, crops.reshape(-1, height, width, 3), strict=False):
             pixels[slot, :height, :width] = crop
             pixels[slot, height:] = 0
             pixels[slot, :height, width:] = 0

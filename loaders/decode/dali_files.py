@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from loaders.decode.jobs import DecodeJob
+from loaders.decode.jobs import Job, TiledJob, WholeJob, WindowJob
 from shards.jpeg.header import BadJpeg, SegmentParser, read_header
 
 __all__ = ["REFUSED", "not_for_dali"]
@@ -20,12 +20,16 @@ _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but fill bytes and those ins
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 
-def not_for_dali(job: DecodeJob) -> str | None:
-    """Why a whole image is decoded on the host, as a short fixed phrase; ``None`` where DALI may.
+def not_for_dali(job: Job) -> str | None:
+    """Why an image is decoded on the host, as a short fixed phrase; ``None`` where DALI may decode it.
 
-    What DALI gets says of itself what the manifest says of it: DALI makes room for whatever a file
+    A file that DALI gets states the size that the manifest states: DALI makes room for whatever a file
     claims, 13 GB for a JPEG of a few bytes.
     """
+    if isinstance(job, TiledJob):
+        return f"format {job.image_format}"
+    if isinstance(job, WindowJob):
+        return None if job.turbo_decodes else f"JPEG of mode {job.mode}"
     if job.image_format == "PNG":
         return _png(job) if job.mode in ("RGB", "L") else f"PNG of mode {job.mode}"
     if job.image_format == "JPEG":
@@ -57,7 +61,7 @@ def _is_whole(jpeg: bytes) -> bool:
         return False
 
 
-def _png(job: DecodeJob) -> str | None:
+def _png(job: WholeJob) -> str | None:
     data = memoryview(job.data)  # type: ignore[arg-type]
     size = int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
     if size != (job.height, job.width):
@@ -75,7 +79,7 @@ def _png(job: DecodeJob) -> str | None:
     return "unusual header"
 
 
-def _jpeg(job: DecodeJob) -> str | None:
+def _jpeg(job: WholeJob) -> str | None:
     try:
         header = read_header(job.data)
     except BadJpeg:

@@ -1,8 +1,8 @@
-"""The one seam of the loader: everything before it makes decode jobs, a leaf turns jobs into
-pixels."""
+"""The one seam of the loader: everything before it makes jobs, a decoder turns jobs into pixels."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,23 +10,78 @@ import torch
 
 from shards.images.tiled_tiff import TiledImage
 
-__all__ = ["DecodeFailure", "DecodeJob", "Leaf"]
+__all__ = ["DecodeFailure", "Decoder", "Job", "TiledJob", "WholeJob", "Window", "WindowJob"]
+
+Bytes = npt.NDArray[np.uint8]
+
+Window = Sequence[int]
+"""(top, left, height, width) in pixels of the image that a job decodes, inside it."""
+
+_EXACT_MODES = ("RGB", "L")
+"""Of JPEGs that libjpeg-turbo decodes to the oracle's pixels; Pillow converts CMYK in its own way."""
 
 
-@dataclass(frozen=True)
-class DecodeJob:
-    """One encoded image and the windows to cut from it.
+@dataclass(frozen=True, slots=True)
+class WindowJob:
+    """A JPEG that was spliced for one window."""
 
-    A whole image comes with all its windows; a spliced JPEG with the one window that it was made
-    for.
-    """
+    padded: Bytes
+    """The JPEG, 1-D, and bytes behind it that mean nothing: libjpeg-turbo's fast path needs them to run on to the
+    end of the image."""
+    num_bytes: int
+    """Of the JPEG alone."""
+    height: int
+    """Of the whole spliced image, in pixels."""
+    width: int
+    window: Window
+    slot: int
+    """Place of the crop in the batch's flat (B·N) crops."""
+    sample: int
+    """Place of the sample in the batch."""
+    mode: str
+    """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
 
-    data: npt.NDArray[np.uint8]
-    """The encoded bytes, 1-D; a view into a memory-mapped shard or a splice buffer."""
+    image_format: ClassVar[str] = "JPEG"
+
+    @property
+    def data(self) -> Bytes:
+        """The JPEG without what follows it."""
+        return self.padded[: self.num_bytes]
+
+    @property
+    def slots(self) -> list[int]:
+        """The one slot."""
+        return [self.slot]
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes decoding looks at."""
+        return self.num_bytes
+
+    @property
+    def turbo_decodes(self) -> bool:
+        """Whether libjpeg-turbo gives the oracle's pixels."""
+        return self.mode in _EXACT_MODES
+
+    def crops(self) -> Iterable[tuple[int, Window]]:
+        """Slot and window of each crop."""
+        return ((self.slot, self.window),)
+
+    def into_first_slots(self) -> "WindowJob":
+        """The same job, whose crop belongs into slot 0."""
+        return replace(self, slot=0)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeJob:
+    """A stored image that is decoded whole, and the windows to cut from it, which may be none."""
+
+    data: Bytes
+    """The encoded bytes, 1-D; often a view of a memory-mapped shard."""
     height: int
     width: int
     windows: npt.NDArray[np.int32]
-    """(K, 4) of (top, left, height, width) in this image's own pixels, inside it."""
+    """(K, 4) of (top, left, height, width) in the image."""
     slots: npt.NDArray[np.int64]
     """(K,) places in the batch's flat (B·N) crops."""
     sample: int
@@ -34,29 +89,57 @@ class DecodeJob:
     image_format: str
     """``JPEG``, ``TIFF``, …: that of ``data``, which may be another than the source's."""
     mode: str
-    """Pillow's mode of the stored image, as in the manifest: ``RGB``, ``L``, ``CMYK``, …"""
-
-    spliced: bool = False
-    """Whether ``data`` was made for one window (and ``windows`` holds just that)."""
-    padded: npt.NDArray[np.uint8] | None = None
-    """``data`` with some bytes that follow it and mean nothing: libjpeg-turbo's fast path needs
-    them to run on to the end of the image."""
-    tiles: TiledImage | None = None
-    """``data`` opened, where it is stored as tiles and only those touched shall be read."""
-
-    def with_slots(self, slots: npt.NDArray[np.int64]) -> "DecodeJob":
-        """The same job, written elsewhere."""
-        return replace(self, slots=slots)
+    """Pillow's mode of the stored image, as in the manifest."""
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes of ``data`` decoding looks at."""
-        return self.data.size if self.tiles is None else self.tiles.bytes_touched(self.windows)
+        """How many bytes decoding looks at."""
+        return self.data.size
 
     @property
     def turbo_decodes(self) -> bool:
-        """Whether libjpeg-turbo gives the oracle's pixels (Pillow converts CMYK in its own way)."""
-        return self.image_format == "JPEG" and self.mode in ("RGB", "L")
+        """Whether libjpeg-turbo gives the oracle's pixels."""
+        return self.image_format == "JPEG" and self.mode in _EXACT_MODES
+
+    def crops(self) -> Iterable[tuple[int, Window]]:
+        """Slot and window of each crop."""
+        return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
+
+    def into_first_slots(self) -> "WholeJob":
+        """The same job, whose crops belong into slots 0 … K - 1."""
+        return replace(self, slots=np.arange(len(self.slots)))
+
+
+@dataclass(frozen=True, slots=True)
+class TiledJob:
+    """An image stored as tiles, of which only those that the windows touch are read."""
+
+    tiles: TiledImage
+    windows: npt.NDArray[np.int32]
+    """(K, 4) of (top, left, height, width) in the image."""
+    slots: npt.NDArray[np.int64]
+    """(K,) places in the batch's flat (B·N) crops."""
+    sample: int
+    """Place of the sample in the batch."""
+
+    image_format: ClassVar[str] = "TIFF"
+    turbo_decodes: ClassVar[bool] = False
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes decoding looks at."""
+        return self.tiles.bytes_touched(self.windows)
+
+    def crops(self) -> Iterable[tuple[int, Window]]:
+        """Slot and window of each crop."""
+        return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
+
+    def into_first_slots(self) -> "TiledJob":
+        """The same job, whose crops belong into slots 0 … K - 1."""
+        return replace(self, slots=np.arange(len(self.slots)))
+
+
+Job = WindowJob | WholeJob | TiledJob
 
 
 @dataclass(frozen=True)
@@ -69,18 +152,18 @@ class DecodeFailure:
     detail: str = field(default="", compare=False)
 
 
-class Leaf(Protocol):
+class Decoder(Protocol):
     """Decodes jobs into crops. ``splits_batches`` says whether several threads may each decode a
     part."""
 
     splits_batches: bool
 
-    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+    def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
         """Writes the windows of ``jobs`` into ``crops`` (B·N, C, C, 3) uint8 on the loader's
         device, zeros below and right of a window smaller than C, and returns what failed (its slots
         hold zeros)."""
         ...
 
     def close(self) -> None:
-        """Frees what the leaf holds; a closed leaf decodes no more."""
+        """Frees what the decoder holds; a closed decoder decodes no more."""
         ...

@@ -1,7 +1,7 @@
 """Batches of images that are decoded already: the same batch that the loader makes of their files.
 
-For predicting on single files, and for asking what a model says of a changed image. Windows depend on
-the content id that the caller gives, not on the pixels handed over.
+For predicting on single files and on changed images. Windows depend on the content id that the caller gives, not on
+the pixels handed over.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from loaders.batch import Batch
+from loaders.batch import Batch, make_batch
 from loaders.config import LoaderConfig
 from loaders.windows.sampling import Details, crop_windows, sampling_rule
 from shards.images.pixels import global_view
@@ -32,7 +32,7 @@ def pixel_batch(
 
     Windows are those of evaluation: (``config.seed``, epoch 0, content id); further draws of the
     same image have ``appearance`` 1, 2, …. ``sample_key`` counts the images from 0, ``label`` is 0
-    where none are given, ``details`` are what rules in ``RULES_WITH_DETAIL`` know of the images,
+    where none are given, ``details`` are what the sampling rule read off their files,
     ``is_valid`` is True throughout. Of ``config`` only ``num_crops``,
     ``crop_size``, ``global_size``, ``sampling``, ``seed`` and ``device`` count. Raises
     ``ValueError`` for no image, for other shapes or types, and where lengths differ.
@@ -60,20 +60,16 @@ def pixel_batch(
     windows[~mask] = 0
     views = np.stack([global_view(np.ascontiguousarray(i), config.global_size) for i in images])
     crops = np.stack([cut_windows(i, w, config.crop_size) for i, w in zip(images, windows, strict=True)])
-    label = np.zeros(len(images), np.int64) if labels is None else np.asarray(labels, np.int64)
-
-    def on_device(array: npt.NDArray) -> torch.Tensor:
-        return torch.from_numpy(array).to(config.device)
-
-    return Batch(
-        global_view=on_device(views).permute(0, 3, 1, 2),
-        local_crops=on_device(crops).permute(0, 1, 4, 2, 3),
-        crop_mask=on_device(mask),
-        label=on_device(label),
-        crop_windows=on_device(windows),
+    return make_batch(
+        config.device,
+        views=torch.from_numpy(views),
+        crops=torch.from_numpy(crops),
+        mask=mask,
+        windows=windows,
+        label=np.zeros(len(images), np.int64) if labels is None else np.asarray(labels, np.int64),
+        content_id=identity,
+        is_valid=np.ones(len(images), np.bool_),
         sample_key=[f"{number:06d}" for number in range(len(images))],
-        content_id=on_device(identity),
-        is_valid=on_device(np.ones(len(images), np.bool_)),
     )
 
 

@@ -1,22 +1,24 @@
 """The oracle: every image decoded whole by Pillow, by the rules for pixels, and cropped by
 slicing. Images stored as tiles are read tile by tile where a job asks for that."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from loaders.decode.jobs import DecodeFailure, DecodeJob
+from loaders.decode.jobs import DecodeFailure, Job, TiledJob, WholeJob, WindowJob
 from shards.images.pixels import RejectedImage, decode_rgb
-from shards.images.tiled_tiff import BadTiles, TiledImage
+from shards.images.tiled_tiff import BadTiles
 
-__all__ = ["ReferenceLeaf", "blank", "place_windows"]
+__all__ = ["ReferenceDecoder", "blank", "place_windows"]
 
 
-def place_windows(image: npt.NDArray[np.uint8], job: DecodeJob, crops: npt.NDArray[np.uint8]) -> None:
-    """Copies the job's windows of ``image`` (H, W, 3) into their slots, zeros below and to the
-    right."""
+def place_windows(image: npt.NDArray[np.uint8], job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
+    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), both uint8;
+    zeros below and to the right."""
     crop_size = crops.shape[1]
-    for (top, left, height, width), slot in zip(job.windows.tolist(), job.slots.tolist(), strict=True):
+    for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
         crop[:height, :width] = image[top : top + height, left : left + width]
         if height < crop_size:
@@ -25,18 +27,18 @@ def place_windows(image: npt.NDArray[np.uint8], job: DecodeJob, crops: npt.NDArr
             crop[:height, width:] = 0
 
 
-def blank(job: DecodeJob, crops: npt.NDArray[np.uint8]) -> None:
-    """Zeros in the slots of a job that failed."""
+def blank(job: Job, crops: npt.NDArray[np.uint8]) -> None:
+    """Writes zeros into the job's slots of ``crops`` (B·N, C, C, 3) uint8."""
     crops[job.slots] = 0
 
 
-class ReferenceLeaf:
+class ReferenceDecoder:
     """Pillow in the calling thread; slow and obvious."""
 
     splits_batches = True
 
-    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Leaf`; ``crops`` lies in host memory."""
+    def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies in host memory."""
         pixels = crops.numpy()
         failures = []
         for job in jobs:
@@ -46,17 +48,17 @@ class ReferenceLeaf:
                 blank(job, pixels)
         return failures
 
-    def _decode(self, job: DecodeJob, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
+    def _decode(self, job: Job, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
         try:
-            image = job.tiles or decode_rgb(job.data.tobytes())
+            if isinstance(job, TiledJob):
+                blank(job, pixels)
+                job.tiles.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
+                return None
+            image = decode_rgb(job.data.tobytes())
             if image.shape[:2] != (job.height, job.width):
                 detail = f"{image.shape[1]}x{image.shape[0]}, not {job.width}x{job.height}"
                 return DecodeFailure(job.sample, "size differs from manifest", detail)
-            if isinstance(image, TiledImage):
-                blank(job, pixels)
-                image.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
-            else:
-                place_windows(image, job, pixels)
+            place_windows(image, job, pixels)
         except (RejectedImage, BadTiles) as error:
             return DecodeFailure(job.sample, "undecodable", str(error))
         return None

@@ -2,29 +2,30 @@
 oracle."""
 
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 import torch
 
-from loaders.decode.jobs import DecodeFailure, DecodeJob
-from loaders.decode.reference import ReferenceLeaf, place_windows
+from loaders.decode.jobs import DecodeFailure, Job, TiledJob, WindowJob
+from loaders.decode.reference import ReferenceDecoder, place_windows
 
-__all__ = ["TurboLeaf"]
+__all__ = ["TurboDecoder"]
 
 KEPT_SCRATCH_BYTES = 64 << 20
 """A thread keeps its decode buffer up to this size (22 megapixels); a larger one is freed after
 use."""
 
 
-class TurboLeaf:
+class TurboDecoder:
     """simplejpeg releases the GIL while it decodes, so a thread per core keeps every core busy."""
 
     splits_batches = True
 
     def __init__(self) -> None:
-        self._reference = ReferenceLeaf()
+        self._reference = ReferenceDecoder()
         self._scratch = threading.local()
 
     def _buffer(self, num_bytes: int) -> npt.NDArray[np.uint8]:
@@ -37,17 +38,17 @@ class TurboLeaf:
                 self._scratch.buffer = buffer
         return buffer[:num_bytes]
 
-    def decode(self, jobs: list[DecodeJob], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Leaf`; ``crops`` lies in host memory."""
+    def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies in host memory."""
         pixels = crops.numpy()
         failures = []
         for job in jobs:
-            if not job.turbo_decodes:
+            if isinstance(job, TiledJob) or not job.turbo_decodes:
                 failures += self._reference.decode([job], crops)
                 continue
             try:
                 image = simplejpeg.decode_jpeg(
-                    job.data if job.padded is None else job.padded,
+                    job.padded if isinstance(job, WindowJob) else job.data,
                     "RGB",
                     buffer=self._buffer(job.height * job.width * 3),
                 )

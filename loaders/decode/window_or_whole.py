@@ -34,11 +34,11 @@ def windows_are_cheaper(
     num_bytes: npt.NDArray[np.integer],
     windows: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """For B images of that size and their ``windows`` (B, N, 4), whether splicing costs less than
-    one full decode, as (B,) bool. Bytes are taken to lie evenly over the image."""
+    """For B images of that size and their ``windows`` (B, N, 4), zeros where there is none, whether splicing costs
+    less than one full decode, as (B,) bool. Bytes are taken to lie evenly over the image."""
     pixels = height.astype(float) * width
     wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)
     high = np.minimum(windows[..., 2] + MARGIN, height[:, None])
     share = wide * high / pixels[:, None]
     spliced = SPLICE_US + decode_us(wide * high, share * num_bytes[:, None])
-    return spliced.sum(axis=1) < decode_us(pixels, num_bytes)
+    return (spliced * (windows[..., 2] > 0)).sum(axis=1) < decode_us(pixels, num_bytes)

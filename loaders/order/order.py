@@ -7,14 +7,17 @@ batch statistics see real images) with ``is_valid`` False.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from loaders.config import LoaderConfig
 from loaders.order.randomness import stream
+from loaders.order.shard_order import shard_order
 from shards.errors import InputError
 
-__all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "shuffled_order"]
+__all__ = ["BatchSlice", "EpochOrder", "balanced_order", "check_partition", "epoch_order", "shuffled_order"]
 
 Rows = npt.NDArray[np.int64]
 
@@ -71,6 +74,29 @@ def balanced_order(
     turns = np.stack(appearance, axis=1)
     swap = np.stack([first, 1 - first], axis=1)
     return (np.take_along_axis(pairs, swap, axis=1).ravel(), np.take_along_axis(turns, swap, axis=1).ravel())
+
+
+class SampleColumns(Protocol):
+    """Columns of the manifest, over all rows."""
+
+    content_id: Rows
+    label: npt.NDArray[np.integer]
+    shard: npt.NDArray[np.integer]
+
+
+def epoch_order(
+    samples: SampleColumns, rows: Rows, config: LoaderConfig, epoch: int
+) -> tuple[Rows, npt.NDArray[np.int32]]:
+    """(manifest rows, appearance of each) of an epoch over ``rows``, in the order that the settings ask for."""
+    content_id = samples.content_id[rows]
+    if config.class_balanced:
+        order, appearance = balanced_order(content_id, samples.label[rows], config.seed, epoch)
+        return rows[order], appearance
+    if config.shuffle == "shard":
+        rows = rows[shard_order(content_id, samples.shard[rows], config, epoch)]
+    elif config.shuffle:
+        rows = rows[shuffled_order(content_id, config.seed, epoch)]
+    return rows, np.zeros(len(rows), np.int32)
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:

@@ -1,7 +1,7 @@
 """Whole shards out of a store: fetched in parts into the local cache, then mapped like local ones.
 
-The same interface as :class:`loaders.reading.mapped_shards.MappedShards`, and a hint of what comes next, so
-that a shard is there when its first sample is read.
+The same interface as :class:`loaders.reading.mapped_shards.MappedShards`, and a way to announce the shards that
+come next, so that they are there when their first sample is read.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def _failed(future: "Future[Bytes]") -> bool:
 
 
 class CachedShards:
-    """The tars of a remote data set, fetched whole when first touched or told of. Safe to use from
+    """The tars of a remote data set, fetched whole when first touched or announced. Safe to use from
     several threads."""
 
     def __init__(self, remote: RemoteFolder, tars: list[RemoteTar], cache: ShardCache, parts: int = 1) -> None:

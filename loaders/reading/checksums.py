@@ -1,4 +1,4 @@
-"""Checksums of samples, looked at when a sample is first read, once per process.
+"""Checksums of samples, compared when a sample is first read, once per process.
 
 A loader reads a few per cent of an image's bytes, and bits that flipped in the rest go unnoticed;
 those that flipped in what it reads give wrong pixels and no error. So the first time that a sample
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-__all__ = ["BadChecksum", "FirstTouch"]
+__all__ = ["BadChecksum", "Checksums"]
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -19,10 +19,10 @@ _UNSEEN, _SOUND, _DAMAGED = 0, 1, 2
 
 
 class BadChecksum(Exception):
-    """A member's bytes are not those that were written; the message says of which member."""
+    """A member's bytes are not those that were written; the message names the member."""
 
 
-class FirstTouch:
+class Checksums:
     """Remembers which of ``num_samples`` manifest rows were found sound. Safe to use from threads:
     two that read a row at the same time both check it."""
 

@@ -1,4 +1,4 @@
-"""What a thread of the loader does with its share of a batch: reads, changes, decodes."""
+"""The share of a batch that one thread of the loader reads, changes and decodes."""
 
 import logging
 import traceback
@@ -6,9 +6,11 @@ import traceback
 import torch
 
 from loaders.augment.windows import Patch, changed_windows
-from loaders.decode.jobs import DecodeFailure, DecodeJob, Leaf
+from loaders.decode.jobs import DecodeFailure, Decoder, Job
+from loaders.reading.batch_plan import BatchPlan
 from loaders.reading.closing import ShardsClosed
-from loaders.reading.planning import BatchPlan, JobMaker
+from loaders.reading.members import Members
+from loaders.reading.read import SampleReader
 from loaders.stats import LoaderStats
 from shards.cli.shown_url import safe_words, without_secrets
 from shards.errors import InputError, require_sound_machine
@@ -17,26 +19,30 @@ __all__ = ["Chunk", "ChunkReader"]
 
 logger = logging.getLogger(__name__)
 
-Chunk = tuple[list[DecodeJob], list[Patch], list[DecodeFailure]]
-"""What a thread made of its samples: jobs left to decode, crops that are done, what failed."""
+Chunk = tuple[list[Job], list[Patch], list[DecodeFailure]]
+"""The work of a thread on its samples: jobs left to decode, crops that are done, failures."""
 
 
 class ChunkReader:
-    """Reads samples of a batch, and decodes them where ``leaf`` splits batches.
+    """Reads samples of a batch, and decodes them where ``decoder`` splits batches.
 
-    ``host_leaf`` decodes what augmentation changes. Safe for several threads at once.
+    ``host_decoder`` decodes samples that augmentation changes. Safe for several threads at once.
     """
 
-    def __init__(self, maker: JobMaker, leaf: Leaf, host_leaf: Leaf, num_crops: int, stats: LoaderStats) -> None:
-        self._maker, self._leaf, self._host_leaf = maker, leaf, host_leaf
+    def __init__(
+        self, reader: SampleReader, decoder: Decoder, host_decoder: Decoder, num_crops: int, stats: LoaderStats
+    ) -> None:
+        self._reader, self._decoder, self._host_decoder = reader, decoder, host_decoder
         self._num_crops, self._stats = num_crops, stats
         self._traced = False
 
-    def read(self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None) -> Chunk:
-        """Reads and decodes; where that fails as nobody foresaw, sample by sample, so that one
-        costs no other."""
+    def read(
+        self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
+    ) -> Chunk:
+        """Reads and decodes the samples at ``places`` into ``views`` (B, S, S, 3) and ``crops`` (B·N, C, C, 3);
+        where that fails in an unforeseen way, sample by sample, so that one costs no other."""
         try:
-            return self._read_and_decode(plan, places, views, crops)
+            return self._read_and_decode(plan, members, places, views, crops)
         except (InputError, MemoryError, ShardsClosed):
             raise
         except Exception as error:
@@ -48,27 +54,27 @@ class ChunkReader:
                 logger.warning("a sample failed in an unforeseen way%s", trace.rstrip())
                 self._traced = True
                 return [], [], [DecodeFailure(places[0], "unforeseen error", detail)]
-        done = [self.read(plan, range(p, p + 1), views, crops) for p in places]
+        done = [self.read(plan, members, range(p, p + 1), views, crops) for p in places]
         jobs, patches, failures = ([x for part in done for x in part[k]] for k in range(3))
         return jobs, patches, failures  # type: ignore[return-value]
 
     def _read_and_decode(
-        self, plan: BatchPlan, places: range, views: torch.Tensor, crops: torch.Tensor | None
+        self, plan: BatchPlan, members: Members, places: range, views: torch.Tensor, crops: torch.Tensor | None
     ) -> Chunk:
-        jobs, failures = self._maker.read(plan, places, views)
+        jobs, failures = self._reader.read(plan, members, places, views)
         patches: list[Patch] = []
         if plan.changed:
             patches, failed = self._change(plan, places, jobs, views)
             failures = failures + failed
             jobs = [job for job in jobs if job.sample not in plan.changed]
-        if not self._leaf.splits_batches:
+        if not self._decoder.splits_batches:
             return jobs, patches, failures
         assert crops is not None
         with self._stats.timed("decode"):
-            return [], patches, failures + self._leaf.decode(jobs, crops)
+            return [], patches, failures + self._decoder.decode(jobs, crops)
 
     def _change(
-        self, plan: BatchPlan, places: range, jobs: list[DecodeJob], views: torch.Tensor
+        self, plan: BatchPlan, places: range, jobs: list[Job], views: torch.Tensor
     ) -> tuple[list[Patch], list[DecodeFailure]]:
         """The crops of changed samples; their global views are changed in place."""
         with self._stats.timed("augment"):
@@ -78,4 +84,4 @@ class ChunkReader:
                     pixels[place] = plan.changed[place].change.on_view(pixels[place])
                     self._stats.count("augmented")
             mine = [job for job in jobs if job.sample in plan.changed]
-            return changed_windows(mine, plan.changed, self._host_leaf, self._num_crops)
+            return changed_windows(mine, plan.changed, self._host_decoder, self._num_crops)

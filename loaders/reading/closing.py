@@ -1,4 +1,4 @@
-"""What threads find that still read shards of a store while these are being closed.
+"""Shards of a store that are closed while threads still read them.
 
 An error in the loop over a loader ends the loop, and the shards may be closed before the threads of
 the loader know. Their work is wanted no more: no sample is to blame for that, and it is not worth a
@@ -30,7 +30,7 @@ def submitted(pool: ThreadPoolExecutor, work: Callable[..., T], *arguments: obje
 
 
 def result_of(future: "Future[T]") -> T:
-    """What ``future`` comes to. Raises ``ShardsClosed`` where closing has given it up."""
+    """The result of ``future``. Raises ``ShardsClosed`` where closing has given it up."""
     try:
         return future.result()
     except CancelledError as error:

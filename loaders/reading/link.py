@@ -1,4 +1,4 @@
-"""What a store costs: its latency and bandwidth, measured, and what follows from them.
+"""The cost of a store: its latency and bandwidth, measured, and the choices that follow from them.
 
 Two numbers decide how shards are read. A request costs its latency divided by the requests under
 way at once, a byte the inverse of the bandwidth. So bytes are worth skipping only where they take
@@ -36,7 +36,7 @@ class Link:
 
     @property
     def request_s(self) -> float:
-        """What one request more costs while others are under way."""
+        """Cost of one more request while others are under way."""
         return self.latency_s / self.connections
 
     @property

@@ -31,8 +31,7 @@ lie in two sets of tars, and half is left to all else."""
 
 
 class UnreadableMember(Exception):
-    """A member that lies outside its tar or is not what the manifest says; the message says
-    which."""
+    """A member that lies outside its tar or differs from its description in the manifest; the message names it."""
 
 
 class FailedDisk(UnreadableMember):
@@ -65,6 +64,10 @@ class MappedShards:
             name = self._paths[shard].name
             raise UnreadableMember(f"{name}: bytes {offset}…{offset + length} lie outside its {size}")
         return data[offset : offset + length]
+
+    def renew(self, shard: int) -> bool:
+        """Whether there is a sound copy to map instead, after a checksum was wrong: never, these are the originals."""
+        return False
 
     def close(self) -> None:
         """Forgets the maps; each is unmapped when the last view of it is dropped."""

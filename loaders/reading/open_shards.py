@@ -7,55 +7,51 @@ given these opens nothing itself and leaves them open when it is closed.
 from types import TracebackType
 
 from loaders.reading.cached_shards import CachedShards, remote_tars
-from loaders.reading.checksums import FirstTouch
+from loaders.reading.checksums import Checksums
 from loaders.reading.mapped_shards import MappedShards
+from loaders.reading.members import TarMembers
 from loaders.reading.range_reader import RangeReader
 from loaders.reading.sample_table import SampleTable
 from shards.jpeg.splice.splicer import Splicer
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.fetch import shard_cache
+from shards.store.folder import RemoteFolder
 from shards.store.settings import processes_here
 
 __all__ = ["OpenShards"]
 
 
 class OpenShards:
-    """What loaders of one data set can share. Safe to use from several threads."""
+    """Everything that loaders of one data set can share. Safe to use from several threads."""
 
     def __init__(self, dataset: ShardDataset) -> None:
         self.dataset = dataset
         self.samples = SampleTable(dataset)
         self.ranges: RangeReader | None = None
         """Reads parts of shards that lie in a store."""
-        names = self.samples.shards
-        self.shards: MappedShards | CachedShards
-        """The tars that hold the images."""
-        self.members: MappedShards | CachedShards
-        """The tars that hold all else: the same, or the sidecars of tars made elsewhere."""
-        if dataset.remote is not None:
-            images = remote_tars(dataset, names, sidecars=False)
-            others = remote_tars(dataset, names, sidecars=True)
-            cache = shard_cache(dataset.remote)
-            parts = processes_here() * (2 if dataset.has_sidecars else 1)
-            self.shards = self.members = CachedShards(dataset.remote, images, cache, parts)
-            if dataset.has_sidecars:
-                self.members = CachedShards(dataset.remote, others, cache, parts)
-            self.ranges = RangeReader(dataset.remote, self.samples, images, others, dataset.info.global_size)
-        else:
-            self.shards = MappedShards([dataset.shard_path(name) for name in names])
-            self.members = self.shards
-            if dataset.has_sidecars:
-                self.members = MappedShards([dataset.members_path(name) for name in names])
-        self.touched = FirstTouch(len(self.samples))
-        """Which images and global views were found to be those that were written."""
-        self.index_touched = FirstTouch(len(self.samples))
-        """The same of entry points."""
         self.splicer = Splicer()
+        # Which images and views, and which entry points, were found to be those that were written.
+        self._checksums = Checksums(len(self.samples)), Checksums(len(self.samples))
+        self._caches: tuple[CachedShards, ...] = ()
+        self._tars: tuple[MappedShards, MappedShards] | tuple[CachedShards, CachedShards]
+        """Those of the images, and of all else: the same, or the sidecars of tars made elsewhere."""
+        if dataset.remote is None:
+            self._tars = _mapped(dataset, self.samples.shards)
+        else:
+            self._tars = _cached(dataset, dataset.remote, self.samples.shards)
+            self._caches = tuple(dict.fromkeys(self._tars))
+            self.ranges = RangeReader(dataset, dataset.remote, self.samples)
+
+    def whole(self, *, verify: bool) -> TarMembers:
+        """Members out of whole tars: those in the folder, or in the cache of the store. ``verify`` compares them
+        with their checksums when they are first read."""
+        checksums = self._checksums if verify else None
+        return TarMembers(self.samples, *self._tars, checksums=checksums, caches=self._caches)
 
     def close(self) -> None:
         """Lets go of the shards. Batches handed out stay valid."""
-        self.shards.close()
-        self.members.close()
+        for tars in self._tars:
+            tars.close()
         if self.ranges is not None:
             self.ranges.close()
 
@@ -66,3 +62,19 @@ class OpenShards:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _mapped(dataset: ShardDataset, shards: list[str]) -> tuple[MappedShards, MappedShards]:
+    images = MappedShards([dataset.shard_path(name) for name in shards])
+    if not dataset.has_sidecars:
+        return images, images
+    return images, MappedShards([dataset.members_path(name) for name in shards])
+
+
+def _cached(dataset: ShardDataset, remote: RemoteFolder, shards: list[str]) -> tuple[CachedShards, CachedShards]:
+    cache = shard_cache(remote)
+    parts = processes_here() * (2 if dataset.has_sidecars else 1)
+    images = CachedShards(remote, remote_tars(dataset, shards, sidecars=False), cache, parts)
+    if not dataset.has_sidecars:
+        return images, images
+    return images, CachedShards(remote, remote_tars(dataset, shards, sidecars=True), cache, parts)

@@ -2,24 +2,26 @@
 
 When a batch is planned its samples begin to be fetched, many at once. Of a sample whose windows
 will be spliced, global view and entry points come first, with one request, for they lie side by
-side; they say which ranges of the JPEG the windows need, which come next, those that are near
-each other with one request. They are put where they belong into a buffer as long as the JPEG whose
-other pages stay untouched. Of tiled images come directory and tiles touched, others come whole.
+side. The entry points give the ranges of the JPEG that the windows need; these come next, those that
+are near each other with one request, and are put where they belong into a buffer as long as the JPEG,
+whose other pages stay untouched. Of tiled images come directory and tiles touched, others come whole.
 """
 
 import mmap
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from loaders.reading.cached_shards import RemoteTar
+from loaders.reading.batch_plan import Reads
+from loaders.reading.cached_shards import CachedShards, RemoteTar, remote_tars
 from loaders.reading.checksums import BadChecksum
 from loaders.reading.closing import result_of, submitted
+from loaders.reading.fetched_batch import FetchedBatch, FetchedSample
 from loaders.reading.link import Link, measure_link
 from loaders.reading.mapped_shards import UnreadableMember
 from loaders.reading.sample_table import Member, SampleTable
@@ -35,71 +37,31 @@ from shards.jpeg.ranges import (
     read_head,
     window_ranges,
 )
+from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import INFO_NAME
 from shards.store.folder import RemoteFolder
 
-__all__ = ["FetchedBatch", "FetchedSample", "RangeReader"]
+__all__ = ["RangeReader"]
 
 _MOST_BESIDE = 1 << 14
 """Bytes of a stored global view besides its pixels, and of entry points besides what grows with the
 image, at most."""
 
 Bytes = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
-Way = Callable[[int, npt.NDArray[np.int32]], "FetchedSample"]
-
-
-@dataclass
-class FetchedSample:
-    """What is there of one sample."""
-
-    global_view: Bytes
-    entry_points: Bytes
-    image: Bytes
-    """As long as the stored image; zero outside ``there`` where ``whole`` is False."""
-    whole: bool
-    damaged: str = ""
-    """Name of a member whose bytes are not those that were written."""
-
-
-@dataclass(frozen=True)
-class FetchedBatch:
-    """A batch under way: by place, the sample that will be there."""
-
-    reader: "RangeReader"
-    rows: Rows
-    samples: "list[Future[FetchedSample]]" = field(repr=False)
-
-    def sample(self, place: int) -> FetchedSample:
-        """Waits for a sample. Raises ``BadChecksum``, ``UnreadableMember`` and ``InputError``."""
-        sample = result_of(self.samples[place])
-        if sample.damaged:
-            raise BadChecksum(f"the bytes of {sample.damaged} are not those that were written")
-        return sample
-
-    def whole_image(self, place: int) -> Bytes:
-        """The whole image of a sample, fetched where only the ranges of its windows are there.
-        Raises as ``sample`` does."""
-        sample = self.sample(place)
-        return sample.image if sample.whole else self.reader.image(int(self.rows[place]))
+Way = Callable[[int, npt.NDArray[np.int32]], FetchedSample]
 
 
 class RangeReader:
     """Reads samples out of a store in ranges. Safe to use from several threads."""
 
-    def __init__(
-        self,
-        remote: RemoteFolder,
-        samples: SampleTable,
-        images: list[RemoteTar],
-        members: list[RemoteTar],
-        global_size: int,
-    ) -> None:
-        """``images[k]`` is shard number k, ``members[k]`` the tar of its other members, and
-        ``global_size`` the side of the stored global views."""
-        self._most_view = 3 * global_size**2 + _MOST_BESIDE
+    def __init__(self, dataset: ShardDataset, remote: RemoteFolder, samples: SampleTable) -> None:
+        """``remote`` is the store that ``dataset`` lies in, ``samples`` its rows."""
+        self.caches: tuple[CachedShards, ...] = ()
+        """None: nothing is fetched ahead of its batch."""
+        self._most_view = 3 * dataset.info.global_size**2 + _MOST_BESIDE
         self._remote, self._samples = remote, samples
-        self._images, self._members = images, members
+        self._images = remote_tars(dataset, samples.shards, sidecars=False)
+        self._members = remote_tars(dataset, samples.shards, sidecars=True)
         connections = remote.settings.connections
         self._room = threading.Semaphore(connections)
         self._requests = ThreadPoolExecutor(connections, thread_name_prefix="range-request")
@@ -123,17 +85,24 @@ class RangeReader:
         """Whether the store answers with the parts of files that it is asked for."""
         return self._remote.has_ranges(INFO_NAME)
 
-    def begin(
-        self, rows: Rows, windows: npt.NDArray[np.int32], windowed: npt.NDArray[np.bool_], tiled: npt.NDArray[np.bool_]
-    ) -> FetchedBatch:
-        """Begins to fetch the samples of ``rows`` (B,): of those ``windowed`` (B,) and ``tiled``
-        (B,) what ``windows`` (B, N, 4) need, the others whole."""
+    def begin(self, reads: Reads) -> FetchedBatch:
+        """Begins to fetch the samples of a batch: what their windows need of those that are windowed or tiled, the
+        others whole."""
         _ = self.link  # before the requests of the batch compete with its measurement
-        begun = [
-            submitted(self._fetching, self._sample, row, windows[place], self._way(windowed[place], tiled[place]))
-            for place, row in enumerate(rows.tolist())
-        ]
-        return FetchedBatch(self, rows, begun)
+        wanted: dict[int, list[int]] = {}
+        for place, row in enumerate(reads.rows.tolist()):  # a row may repeat, each time with other windows
+            wanted.setdefault(row, []).append(place)
+        begun = {
+            row: submitted(
+                self._fetching,
+                self._sample,
+                row,
+                np.concatenate([reads.windows[reads.part(place)] for place in places]),
+                self._way(bool(reads.windowed[places].any()), bool(reads.tiled[places].any())),
+            )
+            for row, places in wanted.items()
+        }
+        return FetchedBatch(begun, self.image)
 
     def image(self, row: int) -> Bytes:
         """A whole image, compared with its checksum."""
@@ -178,17 +147,9 @@ class RangeReader:
                 raise UnreadableMember(f"its {name} are said to have {length:,} bytes")
 
     def _windows(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """What a splice of ``windows`` needs."""
+        """The parts of a sample that a splice of ``windows`` needs."""
         samples, tar = self._samples, self._members[self._samples.shard[row]]
-        views, points = samples.global_view, samples.entry_points
-        begin, end = int(views.offset[row]), int(points.offset[row] + points.length[row])
-        between = int(points.offset[row] - views.offset[row] - views.length[row])
-        if 0 <= between <= self.link.gap:
-            both = self._range(tar, begin, end)
-            view = both[: views.length[row]]
-            mcu = both[both.size - int(points.length[row]) :]
-        else:  # another order than ours, or far from each other
-            view, mcu = self._member(tar, views, row), self._member(tar, points, row)
+        view, mcu = self._both(row, (tar, samples.global_view), (tar, samples.entry_points))
         for name, data in (("global", view), ("mcu", mcu)):
             if self._is_damaged(name, row, data):
                 return FetchedSample(view, np.zeros(1, np.uint8), _nothing(0), False, name)
@@ -225,25 +186,16 @@ class RangeReader:
         return FetchedSample(view, nothing, image, False, damaged)
 
     def _whole(self, row: int, windows: npt.NDArray[np.int32]) -> FetchedSample:
-        """Image and global view: with one request where they lie in one tar, as the few facts
-        between them are less than a request."""
+        """Image and global view, between which there is only the sample's JSON."""
         samples, shard = self._samples, int(self._samples.shard[row])
-        views, images = samples.global_view, samples.image
-        begin, end = int(images.offset[row]), int(views.offset[row] + views.length[row])
-        between = int(views.offset[row] - images.offset[row] - images.length[row])
-        if self._images[shard] == self._members[shard] and 0 <= between <= self.link.gap:
-            both = self._range(self._images[shard], begin, end)
-            image, view = both[: images.length[row]], both[both.size - int(views.length[row]) :]
-        else:
-            image = self._member(self._images[shard], images, row)
-            view = self._member(self._members[shard], views, row)
+        image, view = self._both(row, (self._images[shard], samples.image), (self._members[shard], samples.global_view))
         damaged = [n for n, d in (("image", image), ("global", view)) if self._is_damaged(n, row, d)]
         return FetchedSample(view, np.empty(0, np.uint8), image, True, "".join(damaged[:1]))
 
     def _guess(
         self, row: int, mcu: Bytes, head: IndexHead, windows: npt.NDArray[np.int32]
     ) -> npt.NDArray[np.int64] | None:
-        """The ranges of the windows as far as manifest and entry points tell."""
+        """The ranges of the windows by manifest and entry points alone."""
         samples = self._samples
         sides = GEOMETRY.get(samples.subsamplings[samples.subsampling[row]])
         if sides is None:
@@ -279,6 +231,15 @@ class RangeReader:
         fetch(first)
         for future in begun:
             result_of(future)
+
+    def _both(self, row: int, first: tuple[RemoteTar, Member], second: tuple[RemoteTar, Member]) -> tuple[Bytes, Bytes]:
+        """Two members, with one request where the second lies close behind the first in one tar."""
+        (tar, one), (other_tar, other) = first, second
+        between = int(other.offset[row] - one.offset[row] - one.length[row])
+        if tar != other_tar or not 0 <= between <= self.link.gap:
+            return self._member(tar, one, row), self._member(other_tar, other, row)
+        both = self._range(tar, int(one.offset[row]), int(other.offset[row] + other.length[row]))
+        return both[: one.length[row]], both[both.size - int(other.length[row]) :]
 
     def _member(self, tar: RemoteTar, member: Member, row: int) -> Bytes:
         start = int(member.offset[row])

@@ -7,35 +7,39 @@ import numpy.typing as npt
 
 from loaders.config import LoaderConfig
 from loaders.reading.link import Link, range_cost_s
+from loaders.reading.members import MemberSource
 from loaders.reading.open_shards import OpenShards
 from loaders.reading.range_reader import RangeReader
-from loaders.windows.sampling import RULES_WITH_DETAIL
+from loaders.windows.sampling import sampling_rule
 from shards.errors import InputError
 
-__all__ = ["range_mode_cost_s", "ranges_to_read", "whole_cost_s"]
+__all__ = ["choose_members", "range_mode_cost_s", "whole_cost_s"]
 
 logger = logging.getLogger(__name__)
 
 _EXAMINED = 512
-"""Samples of the split from which the cost is told."""
+"""Samples of the split from which the cost is estimated."""
 
 
-def ranges_to_read(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> RangeReader | None:
-    """The reader of ranges where a loader over ``rows`` shall use it, ``None`` where it maps tars,
-    local ones or those of the cache.
+def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:
+    """Where a loader over ``rows`` takes its members from: whole tars, local ones or those of the cache, or ranges
+    out of a store.
 
     Shards that all fit into the cache are fetched whole: that is paid once and not per epoch. Where
     one of them does not fit, ranges are the only way.
     Raises ``InputError`` where ranges are asked for and cannot be had.
     """
-    reader = data.ranges
-    if reader is None or config.remote_reads == "whole":
-        return None
+    if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
+        return data.ranges
+    return data.whole(verify=config.verify == "first-touch")
+
+
+def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.int64], config: LoaderConfig) -> bool:
     assert data.dataset.remote is not None
-    needs_bits = config.sampling in RULES_WITH_DETAIL
+    reads_files = sampling_rule(config.sampling).reads_files
     has_ranges = reader.has_ranges
     if config.remote_reads == "range":
-        if needs_bits:
+        if reads_files:
             raise InputError(
                 f"loader.sampling={config.sampling!r} reads whole images to place its windows: "
                 "set loader.remote_reads=whole"
@@ -45,16 +49,16 @@ def ranges_to_read(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
                 f"{data.dataset.remote} sends whole files only, to whatever range is asked for: "
                 "set loader.remote_reads=whole"
             )
-        return reader
-    if needs_bits or not has_ranges:
-        return None
+        return True
+    if reads_files or not has_ranges:
+        return False
     wanted = {data.samples.shards[code] for code in np.unique(data.samples.shard[rows]).tolist()}
     shards = [info for info in data.dataset.info.shards if info.name in wanted]
     cache_bytes = data.dataset.remote.settings.cache_bytes
     if sum(info.num_bytes + info.sidecar_bytes for info in shards) <= cache_bytes:
-        return None
+        return False
     if max(max(info.num_bytes, info.sidecar_bytes) for info in shards) > cache_bytes:
-        return reader
+        return True
     link = reader.link
     ranges = range_mode_cost_s(data, rows, config, link)
     whole = whole_cost_s(data, rows, config, link)
@@ -66,7 +70,7 @@ def ranges_to_read(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
         1e3 * ranges,
         1e3 * whole,
     )
-    return reader if ranges < whole else None
+    return ranges < whole
 
 
 def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:

@@ -65,7 +65,7 @@ class SampleTable:
             dataset.forget_pages()
 
     def _impossible(self, part: slice) -> Iterator[tuple[str, npt.NDArray[np.bool_]]]:
-        """What can be wrong, and in which rows of ``part`` it is."""
+        """Each fault that there can be, and which rows of ``part`` have it."""
         label, width, height = self.label[part], self.width[part], self.height[part]
         yield "label", (label < 0) | (label > 1)
         yield "size", (width < 1) | (height < 1) | (width.astype(np.int64) * height > MAX_PIXELS)
@@ -79,8 +79,7 @@ class SampleTable:
         return len(self.content_id)
 
     def stored_format(self, row: int) -> str:
-        """The format of the image as it lies in its shard; the manifest tells that of its
-        source."""
+        """The format of the image as it lies in its shard; that in the manifest is the source's."""
         form = self.forms[self.stored_as[row]]
         return STORED_FORMATS.get(form, self.formats[self.format[row]])
 
@@ -88,6 +87,10 @@ class SampleTable:
         """Which of ``rows`` are stored as tiled TIFF."""
         code = self.forms.index("tiled") if "tiled" in self.forms else -1
         return self.stored_as[rows] == code
+
+    def has_own_entry_points(self, row: int) -> bool:
+        """Whether the entry points are those of the source file, and not of what it was converted to."""
+        return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:
         """The sample keys of ``rows``."""

@@ -1,7 +1,6 @@
 """Where crops are taken: rules that map image sizes and random streams to windows.
 
-A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample, and for those
-in ``RULES_WITH_DETAIL`` what is known of each sample's detail. It returns ``crop_windows``
+A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample. It returns ``crop_windows``
 (B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
 and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to give.
 
@@ -13,14 +12,15 @@ and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to gi
                      has fewer than N, all cells come equally often, give or take one
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
-``texture``          cells of that grid spread over the image, a cell the oftener the more bits the
-                     JPEG spends on it; all cells alike where there is no JPEG to read them off. So
-                     this rule alone depends on the file, not on the pixels only: the same pixels
-                     as JPEG, PNG or array have other windows
+``texture``          cells of that grid spread over the image, drawn in proportion to the bits that the
+                     JPEG spends on them; all cells alike where there is no JPEG to read them off.
+                     So this rule alone depends on the file, not on the pixels only: the same
+                     pixels as JPEG, PNG or array have other windows
 ===================  =============================================================================
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,14 +33,17 @@ from shards.errors import InputError
 if TYPE_CHECKING:
     from loaders.windows.detail import Detail
 
-__all__ = ["RULES_WITH_DETAIL", "SAMPLING_RULES", "Details", "crop_windows", "sampling_rule"]
+__all__ = ["SAMPLING_RULES", "Details", "SamplingRule", "crop_windows", "sampling_rule"]
 
 Sizes = npt.NDArray[np.int64]
 Windows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
 """For each sample its detail, None where that is not known; None: of no sample is it known."""
-Rule = Callable[[Sizes, Sizes, int, int, U64, Details], tuple[Windows, Mask]]
+Placing = Callable[..., tuple[Windows, Mask]]
+"""(heights (B,), widths (B,), crop size, N, streams (B,)) → windows (B, N, 4) and mask (B, N); of a rule that reads
+files, with ``Details`` as the sixth argument."""
 
 WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
@@ -66,18 +69,14 @@ def _clipped(top: Sizes, left: Sizes, height: Sizes, width: Sizes, crop_size: in
     return windows, np.ones(top.shape, np.bool_)
 
 
-def uniform(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
-) -> tuple[Windows, Mask]:
+def uniform(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """N independent uniform crops over the image."""
     random = draws(streams, 2 * num_crops)
     top, left = _uniform(height, width, crop_size, random[:, :num_crops], random[:, num_crops:])
     return _clipped(top, left, height, width, crop_size)
 
 
-def stratified_grid(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
-) -> tuple[Windows, Mask]:
+def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """Spatially stratified sampling, the paper's rule.
 
     As in GLASS (arXiv 2601.00141): g = min(min(h, w) // crop_size, 8). Where g·g ≥ N: N distinct
@@ -109,9 +108,7 @@ def stratified_grid(
     return _clipped(top, left, height, width, crop_size)
 
 
-def aspect(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
-) -> tuple[Windows, Mask]:
+def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
     and in each a uniform crop. Where there are fewer than N, they come in turn."""
     rows, columns = grid_shape(height, width, crop_size)
@@ -124,9 +121,7 @@ def aspect(
     return _in_cells(cells, height, width, crop_size, random[:, MAX_CELLS:], None)
 
 
-def every_cell(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
-) -> tuple[Windows, Mask]:
+def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """A uniform crop in every cell of the grid of ``aspect``, row by row, the rest masked.
 
     Where there are more cells than N, N of them spread evenly along a curve through the image, from
@@ -142,7 +137,7 @@ def every_cell(
 
 
 def texture(
-    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details = None
+    height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
     """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
     uniform crop. Where there are fewer than N, all come in turn and the remainder is drawn."""
@@ -193,19 +188,43 @@ def _detail_weights(rows: Sizes, columns: Sizes, details: Details) -> Sizes | No
     return weights
 
 
-SAMPLING_RULES: dict[str, Rule] = {
-    "stratified_grid": stratified_grid,
-    "uniform": uniform,
-    "aspect": aspect,
-    "all": every_cell,
-    "texture": texture,
+@dataclass(frozen=True)
+class SamplingRule:
+    """Where the crops of an image are taken, and its reader of the image's file if it depends on that."""
+
+    place: Placing
+    reads_files: bool = False
+    """Whether windows depend on the bits of a JPEG, too."""
+
+    def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
+        """The detail that the rule reads off a stored JPEG, 1-D uint8, and its ``.mcu`` member; None where there is
+        none."""
+        if not self.reads_files:
+            return None
+        from loaders.windows.detail import read_detail  # Numba takes a second to import
+
+        return read_detail(jpeg, entry_points)
+
+    def detail_of_file(self, data: bytes | None) -> "Detail | None":
+        """The detail that the rule reads off an image file, equal to that once it lies in a shard; None where there is
+        none."""
+        if not self.reads_files or data is None:
+            return None
+        from loaders.windows.detail import detail_of_file
+
+        return detail_of_file(data)
+
+
+SAMPLING_RULES = {
+    "stratified_grid": SamplingRule(stratified_grid),
+    "uniform": SamplingRule(uniform),
+    "aspect": SamplingRule(aspect),
+    "all": SamplingRule(every_cell),
+    "texture": SamplingRule(texture, reads_files=True),
 }
 
-RULES_WITH_DETAIL = frozenset({"texture"})
-"""Rules that use what is known of a sample's detail."""
 
-
-def sampling_rule(name: str) -> Rule:
+def sampling_rule(name: str) -> SamplingRule:
     """The rule of that name; ``InputError`` lists those that exist."""
     if name not in SAMPLING_RULES:
         raise InputError(f"loader.sampling={name!r} is not one of {', '.join(SAMPLING_RULES)}")
@@ -213,7 +232,7 @@ def sampling_rule(name: str) -> Rule:
 
 
 def crop_windows(
-    rule: Rule,
+    rule: SamplingRule,
     height: npt.ArrayLike,
     width: npt.ArrayLike,
     content_id: npt.ArrayLike,
@@ -225,11 +244,12 @@ def crop_windows(
     appearance: int = 0,
     details: Details = None,
 ) -> tuple[Windows, Mask]:
-    """Windows of a batch: a pure function of (seed, epoch, content_id), of the image's size, and
-    for rules in ``RULES_WITH_DETAIL`` of ``details``, one for each sample.
+    """Windows (B, N, 4) int32 and mask (B, N) of a batch: a pure function of (seed, epoch, content_id), of the image's
+    size, and for rules that read files of ``details``, one for each sample.
 
     ``appearance`` counts from 0 how often the sample came before in this epoch (class-balanced
     sampling repeats samples, with other windows).
     """
     streams = stream(seed, epoch, content_id, WINDOW_PURPOSE + appearance)
-    return rule(np.asarray(height, np.int64), np.asarray(width, np.int64), crop_size, num_crops, streams, details)
+    sizes = np.asarray(height, np.int64), np.asarray(width, np.int64)
+    return rule.place(*sizes, crop_size, num_crops, streams, *([details] if rule.reads_files else []))

@@ -1,0 +1,69 @@
+"""A batch whose samples are being fetched out of a store in ranges."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.reading.checksums import BadChecksum
+from loaders.reading.closing import result_of
+
+__all__ = ["FetchedBatch", "FetchedSample"]
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass
+class FetchedSample:
+    """The members of one sample, as far as they were fetched."""
+
+    global_view: Bytes
+    entry_points: Bytes
+    """Empty where they were not asked for."""
+    image: Bytes
+    """As long as the stored image; zero outside the fetched ranges unless ``whole``."""
+    whole: bool
+    damaged: str = ""
+    """Name of a member whose bytes are not those that were written."""
+
+
+class FetchedBatch:
+    """The members of a batch under way, see :class:`loaders.reading.members.Members`. All methods wait for a sample;
+    its checksums were compared on its arrival."""
+
+    def __init__(self, samples: "dict[int, Future[FetchedSample]]", fetch_image: Callable[[int], Bytes]) -> None:
+        """``samples`` by manifest row; ``fetch_image`` gets the whole image of one."""
+        self._samples, self._fetch_image = samples, fetch_image
+
+    def is_checked(self, row: int) -> bool:
+        """Always True."""
+        return True
+
+    def check(self, row: int) -> int:
+        """Reads nothing more."""
+        return 0
+
+    def image(self, row: int) -> Bytes:
+        """The whole image, fetched where only the ranges of its windows are there."""
+        sample = self._sample(row)
+        return sample.image if sample.whole else self._fetch_image(row)
+
+    def image_parts(self, row: int) -> Bytes:
+        """As long as the image; zero outside the ranges that were fetched."""
+        return self._sample(row).image
+
+    def view(self, row: int) -> Bytes:
+        """The stored global view."""
+        return self._sample(row).global_view
+
+    def entry_points(self, row: int) -> Bytes:
+        """The ``.mcu`` member, where the sample's windows were asked for."""
+        return self._sample(row).entry_points
+
+    def _sample(self, row: int) -> FetchedSample:
+        sample = result_of(self._samples[row])
+        if sample.damaged:
+            raise BadChecksum(f"the bytes of {sample.damaged} are not those that were written")
+        return sample

@@ -1,0 +1,160 @@
+"""The stored members of samples, by manifest row, wherever their bytes come from.
+
+There are three makers of :class:`Members`: tars that are mapped where they lie, and whole shards of a store in the
+local cache (:class:`TarMembers`, over either kind of tars), and ranges that are fetched out of a store for one batch
+(:class:`loaders.reading.range_reader.RangeReader`).
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from loaders.reading.batch_plan import Reads
+from loaders.reading.checksums import BadChecksum, Checksums
+from loaders.reading.mapped_shards import UnreadableMember
+from loaders.reading.sample_table import SampleTable
+
+if TYPE_CHECKING:
+    from loaders.reading.cached_shards import CachedShards
+
+__all__ = ["MemberSource", "Members", "TarMembers", "Tars"]
+
+Bytes = npt.NDArray[np.uint8]
+"""1-D, to be read only."""
+
+
+class Members(Protocol):
+    """Reads members of samples. Safe to use from several threads.
+
+    Every method but ``is_checked`` raises ``UnreadableMember`` where a member cannot be read, ``BadChecksum`` where
+    its bytes are not those that were written, and ``InputError`` where that concerns the whole data set.
+    """
+
+    def is_checked(self, row: int) -> bool:
+        """Whether image and view need no comparison with their checksums (any more). Raises ``BadChecksum`` where
+        they were found damaged before."""
+        ...
+
+    def check(self, row: int) -> int:
+        """Compares image and view with their checksums; returns how many bytes it read."""
+        ...
+
+    def image(self, row: int) -> Bytes:
+        """The whole stored image."""
+        ...
+
+    def image_parts(self, row: int) -> Bytes:
+        """As long as the stored image; what the planned windows do not need may be zero."""
+        ...
+
+    def view(self, row: int) -> Bytes:
+        """The stored global view, an NPY file."""
+        ...
+
+    def entry_points(self, row: int) -> Bytes:
+        """The ``.mcu`` member. Empty or of one byte where it cannot be read or is damaged: the splicer reports that,
+        and it costs a full decode instead of a sample."""
+        ...
+
+
+class MemberSource(Protocol):
+    """Where a loader's members come from."""
+
+    @property
+    def caches(self) -> "Sequence[CachedShards]":
+        """Those that fetch shards ahead when they know which come next."""
+        ...
+
+    def begin(self, reads: Reads) -> Members:
+        """The members of a batch. Where they have to be fetched for it, that begins now."""
+        ...
+
+
+class Tars(Protocol):
+    """The tars of a data set, numbered by shard."""
+
+    def member(self, shard: int, offset: int, length: int) -> Bytes:
+        """``length`` bytes at ``offset``. Raises ``UnreadableMember`` and ``InputError``."""
+        ...
+
+    def renew(self, shard: int) -> bool:
+        """For a sample whose checksum is wrong: gets the shard again where the local copy is to blame, and returns
+        whether the bytes are others now."""
+        ...
+
+
+class TarMembers:
+    """Members out of whole tars, mapped where they lie or cached: the source, and the members of every batch."""
+
+    def __init__(
+        self,
+        samples: SampleTable,
+        images: Tars,
+        others: Tars,
+        *,
+        checksums: "tuple[Checksums, Checksums] | None",
+        caches: "Sequence[CachedShards]" = (),
+    ) -> None:
+        """``images`` hold the images, ``others`` all else: the same tars, or the sidecars of tars made elsewhere.
+
+        ``checksums`` remember which samples were compared: their images and views, and their entry points. Without
+        them nothing is compared.
+        """
+        self.caches = caches
+        self._samples, self._checksums = samples, checksums
+        self._tars = {"image": images, "global": others, "mcu": others}
+        self._places = {"image": samples.image, "global": samples.global_view, "mcu": samples.entry_points}
+
+    def begin(self, reads: Reads) -> "TarMembers":
+        """See :class:`MemberSource`."""
+        return self
+
+    def is_checked(self, row: int) -> bool:
+        """See :class:`Members`."""
+        return self._checksums is None or self._checksums[0].is_sound(row)
+
+    def check(self, row: int) -> int:
+        """See :class:`Members`."""
+        return 0 if self._checksums is None else self._check(self._checksums[0], row, ("image", "global"))
+
+    def image(self, row: int) -> Bytes:
+        """See :class:`Members`."""
+        return self._member("image", row)
+
+    def image_parts(self, row: int) -> Bytes:
+        """See :class:`Members`; pages that nobody touches are not read."""
+        return self._member("image", row)
+
+    def view(self, row: int) -> Bytes:
+        """See :class:`Members`."""
+        return self._member("global", row)
+
+    def entry_points(self, row: int) -> Bytes:
+        """See :class:`Members`."""
+        try:
+            if self._checksums is not None and not self._checksums[1].is_sound(row):
+                self._check(self._checksums[1], row, ("mcu",))
+            return self._member("mcu", row)
+        except UnreadableMember:
+            return np.empty(0, np.uint8)
+        except BadChecksum:
+            return np.zeros(1, np.uint8)
+
+    def _member(self, name: str, row: int) -> Bytes:
+        place = self._places[name]
+        return self._tars[name].member(int(self._samples.shard[row]), int(place.offset[row]), int(place.length[row]))
+
+    def _check(self, checksums: Checksums, row: int, names: tuple[str, ...]) -> int:
+        try:
+            return checksums.check(row, self._with_checksums(row, names))
+        except BadChecksum:
+            shard = int(self._samples.shard[row])
+            renewed = [tars.renew(shard) for tars in set(self._tars.values())]
+            if not any(renewed):
+                raise
+            return checksums.check(row, self._with_checksums(row, names))
+
+    def _with_checksums(self, row: int, names: tuple[str, ...]) -> dict[str, tuple[Bytes, int]]:
+        return {name: (self._member(name, row), int(self._samples.crc32[name][row])) for name in names}
