@@ -32,6 +32,7 @@ from shards.jpeg.ranges import (
     Geometry,
     IndexHead,
     coalesced,
+    covers,
     frame_geometry,
     header_ranges,
     read_head,
@@ -162,7 +163,8 @@ class RangeReader:
         here = coalesced(np.concatenate([header_ranges(head), wanted]), self.link.gap, length)
         self._fill(row, image, here)
         truth = frame_geometry(image, head)
-        if truth is None or not self._is_covered(mcu, head, truth, windows, here, length):
+        needed = None if truth is None else window_ranges(mcu, head, truth, windows)
+        if needed is None or not covers(here, needed, length):
             return FetchedSample(view, mcu, self.image(row), True)
         return FetchedSample(view, mcu, image, False)
 
@@ -202,21 +204,6 @@ class RangeReader:
             return None
         geometry = Geometry(int(samples.height[row]), int(samples.width[row]), *sides)
         return window_ranges(mcu, head, geometry, windows)
-
-    def _is_covered(
-        self,
-        mcu: Bytes,
-        head: IndexHead,
-        truth: Geometry,
-        windows: npt.NDArray[np.int32],
-        here: npt.NDArray[np.int64],
-        length: int,
-    ) -> bool:
-        """Whether the ranges that the frame header asks for are among those fetched."""
-        needed = window_ranges(mcu, head, truth, windows)
-        if needed is None:
-            return False
-        return np.array_equal(coalesced(np.concatenate([here, needed]), 0, length), here)
 
     def _fill(self, row: int, image: Bytes, ranges: npt.NDArray[np.int64]) -> None:
         tar = self._images[self._samples.shard[row]]

@@ -12,10 +12,9 @@ and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to gi
                      has fewer than N, all cells come equally often, give or take one
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
-``texture``          cells of that grid spread over the image, drawn in proportion to the bits that the
-                     JPEG spends on them; all cells alike where there is no JPEG to read them off.
-                     So this rule alone depends on the file, not on the pixels only: the same
-                     pixels as JPEG, PNG or array have other windows
+``texture``          cells of that grid spread over the image, by weights that grow with the bits that
+                     the JPEG spends on them; all cells alike where there is no JPEG. So this rule
+                     alone depends on the file: the same pixels as JPEG, PNG or array have other windows
 ===================  =============================================================================
 """
 
@@ -42,8 +41,7 @@ Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
 """For each sample its detail, None where that is not known; None: of no sample is it known."""
 Placing = Callable[..., tuple[Windows, Mask]]
-"""(heights (B,), widths (B,), crop size, N, streams (B,)) → windows (B, N, 4) and mask (B, N); of a rule that reads
-files, with ``Details`` as the sixth argument."""
+"""(heights (B,), widths (B,), crop size, N, streams (B,), of rules that read files ``Details``) → windows, mask."""
 
 WINDOW_PURPOSE = 1 << 32
 """``purpose`` of window streams; appearance k of a sample in an epoch uses WINDOW_PURPOSE + k."""
@@ -197,8 +195,7 @@ class SamplingRule:
     """Whether windows depend on the bits of a JPEG, too."""
 
     def detail_of_sample(self, jpeg: Bytes, entry_points: Bytes) -> "Detail | None":
-        """The detail that the rule reads off a stored JPEG, 1-D uint8, and its ``.mcu`` member; None where there is
-        none."""
+        """The detail that the rule reads off a stored JPEG and its ``.mcu`` member, if any; both 1-D uint8."""
         if not self.reads_files:
             return None
         from loaders.windows.detail import read_detail  # Numba takes a second to import
@@ -206,8 +203,7 @@ class SamplingRule:
         return read_detail(jpeg, entry_points)
 
     def detail_of_file(self, data: bytes | None) -> "Detail | None":
-        """The detail that the rule reads off an image file, equal to that once it lies in a shard; None where there is
-        none."""
+        """The detail that the rule reads off an image file, if any; the same once the file lies in a shard."""
         if not self.reads_files or data is None:
             return None
         from loaders.windows.detail import detail_of_file

@@ -28,6 +28,7 @@ __all__ = [
     "Geometry",
     "IndexHead",
     "coalesced",
+    "covers",
     "frame_geometry",
     "header_ranges",
     "read_head",
@@ -193,3 +194,8 @@ def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
     ends = np.r_[begins[1:], len(clipped)] - 1
     joined = np.stack([clipped[begins, 0], reached[ends]], axis=1)
     return joined[joined[:, 0] < joined[:, 1]]
+
+
+def covers(ranges: Ranges, needed: Ranges, limit: int) -> bool:
+    """Whether ``ranges``, which are coalesced, hold all of ``needed`` up to ``limit``."""
+    return np.array_equal(coalesced(np.concatenate([ranges, needed]), 0, limit), ranges)
