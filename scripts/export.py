@@ -19,24 +19,24 @@ def main(argv: list[str] | None = None) -> int:
     _check_targets(arguments.to, arguments.onnx)
     from glass.export.model_folder import load_model, read_model_card
     from glass.model.hub import model_folder, publish
-    from glass.share.bundle import handed_over, write_handed_over
+    from glass.share.bundle import bundle_files, write_bundle
 
     folder = model_folder(arguments.run)
     model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
     try:
         as_files = arguments.to is not None or arguments.push is not None
-        parts = handed_over(folder, arguments.audit, arguments.learnt) if as_files else {}
+        parts = bundle_files(folder, arguments.audit, arguments.learnt) if as_files else {}
         if arguments.onnx is not None:  # first: it may ask for an extra, with nothing written yet
             from glass.share.onnx_export import export_onnx
 
             export_onnx(arguments.onnx, model, config, read_model_card(folder))
             print(printable(f"wrote {arguments.onnx}"))
         if arguments.to is not None:
-            write_handed_over(arguments.to, parts)
+            write_bundle(arguments.to, parts)
             print(printable(f"wrote {arguments.to}"))
         if arguments.push is not None:
             with tempfile.TemporaryDirectory() as temporary:
-                write_handed_over(Path(temporary), parts)
+                write_bundle(Path(temporary), parts)
                 where = publish(Path(temporary), arguments.push, private=not arguments.public)
             print(printable(f"published {where}"))
     except OSError as error:

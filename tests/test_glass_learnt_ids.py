@@ -13,7 +13,7 @@ from glass.export.model_folder import read_model_card, save_model
 from glass.model.model import build_model
 from glass.presets import load_preset
 from glass.report.tables import learnt_sentence
-from glass.share.bundle import handed_over, write_handed_over
+from glass.share.bundle import bundle_files, write_bundle
 from glass.train.run import train
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
@@ -115,13 +115,13 @@ def test_an_export_has_it_only_where_that_is_asked(synthetic_dataset: ShardDatas
     run = tmp_path / "run"
     save_model(run / "model", build_model(config), config, {"epoch": 1})
     with pytest.raises(InputError, match="leave out --with-learnt-ids"):
-        handed_over(run / "model", with_learnt_ids=True)
+        bundle_files(run / "model", with_learnt_ids=True)
     learnt = LearntIds.of_splits(synthetic_dataset, "train", "valid")
     learnt.write(run)
-    write_handed_over(tmp_path / "without", handed_over(run / "model"))
+    write_bundle(tmp_path / "without", bundle_files(run / "model"))
     assert not (tmp_path / "without" / LEARNT_FILE).exists()
     with_ids = tmp_path / "with"
-    write_handed_over(with_ids, handed_over(run / "model", with_learnt_ids=True))
+    write_bundle(with_ids, bundle_files(run / "model", with_learnt_ids=True))
     sha256 = read_model_card(with_ids)["weights_sha256"]
     read = read_learnt_ids(with_ids, sha256)
     assert read is not None

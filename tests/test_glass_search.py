@@ -82,7 +82,8 @@ def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, mon
 
 def test_the_sampler_and_the_pruner_are_the_studys(data, tmp_path):
     options = tune.parse(["--data", "d", "--preset", "glass_resnet50"])
-    config = apply_overrides(tune.settings(options), ["loader.global_size=64"])
+    # The preset's network takes seconds to make.
+    config = apply_overrides(tune.settings(options), ["loader.global_size=64", "model.global_backbone=test_resnet"])
     study = Search(data, SearchPlan(config, GLASS_SPACE), tmp_path).study
     assert study.sampler.seed == 606
     pruner = study.pruner
@@ -142,12 +143,12 @@ def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
 def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     search = Search(data, search_plan(), tmp_path)
-    assert not search.is_finished(2)
-    search.run(2)
-    assert Search(data, search_plan(), tmp_path).is_finished(2)
+    assert not search.is_finished(1)
+    search.run(1)
+    assert Search(data, search_plan(), tmp_path).is_finished(1)
     calls: list = []
     monkeypatch.setattr(glass.studies.search, "train", fake_training(calls=calls))
-    Search(data, search_plan(), tmp_path).run(3)
+    Search(data, search_plan(), tmp_path).run(2)
     assert len(calls) == 1
 
 
@@ -218,7 +219,7 @@ def test_a_file_in_the_place_of_trials_is_told(data, tmp_path):
 
 def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
-    Search(data, search_plan(), tmp_path).run(3)
+    Search(data, search_plan(), tmp_path).run(1)
     best = json.loads((tmp_path / "best.json").read_text())
     check_document(best, BEST_SCHEMA)
     arguments = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params"]

@@ -1,1 +1,1 @@
-"""What a data set gives away without its pixels, and which pictures come twice."""
+"""The audit of a data set: metadata that separate the classes, and pictures that occur twice."""

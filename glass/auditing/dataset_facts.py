@@ -53,8 +53,8 @@ def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -
 
 
 def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Array], name: str, keep: Array) -> str:
-    """What is typical of the images ``keep`` (rows,) bool: the most frequent names with their
-    shares, or the middle 90 % of numbers and the share that has none."""
+    """Typical values of one fact among the images ``keep`` (rows,) bool, in words: the most frequent names with
+    their shares, or the middle 90 % of numbers and the share that has none."""
     if name in _NAMES:
         found = dataset.codes(name)[1]
         return _shares([_shown(name, text) for text in found], raw[name][keep])

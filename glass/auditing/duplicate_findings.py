@@ -1,4 +1,4 @@
-"""From duplicates and groups to findings that a person can act on."""
+"""Findings about duplicates and groups, with their remedies."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any

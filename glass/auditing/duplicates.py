@@ -1,6 +1,6 @@
 """Pictures that come twice: the same file, the same pixels, or the same picture saved anew.
 
-Exact duplicates are told by the hashes of the manifest. Near duplicates (re-saves, other sizes,
+Exact duplicates are found by the hashes of the manifest. Near duplicates (re-saves, other sizes,
 crops that take up to about 5 % off a side; larger ones as far as it goes) are candidates by
 ``glass.auditing.near_candidates`` and confirmed on the stored global views by ``glass.auditing.align_pictures``.
 Renditions of one scene are expected to look alike, so pairs within a group are passed over.
@@ -41,7 +41,7 @@ _KEPT_PYRAMIDS = 1024  # per thread, 90 kB each
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """What :func:`near_duplicates` found."""
+    """The result of :func:`near_duplicates`."""
 
     pairs: np.ndarray
     """(m, 2) int64 rows of the manifest, first < second."""
@@ -82,8 +82,8 @@ def near_duplicates(
 ) -> NearDuplicates:
     """Pairs of samples that show one picture, of different pixels and not of one group.
 
-    Reads every global view once and those of candidates again; ``advance(n)`` is told of every
-    ``n`` views read at first. Keeps 400 bytes per sample. Raises ``InputError`` where a shard
+    Reads every global view once and those of candidates again; ``advance(n)`` is called
+    after every ``n`` views of the first pass. Keeps 400 bytes per sample. Raises ``InputError`` where a shard
     cannot be read.
     """
     # Numba takes a second to import.
@@ -114,7 +114,7 @@ def near_duplicates(
 
 
 def _radius(images: int) -> float:
-    """How far apart candidates may lie. Farther, larger crops are found, and the number of
+    """The largest distance of candidates. A larger one finds larger crops, but the number of
     unrelated pairs grows with the square of the images."""
     return 1.1 if images <= 5_000 else 0.9 if images <= 50_000 else 0.7
 

@@ -1,10 +1,10 @@
-"""How well do size, format and compression alone tell the classes apart?
+"""How well do size, format and compression alone separate the classes?
 
 A detector trained on such a set may learn the file instead of the picture. A small gradient-boosted
-model gets nothing but the facts that leave traces in the pixels; its cross-validated AUROC says
-what there is to learn, and 0.5 is nothing. Scenes stay together in a fold, as they do in a split.
-Another model gets the rest, such as metadata, which no detector of pixels can learn. Which single
-facts differ, ``shards.build.class_differences`` decides, as for ``--equalise match``.
+model gets only the facts that leave traces in the pixels; its cross-validated AUROC measures how
+much they reveal (0.5: nothing). Scenes stay together in a fold, as they do in a split. Another
+model gets the other facts, such as metadata, which no detector of pixels can learn.
+``shards.build.class_differences`` decides which single facts differ, as for ``--equalise match``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_m
 Array = npt.NDArray[Any]
 
 FEATURES = FACT_NAMES
-"""Feature → its name for people. Of two that say the same, the first gives its name."""
+"""Feature → its name for people. Of two equivalent features, the first is named."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
 _MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
@@ -45,17 +45,17 @@ _DRAWS = 500
 
 @dataclass(frozen=True)
 class FeatureAudit:
-    """What one feature tells."""
+    """How well one feature separates the classes."""
 
     feature: str
     """Key of ``FEATURES``."""
     auroc: float
     """Cross-validated, of a model that knows this feature alone."""
     importance: float
-    """By how much the AUROC of the whole model falls when the feature is shuffled. Of features
-    that say the same, none may be important: look at ``auroc`` too."""
+    """Loss of AUROC of the whole model when the feature is shuffled. Of equivalent features none may
+    be important: look at ``auroc`` too."""
     real: str
-    """What is typical of real images, in words."""
+    """Typical values of real images, in words."""
     generated: str
     in_pixels: bool
     """Whether it leaves traces in the pixels."""
@@ -65,7 +65,7 @@ class FeatureAudit:
 
 @dataclass(frozen=True)
 class OutsideAudit:
-    """What those facts tell of the class that leave no trace in the pixels."""
+    """How well the facts that leave no trace in the pixels separate the classes."""
 
     auroc: float
     interval: tuple[float, float]
@@ -74,7 +74,7 @@ class OutsideAudit:
 
 @dataclass(frozen=True)
 class MetadataAudit:
-    """What facts that leave traces in the pixels tell of the class."""
+    """How well the facts that leave traces in the pixels separate the classes."""
 
     auroc: float
     interval: tuple[float, float]
@@ -82,7 +82,7 @@ class MetadataAudit:
     noise: float
     """Standard deviation of the AUROC of a guesser, given so many scenes."""
     images: int
-    """That were used: all, or a random part of a large set."""
+    """Images that were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
     """By falling AUROC, with those that leave no trace. Features that never vary are left out."""
     generators: dict[str, tuple[float, float]]
@@ -95,7 +95,7 @@ class MetadataAudit:
 
 @dataclass(frozen=True)
 class _Sampled:
-    """The images that models are asked about: all, or a random part of a large set."""
+    """The images that the models score: all, or a random part of a large set."""
 
     rows: Array
     label: Array
@@ -132,7 +132,7 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
     sampled = _Sampled(rows, label[rows], scenes[rows], folds, seed)
     raw = raw_facts(dataset)
     facts = compared_facts(raw)
-    # One thread: on small tables more cost more than they do, and sums stay the same.
+    # One thread: on small tables more threads cost more than they gain, and sums stay the same.
     with threadpool_limits(1, user_api="openmp"):
         scores, pixels = _examine(facts, PIXEL_FACTS, sampled)
         outside, files = _examine(facts, FILE_FACTS, sampled)

@@ -1,4 +1,4 @@
-"""From what the files tell of the class to findings that a person can act on."""
+"""Findings from the audit of metadata, with their remedies."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,8 +26,8 @@ _MOST_LISTED = 3
 
 
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
-    """The findings of ``glass.auditing.metadata_audit.audit_metadata`` of so many images: always at
-    least one. ``equalised`` is what the build says it did about differences."""
+    """The findings of ``audit``, the result of :func:`glass.auditing.metadata_audit.audit_metadata` for so many
+    images: always at least one. ``equalised`` states how the build reduced differences, as in ``dataset.json``."""
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"
         text = f"There is only one class, {kind} images: nothing can tell it from the other."
@@ -52,13 +52,13 @@ def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, eq
 
 
 def below_guessing(aurocs: Iterable[float]) -> bool:
-    """Whether one of ``aurocs`` is so far below a guess that a reader asks why."""
+    """Whether one of ``aurocs`` is so far below chance that a reader asks why."""
     return any(auroc < _CLEARLY_BELOW for auroc in aurocs)
 
 
 def _advice(differs: bool, equalised: str) -> str:
-    """What can be done. Matching is advised where it finds something to match on, by the very test
-    that it uses, and neither method where it was used already."""
+    """The remedies. Matching is advised where it would find something to match on, by its own test; a
+    method that was used already is not advised."""
     ways = ["collect both classes alike"]
     if differs and not equalised.startswith(MATCHED):
         ways.append("build the shards with --equalise match, which leaves out what has no counterpart")
@@ -94,8 +94,8 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
 
 
 def _cause(telling: Sequence[FeatureAudit]) -> FeatureAudit | None:
-    """Of the facts that tell about as much as the best one, the one that explains the others: the
-    first in ``FEATURES``. Another format has other bits per pixel, too."""
+    """Among the facts that separate the classes about as well as the best, the one that explains the others: the
+    first in ``FEATURES``. For example, another format also has other bits per pixel."""
     best = max((feature.auroc for feature in telling), default=0)
     close = [feature for feature in telling if feature.auroc >= best - _ABOUT]
     return min(close, key=lambda feature: list(FEATURES).index(feature.feature), default=None)

@@ -1,4 +1,4 @@
-"""Which pairs of a million pictures may show the same: candidates by locality-sensitive hashing.
+"""Pairs of a million pictures that may show the same: candidates by locality-sensitive hashing.
 
 Each global view becomes 35 numbers: the low frequencies of a 16 × 16 grey picture, of length 1, so
 that brightness and contrast do not count. Random, unrelated pictures lie 1.4 apart; a re-save or a
@@ -39,7 +39,7 @@ def describe(greys: np.ndarray) -> np.ndarray:
     """(n, 35) float32 of length 1 for (n, 16, 16) uint8 grey pictures; all 0 for flat ones."""
     rows = _transform()
     across, down = np.meshgrid(np.arange(_FREQUENCIES), np.arange(_FREQUENCIES))
-    # High frequencies are weak in photographs, and say as much: they are raised a little.
+    # High frequencies are weak in photographs but as informative: they are raised a little.
     weights = np.sqrt(np.maximum(np.hypot(across, down), 1.0))
     parts = []
     for start in range(0, len(greys), 65536):

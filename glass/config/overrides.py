@@ -47,7 +47,7 @@ def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:
     """Raises ``InputError`` where one of ``overrides`` names a setting that a command sets itself;
-    ``fixed`` says what to do instead: key → words, as in ``"give --epochs"``."""
+    ``fixed`` names the remedy: key → words, as in ``"give --epochs"``."""
     for override in overrides:
         key = override.partition("=")[0]
         names = [name for name in SHORTHANDS.get(key, (key,)) if name in fixed]

@@ -1,4 +1,4 @@
-"""Which versions of the libraries that decide a result are installed."""
+"""The installed versions of the libraries that decide a result."""
 
 import platform
 from functools import cache
@@ -11,7 +11,7 @@ DISTRIBUTIONS = ("glass-hires", "torch", "timm", "accelerate", "numpy", "pillow"
 
 @cache
 def installed_versions() -> dict[str, str]:
-    """Distribution name → version, and ``python``; what is not installed is left out."""
+    """Distribution name → version, and ``python``; those not installed are left out."""
     versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:

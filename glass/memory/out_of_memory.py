@@ -16,8 +16,8 @@ class DoesNotFit(InputError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the machine's memory was too small. PyTorch says so of the latter by a
-    plain ``RuntimeError``."""
+    """Whether a GPU's or the machine's memory was too small. For the latter PyTorch raises a plain
+    ``RuntimeError``."""
     if isinstance(error, MemoryError | DoesNotFit | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)

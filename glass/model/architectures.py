@@ -29,7 +29,7 @@ SET_BY_US = frozenset({"num_classes", "img_size"})
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a name stands for."""
+    """The network that a name stands for."""
 
     name: str
     """timm's own, with the tag of its weights where one was given."""
@@ -41,8 +41,8 @@ class Architecture:
 
 @cache
 def architecture(name: str) -> Architecture:
-    """What ``name`` stands for. Raises ``InputError`` where timm knows no such network, and where
-    the description of one that lies elsewhere cannot be had or names something else."""
+    """The network that ``name`` stands for. Raises ``InputError`` where timm knows no such network, and
+    where the description of one elsewhere cannot be fetched or names something else."""
     if ":" in name:
         return _described(name)
     if not timm.is_model(name):
@@ -62,8 +62,7 @@ def create_network(name: str, image_size: int, *, pretrained: bool = False) -> n
 
 
 def feature_width(network: nn.Module) -> int:
-    """How many numbers it gives for an image. Of a few networks (MobileNetV3) the head widens the
-    features before the classifier."""
+    """Features per image. In a few networks (MobileNetV3) the head widens them before the classifier."""
     return int(getattr(network, "head_hidden_size", None) or network.num_features)
 
 

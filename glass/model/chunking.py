@@ -69,7 +69,7 @@ class RunningStatistics:
 @torch.compiler.disable
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
     """``local_crops`` (B, N, 3, C, C) uint8 to (B, N, D), ``crop_chunk`` crops of each image at a
-    time; the gradient is exact, with BatchNorm as the module says."""
+    time; the gradient is exact, with BatchNorm as described above."""
     batch_size, num_crops = local_crops.shape[:2]
     statistics = RunningStatistics(backbone)
     before = statistics.copy()

@@ -1,4 +1,4 @@
-"""Which weights of a backbone learn: all, none, the last blocks, or a correction of low rank.
+"""The weights of a backbone that learn: all, none, the last blocks, or a correction of low rank.
 
 Frozen weights need neither gradients nor optimiser state, and what comes before the first weight
 that learns needs no activations: so large backbones (ViT-L, DINO) train on small GPUs.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["checkpoint_activations", "choose_weights_to_tune", "exported_state"]
 
 ATTENTION_PROJECTIONS = re.compile(r"(.*\.)?attn\.(qkv|q|k|v|kv|q_proj|k_proj|v_proj|proj)")
-"""What timm's transformers call the linear layers that LoRA corrects."""
+"""timm's names of the linear layers that LoRA corrects, in transformers."""
 ADAPTER = "default"
 """peft's own name for the one adapter that there is."""
 

@@ -1,4 +1,4 @@
-"""How much computing a training run is, in floating-point operations: the same on every machine."""
+"""The compute of a training run in floating-point operations: the same on every machine."""
 
 from dataclasses import replace
 from functools import cache

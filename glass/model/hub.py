@@ -111,7 +111,7 @@ def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
 
 
 def _client_errors() -> tuple[type[Exception], ...]:
-    """What the hub's client raises, and the HTTP library below it: those of requests are OSErrors,
+    """The exceptions of the hub's client and of the HTTP library below it: those of requests are OSErrors,
     those of httpx, on which the client is built since its version 1 (httpx2: 2), are not."""
     from huggingface_hub import errors
 

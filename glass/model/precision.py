@@ -1,4 +1,4 @@
-"""Which number format the network computes in, and why."""
+"""The number format that the network computes in, and the reason."""
 
 from contextlib import AbstractContextManager, nullcontext
 

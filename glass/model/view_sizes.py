@@ -40,7 +40,7 @@ class _Reduction:
 
     @property
     def steps(self) -> int:
-        """How many places the window takes."""
+        """Number of places of the window."""
         reach = self.dilation * (self.kernel - 1)
         return (self.size + 2 * self.padding - reach - 1) // self.stride + 1
 
@@ -171,8 +171,7 @@ def _side(value: int | tuple[int, ...]) -> int:
 
 
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
-    """How many rows at the end of an image of ``size`` pixels no patch reaches, and how many pixels
-    a patch is wide.
+    """(Rows at the end of an image of ``size`` pixels that no patch reaches, pixels that a patch is wide).
 
     Patches lie side by side (a window as large as its stride) and are all that is read, so what is left over behind the
     last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some

@@ -1,4 +1,4 @@
-"""A trained model as others get it: its files, its calibration and a card, in a folder."""
+"""A trained model as a bundle for others: its files, its calibration and a card, in a folder."""
 
 import json
 import shutil
@@ -12,22 +12,19 @@ from glass.share.model_card import model_card
 from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_bytes_atomic
 
-__all__ = ["hand_over", "handed_over", "write_handed_over"]
+__all__ = ["bundle_files", "write_bundle"]
 
 Part = str | bytes | Path
 """Content of a file, or the file to copy."""
 
 
-def hand_over(folder: Path, to: Path, audit: Path | None = None) -> None:
-    """Copies the exported model in ``folder`` to ``to`` and writes its card, with the findings of
-    ``audit`` (of the run's own data set unless given). Paths of this machine are left behind."""
-    write_handed_over(to, handed_over(folder, audit))
+def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
+    """Name → content, or file to copy, of the bundle of the exported model in ``folder``.
 
-
-def handed_over(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """Name → content, or file to copy, of all that :func:`hand_over` writes; ``with_learnt_ids``
-    also what the model learnt from. Nothing is written yet, and whatever is wrong with the model or
-    the audit raises ``InputError`` here."""
+    Its card holds the findings of ``audit`` (of the run's own data set unless given); ``with_learnt_ids`` adds the ids
+    of the images that the model learnt from. Paths of this machine are left out. Raises ``InputError`` for a model or
+    an audit that is damaged, before anything is written.
+    """
     card = read_model_card(folder)
     model = card["config"]["model"]
     for name in ("global_weights", "local_weights"):
@@ -51,7 +48,7 @@ def handed_over(folder: Path, audit: Path | None = None, with_learnt_ids: bool =
     return parts | {"README.md": model_card(folder, run, audit)}
 
 
-def write_handed_over(to: Path, parts: dict[str, Part]) -> None:
+def write_bundle(to: Path, parts: dict[str, Part]) -> None:
     """Writes ``parts`` into the folder ``to``. Where that fails, nothing new is left there."""
     made = not to.exists()
     new = [to / name for name in parts if not (to / name).exists()]

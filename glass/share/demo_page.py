@@ -72,7 +72,7 @@ def describe(verdict: ImageVerdict) -> str:
 
 
 def answer(detector: "Detector", upload: str | None, dense: bool) -> tuple[str, Any, Any]:
-    """What the page shows of the file at ``upload``: HTML, windows, dense map."""
+    """The page's outputs for the file at ``upload``: HTML, windows, dense map."""
     if not upload:
         return "", None, None
     verdict, windows, attention = look(detector, Path(upload), dense)
@@ -85,7 +85,7 @@ def build_page(detector: "Detector") -> Any:
         import gradio
     except ImportError as error:
         raise InputError("the page needs an extra: pip install -e '.[demo]'") from error
-    # No telemetry: this page is for images that people may not want to tell about.
+    # No telemetry: people may show this page images that they want to keep private.
     with gradio.Blocks(title="Is this image generated?", analytics_enabled=False) as page:
         gradio.Markdown("# Is this image generated?")
         with gradio.Row():

@@ -1,6 +1,6 @@
 """The ``README.md`` of an exported model: what it is, how good, calibrated how, and its limits.
 
-Filled from what lies in the run's folder; what was not measured is said to be not measured.
+Filled from the files in the run's folder; a result that was not measured is marked as such.
 """
 
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
 
 
 def _views(document: Mapping[str, Any]) -> str:
-    """With how many crops, which may be others than those trained with."""
+    """The number of crops, which may differ from that of the training."""
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]
@@ -146,7 +146,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
 
 
 def _finding(finding: Mapping[str, Any]) -> str:
-    """Examples stay here: they are paths of somebody's images."""
+    """Without the examples: they are paths of images on this machine."""
     line = f"- **{finding['severity']}**: {_cell(finding['text'])}"
     if interval := finding["interval"]:
         line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
@@ -157,7 +157,7 @@ def _own_audit(run: Path | None) -> dict[str, Any] | None:
     """That of the data set which ``run`` was trained on, if it still lies there as it was."""
     try:
         data = (RunFolder(run).record() or {})["data"] if run is not None else {}
-    except (InputError, KeyError):  # a damaged record tells nothing, and stops no export
+    except (InputError, KeyError):  # a damaged record is no reason to stop an export
         return None
     path = data.get("path")
     root = Path(path) if isinstance(path, str) else None

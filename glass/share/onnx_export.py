@@ -82,8 +82,8 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
 
 
 def _exported(model: nn.Module, inputs: tuple[torch.Tensor, ...], **options: Any) -> Any:
-    """The exporter's program. Attention goes out as one operator; where the exporter cannot follow
-    its shapes (MaxViT's windows, torch 2.14), as the products that it is made of."""
+    """The exporter's program. Attention is exported as one operator; where the exporter cannot follow
+    its shapes (MaxViT's windows, torch 2.14), as the products that it consists of."""
     reason = ""
     for attention in (nullcontext(), _attention_in_parts(model)):
         with warnings.catch_warnings(), attention:  # warnings about the exporter's own insides

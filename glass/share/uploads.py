@@ -1,4 +1,4 @@
-"""What people drop on the page of ``scripts.demo``: for nobody else, and deleted after a while."""
+"""Files uploaded to the page of ``scripts.demo``: private to its process, and deleted after a while."""
 
 import os
 import tempfile
@@ -10,9 +10,9 @@ from pathlib import Path
 __all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "upload_folder"]
 
 MAX_UPLOAD_BYTES = 64 << 20
-"""Of one file. Photographs of 100 megapixels take half of it."""
+"""Size limit of one file. Photographs of 100 megapixels take half of it."""
 KEPT_FOR_S = 15 * 60
-"""How long an upload, and what was drawn of it, stays at most."""
+"""Longest life of an upload, and of the pictures drawn from it, in seconds."""
 
 _PRIVATE = 0o077
 """The mask under which files are for their owner alone."""

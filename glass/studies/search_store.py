@@ -102,7 +102,7 @@ class SearchStore:
                 return None
             trial = self.study.ask()
             descriptor = self._lock(trial.number)
-            assert descriptor is not None, "a new trial's number is nobody else's"
+            assert descriptor is not None, "no other process knows a new trial's number"
             trial.set_user_attr("home", self._home)
             return Claim(trial, descriptor)
 
@@ -156,7 +156,7 @@ class SearchStore:
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """The storage behind a URL; ``InputError`` where it cannot be opened, or is somebody's file."""
+    """The storage behind a URL; ``InputError`` where it cannot be opened, or belongs to another program."""
     try:
         if url.startswith("journal:///"):
             from optuna.storages.journal import JournalFileBackend

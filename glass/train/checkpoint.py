@@ -93,8 +93,8 @@ class CheckpointStore:
     def newest(self) -> Path | None:
         """The newest checkpoint that is whole; None where there is no checkpoint at all.
 
-        Newer ones that are damaged are set aside, which is said: they may be worth a look, and must
-        not take the place of a good one among the ``KEEP``. Raises ``InputError`` where all are.
+        Newer ones that are damaged are set aside, and a warning is logged: they may be worth a look, and must
+        not take the place of a good one among the ``KEEP``. Raises ``InputError`` where all are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):

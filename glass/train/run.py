@@ -149,7 +149,7 @@ def _warn_of_shared_splits(config: RunConfig) -> None:
 
 
 def _backbones(model: Any) -> dict[str, Any]:
-    """What :meth:`RunFolder.note_backbones` takes."""
+    """The argument of :meth:`RunFolder.note_backbones`."""
     return {
         name: {"name": part.architecture, "weights_sha256": part.weights_sha256}
         for name, part in model.named_children()

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class BatchLoader(LedgerLoader, Protocol):
-    """What training needs of a loader; ``loaders.build_loader`` makes one."""
+    """The part of a loader's interface that training uses; ``loaders.build_loader`` makes one."""
 
     def __iter__(self) -> Any: ...
     def __len__(self) -> int: ...
@@ -32,14 +32,14 @@ class BatchLoader(LedgerLoader, Protocol):
 
 @dataclass
 class Progress:
-    """How far a run has come: plain values, kept in every checkpoint."""
+    """The position of a run: plain values, kept in every checkpoint."""
 
     epoch: int = 0
     """Epochs that are finished."""
     step: int = 0
     """Optimiser steps taken since the start."""
     step_in_epoch: int = 0
-    """Of these, steps of the unfinished epoch."""
+    """Steps taken in the unfinished epoch."""
     best: dict[str, Any] | None = None
     """The line of ``history`` whose model is exported."""
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -117,7 +117,7 @@ class RunState:
         return found
 
     def _take_up(self, optimizer: dict[str, Any], training: dict[str, Any]) -> None:
-        """A checkpoint's hashes say that it is whole, not that it is ours."""
+        """Raises where the states are not those of this run: a checkpoint's hashes prove only that it is whole."""
         self.optimizer.load_state_dict(optimizer)
         if set(training["schedule"]) != set(self.schedule.state_dict()):
             raise ValueError("the schedule is another one")
