@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax of a file, which several tests read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported_packages(path: Path) -> set[str]:
     """The project packages that a file imports, at any depth of the file."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -55,7 +62,7 @@ def modules_of(package: str) -> dict[str, Path]:
 def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
     """The modules among ``modules`` that a file imports."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
@@ -93,14 +100,13 @@ def test_no_relative_imports_and_no_vague_names():
     for package in CHAIN:
         for path in files_of(package):
             assert path.stem not in {"utils", "common", "helpers", "misc"}, path
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            assert not any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(tree)), path
+            assert not any(isinstance(n, ast.ImportFrom) and n.level for n in ast.walk(tree_of(path))), path
 
 
 def test_every_module_says_what_it_is():
     for package in CHAIN:
         for path in files_of(package):
-            assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+            assert ast.get_docstring(tree_of(path)), path
 
 
 def test_reading_a_manifest_loads_neither_torch_nor_dali():
