@@ -25,10 +25,11 @@ from shards.build.writer import read_shard_manifest
 from shards.errors import InputError, machine_spared, require_sound_machine
 from shards.files.json_file import parse_json
 from shards.files.parquet_file import read_parquet
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import file_sha256, map_regular, require_regular
 from shards.images.channel_stats import channel_stats
 from shards.images.formats import open_image, sniff_format
-from shards.images.pixels import RejectedImage, load_rgb, pixel_sha256, shrink
+from shards.images.pixels import load_rgb, pixel_sha256, shrink
+from shards.images.rejection import RejectedImage
 from shards.images.stored_form import entry_points_of, member_extension
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.manifest.schema import MEMBERS, REJECTED_NAME, content_id
@@ -49,8 +50,6 @@ CHECKS = {
     "entry_points": "the entry points of each JPEG equal those of a fresh walk, CRC-32 included",
 }
 """Check → what holds if it finds nothing."""
-
-_CHUNK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +157,11 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator[Finding]:
-    digest, found = hashlib.sha256(), 0
-    with open_regular(path) as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            found += len(chunk)
+    require_regular(path)
+    found = path.stat().st_size
     if found != num_bytes:
         yield Finding("tar", name, f"has {found:,} bytes, not {num_bytes:,}")
-    elif digest.hexdigest() != sha256:
+    elif file_sha256(path) != sha256:
         yield Finding("tar", name, "has another SHA-256")
 
 
@@ -235,7 +231,7 @@ def _check_samples(
 def _mapped(path: Path) -> Iterator[mmap.mmap]:
     if not path.stat().st_size:
         raise OSError(errno.ENODATA, "it is empty", str(path))
-    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with map_regular(path) as data:
         yield data
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from shards.build.first_pass import examine
 from shards.build.source_files import LocalFiles
+from shards.images.containers import iso_boxes
 from shards.images.formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.pixels import RejectedImage, decode_rgb
-from shards.images.unsupported import media_boxes
 from shards.metadata.facts import read_facts
 from tests.image_files import box, chunk, tiff
 
@@ -221,10 +221,10 @@ def test_a_jpeg_xl_without_the_extra_says_what_to_install(monkeypatch):
 
 def test_boxes_end_where_their_lengths_cannot_be():
     whole = box(b"abcd", b"12345") + box(b"efgh")
-    assert list(media_boxes(whole, 0, len(whole))) == [(b"abcd", 8, 13), (b"efgh", 21, 21)]
+    assert list(iso_boxes(whole, whole=True)) == [(b"abcd", 8, 13), (b"efgh", 21, 21)]
     long = struct.pack(">I4sQ", 1, b"long", 20) + b"1234"
-    assert list(media_boxes(long, 0, 20)) == [(b"long", 16, 20)]
+    assert list(iso_boxes(long, 0, 20, whole=True)) == [(b"long", 16, 20)]
     rest = struct.pack(">I4s", 0, b"rest") + b"123"
-    assert list(media_boxes(rest, 0, len(rest))) == [(b"rest", 8, 11)]
+    assert list(iso_boxes(rest, whole=True)) == [(b"rest", 8, 11)]
     for length in (1, 7, 14, 2**31):
-        assert list(media_boxes(struct.pack(">I4s", length, b"abcd") + b"12345", 0, 13)) == []
+        assert list(iso_boxes(struct.pack(">I4s", length, b"abcd") + b"12345", 0, 13, whole=True)) == []

@@ -6,7 +6,6 @@ behind the pixels, the whole configuration, versions, and the SHA-256 of the wei
 to.
 """
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.patience import read_or_end
-from shards.files.regular_file import open_regular, require_regular
+from shards.files.regular_file import file_sha256, require_regular
 
 __all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 
@@ -200,9 +199,4 @@ def _backbones(model: nn.Module) -> list[tuple[str, Backbone]]:
 
 
 def _sha256(path: Path) -> str:
-    return read_or_end(path, lambda: _digest(path))
-
-
-def _digest(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return read_or_end(path, lambda: file_sha256(path))

@@ -6,7 +6,6 @@
 damaged, the one before it is used, and the damaged one is set aside as ``damaged-step-00000120``.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -22,7 +21,7 @@ import torch
 from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.json_file import read_json
 from shards.files.patience import patiently
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import file_sha256
 
 __all__ = ["KEEP", "CheckpointStore"]
 
@@ -175,7 +174,7 @@ def _write_index(folder: Path, step: int) -> None:
     files = {}
     for name in (MODEL, OPTIMIZER, TRAINING):
         _sync(folder / name)
-        files[name] = _sha256(folder / name)
+        files[name] = file_sha256(folder / name)
     index = {"format_version": FORMAT_VERSION, "step": step, "sha256": files}
     (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     _sync(folder / INDEX)
@@ -193,16 +192,11 @@ def _check(folder: Path) -> None:
                 f" {FORMAT_VERSION}: use the version of this project that wrote it"
             )
         for name in (MODEL, OPTIMIZER, TRAINING):
-            if patiently(partial(_sha256, folder / name)) != digests[name]:
+            if patiently(partial(file_sha256, folder / name)) != digests[name]:
                 raise _Damaged(f"{name} has changed since it was written")
     except (OSError, ValueError, KeyError, TypeError) as error:
         require_sound_machine(error, folder)  # else sound checkpoints would be set aside
         raise _Damaged(f"{type(error).__name__}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -18,7 +18,7 @@ from shards.build.packing import PackedSource
 from shards.build.writer import Rejection
 from shards.errors import InputError, require_sound_machine
 from shards.files.patience import read_or_end
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import map_regular
 from shards.images.formats import FILE_SUFFIXES, sniff_format
 from shards.images.rejection import RejectedImage
 
@@ -63,16 +63,11 @@ class ExaminedTar:
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
     """The bytes of a tar. Raises ``InputError``."""
     try:
-        with read_or_end(path, lambda: _mapped(path)) as data:
+        with read_or_end(path, lambda: map_regular(path)) as data:
             yield data
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with open_regular(path) as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:

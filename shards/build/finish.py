@@ -1,6 +1,5 @@
 """The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ from shards.build.packing import ShardPlan
 from shards.build.plan import BuildPlan
 from shards.build.writer import Rejection, read_record, read_shard_manifest
 from shards.files.atomic import atomic_path, write_text_atomic
+from shards.files.regular_file import file_sha256
 from shards.images.rejection import REASONS
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, SplitCounts
@@ -88,8 +88,7 @@ def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetI
     if not table.num_rows:
         return info
     write_manifest(table, out / MANIFEST_NAME, info.build_id)
-    with (out / MANIFEST_NAME).open("rb") as file:
-        info = replace(info, manifest_sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    info = replace(info, manifest_sha256=file_sha256(out / MANIFEST_NAME))
     write_text_atomic(out / INFO_NAME, info.to_json())
     return info
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 from shards.build.equalise import recompressed
 from shards.build.packing import PackedSource
 from shards.images.formats import open_image
-from shards.images.pixels import RejectedImage, load_rgb
+from shards.images.pixels import load_rgb
+from shards.images.rejection import RejectedImage
 from shards.images.stored_form import stored_form
 from shards.manifest.schema import CLASS_NAMES, MEMBERS, SAMPLE_SCHEMA, content_id, content_id_hex
 from shards.metadata.facts import facts_of

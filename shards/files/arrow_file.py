@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from shards.errors import machine_spared
 from shards.files.patience import read_or_end
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import map_regular
 
 __all__ = ["map_table"]
 
@@ -35,7 +35,7 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
     which a training never looks at again (docs/LOG.md, ``bench scale``).
     """
     with machine_spared(path):
-        mapped = read_or_end(path, lambda: _mapped(path))
+        mapped = read_or_end(path, lambda: map_regular(path))
     data = pa.py_buffer(mapped)
     _require_plain(data)
     table = pa.ipc.open_file(pa.BufferReader(data)).read_all()
@@ -45,11 +45,6 @@ def map_table(path: Path) -> tuple[pa.Table, mmap.mmap]:
             part.validate(full=True)
             mapped.madvise(mmap.MADV_DONTNEED)  # they come back from the page cache when touched
     return table, mapped
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with open_regular(path) as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _parts(column: pa.ChunkedArray) -> Iterator[pa.ChunkedArray]:

@@ -1,4 +1,4 @@
-"""The one way to open a file of a stranger's: only a regular one, and without waiting.
+"""The one way to open, map or hash a file of unknown origin: only a regular one, and without waiting.
 
 Opening a pipe waits until somebody writes to it, for ever perhaps; a device may do anything. So a
 file is looked at before it is opened, and once more when it is open, for it may have been replaced
@@ -6,14 +6,16 @@ in between.
 """
 
 import errno
+import hashlib
 import io
+import mmap
 import os
 import stat
 from pathlib import Path
 
 from shards.errors import machine_spared
 
-__all__ = ["open_regular", "require_regular"]
+__all__ = ["file_sha256", "map_regular", "open_regular", "require_regular"]
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
@@ -28,6 +30,19 @@ def open_regular(path: Path | str) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def map_regular(path: Path | str) -> mmap.mmap:
+    """The bytes of ``path``, mapped for reading. Raises as :func:`open_regular`, and ``ValueError`` for
+    an empty file, of which nothing can be mapped."""
+    with open_regular(path) as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of the whole file, 64 hexadecimal digits. Raises as :func:`open_regular`."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_regular(path: Path | str) -> None:

@@ -48,8 +48,11 @@ def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -
         at += 8 + size + size % 2
 
 
-def iso_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Piece]:
-    """The boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000)."""
+def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:
+    """The boxes in ``data[start:end]`` of an ISO media file (AVIF, HEIC, JPEG XL, JPEG 2000).
+
+    Ends at the first box whose length is impossible; with ``whole`` also at one that is cut off.
+    """
     end = len(data) if end is None else end
     at = start
     while at + 8 <= end:
@@ -58,7 +61,7 @@ def iso_boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[P
             size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
         elif size == 0:  # up to the end
             size = end - at
-        if size < head or at + head > end:
+        if size < head or at + head > end or (whole and at + size > end):
             return
         yield Piece(name, at + head, min(at + size, end))
         at += size

@@ -6,7 +6,7 @@ pixels must hold before that, and the turning be undone after it, so both are re
 
 from dataclasses import dataclass
 
-from shards.images.unsupported import media_boxes
+from shards.images.containers import iso_boxes
 
 __all__ = ["CONTAINER", "BadJxl", "JxlHeader", "read_jxl_header"]
 
@@ -95,7 +95,7 @@ def _codestream_head(data: bytes) -> bytes:
     if not data.startswith(CONTAINER):
         return data[:_HEAD_BYTES]
     head = b""
-    for name, start, end in media_boxes(data, 0, len(data)):
+    for name, start, end in iso_boxes(data, whole=True):
         if name == b"jxlc":
             return data[start : min(end, start + _HEAD_BYTES)]
         if name == b"jxlp":  # a part, after four bytes of its number

@@ -7,10 +7,10 @@ from typing import Any
 
 from PIL import Image, ImageFile, Jpeg2KImagePlugin
 
+from shards.images.containers import iso_boxes
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.rejection import RejectedImage
 from shards.images.tiff_avif_heif import TURNED_BACK
-from shards.images.unsupported import media_boxes
 
 __all__ = ["CODESTREAM", "StoredJpeg2000", "jxl_reader"]
 
@@ -40,7 +40,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
     def _depths(self, data: bytes) -> list[int]:
         """Bits of each component, 128 more where it is signed; also reads metadata."""
         at = 0 if data.startswith(CODESTREAM) else -1
-        for name, start, end in media_boxes(data, 0, len(data) if at < 0 else 0):
+        for name, start, end in iso_boxes(data, 0, len(data) if at < 0 else 0, whole=True):
             if name == b"jp2c" and at < 0:
                 at = start
             elif name == b"uuid" and data[start : start + 16] == _EXIF_UUID:
@@ -56,7 +56,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
         return depths
 
     def _read_colour(self, data: bytes, start: int, end: int) -> None:
-        for name, at, stop in media_boxes(data, start, end):
+        for name, at, stop in iso_boxes(data, start, end, whole=True):
             if name == b"colr" and data[at : at + 1] in (b"\2", b"\3"):
                 self.info["icc_profile"] = data[at + 3 : stop]
             depths = data[at + 3 : at + 3 + data[at + 2]] if name == b"pclr" else b""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from shards.images.containers import riff_chunks
 from shards.images.formats import EXTENSIONS, count_frames, open_image
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
@@ -112,7 +113,8 @@ def can_tile(data: bytes, kind: str) -> bool:
     Reads the header only. ``False`` for damaged files, too.
     """
     if kind == "WEBP":
-        return _is_lossless_webp(data)
+        streams = (chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM"))
+        return next(streams, b"") == b"VP8L"
     if kind not in ("PNG", "BMP", "TIFF"):
         return False
     try:
@@ -122,15 +124,3 @@ def can_tile(data: bytes, kind: str) -> bool:
     if kind == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
         return False
     return count_frames(image) == 1 and image.mode in _MODES
-
-
-def _is_lossless_webp(data: bytes) -> bool:
-    """By the chunks of the file: one bit stream of the lossless kind, not in an animation."""
-    at = 12
-    while at + 8 <= len(data):
-        name = data[at : at + 4]
-        if name in (b"VP8L", b"VP8 ", b"ANIM"):
-            return name == b"VP8L"
-        size = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + size + size % 2
-    return False

@@ -5,8 +5,6 @@ name. Headers alone are looked at, with every length checked.
 """
 
 import io
-import struct
-from collections.abc import Iterator
 from functools import cache
 
 from PIL import Image, TiffImagePlugin
@@ -14,7 +12,7 @@ from PIL import Image, TiffImagePlugin
 from shards.images.decoder_messages import quiet
 from shards.jpeg.header import BadJpeg, SegmentParser
 
-__all__ = ["media_boxes", "unsupported_kind"]
+__all__ = ["unsupported_kind"]
 
 _BEGINNINGS = {
     b"II\xbc\x01": "JPEG XR",
@@ -169,22 +167,3 @@ def _first_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     with quiet():
         tags.load(file)
     return tags
-
-
-def media_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes of an ISO media file in ``data[at:end]``: name, start and end of the content.
-
-    Ends at the first box whose length cannot be.
-    """
-    while at + 8 <= end:
-        length, name = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if length == 1 and at + 16 <= end:
-            (length,) = struct.unpack_from(">Q", data, start)
-            start += 8
-        elif length == 0:
-            length = end - at
-        if length < start - at or at + length > end:
-            return
-        yield name, start, at + length
-        at += length

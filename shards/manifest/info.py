@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from shards.errors import InputError
 from shards.files.file_names import is_digest, is_file_name, is_relative_path
 from shards.files.json_file import parse_json, read_json_bytes
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import file_sha256
 from shards.manifest.schema import FORMAT_VERSION, require_format
 
 __all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "parse_info", "read_info"]
@@ -90,10 +90,7 @@ class DatasetInfo:
     def describes(self, manifest: Path) -> bool:
         """Whether ``manifest`` is, to the last byte, the one that was written with this; reads all
         of it. Raises ``OSError``."""
-        if not self.manifest_sha256:
-            return True
-        with open_regular(manifest) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == self.manifest_sha256
+        return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
     def to_json(self) -> str:
         """The text of ``dataset.json``."""

@@ -3,14 +3,13 @@
 import io
 import mmap
 import threading
-from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 
 from shards.errors import InputError, require_sound_machine
 from shards.files.patience import read_or_end
-from shards.files.regular_file import open_regular
+from shards.files.regular_file import map_regular
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["StoredViews", "global_view_header"]
@@ -77,10 +76,5 @@ class StoredViews:
         with self._lock:
             if shard not in self._maps:
                 path = self._dataset.members_path(self._names[shard])
-                self._maps[shard] = read_or_end(path, lambda: _mapped(path))
+                self._maps[shard] = read_or_end(path, lambda: map_regular(path))
             return self._maps[shard]
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    with open_regular(path) as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

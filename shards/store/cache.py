@@ -10,7 +10,6 @@ A file is on the disk before it has its name, and its checksum was compared. Wha
 later shows in the samples' own checksums; :meth:`ShardCache.drop_damaged` then looks at all of it.
 """
 
-import hashlib
 import mmap
 import os
 import shutil
@@ -25,6 +24,7 @@ from shards.errors import InputError, require_sound_machine
 from shards.files.file_names import is_digest
 from shards.files.locks import lock_unused, locked_file, locked_or_waited, names, open_shared
 from shards.files.outputs import cannot_write
+from shards.files.regular_file import file_sha256
 from shards.store.fsspec_store import PIECE_BYTES
 
 __all__ = ["ShardCache"]
@@ -106,7 +106,7 @@ class ShardCache:
         """Deletes the file where its bytes are not those of its name; whether it did."""
         path = self._path(sha256)
         try:
-            if _sha256(path) == sha256:
+            if file_sha256(path) == sha256:
                 return False
             path.unlink()
         except FileNotFoundError:  # another process was faster
@@ -131,7 +131,7 @@ class ShardCache:
                 self.grow(part, min(num_bytes, PIECE_BYTES))
                 for attempt in range(1, _ATTEMPTS + 1):
                     fetch(part)
-                    if _sha256(part) == path.stem:
+                    if file_sha256(part) == path.stem:
                         break
                     if attempt == _ATTEMPTS:
                         raise InputError(
@@ -195,7 +195,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
         with os.fdopen(descriptor, "rb"):
             found = os.fstat(descriptor).st_size
             if found != num_bytes:
-                if _sha256(path) == path.stem:  # sound, and maybe another data set's
+                if file_sha256(path) == path.stem:  # sound, and maybe another data set's
                     raise InputError(
                         f"the file of SHA-256 {path.stem} has {found:,} bytes, and dataset.json "
                         f"says {num_bytes:,}: it is damaged, or is not to be trusted"
@@ -224,8 +224,3 @@ def _delete(path: Path) -> bool:
     except FileNotFoundError:
         return True
     return not path.exists()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
