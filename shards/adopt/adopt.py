@@ -14,9 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from shards.adopt.examine import ExaminedTar, examine_tar, guess_rules
 from shards.adopt.label_rules import LabelRules
 from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels, unread_ends
@@ -25,20 +22,19 @@ from shards.adopt.sidecar import SidecarTask
 from shards.adopt.split import draw_splits
 from shards.adopt.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
 from shards.build.build import BuildReport
-from shards.build.finish import not_indexable_counts, split_counts, stored_as_counts, write_description, write_rejected
+from shards.build.finish import in_order, write_data_set
 from shards.build.plan import current_versions
 from shards.build.workers import write_shards
-from shards.build.writer import Rejection, read_record, read_shard_manifest
+from shards.build.writer import Rejection, read_record
 from shards.cli.progress import progress_bar
-from shards.cli.wording import by_reason, counted
+from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.outputs import cannot_write, locked
-from shards.images.rejection import REASONS
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
-from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, SPLITS, require_format
+from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, require_format
 
 __all__ = ["index_tars"]
 
@@ -83,7 +79,8 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     try:
         images, rejected = draw_splits(names, examined, shares, settings.split_seed)
         if not any(images):
-            raise InputError(f"no image can be taken in ({_reasons(rejected)})")
+            reasons = Counter(rejection.reason for rejection in rejected)
+            raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
     except InputError as error:  # what was not taken in may be all that is missing
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error
@@ -108,11 +105,6 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     with progress_bar(total, "indexing", progress, total - left) as bar:
         write_shards(todo, workers, bar.update)
     info = _finish(tasks, rejected, settings, shares or {}, out)
-    if not info.num_samples:
-        raise InputError(
-            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
-            f"({by_reason(info.rejected)}): see {out / REJECTED_NAME}"
-        )
     if shares is None:
         notes.append("splits by the names of the tars")
     return BuildReport(info, False, continued, notes + notes_on_contents(tars, examined))
@@ -191,32 +183,15 @@ def _is_done(task: SidecarTask) -> bool:
     return not info.samples or (path.exists() and path.stat().st_size == info.sidecar_bytes)
 
 
-def _reasons(rejected: list[Rejection]) -> str:
-    number = Counter(rejection.reason for rejection in rejected)
-    return by_reason({name: number[name] for name in REASONS if number[name]})
-
-
 def _finish(
     tasks: list[SidecarTask], rejected: list[Rejection], settings: IndexSettings, shares: dict[str, float], out: Path
 ) -> DatasetInfo:
-    records = [read_record(task.manifest) for task in tasks]
-    rejected = rejected + [rejection for record in records for rejection in record.rejected]
-    tables = [read_shard_manifest(task.manifest) for task in tasks]
-    table = pa.concat_tables(tables)
-    # Split after split, and within a split by tar and place, as the tables come.
-    places = [SPLITS.index(split) for split in table.column("split").to_pylist()]
-    table = table.unify_dictionaries().take(np.argsort(places, kind="stable"))
-    info = DatasetInfo(
+    return write_data_set(
+        [task.manifest for task in tasks],
+        rejected,
+        out,
         global_size=settings.global_size,
         split_seed=settings.split_seed,
         split_shares=shares,
-        samples_per_shard=max((record.info.samples for record in records), default=0),
-        num_samples=table.num_rows,
-        counts=split_counts(table),
-        not_indexable=not_indexable_counts(table),
-        rejected=write_rejected(rejected, out / REJECTED_NAME),
-        shards=tuple(record.info for record in records if record.info.samples),
-        stored_as=stored_as_counts(table),
         written_by=current_versions(),
     )
-    return write_description(info, table, out)

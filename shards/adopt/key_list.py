@@ -10,15 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from shards.adopt.tar_names import NamedTar
+from shards.build.split import SPLIT_WORDS
 from shards.errors import InputError
 from shards.files.parquet_file import open_parquet
 from shards.files.regular_file import require_regular
 from shards.manifest.schema import SPLITS
 
-__all__ = ["SPLIT_WORDS", "KeyList", "read_key_list"]
-
-SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid"}
-"""Names of splits in lists and names of tars, in lower case → split."""
+__all__ = ["KeyList", "read_key_list"]
 
 _COLUMNS = ("key", "label", "tar", "generator", "group", "split")
 _SHOWN = "key,label[,tar,generator,group,split]"

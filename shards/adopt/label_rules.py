@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from shards.adopt.key_list import SPLIT_WORDS, KeyList
+from shards.adopt.key_list import KeyList
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
 from shards.build.sources import LABELS, UNKNOWN_GENERATOR, plain_label
+from shards.build.split import SPLIT_WORDS
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 

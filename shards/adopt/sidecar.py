@@ -100,7 +100,7 @@ class SidecarTask:
             with machine_spared(f"{self.tar}/{source.path}", memory=True):
                 sample = build_sample(content, source, key, self.name, self.global_size, keep_progressive=True)
         except RejectedImage as error:
-            rejected.append(Rejection(source.path, source.label, source.generator, error.reason, error.detail))
+            rejected.append(Rejection.of(source, error.reason, error.detail))
             return
         row = {**sample.row, "image_offset": image.offset, "image_length": image.length}
         placed = sidecar.write(key, sample.members[1:])

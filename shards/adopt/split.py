@@ -38,7 +38,7 @@ def draw_splits(
                 reason = "duplicate_split"
             if reason:
                 detail = f"SHA-256 {source.sha256.hex()[:16]}…"
-                rejected.append(Rejection(source.path, source.label, source.generator, reason, detail))
+                rejected.append(Rejection.of(source, reason, detail))
             else:
                 kept[-1].append(replace(image, source=source))
     flat = [image.source for images in kept for image in images]

@@ -20,7 +20,6 @@ from shards.build.upload import RemoteOutput
 from shards.build.workers import Task, write_shards
 from shards.build.writer import ShardTask, read_record
 from shards.cli.progress import progress_bar
-from shards.cli.wording import by_reason, counted
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries
 from shards.files.outputs import cannot_write, locked
@@ -124,11 +123,6 @@ def _build(
     ]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
-    if not info.num_samples:
-        raise InputError(
-            f"not one of {counted(sum(info.rejected.values()), 'image')} was taken in "
-            f"({by_reason(info.rejected)}): see {out / 'rejected.parquet'}"
-        )
     if store is not None:
         store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
     return BuildReport(info, False, continued, sources.notes)

@@ -10,7 +10,6 @@ Both are decided once, in the first pass, from the headers of the files and the 
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from shards.build.class_differences import RAW_FACTS, scene_numbers
-from shards.build.first_pass import image_not_given
+from shards.build.first_pass import image_not_given, map_in_threads
 from shards.build.matching import match_classes
 from shards.build.source_files import SourceFiles
 from shards.cli.wording import counted
@@ -36,7 +35,6 @@ METHODS = ("none", "match", "recompress")
 MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
 """How the words begin that ``dataset.json`` has for the two methods."""
 
-_SLICE = 4096
 _QUALITIES = (50, 95)  # recompress stays between these
 _QUALITY_WITHOUT_JPEGS = 90
 _LOW_PERCENTILE = 5  # of a class's qualities: a few bad files do not set it for all
@@ -77,11 +75,9 @@ def equalise(
     taken = [row for row, reason in enumerate(reasons) if not reason]
     paths = table.column("path").take(pa.array(taken, pa.int64())).to_pylist()
     found: list[tuple[int, ImageFacts] | RejectedImage] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(paths), _SLICE):
-            for facts in pool.map(partial(_facts, files), paths[start : start + _SLICE]):
-                found.append(facts)
-                advance(1)
+    for facts in map_in_threads(partial(_facts, files), paths, threads):
+        found.append(facts)
+        advance(1)
     lost = [
         (row, path, facts.detail)
         for row, path, facts in zip(taken, paths, found, strict=True)

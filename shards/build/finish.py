@@ -1,16 +1,20 @@
 """The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.build.packing import ShardPlan
 from shards.build.plan import BuildPlan
 from shards.build.writer import Rejection, read_record, read_shard_manifest
+from shards.cli.wording import by_reason, counted
+from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.regular_file import file_sha256
 from shards.images.rejection import REASONS
@@ -21,10 +25,12 @@ from shards.manifest.schema import BUILD_ID, CLASS_NAMES, REJECTED_NAME, SAMPLE_
 __all__ = [
     "REJECTED_SCHEMA",
     "finish",
+    "in_order",
     "is_finished",
     "not_indexable_counts",
     "split_counts",
     "stored_as_counts",
+    "write_data_set",
     "write_description",
     "write_manifest",
     "write_rejected",
@@ -49,48 +55,78 @@ def is_finished(out: Path) -> bool:
 def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str], out: Path) -> DatasetInfo:
     """Writes ``samples.arrow``, ``rejected.parquet`` and, last, ``dataset.json``.
 
-    All shards must be done. Without a single sample only ``rejected.parquet`` is written.
+    All shards must be done. Raises as :func:`write_data_set`.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
-    records = [read_record(manifest) for manifest in manifests]
     found = [
         Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
         for row in plan.table.to_pylist()
         if row["reason"]
     ]
-    found += [rejection for record in records for rejection in record.rejected]
     found += [Rejection(name, None, None, "file_name", "") for name in misnamed]
-    rejected = write_rejected(found, out / REJECTED_NAME)
-    tables = [read_shard_manifest(manifest) for manifest in manifests]
-    table = pa.concat_tables(tables) if tables else SAMPLE_SCHEMA.empty_table()
+    settings = plan.settings
+    return write_data_set(
+        manifests,
+        found,
+        out,
+        global_size=settings.global_size,
+        split_seed=settings.split_seed,
+        split_shares=settings.split_shares,
+        samples_per_shard=settings.samples_per_shard,
+        equalised=plan.equalised,
+        written_by=plan.written_by,
+    )
+
+
+def write_data_set(
+    manifests: Sequence[Path], rejected: Sequence[Rejection], out: Path, samples_per_shard: int = 0, **fields: Any
+) -> DatasetInfo:
+    """Joins the shards' ``manifests`` to ``samples.arrow``, split after split, and writes the list of
+    rejects and, last of all, ``dataset.json``, whose contents are returned.
+
+    ``rejected`` are the images that came into no shard's work, ``samples_per_shard`` the limit that
+    was set, 0 for none; other ``fields`` are those of :class:`DatasetInfo`. Raises ``InputError``,
+    with only the list of rejects written, where there is no sample.
+    """
+    records = [read_record(manifest) for manifest in manifests]
+    found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
+    reasons = write_rejected(found, out / REJECTED_NAME)
+    table = _joined([read_shard_manifest(manifest) for manifest in manifests])
+    if not table.num_rows:
+        raise InputError(
+            f"not one of {counted(sum(reasons.values()), 'image')} was taken in ({by_reason(reasons)}): "
+            f"see {out / REJECTED_NAME}"
+        )
     info = DatasetInfo(
-        global_size=plan.settings.global_size,
-        split_seed=plan.settings.split_seed,
-        split_shares=plan.settings.split_shares,
-        samples_per_shard=plan.settings.samples_per_shard,
+        samples_per_shard=samples_per_shard or max(record.info.samples for record in records),
         num_samples=table.num_rows,
         counts=split_counts(table),
         not_indexable=not_indexable_counts(table),
-        rejected=rejected,
+        rejected=reasons,
         shards=tuple(record.info for record in records if record.info.samples),
         stored_as=stored_as_counts(table),
-        equalised=plan.equalised,
-        written_by=plan.written_by,
+        **fields,
     )
     return write_description(info, table, out)
 
 
 def write_description(info: DatasetInfo, table: pa.Table, out: Path) -> DatasetInfo:
-    """Writes the manifest and, last of all, ``dataset.json``, and returns what that holds.
-
-    Nothing is written where there is no sample.
-    """
-    if not table.num_rows:
-        return info
+    """Writes the manifest and, last of all, ``dataset.json``, and returns the contents of that."""
     write_manifest(table, out / MANIFEST_NAME, info.build_id)
     info = replace(info, manifest_sha256=file_sha256(out / MANIFEST_NAME))
     write_text_atomic(out / INFO_NAME, info.to_json())
     return info
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all shards, split after split, and within a split in the order of the shards."""
+    if not tables:
+        return SAMPLE_SCHEMA.empty_table()
+    table = pa.concat_tables(tables)
+    places = np.array([SPLITS.index(split) for split in table.column("split").to_pylist()], np.int64)
+    if (np.diff(places) >= 0).all():  # as those of a build lie already
+        return table
+    return table.unify_dictionaries().take(np.argsort(places, kind="stable"))
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
@@ -124,16 +160,21 @@ def write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
     table = pa.table([list(column) for column in columns], schema=REJECTED_SCHEMA)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
-    counted = Counter(row[3] for row in rows)
-    return {name: counted[name] for name in REASONS if counted[name]}
+    return in_order(Counter(row[3] for row in rows))
+
+
+def in_order(reasons: Mapping[str, int]) -> dict[str, int]:
+    """Reason → images, in the order of ``REASONS`` and without those that are 0."""
+    return {reason: reasons[reason] for reason in REASONS if reasons.get(reason)}
 
 
 def split_counts(table: pa.Table) -> dict[str, SplitCounts]:
     """The counts of ``dataset.json``, from a manifest."""
-    counted = Counter(zip(*(table.column(name).to_pylist() for name in ("split", "label", "generator")), strict=True))
+    columns = (table.column(name).to_pylist() for name in ("split", "label", "generator"))
+    samples = Counter(zip(*columns, strict=True))
     counts = {}
     for split in SPLITS:
-        here = {(label, name): n for (where, label, name), n in counted.items() if where == split}
+        here = {(label, name): n for (where, label, name), n in samples.items() if where == split}
         if here:
             labels = [sum(n for (kind, _), n in here.items() if kind == label) for label in (0, 1)]
             generators = {name: n for (label, name), n in sorted(here.items()) if label}

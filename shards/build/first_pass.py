@@ -4,9 +4,10 @@ The split depends on the contents of all files, so it cannot be drawn before thi
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,7 +19,7 @@ from shards.images.formats import known_format
 from shards.images.rejection import RejectedImage
 from shards.images.stored_form import can_tile
 
-__all__ = ["SCAN_SCHEMA", "FileState", "examine", "image_not_given", "scan"]
+__all__ = ["SCAN_SCHEMA", "FileState", "examine", "image_not_given", "map_in_threads", "scan"]
 
 SCAN_SCHEMA = pa.schema(
     [
@@ -32,6 +33,8 @@ SCAN_SCHEMA = pa.schema(
         ("detail", pa.string()),
     ]
 )
+
+T = TypeVar("T")
 
 _SLICE = 4096  # rows in flight, so that a list of millions does not become millions of futures
 
@@ -89,16 +92,9 @@ def scan(
             raise image_not_given(sources.files.where(name), state.detail)
         return state
 
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for start in range(0, len(paths), _SLICE):
-                names = paths.slice(start, _SLICE).to_pylist()
-                for state in pool.map(one, names):
-                    states.append(state)
-                    advance(1)
-        except BaseException:  # nobody waits for the rest of the slice
-            pool.shutdown(cancel_futures=True)
-            raise
+    for state in map_in_threads(one, paths.to_pylist(), threads):
+        states.append(state)
+        advance(1)
     labels: dict[bytes, int] = {}
     for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
         if not state.reason:
@@ -107,6 +103,17 @@ def scan(
     columns = {name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__}
     found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
     return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
+
+
+def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: int) -> Iterator[T]:
+    """``function`` of each name, in their order; the first error ends the work."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for start in range(0, len(names), _SLICE):
+                yield from pool.map(function, names[start : start + _SLICE])
+        except BaseException:  # nobody waits for the rest of the slice
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def image_not_given(path: str, cause: str) -> MachineTrouble:

@@ -22,7 +22,7 @@ from shards.build.sources import (
     read_folder,
     sorted_table,
 )
-from shards.build.split import lacking_classes
+from shards.build.split import SPLIT_WORDS, lacking_classes
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import archive_kind, unpack_first
@@ -36,7 +36,7 @@ from shards.store.folder import as_url
 __all__ = ["read_list", "read_sources"]
 
 _REQUIRED, _OPTIONAL = ("path", "label"), ("generator", "group", "split")
-_SPLIT_NAMES = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid", "": ""}
+_SPLITS = SPLIT_WORDS | {"": ""}
 _LABELS = LABELS | {"0": 0, "1": 1}
 """A list's labels; ``plain_label`` takes 1.0 and true for 1."""
 _NO_GENERATOR = {"", "real"}
@@ -164,7 +164,7 @@ def _append(columns: dict[str, list], where: str, row: dict[str, str], files: So
         raise InputError(f"{where}: the path is empty or holds a zero byte")
     if label is None:
         raise InputError(f"{where}: label {row['label']!r} is none of real, generated, fake, 0 and 1")
-    if split not in _SPLIT_NAMES:
+    if split not in _SPLITS:
         raise InputError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
     if not label and generator.lower() not in _NO_GENERATOR:
         raise InputError(f"{where}: a real image has generator {generator!r}: leave it empty")
@@ -175,7 +175,7 @@ def _append(columns: dict[str, list], where: str, row: dict[str, str], files: So
     columns["label"].append(label)
     columns["generator"].append((generator or UNKNOWN_GENERATOR) if label else "")
     columns["group"].append(row["group"].strip())
-    columns["split"].append(_SPLIT_NAMES[split])
+    columns["split"].append(_SPLITS[split])
 
 
 def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:

@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 
-__all__ = ["Splittable", "assign_splits", "lacking_classes", "parse_shares"]
+__all__ = ["SPLIT_WORDS", "Splittable", "assign_splits", "lacking_classes", "parse_shares"]
 
 NUM_LABELS = len(CLASS_NAMES)
+
+SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid"}
+"""Names of splits in lists and in names of tars, in lower case → split."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,11 @@ class Rejection:
     reason: str
     detail: str
 
+    @classmethod
+    def of(cls, source: PackedSource, reason: str, detail: str) -> "Rejection":
+        """``source`` is not taken in."""
+        return cls(source.path, source.label, source.generator, reason, detail)
+
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
@@ -125,7 +130,7 @@ def _add(
         with machine_spared(task.files.where(source.path), memory=True):
             sample = build_sample(data, source, key, task.plan.name, task.global_size, task.keep_progressive)
     except RejectedImage as error:
-        rejected.append(_rejection(source, error))
+        rejected.append(Rejection.of(source, error.reason, error.detail))
         return
     placed = tar.write(key, sample.members)
     members.append(placed)
@@ -133,10 +138,6 @@ def _add(
     for member, (_, start, size, _) in zip(MEMBERS, placed, strict=True):
         row[f"{member}_offset"], row[f"{member}_length"] = start, size
     rows.append(row)
-
-
-def _rejection(source: PackedSource, error: RejectedImage) -> Rejection:
-    return Rejection(source.path, source.label, source.generator, error.reason, error.detail)
 
 
 def _read_again(
@@ -154,7 +155,7 @@ def _read_again(
             ) from None
         if not task.reject_unreadable:
             raise image_not_given(path, error.detail) from error
-        rejected.append(_rejection(source, error))
+        rejected.append(Rejection.of(source, error.reason, error.detail))
         return None
     if hashlib.sha256(data).digest() != source.sha256:
         raise InputError(f"{path} changed while the shards were built: build into another folder")
