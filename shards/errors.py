@@ -58,8 +58,8 @@ def is_passing(error: BaseException) -> bool:
 
 
 def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
-    """Of a file that a disk or a network file system did not give: ``cause`` is the system's word,
-    ``advice`` goes on after what to do."""
+    """The error for a file that a disk or a network file system did not give: ``cause`` is the system's
+    message, ``advice`` is appended to the remedy."""
     return MachineTrouble(
         f"{what} cannot be read ({cause}): look after the disk or the network file system and run"
         f" the same command again{advice}"
@@ -98,7 +98,7 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 
 def require_openable(path: Path) -> None:
     """Raises ``MachineTrouble`` where the machine cannot open ``path`` now: for handlers of
-    libraries that do not pass on the system's error. Other errors say nothing here."""
+    libraries that do not pass on the system's error. Other errors are ignored."""
     try:
         with path.open("rb"):
             pass

@@ -1,6 +1,6 @@
 """Checks a data set against itself: every byte of it is accounted for by at least two records.
 
-What is found is data, not an exception: a list of findings, each of a fixed kind.
+Results are data, not exceptions: a list of findings, each of a fixed kind.
 """
 
 import errno
@@ -64,7 +64,7 @@ class Finding:
 
 
 def verify_dataset(dataset: ShardDataset, threads: int, advance: Callable[[int], object]) -> list[Finding]:
-    """Checks everything in ``CHECKS``; ``advance(n)`` is told of every ``n`` samples done.
+    """Checks everything in ``CHECKS``; ``advance(n)`` is called after every ``n`` samples.
 
     Reads all shards and decodes all images. Findings come in the order of the shards.
     """
@@ -101,14 +101,14 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
     }
     if not info.describes(dataset.root / MANIFEST_NAME):
         yield Finding("manifest", MANIFEST_NAME, "has another SHA-256 than dataset.json says")
-    for what, (said, counted) in found.items():
-        if said != counted:
-            yield Finding("counts", f"dataset.json, {what}", f"says {said}, found {counted}")
+    for what, (recorded, counted) in found.items():
+        if recorded != counted:
+            yield Finding("counts", f"dataset.json, {what}", f"says {recorded}, found {counted}")
 
 
 def _tars_in(dataset: ShardDataset) -> Iterator[str]:
-    """Names of the tars in the folder that are the data set's own: of one over tars made elsewhere
-    the sidecars."""
+    """Names of the tars in the folder that are the data set's own; where it describes tars made elsewhere,
+    of the sidecars."""
     patterns = ("*.sidecar", "*.sidecar.tar") if dataset.has_sidecars else ("*.tar",)
     return (path.name for pattern in patterns for path in dataset.root.glob(pattern))
 
@@ -166,18 +166,18 @@ def _check_bytes(path: Path, name: str, num_bytes: int, sha256: str) -> Iterator
 
 
 def _check_members(path: Path, expected: list[list[Member]]) -> Iterator[Finding]:
-    said = [(name, start, size) for sample in expected for _, start, size, name in sample]
+    recorded = [(name, start, size) for sample in expected for _, start, size, name in sample]
     try:
         walked = [(m.name, m.offset_data, m.size) for m in walk_tar(path)]
     except InputError as error:
         yield Finding("members", path.name, f"cannot be walked: {error}")
         return
-    for one, other in zip(said, walked, strict=False):
+    for one, other in zip(recorded, walked, strict=False):
         if one != other:
             yield Finding("members", f"{path.name} {one[0]}", f"expected {one}, the tar has {other}")
             break
-    if len(said) != len(walked):
-        yield Finding("members", path.name, f"expected {len(said)}, the tar has {len(walked)}")
+    if len(recorded) != len(walked):
+        yield Finding("members", path.name, f"expected {len(recorded)}, the tar has {len(walked)}")
 
 
 def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -188,10 +188,10 @@ def _check_images(path: Path, name: str, records: list[dict[str, Any]]) -> Itera
         yield Finding("members", name, str(error))
         return
     for record in records:
-        said = (record["source_path"], record["image_offset"], record["image_length"])
-        if said not in walked:
+        recorded = (record["source_path"], record["image_offset"], record["image_length"])
+        if recorded not in walked:
             where = f"{name} {record['sample_key']}"
-            yield Finding("members", where, f"the tar has no member {said}")
+            yield Finding("members", where, f"the tar has no member {recorded}")
 
 
 def _members(record: dict[str, Any]) -> list[Member]:

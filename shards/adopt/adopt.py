@@ -81,7 +81,7 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
         if not any(images):
             reasons = Counter(rejection.reason for rejection in rejected)
             raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
-    except InputError as error:  # what was not taken in may be all that is missing
+    except InputError as error:  # the images that were left out may be all that is missing
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error
     if not continued:  # only now, so that a mistake above can be mended with other settings
@@ -111,7 +111,7 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
 
 
 def _plan(tars: list[NamedTar], settings: IndexSettings) -> dict[str, Any]:
-    """What a run is about to do, as JSON holds it."""
+    """The plan of a run, as JSON holds it."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,

@@ -1,4 +1,4 @@
-"""The first pass over a tar made elsewhere: which images it holds, and what is said about each."""
+"""The first pass over a tar made elsewhere: its images, and the description of each."""
 
 import hashlib
 import mmap
@@ -39,7 +39,7 @@ class TarImage:
 
 @dataclass
 class ExaminedTar:
-    """What the first pass found in a tar."""
+    """Result of the first pass over a tar."""
 
     num_bytes: int = 0
     sha256: str = ""
@@ -56,7 +56,7 @@ class ExaminedTar:
     folded: str = ""
     """An image that shares its key with others, where there is one."""
     keys: set[str] = field(default_factory=set)
-    """Of the samples that a list says something about, where labels come from a list."""
+    """Keys of the samples that a list describes, where labels come from a list."""
 
 
 @contextmanager
@@ -173,7 +173,7 @@ def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Itera
 def _examine(
     texts: SampleTexts, member: TarMember, data: mmap.mmap, tar: NamedTar, labels: TarLabels, found: ExaminedTar
 ) -> TarImage:
-    said = labels.describe(texts)
+    described = labels.describe(texts)
     content = data[member.offset : member.offset + member.length]
     if not content:
         raise RejectedImage("empty_file", member.name)
@@ -181,8 +181,14 @@ def _examine(
     if kind is None:
         raise RejectedImage("not_an_image", f"{member.name} begins with {content[:8]!r}")
     where = f"{tar.name}/{member.name}"
-    found.evidence.add(where, said, labels.hints(texts))
+    found.evidence.add(where, described, labels.hints(texts))
     source = PackedSource(
-        where, hashlib.sha256(content).digest(), kind, said.label, said.generator, said.group, said.split
+        where,
+        hashlib.sha256(content).digest(),
+        kind,
+        described.label,
+        described.generator,
+        described.group,
+        described.split,
     )
     return TarImage(source, member.offset, member.length)

@@ -1,4 +1,4 @@
-"""A list that says of the samples of tars, by their keys, what they are:
+"""A list of labels for the samples of tars, by their keys:
 ``key,label[,tar,generator,group,split]`` in CSV or Parquet."""
 
 import csv
@@ -30,37 +30,37 @@ class KeyList:
 
     path: Path = Path()
     rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
-    """(what the column ``tar`` says, ``""`` for any; key) → row."""
+    """(value of the column ``tar``, ``""`` for any; key) → row."""
 
     @property
     def names_tars(self) -> bool:
-        """Whether any row says which tar it is of."""
+        """Whether any row names its tar."""
         return any(tar for tar, _ in self.rows)
 
     def row(self, key: str, names: Sequence[str]) -> Row:
-        """What the list says of a sample, nothing where it says nothing; ``names`` are those of its
-        tar, see :meth:`names_of`."""
+        """The row of a sample, empty where there is none; ``names`` are those of its tar, see
+        :meth:`names_of`."""
         for name in names:
             if (found := self.rows.get((name, key))) is not None:
                 return found
         return {}
 
     def names_of(self, tar: NamedTar) -> list[str]:
-        """What the column ``tar`` may say to mean this tar, ``""`` last."""
-        said = {name for name, _ in self.rows}
-        return [name for name in tar.known_as if name in said] + [""]
+        """The values of the column ``tar`` that mean this tar, ``""`` last."""
+        listed = {name for name, _ in self.rows}
+        return [name for name in tar.known_as if name in listed] + [""]
 
     def require_clear(self, tars: Sequence[NamedTar]) -> None:
-        """Raises ``InputError`` where the column ``tar`` says what several of them are called."""
+        """Raises ``InputError`` where a value of the column ``tar`` may mean several of them."""
         known: dict[str, list[str]] = {}
         for tar in tars:
             for name in set(tar.known_as):
                 known.setdefault(name, []).append(tar.name)
-        for said in sorted({name for name, _ in self.rows if name}):
-            found = known.get(said, [])
+        for listed in sorted({name for name, _ in self.rows if name}):
+            found = known.get(listed, [])
             if len(found) > 1:
                 raise InputError(
-                    f"{self.path}: the tar {said!r} may be {found[0]} or {found[1]}: write the "
+                    f"{self.path}: the tar {listed!r} may be {found[0]} or {found[1]}: write the "
                     "folder in front of its name"
                 )
 
@@ -103,5 +103,5 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
     if missing:
         raise InputError(f"{path} has no column {missing[0]!r}: its columns must be {_SHOWN}")
     for row in rows:
-        said = {name: str(row[name]) for name in _COLUMNS if row.get(name) not in (None, "")}
-        yield said | {"key": str(row["key"])}
+        filled = {name: str(row[name]) for name in _COLUMNS if row.get(name) not in (None, "")}
+        yield filled | {"key": str(row["key"])}

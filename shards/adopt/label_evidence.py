@@ -1,8 +1,8 @@
-"""What was said about the labels of tars, counted: for a person to see, and to find labels that
-are turned round.
+"""Counts of the values that labels of tars were read from: for a person to see, and to find labels
+that are turned round.
 
 A ``.cls`` member holds a number, and a program that numbers folders in the order of their names
-writes 0 for ``fake`` and 1 for ``real``. Nothing in the number tells, but often something beside
+writes 0 for ``fake`` and 1 for ``real``. The number alone does not show it, but often something beside
 it does: a word in the ``.json`` member, a folder, the name of the tar.
 """
 

@@ -17,10 +17,10 @@ _LOOKED_AT = 100
 
 
 class RuleChoice:
-    """Looks at the first samples that have an image, then says by which rules to go.
+    """Looks at the first samples that have an image, then chooses the rules.
 
-    What was not asked for is guessed: the rule that says something about most of them, and of
-    equals the one that comes first.
+    A rule that was not given is guessed: the one that finds a label for most of them, and among equals
+    the one that comes first.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""What a tar made elsewhere says about its samples: real or generated, by what, in which group.
+"""Labels, generators and groups of the samples of a tar made elsewhere, by rules.
 
-A rule says where a value stands: ``cls`` and ``txt`` in the member of that extension, ``json:KEY``
+A rule names the place of a value: ``cls`` and ``txt`` in the member of that extension, ``json:KEY``
 in a field of the ``.json`` member (``json:meta.model`` goes one deeper), ``folder`` in the folders
 of the member's name, ``tar`` in the name of the tar or of a folder that it lies in, ``list`` in a
 CSV or Parquet list by key.
@@ -27,25 +27,25 @@ Read = Callable[[TarMember], bytes]
 
 JSON_LABEL_KEYS = ("label", "class_name")
 MEMBER_RULES = ("cls", *(f"json:{key}" for key in JSON_LABEL_KEYS))
-"""Rules that are tried where nothing is said, before the names of folders and tars."""
+"""Rules that are tried where none is given, before the names of folders and tars."""
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is said about a sample."""
+    """Label, generator, group and split of a sample."""
 
     label: int
     generator: str
     group: str
     split: str
-    """``""`` where nothing is said."""
+    """``""`` where none is given."""
     said: str
     """The text that the label was read from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What another rule than the one in force says about a sample's label."""
+    """A sample's label by another rule than the one in force."""
 
     rule: str
     label: int | None
@@ -64,7 +64,7 @@ class LabelRules:
     """``txt``, ``json:KEY`` or ``""``; folders and lists bring theirs along."""
     group: str = ""
     values: Mapping[str, int] = field(default_factory=dict)
-    """What the person said that values mean: text in lower case → label."""
+    """Meanings of values that the person gave: text in lower case → label."""
     listed: KeyList = field(default_factory=KeyList)
 
     @property
@@ -119,8 +119,8 @@ class TarLabels:
         self._known_as = rules.listed.names_of(tar)
 
     def describe(self, texts: SampleTexts) -> Description:
-        """Raises ``RejectedImage`` where nothing is said about a sample, ``InputError`` where a
-        value is said that is neither real nor generated."""
+        """Raises ``RejectedImage`` where the rule finds nothing about a sample, ``InputError`` where its value
+        is neither real nor generated."""
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         said: str | None
@@ -170,7 +170,7 @@ class TarLabels:
         return label
 
     def hints(self, texts: SampleTexts) -> Iterator[Hint]:
-        """What the other rules say about a sample's label."""
+        """A sample's label by the other rules."""
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
@@ -188,7 +188,7 @@ class TarLabels:
             yield Hint("tar", self._words[word.lower()], False)
 
     def says(self, rule: str, texts: SampleTexts) -> bool:
-        """Whether a rule that nobody asked for says something about a sample."""
+        """Whether a rule that nobody asked for finds a label of a sample."""
         if rule == "cls":
             return "cls" in texts.sample.members
         if rule == "folder":

@@ -1,4 +1,4 @@
-"""What a WebDataset tar holds that was made elsewhere: samples, their members and where they lie.
+"""The contents of a WebDataset tar made elsewhere: samples, their members and where they lie.
 
 The tar is not trusted and never unpacked. A sample is what shares a key, the name up to the first
 dot of its last part; its members need not be neighbours here.
@@ -43,7 +43,7 @@ class TarMember:
 
     name: str
     offset: int
-    """Of its first byte in the tar."""
+    """Offset of its first byte in the tar."""
     length: int
 
 
@@ -79,7 +79,7 @@ class TarListing:
     passed_over: int = 0
     """Files without an extension, which belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """What a person should know of the tar's end, a sentence each: bytes behind it, no mark."""
+    """Notes on the tar's end, a sentence each: bytes behind it, no mark."""
 
 
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
@@ -132,7 +132,7 @@ def _size_and_beginning(path: Path) -> tuple[int, bytes]:
 def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.TarInfo]:
     """The headers of all members, one after the other, none kept. Raises ``InputError``.
 
-    What a person should know of the tar's end is added to ``unread``. Python's ``tarfile`` trusts
+    A note on the tar's end is added to ``unread``. Python's ``tarfile`` trusts
     sizes: a negative one makes it walk in circles, and a long name may claim gigabytes. So sizes
     are looked at, and headers are read through a limit. And it takes a header that makes no sense
     for the end of the tar, so what stands there is looked at as well.
@@ -149,9 +149,9 @@ def walk_tar(path: Path, unread: list[str] | None = None) -> Iterator[tarfile.Ta
                 if info.offset_data + _stored_bytes(tar, info) > num_bytes:
                     raise InputError(f"{path} is cut off inside {info.name}: fetch it again")
                 yield info
-            said = _end_of(path, tar.offset, num_bytes)
-            if said and unread is not None:
-                unread.append(said)
+            note = _end_of(path, tar.offset, num_bytes)
+            if note and unread is not None:
+                unread.append(note)
     except OSError as error:
         require_sound_machine(error, path)
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -168,7 +168,7 @@ def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
 
 
 def _end_of(path: Path, offset: int, num_bytes: int) -> str:
-    """What is to be said of a tar whose last member ends at ``offset``, nothing for a sound one.
+    """A note on a tar whose last member ends at ``offset``, empty for a sound one.
 
     Raises ``InputError`` where a damaged header stands there.
     """

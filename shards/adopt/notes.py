@@ -1,4 +1,4 @@
-"""What a person should know about tars that were indexed: how they were read, and what was not."""
+"""Notes for a person on tars that were indexed: how they were read, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ _MOST_SHOWN = 5
 def notes_on_labels(
     tars: Sequence[NamedTar], examined: Sequence[ExaminedTar], rules: LabelRules, settings: IndexSettings
 ) -> list[str]:
-    """By what the samples were labelled, and what speaks against it.
+    """The rule by which the samples were labelled, and the evidence against it.
 
     Raises ``InputError`` where labels are contradicted, and where a list does not say which of
     several tars a key is of.
@@ -71,12 +71,12 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """What lies behind the ends of the tars."""
+    """Notes on the ends of the tars."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 
 def notes_on_contents(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """What was passed over in the tars."""
+    """Notes on the contents of the tars that were passed over."""
     notes = unread_ends(tars, examined)
     empty = [tar.name for tar, f in zip(tars, examined, strict=True) if not f.num_samples]
     if empty:

@@ -1,4 +1,5 @@
-"""The sidecar of a tar made elsewhere: what our shards hold beside the image, in a tar of its own.
+"""The sidecar of a tar made elsewhere: the members that our shards hold beside the image, in a tar of
+its own.
 
 ``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
 ``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
@@ -34,11 +35,11 @@ class SidecarTask:
 
     tar: Path
     name: str
-    """Of the tar, relative to the data set's folder."""
+    """Name of the tar, relative to the data set's folder."""
     number: int
     """Counts through all tars, so that keys are unique in the data set."""
     num_bytes: int
-    """Of the tar, as are the next two."""
+    """Length of the tar; the next two fields are of the tar, too."""
     sha256: str
     images: tuple[TarImage, ...]
     out: Path

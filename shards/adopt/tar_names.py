@@ -1,4 +1,4 @@
-"""Which tars a person means, and what each is called in the data set over them."""
+"""The tars that a person means, and the name of each in the data set over them."""
 
 import glob
 import os
@@ -14,7 +14,7 @@ from shards.files.archives import archive_kind, unpack_first
 __all__ = ["SIDECAR_ENDS", "NamedTar", "common_folder", "find_tars", "name_tars"]
 
 SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
-"""Of the names of sidecars, those of older data sets among them, and of their manifests."""
+"""Ends of the names of sidecars, those of older data sets among them, and of their manifests."""
 
 _SEARCHED_FOLDERS = 10_000
 """Folders that are looked through to advise a person where the tars lie."""
@@ -28,9 +28,9 @@ class NamedTar:
     name: str
     """Relative to the data set's folder; says in the manifest which tar it is."""
     stem: str
-    """Of its sidecar's name, no other tar's."""
+    """Stem of its sidecar's name, no other tar's."""
     below: str = ""
-    """Relative to the folder that holds all tars: the folders in it may say what they hold."""
+    """Relative to the folder that holds all tars: the names of the folders in it may be labels."""
 
     @property
     def known_as(self) -> list[str]:

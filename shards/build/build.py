@@ -31,12 +31,12 @@ from shards.store.folder import as_url
 __all__ = ["ENGINES", "BuildReport", "build_dataset"]
 
 ENGINES = ("local", "ray")
-"""Who does the work: processes of this machine, or a Ray cluster."""
+"""The workers: processes of this machine, or a Ray cluster."""
 
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did."""
+    """Result of a build."""
 
     info: DatasetInfo
     finished_before: bool
@@ -44,7 +44,7 @@ class BuildReport:
     continued: bool
     """An interrupted build was completed."""
     notes: list[str]
-    """What was passed over in the sources."""
+    """Notes on files that were passed over in the sources."""
 
 
 def build_dataset(
@@ -62,8 +62,8 @@ def build_dataset(
     ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
-    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` gets what a person should
-    know of the sources before any is read, a sentence each, as the report has them. Raises
+    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` is called with each of
+    the report's notes on the sources before any image is read. Raises
     ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
     the disk does not give.

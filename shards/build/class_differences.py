@@ -4,7 +4,7 @@
 does: were their tests two, one would advise what the other then finds no reason for.
 
 A fact differs where chance does not explain it (chi-square of homogeneity over cells, and the rank
-test for numbers) and where it tells more than a little. Images of one group count as one, as they
+test for numbers) and where it separates the classes by more than a little. Images of one group count as one, as they
 do in a split.
 """
 
@@ -48,8 +48,8 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for people. Of
-two that say the same, the first explains the other."""
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for people. Where
+two agree, the first explains the other."""
 
 FILE_FACTS = {
     "metadata": "metadata beside the picture",
@@ -121,7 +121,7 @@ class Difference:
     excess: float
     """Beyond chance, in standard deviations."""
     auroc: float
-    """0.5 … 1: how well the fact tells the classes of these very images apart."""
+    """0.5 … 1: how well the fact separates the classes of these very images."""
 
     @property
     def counts(self) -> bool:
@@ -133,7 +133,7 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
     """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
     lengths of the files.
 
-    Names become codes from 0, and numbers float64 with -1 where the file does not say them. Which
+    Names become codes from 0, and numbers float64 with -1 where the file does not state them. Which
     of many names are rare follows the images ``among`` (n,) bool, by default all.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
@@ -193,7 +193,7 @@ class Classes:
         self.masks = [label == kind for kind in (0, 1)]
         self.weights: list[Array] = []
         self.counts: list[int] = []
-        """Of groups of each class."""
+        """Numbers of groups of each class."""
         for mask in self.masks:
             _, place, sizes = np.unique(scenes[mask], return_inverse=True, return_counts=True)
             self.weights.append(1 / sizes[place])
@@ -222,7 +222,8 @@ class Classes:
 
 
 def _chi_square(table: Array) -> float:
-    """Of homogeneity, as a standard normal (Wilson and Hilferty); 0 for one cell."""
+    """Chi-square of homogeneity of (2, cells) weights, as a standard normal (Wilson and Hilferty); 0 for one
+    cell."""
     degrees = table.shape[1] - 1
     if degrees < 1:
         return 0.0
@@ -233,12 +234,12 @@ def _chi_square(table: Array) -> float:
 
 
 def _auroc(table: Array) -> float:
-    """Of a guesser who knows the share of the classes in each cell."""
+    """AUROC of a guesser who knows the share of the classes in each cell of (2, cells) weights."""
     return _ordered_auroc(table[:, np.argsort(table[1] / table.sum(axis=0), kind="stable")])
 
 
 def _ordered_auroc(table: Array) -> float:
-    """Of cells in ascending order of the score."""
+    """AUROC of (2, cells) weights whose cells are in ascending order of the score."""
     real, generated = table / table.sum(axis=1, keepdims=True)
     below = np.cumsum(real) - real
     return float((generated * (below + real / 2)).sum())

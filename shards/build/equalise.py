@@ -1,7 +1,7 @@
 """Makes the files of both classes look alike, so that a detector must look at the pictures.
 
-``match`` leaves out images until what shows in the pixels (format, compression, size and the like,
-but not metadata) is distributed alike in both classes; no pixel is touched. ``recompress``
+``match`` leaves out images until the facts that show in the pixels (format, compression, size and the
+like, but not metadata) are distributed alike in both classes; no pixel is touched. ``recompress``
 re-encodes every image of both classes as a JPEG of one quality; sizes stay, and so does what an
 earlier compression did to the pixels.
 
@@ -43,7 +43,7 @@ _MAX_JPEG_SIDE = 65535
 
 @dataclass(frozen=True)
 class Equalised:
-    """What was decided."""
+    """The decision."""
 
     table: pa.Table
     """The first pass, with the reason ``unmatched`` where an image is left out."""
@@ -64,7 +64,7 @@ def equalise(
 ) -> Equalised:
     """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
 
-    Reads the files' headers again; ``advance(n)`` is told of every ``n`` done. Raises
+    Reads the files' headers again; ``advance(n)`` is called after every ``n``. Raises
     ``InputError`` where no images of both classes can be matched. A file that the disk does not
     give any more is rejected with ``reject_unreadable``, and ends the work without: what is decided
     must not depend on it.
@@ -86,7 +86,7 @@ def equalise(
     if lost and not reject_unreadable:
         raise image_not_given(files.where(lost[0][1]), lost[0][2])
     table = _rejected(table, {row: ("io", detail) for row, _, detail in lost})
-    # What else cannot be opened is left to the build, which rejects it with the right reason.
+    # Other files that cannot be opened are left to the build, which rejects it with the right reason.
     known = [(row, facts) for row, facts in zip(taken, found, strict=True) if not isinstance(facts, RejectedImage)]
     rows = np.array([row for row, _ in known], np.int64)
     columns = _columns([facts for _, facts in known])
@@ -172,8 +172,8 @@ def _without(table: pa.Table, rows: np.ndarray, differing: list[str], images: in
 def _rejected(table: pa.Table, why: Mapping[int, tuple[str, str]]) -> pa.Table:
     """``table`` with the rows of ``why`` rejected, for (reason, detail)."""
     reason, detail = (table.column(name).to_pylist() for name in ("reason", "detail"))
-    for row, said in why.items():
-        reason[row], detail[row] = said
+    for row, (new_reason, new_detail) in why.items():
+        reason[row], detail[row] = new_reason, new_detail
     for name, values in (("reason", reason), ("detail", detail)):
         place = table.column_names.index(name)
         table = table.set_column(place, table.schema.field(name), pa.array(values, pa.string()))

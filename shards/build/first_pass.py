@@ -41,7 +41,7 @@ _SLICE = 4096  # rows in flight, so that a list of millions does not become mill
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What the first pass found in a file."""
+    """Result of the first pass over a file."""
 
     num_bytes: int = 0
     mtime_ns: int = 0
@@ -55,8 +55,8 @@ class FileState:
 def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
     """Reads one file; ``known`` is its stamp where that is known. Safe in threads.
 
-    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where nothing can be
-    said of the file.
+    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where the machine
+    cannot read it now.
     """
     try:
         # Before the bytes: if the file changes in between, the stamp is old and it is read again.
@@ -78,7 +78,7 @@ def scan(
 ) -> pa.Table:
     """Examines every file of ``sources``, in threads. Rows keep their order.
 
-    ``advance(n)`` is told of every ``n`` files done. Images whose bytes come with both labels are
+    ``advance(n)`` is called after every ``n`` files. Images whose bytes come with both labels are
     rejected, all of them. A file that the disk does not give is rejected with
     ``reject_unreadable``, and ends the scan without. Returns a table of ``SCAN_SCHEMA``. Raises
     ``InputError`` where a store does not answer, and ``MachineTrouble``.

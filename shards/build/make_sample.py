@@ -30,7 +30,7 @@ _PLACES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What is written for an image."""
+    """The members and the row of an image."""
 
     members: tuple[tuple[str, bytes], ...]
     """(extension, content) in the order of ``shards.manifest.schema.MEMBERS``."""
@@ -89,7 +89,7 @@ def build_sample(
 
 
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What the ``.json`` member says: label, identity and facts, every column of the manifest but
+    """The contents of the ``.json`` member: label, identity and facts, every column of the manifest but
     the places; content id and hashes in hexadecimal.
 
     A field has one type in all members, and is never null (``""``, 0 and the like instead): readers

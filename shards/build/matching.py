@@ -46,7 +46,7 @@ def match_classes(
         }
         if not excess:
             break
-        # The one that tells most; others often say the same, and are gone after the round.
+        # The most telling one; others often follow it, and are gone after the round.
         most = max(excess, key=excess.__getitem__)
         chosen[most] = 2 * chosen[most] if most in chosen else 1
         kept = _draw(facts, label, chosen, rank)
@@ -60,7 +60,7 @@ def _draw(
 ) -> np.ndarray:
     """Which images stay when cells of the ``chosen`` facts hold both classes in proportion.
 
-    ``chosen`` says by how much finer than usual each fact is cut.
+    ``chosen``: by how much finer than usual each fact is cut.
     """
     total = [int((label == kind).sum()) for kind in (0, 1)]
     graded = sum(name in GRADED for name in chosen)

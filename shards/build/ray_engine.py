@@ -1,4 +1,4 @@
-"""Builds shards on the machines of a Ray cluster. What is written does not depend on them.
+"""Builds shards on the machines of a Ray cluster. The bytes written do not depend on them.
 
 A task is one shard. Ray starts the task of a worker or machine that was lost again, elsewhere; a
 shard appears whole or not at all, and doing one twice gives the same bytes. Every machine needs
@@ -28,7 +28,7 @@ _POLL_S = 0.5
 def write_shards_on_ray(
     tasks: Sequence[Task], workers: int, advance: Callable[[int], object], versions: Mapping[str, str]
 ) -> None:
-    """Writes all shards, the largest first; ``advance(n)`` is told of ``n`` images of done shards.
+    """Writes all shards, the largest first; ``advance(n)`` is called with the images of each shard that is done.
 
     Joins the cluster at ``RAY_ADDRESS``, or starts one of ``workers`` processors on this machine.
     ``versions`` are those of the programs here; a machine with others is refused. The first error

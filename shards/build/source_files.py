@@ -1,8 +1,8 @@
 """The files of a build's sources: below a folder of this machine, or below a URL of a store.
 
 Both give the same bytes for the same names, so that the shards do not depend on where the images
-lie. What differs is what a failure means: a file that a disk does not give is one bad image, a
-store that does not answer says nothing about the image and stops the build.
+lie. A failure means different things: a file that a disk does not give is one bad image, a store that
+does not answer proves nothing about the image and stops the build.
 """
 
 import os
@@ -28,13 +28,13 @@ from shards.store.settings import RemoteSettings
 __all__ = ["LocalFiles", "SourceFiles", "Stamp", "StoredFiles", "read_image_file", "require_size", "unread"]
 
 Stamp = tuple[int, int]
-"""(length, what changes when the file is written again)."""
+"""(length, a number that changes when the file is written again)."""
 
 _AHEAD = 4
 """Files that a worker fetches while it works on one: a few images, for they lie in its memory."""
 
 _ASKED = 100
-"""Files of a list that are asked for before a store is said to hold none of them."""
+"""Files of a list that are looked for before a store counts as holding none of them."""
 
 
 class SourceFiles(Protocol):
@@ -62,7 +62,7 @@ class SourceFiles(Protocol):
         """:meth:`read` of each in turn; what it raises comes at its turn and ends the work."""
 
     def stamp(self, name: str) -> Stamp | None:
-        """The stamp of a file, ``None`` where there is no telling."""
+        """The stamp of a file, ``None`` where it is unknown."""
 
     def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
         """:meth:`stamp` of each, which in a store is asked for by many at once."""
@@ -210,8 +210,8 @@ def _read_whole(path: Path) -> bytes:
 
 
 def unread(error: OSError, path: Path) -> RejectedImage:
-    """What is wrong with an image whose file gave ``error``: ``io`` where the disk failed. Raises
-    ``MachineTrouble`` where nothing is, because the machine was at its end."""
+    """The rejection of an image whose file gave ``error``: ``io`` where the disk failed. Raises
+    ``MachineTrouble`` where the machine, not the file, is at fault."""
     require_sound_machine(error, path)
     reason = "io" if is_passing(error) else "unreadable"
     return RejectedImage(reason, error.strerror or str(error))
@@ -225,7 +225,7 @@ def require_size(num_bytes: int) -> None:
 
 
 def _stamp(found: StoredFile | None) -> Stamp | None:
-    """``None`` where the store tells nothing by which a change would show."""
+    """``None`` where the store gives nothing by which a change would show."""
     if found is None or found.size is None or not found.token:
         return None
     return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

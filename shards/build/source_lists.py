@@ -41,7 +41,7 @@ _LABELS = LABELS | {"0": 0, "1": 1}
 """A list's labels; ``plain_label`` takes 1.0 and true for 1."""
 _NO_GENERATOR = {"", "real"}
 
-_MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever that says of its length
+_MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever length that claims
 
 _SUFFIXES = (".csv", ".parquet")
 
@@ -129,9 +129,9 @@ def read_list(path: Path, files: SourceFiles) -> SourceList:
 
 
 def _listed_again(table: pa.Table, shown: str) -> str:
-    """What to say of paths that a list holds more than once.
+    """A note on paths that a list holds more than once, empty where there is none.
 
-    Raises ``InputError`` where two rows of a path say different things.
+    Raises ``InputError`` where two rows of a path differ.
     """
     paths = table.column("path").combine_chunks()  # sorted
     same = pc.equal(paths.slice(1), paths.slice(0, max(len(paths) - 1, 0))).to_numpy(False)
@@ -143,7 +143,7 @@ def _listed_again(table: pa.Table, shown: str) -> str:
         differ = np.flatnonzero(pc.not_equal(one[name], other[name]).to_numpy())
         if len(differ):
             rows = [half.slice(int(differ[0]), 1).to_pylist()[0] for half in (one, other)]
-            values = " and ".join(_said(row, name) for row in rows)
+            values = " and ".join(_shown_value(row, name) for row in rows)
             raise InputError(f"{shown} lists {rows[0]['path']!r} twice, with {name} {values}: keep one row")
     first = paths[int(places[0])].as_py()
     return (
@@ -152,7 +152,7 @@ def _listed_again(table: pa.Table, shown: str) -> str:
     )
 
 
-def _said(row: dict[str, Any], name: str) -> str:
+def _shown_value(row: dict[str, Any], name: str) -> str:
     return CLASS_NAMES[row[name]] if name == "label" else repr(row[name])
 
 

@@ -32,7 +32,7 @@ def plain_label(text: str) -> str:
 _SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
 
 UNKNOWN_GENERATOR = "unknown"
-"""Generator of generated images that do not say which one made them."""
+"""Generator of generated images whose generator is not known."""
 
 _MOST_SHOWN = 5
 _LOOKED_INTO = 20
@@ -54,13 +54,13 @@ class SourceList:
     """Images that a build is asked to take in."""
 
     files: SourceFiles
-    """What paths are relative to."""
+    """The files that paths are relative to."""
     table: pa.Table
     """Columns of ``SOURCE_SCHEMA``, sorted by all of them."""
     misnamed: list[str] = field(default_factory=list)
     """Files whose names are not valid UTF-8, with the offending bytes escaped."""
     notes: list[str] = field(default_factory=list)
-    """What was passed over, for the person to know."""
+    """Notes for a person on files that were passed over."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """By path, of files whose stamps came with the listing of a store."""
 
@@ -107,11 +107,11 @@ def read_folder(files: SourceFiles) -> SourceList:
 
 
 def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
-    """What was found in place of class folders, and what to do."""
+    """The sentence for a folder without class folders: what it holds, and the remedy."""
     shown = [name for name in folders if not name.startswith(".")]
     held = ", ".join(f"{name}/" for name in shown[:_MOST_SHOWN])
     held += " …" if len(shown) > _MOST_SHOWN else ""
-    said = f"{root} has neither a folder real/ nor generated/ (or fake/), but {held or 'no folder'}"
+    found = f"{root} has neither a folder real/ nor generated/ (or fake/), but {held or 'no folder'}"
     if tar := _first_tar(files):
         return (
             f"{root} holds tars, such as {tar}, and no images: python -m scripts.index_shards "
@@ -124,11 +124,11 @@ def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
             continue
         if inside:
             return (
-                f"{said}, and {name}/ holds {' and '.join(f'{below}/' for below in inside)}: give "
+                f"{found}, and {name}/ holds {' and '.join(f'{below}/' for below in inside)}: give "
                 f"{root}/{name}, or a CSV or Parquet list with a column split for all of them"
             )
     return (
-        f"{said}: rename the folders of the two classes, or link them as real/ and generated/ in a "
+        f"{found}: rename the folders of the two classes, or link them as real/ and generated/ in a "
         "new folder, or give a CSV or Parquet list with the columns path,label"
     )
 
@@ -163,11 +163,11 @@ def _require_both_classes(root: str, labels: set[int], tar: str) -> None:
     if labels == {0, 1}:
         return
     if not labels:
-        said = f"{root} has no image files under real/ or generated/"
+        message = f"{root} has no image files under real/ or generated/"
         if tar:
-            said += f", but tars, such as {tar}: python -m scripts.index_shards '{root}/**/*.tar'"
-            said += " --out DIR makes a data set of tars"
-        raise InputError(said)
+            message += f", but tars, such as {tar}: python -m scripts.index_shards '{root}/**/*.tar'"
+            message += " --out DIR makes a data set of tars"
+        raise InputError(message)
     found, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
     raise InputError(f"{root} has {found} images only: a detector needs both, so add images under {other}/")
 

@@ -1,4 +1,4 @@
-"""Which sample goes to train, valid, test and calibration.
+"""The split of each sample: train, valid, test or calibration.
 
 *Label-stratified*: each label is shared out by itself. A group never crosses splits, nor do exact
 duplicates. The result is a pure function of the seed, the shares and the set of (content, label,
@@ -26,7 +26,7 @@ SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "
 
 @dataclass(frozen=True, slots=True)
 class Splittable:
-    """What the split of a sample depends on."""
+    """The properties of a sample that its split depends on."""
 
     sha256: bytes
     label: int
@@ -87,7 +87,7 @@ def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed:
 
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
     """A sentence for each split that was given samples of one class only. Where a split is still to
-    be drawn (``""``), the other class may yet come to it: nothing is said then."""
+    be drawn (``""``), the other class may yet come to it, and the list is empty."""
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
         return []

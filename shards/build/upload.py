@@ -105,8 +105,7 @@ class RemoteOutput:
             )
 
     def pull(self) -> None:
-        """Brings the state of the build here: what the store has counts, what only lies here does
-        not."""
+        """Brings the state of the build here: files in the store count, files that lie only here do not."""
         self.folder.mkdir(parents=True, exist_ok=True)
         small = {n for n in self._there if n == self._plan_name or n.endswith(".parquet")}
         for path in list(self.folder.iterdir()):
@@ -140,7 +139,7 @@ class RemoteOutput:
             self.remote.write(self.folder / name, name)
 
     def info(self) -> DatasetInfo:
-        """What the finished data set in the store holds."""
+        """The description of the finished data set in the store."""
         data = self.remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
         info = parse_info(data, f"{self.remote}/{INFO_NAME}")
         write_bytes_atomic(self.folder / INFO_NAME, data)

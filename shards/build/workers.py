@@ -25,12 +25,12 @@ class _Stopped(Exception):
 
 
 class _Channel:
-    """What a worker shares with the main process. One per process, set when it starts."""
+    """Values that a worker shares with the main process. One per process, set when it starts."""
 
     done: "Synchronized[int]"
     stop: "Synchronized[int]"
     silent: ExitStack
-    """What the first worker says of a long silence, until its first image is done."""
+    """Explains long silences of the first worker, until its first image is done."""
 
 
 class Task(Protocol):
@@ -44,7 +44,7 @@ class Task(Protocol):
 
 
 def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], object]) -> None:
-    """Writes all shards, the largest first. ``advance(n)`` is told of ``n`` images done.
+    """Writes all shards, the largest first. ``advance(n)`` is called after ``n`` more images.
 
     The first error stops all workers, after the image each is at, and is raised; shards finished
     by then stay.
@@ -58,11 +58,11 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
     # fork inherits no threads of this process.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["shards.build.writer", "webdataset"])
-    with _processes_spoken_for():
+    with _explained():
         done, stop, started = (context.Value(kind, 0) for kind in "qbq")
         pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop, started))
     try:
-        with _processes_spoken_for():  # the first one starts them
+        with _explained():  # the first one starts them
             futures = [pool.submit(_work, task) for task in ordered]
         _collect(futures, done, advance)
     except BrokenProcessPool as error:
@@ -76,8 +76,8 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
 
 
 @contextmanager
-def _processes_spoken_for() -> Iterator[None]:
-    """Around what starts processes: its errors name no file of the build's, and say little."""
+def _explained() -> Iterator[None]:
+    """Around calls that start processes: their errors name no file of the build's, and explain little."""
     try:
         yield
     except OSError as error:
@@ -89,12 +89,12 @@ def _processes_spoken_for() -> Iterator[None]:
 
 
 def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Callable[[int], object]) -> None:
-    pending, told = set(futures), 0
+    pending, counted = set(futures), 0
     while pending:
         finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
         now = done.value
-        advance(now - told)
-        told = now
+        advance(now - counted)
+        counted = now
         for future in finished:
             future.result()
 
@@ -106,7 +106,7 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
         first = started.value == 1
     if first:  # the main process sees only that it waits
         _Channel.silent.enter_context(explain_silence())
-    # Ctrl-C reaches every process of the terminal; the main one tells the workers to stop.
+    # Ctrl-C reaches every process of the terminal; the main one stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
 

@@ -51,7 +51,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class ShardRecord:
-    """What a shard's Parquet file says about the shard as a whole, in its metadata."""
+    """The description of a shard as a whole, in the metadata of its Parquet file."""
 
     info: ShardInfo
     """``samples`` is 0, and there is no tar, where all images were rejected."""
@@ -89,7 +89,7 @@ class _NoSamples(Exception):
 
 
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
-    """Builds the shard. ``advance()`` is called after every image; what it raises stops the work.
+    """Builds the shard. ``advance()`` is called after every image; an exception from it stops the work.
 
     Raises ``OSError`` where the files cannot be written, ``InputError`` where a source has changed
     since the first pass, and ``MachineTrouble``. Files appear whole or not at all.
@@ -188,7 +188,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """What a shard's Parquet file says about the shard. ``InputError`` where it is not ours."""
+    """The description in a shard's Parquet file. ``InputError`` where it is not ours."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):

@@ -1,4 +1,4 @@
-"""How every command speaks to a person: one clear sentence and exit code 2 for a mistake of theirs.
+"""How every command ends: a mistake of the person's gives one clear sentence and exit code 2.
 
 >>> def main(argv: list[str] | None = None) -> int: ...
 >>> if __name__ == "__main__":
@@ -42,10 +42,10 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     """Runs ``main()`` and exits with its code; an ``InputError`` and the machine's own trouble
     become one line and exit code 2.
 
-    Where stdout or stderr is closed the code is what it were if somebody listened; where what was
-    to be printed is lost, because a disk is full, that is said.
+    A closed stdout or stderr does not change the code; where output is lost, because a disk is full, an
+    error is printed.
     """
-    if logging.lastResort is not None:  # what shows warnings where a command sets up nothing else
+    if logging.lastResort is not None:  # it shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     with guarded_streams() as output:
         try:
@@ -67,7 +67,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
     try:
         with explain_silence():
             return main() or 0
-    except SystemExit as error:  # of the parser, which has spoken
+    except SystemExit as error:  # of the parser, which has printed its message
         if error.code is None or isinstance(error.code, int):
             return error.code or 0
         _print_error(str(error.code))
@@ -91,7 +91,7 @@ def _code_of(main: Callable[[], int | None]) -> int:
 
 
 def _of_a_file(error: Exception) -> Exception | None:
-    """What anywhere keeps a program from a file, whoever opened it, as a sentence."""
+    """A failing disk or a missing permission, wherever a file was opened, as a sentence."""
     if not isinstance(error, OSError):
         return None
     if is_passing(error):

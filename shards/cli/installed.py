@@ -10,7 +10,7 @@ _LIBRARIES = ("accelerate", "numba", "numpy", "PIL", "pyarrow", "rich", "timm", 
 
 
 def not_installed() -> str:
-    """What is missing and what to do, in a sentence; empty where nothing is."""
+    """A sentence that names the missing libraries and the remedy; empty where none is missing."""
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if not missing:
         return ""

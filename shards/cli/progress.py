@@ -1,7 +1,7 @@
-"""A word before a long silence: what a command is busy with that shows no progress by itself.
+"""Signs of life of a command: a bar that counts images, and a line that explains a long silence.
 
 Loading PyTorch and compiling kernels take seconds, on a fresh machine half a minute, and happen in
-many places. So nobody announces them: a thread looks, once a second, at what the others are doing.
+many places that show no progress. So a thread looks, once a second, at the stacks of the others.
 """
 
 import os
@@ -16,12 +16,12 @@ from tqdm import tqdm
 __all__ = ["explain_silence", "progress_bar"]
 
 LOOKS_BEFORE_NOTICE = 3
-"""Once a second; what is over sooner needs no word."""
+"""Seconds, as it looks once a second; shorter silences need no explanation."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels, which is done once on a machine …",
 }
-"""Part of the name of a source file on a thread's stack → what is said then."""
+"""Part of the name of a source file on a thread's stack → the line that is printed."""
 
 _WHOLE_LINE = "\r\033[K"
 """In place of a bar that has not moved, and is drawn again on the next line."""
@@ -29,8 +29,8 @@ _WHOLE_LINE = "\r\033[K"
 
 @contextmanager
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
-    """While entered, tells a person at a terminal of each long silence once; of the processes of a
-    run, or of the workers of a command, only the first does."""
+    """While entered, explains each long silence once to a person at a terminal; among the processes of a
+    run, or the workers of a command, only the first does."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return
@@ -49,13 +49,13 @@ def _watch(over: threading.Event, every_s: float) -> None:
         for sign in _signs():
             seen[sign] += 1
             if seen[sign] == LOOKS_BEFORE_NOTICE:
-                with suppress(OSError, ValueError, AttributeError):  # nobody hears
+                with suppress(OSError, ValueError, AttributeError):  # nobody reads it
                     sys.stderr.write(f"{_WHOLE_LINE}{SIGNS[sign]}\n")
                     sys.stderr.flush()
 
 
 def _signs() -> set[str]:
-    """What the other threads are doing now."""
+    """The signs on the stacks of the other threads."""
     own = threading.get_ident()
     return {
         sign

@@ -65,8 +65,8 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 
 def safe_text(error: BaseException, url: str = "") -> str:
-    """What a library says went wrong with ``url``: the first line of its words, without secrets; or
-    its type alone, where it has no words or they quote a part of the password."""
+    """The message of a library's error about ``url``: its first line, without secrets; or the error's type
+    alone, where there is no message or it quotes a part of the password."""
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]
     text = without_secrets(text).strip()[:200]
@@ -82,7 +82,7 @@ def safe_words(error: BaseException, url: str = "") -> str:
 
 
 class SafeFormatter(logging.Formatter):
-    """Of log lines, traces included: without secrets, whoever wrote them."""
+    """Formatter of log lines, traces included: without secrets, whoever wrote them."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))

@@ -1,7 +1,7 @@
-"""What a command prints, wherever it goes: a closed, a full or a narrow stdout or stderr.
+"""Printing that survives a closed, a full or a narrow stdout or stderr.
 
-Printing must neither end a command half-way nor turn its work into a traceback. What cannot be
-written is dropped, and whether something was asked for and lost is known at the end. Descriptors 0
+Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be
+written is dropped, and whether requested output was lost is known at the end. Descriptors 0
 to 2 are always taken, so that no file of the person's is opened as one of them and then holds what
 some library prints.
 """
@@ -34,7 +34,7 @@ _PLAIN = {
     "│": "|",
     "─": "-",
 }
-"""What stands for a character that the terminal lacks; for others, their number."""
+"""Replacements of characters that the terminal lacks; others are shown by their number."""
 
 _ERRORS = "glass-plain"
 
@@ -52,7 +52,7 @@ codecs.register_error(_ERRORS, _plainly)
 
 @dataclass
 class Output:
-    """What became of stdout."""
+    """The fate of stdout."""
 
     lost: OSError | None = None
     """The first error that dropped something, ``None`` where all was written."""

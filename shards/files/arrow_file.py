@@ -1,4 +1,4 @@
-"""A manifest of strangers: refused unless it is plain, and every index and offset in it is sound.
+"""An untrusted manifest: refused unless it is plain, and every index and offset in it is sound.
 
 Arrow's readers trust values: a text column's offsets and a name column's codes are followed without
 a look, and compressed buffers are unpacked to whatever size they claim. Both are looked at here, so

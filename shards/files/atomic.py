@@ -1,7 +1,7 @@
 """Files appear whole or not at all: written under a temporary name, then renamed.
 
 A temporary name holds the host, the process and a chance number, for containers on one folder may
-agree in the first two. Its writer holds its lock, which tells it from what a killed process left.
+agree in the first two. Its writer holds its lock; a file whose lock is free was left by a killed process.
 """
 
 import os
@@ -23,8 +23,8 @@ _LONGEST_HOST, _LONGEST_NAME = 40, 190
 """Bytes of them in a temporary name, so that it is one that a file system takes."""
 
 _SETTLED_S = 3600.0
-"""A file of another host that was not written to for so long is of no living process. Its lock says
-so at once where the file system passes locks on between hosts; not all do."""
+"""A file of another host that was not written to for so long belongs to no living process. Its lock
+shows that at once where the file system shares locks between hosts; not all do."""
 
 
 def _host() -> str:
@@ -70,14 +70,14 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def final_name(name: str) -> str | None:
-    """What a file of this temporary name was to be called; ``None`` for other names."""
+    """The name that a file of this temporary name was to get; ``None`` for other names."""
     found = _TEMPORARY.fullmatch(name)
     return found[1] if found else None
 
 
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Deletes what killed processes left in ``folder``: temporary files of which ``is_ours`` says
-    yes to the final name. Those of processes that live stay, on whichever host they are."""
+    """Deletes the temporary files that killed processes left in ``folder``, if ``is_ours`` holds for their
+    final names. Those of living processes stay, on whichever host they run."""
     for name in os.listdir(folder):
         final = final_name(name)
         if final is not None and is_ours(final) and _is_settled(folder / name):

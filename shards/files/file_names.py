@@ -1,7 +1,6 @@
-"""Words of strangers that become names of files: checked where they are read, and where they are
-used.
+"""Untrusted words that become names of files: checked where they are read, and where they are used.
 
-A description, a manifest, a plan or a page of a store may say anything. Whatever of it names a file
+A description, a manifest, a plan or a page of a store may hold anything. A word that names a file
 is either a plain name, which stays in the folder that it is joined to, or a digest.
 """
 

@@ -1,4 +1,4 @@
-"""JSON of strangers: of bounded size and depth, and without the numbers that JSON does not have."""
+"""Untrusted JSON: of bounded size and depth, and without the numbers that JSON does not have."""
 
 import json
 import math

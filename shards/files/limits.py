@@ -1,4 +1,4 @@
-"""How large the things may be that are read from files of strangers, before they are refused.
+"""Size limits for untrusted input files: larger ones are refused.
 
 Each limit is a setting: the environment variable ``GLASS_<NAME>`` overrides its default. They bound
 what a file of a few kilobytes can make a program allocate, and lie far above what data needs.
@@ -11,8 +11,8 @@ from shards.errors import InputError
 __all__ = ["DEFAULTS", "MOST_THREADS", "limit"]
 
 MOST_THREADS = 1024
-"""Of one process. A system has no more to give from some number on, and OpenMP then ends the
-process without a word."""
+"""Threads of one process. Beyond some number a system refuses more, and OpenMP then ends the process
+without a message."""
 
 DEFAULTS = {
     "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB

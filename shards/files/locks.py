@@ -1,7 +1,7 @@
-"""Locks of files and folders among the processes of a machine. All go with the process.
+"""Locks of files and folders among the processes of a machine. All end with the process.
 
-A process that is stopped, and not ended, keeps its locks. So who has waited for some seconds says,
-once, for what and for whom, and goes on waiting.
+A process that is stopped, and not ended, keeps its locks. So a process that has waited for some seconds
+logs, once, the lock and its holder, and goes on waiting.
 """
 
 import fcntl
@@ -28,7 +28,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 WARN_AFTER_S, WARN_AFTER_DOWNLOAD_S = 5.0, 60.0
-"""Patience before a word. Locks are held for moments, but where a shard is fetched meanwhile."""
+"""Wait before the warning. Locks are held for moments, except while a shard is fetched."""
 
 _MOST_COMMAND = 120
 
@@ -49,8 +49,8 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
     """Holds the lock of a file, which is made where it is missing. Where another process holds it,
     waits for that to end and holds nothing: ``None``.
 
-    Waiting is for a shared lock. The other may put the file to use as soon as it is complete, for
-    as long as it runs, and whoever wanted the lock for himself would wait all that time.
+    Waiting is for a shared lock. The other process may open the file for use as soon as it is complete,
+    for as long as it runs, and waiting for an exclusive lock would take all that time.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -76,7 +76,7 @@ def try_lock(path: Path) -> int | None:
 
 def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
     """A new, empty file at a path that ``choose`` gives, and its descriptor, which holds its lock
-    until it is closed. Where files cannot be locked it is not: then only its name says whose it is.
+    until it is closed. Where files cannot be locked it is not: then only its name shows whose it is.
     Raises ``OSError`` where it cannot be made."""
     while True:
         path = choose()
@@ -124,7 +124,7 @@ def names(path: Path, descriptor: int) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Who holds the lock of a file, as far as the system tells: "process 17, which is stopped
+    """The holder of a file's lock, as far as the system knows: "process 17, which is stopped
     (python train.py)"."""
     found = None
     with suppress(OSError):
@@ -144,16 +144,16 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 
 def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None:
-    """Takes the lock, and says whom it waits for where that takes long."""
+    """Takes the lock; where that takes long, logs whom it waits for."""
     if _taken(descriptor, kind):
         return
-    word = threading.Timer(patience_s, _warn, (path,))
-    word.daemon = True
-    word.start()
+    warning = threading.Timer(patience_s, _warn, (path,))
+    warning.daemon = True
+    warning.start()
     try:
         fcntl.flock(descriptor, kind)
     finally:
-        word.cancel()
+        warning.cancel()
 
 
 def _warn(path: Path) -> None:
@@ -161,8 +161,8 @@ def _warn(path: Path) -> None:
 
 
 def _holding_process(status: os.stat_result) -> int | None:
-    """The process that holds the lock of the file with this ``status``, as /proc/locks tells; its
-    lines are "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF", and those of who waits begin with an
+    """The process that holds the lock of the file with this ``status``, from /proc/locks; its
+    lines are "1: FLOCK ADVISORY WRITE 17 08:01:131090 0 EOF", and those of waiting processes begin with an
     arrow. Some file systems give another device there than ``stat`` does."""
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     alike = []

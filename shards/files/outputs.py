@@ -145,7 +145,7 @@ def _head(path: Path, length: int) -> bytes:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps a second build out of the folder. Goes with the process, however that ends."""
+    """Keeps a second build out of the folder. Ends with the process, however that ends."""
     with ExitStack() as held:
         try:
             held.enter_context(lock_unused(out))
@@ -167,8 +167,8 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The sentence for a person when work that writes to ``out`` failed: what the machine lacks, or
-    else the file at fault."""
+    """The sentence for a person when work that writes to ``out`` failed: it names the machine's trouble,
+    or else the file at fault."""
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
     if error.errno in _DISK_FULL:

@@ -1,4 +1,4 @@
-"""Parquet of strangers: what a file claims to hold is looked at before anything is unpacked."""
+"""Untrusted Parquet: the sizes that a file claims are checked before anything is unpacked."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

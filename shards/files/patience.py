@@ -1,7 +1,7 @@
-"""Reading what a disk or a network file system may give at the next try.
+"""Reading again where a disk or a network file system may answer at the next try.
 
 ``EIO`` and ``ESTALE`` are often gone a second later: a server came back, a cable was put in again.
-So such a read is tried again, after pauses that double; only then is it said to have failed.
+So such a read is tried again, after pauses that double, before it counts as failed.
 """
 
 import random
@@ -31,12 +31,11 @@ class Clock:
 
 
 CLOCK = Clock()
-"""Of this process; tests bring their own."""
+"""The clock of this process; tests bring their own."""
 
 
 def patiently(read: Callable[[], T]) -> T:
-    """What ``read()`` returns, asked up to ``TRIES`` times where the disk fails, over a second and
-    a half.
+    """The result of ``read()``, called up to ``TRIES`` times where the disk fails, over a second and a half.
 
     Raises what ``read`` raises: the last of the disk's errors, and any other at once.
     """
@@ -51,7 +50,7 @@ def patiently(read: Callable[[], T]) -> T:
 
 
 def read_or_end(path: object, read: Callable[[], T]) -> T:
-    """What ``read()`` returns of the file ``path``, on which all further work depends: asked for
+    """The result of ``read()`` of the file ``path``, on which all further work depends: asked for
     :func:`patiently`, and ``MachineTrouble`` where the disk fails at every try. So nobody calls a
     file damaged that could not be read."""
     try:

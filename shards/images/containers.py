@@ -1,6 +1,6 @@
 """The pieces that image files consist of: chunks of PNG and RIFF, boxes of ISO media files.
 
-Every length in a file is a stranger's word. A piece that claims to be longer than what holds it is
+Every length in a file is untrusted. A piece that claims to be longer than its container is
 cut there, and walking takes no more steps than the file has bytes for.
 """
 

@@ -1,9 +1,9 @@
-"""What image libraries print on stderr by themselves: without the name of a file, and of no use.
+"""Keeps off stderr the lines that image libraries print there: they name no file and are of no use.
 
-What is wrong with a file is said by the exceptions that they raise besides, which end up in a
-reason with the file's name; of what is harmless ("extraneous bytes") a set of images may hold
-thousands. libtiff has a switch. libjpeg and libpng have none that could be reached, so what they
-print within a call is taken off stderr; everything else that came in between is passed on.
+Faults of a file also raise exceptions, which become a reason with the file's name; a set of images
+may hold thousands of harmless oddities ("extraneous bytes"). libtiff has a switch. libjpeg and libpng
+have none that could be reached, so their lines are taken off stderr within a call; everything else
+that came in between is passed on.
 """
 
 import ctypes
@@ -76,23 +76,23 @@ def _end() -> None:
         return
     os.dup2(_Holding.stderr, _STDERR)
     size = os.fstat(_Holding.memory).st_size
-    said = os.pread(_Holding.memory, size, 0) if size else b""
+    printed = os.pread(_Holding.memory, size, 0) if size else b""
     os.close(_Holding.memory)
     os.close(_Holding.stderr)
     _Holding.stderr = _Holding.memory = -1
-    rest = b"".join(line for line in said.splitlines(True) if not _OF_A_DECODER.match(line))
+    rest = b"".join(line for line in printed.splitlines(True) if not _OF_A_DECODER.match(line))
     while rest:
         try:
             rest = rest[os.write(_STDERR, rest) :]
-        except OSError:  # nobody hears it
+        except OSError:  # nobody reads it
             return
 
 
 @cache
 def libtiff_silenced() -> bool:
-    """Switches off what libtiff prints, in the library that Pillow loaded; whether it was found.
+    """Switches off the messages of libtiff, in the library that Pillow loaded; whether it was found.
 
-    Pillow leaves libtiff's own handlers in place. What is wrong it raises, too.
+    Pillow leaves libtiff's own handlers in place, and raises the errors as well.
     """
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:

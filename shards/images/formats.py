@@ -1,4 +1,4 @@
-"""Which image formats are read, how they are told apart, and opening one with Pillow, safely.
+"""The image formats that are read, how they are recognised, and opening one with Pillow, safely.
 
 The format is known by the first bytes, never by the name. Opening reads the header only, so that
 the limit on pixels holds before anything is decoded.
@@ -96,7 +96,7 @@ _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 
 
 def sniff_format(data: bytes) -> str | None:
-    """The format (a key of :data:`EXTENSIONS`) that the first bytes tell, ``None`` if none."""
+    """The format (a key of :data:`EXTENSIONS`) by the first bytes, ``None`` if unknown."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -158,7 +158,7 @@ def _is_cut(error: Exception, data: bytes) -> bool:
 
 
 def known_format(data: bytes) -> str:
-    """:func:`sniff_format`, or ``RejectedImage`` with a true reason where that is none."""
+    """:func:`sniff_format`, or ``RejectedImage`` with the true reason where it is unknown."""
     if not data:
         raise RejectedImage("empty_file")
     if kind := sniff_format(data):

@@ -22,10 +22,10 @@ class BadJxl(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class JxlHeader:
-    """What the head of a codestream says."""
+    """The fields in the head of a codestream."""
 
     width: int
-    """Of the stored pixels, before ``orientation`` turns them."""
+    """Width of the stored pixels, before ``orientation`` turns them."""
     height: int
     orientation: int
     """As in EXIF, 1 … 8: how a viewer turns the stored pixels."""

@@ -29,7 +29,7 @@ _GROUPS_PER_FLUSH = 65_000  # 255² · 65,000 still fits 32 bits
 
 
 class PixelFacts(NamedTuple):
-    """What a pass over an image's pixels found."""
+    """The results of a pass over an image's pixels."""
 
     sha256: bytes
     """See ``shards.images.pixels.pixel_sha256``."""
@@ -40,7 +40,7 @@ class PixelFacts(NamedTuple):
 
 
 def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
-    """Hash, global view of side ``size`` and channel statistics of an RGB Pillow image."""
+    """Hash, global view (``size``, ``size``, 3) uint8 and channel statistics of an RGB Pillow image."""
     width, height = image.size
     # Here Pillow 13 goes down the columns first, which rounds otherwise; before 13 it did not.
     columns_first = height > size and height - size > 2 * (width - size)

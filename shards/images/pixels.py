@@ -1,7 +1,7 @@
-"""What the pixels of a file are: RGB, 8 bits, as stored. Pillow is the oracle.
+"""The pixels of a file: RGB, 8 bits, as stored. Pillow is the oracle.
 
 Orientation (EXIF, tags, boxes) is not applied, and undone where a plugin applies it
-(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``); there is no format where that cannot be had.
+(``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``); this holds for every format.
 Alpha is dropped, palettes and grey are expanded, CMYK is converted by Pillow, 16 bits are scaled to
 8 (value / 257, rounded), ICC profiles are ignored, and of an animation the first frame counts: of
 an APNG its default image, also where that is no frame.

@@ -1,7 +1,7 @@
 """Images of 16 bits per channel, exactly: value / 257, rounded.
 
 Pillow keeps 16 bits of grey only; of 16-bit colour it drops the low byte, which is off by one for
-half of all values. Its raw decoders can be told to keep the low byte instead (byte order swapped),
+half of all values. Its raw decoders can keep the low byte instead (byte order swapped),
 so colour is decoded twice and the two halves are put together.
 """
 
@@ -22,12 +22,12 @@ _WHITE_IS_ZERO = 0
 
 
 def to_eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint16 → uint8: value / 257 to the nearest (257 is odd: there are no ties)."""
+    """uint16 → uint8 of the same shape: value / 257 to the nearest (257 is odd: there are no ties)."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str:
-    """What Pillow's decoder is told about the layout of a pixel, such as ``RGB;16B``; or ``""``."""
+    """The layout of a pixel in the terms of Pillow's decoder, such as ``RGB;16B``; or ``""``."""
     if not image.tile:
         return ""
     arguments: Any = image.tile[0][3]

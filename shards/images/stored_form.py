@@ -1,6 +1,6 @@
 """How an image lies in its shard: the bytes of its member and what goes with them.
 
-``source``: the source's bytes, untouched. Two kinds are stored otherwise, with the same pixels, so
+``source``: the source's bytes, untouched. Two kinds are stored in another form, with the same pixels, so
 that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
 tables, become ``baseline`` JPEGs with the same coefficients; lossless images become ``tiled``
 TIFFs. Both are checked before they are used.
@@ -25,7 +25,8 @@ other pixels than the source: see ``shards.build.equalise``, and all facts are t
 # Reasons of entry points that a conversion mends.
 _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
-"""Of a lossless image: beyond, the tiles are compressed harder, which takes ten times as long."""
+"""Largest growth of a lossless image: beyond it the tiles are compressed harder, which takes ten times
+as long."""
 
 
 # Palettes are passed over: as RGB they would take two to three times the bytes.
@@ -39,7 +40,7 @@ class StoredImage:
 
     data: bytes
     extension: str
-    """Of the member, without the dot."""
+    """Extension of the member, without the dot."""
     stored_as: str
     """``source``, ``baseline`` or ``tiled``."""
     entry_points: bytes
@@ -64,7 +65,7 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 
 
 def _as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
-    """``None`` should the pixels come out otherwise, for us or for Pillow."""
+    """``None`` should the pixels come out changed, for us or for Pillow."""
     from shards.images.tiled_tiff import TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)

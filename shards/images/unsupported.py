@@ -1,4 +1,4 @@
-"""What a file is that cannot be read here: its name, so that no sound image is called damaged.
+"""The kind of a file that cannot be read here, so that no sound image is called damaged.
 
 Asked only after opening or decoding has failed, so nothing that can be read is refused for its
 name. Headers alone are looked at, with every length checked.
@@ -86,8 +86,8 @@ _PHOTOMETRICS = {
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
     """The name of what ``data`` is, such as ``12-bit JPEG``; ``None`` where it seems damaged.
 
-    ``kind``: the format that its first bytes tell (``shards.images.formats``), ``None`` for none.
-    ``error``: what a decoder said.
+    ``kind``: the format by its first bytes (``shards.images.formats``), ``None`` if unknown.
+    ``error``: the message of the decoder.
     """
     if kind is None:
         return _other_format(data)

@@ -67,7 +67,7 @@ def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, mani
 
 
 def name_of(root: Path) -> str:
-    """What a data set is called: the last part of its address, where ``root`` is a folder of the
+    """The name of a data set: the last part of its address, where ``root`` is a folder of the
     cache, else the folder's own name."""
     try:
         with open_regular(root / _ADDRESS) as file:
@@ -78,7 +78,7 @@ def name_of(root: Path) -> str:
 
 
 _ADDRESS, _MOST_ADDRESS = ".address", 4096
-"""Name of the file in a folder of the cache that says what is kept there, for people."""
+"""Name of the file in a folder of the cache that names, for people, the data set kept there."""
 
 _in_use: dict[Path, int] = {}
 """Folders that this process has opened, for as long as it lives: manifests are mapped."""

@@ -36,11 +36,11 @@ refuse what they do not know (:func:`require_format`). Entry points count their 
 """
 
 IDENTITY = "pixels"
-"""What a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
+"""The thing that a ``content_id`` identifies. Content ids that are kept outside a data set, such as those
 that a run learnt from, are kept with it: only ids of one kind can be compared."""
 
 REJECTED_NAME = "rejected.parquet"
-"""Of a data set: which images were not taken in, and why."""
+"""File of a data set that lists the images that were not taken in, and why."""
 
 BUILD_ID = b"build_id"
 """Key of the metadata of ``samples.arrow`` that says which ``dataset.json`` it belongs to."""
@@ -127,7 +127,7 @@ def content_id_hex(identity: int) -> str:
 
 
 def content_id_from_hex(text: str) -> int:
-    """What :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
+    """The content id that :func:`content_id_hex` wrote. Raises ``ValueError`` for anything else."""
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
         raise ValueError(f"{text[:40]!r} is no content id: 16 hexadecimal digits")
     return content_id(bytes.fromhex(text))
@@ -141,7 +141,7 @@ _NEWER = "use the version of the program that wrote it"
 def require_format(where: object, version: Any, sidecars: bool = False) -> None:
     """Raises ``InputError`` unless ``version``, which stands in ``where``, is the one read here.
 
-    ``sidecars`` says that it describes tars that were made elsewhere. Versions come from files, so
+    ``sidecars``: it describes tars that were made elsewhere. Versions come from files, so
     they may be of any type.
     """
     known = isinstance(version, int) and not isinstance(version, bool)
@@ -149,8 +149,8 @@ def require_format(where: object, version: Any, sidecars: bool = False) -> None:
         return
     newer = known and version > FORMAT_VERSION
     todo = _NEWER if newer else _INDEX if sidecars else _BUILD
-    said = f"{where} has format version {str(version)[:20]}"
-    raise InputError(f"{said}, this program reads {FORMAT_VERSION}: {todo}")
+    found = f"{where} has format version {str(version)[:20]}"
+    raise InputError(f"{found}, this program reads {FORMAT_VERSION}: {todo}")
 
 
 def require_manifest_format(schema: pa.Schema, where: object) -> None:

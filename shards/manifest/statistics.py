@@ -1,4 +1,4 @@
-"""What a data set holds, from its manifest alone: counts, sizes, formats, channels, rejects.
+"""Statistics of a data set from its manifest alone: counts, sizes, formats, channels, rejects.
 
 All that needs pixels was gathered when the shards were built, so a million samples take seconds.
 Per class, and per generator of the generated class.
@@ -147,5 +147,5 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
 
 
 def _group_name(generator: str | None) -> str:
-    """Of one generator's images."""
+    """Name of the group of one generator's images."""
     return f"{CLASS_NAMES[1]}/{generator or UNNAMED}"

@@ -18,8 +18,8 @@ __all__ = ["StoredViews", "global_view_header"]
 def global_view_header(global_size: int) -> bytes:
     """The bytes that every ``KEY.global.npy`` of this size begins with.
 
-    They are known, so a stored view is never parsed: NumPy runs a tokenizer over the header of a
-    stranger's file, and takes one that begins as a zip for an archive.
+    They are known, so a stored view is never parsed: NumPy runs a tokenizer over the header of an
+    untrusted file, and takes one that begins as a zip for an archive.
     """
     buffer = io.BytesIO()
     np.save(buffer, np.zeros((global_size, global_size, 3), np.uint8))

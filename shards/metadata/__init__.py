@@ -1,1 +1,1 @@
-"""What a file says about itself beside its pixels: coding, metadata, the bytes that hold pixels."""
+"""Facts about an image file other than its pixels: coding, embedded metadata, the bytes that hold pixels."""

@@ -1,7 +1,7 @@
 """How the pixels of a file are coded: facts of which most leave traces in the pixels.
 
-A lossy file shows the tables it was quantised with and its chroma subsampling, whatever else it
-is. How its bits are packed (Huffman tables) changes no pixel.
+A lossy file shows the tables it was quantised with and its chroma subsampling. The packing of its
+bits (Huffman tables) changes no pixel.
 """
 
 import hashlib
@@ -77,7 +77,7 @@ def _jpeg_colours(header: JpegHeader) -> str:
 
 
 def _quant_digest(header: JpegHeader) -> str:
-    """Of the tables in the order of the components, whatever their numbers and precision."""
+    """Digest of the tables in the order of the components, whatever their numbers and precision."""
     tables = [header.quant_tables.get(component.tq) for component in header.components]
     if any(table is None for table in tables):
         return ""

@@ -1,7 +1,7 @@
-"""What lies in an image file beside the picture, by name: no pixel shows any of it.
+"""Names of the metadata embedded in an image file beside the picture: no pixel shows any of it.
 
 Names are ours where a thing has one in several formats (``Exif``, ``XMP``, ``ICC``, ``C2PA``), else
-the format's (``APP3``, ``tEXt``). What the pieces say is not looked at: it is a stranger's text.
+the format's (``APP3``, ``tEXt``). The contents are not read: they are untrusted text.
 """
 
 import re

@@ -45,7 +45,7 @@ _TABLES = _scaled_tables()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a file says about itself, in the manifest's terms."""
+    """The facts of one image file, named as the manifest's columns."""
 
     width: int
     """Pixels, in the stored orientation."""
@@ -56,8 +56,8 @@ class ImageFacts:
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
-    """Of the chroma: ``4:2:0`` …, ``grey``; empty where pixels are coded as RGB, or the file does
-    not say it."""
+    """Subsampling of the chroma: ``4:2:0`` …, ``grey``; empty where pixels are coded as RGB, or the file
+    does not state it."""
     progressive: bool
     """Whether a JPEG is progressive."""
     restart_interval: int
@@ -67,8 +67,8 @@ class ImageFacts:
     has_exif: bool
     """Whether the file carries EXIF data, whatever it says."""
     exif_orientation: int
-    """1 … 8, how a viewer turns the stored pixels; 1 also where nothing is said. Of HEIC and AVIF
-    what their boxes say goes before EXIF. Recorded, never applied."""
+    """1 … 8, how a viewer turns the stored pixels; 1 also where the file does not state it. In HEIC and
+    AVIF the boxes take precedence over EXIF. Recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
     num_frames: int
@@ -85,15 +85,15 @@ class ImageFacts:
     leaves no trace in the pixels."""
     colour_transform: str
     """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
-    does not say it."""
+    does not state it."""
     lossless: bool
-    """Whether the coding changes no pixel; ``False`` also where the file does not say it."""
+    """Whether the coding changes no pixel; ``False`` also where the file does not state it."""
     quant_digest: str
-    """Of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
+    """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str
     """Tables of a JPEG, which change no pixel: ``standard``, ``optimised``, empty without any."""
     metadata: str
-    """What lies beside the picture, see ``shards.metadata.embedded``: ``Exif, ICC``."""
+    """Names of the embedded metadata, see ``shards.metadata.embedded``: ``Exif, ICC``."""
 
 
 def jpeg_quality(header: JpegHeader) -> int | None:
@@ -195,7 +195,7 @@ def _mode_and_bits(image: ImageFile.ImageFile, data: bytes, kind: str) -> tuple[
     elif kind in ("JXL", "JPEG2000"):
         bits = int(getattr(image, "bit_depth", bits))
     if bits == 16 and not mode.startswith(("I", "F")):
-        mode = f"{mode};16"  # Pillow's names tell 16 bits of grey only
+        mode = f"{mode};16"  # Pillow's names distinguish 16 bits of grey only
     return mode, bits
 
 

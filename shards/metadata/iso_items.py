@@ -1,4 +1,4 @@
-"""What an AVIF or HEIC file says about its picture: items, their properties, where their bytes lie.
+"""The items of an AVIF or HEIC file: their properties, and where the bytes of the picture lie.
 
 A file of this kind (ISO 14496-12, 23008-12) holds items, of which one is the picture; others are
 thumbnails, depth or gain maps, EXIF. The picture may be a grid whose tiles are items of their own.
@@ -41,7 +41,7 @@ class IsoPicture:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that hold the picture, by the file's word: callers bound it by the file's size."""
+        """Bytes that hold the picture, as the file claims: callers bound it by the file's size."""
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
@@ -124,7 +124,7 @@ class _Fields:
             raise _Cut
 
     def primary(self) -> int:
-        """Of a pitm box."""
+        """The number of the primary item, from a ``pitm`` box."""
         return self.number(4 if self.version else 2)
 
 

@@ -41,11 +41,11 @@ class Extent(NamedTuple):
     pixel_bytes: int
     """Bytes that hold its pixels, 0 where none are found."""
     end: int
-    """Offset of the first byte behind it; the length of the file where that is not said."""
+    """Offset of the first byte behind it; the length of the file where that is unknown."""
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
-    """Of the first picture of the file ``data``, which ``image`` was opened from.
+    """The extent of the first picture of the file ``data``, which ``image`` was opened from.
 
     Both numbers lie in 0 … ``len(data)``, whatever the file says.
     """

@@ -48,7 +48,7 @@ class ShardCache:
 
     @property
     def max_bytes(self) -> int:
-        """What the files may take together."""
+        """Bytes that the files may take together."""
         return self._max_bytes
 
     def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:

@@ -31,7 +31,7 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store did not give a file, for good; the message says which and what was tried."""
+    """The store did not give a file, for good; the message names it and the attempts."""
 
 
 def as_url(location: str | Path) -> str | None:
@@ -138,7 +138,7 @@ class RemoteFolder:
         self._count(bytes_sent=expected)
 
     def stat(self, name: str) -> StoredFile | None:
-        """What the store says about a file, ``None`` where there is none."""
+        """The store's description of a file, ``None`` where there is none."""
         path = self._store.path(name)
         try:
             return self._retried(name, lambda: self._store.stat(path))

@@ -26,7 +26,7 @@ PIECE_BYTES = 8 << 20
 large enough that the latency does not count, and small enough that repeating one costs little."""
 
 _USUAL_BYTES = 64 << 20
-"""Of a file read whole, where its length was not asked for: longer ones must come faster."""
+"""Assumed length of a file read whole, where it is unknown: longer ones must come faster."""
 
 _LISTING_S = 3600.0
 """A folder of ten million files takes half of it."""
@@ -49,12 +49,12 @@ class TooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What a store says about a file."""
+    """The description of a file by its store."""
 
     size: int | None
-    """``None`` where the store does not say."""
+    """``None`` where the store does not give it."""
     token: str
-    """Another one when the file was written again; empty where the store tells nothing of it."""
+    """Changes when the file is written again; empty where the store gives none."""
 
 
 def require_length(num_bytes: int | None, most: int) -> None:
@@ -123,7 +123,7 @@ class FsspecStore:
     def put(self, path: Path, to: str) -> None:
         """Uploads a file; the store shows it whole or not at all."""
         # The limits of botocore's sockets are not enough: one that was reset during an upload may
-        # never be heard of again.
+        # never answer again.
         self._call("put_file", str(path), to, limit_s=self._limit_s(path.stat().st_size))
         self.system.invalidate_cache()
 
@@ -174,7 +174,7 @@ class FsspecStore:
         return self._wait_for(call, limit)
 
     def _wait_for(self, call: Coroutine[Any, Any, T], limit_s: float | None = None) -> T:
-        """What the coroutine returns, run on fsspec's loop."""
+        """The result of the coroutine, run on fsspec's loop."""
         from fsspec.asyn import sync
 
         async def run() -> T:

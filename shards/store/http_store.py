@@ -23,16 +23,16 @@ __all__ = ["HttpStore"]
 
 _LINK = re.compile(r"""<a\s[^>]{0,200}?href=["']([^"']{1,2000})""", re.IGNORECASE)
 _MAX_PAGE_BYTES = 64 << 20
-"""Of a page that lists a folder: some hundred thousand files."""
+"""Length of a page that lists a folder: some hundred thousand files."""
 
 _MAX_DEPTH, _MAX_FOLDERS = 64, 100_000
-"""Of folders that are gone through."""
+"""Depth and number of the folders that are visited."""
 
 _IS_LENGTH = re.compile(r"[0-9]{1,18}")
-"""Of ``Content-Length``; what no disk can hold is taken for no length at all."""
+"""A ``Content-Length`` that counts; one that no disk can hold is taken for no length at all."""
 
 _NO_HEAD = (403, 405, 501)
-"""What servers answer that give files but do not tell of them: signed links, small servers."""
+"""Answers to HEAD of servers that give files but do not describe them: signed links, small servers."""
 
 
 class HttpStore(FsspecStore):

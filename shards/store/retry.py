@@ -2,7 +2,7 @@
 
 The pauses double, so that a store in trouble is left alone, and each is stretched by chance, so
 that the thousand processes that saw the same fault do not come back in the same instant. A store
-that says when to come back (``Retry-After``) is taken at its word, within the longest pause.
+that asks for a pause (``Retry-After``) gets it, within the longest pause.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ _FINAL = (
 _FINAL_STATUS = frozenset({400, 401, 403, 404, 405, 410, 416})
 _LONGEST_DATE = 100
 _LONGEST_S = 86_400.0
-"""What a store may ask for; the settings then allow less."""
+"""The longest pause that a store may ask for; the settings then allow less."""
 
 _FINAL_NAMES = ("NoCredentialsError", "PartialCredentialsError")
 
