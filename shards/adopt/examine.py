@@ -22,7 +22,7 @@ from shards.files.regular_file import map_regular
 from shards.images.formats import FILE_SUFFIXES, sniff_format
 from shards.images.rejection import RejectedImage
 
-__all__ = ["ExaminedTar", "TarImage", "choose_image", "examine_tar", "guess_rules", "mapped_tar"]
+__all__ = ["ExaminedTar", "TarImage", "examine_tar", "guess_rules", "mapped_tar"]
 
 _MAX_TEXT_BYTES = 1 << 24  # of a label member; a picture under the name of one is not read whole
 
@@ -92,7 +92,7 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
         with mapped_tar(tar.path) as data:
             for sample in samples:
                 try:
-                    choose_image(sample, settings.image_ext)
+                    _choose_image(sample, settings.image_ext)
                 except RejectedImage as error:
                     without = f"no image can be taken in: {tar.name}, sample {sample.key!r}: "
                     without += error.detail
@@ -105,7 +105,7 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
     return choice.rules()
 
 
-def choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
+def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
     """The image of a sample: the first extension of ``image_ext`` that it has, or, where that is
     empty, its only one that is known to be of images.
 
@@ -145,7 +145,7 @@ def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> Ex
         found.num_bytes, found.sha256 = len(data), hashlib.sha256(data).hexdigest()
         for sample in listing.samples:
             try:
-                member = choose_image(sample, settings.image_ext)
+                member = _choose_image(sample, settings.image_ext)
                 texts = SampleTexts(sample, _reader(data))
                 found.images.append(_examine(texts, member, data, tar, labels, found))
             except RejectedImage as error:

@@ -32,11 +32,6 @@ class KeyList:
     rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
     """(value of the column ``tar``, ``""`` for any; key) → row."""
 
-    @property
-    def names_tars(self) -> bool:
-        """Whether any row names its tar."""
-        return any(tar for tar, _ in self.rows)
-
     def row(self, key: str, names: Sequence[str]) -> Row:
         """The row of a sample, empty where there is none; ``names`` are those of its tar, see
         :meth:`names_of`."""

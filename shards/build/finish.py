@@ -23,7 +23,6 @@ from shards.manifest.info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.manifest.schema import BUILD_ID, CLASS_NAMES, REJECTED_NAME, SAMPLE_SCHEMA, SPLITS
 
 __all__ = [
-    "REJECTED_SCHEMA",
     "finish",
     "in_order",
     "is_finished",
@@ -33,10 +32,9 @@ __all__ = [
     "write_data_set",
     "write_description",
     "write_manifest",
-    "write_rejected",
 ]
 
-REJECTED_SCHEMA = pa.schema(
+_REJECTED_SCHEMA = pa.schema(
     [
         ("source_path", pa.string()),
         ("class_name", pa.string()),  # null where it is not known
@@ -90,7 +88,7 @@ def write_data_set(
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
-    reasons = write_rejected(found, out / REJECTED_NAME)
+    reasons = _write_rejected(found, out / REJECTED_NAME)
     table = _joined([read_shard_manifest(manifest) for manifest in manifests])
     if not table.num_rows:
         raise InputError(
@@ -143,7 +141,7 @@ def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
     return table
 
 
-def write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
+def _write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
     """Writes the list of rejects, sorted by path. Returns how many there are for each reason."""
     rows = [
         (
@@ -156,8 +154,8 @@ def write_rejected(found: Iterable[Rejection], path: Path) -> dict[str, int]:
         for rejection in found
     ]
     rows.sort(key=lambda row: (row[0], row[1] or "", row[3]))
-    columns = list(zip(*rows, strict=True)) or [()] * len(REJECTED_SCHEMA)
-    table = pa.table([list(column) for column in columns], schema=REJECTED_SCHEMA)
+    columns = list(zip(*rows, strict=True)) or [()] * len(_REJECTED_SCHEMA)
+    table = pa.table([list(column) for column in columns], schema=_REJECTED_SCHEMA)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
     return in_order(Counter(row[3] for row in rows))

@@ -33,7 +33,7 @@ from shards.files.regular_file import require_regular
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.store.folder import as_url
 
-__all__ = ["read_list", "read_sources"]
+__all__ = ["read_sources"]
 
 _REQUIRED, _OPTIONAL = ("path", "label"), ("generator", "group", "split")
 _SPLITS = SPLIT_WORDS | {"": ""}
@@ -64,7 +64,7 @@ def read_sources(location: str | Path) -> SourceList:
         raise InputError(f"{source} does not exist: give a folder of images or a list of them")
     if source.suffix.lower() not in _SUFFIXES:
         raise InputError(_neither(source))
-    return read_list(source, LocalFiles(source.parent))
+    return _read_list(source, LocalFiles(source.parent))
 
 
 def _neither(source: Path) -> str:
@@ -91,10 +91,10 @@ def _read_stored(url: str) -> SourceList:
             files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
         except OSError as error:
             raise InputError(cannot_write(path, error)) from error
-        return read_list(path, files)
+        return _read_list(path, files)
 
 
-def read_list(path: Path, files: SourceFiles) -> SourceList:
+def _read_list(path: Path, files: SourceFiles) -> SourceList:
     """The images of a list. Paths in it are relative to the folder that the list lies in, which is
     that of ``files``.
 

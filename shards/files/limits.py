@@ -8,13 +8,13 @@ import os
 
 from shards.errors import InputError
 
-__all__ = ["DEFAULTS", "MOST_THREADS", "limit"]
+__all__ = ["MOST_THREADS", "limit"]
 
 MOST_THREADS = 1024
 """Threads of one process. Beyond some number a system refuses more, and OpenMP then ends the process
 without a message."""
 
-DEFAULTS = {
+_DEFAULTS = {
     "MAX_IMAGE_BYTES": 2 << 30,  # of one image's file; 200 megapixels of 16 bits are 1.6 GB
     "MAX_JSON_BYTES": 256 << 20,  # dataset.json takes 250 bytes per shard
     "MAX_LIST_ROWS": 100_000_000,  # of a source list or a Parquet file: a few bytes can claim 2⁶³
@@ -29,7 +29,7 @@ def limit(name: str) -> int:
     """The limit called ``name``. Raises ``InputError`` where the variable is no number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
-        return DEFAULTS[name]
+        return _DEFAULTS[name]
     if not text.isdecimal():
         raise InputError(f"GLASS_{name}={text!r} must be a whole number")
     return int(text)

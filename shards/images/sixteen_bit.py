@@ -14,14 +14,14 @@ from PIL import Image, ImageFile
 
 from shards.images.rejection import RejectedImage
 
-__all__ = ["is_sixteen_bit", "sixteen_bit_to_rgb", "to_eight_bits"]
+__all__ = ["is_sixteen_bit", "sixteen_bit_to_rgb"]
 
 _GREY_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE_IS_ZERO = 0
 
 
-def to_eight_bits(values: np.ndarray) -> np.ndarray:
+def _to_eight_bits(values: np.ndarray) -> np.ndarray:
     """uint16 → uint8 of the same shape: value / 257 to the nearest (257 is odd: there are no ties)."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
@@ -60,14 +60,14 @@ def sixteen_bit_to_rgb(image: ImageFile.ImageFile, reopen: Callable[[], ImageFil
         return _grey_to_rgb(image)
     if raw_mode == "LA;16B":  # four bytes per pixel: grey high, grey low, alpha high, alpha low
         pixels = _decode_as(image, "RGBA")
-        grey = to_eight_bits(_join(pixels[..., 0], pixels[..., 1]))
+        grey = _to_eight_bits(_join(pixels[..., 0], pixels[..., 1]))
         return Image.merge("RGB", [Image.fromarray(grey)] * 3)
     layout, _, order = raw_mode.partition(";")
     if layout not in ("RGB", "RGBA", "RGBX"):
         raise RejectedImage("unsupported_mode", f"16 bits, layout {raw_mode}")
     high, low = _orders(order)
     return Image.fromarray(
-        to_eight_bits(
+        _to_eight_bits(
             _join(_decode_as(image, f"{layout};{high}")[..., :3], _decode_as(reopen(), f"{layout};{low}")[..., :3])
         )
     )
@@ -82,7 +82,7 @@ def _grey_to_rgb(image: ImageFile.ImageFile) -> Image.Image:
     values = np.asarray(image).astype(np.uint16)  # in the machine's byte order
     if image.format == "TIFF" and tags.get(_PHOTOMETRIC, 0) == _WHITE_IS_ZERO:
         values = 65535 - values  # Pillow turns negatives of 8 bits and fewer itself
-    grey = Image.fromarray(to_eight_bits(values))
+    grey = Image.fromarray(_to_eight_bits(values))
     return Image.merge("RGB", [grey] * 3)
 
 
