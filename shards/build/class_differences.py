@@ -164,7 +164,9 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """A number per image, equal within a group; images without one, ``""``, are alone."""
+    """A number per image, (n,) int64, equal within a group; images without one, ``""``, are alone.
+
+    ``groups`` (n,) are their names."""
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
     numbers[alone] = len(groups) + np.arange(int(alone.sum()))

@@ -51,7 +51,7 @@ def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
 
 
 def shrink(image: Image.Image, size: int) -> np.ndarray:
-    """:func:`global_view` of an RGB Pillow image."""
+    """:func:`global_view` of an RGB Pillow image: (size, size, 3) uint8."""
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 

@@ -201,13 +201,14 @@ class TiledImage:
         return pixels
 
     def bytes_touched(self, windows: np.ndarray) -> int:
-        """How many bytes of the file :meth:`read` looks at for these windows."""
+        """How many bytes of the file :meth:`read` looks at for these windows, (K, 4) of (top, left, height,
+        width)."""
         numbers = {number for window in windows.tolist() for number in self._touched(window)}
         listed = 8 * len(self._offsets) + _DIRECTORY_BYTES
         return listed + sum(int(self._lengths[number]) for number in numbers)
 
     def byte_ranges(self, windows: np.ndarray) -> np.ndarray:
-        """(n, 2) of start and stop: the tiles that :meth:`read` looks at for these windows."""
+        """(n, 2) int64 of start and stop: the tiles that :meth:`read` looks at for these windows, (K, 4)."""
         numbers = sorted({n for window in windows.tolist() for n in self._touched(window)})
         starts, lengths = self._offsets[numbers], self._lengths[numbers]
         return np.stack([starts, starts.astype(np.int64) + lengths], axis=1).astype(np.int64)

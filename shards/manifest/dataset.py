@@ -118,7 +118,7 @@ class ShardDataset:
         return column.to_numpy(zero_copy_only=False)
 
     def split_rows(self, split: str) -> np.ndarray:
-        """Row numbers of a split, ascending int64; ``"train+valid"`` joins splits.
+        """Row numbers of a split, (n,) int64, ascending; ``"train+valid"`` joins splits.
 
         Raises ``InputError`` naming the splits there are.
         """
