@@ -4,13 +4,11 @@ Results are data, not exceptions: a list of findings, each of a fixed kind.
 """
 
 import errno
-import hashlib
 import mmap
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +17,15 @@ import pyarrow.compute as pc
 
 from shards.adopt.listing import walk_tar
 from shards.build.finish import not_indexable_counts, split_counts, stored_as_counts
-from shards.build.make_sample import encode_global_view, json_fields
+from shards.build.make_sample import check_sample
 from shards.build.tar import Member, dali_index
 from shards.build.writer import read_shard_manifest
 from shards.errors import InputError, machine_spared, require_sound_machine
-from shards.files.json_file import parse_json
 from shards.files.parquet_file import read_parquet
 from shards.files.regular_file import file_sha256, map_regular, require_regular
-from shards.images.channel_stats import channel_stats
-from shards.images.formats import open_image, sniff_format
-from shards.images.pixels import load_rgb, pixel_sha256, shrink
-from shards.images.rejection import RejectedImage
-from shards.images.stored_form import entry_points_of, member_extension
+from shards.images.stored_form import member_extension
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
-from shards.manifest.schema import MEMBERS, REJECTED_NAME, content_id
-from shards.metadata.facts import facts_of
+from shards.manifest.schema import MEMBERS, REJECTED_NAME
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
@@ -219,7 +211,7 @@ def _check_samples(
                 members[member] = (tar if member == "image" else rest)[start : start + size]
             where = f"{info.name} {record['sample_key']}"
             with machine_spared(where, memory=True):
-                found = list(_check_sample(record, members, dataset.info.global_size))
+                found = list(check_sample(record, members, dataset.info.global_size))
             return [Finding(kind, where, detail) for kind, detail in found]
 
         for found in pool.map(check, records):
@@ -233,48 +225,3 @@ def _mapped(path: Path) -> Iterator[mmap.mmap]:
         raise OSError(errno.ENODATA, "it is empty", str(path))
     with map_regular(path) as data:
         yield data
-
-
-def _check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
-    """(check, detail) for all that is wrong with one sample."""
-    data = members["image"]
-    if zlib.crc32(data) != record["image_crc32"]:
-        yield "image", "has another CRC-32"
-    if record["stored_as"] == "source" and hashlib.sha256(data).digest() != record["sha256"]:
-        yield "image", "has another SHA-256 than the source"
-    try:
-        if parse_json(members["json"]) != json_fields(record):
-            yield "facts", "the .json member differs from the manifest"
-    except ValueError:
-        yield "facts", "the .json member is not JSON"
-    if entry_points_of(data, sniff_format(data) or "") != (members["mcu"], record["not_indexable"]):
-        yield "entry_points", "differ from a fresh walk"
-    elif zlib.crc32(members["mcu"]) != record["mcu_crc32"]:
-        yield "entry_points", "have another CRC-32 than the manifest says"
-    try:
-        yield from _check_pixels(record, data, members["global"], global_size)
-    except RejectedImage as rejected:
-        yield "pixels", str(rejected)
-
-
-def _check_pixels(
-    record: dict[str, Any], data: bytes, stored_view: bytes, global_size: int
-) -> Iterator[tuple[str, str]]:
-    image = open_image(data)
-    rgb = load_rgb(image, data)
-    view = shrink(rgb, global_size)
-    if pixel_sha256(rgb) != record["pixel_sha256"]:
-        yield "pixels", "are others than when the shard was built"
-    if record["content_id"] != content_id(record["pixel_sha256"]):
-        yield "pixels", "have another content id than the first 64 bits of their hash"
-    if any(record[name] != value for name, value in channel_stats(rgb).items()):
-        yield "pixels", "have other channel means or deviations"
-    if encode_global_view(view) != stored_view:
-        yield "global_view", "differs from one made afresh"
-    elif zlib.crc32(stored_view) != record["global_crc32"]:
-        yield "global_view", "has another CRC-32 than the manifest says"
-    if record["stored_as"] in ("source", "recompressed"):
-        facts = asdict(facts_of(image, data))
-        wrong = [name for name, value in facts.items() if record[name] != value]
-        if wrong:
-            yield "facts", f"the file says otherwise on {', '.join(wrong)}"

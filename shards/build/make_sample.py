@@ -1,10 +1,11 @@
-"""From one image file to one sample: the members for the tar and the row for the manifest."""
+"""From one image file to one sample: the members for the tar and the row for the manifest; and whether a stored
+sample is still the one that its image makes."""
 
 import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,14 +14,16 @@ import pyarrow as pa
 
 from shards.build.equalise import recompressed
 from shards.build.packing import PackedSource
-from shards.images.formats import open_image
-from shards.images.pixels import load_rgb
+from shards.files.json_file import parse_json
+from shards.images.channel_stats import channel_stats
+from shards.images.formats import open_image, sniff_format
+from shards.images.pixels import load_rgb, pixel_sha256, shrink
 from shards.images.rejection import RejectedImage
-from shards.images.stored_form import stored_form
+from shards.images.stored_form import entry_points_of, stored_form
 from shards.manifest.schema import CLASS_NAMES, MEMBERS, SAMPLE_SCHEMA, content_id, content_id_hex
 from shards.metadata.facts import facts_of
 
-__all__ = ["Sample", "build_sample", "encode_global_view", "json_fields"]
+__all__ = ["Sample", "build_sample", "check_sample", "encode_global_view", "json_fields"]
 
 _PLACES = frozenset(
     {"shard", "image_crc32", "global_crc32", "mcu_crc32"}
@@ -116,3 +119,52 @@ def encode_global_view(view: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(view))
     return buffer.getvalue()
+
+
+def check_sample(record: dict[str, Any], members: dict[str, bytes], global_size: int) -> Iterator[tuple[str, str]]:
+    """(key of ``shards.verify.CHECKS``, detail) for each fault of one sample.
+
+    ``record`` is its row of the manifest, ``members`` the bytes of its members by their names in
+    ``shards.manifest.schema.MEMBERS``.
+    """
+    data = members["image"]
+    if zlib.crc32(data) != record["image_crc32"]:
+        yield "image", "has another CRC-32"
+    if record["stored_as"] == "source" and hashlib.sha256(data).digest() != record["sha256"]:
+        yield "image", "has another SHA-256 than the source"
+    try:
+        if parse_json(members["json"]) != json_fields(record):
+            yield "facts", "the .json member differs from the manifest"
+    except ValueError:
+        yield "facts", "the .json member is not JSON"
+    if entry_points_of(data, sniff_format(data) or "") != (members["mcu"], record["not_indexable"]):
+        yield "entry_points", "differ from a fresh walk"
+    elif zlib.crc32(members["mcu"]) != record["mcu_crc32"]:
+        yield "entry_points", "have another CRC-32 than the manifest says"
+    try:
+        yield from _check_pixels(record, data, members["global"], global_size)
+    except RejectedImage as rejected:
+        yield "pixels", str(rejected)
+
+
+def _check_pixels(
+    record: dict[str, Any], data: bytes, stored_view: bytes, global_size: int
+) -> Iterator[tuple[str, str]]:
+    image = open_image(data)
+    rgb = load_rgb(image, data)
+    view = shrink(rgb, global_size)
+    if pixel_sha256(rgb) != record["pixel_sha256"]:
+        yield "pixels", "are others than when the shard was built"
+    if record["content_id"] != content_id(record["pixel_sha256"]):
+        yield "pixels", "have another content id than the first 64 bits of their hash"
+    if any(record[name] != value for name, value in channel_stats(rgb).items()):
+        yield "pixels", "have other channel means or deviations"
+    if encode_global_view(view) != stored_view:
+        yield "global_view", "differs from one made afresh"
+    elif zlib.crc32(stored_view) != record["global_crc32"]:
+        yield "global_view", "has another CRC-32 than the manifest says"
+    if record["stored_as"] in ("source", "recompressed"):
+        facts = asdict(facts_of(image, data))
+        wrong = [name for name, value in facts.items() if record[name] != value]
+        if wrong:
+            yield "facts", f"the file says otherwise on {', '.join(wrong)}"
