@@ -80,28 +80,9 @@ GRADED = frozenset(
 )
 """Numbers of which near ones are alike; other facts are names."""
 
-RAW_FACTS = (
-    "format",
-    "lossless",
-    "jpeg_quality",
-    "subsampling",
-    "colour_transform",
-    "quant_digest",
-    "mode",
-    "bit_depth",
-    "exif_orientation",
-    "width",
-    "height",
-    "pixel_bytes",
-    "standard_bytes",
-    "metadata",
-    "has_exif",
-    "has_icc",
-    "progressive",
-    "huffman",
-    "restart_interval",
-    "num_frames",
-)
+_DERIVED = ("megapixels", "aspect", "size", "bits_per_pixel", "other_bytes")
+
+RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_bytes", "standard_bytes")
 """Fields of ``shards.metadata.facts.ImageFacts``, and columns of a manifest, that facts are made of."""
 
 LEAST = 0.05
