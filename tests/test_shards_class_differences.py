@@ -80,7 +80,7 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
     [
         (("PNG", {"compress_level": 9}), ("PNG", {"compress_level": 1})),
         (
-            ("WEBP", {"lossless": True, "method": 6, "quality": 100}),
+            ("WEBP", {"lossless": True, "method": 4, "quality": 75}),
             ("WEBP", {"lossless": True, "method": 0, "quality": 0}),
         ),
         (("TIFF", {"compression": "tiff_adobe_deflate"}), ("TIFF", {"compression": "raw"})),
