@@ -1,4 +1,4 @@
-"""What a JPEG says about itself before its first scan, read with every length checked.
+"""The header of a JPEG, up to its first scan, read with every length checked.
 
 The rules are libjpeg's, because libjpeg-turbo decides what the pixels are: rubbish between
 segments is skipped, a table defined twice holds its last value, and anything libjpeg would refuse

@@ -129,7 +129,7 @@ def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
 
 
 def header_ranges(head: IndexHead) -> Ranges:
-    """What a splice reads of the file besides the windows: tables, headers, identity."""
+    """The bytes that a splice reads besides the windows: tables, headers, identity."""
     found = [(at, min(at + _MAX_REFERENCE_BYTES, head.scan_start)) for _, at in head.references]
     scan = head.scan_start
     found.append((scan, min(scan + IDENTITY_SCAN_BYTES + SLACK, head.scan_end)))
