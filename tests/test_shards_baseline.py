@@ -18,7 +18,6 @@ from shards.images.pixels import decode_rgb
 from shards.images.stored_form import stored_form
 from shards.jpeg.entry_points import NotIndexable, build_entry_points
 from shards.jpeg.header import read_header
-from shards.metadata.facts import read_facts
 from tests.entry_points_reader import read_entry_points
 
 
@@ -191,11 +190,11 @@ def test_frames_without_tables_get_those_of_the_standard(variant: dict[str, obje
 
 def test_a_frame_of_a_webcam_is_stored_with_its_tables() -> None:
     source = without_segments(pillow_jpeg(scene(90, 120), progressive=False), 0xC4)
-    facts, rgb = read_facts(source), Image.fromarray(decode_rgb(source))
-    stored = stored_form(source, facts, rgb, tiled=False, keep_progressive=False)
+    rgb = Image.fromarray(decode_rgb(source))
+    stored = stored_form(source, "JPEG", rgb, tiled=False, keep_progressive=False)
     assert (stored.stored_as, stored.not_indexable) == ("baseline", None)
     assert np.array_equal(decode_rgb(stored.data), decode_rgb(source))
-    kept = stored_form(source, facts, rgb, tiled=False, keep_progressive=True)
+    kept = stored_form(source, "JPEG", rgb, tiled=False, keep_progressive=True)
     assert (kept.data, kept.not_indexable) == (source, "missing table")
 
 
