@@ -2,9 +2,13 @@
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["BadSample", "BadSampleLog"]
+__all__ = ["BadSample", "BadSampleLog", "bad_sample_rows"]
+
+MAX_DETAIL = 300
+"""Characters of a decoder's words that :func:`bad_sample_rows` keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +44,8 @@ class BadSampleLog:
             if len(self._found) == count:
                 return []
             return list(self._found.values())[count:]
+
+
+def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[dict[str, Any]]:
+    """Bad samples of ``split`` as plain values, for JSON."""
+    return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]

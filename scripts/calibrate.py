@@ -128,9 +128,9 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     from glass.predict.options import PredictOptions
     from glass.predict.source_paths import row_sources
 
-    config = detector.config
+    config = detector.trained.config
     used = {*config.train_split.split("+"), *config.valid_split.split("+")}
-    if detector.learnt is not None:  # the ids of images say more than the names of splits
+    if detector.trained.learnt is not None:  # the ids of images say more than the names of splits
         used = set()
     if reused := sorted(used & set(arguments.split.split("+"))):
         raise InputError(f"the model was trained or chosen on {', '.join(reused)}: calibrate on a split of its own")
@@ -151,7 +151,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     margin = np.array([value for value in scored if value is not None], np.float64)
     label = dataset.column("label")[rows][kept]
     calibration = fit_calibration(
-        margin, label, views, detector.card["weights_sha256"], arguments.max_fpr, arguments.max_misses
+        margin, label, views, detector.trained.weights_sha256, arguments.max_fpr, arguments.max_misses
     )
     if fault := calibration_fault(calibration, margin, label):
         raise InputError(f"not calibrated, nothing was written: {fault}")
@@ -164,7 +164,7 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
     found out though it is written down."""
     from glass.config.learnt_ids import LEARNT_FILE
 
-    learnt, split = detector.learnt, arguments.split
+    learnt, split = detector.trained.learnt, arguments.split
     if learnt is None:
         print(
             f"note: {arguments.run} has no {LEARNT_FILE}, so it is not known whether the model was"

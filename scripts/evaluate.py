@@ -37,9 +37,16 @@ def main(argv: list[str] | None = None) -> int:
     make_folder(run, "RUN")
     from glass.config.run_folder import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
-    from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluation_path, write_evaluation
+    from glass.measure.evaluation import EvaluationOptions, evaluate_run
     from glass.measure.predictions import predictions_path
-    from glass.measure.result_files import EVALUATION, OUR_EVALUATION, OUR_PREDICTIONS, named_of
+    from glass.measure.result_files import (
+        EVALUATION,
+        OUR_EVALUATION,
+        OUR_PREDICTIONS,
+        evaluation_path,
+        named_of,
+        write_evaluation,
+    )
     from shards.files.outputs import check_output
 
     options = EvaluationOptions(

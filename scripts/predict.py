@@ -138,7 +138,7 @@ def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: l
     """Raises ``InputError`` where verdicts of before would be lost, and says what is replaced."""
     from glass.predict.earlier_predictions import require_none_lost
 
-    sha256 = detector.card["weights_sha256"]
+    sha256 = detector.trained.weights_sha256
     require_none_lost(arguments.json, arguments.csv, sha256, names)
     for path in (arguments.json, arguments.csv):
         if path is not None and path.exists():
@@ -164,7 +164,7 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
         num_threads=arguments.threads,
     )
     detector.views(options)
-    if arguments.heatmaps is not None and not detector.sees_crops:
+    if arguments.heatmaps is not None and not detector.trained.sees_crops:
         raise InputError("a single_view model looks nowhere in particular: leave out --heatmaps")
     return detector, options
 
@@ -179,10 +179,10 @@ def _heading(detector: "Detector", options: "PredictOptions") -> str:
             f" generated, below {calibration.real_below:.3f} real; false alarms"
             f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
         )
-    if detector.calibration is not None:
+    if detector.trained.calibration is not None:
         from glass.measure.applied_calibration import why_not_applicable
 
-        why = why_not_applicable(detector.calibration, detector.views(options))
+        why = why_not_applicable(detector.trained.calibration, detector.views(options))
     else:
         why = "the model is not calibrated (python -m scripts.calibrate)"
     return f"raw scores, generated from 0.5: {why}"
@@ -193,8 +193,8 @@ def _head(detector: "Detector", options: "PredictOptions", model: str) -> dict[s
     return {
         "model": {
             "path": printable(model),
-            "kind": detector.config.model.kind,
-            "weights_sha256": detector.card["weights_sha256"],
+            "kind": detector.trained.config.model.kind,
+            "weights_sha256": detector.trained.weights_sha256,
         },
         "views": asdict(detector.views(options)),
         "calibrated": calibration is not None,

@@ -35,9 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
     from glass.config.run_folder import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
-    from glass.measure.result_files import ROBUSTNESS, named_of
+    from glass.measure.result_files import ROBUSTNESS, named_of, robustness_path
     from glass.model.hub import model_folder
-    from glass.report.robustness import robustness_path
     from shards.files.outputs import make_folder
 
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
@@ -133,20 +132,19 @@ def _picture(path: Path) -> Path:
 
 
 def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]) -> dict[str, Any]:
-    import torch
+    from glass.measure.robustness import measure_robustness
+    from glass.measure.trained_model import TrainedModel
 
-    from glass.measure.robustness import load_contender, measure_robustness
-
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = arguments.threads or os.cpu_count() or 1
-    contenders = {
-        name: load_contender(folder, device, arguments.threads, dataset.root, arguments.split)
-        for name, folder in folders.items()
-    }
+    models = {name: TrainedModel.open(folder, device=arguments.device, name=name) for name, folder in folders.items()}
     return measure_robustness(
-        contenders, dataset, arguments.split, rows, threads=threads, draws=arguments.draws, progress=True
+        models,
+        dataset,
+        arguments.split,
+        rows,
+        threads=arguments.threads or os.cpu_count() or 1,
+        loader_threads=arguments.threads,
+        draws=arguments.draws,
+        progress=True,
     )
 
 

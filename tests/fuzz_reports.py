@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from glass.config.run_folder import dataset_digest
 from glass.measure.calibration import ViewSettings, fit_calibration, read_calibration, write_calibration
-from glass.measure.evaluation import evaluate_table, write_evaluation
+from glass.measure.evaluation import evaluate_table
 from glass.measure.predictions import PREDICTION_SCHEMA
+from glass.measure.result_files import write_evaluation
 from glass.report import load_run, report_document
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings

@@ -11,7 +11,7 @@ from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.export.model_folder import load_model, save_model
-from glass.measure.evaluation import read_evaluation
+from glass.measure.result_files import read_evaluation
 from glass.model.model import build_model
 from glass.presets import load_preset
 from glass.train.checkpoint import CheckpointStore

@@ -17,12 +17,14 @@ from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.memory.out_of_memory import DoesNotFit
 from glass.model.model import build_model
 from glass.predict.detector import Detector, PredictOptions
+from glass.predict.harmless_changes import CHANGES, ChangedImage, harmless_changes
 from glass.predict.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
 from glass.predict.image_sources import BytesSource
+from glass.predict.preparation import every_cell
 from glass.predict.source_paths import find_images, row_sources
-from glass.predict.view_rows import CHANGES, ChangedImage, covering_rows, harmless_changes
 from glass.presets import load_preset
 from glass.share.demo_page import answer, describe, look
+from loaders.decode.pixel_batch import image_views
 from loaders.windows.grid import grid_shape
 from shards.errors import InputError
 from shards.images.pixels import decode_rgb
@@ -168,10 +170,10 @@ def test_a_shard_that_is_gone_costs_no_other(detector, files, synthetic_dataset,
 
 
 def test_too_little_memory_is_blamed_on_no_shard(detector, synthetic_dataset, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise DoesNotFit("no room")
 
-    monkeypatch.setattr("glass.predict.detector.score", full)
+    monkeypatch.setattr("glass.measure.trained_model.score", full)
     with pytest.raises(DoesNotFit):
         detector.predict(row_sources(synthetic_dataset, [0]), QUICK)
 
@@ -220,7 +222,7 @@ def test_coverage_all_reaches_the_whole_of_a_long_image(detector, coded_image):
     strip = coded_image(1, 50, 500)
     (verdict,) = detector.predict([strip], QUICK, coverage="all")
     assert len(verdict.windows) == 8
-    rows = covering_rows(strip, 1, detector.config.loader, 200)
+    rows = image_views(strip, 1, every_cell(detector.trained.config.loader, 500, 50), range(200))
     for number, tops in enumerate(np.transpose([row.windows[:, 0] for row in rows])):
         start, stop = number * 500 // 8, (number + 1) * 500 // 8
         assert (tops.min(), tops.max()) == (start, stop - 48)
@@ -278,7 +280,7 @@ def test_calibration_speaks_for_its_views_only(run, tmp_path, files, verdicts):
     for verdict, raw in zip(detector.predict(files, QUICK), verdicts, strict=True):
         expected = "generated" if raw.margin > middle else "real"
         assert verdict.verdict == expected
-        assert (verdict.probability >= detector.calibration.threshold) == (expected == "generated")
+        assert (verdict.probability >= detector.trained.calibration.threshold) == (expected == "generated")
         assert verdict.score == pytest.approx(raw.score, abs=1e-6)
     for other in ({"num_crops": 2}, {"draws": 2}, {"coverage": "all"}, {"sampling": "uniform"}):
         (verdict,) = detector.predict(files[:1], QUICK, **other)
@@ -318,10 +320,10 @@ def test_unstable_is_any_other_verdict(run, tmp_path, files):
     (verdict,) = detector.predict(files[:1])
     after = [np.log(s / (1 - s)) for s in verdict.change_scores.values()]
     furthest = max(after, key=lambda value: abs(value - verdict.margin))
-    between = float(detector.calibration.probability((furthest + verdict.margin) / 2))
+    between = float(detector.trained.calibration.probability((furthest + verdict.margin) / 2))
     for limits in ({"threshold": 1.0, "real_below": between}, {"threshold": between}):
-        banded = replace(detector.calibration, **{"real_below": 0.0} | limits)
-        detector.calibration = banded
+        banded = replace(detector.trained.calibration, **{"real_below": 0.0} | limits)
+        detector.trained = replace(detector.trained, calibration=banded)
         (seen,) = detector.predict(files[:1])
         assert seen.unstable is True
 

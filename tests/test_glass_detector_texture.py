@@ -12,8 +12,8 @@ from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.model.model import build_model
 from glass.predict.detector import Detector, PredictOptions
 from glass.predict.source_paths import find_images, row_sources
-from glass.predict.view_rows import ViewRow, view_rows
 from glass.presets import load_preset
+from loaders.decode.pixel_batch import ImageViews, image_views
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.images.pixels import decode_rgb
@@ -51,11 +51,11 @@ def test_a_change_is_looked_at_by_detail_too(
     detector = Detector.from_pretrained(run, device="cpu")
     known = []
 
-    def rows(pixels: Any, identity: int, config: Any, draws: int, detail: Any) -> list[ViewRow]:
+    def rows(pixels: Any, identity: int, config: Any, draws: Any, detail: Any) -> list[ImageViews]:
         known.append(None if detail is None else detail.cell_bits(4, 4).tolist())
-        return view_rows(pixels, identity, config, draws, detail)
+        return image_views(pixels, identity, config, draws, detail)
 
-    monkeypatch.setattr("glass.predict.preparation.view_rows", rows)
+    monkeypatch.setattr("glass.predict.preparation.image_views", rows)
     sources = find_images([str(synthetic_images)]).sources
     jpeg = next(source for source in sources if source.name.endswith("02.jpg"))
     png = next(source for source in sources if source.name.endswith(".png"))

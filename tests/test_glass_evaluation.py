@@ -10,18 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.measure.evaluation import (
-    EvaluationOptions,
-    check_evaluation,
-    evaluate_run,
-    evaluate_table,
-    evaluation_path,
-    read_evaluation,
-    write_evaluation,
-)
+from glass.measure.evaluation import EvaluationOptions, evaluate_run, evaluate_table
+from glass.measure.evaluation_schema import check_evaluation
 from glass.measure.metrics import binary_metrics
 from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table, predictions_path, read_predictions
 from glass.measure.rates import metric_intervals
+from glass.measure.result_files import evaluation_path, read_evaluation, write_evaluation
 from glass.measure.scoring import Predictions
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
@@ -153,7 +147,7 @@ def test_an_interrupted_rewrite_leaves_no_document_beside_new_predictions(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("glass.measure.evaluation.write_text_atomic", fail)
+    monkeypatch.setattr("glass.measure.result_files.write_text_atomic", fail)
     with pytest.raises(OSError, match="No space left"):
         write_evaluation(tmp_path, whole_document(table), table)
     with pytest.raises(InputError, match="has no evaluation of train"):

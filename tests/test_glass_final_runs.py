@@ -10,7 +10,7 @@ from glass.config.documents import check_document
 from glass.config.learnt_ids import read_learnt_ids
 from glass.config.overrides import apply_overrides
 from glass.measure.calibration import Calibration
-from glass.measure.evaluation import read_evaluation
+from glass.measure.result_files import read_evaluation
 from glass.presets import load_preset
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back

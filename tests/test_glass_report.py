@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from glass.config.run_folder import dataset_digest
-from glass.measure.evaluation import evaluate_table, write_evaluation
+from glass.measure.evaluation import evaluate_table
 from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table
+from glass.measure.result_files import write_evaluation
 from glass.measure.scoring import Predictions
 from glass.report import RunData, build_gallery, load_run, render_html, report_document
 from glass.report.data import compare_runs, training_summary

@@ -22,10 +22,10 @@ from glass.measure.calibration import (
     sigmoid,
     write_calibration,
 )
-from glass.measure.evaluation import read_evaluation
-from glass.measure.result_files import EVALUATION, found_of, named_of
+from glass.measure.result_files import EVALUATION, found_of, named_of, read_evaluation
 from glass.model.model import build_model
 from glass.predict.detector import Detector
+from glass.predict.image_scores import ImageScores, verdict_on
 from glass.predict.options import PredictOptions
 from glass.predict.verdicts import ImageVerdict
 from glass.presets import load_preset
@@ -320,7 +320,7 @@ class TestCalibrationsThatCalibrateNothing:
         self, run: Path, synthetic_images: Path, synthetic_shards: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         detector = Detector.from_pretrained(run, device="cpu")
-        assert detector.calibration is not None
+        assert detector.trained.calibration is not None
         assert detector.calibration_for(PredictOptions()) is None
         assert predict.main([str(run), str(synthetic_images / "real"), "--no-stability"]) == 0
         assert "raw scores, generated from 0.5: the calibration" in capsys.readouterr().err
@@ -347,13 +347,10 @@ def test_stability_that_was_not_tested_is_not_called_stable(
     assert "raw score 0.5000, not calibrated" in describe(verdict)
 
 
-def test_no_change_that_an_image_is_short_enough_for_is_no_test(run: Path) -> None:
+def test_no_change_that_an_image_is_short_enough_for_is_no_test() -> None:
     """Very long images take none of the harmless changes: nothing was tried then."""
-    detector = Detector.from_pretrained(run, device="cpu")
-    verdict = detector._verdict(
-        "x", PredictOptions(), np.zeros(1), {}, np.zeros((0, 4), np.int32), np.zeros(0, bool), None, (1, 1), 1
-    )
-    assert verdict.unstable is None
+    scores = ImageScores(np.zeros(1), np.zeros((0, 4), np.int32), None, (1, 1), 1, changes={})
+    assert verdict_on("x", scores, None, None).unstable is None
 
 
 def test_a_report_calls_a_raw_score_a_raw_score(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from glass.measure.calibration import ViewSettings
-from glass.measure.evaluation import read_evaluation
+from glass.measure.result_files import read_evaluation
 from glass.predict.detector import Detector
 from glass.predict.source_paths import find_images
 from scripts import calibrate, evaluate, predict, robustness
@@ -36,7 +36,7 @@ def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_pa
     assert calibrate.main([str(mine), "--data", str(four_splits)]) == 0
     assert "say little about rare false alarms" in capsys.readouterr().out
     detector = Detector.from_pretrained(mine, device="cpu")
-    calibration = detector.calibration
+    calibration = detector.trained.calibration
     assert calibration is not None
     assert calibration.views == ViewSettings(4, "stratified_grid")
     assert calibration.data["split"] == "calibration"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glass.predict import detector as detecting
+from glass.measure.trained_model import TrainedModel
 from glass.predict.detector import Detector, PredictOptions
 from glass.predict.partial_rows import partial_path
 from glass.predict.source_paths import find_images
@@ -253,9 +253,9 @@ def test_a_run_that_is_stopped_before_its_first_row_leaves_nothing(run, paths, t
 
 
 def test_verdicts_on_shards_come_batch_by_batch(run, synthetic_shards, monkeypatch):
-    parts, score = [], detecting.score
-    monkeypatch.setattr(detecting, "SCORED_BATCHES", 1)
-    monkeypatch.setattr(detecting, "score", lambda *given: parts.append(1) or score(*given))
+    parts, score = [], TrainedModel.score
+    monkeypatch.setattr("glass.predict.shard_scores.SCORED_BATCHES", 1)
+    monkeypatch.setattr(TrainedModel, "score", lambda *given: parts.append(1) or score(*given))
     detector = Detector.from_pretrained(run, device="cpu")
     sources = find_images([str(synthetic_shards)]).sources
     options = PredictOptions(stability=False, batch_size=4)

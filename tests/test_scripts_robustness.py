@@ -260,7 +260,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
     (tmp_path / "file").write_text("mine")
     if refuses.startswith("disk"):
         remount(small_disk(100), "ro")
-    monkeypatch.setattr("glass.measure.robustness.load_contender", lambda *_: 1 / 0)
+    monkeypatch.setattr("glass.measure.trained_model.TrainedModel.open", lambda *_, **__: 1 / 0)
     arguments = [str(run), "--data", str(synthetic_shards), "--output", str(tmp_path / refuses)]
     with pytest.raises(InputError, match=r"cannot be written to .*give another --output"):
         robustness.main(arguments)

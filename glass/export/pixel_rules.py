@@ -70,7 +70,8 @@ def pixel_record() -> dict[str, Any]:
 
 def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
     """Warns with :class:`DecoderWarning` where the rules or decoders here are not those recorded
-    with the model ``where``; silent for a model without a record."""
+    with the model ``where``; silent for a model without a record. The warning points at the caller of
+    whoever opens the model, three frames up."""
     if recorded is None:
         return
     here = pixel_record()
@@ -79,7 +80,7 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
             f"{where} was made with other rules for pixels (version"
             f" {recorded.get('rules_version')}, here {RULES_VERSION}): its scores do not hold here",
             DecoderWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
         return
     if recorded.get("probe") != here["probe"]:
@@ -89,7 +90,7 @@ def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
     then, now = recorded.get("decoders"), here["decoders"]
     if then != now or recorded.get("probe") != here["probe"]:
         warnings.warn(
-            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=3
+            f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=4
         )
 
 

@@ -10,8 +10,6 @@ again.
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,22 +19,19 @@ import pyarrow.compute as pc
 from accelerate.utils import gather_object
 
 from loaders import LoaderConfig, build_loader
-from loaders.bad_samples import BadSample
+from loaders.bad_samples import BadSample, bad_sample_rows
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["BadSampleLedger", "LedgerLoader", "allowed_bad_samples", "bad_sample_rows"]
+__all__ = ["BadSampleLedger", "LedgerLoader", "allowed_bad_samples"]
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
 _AGAIN = "met before"
-
-MAX_DETAIL = 300
-"""Characters of a decoder's words that are kept."""
 
 
 class LedgerLoader(Protocol):
@@ -51,11 +46,6 @@ def allowed_bad_samples(share: float, num_samples: int) -> int:
     """How many bad samples a split of ``num_samples`` may have: their share, rounded down, but at
     least one unless the share is 0, so that one bad image never ends a run on a small split."""
     return 0 if share == 0 else max(1, int(share * num_samples))
-
-
-def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[Row]:
-    """Bad samples as plain values, for JSON."""
-    return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]
 
 
 def _still_bad(rows: list[Row], dataset: ShardDataset, config: LoaderConfig) -> list[Row]:

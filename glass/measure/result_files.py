@@ -1,4 +1,4 @@
-"""Names of results in a folder: those of one data set never take the place of another's.
+"""Results in the folder of a run: those of one data set never take the place of another's.
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run
 was trained on, as its ``run.json`` says; in a folder without such a record, on the data set that
@@ -6,13 +6,33 @@ came first. Results on any other data set carry its digest, the first 12 digits 
 its ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. Earlier results stay and are found.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from glass.measure.evaluation_schema import check_evaluation
+from glass.measure.predictions import predictions_path
+from shards.errors import InputError
+from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.outputs import is_json_with, is_parquet_with
 
-__all__ = ["EVALUATION", "OUR_EVALUATION", "OUR_PREDICTIONS", "ROBUSTNESS", "found_of", "named_of"]
+__all__ = [
+    "EVALUATION",
+    "OUR_EVALUATION",
+    "OUR_PREDICTIONS",
+    "ROBUSTNESS",
+    "evaluation_path",
+    "found_of",
+    "named_of",
+    "read_evaluation",
+    "robustness_path",
+    "write_evaluation",
+]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
 """Kinds of results, with which their names begin."""
@@ -27,7 +47,7 @@ DIGITS = 12
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
     """``variant`` with what follows it in the name of results on the data set ``digest`` (the
     SHA-256 of its ``dataset.json``) that are to be written: nothing, or ``-of-<12 digits>``."""
-    held = _digest_in(_plain(folder, kind, split, variant), "dataset")
+    held = _digest_in(_path(folder, kind, split, variant), "dataset")
     own = _digest_in(folder / "run.json", "data")
     first = own if held is None else held
     return variant if first in (None, digest) else variant + _ending(digest)
@@ -37,11 +57,53 @@ def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
     """As :func:`named_of`, of results that are there; those without a digest where there are
     none."""
     other = variant + _ending(digest)
-    held = _digest_in(_plain(folder, kind, split, variant), "dataset")
-    return other if held != digest and _plain(folder, kind, split, other).is_file() else variant
+    held = _digest_in(_path(folder, kind, split, variant), "dataset")
+    return other if held != digest and _path(folder, kind, split, other).is_file() else variant
 
 
-def _plain(folder: Path, kind: str, split: str, variant: str) -> Path:
+def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
+    """``evaluation-<split>.json``; ``variant`` ("-crops8", :func:`named_of`) keeps other settings, and
+    other data sets, beside it."""
+    return _path(run, EVALUATION, split, variant)
+
+
+def robustness_path(run: Path, split: str, variant: str = "") -> Path:
+    """``robustness-<split>.json``, the table of ``scripts.robustness``; ``variant`` as of
+    :func:`named_of`."""
+    return _path(run, ROBUSTNESS, split, variant)
+
+
+def write_evaluation(run: Path, document: Mapping[str, Any], table: pa.Table, variant: str = "") -> None:
+    """Writes both files whole. The document is written last and an older one removed first, so
+    that a document never stands beside predictions of another evaluation."""
+    check_evaluation(document)
+    split = document["split"]
+    evaluation_path(run, split, variant).unlink(missing_ok=True)
+    with atomic_path(predictions_path(run, split, variant)) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text_atomic(evaluation_path(run, split, variant), text)
+
+
+def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
+    """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
+    path = evaluation_path(run, split, variant)
+    if not path.is_file():
+        raise InputError(
+            f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
+            f"--data DATA --split {split} first"
+        )
+    try:
+        document = read_json(path)
+        check_evaluation(document)
+    except (ValueError, OSError) as error:
+        raise InputError(
+            f"{path} is no evaluation of this version ({error}): move it away and evaluate again"
+        ) from error
+    return document
+
+
+def _path(folder: Path, kind: str, split: str, variant: str) -> Path:
     return folder / f"{kind}-{split}{variant}.json"
 
 

@@ -1,7 +1,7 @@
-"""A model's scores of a split: deterministic, complete, in the loader's order, over all ranks."""
+"""A model's scores of a split: deterministic, complete, in the loader's order."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import distributed
 from glass.memory.out_of_memory import shrinking_batches_advised
 from glass.model.precision import autocast, resolve_precision
 
-__all__ = ["Predictions", "score"]
+__all__ = ["Predictions", "joined", "score"]
 
 Array = npt.NDArray[Any]
 GENERATED = 1
@@ -21,7 +21,7 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of n samples, in the order of the loader; the same on every rank."""
+    """What a model says of n samples, in the order of the loader."""
 
     sample_key: list[str]
     """n keys, where each sample lies."""
@@ -55,13 +55,15 @@ class Predictions:
         return logits[:, GENERATED] - logits[:, 0]
 
 
-def score(model: Any, loader: Iterable[dict[str, Any]], device: torch.device | str, precision: str) -> Predictions:
+def score(
+    model: Any, loader: Iterable[Mapping[str, Any]], device: torch.device | str, precision: str, *, gather: bool = True
+) -> Predictions:
     """``model`` on every valid sample that ``loader`` gives; its training mode is restored after.
 
     ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
-    With a process group every rank brings the loader of its own rank, all call this together, and
-    all get all predictions. Raises ``ValueError`` where the loader gives no batch, ``DoesNotFit``
-    where the memory is too small for one.
+    With a process group and ``gather`` every rank brings the loader of its own rank, all call this
+    together, and all get all predictions. Raises ``ValueError`` where the loader gives no batch,
+    ``DoesNotFit`` where the memory is too small for one.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training
@@ -75,10 +77,22 @@ def score(model: Any, loader: Iterable[dict[str, Any]], device: torch.device | s
         model.train(was_training)
     if not batches:
         raise ValueError("the loader gave no batch")
-    return _merged(_gathered(_stacked(batches)))
+    own = _stacked(batches)
+    return _merged(_gathered(own) if gather else [own])
 
 
-def _scored(model: Any, batch: dict[str, Any], device: torch.device) -> dict[str, Any]:
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """The predictions of all ``parts``, of one model and calibration, one after the other."""
+    names = ("content_id", "label", "logits", "attention_weights", "crop_windows", "crop_mask")
+    columns = {name: [getattr(part, name) for part in parts] for name in names}
+    return replace(
+        parts[0],
+        sample_key=[key for part in parts for key in part.sample_key],
+        **{name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()},
+    )
+
+
+def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
     """One batch's results, left on the device so that nothing waits for it."""
     with shrinking_batches_advised(batch["local_crops"]):
         logits, attention_weights = model(

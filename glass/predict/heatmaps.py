@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageColor, ImageDraw
 
+from glass.predict.source_scores import score_covering_row
 from glass.predict.verdicts import ImageVerdict
-from glass.predict.view_rows import ViewRow
 from glass.report.windows import NO_ATTENTION_COLOUR, attention_colour
-from loaders.decode.pixel_batch import cut_windows
+from loaders.decode.pixel_batch import ImageViews, cut_windows
 from shards.images.pixels import global_view
 
 if TYPE_CHECKING:
@@ -73,15 +73,15 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> tuple[npt.NDArray[n
     The windows go through the network in chunks that all begin with the first window, whose weight
     ties the chunks together: within a chunk, weights are in proportion to exp(attention score).
     """
-    loader = detector.config.loader
+    loader = detector.trained.config.loader
     windows = dense_windows(pixels.shape[0], pixels.shape[1], loader.crop_size)
     small = global_view(pixels, loader.global_size)
     relative = np.ones(len(windows))
     for start in range(1, len(windows), CHUNK - 1):
         chosen = np.concatenate([windows[:1], windows[start : start + CHUNK - 1]])
         crops = cut_windows(pixels, chosen, loader.crop_size)
-        row = ViewRow(small, crops, chosen, np.ones(len(chosen), np.bool_))
-        weights = detector.score_rows([row], 1, covering=True)[1][0]
+        row = ImageViews(small, crops, chosen, np.ones(len(chosen), np.bool_), content_id=0)
+        _, weights = score_covering_row(detector.trained, row)
         assert weights is not None, "a model without attention has no map of it"
         tied = weights.astype(np.float64) / max(float(weights[0]), 1e-30)
         relative[start : start + CHUNK - 1] = tied[1:]

@@ -21,8 +21,8 @@ class PredictOptions:
     draws: int = 1
     """Draws of windows; the score is that of the mean logits."""
     stability: bool = True
-    """Ask again after each of ``glass.predict.view_rows.harmless_changes``, with as many draws: an image
-    is unstable where one of them makes the verdict another word, whichever the two are."""
+    """Ask again after each of ``glass.predict.harmless_changes``, with as many draws: an image is
+    unstable where one of them makes the verdict another word, whichever the two are."""
     batch_size: int | None = None
     """Rows per forward pass."""
     num_threads: int = 2

@@ -1,31 +1,41 @@
 """From an image to the rows that a detector scores: its draws, and those of harmless changes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
+from glass.predict.harmless_changes import harmless_changes
 from glass.predict.image_sources import ImageSource
 from glass.predict.options import PredictOptions
-from glass.predict.view_rows import ViewRow, covering_rows, harmless_changes, view_rows
 from loaders.config import LoaderConfig
+from loaders.decode.pixel_batch import ImageViews, image_views
+from loaders.windows.grid import grid_shape
 from loaders.windows.sampling import sampling_rule
 from shards.errors import machine_spared, require_sound_machine
 from shards.images.pixels import RejectedImage
 
-__all__ = ["PreparedImage", "prepare"]
+if TYPE_CHECKING:  # Numba takes a second to import
+    from loaders.windows.detail import Detail
+
+__all__ = ["PreparedImage", "every_cell", "prepare"]
 
 
 @dataclass(frozen=True)
 class PreparedImage:
     """An image as rows of batches: its draws, then those of each of ``changes``."""
 
-    rows: list[ViewRow]
+    rows: list[ImageViews]
     changes: tuple[str, ...]
     size: tuple[int, int]
+    """Height and width."""
     content_id: int
 
 
 def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage | RejectedImage:
-    """All that is wanted of an image's pixels, which are then dropped; what cannot be read is
-    returned as its reason. Runs in many threads at a time. Raises ``MachineTrouble``."""
+    """The rows of an image, whose pixels are then dropped; where it cannot be read, the reason is
+    returned. Runs in many threads at a time. Raises ``MachineTrouble``."""
     try:
         with machine_spared(source.name, memory=True):
             return _prepared(source, config, options)
@@ -37,15 +47,24 @@ def prepare(source: ImageSource, config: LoaderConfig, options: PredictOptions) 
 
 
 def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions) -> PreparedImage:
-    make_rows = covering_rows if options.coverage == "all" else view_rows
     image = source.load()
     rule = sampling_rule(config.sampling)
     detail = rule.detail_of_file(image.encoded)
-    rows = make_rows(image.pixels, image.content_id, config, options.draws, detail)
+
+    def rows_of(pixels: npt.NDArray[np.uint8], known: "Detail | None") -> list[ImageViews]:
+        settings = every_cell(config, *pixels.shape[:2]) if options.coverage == "all" else config
+        return image_views(pixels, image.content_id, settings, range(options.draws), known)
+
+    rows = rows_of(image.pixels, detail)
     changes = harmless_changes(image.pixels) if options.stability else {}
     for changed in changes.values():
         # Cells are shares of an image, so the original's detail is that of its changes.
-        known = rule.detail_of_file(changed.encoded) or detail
-        rows += make_rows(changed.pixels, image.content_id, config, options.draws, known)
+        rows += rows_of(changed.pixels, rule.detail_of_file(changed.encoded) or detail)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
+
+
+def every_cell(config: LoaderConfig, height: int, width: int) -> LoaderConfig:
+    """``config`` with a crop from every cell of the grid that tiles an image of that size: 1 … 64."""
+    rows, columns = grid_shape(np.array([height]), np.array([width]), config.crop_size)
+    return replace(config, num_crops=int(rows[0] * columns[0]), sampling="all")

@@ -39,10 +39,9 @@ from glass.auditing.audit import read_audit
 from glass.config.documents import Maybe, check_document
 from glass.config.overrides import flat_settings
 from glass.config.run_folder import dataset_digest
-from glass.measure.evaluation import read_evaluation
 from glass.measure.metrics import paired_difference
 from glass.measure.predictions import read_predictions
-from glass.measure.result_files import EVALUATION, found_of
+from glass.measure.result_files import EVALUATION, found_of, read_evaluation
 from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import own_robustness, robustness_summary
 from shards.errors import InputError

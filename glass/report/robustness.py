@@ -5,25 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from glass.measure.result_files import ROBUSTNESS, found_of
+from glass.measure.result_files import ROBUSTNESS, found_of, robustness_path
 from glass.report.heat_map import heat_map_png
 from glass.report.tables import cell, interval_text, percent
 from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.json_file import read_json
 
-__all__ = ["heat_map_uri", "own_robustness", "robustness_path", "robustness_summary", "robustness_table"]
+__all__ = ["heat_map_uri", "own_robustness", "robustness_summary", "robustness_table"]
 
 Document = Mapping[str, Any]
 
 HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator", "false alarms at the threshold")
 DIFFERENCE = "AUROC against the first"
-
-
-def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """Where ``scripts.robustness`` writes the table of ``run``; ``variant`` as of
-    :func:`glass.measure.result_files.named_of`."""
-    return run / f"robustness-{split}{variant}.json"
 
 
 def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def look(detector: "Detector", path: Path, dense: bool) -> tuple[ImageVerdict, I
         return verdict, None, None
     pixels = source.load().pixels
     windows = draw_windows(pixels, verdict)
-    if not (dense and detector.sees_crops):
+    if not (dense and detector.trained.sees_crops):
         return verdict, windows, None
     return verdict, windows, draw_dense(pixels, *dense_attention(detector, pixels))
 

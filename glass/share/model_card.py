@@ -12,7 +12,7 @@ from glass.config.run_folder import RunFolder, dataset_digest
 from glass.export.model_folder import read_model_card
 from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
-from glass.measure.evaluation import check_evaluation
+from glass.measure.evaluation_schema import check_evaluation
 from glass.report.tables import calibration_sentences, interval_text, learnt_sentence
 from shards.cli.command import printable
 from shards.errors import InputError

@@ -5,6 +5,8 @@ the pixels handed over.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +17,119 @@ from loaders.config import LoaderConfig
 from loaders.windows.sampling import Details, crop_windows, sampling_rule
 from shards.images.pixels import global_view
 
-__all__ = ["cut_windows", "pixel_batch"]
+if TYPE_CHECKING:  # Numba takes a second to import
+    from loaders.windows.detail import Detail
+
+__all__ = ["ImageViews", "cut_windows", "image_views", "pixel_batch", "stack_views"]
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageViews:
+    """What a model sees of one image: a row of a batch."""
+
+    global_view: Pixels
+    """(S, S, 3)."""
+    crops: Pixels
+    """(N, C, C, 3), zeros outside of the image and where there is no crop."""
+    windows: npt.NDArray[np.int32]
+    """(N, 4) top, left, height, width in source pixels; zeros where there is no crop."""
+    mask: npt.NDArray[np.bool_]
+    """(N,) whether there is a crop."""
+    content_id: int
+
+
+def image_views(
+    pixels: Pixels,
+    content_id: int,
+    config: LoaderConfig,
+    appearances: Sequence[int] = (0,),
+    detail: "Detail | None" = None,
+) -> list[ImageViews]:
+    """What evaluation sees of an image, ``pixels`` (H, W, 3) uint8, and further draws of its windows.
+
+    Windows are those of evaluation: (``config.seed``, epoch 0, content id) in ``appearances`` 0, other
+    ones in 1, 2, …. ``detail`` is what the sampling rule read off its file. Of ``config`` only
+    ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` count.
+    """
+    small = global_view(np.ascontiguousarray(pixels), config.global_size)
+    return [_one_draw(pixels, small, content_id, config, number, detail) for number in appearances]
+
+
+def _one_draw(
+    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, appearance: int, detail: "Detail | None"
+) -> ImageViews:
+    height, width = pixels.shape[:2]
+    windows, mask = crop_windows(
+        sampling_rule(config.sampling),
+        np.array([height]),
+        np.array([width]),
+        np.array([content_id], np.int64),
+        crop_size=config.crop_size,
+        num_crops=config.num_crops,
+        seed=config.seed,
+        epoch=0,
+        appearance=appearance,
+        details=[detail],
+    )
+    windows[~mask] = 0
+    crops = cut_windows(pixels, windows[0], config.crop_size)
+    return ImageViews(small, crops, windows[0], mask[0], content_id)
+
+
+def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
+    """(N, C, C, 3): the pixels of (N, 4) windows of an (H, W, 3) image, zeros below and to the
+    right of small ones and in place of those of no area."""
+    crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
+    for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
+        crop[:height, :width] = image[top : top + height, left : left + width]
+    return crops
+
+
+def stack_views(
+    rows: Sequence[ImageViews],
+    device: str,
+    *,
+    labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
+    batch_size: int | None = None,
+    num_crops: int | None = None,
+) -> Batch:
+    """The batch of ``rows`` on ``device``: at least one, all with views and crops of one size.
+
+    ``sample_key`` counts the rows from 0, ``label`` is 0 where none are given. ``batch_size`` and
+    ``num_crops`` fix the shapes, which are those of ``rows`` otherwise: what is missing is filled with
+    zeros, and is neither valid nor a crop. Matrix products of other shapes round differently, and a score
+    must not depend on how many images come together.
+    """
+    count, most = batch_size or len(rows), num_crops or max(len(row.crops) for row in rows)
+    size, crop_size = rows[0].global_view.shape[0], rows[0].crops.shape[1]
+    views = np.zeros((count, size, size, 3), np.uint8)
+    crops = np.zeros((count, most, crop_size, crop_size, 3), np.uint8)
+    windows, mask = np.zeros((count, most, 4), np.int32), np.zeros((count, most), np.bool_)
+    label, identity = np.zeros((2, count), np.int64)
+    for place, row in enumerate(rows):
+        views[place], identity[place] = row.global_view, row.content_id
+        crops[place, : len(row.crops)] = row.crops
+        windows[place, : len(row.windows)] = row.windows
+        mask[place, : len(row.mask)] = row.mask
+    if labels is not None:
+        label[: len(rows)] = labels
+    return make_batch(
+        device,
+        views=torch.from_numpy(views),
+        crops=torch.from_numpy(crops),
+        mask=mask,
+        windows=windows,
+        label=label,
+        content_id=identity,
+        is_valid=np.arange(count) < len(rows),
+        sample_key=[f"{number:06d}" for number in range(count)],
+    )
 
 
 def pixel_batch(
-    images: Sequence[npt.NDArray[np.uint8]],
+    images: Sequence[Pixels],
     content_ids: Sequence[int] | npt.NDArray[np.int64],
     config: LoaderConfig,
     *,
@@ -28,14 +138,10 @@ def pixel_batch(
     details: Details = None,
 ) -> Batch:
     """The batch of B ``images``, each (height, width, 3) uint8 of a size of its own, on
-    ``config.device``.
+    ``config.device``: :func:`image_views` of each, stacked.
 
-    Windows are those of evaluation: (``config.seed``, epoch 0, content id); further draws of the
-    same image have ``appearance`` 1, 2, …. ``sample_key`` counts the images from 0, ``label`` is 0
-    where none are given, ``details`` are what the sampling rule read off their files,
-    ``is_valid`` is True throughout. Of ``config`` only ``num_crops``,
-    ``crop_size``, ``global_size``, ``sampling``, ``seed`` and ``device`` count. Raises
-    ``ValueError`` for no image, for other shapes or types, and where lengths differ.
+    ``details`` has one entry per image. Raises ``ValueError`` for no image, for other shapes or types,
+    and where lengths differ.
     """
     if not images:
         raise ValueError("no image")
@@ -44,39 +150,10 @@ def pixel_batch(
             raise ValueError(f"an image of shape {image.shape}, {image.dtype}; not (H, W, 3) uint8")
     if len(content_ids) != len(images) or (labels is not None and len(labels) != len(images)):
         raise ValueError(f"{len(images)} images need as many content ids, and labels if any")
-    identity = np.asarray(content_ids, np.int64)
-    windows, mask = crop_windows(
-        sampling_rule(config.sampling),
-        np.array([image.shape[0] for image in images]),
-        np.array([image.shape[1] for image in images]),
-        identity,
-        crop_size=config.crop_size,
-        num_crops=config.num_crops,
-        seed=config.seed,
-        epoch=0,
-        appearance=appearance,
-        details=details,
-    )
-    windows[~mask] = 0
-    views = np.stack([global_view(np.ascontiguousarray(i), config.global_size) for i in images])
-    crops = np.stack([cut_windows(i, w, config.crop_size) for i, w in zip(images, windows, strict=True)])
-    return make_batch(
-        config.device,
-        views=torch.from_numpy(views),
-        crops=torch.from_numpy(crops),
-        mask=mask,
-        windows=windows,
-        label=np.zeros(len(images), np.int64) if labels is None else np.asarray(labels, np.int64),
-        content_id=identity,
-        is_valid=np.ones(len(images), np.bool_),
-        sample_key=[f"{number:06d}" for number in range(len(images))],
-    )
-
-
-def cut_windows(image: npt.NDArray[np.uint8], windows: npt.NDArray[np.int32], crop_size: int) -> npt.NDArray[np.uint8]:
-    """(N, C, C, 3): the pixels of (N, 4) windows of an (H, W, 3) image, zeros below and to the
-    right of small ones and in place of those of no area."""
-    crops = np.zeros((len(windows), crop_size, crop_size, 3), np.uint8)
-    for (top, left, height, width), crop in zip(windows.tolist(), crops, strict=True):
-        crop[:height, :width] = image[top : top + height, left : left + width]
-    return crops
+    known = [None] * len(images) if details is None else details
+    rows = [
+        row
+        for image, identity, detail in zip(images, content_ids, known, strict=True)
+        for row in image_views(image, int(identity), config, (appearance,), detail)
+    ]
+    return stack_views(rows, config.device, labels=labels)

@@ -1,0 +1,65 @@
+"""A model's scores of one image, and the verdict that they make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.config.learnt_ids import LearntIds
+from glass.measure.applied_calibration import THRESHOLD
+from glass.measure.calibration import Calibration, sigmoid
+from glass.predict.verdicts import ImageVerdict
+
+__all__ = ["ImageScores", "verdict_on"]
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """What a model makes of one image. A margin is logit(generated) - logit(real)."""
+
+    margins: npt.NDArray[np.float64]
+    """(K,), of each draw of windows."""
+    windows: npt.NDArray[np.int32]
+    """(n, 4) top, left, height, width in source pixels: those of the first draw that exist."""
+    attention: npt.NDArray[np.float32] | None
+    """(n,) weights of these windows; None for a model without attention."""
+    size: tuple[int, int]
+    """Height and width."""
+    content_id: int
+    changes: Mapping[str, float] = field(default_factory=dict)
+    """Name of a harmless change → the mean margin after it."""
+
+
+def verdict_on(
+    name: str, scores: ImageScores, calibration: Calibration | None, learnt: LearntIds | None
+) -> ImageVerdict:
+    """The verdict on the image called ``name``; ``calibration`` is one of the views it was seen with."""
+    margin = float(np.mean(scores.margins))
+    verdict = _word(margin, calibration)
+    unstable = None
+    if scores.changes:  # none where that was not asked, or the image is too long for all of them
+        unstable = any(_word(changed, calibration) != verdict for changed in scores.changes.values())
+    return ImageVerdict(
+        name,
+        score=float(sigmoid(margin)),
+        margin=margin,
+        probability=None if calibration is None else float(calibration.probability(margin)),
+        verdict=verdict,
+        unstable=unstable,
+        height=scores.size[0],
+        width=scores.size[1],
+        content_id=scores.content_id,
+        learnt=None if learnt is None else learnt.use_of(scores.content_id),
+        windows=scores.windows,
+        attention=scores.attention,
+        draw_scores=tuple(sigmoid(scores.margins).tolist()),
+        change_scores={change: float(sigmoid(value)) for change, value in scores.changes.items()},
+    )
+
+
+def _word(margin: float, calibration: Calibration | None) -> str:
+    """The verdict at a margin."""
+    if calibration is not None:
+        return calibration.verdict(float(calibration.probability(margin)))
+    return "generated" if sigmoid(margin) >= THRESHOLD else "real"

@@ -1,0 +1,112 @@
+"""Scores of images that are decoded whole: files, bytes, pixels, and rows that are asked about at length."""
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.measure.trained_model import TrainedModel
+from glass.predict.harmless_changes import CHANGES
+from glass.predict.image_scores import ImageScores
+from glass.predict.image_sources import ImageSource
+from glass.predict.options import PredictOptions
+from glass.predict.preparation import PreparedImage, prepare
+from loaders import LoaderConfig
+from loaders.decode.pixel_batch import ImageViews, stack_views
+from shards.images.pixels import RejectedImage
+
+__all__ = ["score_covering_row", "scores_of_sources"]
+
+COVERING_STEP = 8
+"""Crops of a covering row come in multiples of this, so that few shapes occur."""
+
+Attention = npt.NDArray[np.float32] | None
+Scored = tuple[ImageSource, ImageScores | RejectedImage]
+
+
+def scores_of_sources(
+    trained: TrainedModel, sources: Iterable[ImageSource], config: LoaderConfig, options: PredictOptions
+) -> Iterator[Scored]:
+    """Each source with its scores, or with the reason why it cannot be read, in the order of ``sources``.
+
+    Works by chunks of whole batches; while one is computed on, the next is decoded.
+    """
+    remaining = iter(sources)
+    rows_per_image = options.draws * (1 + len(CHANGES) if options.stability else 1)
+    batch_size = 1 if options.coverage == "all" else config.global_batch_size
+    whole = batch_size // math.gcd(batch_size, rows_per_image)  # images that fill batches
+    # Where images are few per batch, several batches at a time give all threads something to decode.
+    step = whole * -(-2 * options.num_threads // whole)
+    waiting: deque[list[tuple[ImageSource, Future[PreparedImage | RejectedImage]]]] = deque()
+    with ThreadPoolExecutor(options.num_threads, thread_name_prefix="predict") as pool:
+        try:
+            while True:
+                chunk = list(islice(remaining, step))
+                if chunk:
+                    waiting.append([(source, pool.submit(prepare, source, config, options)) for source in chunk])
+                if len(waiting) > 1 or (waiting and not chunk):
+                    done = [(source, future.result()) for source, future in waiting.popleft()]
+                    yield from _scored_chunk(trained, done, config, options)
+                elif not chunk:
+                    return
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _scored_chunk(
+    trained: TrainedModel,
+    chunk: Sequence[tuple[ImageSource, PreparedImage | RejectedImage]],
+    config: LoaderConfig,
+    options: PredictOptions,
+) -> Iterator[Scored]:
+    rows = [row for _, image in chunk if isinstance(image, PreparedImage) for row in image.rows]
+    if options.coverage == "all":
+        scored = iter([score_covering_row(trained, row) for row in rows])
+    else:
+        scored = iter(_score_rows(trained, rows, config.global_batch_size))
+    for source, image in chunk:
+        if isinstance(image, RejectedImage):
+            yield source, image
+            continue
+        own = list(islice(scored, len(image.rows)))
+        margins = np.array([margin for margin, _ in own])
+        draws, *changed = margins.reshape(-1, options.draws)
+        first, attention = image.rows[0], own[0][1]
+        shown = first.mask & trained.sees_crops
+        changes = {name: float(np.mean(part)) for name, part in zip(image.changes, changed, strict=True)}
+        yield (
+            source,
+            ImageScores(
+                margins=draws,
+                windows=first.windows[shown],
+                attention=None if attention is None else attention[shown],
+                size=image.size,
+                content_id=image.content_id,
+                changes=changes,
+            ),
+        )
+
+
+def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) -> list[tuple[float, Attention]]:
+    """The margin of each row and its attention weights (N,), None without attention. Rows have equally
+    many crops and come in batches of one shape."""
+    if not rows:
+        return []
+    parts = (rows[start : start + size] for start in range(0, len(rows), size))
+    found = trained.score(stack_views(part, trained.device, batch_size=size) for part in parts)
+    weights = found.attention_weights
+    return list(zip(found.margin.tolist(), [None] * len(rows) if weights is None else weights, strict=True))
+
+
+def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
+    """The margin of a row of any number of crops and its attention weights (N,), None without attention.
+    It is a batch of its own, of a shape that depends on the image alone."""
+    count = len(row.crops)
+    padded = -(-count // COVERING_STEP) * COVERING_STEP
+    found = trained.score([stack_views([row], trained.device, num_crops=padded)])
+    weights = found.attention_weights
+    return float(found.margin[0]), None if weights is None else weights[0][:count]
