@@ -1,11 +1,8 @@
-"""From a report document to one HTML file without a script, a link or a request to anywhere."""
+"""From a report document to its page, one HTML file."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from glass.report import tables
@@ -13,36 +10,19 @@ from glass.report.audit import audit_sentence
 from glass.report.data import RunData
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
 from glass.report.robustness import heat_map_uri, robustness_table
+from glass.report.template import render
 from glass.report.windows import Gallery
-from shards.cli.command import printable
 
 __all__ = ["render_html"]
 
 
 def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: Gallery) -> str:
-    """The page for :func:`glass.report.data.report_document` of the same runs.
-
-    Every text is escaped by Jinja2, and characters that do not print (control characters, marks
-    that turn the direction of writing) are shown as escapes, since names of files are untrusted.
-    """
+    """The page for :func:`glass.report.data.report_document` of the same runs, see
+    :func:`glass.report.template.render`."""
     split = document["split"]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": tables.number,
-        "percent": tables.percent,
-        "duration": tables.duration,
-        "between": tables.interval_text,
-        "percent_between": partial(tables.interval_text, show=tables.percent),
-    }
     names = [run.name for run in runs]
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         document=document,
         split=split,
         names=names,
@@ -74,13 +54,6 @@ def _robustness(document: Mapping[str, Any]) -> dict[str, Any]:
     """A table per model and the heat map of all."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
     return {"tables": tables_of, "heat_map": heat_map_uri(document)}
-
-
-def _shown(value: Any) -> Any:
-    """What Jinja2 puts in place of each ``{{ … }}``; markup of our own passes as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return printable(value)
-    return value
 
 
 def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:

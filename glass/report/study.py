@@ -1,10 +1,8 @@
 """A study's document as one page, as Markdown, and the tables that both are made of."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from glass.report.audit import audit_sentence
@@ -23,6 +21,7 @@ from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_said
 from glass.report.tables import METRIC_ROWS, number
+from glass.report.template import render
 from shards.cli.command import printable
 
 __all__ = ["study_html", "study_markdown"]
@@ -37,18 +36,11 @@ Rows = list[list[str]]
 
 
 def study_html(document: Document) -> str:
-    """One file without a script, a link or a request; every text is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    """The page, see :func:`glass.report.template.render`."""
     results = document["results"]
     searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
-    return environment.get_template("study.html.j2").render(
+    return render(
+        "study.html.j2",
         document=document,
         seeds=len(results[0]["final"]["seeds"]) if results else 0,
         crop_batch=document["baseline_memory"][0]["batch"] if document["baseline_memory"] else "–",
@@ -143,12 +135,6 @@ def _crop_parts(document: Document) -> list[str]:
             *(f"- {_cell(sentence)}" for sentence in not_fitting(study)),
         ]
     return parts
-
-
-def _shown(value: Any) -> Any:
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return printable(value)
-    return value
 
 
 def _cell(text: str) -> str:

@@ -9,9 +9,9 @@ import torch
 
 from glass.config.documents import Map, Maybe
 from glass.config.run_config import RunConfig
-from glass.export.model_folder import load_model
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
-from glass.model.precision import autocast, precision_in_use, resolve_precision
+from glass.measure.trained_model import TrainedModel
+from glass.model.precision import autocast, resolve_precision
 from glass.studies.training_cost import MemoryMeters
 from glass.train.processes import run_device
 from loaders import build_loader
@@ -43,12 +43,12 @@ def inference_row(
     device = run_device()
     options = EvaluationOptions(device=device.type, num_crops=crops, draws=draws)
     document, table = evaluate_run(run, data.dataset, config.valid_split, options)
-    batch = _batch(data, config, crops, device)
-    model, trained = load_model(run / "model", device)
-    precision, _ = resolve_precision(precision_in_use(trained.precision, device), device)
+    trained = TrainedModel.open(run / "model", device=device.type, calibrated=False)
+    batch = _batch(data, trained, config.valid_split, crops)
+    precision, _ = resolve_precision(trained.precision, device)
     with torch.no_grad(), autocast(precision, device):
-        latency_s = _latency(model, batch)
-        memory = meters.inference(model, batch)
+        latency_s = _latency(trained.model, batch)
+        memory = meters.inference(trained.model, batch)
     return {
         "num_crops": crops,
         "images": len(table),
@@ -60,10 +60,9 @@ def inference_row(
     }
 
 
-def _batch(data: OpenShards, config: RunConfig, crops: int, device: torch.device) -> dict[str, Any]:
-    """The first batch of the validation split, on the device."""
-    loader_config = config.loader.for_evaluation(num_crops=crops, device=device.type)
-    with build_loader(data, config.valid_split, loader_config) as loader:
+def _batch(data: OpenShards, trained: TrainedModel, split: str, crops: int) -> dict[str, Any]:
+    """The first batch of ``split``, on the model's device."""
+    with build_loader(data, split, trained.loader_config(trained.views(crops))) as loader:
         return dict(next(iter(loader)))
 
 
