@@ -24,7 +24,7 @@ from glass.model.model import build_model
 from glass.predict.image_sources import FileSource, MemberSource
 from glass.predict.source_paths import find_images
 from glass.presets import load_preset
-from glass.report.data import _read_epochs, _read_json
+from glass.report.run_data import _read_epochs, _read_json
 from glass.train.checkpoint import CheckpointStore
 from loaders import LoaderConfig, build_loader
 from shards.adopt.key_list import read_key_list

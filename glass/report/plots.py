@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from glass.report.data import RunData
+    from glass.report.run_data import RunData
 
 __all__ = [
     "GRID",

@@ -7,9 +7,9 @@ from markupsafe import Markup
 
 from glass.report import tables
 from glass.report.audit import audit_sentence
-from glass.report.data import RunData
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
 from glass.report.robustness import heat_map_uri, robustness_table
+from glass.report.run_data import RunData
 from glass.report.template import render
 from glass.report.windows import Gallery
 

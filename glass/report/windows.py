@@ -21,7 +21,7 @@ from shards.files.regular_file import open_regular
 from shards.images.pixels import RejectedImage, decode_rgb
 
 if TYPE_CHECKING:
-    from glass.report.data import RunData
+    from glass.report.run_data import RunData
     from shards.manifest.dataset import ShardDataset
 
 __all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery"]
