@@ -124,7 +124,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     from tqdm import tqdm
 
     from glass.config.run_folder import dataset_digest
-    from glass.measure.calibration import calibration_fault, fit_calibration
+    from glass.measure.fit_calibration import calibration_fault, fit_calibration
     from glass.predict.options import PredictOptions
     from glass.predict.source_paths import row_sources
 

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from glass.config.run_folder import dataset_digest
-from glass.measure.calibration import ViewSettings, fit_calibration, read_calibration, write_calibration
+from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import evaluate_table
+from glass.measure.fit_calibration import fit_calibration
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.result_files import write_evaluation
 from glass.report import load_run, report_document

@@ -5,14 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from glass.measure.calibration import (
-    Calibration,
-    ViewSettings,
-    fit_calibration,
-    read_calibration,
-    sigmoid,
-    write_calibration,
-)
+from glass.measure.calibration import Calibration, ViewSettings, read_calibration, sigmoid, write_calibration
+from glass.measure.fit_calibration import fit_calibration
 from glass.measure.metrics import binary_metrics
 from shards.errors import InputError
 

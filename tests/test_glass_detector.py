@@ -12,8 +12,9 @@ from PIL import Image
 
 from glass.export.model_folder import load_model, save_model
 from glass.export.pixel_rules import DecoderWarning
-from glass.measure.calibration import ViewSettings, fit_calibration, write_calibration
+from glass.measure.calibration import ViewSettings, write_calibration
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.measure.fit_calibration import fit_calibration
 from glass.memory.out_of_memory import DoesNotFit
 from glass.model.model import build_model
 from glass.predict.detector import Detector, PredictOptions

@@ -13,15 +13,8 @@ import torch
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds
 from glass.config.run_folder import dataset_digest
 from glass.export.model_folder import read_model_card, save_model
-from glass.measure.calibration import (
-    Calibration,
-    ViewSettings,
-    calibration_fault,
-    fit_calibration,
-    read_calibration,
-    sigmoid,
-    write_calibration,
-)
+from glass.measure.calibration import Calibration, ViewSettings, read_calibration, sigmoid, write_calibration
+from glass.measure.fit_calibration import calibration_fault, fit_calibration
 from glass.measure.result_files import EVALUATION, found_of, named_of, read_evaluation
 from glass.model.model import build_model
 from glass.predict.detector import Detector

@@ -20,14 +20,9 @@ from glass.config.documents import Map, Maybe
 from glass.export.model_folder import read_model_card
 from glass.measure.applied_calibration import calibrated_results
 from glass.measure.bootstrap import FPR_LIMITS
-from glass.measure.calibration import (
-    ViewSettings,
-    calibration_fault,
-    fit_calibration,
-    read_calibration,
-    write_calibration,
-)
+from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.measure.fit_calibration import calibration_fault, fit_calibration
 from glass.measure.predictions import read_predictions
 from shards.manifest.dataset import ShardDataset
 

@@ -1,0 +1,139 @@
+"""How a calibration is chosen, on images of its own.
+
+The rules. *Temperature*: the one that minimises the negative log-likelihood of softmax(logits /
+T), against Platt's targets (n+1)/(n+2) instead of 1, so that it stays finite where the images
+separate perfectly. *Threshold*: of all with at most 1 % false alarms among the real images, the one
+that detects most; where several detect as many, the middle of the gap between the highest real and
+the lowest detected score. *Band of doubt*: from where at most 5 % of the generated images lie
+below, up to the threshold; below it the verdict is "real".
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.measure.calibration import TEMPERATURES, Calibration, ViewSettings, sigmoid
+from glass.measure.metrics import binary_metrics
+from glass.measure.rates import clopper_pearson
+from shards.errors import InputError
+
+__all__ = ["MAX_FPR", "MAX_MISSES", "calibration_fault", "fit_calibration"]
+
+MAX_FPR = 0.01
+MAX_MISSES = 0.05
+CHANCE = 0.05
+"""A model that ranks the classes no better than one in twenty at random does is at chance."""
+
+Array = npt.NDArray[Any]
+
+
+def fit_calibration(
+    margin: Array,
+    label: Array,
+    views: ViewSettings,
+    weights_sha256: str,
+    max_fpr: float = MAX_FPR,
+    max_misses: float = MAX_MISSES,
+) -> Calibration:
+    """The calibration of n images with (n,) margins and labels (1 generated, 0 real).
+
+    Raises ``InputError`` where a class is missing or a margin is not finite.
+    """
+    margin, label = np.asarray(margin, np.float64), np.asarray(label)
+    if not np.isfinite(margin).all():
+        raise InputError("the model gives scores that are not finite: train it again")
+    real, generated = margin[label == 0], margin[label == 1]
+    if not len(real) or not len(generated):
+        raise InputError(f"calibrating needs real and generated images: there are {len(real)} and {len(generated)}")
+    temperature = _temperature(real, generated)
+    threshold, lower = _thresholds(real, generated, max_fpr, max_misses)
+    alarms, misses = int((real >= threshold).sum()), int((generated < lower).sum())
+    return Calibration(
+        temperature=temperature,
+        threshold=float(sigmoid(threshold / temperature)),
+        real_below=float(sigmoid(lower / temperature)),
+        views=views,
+        weights_sha256=weights_sha256,
+        max_fpr=max_fpr,
+        max_misses=max_misses,
+        data={"real": len(real), "generated": len(generated)},
+        false_alarms=_rate(alarms, len(real)),
+        called_real=_rate(misses, len(generated)),
+        before=_quality(label, sigmoid(margin)),
+        after=_quality(label, sigmoid(margin / temperature)),
+    )
+
+
+def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
+    """Why ``calibration``, fitted to (n,) margins and labels, calibrates nothing; None where it
+    does. The model's ranking is held against chance by Mann and Whitney's test, one-sided."""
+    from scipy.stats import mannwhitneyu
+
+    margin, label = np.asarray(margin, np.float64), np.asarray(label)
+    test = mannwhitneyu(margin[label == 1], margin[label == 0], alternative="greater")
+    real, generated = int((label == 0).sum()), int((label == 1).sum())
+    auroc = float(test.statistic) / (real * generated)
+    if test.pvalue > CHANCE + 1e-9:
+        return (
+            f"on these {real} real and {generated} generated images the model's scores tell the"
+            f" classes apart no better than chance may (AUROC {auroc:.2f}, p = {test.pvalue:.2g}):"
+            " train it longer, or calibrate on more images"
+        )
+    if calibration.is_at_bound:
+        return (
+            f"the temperature {calibration.temperature:.4g} is the end of its range"
+            f" ({TEMPERATURES[0]:g} to {TEMPERATURES[1]:g}), not one that fits: the sizes of the"
+            " model's scores say nothing, so train it again"
+        )
+    return None
+
+
+def _temperature(real: Array, generated: Array) -> float:
+    from scipy.optimize import minimize_scalar
+
+    low_target = 1 / (len(real) + 2)
+    high_target = (len(generated) + 1) / (len(generated) + 2)
+
+    def nll(log_temperature: float) -> float:
+        scale = math.exp(-log_temperature)
+        total = 0.0
+        for margins, target in ((real, low_target), (generated, high_target)):
+            scaled = margins * scale
+            # -log sigmoid(x) = logaddexp(0, -x); the other class's is logaddexp(0, x)
+            yes, no = np.logaddexp(0.0, -scaled).sum(), np.logaddexp(0.0, scaled).sum()
+            total += float(target * yes + (1 - target) * no)
+        return total
+
+    bounds = tuple(math.log(value) for value in TEMPERATURES)
+    return math.exp(minimize_scalar(nll, bounds=bounds, method="bounded").x)
+
+
+def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float) -> tuple[float, float]:
+    """(threshold, lower end of the band of doubt) as margins; see the module."""
+    allowed = min(int(max_fpr * len(real) + 1e-9), len(real) - 1)
+    limit = np.sort(real)[::-1][allowed]  # a threshold must lie above this real image
+    detected = generated[generated > limit]
+    if not len(detected):
+        # Nothing can be detected under the rule: nothing is called generated either.
+        threshold = float(max(real.max(), generated.max())) + 1.0
+    else:
+        lowest = float(detected.min())
+        threshold = (float(real[real < lowest].max()) + lowest) / 2
+        if not threshold > limit:  # two neighbouring floats have no middle
+            threshold = lowest
+    allowed = min(int(max_misses * len(generated) + 1e-9), len(generated) - 1)
+    lower = float(np.sort(generated)[allowed])  # so many of them lie below
+    return threshold, min(lower, threshold)
+
+
+def _rate(count: int, total: int) -> dict[str, float]:
+    """A share with its Clopper-Pearson interval."""
+    low, high = clopper_pearson(count, total)
+    return {"rate": count / total, "low": low, "high": high}
+
+
+def _quality(label: Array, probability: Array) -> dict[str, float | None]:
+    metrics = binary_metrics(label, probability)
+    return {name: metrics[name] for name in ("nll", "ece", "brier")}
