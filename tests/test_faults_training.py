@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from glass.config.overrides import apply_overrides
-from glass.measure.bad_samples import BadSampleLedger, allowed_bad_samples
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.presets import load_preset
+from glass.train.bad_samples import BadSampleLedger, allowed_bad_samples
 from glass.train.run import train
 from loaders.bad_samples import BadSample
 from shards.errors import InputError

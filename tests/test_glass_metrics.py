@@ -1,22 +1,17 @@
-"""Metrics: values worked out by hand, laws, and the fast bootstrap against the slow reference."""
+"""Metrics: values worked out by hand, laws, and the fast ones against scikit-learn's."""
 
 import json
 import time
 
 import numpy as np
 import pytest
+from sklearn import metrics as sk
 
-from glass.measure.bootstrap import weighted_metrics
-from glass.measure.metrics import (
-    METRIC_NAMES,
-    UNNAMED,
-    binary_metrics,
-    bootstrap_intervals,
-    paired_difference,
-    per_generator,
-    reliability_bins,
-    roc_points,
-)
+from glass.measure.bootstrap import bootstrap_intervals, paired_difference
+from glass.measure.generators import UNNAMED, per_generator
+from glass.measure.metrics import binary_metrics, reliability_bins, roc_points
+from glass.measure.weighted_metrics import METRIC_NAMES, weighted_metrics
+from tests.metrics_oracle import metrics_by_scikit_learn
 
 
 def noisy_sample(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -168,10 +163,33 @@ def test_fast_weighted_metrics_equal_the_reference_on_repeated_samples(threshold
     assert tuple(sorted(fast)) == tuple(sorted(METRIC_NAMES))
     for row in range(6):
         repeated = np.repeat(label, weights[row]), np.repeat(probability, weights[row])
-        slow = binary_metrics(*repeated, threshold)
+        slow = metrics_by_scikit_learn(*repeated, threshold)
         for name in METRIC_NAMES:
             value = slow[name] if slow[name] is not None else np.nan
             assert fast[name][row] == pytest.approx(value, abs=1e-12, nan_ok=True), name
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.3, 0.0])
+@pytest.mark.parametrize("label", [[0, 1], [1, 0, 0], [1, 1], [0], [0, 1, 1, 0, 1, 0, 1]])
+def test_metrics_equal_the_reference(label: list[int], threshold: float) -> None:
+    """Also of samples so small that much is undefined."""
+    probability = np.array([0.5, 0.9, 0.5, 0.2, 1.0, 0.0, 0.3][: len(label)])
+    expected = metrics_by_scikit_learn(np.array(label), probability, threshold)
+    found = binary_metrics(np.array(label), probability, threshold)
+    assert tuple(found) == METRIC_NAMES
+    for name in METRIC_NAMES:
+        assert (found[name] is None) == (expected[name] is None), name
+        assert found[name] == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_the_roc_curve_is_scikit_learns() -> None:
+    for count, digits in ((2, 1), (3, 1), (60, 1), (300, 3)):
+        label, probability = noisy_sample(count)
+        probability = probability.round(digits)
+        fpr, tpr, threshold = sk.roc_curve(label, probability)
+        curve = roc_points(label, probability)
+        assert (curve["fpr"], curve["tpr"]) == (fpr.tolist(), tpr.tolist())
+        assert curve["threshold"] == [1 + probability.max(), *threshold[1:]]
 
 
 def test_intervals_hold_the_value_and_repeat_with_the_seed() -> None:

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from glass.measure.bootstrap import bootstrap_intervals
-from glass.measure.metrics import binary_metrics, per_generator
+from glass.measure.generators import per_generator
+from glass.measure.metrics import binary_metrics
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.rates import clopper_pearson, expected_counts, metric_intervals, rate_interval
 from glass.measure.real_slices import real_slices

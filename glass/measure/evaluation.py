@@ -33,7 +33,7 @@ the evaluation document, which ``glass.measure.result_files`` keeps in the run's
 ``metrics``         name → float | null, see ``glass.measure.metrics.binary_metrics``
 ``intervals``       name → [low, high] | null, see ``glass.measure.rates.metric_intervals``
 ``confusion``       ``hits``, ``misses``, ``false_alarms``, ``real_passed``
-``per_generator``   see ``glass.measure.metrics.per_generator``
+``per_generator``   see ``glass.measure.generators.per_generator``
 ``real_slices``     absent in older documents: see ``glass.measure.real_slices.real_slices``
 ``roc``             ``fpr``, ``tpr``, ``threshold`` lists | null
 ``reliability``     list of bins, see ``glass.measure.metrics.reliability_bins``
@@ -54,12 +54,14 @@ from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.measure.applied_calibration import THRESHOLD, UNCALIBRATED, calibrated_results
 from glass.measure.evaluation_schema import FORMAT_VERSION, check_evaluation
-from glass.measure.metrics import METRIC_NAMES, binary_metrics, per_generator, reliability_bins, roc_points
+from glass.measure.generators import per_generator
+from glass.measure.metrics import binary_metrics, reliability_bins, roc_points
 from glass.measure.predictions import prediction_table
 from glass.measure.rates import metric_intervals
 from glass.measure.real_slices import real_slices
 from glass.measure.scoring import Predictions
 from glass.measure.trained_model import TrainedModel
+from glass.measure.weighted_metrics import METRIC_NAMES
 from loaders import LoaderConfig, build_loader
 from loaders.bad_samples import bad_sample_rows
 from shards.errors import InputError

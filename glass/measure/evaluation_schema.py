@@ -4,7 +4,8 @@ from typing import Any
 
 from glass.config.documents import Map, Maybe, check_document
 from glass.config.learnt_ids import OVERLAP_SCHEMA
-from glass.measure.metrics import GENERATOR_METRICS, METRIC_NAMES
+from glass.measure.generators import GENERATOR_METRICS
+from glass.measure.weighted_metrics import METRIC_NAMES
 
 __all__ = ["FORMAT_VERSION", "LATER", "SCHEMA", "check_evaluation"]
 

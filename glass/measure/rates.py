@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.measure.bootstrap import FPR_LIMITS, LEVEL, bootstrap_intervals, clusters
+from glass.measure.bootstrap import LEVEL, bootstrap_intervals, clusters
+from glass.measure.weighted_metrics import FPR_LIMITS
 
 __all__ = ["clopper_pearson", "expected_counts", "metric_intervals", "rate_interval"]
 

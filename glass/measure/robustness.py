@@ -16,7 +16,7 @@ written or read):
 ``rows``            list, the clean one first: ``name``, ``title``, ``undecodable``, ``models``
                     (name → ``metrics``, ``intervals``, ``confusion``, ``samples``,
                     ``per_generator`` as in an evaluation) and ``differences`` (each further
-                    model against the first: ``glass.measure.metrics.paired_difference`` of the AUROC)
+                    model against the first: ``glass.measure.bootstrap.paired_difference`` of the AUROC)
 ``worst``           model → ``row`` and ``auroc`` of the row with its lowest AUROC
 ``timing``          ``time_s``
 ``versions``        distribution → version
@@ -35,9 +35,9 @@ from tqdm import tqdm
 from glass.config.learnt_ids import overlap
 from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
+from glass.measure.bootstrap import paired_difference
 from glass.measure.changed_images import SplitImages, changed_batches
 from glass.measure.evaluation import evaluate_table
-from glass.measure.metrics import paired_difference
 from glass.measure.perturbations import CLEAN, Perturbation
 from glass.measure.predictions import prediction_table
 from glass.measure.scoring import Predictions, joined

@@ -13,7 +13,7 @@ written in ``glass.report.document``):
 ``audit``           ``severity`` and ``findings`` of ``glass.auditing.audit``; null where the data
                     set was not audited
 ``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
-                    ``images`` and the parts of ``glass.measure.metrics.paired_difference``
+                    ``images`` and the parts of ``glass.measure.bootstrap.paired_difference``
 ``<run name>``      ``<split>``: every metric by its name, and ``intervals``, ``confusion``,
                     ``per_generator``, ``samples``, ``threshold``, ``settings``, ``bootstrap``,
                     ``timing``, ``calibration``, ``real_slices`` and ``learnt`` of the
@@ -37,7 +37,7 @@ import pyarrow.compute as pc
 from glass.auditing.audit import read_audit
 from glass.config.overrides import flat_settings
 from glass.config.run_folder import dataset_digest
-from glass.measure.metrics import paired_difference
+from glass.measure.bootstrap import paired_difference
 from glass.report.document import FROM_EVALUATION, check_report
 from glass.report.robustness import robustness_summary
 from glass.report.run_data import RunData

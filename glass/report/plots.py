@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glass.measure.bootstrap import NUM_ECE_BINS
+from glass.measure.weighted_metrics import NUM_ECE_BINS
 from glass.report.tables import score_word
 
 if TYPE_CHECKING:

@@ -127,7 +127,7 @@ def score_word(calibration: Mapping[str, Any] | None) -> str:
 
 
 def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
-    """Rows of ``glass.measure.metrics.per_generator``: generators, their mean and minimum, real images."""
+    """Rows of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
         GeneratorRow(

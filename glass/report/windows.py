@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.measure.metrics import UNNAMED
+from glass.measure.generators import UNNAMED
 from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
 from shards.errors import InputError, require_sound_machine

@@ -18,8 +18,8 @@ from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
-from glass.measure.metrics import METRIC_NAMES
 from glass.measure.result_files import evaluation_path, read_evaluation, write_evaluation
+from glass.measure.weighted_metrics import METRIC_NAMES
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
 from glass.studies.seed_results import (

@@ -19,11 +19,11 @@ import pyarrow as pa
 from glass.config.documents import Map, Maybe
 from glass.export.model_folder import read_model_card
 from glass.measure.applied_calibration import calibrated_results
-from glass.measure.bootstrap import FPR_LIMITS
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.fit_calibration import calibration_fault, fit_calibration
 from glass.measure.predictions import read_predictions
+from glass.measure.weighted_metrics import FPR_LIMITS
 from shards.manifest.dataset import ShardDataset
 
 __all__ = [

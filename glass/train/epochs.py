@@ -15,9 +15,9 @@ from torch import distributed
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.export.model_folder import holds_model, save_model
-from glass.measure.bad_samples import BadSampleLedger
 from glass.measure.metrics import binary_metrics
 from glass.measure.scoring import score
+from glass.train.bad_samples import BadSampleLedger
 from glass.train.checkpoint import CheckpointStore
 from glass.train.metrics_line import describe, epoch_line, is_better
 from glass.train.processes import StopSignal

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from accelerate.utils import broadcast_object_list, gather_object
 
 from glass.export.model_folder import load_state
-from glass.measure.bad_samples import LedgerLoader
+from glass.train.bad_samples import LedgerLoader
 from glass.train.checkpoint import CheckpointStore
 from glass.train.random_state import get_random_state, seed_all, set_random_state
 from glass.train.step import Totals
