@@ -11,7 +11,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from glass.predict.verdicts import ImageVerdict
 
 EXIT_SOME_UNREADABLE = 3
-LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
-"""What is said of an image that the model learnt from."""
 
 STEM_BYTES = 100
 """Of an image's name in that of its heat map."""
@@ -37,7 +34,7 @@ STEM_BYTES = 100
 def main(argv: list[str] | None = None) -> int:
     """Parses, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
-    # Mistakes in paths are told before torch is imported, which takes seconds.
+    # Mistakes in paths are reported before torch is imported, which takes seconds.
     from glass.predict.partial_rows import partial_path
     from glass.predict.source_paths import find_images
 
@@ -48,9 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     if found.passed_over:
         print(f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr)
     detector, options = _detector(arguments)
+    from glass.predict.verdict_lines import document_head, heading, learnt_line, stability_line
+
     _check_earlier(arguments, detector, [source.name for source in found.sources])
-    print(_heading(detector, options), file=sys.stderr)
-    head = _head(detector, options, arguments.model)
+    print(heading(detector, options), file=sys.stderr)
+    head = document_head(detector, options, arguments.model)
     try:
         verdicts = _scored(detector, found.sources, options, head, arguments)
         _write(verdicts, head, arguments)
@@ -61,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
             partial_path(path).unlink(missing_ok=True)
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
-    print(", ".join([*parts, _stability(verdicts)]), file=sys.stderr)
-    print(_learnt(verdicts), file=sys.stderr)
+    print(", ".join([*parts, stability_line(verdicts)]), file=sys.stderr)
+    print(learnt_line(verdicts), file=sys.stderr)
     written = [arguments.json, arguments.csv, arguments.heatmaps]
     if names := [str(path) for path in written if path is not None]:
         print(printable(f"wrote {', '.join(names)}"), file=sys.stderr)
@@ -135,7 +134,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
-    """Raises ``InputError`` where verdicts of before would be lost, and says what is replaced."""
+    """Raises ``InputError`` where earlier verdicts would be lost, and prints which files will be replaced."""
     from glass.predict.earlier_predictions import require_none_lost
 
     sha256 = detector.trained.weights_sha256
@@ -169,41 +168,6 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
     return detector, options
 
 
-def _heading(detector: "Detector", options: "PredictOptions") -> str:
-    """What the figures in the first column are."""
-    calibration = detector.calibration_for(options)
-    if calibration is not None:
-        alarms = calibration.false_alarms
-        return (
-            f"calibrated probability of being generated; from {calibration.threshold:.3f}"
-            f" generated, below {calibration.real_below:.3f} real; false alarms"
-            f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
-        )
-    if detector.trained.calibration is not None:
-        from glass.measure.applied_calibration import why_not_applicable
-
-        why = why_not_applicable(detector.trained.calibration, detector.views(options))
-    else:
-        why = "the model is not calibrated (python -m scripts.calibrate)"
-    return f"raw scores, generated from 0.5: {why}"
-
-
-def _head(detector: "Detector", options: "PredictOptions", model: str) -> dict[str, Any]:
-    calibration = detector.calibration_for(options)
-    return {
-        "model": {
-            "path": printable(model),
-            "kind": detector.trained.config.model.kind,
-            "weights_sha256": detector.trained.weights_sha256,
-        },
-        "views": asdict(detector.views(options)),
-        "calibrated": calibration is not None,
-        "threshold": 0.5 if calibration is None else calibration.threshold,
-        "real_below": 0.5 if calibration is None else calibration.real_below,
-        "note": _heading(detector, options),
-    }
-
-
 def _scored(
     detector: "Detector",
     sources: "list[ImageSource]",
@@ -232,54 +196,17 @@ def _shown(
     detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions", arguments: argparse.Namespace
 ) -> "Iterator[ImageVerdict]":
     """The verdicts, each printed, and drawn where that is asked."""
+    from glass.predict.verdict_lines import verdict_line
     from shards.images.rejection import RejectedImage
 
     for number, verdict in enumerate(detector.predict_iter(sources, options)):
-        print(_line(verdict), flush=True)
+        print(verdict_line(verdict), flush=True)
         if arguments.heatmaps is not None and verdict.reason is None:
             try:
                 _draw(detector, sources[number], verdict, arguments, number)
             except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
                 print(printable(f"warning: no heat map of {verdict.path}: {error}"), file=sys.stderr)
         yield verdict
-
-
-def _line(verdict: "ImageVerdict") -> str:
-    path = printable(verdict.path).replace("\n", "\\n")
-    if verdict.reason is not None:
-        return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
-    value = verdict.score if verdict.probability is None else verdict.probability
-    spread = ""
-    if len(verdict.draw_scores) > 1:
-        low, high = min(verdict.draw_scores), max(verdict.draw_scores)
-        spread = f"  (raw scores of the draws {low:.3f} to {high:.3f})"
-    unstable = "unstable" if verdict.unstable else ""
-    learnt = f"  ({LEARNT[verdict.learnt]})" if verdict.learnt else ""
-    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}"
-
-
-def _stability(verdicts: "list[ImageVerdict]") -> str:
-    """How many verdicts are unstable, of those for which it was tried."""
-    tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
-    if not tried:
-        return "stability not tested"
-    scored = sum(verdict.reason is None for verdict in verdicts)
-    of = "" if len(tried) == scored else f" of {len(tried):,} tested"
-    return f"{sum(tried):,} unstable{of}"
-
-
-def _learnt(verdicts: "list[ImageVerdict]") -> str:
-    """What must be known of these images before their verdicts are taken for a test."""
-    uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
-    if all(use is None for use in uses):
-        return "note: which images the model was trained on is not known"
-    learnt = sum(bool(use) for use in uses)
-    if not learnt:
-        return "the model learnt from none of these images"
-    return (
-        f"WARNING: the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
-        " show what it learnt by heart"
-    )
 
 
 def _draw(

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 from glass.config.documents import check_document
+from glass.predict import verdict_lines
 from glass.predict.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
 from glass.predict.source_paths import find_images
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
@@ -169,14 +170,14 @@ def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys
     long, gone = tmp_path / ("像" * 80 + ".png"), tmp_path / "gone.png"
     for path in (long, gone):
         shutil.copy(paths[0], path)
-    seen = predict._line
+    seen = verdict_lines.verdict_line
 
     def line(verdict):
         if verdict.path == str(gone):
             gone.unlink()
         return seen(verdict)
 
-    monkeypatch.setattr(predict, "_line", line)
+    monkeypatch.setattr(verdict_lines, "verdict_line", line)
     files = ["--heatmaps", str(tmp_path / "maps"), "--dense", "--json", str(tmp_path / "o.json")]
     assert predict.main([str(run), str(gone), str(long), *files, "--no-stability"]) == 0
     told = capsys.readouterr().err

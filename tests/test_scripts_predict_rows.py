@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from glass.measure.trained_model import TrainedModel
+from glass.predict import verdict_lines
 from glass.predict.detector import Detector, PredictOptions
 from glass.predict.partial_rows import partial_path
 from glass.predict.source_paths import find_images
@@ -203,7 +204,7 @@ def test_an_archive_is_to_be_unpacked(tmp_path, paths):
 
 def stopped(run, paths, files, monkeypatch, after=2):
     """What the disk held when Ctrl-C came, which is when ``after`` rows were scored."""
-    seen, line = [], predict._line
+    seen, line = [], verdict_lines.verdict_line
 
     def counting(verdict):
         if len(seen) == after:
@@ -213,7 +214,7 @@ def stopped(run, paths, files, monkeypatch, after=2):
         return line(verdict)
 
     with monkeypatch.context() as patch:
-        patch.setattr(predict, "_line", counting)
+        patch.setattr(verdict_lines, "verdict_line", counting)
         flags = ["--json", str(files[0]), "--csv", str(files[1]), "--no-stability"]
         with pytest.raises(KeyboardInterrupt):
             predict.main([str(run), *map(str, paths), *flags])

@@ -1,0 +1,90 @@
+"""Verdicts for a person who reads a terminal: what the figures are, a line for each, and the sum."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from glass.measure.applied_calibration import THRESHOLD, why_not_applicable
+from glass.predict.detector import Detector
+from glass.predict.options import PredictOptions
+from glass.predict.verdicts import ImageVerdict
+from shards.cli.command import printable
+from shards.cli.wording import counted
+
+__all__ = ["document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
+
+LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
+"""The remark on an image that the model learnt from."""
+
+
+def heading(detector: Detector, options: PredictOptions) -> str:
+    """What the figures of :func:`verdict_line` are."""
+    calibration = detector.calibration_for(options)
+    if calibration is not None:
+        alarms = calibration.false_alarms
+        return (
+            f"calibrated probability of being generated; from {calibration.threshold:.3f}"
+            f" generated, below {calibration.real_below:.3f} real; false alarms"
+            f" {alarms['low']:.1%} to {alarms['high']:.1%} on images like those calibrated on"
+        )
+    if detector.trained.calibration is not None:
+        why = why_not_applicable(detector.trained.calibration, detector.views(options))
+    else:
+        why = "the model is not calibrated (python -m scripts.calibrate)"
+    return f"raw scores, generated from 0.5: {why}"
+
+
+def document_head(detector: Detector, options: PredictOptions, model: str) -> dict[str, Any]:
+    """The fields of ``predict --json`` around its images."""
+    calibration = detector.calibration_for(options)
+    return {
+        "model": {
+            "path": printable(model),
+            "kind": detector.trained.config.model.kind,
+            "weights_sha256": detector.trained.weights_sha256,
+        },
+        "views": asdict(detector.views(options)),
+        "calibrated": calibration is not None,
+        "threshold": THRESHOLD if calibration is None else calibration.threshold,
+        "real_below": THRESHOLD if calibration is None else calibration.real_below,
+        "note": heading(detector, options),
+    }
+
+
+def verdict_line(verdict: ImageVerdict) -> str:
+    """Word, probability or raw score, stability, path, and remarks; of an unreadable image the reason."""
+    path = printable(verdict.path).replace("\n", "\\n")
+    if verdict.reason is not None:
+        return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
+    value = verdict.score if verdict.probability is None else verdict.probability
+    spread = ""
+    if len(verdict.draw_scores) > 1:
+        low, high = min(verdict.draw_scores), max(verdict.draw_scores)
+        spread = f"  (raw scores of the draws {low:.3f} to {high:.3f})"
+    unstable = "unstable" if verdict.unstable else ""
+    learnt = f"  ({LEARNT[verdict.learnt]})" if verdict.learnt else ""
+    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}"
+
+
+def stability_line(verdicts: Sequence[ImageVerdict]) -> str:
+    """How many verdicts are unstable, of those for which it was tried."""
+    tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
+    if not tried:
+        return "stability not tested"
+    scored = sum(verdict.reason is None for verdict in verdicts)
+    of = "" if len(tried) == scored else f" of {len(tried):,} tested"
+    return f"{sum(tried):,} unstable{of}"
+
+
+def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
+    """Whether the model learnt from these images, which decides whether their verdicts are a test."""
+    uses = [verdict.learnt for verdict in verdicts if verdict.reason is None]
+    if all(use is None for use in uses):
+        return "note: which images the model was trained on is not known"
+    learnt = sum(bool(use) for use in uses)
+    if not learnt:
+        return "the model learnt from none of these images"
+    return (
+        f"WARNING: the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
+        " show what it learnt by heart"
+    )
