@@ -9,21 +9,19 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
-from torch import distributed
 
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
-from glass.export.model_folder import holds_model, save_model
 from glass.measure.metrics import binary_metrics
-from glass.measure.scoring import score
 from glass.train.bad_samples import BadSampleLedger
+from glass.train.best_model import BestModel
 from glass.train.checkpoint import CheckpointStore
-from glass.train.metrics_line import describe, epoch_line, is_better
+from glass.train.metrics_line import describe, epoch_line
 from glass.train.processes import StopSignal
 from glass.train.progress import ProgressDisplay, report_if_slow
 from glass.train.state import BatchLoader, RunState
 from glass.train.step import Engine, Totals, grouped
+from glass.train.validation import validation_scores
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -38,10 +36,6 @@ processes on whether to stop."""
 
 class TrainingDiverged(InputError):
     """Loss or scores are no longer finite: the settings' fault, and only of this run."""
-
-
-class _Stopped(Exception):
-    """A signal came while the validation split was being scored."""
 
 
 class Trainer:
@@ -67,6 +61,7 @@ class Trainer:
         self.checkpoint_every, self.on_epoch = checkpoint_every, on_epoch
         self.store = CheckpointStore(folder.checkpoints)
         self.ledger = BadSampleLedger(folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples)
+        self.best = BestModel(config, state, folder)
         self._warm = False
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
 
@@ -80,7 +75,7 @@ class Trainer:
             return False
         if self.accelerator.is_main_process:  # lines of epochs after this checkpoint go
             self.folder.write_metrics(progress.history)
-        self._restore_best()
+        self.best.restore()
         logger.info("going on from %s: epoch %d, step %d", found, progress.epoch + 1, progress.step)
         return True
 
@@ -88,12 +83,12 @@ class Trainer:
         """Reads once more what an earlier part of the run could not. Raises ``InputError`` where
         that is still too much."""
         loaders = {self.config.train_split: self.state.loader, self.config.valid_split: self.valid_loader}
-        told = [
+        summaries = [
             self.ledger.count_still_bad(split, loader.num_samples, dataset, self.config.loader)
             for split, loader in loaders.items()
         ]
-        if any(told):
-            raise InputError("; ".join(summary for summary in told if summary))
+        if any(summaries):
+            raise InputError("; ".join(summary for summary in summaries if summary))
 
     def fit(self) -> bool:
         """Trains until the last epoch is done and returns True; False where a signal or
@@ -105,7 +100,7 @@ class Trainer:
                 self.state.save(self.store)
                 if line is None:
                     return False
-                self._export_best()
+                self.best.export()
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
                     break
@@ -194,15 +189,15 @@ class Trainer:
     def _require_readable(self, save: bool = True) -> None:
         """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
         on from once the shards are mended if ``save``, or from the one before."""
-        told = (
+        summaries = (
             self.ledger.collect(self.config.train_split, self.state.loader),
             self.ledger.collect(self.config.valid_split, self.valid_loader),
         )
-        if not any(told):
+        if not any(summaries):
             return
         if save:
             self.state.save(self.store)
-        raise InputError("; ".join(summary for summary in told if summary))
+        raise InputError("; ".join(summary for summary in summaries if summary))
 
     def _stopped(self, stop: StopSignal, number: int) -> bool:
         """Whether to stop at step, or batch, ``number``: one process stops at any, several agree on
@@ -226,9 +221,8 @@ class Trainer:
         trained = state.totals.read(self.accelerator)
         self._require_finite(trained["loss"])
         started = time.perf_counter()
-        try:
-            valid = self._validate(stop)
-        except _Stopped:
+        valid = self._validated(stop)
+        if valid is None:
             return None
         self._require_readable()  # before the epoch counts: it will be validated again
         line = epoch_line(
@@ -243,64 +237,24 @@ class Trainer:
         self._note(line)
         return line
 
-    def _validate(self, stop: StopSignal) -> dict[str, float | None]:
-        model = self.state.plain_model
-        if self.accelerator.num_processes > 1:
-            # Each process has updated its own batch statistics since the last exchange; what is
-            # validated must be what is exported, so the main process's count for all.
-            for buffer in model.buffers():
-                distributed.broadcast(buffer, src=0)
-        batches = self._until_stopped(stop)
-        predictions = score(model, batches, self.accelerator.device, self.precision)
+    def _validated(self, stop: StopSignal) -> dict[str, float | None] | None:
+        """The metrics of the validation split; None where a signal came before its end."""
+        predictions = validation_scores(
+            self.state, self.valid_loader, self.precision, lambda number: self._stopped(stop, number)
+        )
+        if predictions is None:
+            return None
         if not np.isfinite(predictions.logits).all():
             self._give_up("the scores of the validation split are no longer finite")
         return binary_metrics(predictions.label, predictions.probability)
-
-    def _until_stopped(self, stop: StopSignal) -> Iterator[dict[str, Any]]:
-        """The batches of the validation split. Raises ``_Stopped`` once a signal came, on all
-        processes at the same batch."""
-        for number, batch in enumerate(self.valid_loader):
-            if self._stopped(stop, number):
-                raise _Stopped
-            yield batch
 
     def _note(self, line: dict[str, Any]) -> None:
         """Into history, ``metrics.jsonl``, TensorBoard and log."""
         progress = self.state.progress
         progress.history.append(line)
-        better = is_better(line, progress.best, self.config.select_by)
-        if better:
-            progress.best = line
+        better = self.best.consider(line)
         if self.accelerator.is_main_process:
             self.folder.write_metrics(progress.history)
         numbers = {f"epoch/{name}": value for name, value in line.items() if value is not None}
         self.accelerator.log(numbers, step=progress.step)
         logger.info("%s", describe(line, self.config.epochs, better))
-
-    def _export_best(self) -> None:
-        """Writes ``model/`` where the epoch just saved is the best so far: after its checkpoint, so
-        that what was exported is never lost to a run that goes on from the one before."""
-        best = self.state.progress.best
-        if self.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
-            save_model(self.folder.model, self.state.plain_model, self.config, best)
-
-    def _restore_best(self) -> None:
-        """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
-        the run went back behind a checkpoint that was damaged."""
-        progress = self.state.progress
-        if progress.best is None:
-            return
-        whole = self.accelerator.is_main_process and holds_model(self.folder.model, progress.best)
-        if broadcast_object_list([whole])[0]:
-            return
-        if progress.best["epoch"] == progress.epoch and not progress.step_in_epoch:
-            self._export_best()
-            return
-        logger.warning(
-            "the model of epoch %d, the best so far, is gone, or was replaced by that of an epoch"
-            " which is trained again: the best is chosen anew from here",
-            progress.best["epoch"],
-        )
-        progress.best = None if progress.step_in_epoch else progress.history[-1]
-        if not progress.step_in_epoch:
-            self._export_best()

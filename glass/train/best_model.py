@@ -1,0 +1,58 @@
+"""The exported model of a run: that of its best epoch so far, kept in step with the checkpoints."""
+
+import logging
+from typing import Any
+
+from accelerate.utils import broadcast_object_list
+
+from glass.config.run_config import RunConfig
+from glass.config.run_folder import RunFolder
+from glass.export.model_folder import holds_model, save_model
+from glass.train.metrics_line import is_better
+from glass.train.state import RunState
+
+__all__ = ["BestModel"]
+
+logger = logging.getLogger(__name__)
+
+
+class BestModel:
+    """One object in every process; all call its methods together, and the main process writes."""
+
+    def __init__(self, config: RunConfig, state: RunState, folder: RunFolder) -> None:
+        self.config, self.state, self.folder = config, state, folder
+
+    def consider(self, line: dict[str, Any]) -> bool:
+        """Whether the epoch with the metrics ``line`` is the best so far, which is then remembered."""
+        better = is_better(line, self.state.progress.best, self.config.select_by)
+        if better:
+            self.state.progress.best = line
+        return better
+
+    def export(self) -> None:
+        """Writes ``model/`` where the epoch just saved is the best so far: after its checkpoint, so
+        that what was exported is never lost to a run that goes on from the one before."""
+        best = self.state.progress.best
+        if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
+            save_model(self.folder.model, self.state.plain_model, self.config, best)
+
+    def restore(self) -> None:
+        """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
+        the run went back behind a checkpoint that was damaged."""
+        progress = self.state.progress
+        if progress.best is None:
+            return
+        whole = self.state.accelerator.is_main_process and holds_model(self.folder.model, progress.best)
+        if broadcast_object_list([whole])[0]:
+            return
+        if progress.best["epoch"] == progress.epoch and not progress.step_in_epoch:
+            self.export()
+            return
+        logger.warning(
+            "the model of epoch %d, the best so far, is gone, or was replaced by that of an epoch"
+            " which is trained again: the best is chosen anew from here",
+            progress.best["epoch"],
+        )
+        progress.best = None if progress.step_in_epoch else progress.history[-1]
+        if not progress.step_in_epoch:
+            self.export()

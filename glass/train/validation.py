@@ -1,0 +1,39 @@
+"""The scores of the validation split, of which a signal may stop the making."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import distributed
+
+from glass.measure.scoring import Predictions, score
+from glass.train.state import BatchLoader, RunState
+
+__all__ = ["validation_scores"]
+
+
+class _Stopped(Exception):
+    """A signal came while the split was being scored."""
+
+
+def validation_scores(
+    state: RunState, loader: BatchLoader, precision: str, is_stopped: Callable[[int], bool]
+) -> Predictions | None:
+    """The model's scores of all of ``loader``, on every process; None where ``is_stopped``, which is asked
+    before each batch by its number and says the same on all processes, said so."""
+    model = state.plain_model
+    if state.accelerator.num_processes > 1:
+        # Each process has updated its own batch statistics since the last exchange; what is
+        # validated must be what is exported, so the main process's count for all.
+        for buffer in model.buffers():
+            distributed.broadcast(buffer, src=0)
+    try:
+        return score(model, _until_stopped(loader, is_stopped), state.accelerator.device, precision)
+    except _Stopped:
+        return None
+
+
+def _until_stopped(loader: BatchLoader, is_stopped: Callable[[int], bool]) -> Iterator[dict[str, Any]]:
+    for number, batch in enumerate(loader):
+        if is_stopped(number):
+            raise _Stopped
+        yield batch
