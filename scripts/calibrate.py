@@ -31,7 +31,7 @@ FEW_REAL = 300
 def main(argv: list[str] | None = None) -> int:
     """Parses, scores the split, fits, writes, prints."""
     arguments = _parse(argv)
-    # The data set opens in milliseconds, torch in seconds: mistakes are told before the wait.
+    # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)

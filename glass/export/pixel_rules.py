@@ -25,9 +25,9 @@ from shards.images.pixels import decode_rgb, global_view
 __all__ = ["DecoderWarning", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
 
 RULES_VERSION = 1
-"""Of the rules in ``shards.images.pixels``."""
+"""Version of the rules in ``shards.images.pixels``."""
 
-# 40 × 32 pixels, 4:2:0, quality 75, with edges in colour that tell ways of upsampling apart.
+# 40 × 32 pixels, 4:2:0, quality 75, with edges in colour, which ways of upsampling render differently.
 PROBE_JPEG = base64.b64decode(
     """
     /9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwc
@@ -70,8 +70,8 @@ def pixel_record() -> dict[str, Any]:
 
 def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
     """Warns with :class:`DecoderWarning` where the rules or decoders here are not those recorded
-    with the model ``where``; silent for a model without a record. The warning points at the caller of
-    whoever opens the model, three frames up."""
+    with the model ``where``; silent for a model without a record. The warning points three
+    frames up, at the caller of the function that opens the model."""
     if recorded is None:
         return
     here = pixel_record()

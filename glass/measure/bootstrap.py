@@ -31,7 +31,7 @@ def bootstrap_intervals(
 ) -> dict[str, list[float] | None]:
     """95 % percentile intervals ``[low, high]`` of every metric of ``binary_metrics``.
 
-    What is resampled, with replacement, is the *scene*: samples of one group are drawn together,
+    The unit that is resampled, with replacement, is the *scene*: samples of one group are drawn together,
     because renderings of one scene err together and counting them as independent makes intervals
     too narrow. A sample with the group ``""``, or every sample where ``groups`` is None, is a scene
     of its own. Scenes are not drawn class by class: a class of few scenes, each in a stratum of its

@@ -1,4 +1,4 @@
-"""What a score means: temperature, threshold and a band of doubt, and the file that keeps them.
+"""The meaning of a score: temperature, threshold and a band of doubt, and the file that keeps them.
 
 A calibration belongs to the weights, and to the views (number of crops, coverage, draws, sampling
 rule) that it was made with; with other views a score is only a score. It is kept as
@@ -44,12 +44,12 @@ SCHEMA = {
     "before": Map(Maybe(float)),
     "after": Map(Maybe(float)),
 }
-"""Of ``calibration.json``, which holds ``rules`` and ``versions`` besides."""
+"""Fields of ``calibration.json`` that are read again; it also holds ``rules`` and ``versions``."""
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """What of an image the model sees, as far as a person can change it."""
+    """The part of an image that the model sees, as far as a person can change it."""
 
     num_crops: int
     sampling: str
@@ -62,7 +62,7 @@ class ViewSettings:
     def __str__(self) -> str:
         if self.coverage == "all":
             crops = "a crop from every cell"
-            if self.sampling != "all":  # calibrations of before it tiled the image
+            if self.sampling != "all":  # calibrations from before it tiled the image
                 crops += " of a square grid"
         else:
             crops = f"{self.num_crops} crops by {self.sampling}"
@@ -71,7 +71,7 @@ class ViewSettings:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the scores of one model, of images seen with ``views``, mean. A margin is logit(generated) -
+    """The meaning of one model's scores of images seen with ``views``. A margin is logit(generated) -
     logit(real)."""
 
     temperature: float
@@ -95,7 +95,7 @@ class Calibration:
 
     @property
     def num_alarms(self) -> int:
-        """Of the real images calibrated on, how many are called generated."""
+        """How many of the real images calibrated on are called generated."""
         return round(self.false_alarms["rate"] * self.data["real"])
 
     @property

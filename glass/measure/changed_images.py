@@ -30,7 +30,7 @@ class ChangedImage:
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3)."""
     detail: Detail | None
-    """What sampling rules that read a file's bits know of it."""
+    """Its detail for sampling rules that read a file's bits; None where none of them does."""
 
 
 class SplitImages:

@@ -9,7 +9,7 @@ the evaluation document, which ``glass.measure.result_files`` keeps in the run's
 ``model``           ``kind`` "glass" | "single_view", ``weights_sha256`` of model.safetensors,
                     ``chosen``: object | null, the epoch it is of and why, as training recorded it
 ``dataset``         ``name`` of its folder, ``dataset_json_sha256``
-``settings``        what the loader was told (``num_crops``, ``sampling``, ``seed`` …), ``device``,
+``settings``        the loader's (``num_crops``, ``sampling``, ``seed`` …), ``device``,
                     ``precision``
 ``threshold``       ``value``, ``source``: where it comes from (0.5 until a model is calibrated)
 ``calibration``     object | null, absent in older documents: ``temperature``; ``data`` and
@@ -72,7 +72,7 @@ __all__ = ["EvaluationOptions", "evaluate_run", "evaluate_table"]
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What a person may change about an evaluation; None keeps what the run was trained with."""
+    """The settings of an evaluation; None keeps those the run was trained with."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU where there is one."""
@@ -82,7 +82,7 @@ class EvaluationOptions:
     draws: int = 1000
     """Bootstrap draws."""
     seed: int = 0
-    """Of the bootstrap; the windows keep the run's own seed."""
+    """Seed of the bootstrap; the windows keep the run's own."""
     calibrated: bool = True
     """Use the calibration beside the model, where there is one of the views asked for."""
     progress: bool = False

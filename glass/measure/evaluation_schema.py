@@ -1,4 +1,4 @@
-"""What ``evaluation-<split>.json`` must hold, to the bottom: a report shows all of it."""
+"""The schema of ``evaluation-<split>.json``, to the bottom: a report shows all of it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ __all__ = ["FORMAT_VERSION", "LATER", "SCHEMA", "check_evaluation"]
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
-"""Of a bootstrap. A report draws as often as the document says."""
+"""Draws of a bootstrap at most. A report draws as often as the document says."""
 
 _NUMBER, _INTERVAL = Maybe(float), Maybe([float])
 _GENERATOR = {

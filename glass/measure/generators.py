@@ -15,7 +15,7 @@ __all__ = ["GENERATOR_METRICS", "UNNAMED", "per_generator"]
 Array = npt.NDArray[Any]
 
 GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
-"""What a row of :func:`per_generator` holds."""
+"""The metrics in a row of :func:`per_generator`."""
 
 UNNAMED = "(unnamed)"
 """Row of the generated images whose generator is not known."""

@@ -41,7 +41,7 @@ OUR_EVALUATION = is_json_with("split", "model", "dataset", "metrics")
 OUR_PREDICTIONS = is_parquet_with(("sample_key", "label", "probability"))
 
 DIGITS = 12
-"""Of the digest in a name: 48 bits, for the few data sets that one model is measured on."""
+"""Digits of the digest in a name: 48 bits, for the few data sets that one model is measured on."""
 
 
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:

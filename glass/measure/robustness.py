@@ -78,7 +78,7 @@ class _Contender:
     threshold: tuple[float, str]
     """Its value, and where it comes from."""
     temperature: float
-    """Of its calibration, 1 without one."""
+    """That of its calibration, 1 without one."""
 
 
 def measure_robustness(

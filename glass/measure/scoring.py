@@ -21,7 +21,7 @@ GENERATED = 1
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of n samples, in the order of the loader."""
+    """A model's scores of n samples, in the order of the loader."""
 
     sample_key: list[str]
     """n keys, where each sample lies."""
@@ -38,7 +38,7 @@ class Predictions:
     crop_mask: Array
     """(n, N) bool: whether a window exists."""
     temperature: float = 1.0
-    """Of the calibration in force."""
+    """That of the calibration that applies, 1 without one."""
 
     def __len__(self) -> int:
         return len(self.label)

@@ -33,11 +33,11 @@ class TrainedModel:
     """A model with everything that belongs to it."""
 
     name: str
-    """What a person calls it."""
+    """Its name for a person."""
     model: Glass | SingleView
     """In evaluation mode, on ``device``."""
     config: RunConfig
-    """Of the run that trained it."""
+    """The settings of the run that trained it."""
     card: dict[str, Any]
     """Its ``config.json``."""
     calibration: Calibration | None
@@ -96,7 +96,7 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """What it sees of an image; None keeps the settings of training.
+        """The views that it has of an image; None keeps the settings of training.
 
         Raises ``InputError`` where it sees no crops and some were asked for.
         """

@@ -166,7 +166,7 @@ def _threshold_metrics(counts: dict[str, Array]) -> dict[str, Array]:
 
 
 def _ranking_metrics(weights: Array, table: SortedSamples, generated: Array, real: Array) -> dict[str, Array]:
-    """What depends on the order of the scores only, equal scores entering together."""
+    """The metrics that depend on the order of the scores alone; equal scores enter together."""
     hits = np.cumsum(np.add.reduceat(weights * table.label, table.tie_starts, axis=1), axis=1)
     alarms = np.cumsum(np.add.reduceat(weights * (1 - table.label), table.tie_starts, axis=1), axis=1)
     tpr, fpr = hits / generated[:, None], alarms / real[:, None]

@@ -52,7 +52,7 @@ class Detector:
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """What the model will see of an image. Raises ``InputError`` where it sees no crops and
+        """The views that the model will have of an image. Raises ``InputError`` where it sees no crops and
         ``options`` ask for some."""
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
@@ -65,8 +65,8 @@ class Detector:
     ) -> list[ImageVerdict]:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
-        ``changes`` are fields of :class:`PredictOptions`. What cannot be read gets a verdict with
-        its ``reason``. Equal pixels get equal verdicts, but for models with the sampling rule
+        ``changes`` are fields of :class:`PredictOptions`. An image that cannot be read gets a
+        verdict with its ``reason``. Equal pixels get equal verdicts, but for models with the sampling rule
         ``texture``: it reads the bits of a JPEG, which Pillow images and arrays do not bring along,
         so these are drawn evenly, as a PNG is. Raises ``TypeError`` for a single image.
         """

@@ -23,7 +23,7 @@ stride, so all blocks and grid cells of the image lie differently."""
 _SMALLEST_CHANGED_SIDE = 16
 
 _LONGEST_JPEG_SIDE = 65_500
-"""Of libjpeg; a PNG or a TIFF may be longer."""
+"""The limit of libjpeg; a PNG or a TIFF may be longer."""
 
 
 @dataclass(frozen=True)

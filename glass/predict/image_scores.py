@@ -16,7 +16,7 @@ __all__ = ["ImageScores", "verdict_on"]
 
 @dataclass(frozen=True)
 class ImageScores:
-    """What a model makes of one image. A margin is logit(generated) - logit(real)."""
+    """A model's scores of one image. A margin is logit(generated) - logit(real)."""
 
     margins: npt.NDArray[np.float64]
     """(K,), of each draw of windows."""

@@ -18,7 +18,7 @@ LEARNT = {"train": "trained on this very image", "valid": "this very image chose
 
 
 def heading(detector: Detector, options: PredictOptions) -> str:
-    """What the figures of :func:`verdict_line` are."""
+    """The meaning of the figures in :func:`verdict_line`."""
     calibration = detector.calibration_for(options)
     if calibration is not None:
         alarms = calibration.false_alarms

@@ -16,7 +16,7 @@ _SENTENCES = {
 
 
 def audit_sentence(document: Mapping[str, Any]) -> str:
-    """What the worst finding means."""
+    """The meaning of the worst finding."""
     return _SENTENCES[document["severity"]]
 
 

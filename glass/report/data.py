@@ -127,7 +127,7 @@ def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:
 
 
 def training_summary(epochs: Sequence[Mapping[str, Any]], kept_epoch: int | None) -> dict[str, Any]:
-    """Of the lines of ``metrics.jsonl``; None where they do not say.
+    """A summary of the lines of ``metrics.jsonl``; None for a number that they lack.
 
     ``epochs``; ``kept_epoch``, whose model is evaluated, and its ``valid_auroc``,
     ``valid_accuracy`` and ``valid_loss``; ``time_s`` with validation; ``images_per_s`` of training
@@ -163,7 +163,7 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
 def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     around = {name: record[name] for name in ("data", "environment") if name in record}
     settings = flat_settings(record.get("config", {})) | flat_settings(around)
-    settings.pop("data.path", None)  # says something of a machine and nothing of a run
+    settings.pop("data.path", None)  # it describes a machine, not a run
     return settings
 
 

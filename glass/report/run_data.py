@@ -29,7 +29,7 @@ _EPOCH_NUMBERS = (
     "data_wait_s",
     "epoch_time_s",
 )
-"""What a report shows of a line of ``metrics.jsonl``, where it is there."""
+"""The numbers of a line of ``metrics.jsonl`` that a report shows, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RunData:
     """One run as its folder holds it."""
 
     name: str
-    """What the report calls it."""
+    """Its name in the report."""
     folder: Path
     record: dict[str, Any]
     """``run.json``."""

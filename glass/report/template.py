@@ -39,7 +39,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What Jinja2 puts in place of each ``{{ … }}``; markup of our own passes as it is."""
+    """The text that Jinja2 puts in place of each ``{{ … }}``; markup of our own passes as it is."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return printable(value)
     return value

@@ -35,7 +35,7 @@ _AGAIN = "met before"
 
 
 class LedgerLoader(Protocol):
-    """What the ledger needs of a loader."""
+    """The part of a loader that the ledger uses."""
 
     @property
     def num_samples(self) -> int: ...
@@ -77,7 +77,7 @@ class BadSampleLedger:
         self._rows: dict[tuple[str, str], Row] = {}
         """(split, key) → row; the same in every process for what this run's processes found."""
         self._earlier: dict[tuple[str, str], Row] = {}
-        """What the file held when the run went on; written again, and counted as far as
+        """The rows of the file when the run went on; written again, and counted as far as
         :meth:`count_still_bad` finds it still bad: the shards may have been mended since."""
         self._collected: dict[str, int] = {}
         """Split → how many of its loader's bad samples are in already, in this process."""
@@ -143,7 +143,7 @@ class BadSampleLedger:
         return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """What to tell a person once there are too many."""
+        """The message for a person once there are too many."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

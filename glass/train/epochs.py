@@ -66,7 +66,7 @@ class Trainer:
         self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
 
     def resume(self) -> bool:
-        """Takes up the newest checkpoint and says so; False where there is none."""
+        """Goes on from the newest checkpoint and logs that; False where there is none."""
         if self.accelerator.is_main_process:
             self.store.remove_unfinished()
         self.ledger.load_earlier()

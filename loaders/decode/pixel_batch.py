@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageViews:
-    """What a model sees of one image: a row of a batch."""
+    """The views that a model has of one image: a row of a batch."""
 
     global_view: Pixels
     """(S, S, 3)."""
@@ -47,7 +47,7 @@ def image_views(
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """What evaluation sees of an image, ``pixels`` (H, W, 3) uint8, and further draws of its windows.
+    """The views that evaluation has of an image, ``pixels`` (H, W, 3) uint8, and further draws of its windows.
 
     Windows are those of evaluation: (``config.seed``, epoch 0, content id) in ``appearances`` 0, other
     ones in 1, 2, …. ``detail`` is what the sampling rule read off its file. Of ``config`` only
