@@ -83,13 +83,14 @@ def score(
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """The predictions of all ``parts``, of one model and calibration, one after the other."""
+
+    def column(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if values[0] is None else np.concatenate(values)
+
     names = ("content_id", "label", "logits", "attention_weights", "crop_windows", "crop_mask")
-    columns = {name: [getattr(part, name) for part in parts] for name in names}
-    return replace(
-        parts[0],
-        sample_key=[key for part in parts for key in part.sample_key],
-        **{name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()},
-    )
+    keys = [key for part in parts for key in part.sample_key]
+    return replace(parts[0], sample_key=keys, **{name: column(name) for name in names})
 
 
 def _scored(model: Any, batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
