@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
             "--output wrote, or measure an exported model, or one of the hub, with python -m "
             "scripts.robustness MODEL --rows clean --output DIR"
         )
-    from shards.files.outputs import make_folder
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
+    from shards.files.outputs import make_folder
     from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
