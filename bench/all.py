@@ -2,7 +2,7 @@
 
 Each bench runs as a process of its own with its own defaults; the document that it prints is kept
 as one line of ``bench/results/MACHINE.jsonl``, also where the bench ended with another exit code
-than 0 (a goal that was missed, a method that crashed): the line and the last words say so. To add
+than 0 (a goal was missed, a method crashed): the line and the last document hold that code. To add
 your machine: run this on it while nothing else runs, and send the file. ``python -m bench report``
 sets machines side by side.
 
@@ -16,14 +16,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from bench.harness.arguments import bench_parser, names_among, progress
-from bench.harness.schemas import check_line, check_result, print_result
+from bench.harness.schemas import check_line, print_result
 from bench.registry import BENCHES
 from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.files.json_file import parse_json
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
@@ -42,57 +43,50 @@ WITHOUT_PHOTOS = ("--megapixels", "3,12")
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a bench gave no result or ended with another exit code than 0."""
     options = _parse(argv)
-    names = _names(options)
     path = options.results / f"{options.machine}.jsonl"
-    runs = []
-    for name in names:
-        words = [name, *_words(name, options)]
-        progress(f"bench {shlex.join(words)}")
-        done = subprocess.run([sys.executable, "-m", "bench", *words], stdout=subprocess.PIPE, text=True, check=False)
-        lines = done.stdout.splitlines()
-        print("\n".join(lines[:-1]), flush=True)
-        run = {"bench": name, "exit_code": done.returncode, "kept": True, "words": ""}
-        if done.returncode:
-            run["words"] = f"ended with exit code {done.returncode}; its result is kept"
-        try:
-            document = _document(name, lines)
-            append_line(path, name, options.machine, shlex.join(words), done.returncode, document)
-        except OSError as error:
-            print(lines[-1], flush=True)
-            why = f"its result, the line above, cannot be written to {path}: {error.strerror}"
-            run |= {"kept": False, "words": f"exit code {done.returncode} and {why}"}
-        except (ValueError, TypeError, KeyError) as error:
-            run |= {"kept": False, "words": f"exit code {done.returncode} and no result: {error}"}
-        runs.append(run)
-        if run["words"]:
-            print(printable(f"{'NOTE' if run['kept'] else 'FAILED'} {name}: {run['words']}"))
+    runs = [_run(name, options, path) for name in _names(options)]
     print_result({"bench": BENCH, "results": str(path), "runs": runs}, None, BENCH)
     return 1 if any(run["words"] for run in runs) else 0
 
 
+def _run(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
+    """Runs a bench, passes its table on and keeps its result; what came of it, for the document."""
+    arguments = [name, *_arguments(name, options)]
+    command = shlex.join(arguments)
+    progress(f"bench {command}")
+    done = subprocess.run([sys.executable, "-m", "bench", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    *table, last = done.stdout.splitlines() or [""]
+    print("\n".join(table), flush=True)
+    code, kept = done.returncode, True
+    words = f"ended with exit code {code}; its result is kept" if code else ""
+    try:
+        append_line(path, name, options.machine, command, code, _document(last))
+    except OSError as error:
+        print(last, flush=True)
+        why = f"its result, the line above, cannot be written to {path}: {error.strerror}"
+        kept, words = False, f"exit code {code} and {why}"
+    except (ValueError, TypeError, KeyError) as error:
+        kept, words = False, f"exit code {code} and no result: {error}"
+    if words:
+        print(printable(f"{'NOTE' if kept else 'FAILED'} {name}: {words}"))
+    return {"bench": name, "exit_code": code, "kept": kept, "words": words}
+
+
+def _document(last: str) -> Any:
+    """The document that a bench's last line is. Raises ``ValueError``."""
+    try:
+        return parse_json(last.encode())
+    except json.JSONDecodeError:
+        raise ValueError("its last line is no JSON document") from None
+
+
 def append_line(path: Path, bench: str, machine: str, command: str, exit_code: int, document: Any) -> None:
-    """Adds a line to a file of results."""
+    """Adds a line to a file of results. Raises ``ValueError`` where ``document`` is no result of ``bench``."""
     line = {"bench": bench, "machine": machine, "command": command, "exit_code": exit_code, "document": document}
     check_line(line)
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.read_text(encoding="utf-8") if path.exists() else ""
     write_text_atomic(path, before + json.dumps(line, allow_nan=False) + "\n")
-
-
-def _document(name: str, lines: list[str]) -> dict[str, Any]:
-    """The bench's last line. Raises ``ValueError`` that says what is wrong with it."""
-
-    def refuse(word: str) -> NoReturn:
-        raise ValueError(f"its result holds {word}")
-
-    try:
-        document = json.loads(lines[-1] if lines else "", parse_constant=refuse)
-    except json.JSONDecodeError:
-        raise ValueError("its last line is no JSON document") from None
-    if not isinstance(document, dict):
-        raise ValueError("its last line is no JSON object")
-    check_result(name, document)
-    return document
 
 
 def _names(options: argparse.Namespace) -> list[str]:
@@ -108,8 +102,8 @@ def _names(options: argparse.Namespace) -> list[str]:
     return names
 
 
-def _words(name: str, options: argparse.Namespace) -> list[str]:
-    """What a bench is told beside its own defaults."""
+def _arguments(name: str, options: argparse.Namespace) -> list[str]:
+    """The arguments of a bench that differ from its own defaults."""
     if name in NEEDS_DATA:
         return ["--data", str(options.data)]
     if name in NEEDS_IMAGES:

@@ -1,4 +1,4 @@
-"""``python -m bench build``: what building shards costs per image, beside one full decode of it.
+"""``python -m bench build``: the cost of building shards per image, beside one full decode of it.
 
 Question: how much longer than a single Pillow decode does a sample take to build, and how many
 bytes do its entry points add?
@@ -12,7 +12,6 @@ is not included.
 import argparse
 from typing import Any
 
-from bench.corpora.identity import corpus_digest
 from bench.corpora.image_sets import ImageSet, add_images, build_image_sets, entry_point_ratios, reference_set
 from bench.harness.arguments import add_measuring, bench_parser, check_measuring, progress, scratch_folder
 from bench.harness.environment import environment, warn_if_busy
@@ -31,7 +30,7 @@ METHODS = {
         "the walk through the scan that notes entry points", "bench.methods.building:EntryPoints"
     ),
     "build_sample": MethodInfo(
-        "a whole sample: decode, facts, hashes, global view, entry points", "bench.methods.building:BuildSample"
+        "a whole sample: decode, metadata, hashes, global view, entry points", "bench.methods.building:BuildSample"
     ),
 }
 
@@ -57,13 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             skipped.update(outcome.skipped)
             failed.update(outcome.failed)
             rows += [
-                row_of(
-                    BENCH,
-                    measurement,
-                    image_set.corpus.megapixels,
-                    images=image_set.kind,
-                    data=corpus_digest(image_set.corpus),
-                )
+                row_of(BENCH, measurement, image_set.corpus.megapixels, **image_set.row_fields)
                 for measurement in outcome.measurements
             ]
     document: dict[str, Any] = {

@@ -5,7 +5,7 @@ Method: shards are built from the very photographs; every method works on the sa
 page cache, in a process of its own that is pinned to as many cores as it may use threads. Methods
 take turns (A B C A B C …); a turn is whole passes over all files, from empty queues to the last
 result. Reported are medians over the rounds with the smallest and largest; ratios are taken round
-by round. What each method includes and leaves out is printed below the table.
+by round. A line on each method, below the table, lists the work that it includes and leaves out.
 
     python -m bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     python -m bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
@@ -18,7 +18,6 @@ from functools import partial
 from typing import Any
 
 from bench.corpora.corpus import CROP_SIZE
-from bench.corpora.identity import corpus_digest
 from bench.corpora.image_sets import (
     SYNTHETIC,
     ImageSet,
@@ -38,8 +37,7 @@ from bench.harness.arguments import (
 )
 from bench.harness.environment import environment, warn_if_busy
 from bench.harness.harness import Measurement, Outcome, Ratio, alternate, ratio
-from bench.harness.ratios import method_ratios, reference_crops, thread_ratios
-from bench.harness.result import ratio_fields, row_of
+from bench.harness.result import method_ratios, ratio_fields, reference_crops, row_of, thread_ratios
 from bench.harness.schemas import print_result
 from bench.harness.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
 from bench.harness.task import MethodInfo, Task
@@ -88,7 +86,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Images to a global view and N crops: our loader and other ways.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
-    parser.add_argument("--methods", metavar="NAME,…", help=f"only these (otherwise all of {', '.join(METHODS)})")
+    parser.add_argument("--methods", metavar="NAME,…", help=f"only these (default: all of {', '.join(METHODS)})")
     parser.add_argument(
         "--peers",
         action="store_true",
@@ -132,17 +130,8 @@ class _Run:
         ]
         measured = self._alternate(tasks)
         self._cells[image_set.suffix, num_crops] = measured
-        self.rows += [
-            row_of(
-                BENCH,
-                measurement,
-                image_set.corpus.megapixels,
-                images=image_set.kind,
-                crop_size=CROP_SIZE,
-                data=corpus_digest(image_set.corpus),
-            )
-            for measurement in measured
-        ]
+        fields = {**image_set.row_fields, "crop_size": CROP_SIZE}
+        self.rows += [row_of(BENCH, one, image_set.corpus.megapixels, **fields) for one in measured]
 
     def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
         """The ratios, at ``num_crops``; those of the reference set without a suffix."""

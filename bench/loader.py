@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.corpora.identity import data_digest
+from bench.corpora.corpus import data_digest
 from bench.harness.arguments import (
     add_measuring,
     bench_parser,
-    check_at_least_1,
+    check_at_least,
     check_measuring,
     names_among,
     progress,
@@ -43,7 +43,7 @@ __all__ = ["main"]
 BENCH = "loader"
 BACKENDS = ("turbo", "dali", "reference")
 MODES = ("window", "auto", "full")
-WHERE = "bench.methods.loader_batches:LoaderBatches"
+WHERE = "bench.methods.loader:LoaderBatches"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,7 +98,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _tasks(options: argparse.Namespace) -> list[Task]:
     """Every combination that was asked for. Raises ``InputError`` naming the argument at fault."""
-    check_at_least_1(options, "batch_size")
+    check_at_least(1, options, "batch_size")
     backends = names_among("--backends", options.backends, BACKENDS)
     modes = names_among("--decode", options.decode, MODES)
     crop_counts = whole_numbers("--crops", options.crops)

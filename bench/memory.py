@@ -1,4 +1,4 @@
-"""``python -m bench memory``: what a training step takes, against the number of crops.
+"""``python -m bench memory``: memory and time of a training step, against the number of crops.
 
 Question: how much memory does one more crop cost, plainly and with ``model.crop_chunk``, and how
 much time does the chunked step take instead?
@@ -16,28 +16,32 @@ seconds and for any size, without process memory and time.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.harness.arguments import bench_parser, check_output, names_among, progress, whole_numbers
+import numpy as np
+
+from bench.harness.arguments import bench_parser, check_at_least, check_output, names_among, progress, whole_numbers
 from bench.harness.environment import environment, warn_if_busy
-from bench.harness.harness import Measurement, alternate, ratio
+from bench.harness.harness import Measurement, Ratio, alternate, ratio
 from bench.harness.pinning import choose_cores
 from bench.harness.schemas import print_result
+from bench.harness.table import print_memory, print_ratios, print_skipped
 from bench.harness.task import Task
-from bench.memory_parts.fits import fit, memory_ratios
-from bench.memory_parts.plots import plot_memory
-from bench.memory_parts.tables import print_memory
+from bench.plots import plot_memory
 from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
 from shards.errors import InputError
 from shards.files.outputs import cannot_write
 
-__all__ = ["main"]
+__all__ = ["fit", "main", "memory_ratios"]
 
 BENCH = "memory"
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,19 +80,80 @@ def main(argv: list[str] | None = None) -> int:
         "environment": found,
         "failed": failed,
     }
-    print_memory(document)
+    print_memory(rows, fits)
+    print_ratios(ratios, ranges, "\nratios")
+    print_skipped({}, failed)
     print_result(document, options.output, BENCH, partial(plot_memory, rows, fits))
     if options.save_model:
-        progress(f"wrote {_saved(rows, found)}")
+        try:
+            progress(f"wrote {save_rows(rows, found)}")
+        except OSError as error:
+            raise InputError(f"--save-model: {cannot_write(MEMORY_MODEL, error)}") from error
     return 1 if failed else 0
 
 
-def _saved(rows: list[dict[str, Any]], found: dict[str, Any]) -> Path:
-    """The file that now holds the rows."""
-    try:
-        return save_rows(rows, found)
-    except OSError as error:
-        raise InputError(f"--save-model: {cannot_write(MEMORY_MODEL, error)}") from error
+def fit(rows: Rows) -> list[dict[str, Any]]:
+    """Per preset and method with two numbers of crops or more: intercept and slope of the peak in
+    bytes, R² (1 where all points are equal), and the numbers of crops."""
+    fits = []
+    for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
+        line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
+        crops = np.array([row["num_crops"] for row in line], float)
+        peaks = np.array([row["peak_bytes"] for row in line], float)
+        if len(set(crops)) < 2:
+            continue
+        slope, intercept = np.polyfit(crops, peaks, 1)
+        spread = float(peaks.var())
+        residual = float((peaks - intercept - slope * crops).var())  # its mean is 0
+        fits.append(
+            {
+                "preset": preset,
+                "method": method,
+                "intercept_bytes": float(intercept),
+                "slope_bytes_per_crop": float(slope),
+                "r_squared": 1.0 - residual / spread if spread else 1.0,
+                "crops": [int(number) for number in crops],
+            }
+        )
+    return fits
+
+
+def memory_ratios(
+    rows: Rows, fits: Sequence[Mapping[str, Any]], step_times: Mapping[str, Ratio]
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """(ratios, their ranges over the rounds). The names without a preset are the worst of all
+    presets; ``step_times`` are chunked over plain, by ``preset@Ncrops``."""
+    ratios, ranges = dict[str, float](), dict[str, list[float]]()
+    slopes = {(line["preset"], line["method"]): line["slope_bytes_per_crop"] for line in fits}
+    quotients = {
+        preset: slope / slopes[preset, "plain"]
+        for (preset, method), slope in slopes.items()
+        if method == "chunked" and (preset, "plain") in slopes
+    }
+    if quotients:
+        ratios["slope_chunked_over_plain"] = max(quotients.values())
+    if step_times:
+        worst = max(step_times.values(), key=lambda one: one.median)
+        ratios["step_time_chunked_over_plain"] = worst.median
+        ranges["step_time_chunked_over_plain"] = [worst.low, worst.high]
+    for preset, value in quotients.items():
+        ratios[f"slope_chunked_over_plain@{preset}"] = value
+    for cell, time in step_times.items():
+        ratios[f"step_time_chunked_over_plain@{cell}"] = time.median
+        ranges[f"step_time_chunked_over_plain@{cell}"] = [time.low, time.high]
+    counts = {
+        "kept_by_autograd_over_live_storages": [
+            row["kept_by_autograd_bytes"] / row["activations_after_forward_bytes"] for row in rows
+        ],
+        "process_peak_over_live_storages": [
+            row["process_peak_bytes"] / row["peak_bytes"] for row in rows if row["process_peak_bytes"] is not None
+        ],
+    }
+    for name, values in counts.items():
+        if values:  # the row that agrees least stands for all
+            ratios[name] = max(values, key=lambda value: abs(value - 1))
+            ranges[name] = [min(values), max(values)]
+    return ratios, ranges
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -120,10 +185,8 @@ def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]
     for preset in presets:
         if load_preset(preset).model.kind != "glass":
             raise InputError(f"--presets {preset}: it sees no crops; take one of glass_*")
-    for name, low in (("crop_chunk", 1), ("batch_size", 1), ("rounds", 0), ("threads", 1)):
-        value = getattr(options, name)
-        if value is not None and value < low:
-            raise InputError(f"--{name.replace('_', '-')} {value}: must be at least {low}")
+    check_at_least(1, options, "crop_chunk", "batch_size", "threads")
+    check_at_least(0, options, "rounds")
     check_output(options)
     crops = whole_numbers("--crops", options.crops)
     return presets, crops, whole_numbers("--time-crops", options.time_crops)
@@ -134,7 +197,7 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
     return [
         Task(
             method="plain" if chunk is None else "chunked",
-            where="bench.memory_parts.step:TrainingStep",
+            where="bench.methods.training_step:TrainingStep",
             data="",
             num_crops=num_crops,
             threads=options.threads,
@@ -155,7 +218,7 @@ def _tasks(options: argparse.Namespace, preset: str, num_crops: int, cores: list
 
 def _counted_by_shapes(task: Task) -> Measurement:
     """In this process: nothing is computed, so nothing is disturbed."""
-    from bench.memory_parts.step import TrainingStep
+    from bench.methods.training_step import TrainingStep
 
     step = TrainingStep(task)
     step.warm_up()

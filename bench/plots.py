@@ -1,13 +1,17 @@
-"""Images per second against the number of crops, and against the size of the images."""
+"""Plots of the benches ``decode``, ``memory`` and ``soak``, as PNG and SVG files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.corpora.image_sets import SYNTHETIC
 from shards.files.atomic import atomic_path
 
-__all__ = ["plot_rows"]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_memory", "plot_rows", "plot_soak"]
 
 STYLES = {
     "recipe": ("#7f7f7f", "o"),
@@ -20,14 +24,18 @@ STYLES = {
     "precut": ("#2ca02c", "P"),
     "decode_only": ("#17becf", "*"),
 }
-FORMATS = ("png", "svg")
+MEMORY_COLOURS = {"plain": "#d62728", "chunked": "#1f77b4"}
+GIB = 1 << 30
 
 Rows = Sequence[Mapping[str, Any]]
 
 
 def plot_rows(rows: Rows, output: Path) -> list[Path]:
-    """Writes a figure (PNG and SVG) per number of threads for either axis that has two values or
-    more; returns the files."""
+    """Images per second of ``bench decode`` against the number of crops, and against megapixels.
+
+    Writes a figure per number of threads for either axis that has two values or more; returns the
+    files.
+    """
     output.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for threads in sorted({row["threads"] for row in rows}):
@@ -37,8 +45,8 @@ def plot_rows(rows: Rows, output: Path) -> list[Path]:
             fit = [row for row in some if axis == "num_crops" or row["images"] == SYNTHETIC]
             panels = _panels(fit, axis, fixed)
             if panels:
-                name = f"decode-{axis.replace('_', '-')}-{threads}-threads"
-                written += _draw(panels, axis, fixed, threads, output / name)
+                figure = _draw_rates(panels, axis, fixed, threads)
+                written += _save(figure, output / f"decode-{axis.replace('_', '-')}-{threads}-threads")
     return written
 
 
@@ -52,34 +60,19 @@ def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
     return panels
 
 
-def _draw(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int, path: Path) -> list[Path]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(4.2 * len(panels) + 1.6, 4.4), sharey=True, squeeze=False, layout="constrained"
-    )
-    for place, (value, rows) in zip(axes[0], panels.items(), strict=True):
+def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int) -> "Figure":
+    figure = _figure(4.2 * len(panels) + 1.6, 4.4)
+    places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for place, (value, rows) in zip(places, panels.items(), strict=True):
         _draw_panel(place, rows, axis)
         unit = "crops" if fixed == "num_crops" else "megapixels"
         place.set_title(f"{value:.3g} {unit}", fontsize=10)
-    axes[0][0].set_ylabel(f"images/s, {threads} thread{'s' * (threads > 1)}, median and range")
-    axes[0][-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    written = []
-    for kind in FORMATS:
-        target = path.with_name(f"{path.name}.{kind}")
-        # Without a date and with fixed ids, an unchanged figure is an unchanged file.
-        metadata = {"Date": None} if kind == "svg" else None
-        with atomic_path(target) as temporary, matplotlib.rc_context({"svg.hashsalt": "bench"}):
-            figure.savefig(temporary, format=kind, dpi=130, metadata=metadata)
-        written.append(target)
-    pyplot.close(figure)
-    return written
+    places[0].set_ylabel(f"images/s, {threads} thread{'s' * (threads > 1)}, median and range")
+    places[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
 
 
-def _draw_panel(place: Any, rows: Rows, axis: str) -> None:
+def _draw_panel(place: "Axes", rows: Rows, axis: str) -> None:
     for method in dict.fromkeys(row["method"] for row in rows):
         line = sorted((row for row in rows if row["method"] == method), key=lambda row: row[axis])
         x, y = [row[axis] for row in line], [row["images_per_s"] for row in line]
@@ -96,3 +89,67 @@ def _draw_panel(place: Any, rows: Rows, axis: str) -> None:
     place.minorticks_off()
     place.set_xlabel("crops per image" if axis == "num_crops" else "megapixels per image")
     place.grid(True, which="major", alpha=0.3)
+
+
+def plot_memory(rows: Rows, fits: Rows, output: Path) -> list[Path]:
+    """Peak memory of a training step against the number of crops, with the fitted lines.
+
+    Writes ``memory.png`` and ``memory.svg``, a panel per preset; returns the files.
+    """
+    presets = list(dict.fromkeys(row["preset"] for row in rows))
+    if not presets:
+        return []
+    figure = _figure(4.6 * len(presets), 4.0)
+    for place, preset in zip(figure.subplots(1, len(presets), squeeze=False)[0], presets, strict=True):
+        for method, colour in MEMORY_COLOURS.items():
+            line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]
+            x = [row["num_crops"] for row in line]
+            place.plot(x, [row["peak_bytes"] / GIB for row in line], "o", color=colour, label=method)
+            for fit in fits:
+                if (fit["preset"], fit["method"]) == (preset, method):
+                    y = [(fit["intercept_bytes"] + fit["slope_bytes_per_crop"] * crops) / GIB for crops in x]
+                    place.plot(x, y, "-", color=colour, linewidth=1)
+        place.set(title=preset, xlabel="crops per image", ylabel="peak of a step, GiB", ylim=(0, None))
+        place.grid(True, alpha=0.3)
+        place.legend(frameon=False)
+    return _save(figure, output / "memory")
+
+
+def plot_soak(series: Mapping[str, Sequence[float]], output: Path) -> list[Path]:
+    """Memory, handles, threads and rate of ``bench soak`` over time, as ``soak.png`` and ``soak.svg``."""
+    seconds, images = series["time_s"], series["images"]
+    spans = zip(seconds, seconds[1:], images, images[1:], strict=False)
+    panels: dict[str, Sequence[float]] = {
+        "resident memory (MiB)": [value / 2**20 for value in series["rss_bytes"]],
+        "file handles": series["handles"],
+        "threads": series["threads"],
+        "images per second": [(after - before) / max(later - now, 1e-6) for now, later, before, after in spans],
+    }
+    figure = _figure(10, 6)
+    minutes = [second / 60 for second in seconds]
+    for place, (title, values) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
+        place.plot(minutes[-len(values) :], values, linewidth=1)
+        place.set(title=title, xlabel="minutes", ylim=(0, 1.1 * max(values, default=1)))
+    return _save(figure, output / "soak")
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """An empty figure of this size in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _save(figure: "Figure", path: Path) -> list[Path]:
+    """Writes ``path`` with .png and .svg. Without a date and with fixed ids, an unchanged figure is
+    an unchanged file."""
+    import matplotlib
+
+    written = []
+    for kind in ("png", "svg"):
+        target = path.with_name(f"{path.name}.{kind}")
+        metadata = {"Date": None} if kind == "svg" else None
+        with atomic_path(target) as temporary, matplotlib.rc_context({"svg.hashsalt": "bench"}):
+            figure.savefig(temporary, format=kind, dpi=130, metadata=metadata)
+        written.append(target)
+    return written

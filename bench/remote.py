@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from bench.corpora.identity import data_digest
+from bench.corpora.corpus import data_digest
 from bench.corpora.range_server import Server, serving
 from bench.harness.arguments import bench_parser, check_output, progress
 from bench.harness.environment import environment

@@ -2,46 +2,49 @@
 
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
 Rows are set side by side where they were measured alike: the same method, crops, data, settings,
-threads, batch and so on (``bench.corpora.identity``). What has no partner is left out and counted. Results
-of a bench without a single common row, and lines that another version of a bench wrote, are not
-compared, and a note says so; the other benches are.
+threads, batch and so on (``bench.comparison``). Rows without a partner are left out and counted.
+Results of a bench without a single common row, and lines that another version of a bench wrote, are
+not compared, and a note names them; the other benches are.
 
     python -m bench report OUT bench/results/*.jsonl --bench loader
 """
 
 import argparse
 import html
+import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.corpora.identity import IDENTITY, METRICS
+from bench.comparison import METRICS, Comparison, NotAlike, Result, compare, read_results
 from bench.harness.arguments import bench_parser
-from bench.harness.schemas import SCHEMAS, check_line, print_result
-from bench.report_pages import Comparison, Result, html_section, markdown_section, page
+from bench.harness.schemas import print_result
 from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
-from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.outputs import cannot_write, check_output, holds_mark, make_folder, starts_with
 
-__all__ = ["compare", "main", "read_results"]
+__all__ = ["main"]
 
 BENCH = "report"
-
-
-class NotAlike(Exception):
-    """Results that have no row in common; the message names them."""
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Benchmarks</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
+padding: 0 1rem }}
+table {{ border-collapse: collapse }} th, td {{ padding: .2rem .7rem; text-align: right;
+border-bottom: 1px solid #ccc }} th:first-child, td:first-child {{ text-align: left }}
+svg {{ max-width: 100%; height: auto }}</style></head><body>{body}</body></html>
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0."""
     options = _parse(argv)
     results, left_out = read_results(options.files)
-    names = _names(results, options.bench, left_out)
     compared: list[Comparison] = []
     refused: dict[str, str] = {}
-    for name in names:
+    for name in _names(results, options.bench, left_out):
         try:
             compared.append(compare([result for result in results if result.bench == name]))
         except NotAlike as error:
@@ -50,62 +53,15 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError("; ".join(refused.values()))
     for bench, number in Counter(r.bench for r in results if r.bench not in METRICS).items():
         left_out.append(f"{number} of {bench} are left out: no figures to set side by side")
-    notes = [*refused.values(), *left_out]
+    notes = [printable(note) for note in (*refused.values(), *left_out)]
     _write(options.output, compared, notes)
     for note in notes:
-        print(printable(f"NOTE {note}"))
+        print(f"NOTE {note}")
     print(printable(f"wrote {options.output}/bench.md and bench.html"))
     counts = {comparison.bench: len(comparison.results) for comparison in compared}
     document = {"bench": BENCH, "compared": counts, "refused": refused, "left_out": left_out}
     print_result(document, None, BENCH)
     return 0
-
-
-def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
-    """(All results of this version of the benches, a sentence for every other line).
-
-    ``InputError`` names the file and line that is no result at all.
-    """
-    results: list[Result] = []
-    left_out: list[str] = []
-    for path in files:
-        try:
-            lines = read_json_bytes(path).decode("utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read ({error})") from error
-        for number, text in enumerate(lines, 1):
-            try:
-                results.append(_result(f"{path} line {number}", text))
-            except ValueError as error:
-                left_out.append(f"{path} line {number} is left out: another version of the bench measured it ({error})")
-    return results, left_out
-
-
-def _result(where: str, text: str) -> Result:
-    """``InputError`` for what is no result, ``ValueError`` for one of another version."""
-    try:
-        line = parse_json(text.encode("utf-8"))
-        bench, document = line["bench"], line["document"]
-        if bench not in SCHEMAS or not isinstance(document, dict) or "environment" not in document:
-            raise ValueError(f"it has no document of {', '.join(SCHEMAS)}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where} is no bench result ({error})") from error
-    check_line(line)
-    return Result(bench, line["machine"], document, line["exit_code"])
-
-
-def compare(results: Sequence[Result]) -> Comparison:
-    """Results of one bench; ``NotAlike`` where they have no row that was measured alike."""
-    bench = results[0].bench
-    common = [key for key in results[0].rows if all(key in other.rows for other in results)]
-    if not common:
-        names = "; ".join(result.label for result in results)
-        raise NotAlike(
-            f"the results of {bench} ({names}) have no row in common that was measured alike (same"
-            f" {', '.join(IDENTITY[bench])}): report them apart"
-        )
-    everything = {key for result in results for key in result.rows}
-    return Comparison(bench, tuple(results), tuple(common), len(everything) - len(common))
 
 
 def _names(results: Sequence[Result], asked: str | None, left_out: Sequence[str]) -> list[str]:
@@ -124,17 +80,62 @@ def _write(output: Path, compared: Sequence[Comparison], notes: Sequence[str]) -
     make_folder(output, "OUT")
     check_output(output / "bench.md", starts_with("## "), "give another OUT")
     check_output(output / "bench.html", holds_mark("<title>Benchmarks</title>"), "give another OUT")
-    texts = [*map(markdown_section, compared)]
-    sections = [*map(html_section, compared)]
+    texts = [*map(_markdown, compared)]
+    sections = [*map(_html, compared)]
     if notes:
-        texts.append("\n".join(["## Not compared", "", *(f"- {printable(n)}" for n in notes)]))
-        items = "".join(f"<li>{html.escape(printable(note))}</li>" for note in notes)
+        texts.append("\n".join(["## Not compared", "", *(f"- {note}" for note in notes)]))
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
         sections.append(f"<h2>Not compared</h2><ul>{items}</ul>")
     try:
         write_text_atomic(output / "bench.md", "\n\n".join(texts) + "\n")
-        write_text_atomic(output / "bench.html", page(sections))
+        write_text_atomic(output / "bench.html", PAGE.format(body="".join(sections)))
     except OSError as error:
         raise InputError(cannot_write(output, error)) from error
+
+
+def _markdown(compared: Comparison) -> str:
+    """Heading, notes and table."""
+    head, *rows = compared.table()
+    lines = [head, ["---"] * len(head), *rows]
+    table = "\n".join("| " + " | ".join(printable(c).replace("|", "\\|") for c in line) + " |" for line in lines)
+    return "\n\n".join([f"## {compared.bench}", *map(printable, compared.notes()), table])
+
+
+def _html(compared: Comparison) -> str:
+    """Heading, notes, table and plot."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    head, *rows = compared.table()
+    table = line(head, "th") + "".join(line(row, "td") for row in rows)
+    notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in compared.notes())
+    return f"<h2>{compared.bench}</h2>{notes}<table>{table}</table>{_plot(compared)}"
+
+
+def _plot(compared: Comparison) -> str:
+    """An SVG with bars of the first figure of each common row, a colour per result."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    metric = METRICS[compared.bench][0]
+    count, results = len(compared.common), compared.results
+    figure = Figure(figsize=(9, 0.9 + 0.3 * count * len(results)), layout="constrained")
+    axes = figure.subplots()
+    for number, result in enumerate(results):
+        places = [k + 0.8 * number / len(results) for k in range(count)]
+        values = [result.rows[key][metric] for key in compared.common]
+        axes.barh(places, values, height=0.75 / len(results), align="edge", label=result.label)
+    axes.set_yticks([k + 0.4 for k in range(count)], [compared.row_name(key) for key in compared.common])
+    axes.tick_params(labelsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel=metric)
+    axes.legend(fontsize=7)
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "bench"}):  # an unchanged figure is an unchanged page
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

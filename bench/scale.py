@@ -1,4 +1,4 @@
-"""``python -m bench scale``: what opening, shuffling and resuming cost as samples grow to 10⁷.
+"""``python -m bench scale``: the cost of opening, shuffling and resuming as samples grow to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as one of a thousand does?
 Method: synthetic manifests (all columns, no tars but one image that every row points to), each
@@ -6,7 +6,7 @@ opened in a process of its own. ``open_s`` is ShardDataset.open with the rows of
 ``first_batch_s`` from there to the first batch (loader, order of epoch 0, reading, decoding);
 ``order_s`` the order of the next epoch; ``resume_s`` from a saved position in the middle of an
 epoch to its batch. Memory is the process's own peak, mapped pages of the manifest included: of
-opening alone (``open_peak_rss_mib``) and of everything, which is what the goal is held against.
+opening alone (``open_peak_rss_mib``) and of everything, which the goal is compared with.
 Files are warm in the page cache, as on the second run of a training; a cold disk adds its reading.
 
     python -m bench scale --samples 1000,100000,10000000
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora.scale_manifest import write_dataset
-from bench.harness.arguments import bench_parser, check_at_least_1, check_output, progress, scratch_folder
+from bench.harness.arguments import bench_parser, check_at_least, check_output, progress, scratch_folder
 from bench.harness.environment import environment, warn_if_busy
 from bench.harness.schemas import print_result
-from bench.harness.table import print_spanning, spanned, spanning_table
+from bench.harness.table import new_table, print_spanning, spanned
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -112,7 +112,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def _compile(scratch: Path, config: Any) -> None:
-    """Loads kernels and libraries on a data set of a few samples, which is not what is measured."""
+    """Loads kernels and libraries on a data set of a few samples, outside the measurement."""
     from loaders import build_loader
 
     folder = scratch / "warm-up"
@@ -124,7 +124,7 @@ def _compile(scratch: Path, config: Any) -> None:
 
 def _measured(folder: Path) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, "-m", "bench.scale_worker", str(folder)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bench.scale", str(folder)], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise RuntimeError(f"measuring {folder.name} samples failed: {done.stderr[-2000:]}")
@@ -162,27 +162,22 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="processes per size")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
     options = parser.parse_args(argv)
-    check_at_least_1(options, "rounds")
+    check_at_least(1, options, "rounds")
     check_output(options)
     return options
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
     goals = "open ≤ 5, first batch ≤ 3, order ≤ 2 s, peak of all ≤ 2048 MiB"
-    table = spanning_table(f"medians, below them smallest–largest; goals at 10⁷: {goals}")
-    head = (
-        "samples",
-        "manifest MiB",
-        "open s",
-        "first batch s",
-        "next order s",
-        "resume s",
-        "peak at opening MiB",
-        "peak of all MiB",
-    )
-    for name in head:
-        table.add_column(name, justify="right", no_wrap=True)
+    times = ("open s", "first batch s", "next order s", "resume s")
+    peaks = ("peak at opening MiB", "peak of all MiB")
+    title = f"medians, below them smallest–largest; goals at 10⁷: {goals}"
+    table = new_table(title, "samples", "manifest MiB", *times, *peaks, padding=0)
     for row in rows:
         cells = [spanned(row[name], row["ranges"][name]) for name in MEASURED]
         table.add_row(f"{row['samples']:,}", f"{row['manifest_mib']:,.0f}", *cells)
     print_spanning(table)
+
+
+if __name__ == "__main__":  # the measured process
+    print(json.dumps(measure(Path(sys.argv[1]))), flush=True)

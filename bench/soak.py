@@ -5,31 +5,46 @@ python -m bench soak --minutes 30 [--output DIR]
 Loads and trains in this process on shards with damaged images, while reads stall, fail and raise,
 the consumer pauses, and the loader is closed and built again in mid-epoch; beside it a training run
 in a process of its own is killed and started again. Memory, handles and threads over time must stay
-flat, and every epoch must show every sample once. The rule of the verdict: ``bench.soak_parts.loop``.
+flat (:func:`verdict`), and every epoch must show every sample once.
 """
 
 import argparse
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.harness.arguments import bench_parser, check_output, progress, scratch_folder
 from bench.harness.environment import environment
 from bench.harness.schemas import print_result
+from bench.plots import plot_soak
+from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads
+from loaders import LoaderConfig, build_loader
 from shards.errors import InputError
-from shards.files.atomic import atomic_path
+from shards.manifest.dataset import ShardDataset
 
 __all__ = ["main"]
 
 BENCH = "soak"
+CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
+SAMPLE_EVERY_S = 2.0
+RESTART_SHARE = 0.02
+"""Share of the batches after which the loader is closed and built again at the same position."""
+PAUSE_SHARE = 0.01
+"""Share of the batches after which the consumer pauses for up to a second."""
+GROWTH_ALLOWED = 0.02
+HANDLES_ALLOWED = 2
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the soak; exit code 1 where it was not flat."""
     options = _parse(argv)
-    from bench.soak_parts.faults import damaged_shards, faulty_reads
-    from bench.soak_parts.loop import soak, verdict
-    from bench.soak_parts.training import KilledTraining
-
     found = environment([])
     with scratch_folder() as folder:
         progress("building damaged shards")
@@ -65,14 +80,145 @@ def main(argv: list[str] | None = None) -> int:
     for name, value in outcome.items():
         print(f"{name:18} {value}")
     document = {"bench": BENCH, "environment": found, "soak": outcome, "series": soaked.columns()}
-    print_result(document, options.output, BENCH, lambda folder: _plot(soaked.columns(), folder / "soak"))
+    print_result(document, options.output, BENCH, partial(plot_soak, soaked.columns()))
     return 0 if outcome["verdict"] == "flat" else 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The state of the process at one moment."""
+
+    time_s: float
+    rss_bytes: int
+    handles: int
+    threads: int
+    images: int
+    """Number of images loaded until now."""
+    child_rss_bytes: int
+
+
+@dataclass
+class Soaked:
+    """The observations of a soak."""
+
+    samples: list[Sample] = field(default_factory=list)
+    epochs: int = 0
+    restarts: int = 0
+    wrong_epochs: int = 0
+    """Epochs in which a sample came twice or not at all."""
+    masked: Counter[str] = field(default_factory=Counter)
+
+    def columns(self) -> dict[str, list[float]]:
+        """Name → values over time."""
+        rows = [asdict(sample) for sample in self.samples]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
+    """Loads and trains for a time. ``tend()`` is called with every sample, and returns the resident
+    memory of the process that it looks after."""
+    dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()
+    step = _training_step()
+    keys = sorted(dataset.column("sample_key")[dataset.split_rows("train")].tolist())
+    usable = len(keys) // CONFIG.global_batch_size * CONFIG.global_batch_size
+    start = time.monotonic()
+    next_sample, images, state = start, 0, None
+    seen: list[str] = []
+    while True:
+        with build_loader(ShardDataset.open(dataset.root), "train", CONFIG) as loader:
+            if state is not None:
+                loader.load_state_dict(state)
+            restart = False
+            while not restart:
+                for batch in loader:
+                    step(batch)
+                    seen += batch["sample_key"]
+                    images += len(batch["sample_key"])
+                    now = time.monotonic()
+                    if now >= next_sample:
+                        soaked.samples.append(_look(process, now - start, images, tend()))
+                        next_sample = now + SAMPLE_EVERY_S
+                    if now - start > duration_s:
+                        soaked.masked += Counter(loader.stats()["failed"])
+                        return soaked
+                    if dice.random() < PAUSE_SHARE:
+                        time.sleep(dice.random())
+                    if dice.random() < RESTART_SHARE and len(seen) < usable:
+                        restart = True
+                        break
+                else:
+                    soaked.epochs += 1
+                    soaked.wrong_epochs += sorted(seen[: len(keys)]) != keys
+                    seen = []
+                    loader.set_epoch(soaked.epochs)
+            soaked.restarts += 1
+            soaked.masked += Counter(loader.stats()["failed"])
+            state = loader.state_dict()
+
+
+def _look(process: psutil.Process, time_s: float, images: int, child_rss_bytes: int) -> Sample:
+    with process.oneshot():
+        return Sample(
+            round(time_s, 2),
+            process.memory_info().rss,
+            process.num_fds(),
+            process.num_threads(),
+            images,
+            child_rss_bytes,
+        )
+
+
+def _training_step() -> Callable[[Any], None]:
+    """A step of plain gradient descent on a tiny model."""
+    import torch
+
+    from glass.config.overrides import apply_overrides
+    from glass.model.model import build_model
+    from glass.presets import load_preset
+
+    torch.set_num_threads(1)
+    config = apply_overrides(load_preset("glass_tiny"), ["model.global_backbone=test_vit"])
+    model = build_model(config, with_weights=False).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+    def step(batch: Any) -> None:
+        logits, _ = model(batch["global_view"], batch["local_crops"], batch["crop_mask"])
+        losses = torch.nn.functional.cross_entropy(logits, batch["label"], reduction="none")
+        torch.where(batch["is_valid"], losses, 0.0).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
+
+
+def verdict(soaked: Soaked) -> dict[str, Any]:
+    """The rule: the first fifth is warm-up. Of the rest, the median over the last quarter against
+    that over the first: resident memory may grow by less than 2 %, handles and threads by 2."""
+    rest = soaked.samples[len(soaked.samples) // 5 :]
+    quarter = max(1, len(rest) // 4)
+    first, last = rest[:quarter], rest[-quarter:]
+
+    def median(samples: list[Sample], name: str) -> float:
+        values = sorted(getattr(sample, name) for sample in samples)
+        return float(values[len(values) // 2])
+
+    growth = median(last, "rss_bytes") / median(first, "rss_bytes") - 1
+    handles, threads = (median(last, name) - median(first, name) for name in ("handles", "threads"))
+    flat = growth < GROWTH_ALLOWED and max(handles, threads) <= HANDLES_ALLOWED
+    return {
+        "verdict": "flat" if flat and not soaked.wrong_epochs else "not flat",
+        "rss_growth": round(growth, 5),
+        "handles_growth": handles,
+        "threads_growth": threads,
+        "rss_first_mib": round(median(first, "rss_bytes") / 2**20, 1),
+        "rss_last_mib": round(median(last, "rss_bytes") / 2**20, 1),
+    }
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=5.0, help="how long")
-    parser.add_argument("--seed", type=int, default=0, help="of faults, pauses and kills")
+    parser.add_argument("--minutes", type=float, default=5.0, help="duration")
+    parser.add_argument("--seed", type=int, default=0, help="seed of faults, pauses and kills")
     parser.add_argument("--no-training", action="store_true", help="leave out the run that is killed")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write JSON and plot here")
     options = parser.parse_args(argv)
@@ -80,37 +226,3 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         raise InputError(f"--minutes {options.minutes:g}: must lie between 0 and 10000")
     check_output(options)
     return options
-
-
-def _plot(columns: dict[str, list[float]], path: Path) -> None:
-    """Four panels over time: memory, handles, threads, rate."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    minutes = [second / 60 for second in columns["time_s"]]
-    rates = [
-        (after - before) / max(later - now, 1e-6)
-        for before, after, now, later in zip(
-            columns["images"], columns["images"][1:], columns["time_s"], columns["time_s"][1:], strict=False
-        )
-    ]
-    panels: list[tuple[str, list[float]]] = [
-        ("resident memory (MiB)", [value / 2**20 for value in columns["rss_bytes"]]),
-        ("file handles", columns["handles"]),
-        ("threads", columns["threads"]),
-        ("images per second", rates),
-    ]
-    figure, axes = pyplot.subplots(2, 2, figsize=(10, 6), layout="constrained")
-    for axis, (title, values) in zip(axes.flat, panels, strict=True):
-        axis.plot(minutes[-len(values) :], values, linewidth=1)
-        axis.set(title=title, xlabel="minutes", ylim=(0, 1.1 * max(values, default=1)))
-    _save(figure, path)
-    pyplot.close(figure)
-
-
-def _save(figure: Any, path: Path) -> None:
-    for suffix in ("png", "svg"):
-        with atomic_path(path.with_suffix(f".{suffix}")) as temporary:
-            figure.savefig(temporary, format=suffix, dpi=120)

@@ -1,4 +1,4 @@
-"""``python -m bench train``: where a training step's time goes, and what the loader could feed.
+"""``python -m bench train``: the time of a training step by its parts, beside the loader's own rate.
 
 Question: does the model wait for data, and what is a step made of?
 Method: real batches from shards, real optimiser steps, timed part by part: waiting for the batch,
@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
-from bench.corpora.identity import data_digest
-from bench.harness.arguments import bench_parser, check_at_least_1, check_output, names_among, progress
+from bench.corpora.corpus import data_digest
+from bench.harness.arguments import bench_parser, check_at_least, check_output, names_among, progress
 from bench.harness.environment import environment, warn_if_busy
 from bench.harness.pinning import choose_cores
 from bench.harness.schemas import print_result
@@ -219,14 +219,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = bench_parser(BENCH, "Where a training step's time goes, beside the loader's rate.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
     parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")
-    parser.add_argument("--batch", type=int, help="images of a step; the preset's otherwise")
+    parser.add_argument("--batch", type=int, help="images of a step (default: the preset's)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of steps and loader")
     parser.add_argument("--steps", type=int, default=10, help="timed steps of a round")
-    parser.add_argument("--threads", type=int, default=2, help="of the model and of the loader")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the model and of the loader")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
     options = parser.parse_args(argv)
-    for name in ("rounds", "steps", "threads"):
-        check_at_least_1(options, name)
+    check_at_least(1, options, "rounds", "steps", "threads")
     check_output(options)
     return options

@@ -86,22 +86,22 @@ def memory_meters() -> "MemoryMeters":
 
 
 def _cpu_training(config: RunConfig) -> dict[str, float]:
-    from bench.memory_parts.count import ProcessPeak
-    from bench.memory_parts.step import Step
+    from bench.harness.memory_counts import ProcessPeak
+    from bench.methods.training_step import Step
 
     found = Step(replace(config, grad_accum_steps=1)).count_by_storages(ProcessPeak())
     return {"tensor_bytes": found["peak_bytes"], "process_bytes": found["process_peak_bytes"]}
 
 
 def _cuda_training(config: RunConfig) -> dict[str, float]:
-    from bench.memory_parts.step import Step
+    from bench.methods.training_step import Step
 
     step = Step(replace(config, grad_accum_steps=1))
     return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
 
 
 def _cpu_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
-    from bench.memory_parts.count import LiveStorages, ProcessPeak, storage_bytes
+    from bench.harness.memory_counts import LiveStorages, ProcessPeak, storage_bytes
 
     views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
     known = [*model.parameters(), *model.buffers(), *views]

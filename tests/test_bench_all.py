@@ -1,4 +1,4 @@
-"""``bench all`` runs every bench, keeps what came of it, and says which did not end well."""
+"""``bench all`` runs every bench, keeps their results, and reports those that did not end well."""
 
 import errno
 import json
@@ -14,7 +14,7 @@ from tests.made_up import made_up_result
 
 @pytest.fixture
 def benches(monkeypatch):
-    """Puts processes that end as told in the place of benches: name → (exit code, last line)."""
+    """Puts processes that end as given in the place of benches: name → (exit code, last line)."""
     ends: dict[str, tuple[int, str]] = {}
     commands: list[list[str]] = []
 
@@ -34,7 +34,7 @@ def last_line(capsys) -> tuple[str, dict]:
     return out, json.loads(out.splitlines()[-1])
 
 
-def test_a_missed_goal_is_told_and_its_result_kept(benches, tmp_path, capsys):
+def test_a_missed_goal_is_reported_and_its_result_kept(benches, tmp_path, capsys):
     ends, _ = benches
     ends["memory"] = 0, json.dumps(made_up_result("memory"))
     ends["scale"] = 1, json.dumps(made_up_result("scale"))
@@ -61,11 +61,11 @@ def test_a_number_that_json_does_not_have_is_no_result(benches, tmp_path, capsys
     ends["scale"] = 0, json.dumps(document)
     words = ["--machine", "m", "--results", str(tmp_path), "--benches", "scale"]
     assert bench_all.main(words) == 1
-    assert "FAILED scale: exit code 0 and no result: its result holds NaN" in last_line(capsys)[0]
+    assert "FAILED scale: exit code 0 and no result: NaN is no JSON" in last_line(capsys)[0]
 
 
 @pytest.mark.parametrize("name", ["/proc", "{tmp}/file", "{tmp}/file/x", "{tmp}/damaged"])
-def test_results_that_cannot_be_kept_are_told_before_measuring(benches, tmp_path, name):
+def test_results_that_cannot_be_kept_are_reported_before_measuring(benches, tmp_path, name):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/m.jsonl").write_bytes(b"\xff")
@@ -99,11 +99,11 @@ def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, p
     words = ["--machine", "m", "--results", str(tmp_path), "--data", str(synthetic_shards)]
     assert bench_all.main(words + (["--photos", str(tmp_path)] if photos else [])) == 1
     assert [name for name, *_ in commands] == list(bench_all.DEFAULT)
-    told = {name: rest for name, *rest in commands}
-    assert told["decode"] == told["build"]
-    assert told["decode"] == (["--photos", str(tmp_path)] if photos else ["--megapixels", "3,12"])
-    assert told["train"] == told["loader"] == ["--data", str(synthetic_shards)]
-    assert told["memory"] == told["scale"] == told["doctor"] == []
+    given = {name: rest for name, *rest in commands}
+    assert given["decode"] == given["build"]
+    assert given["decode"] == (["--photos", str(tmp_path)] if photos else ["--megapixels", "3,12"])
+    assert given["train"] == given["loader"] == ["--data", str(synthetic_shards)]
+    assert given["memory"] == given["scale"] == given["doctor"] == []
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,6 @@ def test_benches_get_what_they_measure_on(benches, synthetic_shards, tmp_path, p
         (["--machine", "m", "--benches", "train", "--data", "nowhere"], "nowhere does not exist"),
     ],
 )
-def test_mistakes_are_told(words, message):
+def test_mistakes_are_reported(words, message):
     with pytest.raises(InputError, match=message):
         bench_all.main(words)

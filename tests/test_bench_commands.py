@@ -1,4 +1,4 @@
-"""``python -m bench``: what it prints, and what it says to mistakes."""
+"""``python -m bench``: its output, and its answers to mistakes."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def test_mistakes_get_one_sentence(arguments, message):
     ],
 )
 @pytest.mark.parametrize("output", ["/proc/x", "/proc", "{file}/x"])
-def test_a_folder_that_takes_no_result_is_told_before_measuring(synthetic_shards, tmp_path, words, output):
+def test_a_folder_that_takes_no_result_is_reported_before_measuring(synthetic_shards, tmp_path, words, output):
     file = tmp_path / "file"
     file.write_text("mine")
     words = [word.format(data=synthetic_shards) for word in words]
@@ -196,7 +196,7 @@ def test_remote_counts_the_bytes_of_both_ways(synthetic_shards, capsys, monkeypa
 
 
 @pytest.mark.slow
-def test_soak_tells_what_it_saw(tmp_path, capsys):
+def test_soak_reports_its_observations(tmp_path, capsys):
     """Too short for a verdict, long enough for a document."""
     words = ["soak", "--minutes", "0.1", "--no-training", "--output", str(tmp_path)]
     assert main(words) in (0, 1)

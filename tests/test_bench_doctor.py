@@ -1,4 +1,4 @@
-"""``bench doctor`` says what is wrong with a machine, and never falls over it.
+"""``bench doctor`` reports the faults of a machine, and never fails because of them.
 
 No GPU was there when these were written: fakes stand in the place of CUDA.
 """
@@ -12,9 +12,7 @@ import pytest
 import simplejpeg
 import torch
 
-from bench import doctor
-from bench.doctor_checks import decoding as doctor_decoding
-from bench.doctor_checks import gpu as doctor_gpu
+from bench import doctor, doctor_decoders
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
@@ -28,7 +26,7 @@ PROC = (
 def examined(tmp_path, capsys, monkeypatch):
     """Runs the doctor: (exit code, lines for people, check → (verdict, words), document)."""
     monkeypatch.setattr(doctor, "FILE_BYTES", 1 << 20)
-    monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "driver")
+    monkeypatch.setattr(doctor, "DRIVER_FILE", tmp_path / "driver")
 
     def run():
         code = doctor.main(["--folder", str(tmp_path)])
@@ -51,7 +49,7 @@ def test_a_folder_of_shards_must_be_a_folder(tmp_path):
 @pytest.fixture
 def fake_gpu(monkeypatch, tmp_path):
     """A GPU in name: what is put on it stays where it is. The CPU half is left out."""
-    monkeypatch.setattr(doctor, "CPU_CHECKS", {"GPU": doctor_gpu.check_presence})
+    monkeypatch.setattr(doctor, "CPU_CHECKS", {"GPU": doctor.check_presence})
     (tmp_path / "driver").write_text(PROC)
     for name in ("ones", "randn", "empty"):
         real = getattr(torch, name)
@@ -69,13 +67,13 @@ def fake_gpu(monkeypatch, tmp_path):
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(doctor_gpu, "TRANSFER_BYTES", 1 << 20)
+    monkeypatch.setattr(doctor, "TRANSFER_BYTES", 1 << 20)
     functional = torch.nn.functional
     monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v: q)
-    monkeypatch.setattr(doctor_decoding, "decode_by_dali", lambda data, device: simplejpeg.decode_jpeg(data, "RGB"))
+    monkeypatch.setattr(doctor_decoders, "decode_by_dali", lambda data, device: simplejpeg.decode_jpeg(data, "RGB"))
 
 
-def test_the_doctor_speaks_of_every_check(examined, monkeypatch):
+def test_the_doctor_answers_every_check(examined, monkeypatch):
     def broken(options):
         raise OSError("no such library")
 
@@ -93,16 +91,16 @@ def test_the_doctor_speaks_of_every_check(examined, monkeypatch):
     assert document["gpu_half"] in lines[-1]
 
 
-@pytest.mark.parametrize("kind", doctor_decoding.KINDS)
+@pytest.mark.parametrize("kind", doctor_decoders.KINDS)
 def test_a_decoder_that_differs_on_one_kind_is_wrong(kind, monkeypatch):
-    wanted, pixels = doctor_decoding.built_in_images()[kind]
+    wanted, pixels = doctor_decoders.built_in_images()[kind]
     real = simplejpeg.decode_jpeg
 
     def decode(data, *colours):
         return np.where(data == wanted, pixels ^ 1, real(data, *colours))
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", decode)
-    verdict, words = doctor_decoding.check_cpu_decoding(None)
+    verdict, words = doctor_decoders.check_cpu_decoding(None)
     assert verdict == "wrong"
     assert f"({kind}: 1 grey levels)" in words
 
@@ -110,7 +108,7 @@ def test_a_decoder_that_differs_on_one_kind_is_wrong(kind, monkeypatch):
 def test_the_built_in_images_are_of_their_kinds():
     from shards.jpeg.header import read_header
 
-    images = {k: read_header(data) for k, (data, _) in doctor_decoding.built_in_images().items()}
+    images = {k: read_header(data) for k, (data, _) in doctor_decoders.built_in_images().items()}
     assert {kind: header.progressive for kind, header in images.items()} == {
         "4:2:0": False,
         "4:4:4": False,
@@ -133,15 +131,15 @@ def test_the_built_in_images_are_of_their_kinds():
 def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatch):
     if proc is not None:
         (tmp_path / "version").write_text(proc)
-    monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "version")
+    monkeypatch.setattr(doctor, "DRIVER_FILE", tmp_path / "version")
 
     def run(command, **_):
         if smi is None:
             raise FileNotFoundError(command[0])
         return subprocess.CompletedProcess(command, 0, stdout=smi)
 
-    monkeypatch.setattr(doctor_gpu.subprocess, "run", run)
-    assert doctor_gpu.driver_version() == expected
+    monkeypatch.setattr(doctor.subprocess, "run", run)
+    assert doctor.driver_version() == expected
 
 
 @pytest.mark.parametrize(
@@ -153,18 +151,18 @@ def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatc
         ("570.86.15", "13.0", None, "slow", "no device can be used: No CUDA GPUs are available"),
     ],
 )
-def test_why_there_is_no_gpu_is_told(driver, cuda, visible, verdict, words, monkeypatch):
+def test_why_there_is_no_gpu_is_reported(driver, cuda, visible, verdict, words, monkeypatch):
     def init():
         raise RuntimeError("No CUDA GPUs are available\nand more")
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    monkeypatch.setattr(doctor_gpu, "driver_version", lambda: driver)
+    monkeypatch.setattr(doctor, "driver_version", lambda: driver)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = doctor_gpu.check_presence(None)
+    found = doctor.check_presence(None)
     assert found[0] == verdict
     assert words in found[1]
     assert "\n" not in found[1]
@@ -181,7 +179,7 @@ def test_a_broken_torch_is_an_answer_and_no_traceback(examined, monkeypatch):
 
 def test_a_gpu_is_examined(fake_gpu, examined):
     _, lines, answers, document = examined()
-    assert set(answers) == {"GPU", *doctor_gpu.GPU_CHECKS}
+    assert set(answers) == {"GPU", *doctor.GPU_CHECKS}
     presence = "NVIDIA Fake 9000; 60 of 80 GiB free; driver 570.86.15"
     assert answers["GPU"] == ("good", presence)
     assert answers["CUDA"] == ("good", "computes, with CUDA 13.0 and driver 570.86.15")
@@ -193,7 +191,7 @@ def test_a_gpu_is_examined(fake_gpu, examined):
     assert document["gpu_half"].startswith("run")
 
 
-def test_a_poor_gpu_is_told(fake_gpu, examined, monkeypatch):
+def test_a_poor_gpu_is_reported(fake_gpu, examined, monkeypatch):
     def refuses(q, k, v):
         raise RuntimeError("no kernel")
 
@@ -205,7 +203,7 @@ def test_a_poor_gpu_is_told(fake_gpu, examined, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", refuses)
-    monkeypatch.setattr(doctor_decoding, "decode_by_dali", off_by_nine)
+    monkeypatch.setattr(doctor_decoders, "decode_by_dali", off_by_nine)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     monkeypatch.setattr(torch, "ones", out_of_memory)
     code, _, answers, _ = examined()

@@ -8,7 +8,7 @@ import pytest
 
 from bench.harness.harness import Measurement, alternate, ratio
 from bench.harness.pinning import choose_cores, thread_environment
-from bench.harness.ratios import GOALS, method_ratios, reference_crops, thread_ratios
+from bench.harness.result import GOALS, method_ratios, reference_crops, thread_ratios
 from bench.harness.task import Task
 from shards.errors import InputError
 

@@ -1,4 +1,4 @@
-"""The counts behind ``bench memory``, its lines and ratios, and what it says to mistakes."""
+"""The counts behind ``bench memory``, its lines and ratios, and its answers to mistakes."""
 
 import json
 
@@ -7,10 +7,10 @@ import torch
 
 from bench.__main__ import main
 from bench.harness.harness import Ratio
+from bench.harness.memory_counts import KeptStorages, LiveStorages
 from bench.harness.schemas import check_result
-from bench.memory_parts.count import KeptStorages, LiveStorages
-from bench.memory_parts.fits import fit, memory_ratios
-from bench.memory_parts.step import Step, step_config
+from bench.memory import fit, memory_ratios
+from bench.methods.training_step import Step, step_config
 from shards.errors import InputError
 
 FLOAT = 4

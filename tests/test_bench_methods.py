@@ -13,7 +13,7 @@ from bench.harness.pinning import choose_cores
 from bench.harness.task import Task
 from bench.harness.worker import take_turn
 from bench.methods import METHODS
-from bench.methods.loader_path import even_batch_size, per_image
+from bench.methods.loader import even_batch_size, per_image
 from loaders import LoaderConfig, build_loader
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset

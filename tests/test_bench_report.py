@@ -9,7 +9,8 @@ import pytest
 
 from bench import report
 from bench.all import DEFAULT, append_line
-from bench.corpora.identity import IDENTITY, METRICS, data_digest
+from bench.comparison import IDENTITY, METRICS, read_results
+from bench.corpora.corpus import data_digest
 from shards.errors import InputError
 from tests.made_up import made_up_result
 
@@ -140,7 +141,7 @@ def test_a_line_that_is_no_result_is_named(line, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["{tmp}/r.jsonl", "{tmp}/r.jsonl/x", "/proc"])
-def test_a_folder_for_the_report_that_cannot_be_written_to_is_told(document, tmp_path, output):
+def test_a_folder_for_the_report_that_cannot_be_written_to_is_reported(document, tmp_path, output):
     add(tmp_path, "loader", "machine-a", document)
     before = (tmp_path / "r.jsonl").read_text()
     with pytest.raises(InputError, match=r"cannot be written to .*: give another OUT"):
@@ -171,6 +172,6 @@ def test_committed_results_have_the_form():
     """Each line is a result, of this version or named as one of another."""
     files = sorted((Path(report.__file__).parent / "results").glob("*.jsonl"))
     assert files
-    results, left_out = report.read_results(files)
+    results, left_out = read_results(files)
     assert left_out == []
     assert {result.bench for result in results} == set(DEFAULT)

@@ -1,4 +1,4 @@
-"""``bench scale`` on small manifests, and what it says to mistakes."""
+"""``bench scale`` on small manifests, and its answers to mistakes."""
 
 import json
 
@@ -32,14 +32,14 @@ def test_synthetic_manifests_are_data_sets(tmp_path):
         (["--output", __file__], "is a file: give a folder"),
     ],
 )
-def test_mistakes_are_told(words, message):
+def test_mistakes_are_reported(words, message):
     with pytest.raises(InputError, match=message):
         scale.main(words)
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Rounds that took what is told, without processes."""
+    """Rounds of given times, without processes."""
     rounds: list[dict[str, float]] = []
     monkeypatch.setattr(scale, "_measured", lambda folder: rounds.pop(0))
     return rounds

@@ -97,6 +97,6 @@ def test_the_loss_counts_with_the_forward_pass(synthetic_dataset, monkeypatch):
     assert row["optimiser_s"] < 0.1
 
 
-def test_too_few_images_are_told(synthetic_shards):
+def test_too_few_images_are_reported(synthetic_shards):
     with pytest.raises(InputError, match="less --steps"):
         train.main(["--data", str(synthetic_shards), *QUICK[:4], "--steps", "99", *SMALL])

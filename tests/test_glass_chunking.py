@@ -10,8 +10,8 @@ from timm.layers import DropPath
 from torch.nn import functional
 
 import glass.model.chunking
-from bench.memory_parts.count import KeptStorages
-from bench.memory_parts.step import Step, step_config
+from bench.harness.memory_counts import KeptStorages
+from bench.methods.training_step import Step, step_config
 from glass.config.run_config import ModelConfig, RunConfig
 from glass.model.chunking import as_images
 from glass.model.model import build_model, compile_backbones

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import glass.studies.training_cost
-from bench.memory_parts.count import ProcessPeak
+from bench.harness.memory_counts import ProcessPeak
 from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.memory.out_of_memory import DoesNotFit

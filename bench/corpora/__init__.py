@@ -1,1 +1,1 @@
-"""What is measured on."""
+"""Images, shards and servers that benches measure on."""

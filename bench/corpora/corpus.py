@@ -8,9 +8,10 @@
 """
 
 import csv
+import hashlib
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic, write_text_atomic
 from shards.manifest.dataset import ShardDataset
+from shards.manifest.info import DatasetInfo
 
 __all__ = [
     "CROP_SIZE",
@@ -35,6 +37,8 @@ __all__ = [
     "Corpus",
     "CorpusImage",
     "build_corpus",
+    "corpus_digest",
+    "data_digest",
     "entry_point_shares",
     "mapped",
 ]
@@ -43,7 +47,7 @@ CROP_SIZE = GLOBAL_SIZE = 224
 SPLIT = "train"
 SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
-"""Images are taken again, with other windows, until there are at least so many sets of crops."""
+"""Images are used again, with other windows, until there are at least so many sets of crops."""
 PRECUT_QUALITY = 92
 Bytes = npt.NDArray[np.uint8]
 
@@ -173,8 +177,7 @@ def entry_point_shares(dataset: ShardDataset) -> list[float]:
 
 
 def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
-    """A list for the build. Which class a photograph belongs to plays no part here, but a build
-    wants both."""
+    """A list for the build. The class of a photograph plays no part here, but a build needs both."""
     path = root / "photographs.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -223,3 +226,19 @@ def _encoded(crop: Bytes) -> bytes:
     return simplejpeg.encode_jpeg(
         np.ascontiguousarray(crop), quality=PRECUT_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
+
+
+def data_digest(info: DatasetInfo) -> str:
+    """Identifies all bytes of a data set by the checksums of its tars, whatever the folder is called."""
+    return _digest(f"{shard.sha256} {shard.sidecar_sha256}" for shard in info.shards)
+
+
+def corpus_digest(corpus: Corpus) -> str:
+    """Identifies the images of a comparison by their source bytes and their length in the shards.
+    It does not depend on the versions of the libraries that built the shards."""
+    return _digest(f"{image.file_id} {image.num_bytes}" for image in corpus.images)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    """16 hexadecimal digits that depend on the parts in any order."""
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]

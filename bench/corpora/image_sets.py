@@ -1,4 +1,4 @@
-"""From ``--photos`` and ``--megapixels`` to corpora: what is measured on."""
+"""From ``--photos`` and ``--megapixels`` to the corpora that a bench measures on."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.corpora.corpus import Corpus, build_corpus
+from bench.corpora.corpus import Corpus, build_corpus, corpus_digest
 from bench.corpora.photographs import find_photographs
 from bench.corpora.synthetic import synthetic_photographs
 from bench.harness.arguments import numbers, progress
@@ -41,7 +41,7 @@ class ImageSet:
     skipped: dict[str, int]
     """Reason → files of ``--photos`` that were left out."""
     asked_megapixels: float | None = None
-    """Of synthetic images."""
+    """Size of synthetic images; None for photographs."""
 
     @property
     def suffix(self) -> str:
@@ -49,6 +49,11 @@ class ImageSet:
         if self.asked_megapixels is None:
             return f"@{PHOTOGRAPHS}"
         return f"@{self.asked_megapixels:g}mp"
+
+    @property
+    def row_fields(self) -> dict[str, str]:
+        """Fields of the rows that are measured on these images."""
+        return {"images": self.kind, "data": corpus_digest(self.corpus)}
 
     def describe(self) -> dict[str, Any]:
         """Plain values for the JSON document."""
@@ -63,7 +68,7 @@ class ImageSet:
 
 
 def add_images(parser: CommandParser) -> None:
-    """The arguments that say what to measure on."""
+    """The arguments that choose the images."""
     group = parser.add_argument_group("images (one of the two, or both)")
     group.add_argument("--photos", type=Path, metavar="DIR", help="JPEGs under this folder")
     group.add_argument("--megapixels", metavar="M,…", help="synthetic photographs of these sizes, as in 3,12,48")
@@ -72,7 +77,7 @@ def add_images(parser: CommandParser) -> None:
         type=int,
         metavar="K",
         help="at most so many photographs, spread over the folder; so many synthetic images per "
-        f"size (otherwise all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
+        f"size (default: all photographs, and {DEFAULT_SYNTHETIC_IMAGES})",
     )
     group.add_argument(
         "--min-megapixels", type=float, default=1.0, metavar="M", help="leave out photographs that are smaller"
@@ -108,7 +113,7 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
 
 
 def reference_set(sets: Sequence[ImageSet]) -> ImageSet:
-    """The set that ratios without a suffix speak of: photographs, else the smallest synthetic ones
+    """The set that ratios without a suffix belong to: photographs, else the smallest synthetic ones
     of 6 megapixels or more, else the largest."""
     for image_set in sets:
         if image_set.kind == PHOTOGRAPHS:

@@ -1,4 +1,4 @@
-"""Photographs of the person's own: which files under a folder a bench can use."""
+"""Photographs of the user: which files under a folder a bench can measure on."""
 
 import hashlib
 from collections import Counter
@@ -29,7 +29,7 @@ IMAGE_SUFFIXES = {
 }
 JPEG_START = b"\xff\xd8\xff"
 EXACT_MODES = ("RGB", "L")
-"""What libjpeg-turbo, DALI and Pillow decode to the same pixels. They convert CMYK differently."""
+"""Modes that libjpeg-turbo, DALI and Pillow decode to the same pixels. They convert CMYK differently."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 For ``python -m bench remote`` and the tests of remote shards. It answers ranges, counts what it
 sends, and on request breaks a share of its answers: the same requests break in every run, because
-what decides is a hash of the request and its number of tries.
+a hash of the request and its number of tries decides.
 """
 
 import hashlib
@@ -24,29 +24,29 @@ FAULTS = ("reset", "unavailable", "short", "slow")
 
 @dataclass
 class Server:
-    """What the handler of every request sees."""
+    """The settings and counters that the handler of every request shares."""
 
     root: Path
     url: str = ""
     fault_share: float = 0.0
-    """Of the requests, each of which is let through when it is tried again often enough."""
+    """Share of the requests that fail; each succeeds when it is tried again often enough."""
     faults: tuple[str, ...] = ("reset", "unavailable", "short")
     ranges: bool = True
     slow_s: float = 2.0
     latency_s: float = 0.0
     bytes_per_s: float = 0.0
-    """Of the whole server; 0 is without limit."""
+    """Bandwidth of the whole server; 0 is without limit."""
     damage: str = ""
-    """Name of a file of whose answers one bit is turned over."""
+    """Name of a file in whose answers one bit is flipped."""
     dead: tuple[str, ...] = ()
-    """Names of files that are answered with 503 for ever."""
+    """Names of files that are always answered with 503."""
     counts: Counter[str] = field(default_factory=Counter)
     tries: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
     free_at: float = 0.0
 
     def fault(self, request: str) -> str:
-        """What is to go wrong with this request, "" for nothing."""
+        """The fault of this request, one of ``faults``; "" for none."""
         with self.lock:
             self.tries[request] += 1
             text = f"{request} {self.tries[request]}"
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
     state: Server
 
     def log_message(self, format: str, *args: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -146,7 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _reset(self) -> None:
-        """Ends the connection as a machine that falls over does."""
+        """Ends the connection as a machine that crashes does."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.connection.close()

@@ -1,5 +1,6 @@
 """Data sets of any number of samples that all point to one image: manifests at full size."""
 
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ from PIL import Image
 from shards.build.build import build_dataset
 from shards.build.finish import write_manifest
 from shards.build.settings import BuildSettings
+from shards.files.atomic import write_text_atomic
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, SplitCounts
 from shards.manifest.info import INFO_NAME
 from shards.manifest.schema import SAMPLE_SCHEMA
@@ -71,10 +73,6 @@ def _rows(one: pa.Table, start: int, count: int, total: int) -> pa.Table:
 
 
 def _write_info(built: ShardDataset, folder: Path, table: pa.Table, samples: int) -> None:
-    from dataclasses import replace
-
-    from shards.files.atomic import write_text_atomic
-
     split = table.column("split").combine_chunks().to_numpy(zero_copy_only=False)
     label = table.column("label").to_numpy()
     counts = {}

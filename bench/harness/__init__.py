@@ -1,1 +1,1 @@
-"""What all benches share: workers, turns, results, tables."""
+"""The parts that all benches share: workers, turns, results, tables."""

@@ -15,7 +15,7 @@ from shards.files.outputs import make_folder
 __all__ = [
     "add_measuring",
     "bench_parser",
-    "check_at_least_1",
+    "check_at_least",
     "check_measuring",
     "check_output",
     "names_among",
@@ -34,7 +34,7 @@ def bench_parser(name: str, about: str) -> CommandParser:
 
 
 def add_measuring(parser: CommandParser, threads: str) -> None:
-    """The arguments that say how to measure and where to write."""
+    """The arguments for the rounds, the threads and the output."""
     group = parser.add_argument_group("measuring")
     group.add_argument("--threads", default=threads, metavar="T,…", help="numbers of threads")
     group.add_argument("--rounds", type=int, default=5, help="turns of every method, alternated")
@@ -50,7 +50,7 @@ def add_measuring(parser: CommandParser, threads: str) -> None:
 
 def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     """Number of threads → the cores to pin them to. Raises ``InputError`` naming the argument."""
-    check_at_least_1(options, "rounds")
+    check_at_least(1, options, "rounds")
     if not 0 < options.seconds_per_round <= 600:
         raise InputError(f"--seconds-per-round {options.seconds_per_round:g}: must be 0 … 600")
     check_output(options)
@@ -58,11 +58,12 @@ def check_measuring(options: argparse.Namespace) -> dict[int, list[int]]:
     return {threads: choose_cores(threads) for threads in asked}
 
 
-def check_at_least_1(options: argparse.Namespace, name: str) -> None:
-    """Raises ``InputError`` naming the argument, as in ``batch_size``, where its number is less."""
-    value = getattr(options, name)
-    if value < 1:
-        raise InputError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+def check_at_least(least: int, options: argparse.Namespace, *names: str) -> None:
+    """Raises ``InputError`` naming the argument, as in ``batch_size``, whose number is less."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
 
 
 def check_output(options: argparse.Namespace) -> None:
@@ -103,7 +104,7 @@ def names_among(name: str, text: str, known: Collection[str]) -> list[str]:
 
 
 def progress(message: str) -> None:
-    """Tells on standard error what goes on; a bench takes minutes."""
+    """Reports progress on standard error; a bench takes minutes."""
     print(message, file=sys.stderr, flush=True)
 
 

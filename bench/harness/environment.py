@@ -1,4 +1,4 @@
-"""What a number was measured on: processor, versions, commit, date."""
+"""The environment of a measurement: processor, versions, commit, date."""
 
 import importlib.metadata
 import os
@@ -53,7 +53,7 @@ def environment(cores: list[int]) -> dict[str, Any]:
 
 
 def warn_if_busy(found: dict[str, Any]) -> None:
-    """Says on standard error that other programs computed when the environment was recorded."""
+    """Warns on standard error where other programs computed when the environment was recorded."""
     busy = found["busy_cores"]
     if busy > QUIET_CORES:
         words = f"other programs keep {busy} cores busy"
@@ -61,8 +61,8 @@ def warn_if_busy(found: dict[str, Any]) -> None:
 
 
 def busy_cores() -> float:
-    """How many cores' worth of computing others do, seen for 0.3 s while this process sleeps. The
-    load average would still count the bench before this one a minute later."""
+    """Cores that other programs keep busy, over 0.3 s in which this process sleeps. The load average
+    would still count the bench before this one a minute later."""
     return round(sum(psutil.cpu_percent(LOOK_S, percpu=True)) / 100, 2)
 
 

@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass
 class Outcome:
-    """What came of a set of tasks measured in turn."""
+    """The results of a set of tasks measured in turn."""
 
     measurements: list[Measurement]
     skipped: dict[str, str]
@@ -114,7 +114,7 @@ def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
 
 
 def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
-    """The answer, or nothing where the process died; ``outcome`` then holds its last words."""
+    """The answer, or nothing where the process died; ``outcome`` then holds the last line that it printed."""
     try:
         return worker.ask(request)
     except WorkerDied as error:
@@ -123,7 +123,7 @@ def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
 
 
 class WorkerDied(Exception):
-    """A measured process ended before its time; the message is its last words."""
+    """A measured process ended too early; the message is the last line that it printed."""
 
 
 class _Worker:
@@ -157,7 +157,7 @@ class _Worker:
         return json.loads(line)
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Ends the process, even while it works."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -171,4 +171,4 @@ class _Worker:
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # `ask` tells what the process died of
+            pass  # `ask` reports why the process died

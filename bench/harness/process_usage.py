@@ -1,4 +1,4 @@
-"""What a process and its children used: CPU seconds and the high-water mark of memory."""
+"""CPU seconds and the high-water mark of memory of a process and its children."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ class Usage:
 
 
 def usage_now() -> Usage:
-    """What was used so far."""
+    """The use so far."""
     family = _family()
     cpu_s = 0.0
     for process in family:

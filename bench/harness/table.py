@@ -7,11 +7,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bench.harness.ratios import GOALS
+from bench.harness.result import GOALS
 
 __all__ = [
+    "new_table",
     "print_about",
     "print_image_sets",
+    "print_memory",
     "print_ratios",
     "print_rows",
     "print_skipped",
@@ -19,12 +21,16 @@ __all__ = [
     "print_stages",
     "print_step_times",
     "spanned",
-    "spanning_table",
 ]
 
 WIDTH = 120
 WIDE = 130
 """For tables of many figures, each with its range below it."""
+WIDEST = 160
+MIB = 1 << 20
+TEXTS = ("images", "method", "preset", "ratio")
+"""Columns of words."""
+MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
 
 def _console() -> Console:
@@ -32,8 +38,16 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=WIDTH, highlight=False, markup=False)
 
 
+def new_table(title: str, *columns: str, padding: int | tuple[int, int] = (0, 1)) -> Table:
+    """An empty table; figures are aligned to the right, :data:`TEXTS` to the left."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=padding)
+    for name in columns:
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=name != "ratio")
+    return table
+
+
 def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
-    """What was measured on, and what was left out."""
+    """The images that were measured on, and those left out."""
     for images in image_sets:
         print(
             f"{images['images']}: {images['number']} images, mean {images['megapixels']} "
@@ -45,13 +59,8 @@ def print_image_sets(image_sets: Sequence[Mapping[str, Any]]) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """One line per row, a rule between cells."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("images", no_wrap=True)
-    for name in ("crops", "threads"):
-        table.add_column(name, justify="right")
-    table.add_column("method", no_wrap=True)
-    for name in ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB"):
-        table.add_column(name, justify="right", no_wrap=True)
+    figures = ("images/s", "min – max", "kB/image", "CPU ms/image", "peak MiB")
+    table = new_table(title, "images", "crops", "threads", "method", *figures)
     before = None
     for row in rows:
         cell = (row.get("images", ""), row["megapixels"], row["num_crops"], row["threads"])
@@ -73,12 +82,10 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 
 def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Where the loader's time goes, for rows that say so."""
+    """Milliseconds per stage of the loader, for rows that hold them."""
     stages = sorted({name for row in rows for name in row if name.endswith("_ms")})
-    table = Table(title="ms per image, summed over threads", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("method")
-    for name in ("crops", "threads", "windowed", *(stage[: -len("_ms")] for stage in stages)):
-        table.add_column(name, justify="right")
+    names = [stage.removesuffix("_ms") for stage in stages]
+    table = new_table("ms per image, summed over threads", "method", "crops", "threads", "windowed", *names)
     for row in rows:
         table.add_row(
             row["method"],
@@ -94,10 +101,7 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
     """One line per ratio, with its goal where there is one."""
     if not ratios:
         return
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("ratio")
-    for name in ("median", "min – max", "goal", ""):
-        table.add_column(name, justify="right")
+    table = new_table(title, "ratio", "median", "min – max", "goal", "")
     for name, value in ratios.items():
         spread = " – ".join(map(_short, ranges[name])) if name in ranges else ""
         goal = GOALS.get(name)
@@ -109,11 +113,9 @@ def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[floa
 def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> None:
     """A training step and its parts, with the rate beside the loader's."""
     title = "times in ms, their share of a step; medians, below them smallest–largest"
-    table = spanning_table(title)
     names = [part.removesuffix("_s").replace("_", " ") for part in parts]
-    head = ("preset", "batch", "crops", "step", *names, "images/s", "of the\nloader", "share")
-    for name in head:
-        table.add_column(name, justify="left" if name == "preset" else "right", no_wrap=True)
+    rates = ("images/s", "of the\nloader", "share")
+    table = new_table(title, "preset", "batch", "crops", "step", *names, *rates, padding=0)
     for row in rows:
         shares = ["", *(f"{row[name] / row['step_s']:.0%}" for name in parts)]
         table.add_row(
@@ -132,8 +134,38 @@ def print_step_times(rows: Sequence[Mapping[str, Any]], parts: Sequence[str]) ->
     print_spanning(table)
 
 
+def print_memory(rows: Sequence[Mapping[str, Any]], fits: Sequence[Mapping[str, Any]]) -> None:
+    """Memory of a training step by its parts, and the fitted lines against the number of crops."""
+    console = Console(width=WIDEST, highlight=False, markup=False)
+    title = "one training step, MiB at its peak (activations with all temporaries)"
+    sizes = ("peak", *MEMORY_PARTS, "kept", "process")
+    table = new_table(title, "preset", "batch", "crops", "chunk", "precision", *sizes, "s")
+    for row in rows:
+        counts = [row[f"{name}_bytes"] for name in ("peak", *MEMORY_PARTS, "kept_by_autograd", "process_peak")]
+        table.add_row(
+            row["preset"],
+            str(row["batch_size"]),
+            str(row["num_crops"]),
+            str(row["crop_chunk"] or "–"),
+            row["precision"],
+            *("" if size is None else f"{size / MIB:,.0f}" for size in counts),
+            "" if row["step_time_s"] is None else f"{row['step_time_s']:.3g}",
+        )
+    console.print(table)
+    for counted in dict.fromkeys(row["counted_by"] for row in rows):
+        print(f"counted: {counted}")
+    if not fits:
+        return
+    title = "peak = intercept + slope · crops"
+    table = new_table(title, "preset", "method", "intercept MiB", "slope MiB/crop", "R²")
+    for fit in fits:
+        intercept, slope = fit["intercept_bytes"] / MIB, fit["slope_bytes_per_crop"] / MIB
+        table.add_row(fit["preset"], fit["method"], f"{intercept:,.0f}", f"{slope:,.2f}", f"{fit['r_squared']:.4f}")
+    console.print(table)
+
+
 def print_about(methods: Mapping[str, str]) -> None:
-    """What each method does."""
+    """A line on each method."""
     table = Table(box=None, show_header=False, padding=(0, 1))
     table.add_column("method")
     table.add_column("about")
@@ -148,11 +180,6 @@ def print_skipped(skipped: Mapping[str, str], failed: Mapping[str, str]) -> None
         print(f"skipped {name}: {reason}")
     for name, reason in failed.items():
         print(f"FAILED {name}: {reason}")
-
-
-def spanning_table(title: str) -> Table:
-    """A table for cells of :func:`spanned`, with little air between its many columns."""
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
 
 
 def print_spanning(table: Table) -> None:

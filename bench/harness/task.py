@@ -1,14 +1,16 @@
 """One thing to measure: a method on a corpus with so many crops and threads."""
 
 import json
+import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Any
 
 __all__ = ["Method", "MethodInfo", "NotAvailable", "Task"]
 
 
 class NotAvailable(Exception):
-    """A method cannot run here (a library is missing, …). The message says why."""
+    """A method cannot run here (a library is missing, …). The message gives the reason."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class MethodInfo:
     """A method in a registry."""
 
     about: str
-    """What it does, and what it leaves out that others do; printed below the table."""
+    """Its work, and the work of others that it leaves out; printed below the table."""
     where: str
     """``module:Class``; the class takes a :class:`Task`. Imported only in the measured process."""
     options: dict[str, str] = field(default_factory=dict)
@@ -25,7 +27,7 @@ class MethodInfo:
 
 @dataclass(frozen=True)
 class Task:
-    """What a measured process is told; plain values, so that it can travel as JSON."""
+    """The instructions for a measured process; plain values, so that they can travel as JSON."""
 
     method: str
     """For people and rows."""
@@ -39,7 +41,7 @@ class Task:
     seconds_per_round: float
     """A round repeats whole passes over the files until it is at least about this long."""
     options: dict[str, str] = field(default_factory=dict)
-    """What only this method understands."""
+    """Options of this method alone."""
 
     @property
     def label(self) -> str:
@@ -58,29 +60,37 @@ class Task:
         return cls(**json.loads(line))
 
 
-class Method(Protocol):
+class Method(ABC):
     """A way from encoded images to a global view and crops.
 
     A pass takes every file of the corpus once. Each turn of ``run`` starts with empty queues and
     returns when the last result lies in memory, so that no work is done outside the clock.
     """
 
+    passes = 1
+    """Number of passes of a turn."""
+
     def warm_up(self) -> float:
-        """Builds and compiles everything, touches every file; returns seconds per pass."""
-        ...
+        """Builds and compiles everything, touches every file; returns seconds per pass.
+
+        Here: two turns of one pass, of which the second is timed.
+        """
+        self.run()
+        start = time.perf_counter()
+        self.run()
+        return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
         """Readies turns of ``passes`` passes each; not timed."""
-        ...
+        self.passes = passes
 
+    @abstractmethod
     def run(self) -> int:
         """One turn, timed from outside. Returns the number of images that it delivered."""
-        ...
 
-    def report(self) -> dict[str, float]:
-        """``bytes_read_per_image`` and whatever else the row should hold, after all turns."""
-        ...
+    @abstractmethod
+    def report(self) -> dict[str, Any]:
+        """``bytes_read_per_image`` and further fields of the row, after all turns."""
 
-    def close(self) -> None:
-        """Frees threads and files."""
-        ...
+    def close(self) -> None:  # noqa: B027
+        """Frees threads and files; most methods have none."""

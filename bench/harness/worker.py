@@ -11,7 +11,7 @@ the task       ``{"built": true}`` once all is imported, or ``{"unavailable": re
 ``quit``       ``{"report": …}``
 =============  ======================================================================
 
-Whatever else is printed goes to standard error.
+Anything else that is printed goes to standard error.
 """
 
 import importlib
@@ -34,7 +34,7 @@ MAX_PASSES = 4096
 def main() -> int:
     """Serves one task. Returns 0; a defect of the method ends the process with its traceback."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)  # what libraries print must not be taken for an answer
+    os.dup2(2, 1)  # output of libraries must not be taken for an answer
     task = Task.from_json(sys.stdin.readline())
     pin_process(task.cores)  # before the first heavy import: threads inherit it
     try:

@@ -1,4 +1,4 @@
-"""What ``bench decode`` compares: name → what it does and leaves out, and where it is.
+"""The methods that ``bench decode`` compares: name → its work, its omissions, and its class.
 
 All start from bytes in the page cache and end with pixels in memory. Methods that have no stored
 global view make one out of the decoded image, as they must; the loader's copy theirs out of the
@@ -9,7 +9,7 @@ from bench.harness.task import MethodInfo
 
 __all__ = ["METHODS"]
 
-_LOADER = "bench.methods.loader_path:LoaderPath"
+_LOADER = "bench.methods.loader:LoaderPath"
 
 METHODS = {
     "recipe": MethodInfo(

@@ -1,4 +1,4 @@
-"""What happens to an image when shards are built, beside the decode that any use of it costs."""
+"""The work on an image when shards are built, beside the decode that any use of it costs."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ class EntryPoints(_EncodedPasses):
 
 
 class BuildSample(_EncodedPasses):
-    """Everything: facts, hashes, the decode, the global view, entry points."""
+    """Everything: metadata, hashes, the decode, the global view, entry points."""
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

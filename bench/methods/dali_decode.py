@@ -4,8 +4,7 @@ Decoder settings are those of our loader (accurate transform, smooth chroma upsa
 all methods give the same pixels.
 """
 
-import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from nvidia.dali import fn, pipeline_def, types
 
 from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus, mapped
-from bench.harness.task import Task
+from bench.harness.task import Method, Task
 
 __all__ = ["DaliFull", "DaliRegions"]
 
@@ -58,8 +57,8 @@ class _Input:
         return self._encoded[index], self._windows[number % len(self._windows), index]
 
 
-class _DaliPasses(ABC):
-    """Runs a pipeline to the end of its input.
+class _DaliPasses(Method):
+    """Runs a pipeline to the end of its input. Its buffers grow to the largest image while it warms up.
 
     DALI works ahead in its own threads. A turn therefore starts with an empty queue and ends when
     the input is used up and every result was taken: nothing is computed while the clock stands
@@ -77,13 +76,6 @@ class _DaliPasses(ABC):
     @abstractmethod
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """From encoded images and their (N, 4) windows to the results."""
-
-    def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. DALI's buffers grow to the largest image seen."""
-        self.run()
-        start = time.perf_counter()
-        self.run()
-        return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
         """See :class:`bench.harness.task.Method`."""

@@ -1,8 +1,8 @@
-"""What methods that work image by image have in common: files in threads, pass after pass."""
+"""The common part of methods that work image by image: files in threads, pass after pass."""
 
 import itertools
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.corpora.corpus import Corpus
-from bench.harness.task import Task
+from bench.harness.task import Method, Task
 
 __all__ = ["FilePasses"]
 
 
-class FilePasses(ABC):
+class FilePasses(Method):
     """Threads that take image after image off one counter, so that none waits for another."""
 
     def __init__(self, task: Task) -> None:
@@ -23,7 +23,6 @@ class FilePasses(ABC):
         self._corpus = Corpus.open(task.data)
         self._windows: npt.NDArray[np.int32] = self._corpus.windows(task.num_crops)
         self._pool = ThreadPoolExecutor(task.threads)
-        self._passes = 1
 
     @abstractmethod
     def one(self, copy: int, index: int, turn: int) -> Any:
@@ -43,13 +42,9 @@ class FilePasses(ABC):
             seconds_per_pass = time.perf_counter() - start
         return seconds_per_pass
 
-    def prepare(self, passes: int) -> None:
-        """See :class:`bench.harness.task.Method`."""
-        self._passes = passes
-
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`."""
-        total = self._passes * len(self._corpus)
+        total = self.passes * len(self._corpus)
         self._work(range(total))
         return total
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.peers.peer_passes import PeerPasses
-from bench.peers.views import Views, views_of_tensor
+from bench.peers.peer_passes import PeerPasses, Views, views_of_tensor
 
 __all__ = ["LitDataChunks"]
 

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import DataLoader
 
-from bench.peers.peer_passes import PeerPasses
-from bench.peers.views import Views, views_of_jpeg
+from bench.peers.peer_passes import PeerPasses, Views, views_of_jpeg
 
 __all__ = ["MosaicShards"]
 

@@ -1,23 +1,31 @@
-"""What the peers have in common: whole epochs over the corpus, converted beforehand."""
+"""The common part of all peers: epochs over the converted corpus, and a decoded image cut into views.
 
-import time
-from abc import ABC, abstractmethod
+Views are cut as torchvision does it best: on uint8.
+"""
+
+from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
+from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
 
-from bench.corpora.corpus import Corpus
-from bench.harness.task import Task
+from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus
+from bench.harness.task import Method, Task
 
-__all__ = ["PeerPasses"]
+__all__ = ["PeerPasses", "Views", "views_of_jpeg", "views_of_tensor"]
 
 LARGEST_BATCH = 8
 
+Views = tuple[torch.Tensor, torch.Tensor]
+"""(3, S, S) and (N, 3, C, C), uint8."""
 
-class PeerPasses(ABC):
+
+class PeerPasses(Method):
     """A turn is a number of epochs; each runs until the last batch is in memory.
 
     With so few images, batches are made small and their number a multiple of the workers, so that
@@ -32,7 +40,6 @@ class PeerPasses(ABC):
         self.num_workers = task.threads if task.threads > 1 else 0
         batches = task.threads * -(-len(self.corpus) // (LARGEST_BATCH * task.threads))
         self.batch_size = -(-len(self.corpus) // batches)
-        self._passes = 1
         folder = Path(task.data) / f"{task.method}-{task.num_crops}-{task.threads}"
         self.write(folder)
         self._batches = self.open(folder)
@@ -45,22 +52,11 @@ class PeerPasses(ABC):
     def open(self, folder: Path) -> Iterable[Any]:
         """The loader, whose ``iter()`` is one epoch of batches ((B, 3, S, S), (B, N, 3, C, C))."""
 
-    def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`."""
-        self.run()
-        start = time.perf_counter()
-        self.run()
-        return time.perf_counter() - start
-
-    def prepare(self, passes: int) -> None:
-        """See :class:`bench.harness.task.Method`."""
-        self._passes = passes
-
     def run(self) -> int:
         """See :class:`bench.harness.task.Method`. Raises ``RuntimeError`` where images are missing."""
-        images = sum(len(views) for _ in range(self._passes) for views, _ in self._batches)
-        if images != self._passes * len(self.corpus):
-            raise RuntimeError(f"{images} images in {self._passes} × {len(self.corpus)}")
+        images = sum(len(views) for _ in range(self.passes) for views, _ in self._batches)
+        if images != self.passes * len(self.corpus):
+            raise RuntimeError(f"{images} images in {self.passes} × {len(self.corpus)}")
         return images
 
     def report(self) -> dict[str, float]:
@@ -70,3 +66,18 @@ class PeerPasses(ABC):
     def close(self) -> None:
         """See :class:`bench.harness.task.Method`. Worker processes end with this one."""
         del self._batches
+
+
+def views_of_jpeg(data: bytes, windows: npt.NDArray[np.int32]) -> Views:
+    """Decodes with torchvision's libjpeg-turbo."""
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return views_of_tensor(decode_jpeg(encoded, ImageReadMode.RGB), windows)
+
+
+def views_of_tensor(image: torch.Tensor, windows: npt.NDArray[np.int32]) -> Views:
+    """From a decoded image (3, H, W) uint8 and its (N, 4) windows."""
+    view = functional.resize(image, [GLOBAL_SIZE, GLOBAL_SIZE], antialias=True)
+    crops = torch.zeros((len(windows), 3, CROP_SIZE, CROP_SIZE), dtype=torch.uint8)
+    for crop, (top, left, height, width) in zip(crops, windows.tolist(), strict=True):
+        crop[:, :height, :width] = image[:, top : top + height, left : left + width]
+    return view, crops

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from bench.harness.task import NotAvailable
-from bench.peers.peer_passes import PeerPasses
-from bench.peers.views import Views, views_of_tensor
+from bench.peers.peer_passes import PeerPasses, Views, views_of_tensor
 
 __all__ = ["SpdlPipeline"]
 

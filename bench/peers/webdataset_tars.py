@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.peers.peer_passes import PeerPasses
-from bench.peers.views import Views, views_of_jpeg
+from bench.peers.peer_passes import PeerPasses, Views, views_of_jpeg
 
 __all__ = ["WebDatasetTars"]
 

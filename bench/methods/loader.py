@@ -1,28 +1,32 @@
-"""Our loader itself, over the shards of the corpus: everything from manifest to batch."""
+"""Our loader itself, everything from manifest to batch: over a corpus, or over shards that exist."""
 
+import itertools
 import shutil
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from bench.corpora.corpus import GLOBAL_SIZE, SEED, SPLIT, Corpus
 from bench.corpora.repeated import repeat_dataset
-from bench.harness.task import Task
+from bench.harness.task import Method, Task
 from loaders import LoaderConfig, build_loader
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["LoaderPath", "even_batch_size", "per_image"]
+__all__ = ["LoaderBatches", "LoaderPath", "even_batch_size", "per_image"]
 
 BATCH_SIZES = range(16, 49)
 BEST_BATCH_SIZE = 32
+MAX_WARM_UP_BATCHES = 64
 
 
-class LoaderPath:
+class LoaderPath(Method):
     """A turn is one whole epoch over the images repeated with other windows, so queues are empty
     before and after.
 
-    The batch size is chosen so that the last batch needs (almost) no fillers.
+    The batch size is chosen so that the last batch needs (almost) no fillers. Checksums are verified
+    on first touch, while it warms up.
     """
 
     def __init__(self, task: Task) -> None:
@@ -31,13 +35,6 @@ class LoaderPath:
         self._folder = Path(tempfile.mkdtemp(dir=task.data))
         self._loader = self._build(1)
         self._before: dict[str, Any] = {}
-
-    def warm_up(self) -> float:
-        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, in here."""
-        self.run()
-        start = time.perf_counter()
-        self.run()
-        return time.perf_counter() - start
 
     def prepare(self, passes: int) -> None:
         """See :class:`bench.harness.task.Method`."""
@@ -78,6 +75,69 @@ class LoaderPath:
             **choices,
         )
         return build_loader(dataset, SPLIT, config)
+
+
+class LoaderBatches(Method):
+    """A pass is one batch. Every turn takes the same batches, from the start of epoch 0 on; a data
+    set of fewer batches is taken again from the start."""
+
+    def __init__(self, task: Task) -> None:
+        choices: dict[str, Any] = dict(task.options)
+        self._split = choices.pop("split")
+        batch_size = int(choices.pop("batch_size"))
+        dataset = ShardDataset.open(task.data)
+        config = LoaderConfig(
+            num_crops=task.num_crops,
+            num_threads=task.threads,
+            global_batch_size=batch_size,
+            global_size=dataset.info.global_size,
+            **choices,
+        )
+        self._seconds = task.seconds_per_round
+        self._loader = build_loader(dataset, self._split, config)
+        self._before: dict[str, Any] = {}
+
+    def warm_up(self) -> float:
+        """See :class:`bench.harness.task.Method`. Checksums are verified on first touch, in here."""
+        self._take(1)  # compiles, builds pipelines
+        start, taken = time.perf_counter(), 0
+        for _ in itertools.islice(self._batches(), MAX_WARM_UP_BATCHES):
+            taken += 1
+            if time.perf_counter() - start > self._seconds:
+                break
+        return (time.perf_counter() - start) / taken
+
+    def prepare(self, passes: int) -> None:
+        """See :class:`bench.harness.task.Method`."""
+        self.passes = passes
+        self.run()
+        self._before = self._loader.stats()
+
+    def run(self) -> int:
+        """See :class:`bench.harness.task.Method`."""
+        return self._take(self.passes)
+
+    def report(self) -> dict[str, float]:
+        """See :class:`bench.harness.task.Method`."""
+        return per_image(self._before, self._loader.stats())
+
+    def close(self) -> None:
+        """See :class:`bench.harness.task.Method`."""
+        self._loader.close()
+
+    def _take(self, number: int) -> int:
+        batches = self._batches()
+        taken = sum(int(b["is_valid"].sum()) for b in itertools.islice(batches, number))
+        batches.close()  # gives up what was read ahead
+        return taken
+
+    def _batches(self) -> Generator[Any, None, None]:
+        while True:
+            epoch: Any = iter(self._loader)  # a generator: closing it ends the reading ahead
+            try:
+                yield from epoch
+            finally:
+                epoch.close()
 
 
 def even_batch_size(num_samples: int) -> int:

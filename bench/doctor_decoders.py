@@ -1,13 +1,14 @@
 """Do all decoders of this machine give the same pixels? Checks of ``bench doctor``.
 
-Built-in JPEGs of the kinds that photographs come in, of a size that is no multiple of a block, are
-decoded by libjpeg-turbo, by DALI on the CPU and, where there is a GPU, by nvJPEG, with the settings
-that the loader gives them; Pillow is the oracle.
+JPEGs of the kinds that photographs come in, of a size that is no multiple of a block, are decoded
+by libjpeg-turbo, by DALI on the CPU and, where there is a GPU, by nvJPEG, with the settings that
+the loader gives them; Pillow is the oracle.
 """
 
 import argparse
 import io
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,9 +16,25 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from bench.doctor_checks.answers import ABSENT, GOOD, SLOW, WRONG, Answer
+__all__ = [
+    "ABSENT",
+    "GOOD",
+    "SLOW",
+    "WRONG",
+    "Answer",
+    "Check",
+    "check_cpu_decoding",
+    "check_dali",
+    "check_gpu_decoding",
+    "seconds",
+]
 
-__all__ = ["built_in_images", "check_cpu_decoding", "check_dali", "check_gpu_decoding"]
+GOOD, SLOW, WRONG, ABSENT = "good", "slow", "wrong", "absent"
+Answer = tuple[str, str]
+"""(one of these four verdicts, a sentence for people)."""
+Check = Callable[[argparse.Namespace], Answer]
+"""Takes the command's options; an exception is an answer too: wrong."""
+Pixels = npt.NDArray[np.uint8]
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "4:2:0": ("RGB", {"subsampling": "4:2:0"}),
@@ -30,23 +47,19 @@ WIDTH, HEIGHT = 1021, 765
 MIN_CPU_DECODE_MP_S = 60.0
 """Below, the answer is "slow": a core of ten years ago."""
 MAX_NVJPEG_DIFFERENCE = 4
-"""Grey levels. On a CPU all decoders are libjpeg-turbo and differ by nothing; nvJPEG rounds
-otherwise."""
-
-Pixels = npt.NDArray[np.uint8]
+"""Grey levels. On a CPU all decoders are libjpeg-turbo and give equal pixels; nvJPEG rounds differently."""
 
 
 @cache
 def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
-    """Kind → a JPEG of smooth colours and fine texture, and Pillow's RGB pixels of it."""
+    """Kind → a JPEG of smooth colours and fine texture, and Pillow's (H, W, 3) RGB pixels of it."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     pixels = np.stack([x // 4, y // 3, (x * 7 + y * 13) % 256], axis=-1).astype(np.uint8)
     images = {}
     for kind, (mode, settings) in KINDS.items():
         buffer = io.BytesIO()
         Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=92, **settings)
-        oracle = np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
-        images[kind] = buffer.getvalue(), oracle
+        images[kind] = buffer.getvalue(), np.asarray(Image.open(buffer).convert("RGB"))
     return images
 
 
@@ -57,12 +70,8 @@ def check_cpu_decoding(_: argparse.Namespace) -> Answer:
     unequal = _above(_differences(lambda data: simplejpeg.decode_jpeg(data, "RGB")), 0)
     if unequal:
         return WRONG, f"libjpeg-turbo and Pillow decode differently ({unequal}): reinstall both"
-    data, expected = built_in_images()["4:2:0"]
-    start, rounds = time.perf_counter(), 0
-    while time.perf_counter() - start < 0.5:
-        simplejpeg.decode_jpeg(data)
-        rounds += 1
-    rate = rounds * expected.shape[0] * expected.shape[1] / 1e6 / (time.perf_counter() - start)
+    data, _pixels = built_in_images()["4:2:0"]
+    rate = WIDTH * HEIGHT / 1e6 / seconds(lambda: simplejpeg.decode_jpeg(data), at_least_s=0.5)
     words = f"equal to Pillow's on {', '.join(KINDS)}; {rate:.0f} megapixels/s on a core"
     if rate < MIN_CPU_DECODE_MP_S:
         return SLOW, f"{words}: under {MIN_CPU_DECODE_MP_S:.0f}, this core is slow or busy"
@@ -92,7 +101,7 @@ def check_gpu_decoding(_: argparse.Namespace) -> Answer:
 
 
 def decode_by_dali(data: bytes, device: Any) -> Pixels:
-    """RGB pixels, decoded as ``loaders.decode.dali`` does; ``device`` is cpu or cuda."""
+    """(H, W, 3) RGB pixels, decoded as ``loaders.decode.dali`` does; ``device`` is cpu or cuda."""
     from nvidia.dali import fn, pipeline_def, types
 
     from loaders.decode.dali import DECODER, EXACT
@@ -108,17 +117,25 @@ def decode_by_dali(data: bytes, device: Any) -> Pixels:
     return np.asarray((output.as_cpu() if device == "cuda" else output).at(0))
 
 
-def _differences(decode: Any) -> dict[str, int]:
-    """Kind → the largest difference from Pillow's pixels, 255 where the shape is another."""
+def _differences(decode: Callable[[bytes], Pixels]) -> dict[str, int]:
+    """Kind → the largest difference from Pillow's pixels, 255 where the shapes differ."""
     found = {}
     for kind, (data, expected) in built_in_images().items():
         pixels = decode(data)
         same = pixels.shape == expected.shape
-        difference = np.abs(pixels.astype(int) - expected).max() if same else 255
-        found[kind] = int(difference)
+        found[kind] = int(np.abs(pixels.astype(int) - expected).max()) if same else 255
     return found
 
 
 def _above(differences: dict[str, int], limit: int) -> str:
     """The kinds that differ by more than ``limit``, in words; empty where none does."""
     return ", ".join(f"{kind}: {levels} grey levels" for kind, levels in differences.items() if levels > limit)
+
+
+def seconds(work: Callable[[], object], at_least_s: float = 0.0) -> float:
+    """Mean time of ``work``, repeated for so long."""
+    start, times = time.perf_counter(), 0
+    while not times or time.perf_counter() - start < at_least_s:
+        work()
+        times += 1
+    return (time.perf_counter() - start) / times

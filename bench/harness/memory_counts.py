@@ -1,8 +1,9 @@
-"""Three counts of the memory that a training step takes on a CPU.
+"""Counts of the memory that a training step takes.
 
 * :class:`LiveStorages` sees every tensor that an operation returns, and when its storage is freed:
-  all that lives at the worst moment. What an operation needs only within itself is not seen.
-* :class:`KeptStorages` sees what autograd saves for the backward pass, by storage.
+  all that lives at the worst moment. It does not see buffers that an operation needs within itself.
+* :class:`CudaAllocator` reads the same from CUDA's allocator, on a GPU.
+* :class:`KeptStorages` sees the tensors that autograd saves for the backward pass, by storage.
 * :class:`ProcessPeak` asks the operating system for the process's high-water mark.
 """
 
@@ -11,7 +12,7 @@ import itertools
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psutil
 import torch
@@ -20,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from bench.harness.process_usage import MIB, reset_peak_rss, usage_now
 
-__all__ = ["KeptStorages", "LiveStorages", "ProcessPeak", "storage_bytes"]
+__all__ = ["CudaAllocator", "KeptStorages", "LiveStorages", "ProcessPeak", "storage_bytes"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 SMALL, LARGEST_DEFAULT = 1 << 16, 1 << 25
@@ -41,8 +42,8 @@ class LiveStorages(TorchDispatchMode):
         shapes = [tuple(weight.shape) for weight in weights]
         self._gradient_shapes = {*shapes, *(shape[::-1] for shape in shapes)}
         self.gradients: set[int] = set()
-        """Serial numbers of what the backward pass made in the shape of a weight: also the shares
-        of single chunks, before they are added up."""
+        """Serial numbers of the storages that the backward pass made in the shape of a weight: also
+        the shares of single chunks, before they are added up."""
         self.bytes = 0
         self.peak_bytes = 0
         self.at_peak: dict[int, int] = {}
@@ -53,6 +54,11 @@ class LiveStorages(TorchDispatchMode):
         for tensor in known:
             self._watch(tensor)
         self._note_peak()
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Bytes of the gradients that lived when ``peak_bytes`` was reached."""
+        return sum(size for serial, size in self.at_peak.items() if serial in self.gradients)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -68,7 +74,8 @@ class LiveStorages(TorchDispatchMode):
             return
         serial = next(self._serials)
         self._live[storage._cdata] = serial, storage.nbytes()
-        if in_backward() and tuple(tensor.shape) in self._gradient_shapes:
+        in_backward = torch._C._current_graph_task_id() != -1
+        if in_backward and tuple(tensor.shape) in self._gradient_shapes:
             self.gradients.add(serial)
         self.bytes += storage.nbytes()
         # Called when the storage itself goes, not when Python drops its last handle to it.
@@ -83,21 +90,37 @@ class LiveStorages(TorchDispatchMode):
             self.at_peak = dict(self._live.values())
 
 
-def in_backward() -> bool:
-    """Whether autograd calls us."""
-    return torch._C._current_graph_task_id() != -1
+class CudaAllocator:
+    """In a ``with`` statement: the bytes that CUDA's allocator has given out, and their peak."""
+
+    gradient_bytes = 0
+    """It cannot distinguish gradients from activations."""
+
+    def __enter__(self) -> Self:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.cuda.synchronize()
+        self.peak_bytes = torch.cuda.max_memory_allocated()
+
+    @property
+    def bytes(self) -> int:
+        """Given out now."""
+        return torch.cuda.memory_allocated()
 
 
 class KeptStorages:
-    """What autograd keeps: every tensor that it saves, by storage."""
+    """The tensors that autograd saves, by storage."""
 
     def __init__(self) -> None:
         self.bytes_by_storage: dict[int, int] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Counts what is saved in this context. Parts under checkpoint save by hooks of their own
-        and do not count: they keep nothing."""
+        """Counts the tensors that are saved in this context. Parts under checkpoint save by hooks of
+        their own and do not count: they keep nothing."""
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:
             self.bytes_by_storage.update(storage_bytes([tensor]))
@@ -107,9 +130,9 @@ class KeptStorages:
             yield
 
     def bytes_beside(self, others: Iterable[int]) -> int:
-        """Bytes of what is kept and is none of the storages ``others``."""
+        """Bytes of all that is kept, without the storages ``others``."""
         left_out = set(others)
-        return sum(n for key, n in self.bytes_by_storage.items() if key not in left_out)
+        return sum(size for key, size in self.bytes_by_storage.items() if key not in left_out)
 
 
 class ProcessPeak:

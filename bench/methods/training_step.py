@@ -15,8 +15,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 
 import glass.train.run
-from bench.harness.task import Task
-from bench.memory_parts.count import KeptStorages, LiveStorages, ProcessPeak, storage_bytes
+from bench.harness.memory_counts import CudaAllocator, KeptStorages, LiveStorages, ProcessPeak, storage_bytes
+from bench.harness.task import Method, Task
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.model.model import build_model
@@ -90,49 +90,41 @@ class Step:
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step and counts it in two ways, on a CPU; ``peak`` adds the third."""
-        parts, learning = self._parts(), self._learning()
+        """Takes a step and counts the storages that live and that autograd keeps, in bytes; ``peak``
+        adds the process's memory. For a CPU, or tensors without numbers."""
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
-        live = LiveStorages([*known, *_tensors(self.batch.values())], learning)
-        kept = KeptStorages()
-        after_forward: list[int] = []
-        handle = self.model.register_forward_hook(lambda *_: after_forward.append(live.bytes))
-        with peak.watching() if peak else nullcontext(), live, kept.watching():
-            self.take()
-        handle.remove()
-        still = sum(sum(part.values()) for part in parts.values())
-        gradients = sum(n for serial, n in live.at_peak.items() if serial in live.gradients)
-        return {
-            "peak_bytes": live.peak_bytes,
-            **{f"{name}_bytes": sum(part.values()) for name, part in parts.items()},
-            "gradients_bytes": gradients,
-            "activations_bytes": live.peak_bytes - still - gradients,
-            "activations_after_forward_bytes": after_forward[0] - still,
-            "kept_by_autograd_bytes": kept.bytes_beside(key for p in parts.values() for key in p),
-            "process_peak_bytes": still + peak.growth_bytes if peak else None,
-        }
+        live = LiveStorages([*known, *_tensors(self.batch.values())], self._learning())
+        with peak.watching() if peak else nullcontext():
+            found = self._count(live)
+        still = sum(found[f"{name}_bytes"] for name in ("weights", "optimiser", "input"))
+        return found | {"process_peak_bytes": still + peak.growth_bytes if peak else None}
 
-    def count_by_allocator(self) -> dict[str, float]:
-        """Takes a step and asks CUDA's allocator; what it cannot tell apart is ``activations``."""
-        parts = self._parts()
-        sizes = {name: sum(part.values()) for name, part in parts.items()}
+    def count_by_allocator(self) -> dict[str, Any]:
+        """Takes a step and asks CUDA's allocator, which counts gradients with the activations."""
+        found = self._count(CudaAllocator())
+        return found | {"process_peak_bytes": torch.cuda.max_memory_reserved()}
+
+    def _count(self, meter: LiveStorages | CudaAllocator) -> dict[str, Any]:
+        """Takes a step under ``meter``; bytes at its peak, by their use."""
+        parts = {
+            "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
+            "optimiser": storage_bytes(self._optimiser_state()),
+            "input": storage_bytes(_tensors(self.batch.values())),
+        }
+        still = sum(sum(part.values()) for part in parts.values())
         kept = KeptStorages()
         after_forward: list[int] = []
-        handle = self.model.register_forward_hook(lambda *_: after_forward.append(torch.cuda.memory_allocated()))
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        with kept.watching():
+        handle = self.model.register_forward_hook(lambda *_: after_forward.append(meter.bytes))
+        with meter, kept.watching():
             self.take()
         handle.remove()
-        still = sum(sizes.values())
         return {
-            "peak_bytes": torch.cuda.max_memory_allocated(),
-            **{f"{name}_bytes": size for name, size in sizes.items()},
-            "gradients_bytes": 0,
-            "activations_bytes": torch.cuda.max_memory_allocated() - still,
+            "peak_bytes": meter.peak_bytes,
+            **{f"{name}_bytes": sum(part.values()) for name, part in parts.items()},
+            "gradients_bytes": meter.gradient_bytes,
+            "activations_bytes": meter.peak_bytes - still - meter.gradient_bytes,
             "activations_after_forward_bytes": after_forward[0] - still,
-            "kept_by_autograd_bytes": kept.bytes_beside(key for p in parts.values() for key in p),
-            "process_peak_bytes": torch.cuda.max_memory_reserved(),
+            "kept_by_autograd_bytes": kept.bytes_beside(key for part in parts.values() for key in part),
         }
 
     def _learning(self) -> list[torch.Tensor]:
@@ -141,17 +133,9 @@ class Step:
     def _optimiser_state(self) -> list[torch.Tensor]:
         return [value for state in self.optimizer.state.values() for value in _tensors(state.values())]
 
-    def _parts(self) -> dict[str, dict[int, int]]:
-        """Category → the storages that live throughout a step."""
-        return {
-            "weights": storage_bytes([*self.model.parameters(), *self.model.buffers()]),
-            "optimiser": storage_bytes(self._optimiser_state()),
-            "input": storage_bytes(_tensors(self.batch.values())),
-        }
 
-
-class TrainingStep:
-    """A method of the harness: counted while it warms up, a turn is one step or several."""
+class TrainingStep(Method):
+    """A method of the harness: counted while it warms up; a pass is one step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -159,7 +143,6 @@ class TrainingStep:
         self._fake = FakeTensorMode()
         with self._mode():
             self.step = Step(self.config)
-        self.steps = 1
         self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
@@ -178,7 +161,7 @@ class TrainingStep:
 
     @contextmanager
     def _mode(self) -> Iterator[None]:
-        """Tensors that have a shape, a storage's size and no numbers, where asked for."""
+        """With ``by_shapes``, tensors have a shape and a storage's size but no numbers."""
         if not self.by_shapes:
             yield
             return
@@ -190,22 +173,19 @@ class TrainingStep:
         ):
             yield
 
-    def prepare(self, passes: int) -> None:
-        """Sets the steps of a turn."""
-        self.steps = passes
-
     def run(self) -> int:
-        """Takes them; returns the number of images."""
-        for _ in range(self.steps):
+        """Takes the steps of a turn; returns the number of images."""
+        for _ in range(self.passes):
             self.step.take()
-        return self.steps * self.config.loader.global_batch_size
+        return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """All figures, in bytes, and what they are figures of."""
+        """All counts, in bytes, with the way of counting, the device and the sizes."""
         on_gpu = self.step.device.type == "cuda"
+        counted_by = COUNTED_BY_SHAPES if self.by_shapes else COUNTED_ON_GPU if on_gpu else COUNTED_ON_CPU
         model, loader = self.config.model, self.config.loader
         return {
-            "counted_by": self._counted_by(),
+            "counted_by": counted_by,
             "device": torch.cuda.get_device_name(self.step.device) if on_gpu else "cpu",
             "precision": self.step.precision,
             "backbone": model.global_backbone,
@@ -214,17 +194,9 @@ class TrainingStep:
             **self.figures,
         }
 
-    def _counted_by(self) -> str:
-        if self.by_shapes:
-            return COUNTED_BY_SHAPES
-        return COUNTED_ON_GPU if self.step.device.type == "cuda" else COUNTED_ON_CPU
-
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def _model_without_numbers(config: RunConfig, *, with_weights: bool) -> nn.Module:
-    """Made without the mode, because timm reads numbers while it makes a network."""
+    """A network of fake tensors. It is made outside their mode, because timm reads numbers meanwhile."""
     with unset_fake_temporarily(), torch.device("meta"):
         model = build_model(config, with_weights=with_weights)
     for module in model.modules():

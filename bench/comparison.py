@@ -1,0 +1,202 @@
+"""Lines of results, and the rows of several results that were measured alike.
+
+Rows are measured alike where all fields of :data:`IDENTITY` are equal. One of them, ``data``, is a
+digest of the bytes that were read, so that other photographs, or shards built in another way, are
+never compared by their names alone. A line that another version of the benches wrote does not pass
+``bench.harness.schemas`` and is compared with nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.harness.environment import QUIET_CORES
+from bench.harness.schemas import SCHEMAS, check_line
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.json_file import parse_json, read_json_bytes
+
+__all__ = ["IDENTITY", "METRICS", "Comparison", "NotAlike", "Result", "compare", "read_results"]
+
+Key = tuple[str | int | float | None, ...]
+
+_TURNS = ("threads", "seconds_per_round")
+_SIZES = ("num_crops", "crop_chunk", "batch_size", "crop_size", "global_size")
+_STEP = ("backbone", *_SIZES, "settings", "precision", "threads")
+
+IDENTITY: Mapping[str, tuple[str, ...]] = {
+    "decode": ("method", "images", "megapixels", "num_crops", "crop_size", "data", *_TURNS),
+    "build": ("method", "images", "megapixels", "data", *_TURNS),
+    "loader": ("method", "images", "num_crops", "batch_size", "crop_size", "global_size", "data", *_TURNS),
+    "train": ("preset", *_STEP, "device", "data"),
+    "memory": ("preset", "method", *_STEP, "counted_by"),
+    "scale": ("samples", "batch_size"),
+}
+"""Bench → fields. Memory is counted on random pixels, so without data. Its ``counted_by`` leaves the
+model of the GPU open, since machines are to be compared."""
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "decode": ("images_per_s",),
+    "build": ("images_per_s",),
+    "loader": ("images_per_s",),
+    "train": ("images_per_s", "share_of_loader"),
+    "memory": ("peak_bytes", "process_peak_bytes", "step_time_s"),
+    "scale": ("open_s", "first_batch_s", "order_s", "resume_s", "open_peak_rss_mib", "peak_rss_mib"),
+}
+"""Bench → figures that are set side by side; the first is plotted."""
+
+_SPREAD_OF = ("images_per_s", "step_time_s")
+"""Figures whose range lies in the row's ``spread``, not in its ``ranges``."""
+_TEXTS = ("preset", "method", "backbone", "images", "device", "precision", "counted_by")
+"""Fields whose values speak for themselves, without the field's name."""
+
+
+class NotAlike(Exception):
+    """Results that have no row in common; the message names them."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of a file of results."""
+
+    bench: str
+    machine: str
+    document: dict[str, Any]
+    exit_code: int = 0
+
+    @property
+    def label(self) -> str:
+        """Machine, commit and day, for the head of a column."""
+        found = self.document["environment"]
+        return f"{self.machine}, {found['commit'][:20]}, {found['date'][:10]}"
+
+    @property
+    def rows(self) -> dict[Key, dict[str, Any]]:
+        """Values of the identity → the row; lists (``settings``) as their JSON text."""
+
+        def key(row: Mapping[str, Any]) -> Key:
+            values = (row[name] for name in IDENTITY[self.bench])
+            return tuple(json.dumps(value) if isinstance(value, list) else value for value in values)
+
+        return {key(row): row for row in self.document["rows"]}
+
+    @property
+    def busy(self) -> bool:
+        """Whether other programs computed when it was measured."""
+        return bool(self.document["environment"]["busy_cores"] > QUIET_CORES)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Results of one bench whose common rows stand side by side."""
+
+    bench: str
+    results: tuple[Result, ...]
+    common: tuple[Key, ...]
+    left_out: int
+    """Number of rows that not every result has."""
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Fields that have one value in all common rows; stated once, above the table."""
+        columns = zip(IDENTITY[self.bench], zip(*self.common, strict=True), strict=True)
+        return {name: column[0] for name, column in columns if len(set(column)) == 1}
+
+    def row_name(self, key: Key) -> str:
+        """The first field, and those in which the row differs from others."""
+        first = IDENTITY[self.bench][0]
+        fields = zip(IDENTITY[self.bench], key, strict=True)
+        return _named({name: value for name, value in fields if name == first or name not in self.shared})
+
+    def table(self) -> list[list[str]]:
+        """The head, and a line per common row and figure."""
+        lines = [["measured", "figure", *(r.label + (" (busy!)" if r.busy else "") for r in self.results)]]
+        for key in self.common:
+            for metric in METRICS[self.bench]:
+                cells = [_with_range(result.rows[key], metric) for result in self.results]
+                lines.append([self.row_name(key), metric.replace("_bytes", "_mib"), *cells])
+        return lines
+
+    def notes(self) -> list[str]:
+        """Sentences to read before the table."""
+        shared = {name: value for name, value in self.shared.items() if name != IDENTITY[self.bench][0]}
+        notes = [f"All rows: {_named(shared)}."] if shared else []
+        if self.left_out:
+            notes.append(f"Left out: {counted(self.left_out, 'row')} that not every result has.")
+        if any(result.busy for result in self.results):
+            notes.append("Measured while other programs computed (busy!): not to be relied on.")
+        ended = [f"{r.label} with {r.exit_code}" for r in self.results if r.exit_code]
+        if ended:
+            notes.append(f"Ended with another exit code than 0, as after a missed goal: {ended}.")
+        return notes
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    """ "glass_tiny, crops 4, threads 1" """
+    return ", ".join(
+        str(value) if name in _TEXTS else f"{name.replace('num_', '').replace('_', ' ')} {value}"
+        for name, value in fields.items()
+        if value is not None
+    )
+
+
+def _with_range(row: Mapping[str, Any], metric: str) -> str:
+    """The figure with its range; bytes as MiB; "–" where it was not measured."""
+    if row[metric] is None:
+        return "–"
+    unit = 2**20 if metric.endswith("_bytes") else 1
+    spread = row.get("spread") if metric in _SPREAD_OF else None
+    span = row.get("ranges", {}).get(metric) or spread
+    text = f"{row[metric] / unit:.4g}"
+    return f"{text} ({span[0] / unit:.3g} – {span[1] / unit:.3g})" if span else text
+
+
+def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
+    """(All results of this version of the benches, a sentence for every other line).
+
+    ``InputError`` names the file and line that is no result at all.
+    """
+    results: list[Result] = []
+    left_out: list[str] = []
+    for path in files:
+        try:
+            lines = read_json_bytes(path).decode("utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error})") from error
+        for number, text in enumerate(lines, 1):
+            where = f"{path} line {number}"
+            try:
+                results.append(_result(where, text))
+            except ValueError as error:
+                left_out.append(f"{where} is left out: another version of the bench measured it ({error})")
+    return results, left_out
+
+
+def _result(where: str, text: str) -> Result:
+    """``InputError`` where the line is no result, ``ValueError`` where it is one of another version."""
+    try:
+        line = parse_json(text.encode("utf-8"))
+        bench, document = line["bench"], line["document"]
+        if bench not in SCHEMAS or not isinstance(document, dict) or "environment" not in document:
+            raise ValueError(f"it has no document of {', '.join(SCHEMAS)}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where} is no bench result ({error})") from error
+    check_line(line)
+    return Result(bench, line["machine"], document, line["exit_code"])
+
+
+def compare(results: Sequence[Result]) -> Comparison:
+    """Compares results of one bench; raises ``NotAlike`` where they have no row in common."""
+    bench = results[0].bench
+    rows = [result.rows for result in results]
+    common = tuple(key for key in rows[0] if all(key in other for other in rows))
+    if not common:
+        names = "; ".join(result.label for result in results)
+        raise NotAlike(
+            f"the results of {bench} ({names}) have no row in common that was measured alike (same"
+            f" {', '.join(IDENTITY[bench])}): report them apart"
+        )
+    everything = {key for keys in rows for key in keys}
+    return Comparison(bench, tuple(results), common, len(everything) - len(common))
