@@ -1,10 +1,28 @@
-"""Numbers on command lines, for ``type=``: what is none of that kind is told in one sentence."""
+"""Arguments that several commands share: numbers for ``type=``, options, and checks before long work."""
 
 import argparse
+import os
+from pathlib import Path
 
+from shards.cli.command import CommandParser
+from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
 
-__all__ = ["at_least_one", "thread_count"]
+__all__ = [
+    "EXIT_STOPPED",
+    "add_data_and_preset",
+    "add_device",
+    "add_settings",
+    "add_workers",
+    "at_least_one",
+    "choose_device",
+    "require_one_process",
+    "script_parser",
+    "thread_count",
+]
+
+EXIT_STOPPED = 75
+"""A command was interrupted and left a checkpoint: run again, it continues."""
 
 
 def at_least_one(text: str) -> int:
@@ -20,3 +38,61 @@ def thread_count(text: str) -> int:
     if number > MOST_THREADS:
         raise argparse.ArgumentTypeError(f"{text} threads are too many: {MOST_THREADS:,} at most")
     return number
+
+
+def script_parser(name: str, doc: str | None) -> CommandParser:
+    """A parser for ``python -m scripts.NAME``, described by the first line of its module's ``doc``."""
+    return CommandParser(prog=f"python -m scripts.{name}", description=(doc or "").partition("\n")[0])
+
+
+def add_data_and_preset(parser: CommandParser) -> None:
+    """``--data`` and ``--preset``, both required, for commands that train."""
+    from glass.presets import preset_names  # not for commands that build shards
+
+    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
+    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+
+
+def add_settings(parser: CommandParser, about: str = "as in train.py") -> None:
+    """``--set KEY=VALUE``, any number of times."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
+
+
+def add_device(parser: CommandParser) -> None:
+    """``--device``, for :func:`choose_device`."""
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def add_workers(parser: CommandParser) -> None:
+    """``--workers``, for commands that write a data set."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="processes; does not change what is written (default: the cores, %(default)s here)",
+    )
+
+
+def choose_device(device: str) -> None:
+    """Keeps training off the GPU, or requires one; ``InputError`` where there is none."""
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
+        os.environ.pop("ACCELERATE_USE_CPU", None)
+
+
+def require_one_process(command: str) -> None:
+    """``InputError`` under a launcher of several processes: each would do the whole study, into one
+    folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise InputError(
+            f"{command} is one process and WORLD_SIZE says {processes}: start it without torchrun"
+            " or accelerate launch; on several GPUs use scripts.tune --workers N for a search, and"
+            " train.py for single runs"
+        )

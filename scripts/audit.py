@@ -1,8 +1,8 @@
-"""Would results on this data set mislead? Looks for what gives the classes away, and for leaks.
+"""Would results on this data set mislead? Looks for properties that give the classes away, and for leaks.
 
     python -m scripts.audit DATA [--json FILE] [--html FILE] [--no-near] [--threads N]
 
-Tells how well size, format and compression alone separate the classes and which of them does, and
+Measures how well size, format and compression alone separate the classes, names those that do, and
 finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
 reports show on top. The exit code is 1 where something is serious.
 """
@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scripts.arguments import thread_count
-from shards.cli.command import CommandParser, printable, run_command
+from scripts.arguments import script_parser, thread_count
+from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 EXIT_SERIOUS = 1
 _OURS = {".json": is_json_with("severity", "findings"), ".html": holds_mark('content="glass-hires audit"')}
-"""Only a file of ours of a kind is replaced."""
+"""Only a file of ours, of the same kind, is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.audit", description=(__doc__ or "").partition("\n")[0])
+    parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people")

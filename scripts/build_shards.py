@@ -6,11 +6,11 @@ lie in a store: s3://…, gs://…, http(s)://…, hf://…. An interrupted buil
 command is run again.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from scripts.arguments import add_workers
 from shards.build.build import ENGINES, BuildReport, build_dataset
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
@@ -45,13 +45,7 @@ def _parser() -> CommandParser:
         help="seed of the split and of the order within shards (default %(default)s)",
     )
     parser.add_argument("--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes; does not change what is written (default: the cores, %(default)s here)",
-    )
+    add_workers(parser)
     parser.add_argument(
         "--engine",
         choices=ENGINES,
@@ -89,7 +83,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--reject-unreadable",
         action="store_true",
-        help="go on without files that the disk or the network file system does not give, also "
+        help="continue without files that the disk or the network file system does not give, also "
         "after several tries (reason io in rejected.parquet); without it, such a file ends the "
         "build",
     )
@@ -125,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: BuildReport, out: str | Path) -> list[str]:
-    """What a build or an index did, in lines for a person."""
+    """The result of a build or an index, in lines for a person."""
     info, out = report.info, shown_url(as_url(out) or str(out))
     if report.finished_before:
         return [f"{out} is already built, nothing to do: {counted(info.num_samples, 'sample')}"]

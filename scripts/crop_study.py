@@ -5,7 +5,7 @@ python -m scripts.crop_study --data DATA --preset glass_resnet50 [--crops 1-16] 
 For each N: peak memory of a training step, step and epoch time, data wait, validation accuracy, and
 straight-line fits; then, from one trained model, accuracy, calibration, latency and memory of
 prediction against N. Memory is the GPU's where there is one, otherwise that of tensors and of the
-process. Writes OUTPUT/crop_study.json and plots. Run again, it goes on.
+process. Writes OUTPUT/crop_study.json and plots. Run again, it continues.
 """
 
 import argparse
@@ -15,10 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
-from glass.presets import load_preset, preset_names
-from scripts.arguments import at_least_one
-from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.cli.command import CommandParser, printable, run_command
+from glass.presets import load_preset
+from scripts.arguments import (
+    EXIT_STOPPED,
+    add_data_and_preset,
+    add_device,
+    add_settings,
+    at_least_one,
+    choose_device,
+    require_one_process,
+    script_parser,
+)
+from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
@@ -68,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def memory_meters() -> "MemoryMeters":
-    """What can be measured here: CUDA's allocator, or tensors and the process."""
+    """The meters of this machine: CUDA's allocator, or tensors and the process."""
     import torch
 
     from glass.studies.training_cost import MemoryMeters
@@ -123,18 +131,19 @@ def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.crop_study", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser = script_parser("crop_study", __doc__)
+    add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder (default runs/crops-PRESET)")
-    parser.add_argument("--crops", type=_crops, default="1-16", metavar="A-B|A,B", help="1-16")
+    parser.add_argument(
+        "--crops", type=_crops, default="1-16", metavar="A-B|A,B", help="numbers of crops; default 1-16"
+    )
     parser.add_argument("--batch", type=at_least_one, default=32, help="images; default 32")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=at_least_one, default=25, help="for each N; default 25")
     length.add_argument("--steps", type=at_least_one, help="optimiser steps instead, for each N")
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_settings(parser)
+    add_device(parser)
     options = parser.parse_args(argv)
     options.output = options.output or Path("runs") / f"crops-{options.preset}"
     return options

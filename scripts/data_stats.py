@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from glass.config.documents import Map, Maybe, check_document, write_document
-from shards.cli.command import CommandParser, printable, run_command
+from scripts.arguments import script_parser
+from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import check_output, is_json_with
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.data_stats", description=(__doc__ or "").partition("\n")[0])
+    parser = script_parser("data_stats", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
     return parser.parse_args(argv)

@@ -1,7 +1,7 @@
 """A page to drop images on: python -m scripts.demo MODEL [--port 7860]
 
 Shows verdict, score, windows, heat map and stability. It listens on this machine only, unless
---host says otherwise, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of
+--host gives another address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of
 its own for a quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
 """
 
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scripts.arguments import add_device
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from glass.predict.detector import Detector
 
 SWEEP_EVERY_S = 60
-"""How often old uploads are looked for."""
+"""Interval at which old uploads are looked for."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=7860)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     arguments = parser.parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.predict.detector import Detector

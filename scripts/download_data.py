@@ -3,7 +3,7 @@
 python -m scripts.download_data OUT
 
 Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
-generated/, links or copies as --copy says, which scripts.build_shards takes.
+generated/, links, or copies with --copy, which scripts.build_shards takes.
 """
 
 import argparse
@@ -11,7 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from shards.cli.command import CommandParser, printable, run_command
+from scripts.arguments import script_parser
+from shards.cli.command import printable, run_command
 from shards.cli.shown_url import safe_text
 from shards.errors import InputError
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.download_data", description=(__doc__ or "").partition("\n")[0])
+    parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="the unpacked data set, downloaded by hand")
     parser.add_argument("--copy", action="store_true", help="copy instead of linking to the cache")
@@ -54,7 +55,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _by_hand() -> str:
-    """What to do where this command cannot download."""
+    """The advice where this command cannot download."""
     return (
         f"download {ADDRESS} by hand, unpack it so that there are SOURCE/{FOLDER}/real and"
         f" SOURCE/{FOLDER}/fake, and give --source SOURCE"

@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.share.bundle import bundle_files, write_bundle
 
     folder = model_folder(arguments.run)
-    model, config = load_model(folder, "cpu")  # which finds whatever is wrong with the files
+    model, config = load_model(folder, "cpu")  # which finds all faults of the files
     try:
         as_files = arguments.to is not None or arguments.push is not None
         parts = bundle_files(folder, arguments.audit, arguments.learnt) if as_files else {}
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check_targets(to: Path | None, onnx: Path | None) -> None:
-    """Nothing of anyone's is replaced, and mistakes are told before the work."""
+    """Refuses to replace anything, and reports mistakes before the work."""
     if to is not None:
         check_new_folder(to)
     if onnx is not None:
@@ -66,18 +66,19 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         "--audit",
         type=Path,
         metavar="JSON",
-        help="of scripts.audit, for the model card (default: audit.json of the data set that the run was trained on)",
+        help="findings of scripts.audit, for the model card (default: audit.json of the data set that"
+        " the run was trained on)",
     )
     parser.add_argument(
         "--with-learnt-ids",
         action="store_true",
         dest="learnt",
-        help="with the ids of the images it learnt from, by which others can see that they test it"
-        " on none of them, and whoever has an image whether it was among them",
+        help="add the ids of the images it learnt from: others can check that they test it on none of"
+        " them, and the owner of an image whether it was among them",
     )
     arguments = parser.parse_args(argv)
     if not (arguments.to or arguments.push or arguments.onnx):
-        parser.error("say what to write: --to DIR, --push USER/NAME or --onnx FILE")
+        parser.error("give at least one output: --to DIR, --push USER/NAME or --onnx FILE")
     return arguments
 
 

@@ -3,7 +3,7 @@
 python -m scripts.final_runs --data DATA --preset glass_resnet50 [--params best.json]
 
 train and valid are merged and 5 % of them held back to choose the epoch; the test split is touched
-once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run again, it goes on.
+once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run again, it continues.
 """
 
 import argparse
@@ -13,15 +13,23 @@ from typing import Any
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
-from glass.presets import load_preset, preset_names
-from scripts.arguments import at_least_one
-from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.cli.command import CommandParser, printable, run_command
+from glass.presets import load_preset
+from scripts.arguments import (
+    EXIT_STOPPED,
+    add_data_and_preset,
+    add_device,
+    add_settings,
+    at_least_one,
+    choose_device,
+    require_one_process,
+    script_parser,
+)
+from shards.cli.command import printable, run_command
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
-_SPLITS = "train and valid are merged, and --hold-out says which share is held back"
+_SPLITS = "train and valid are merged, and --hold-out gives the share that is held back"
 FIXED = {
     "epochs": "give --epochs",
     "seed": "give --seeds",
@@ -62,9 +70,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.final_runs", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser = script_parser("final_runs", __doc__)
+    add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
     parser.add_argument("--output", type=Path, help="folder (default runs/final-PRESET)")
     parser.add_argument("--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…")
@@ -74,10 +81,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="of train and valid, to choose the epoch by; default 0.05",
+        help="share of train and valid that is held back to choose the epoch; default 0.05",
     )
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in train.py")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_settings(parser)
+    add_device(parser)
     options = parser.parse_args(argv)
     if not 0 < options.hold_out < 1:
         raise InputError(f"--hold-out {options.hold_out:g} must lie between 0 and 1")

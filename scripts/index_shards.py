@@ -3,12 +3,12 @@
 TAR are plain WebDataset tars, or folders of them. They stay as they are: beside them, or in DIR, go
 a sidecar per tar (global views and entry points) and the files that make DIR a data set for
 training. Labels come from the members of the samples, their folders, the names of the tars or a
-list; whatever is not said is guessed from the first samples and printed.
+list; rules that are not given are guessed from the first samples and printed.
 """
 
-import os
 from pathlib import Path
 
+from scripts.arguments import add_workers
 from scripts.build_shards import summary
 from shards.adopt.adopt import index_tars
 from shards.adopt.settings import IndexSettings, parse_values
@@ -72,13 +72,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--global-size", type=int, default=224, metavar="PIXELS", help="side of the global views (default %(default)s)"
     )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="processes; does not change what is written (default: the cores, %(default)s here)",
-    )
+    add_workers(parser)
     return parser
 
 

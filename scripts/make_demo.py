@@ -3,8 +3,8 @@
     python -m scripts.make_demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
-OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: what a
-detector scores here says nothing about how it does on the images of real generators.
+OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of
+a detector here are no evidence of its scores on the images of real generators.
 """
 
 import argparse
@@ -24,12 +24,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from scripts.arguments import script_parser
 from scripts.demo_images.generators import GENERATORS
 from scripts.demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
 from scripts.demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
 from scripts.demo_images.randomness import Stream, stream
 from scripts.demo_images.render import render_job
-from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
@@ -51,9 +52,9 @@ generated/  {scenes} of the same kind, made anew by the last stage of {count} si
 images.csv  path, label, generator, group; renditions of one scene share a group, which must never
             be spread over training and test.
 
-The classes differ at native resolution only, by how neighbouring pixels hang together. Sizes,
-formats and qualities are drawn alike for both. A detector that tells them apart shows that the
-software works. It says nothing about how well the detector does on images of real generators.
+The classes differ at native resolution only, by how neighbouring pixels are correlated. Sizes,
+formats and qualities are drawn alike for both. A detector that separates them shows that the
+software works. It does not show how well the detector does on images of real generators.
 """
 
 
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.make_demo", description=__doc__.split("\n")[0])
+    parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
     parser.add_argument("--images", type=int, default=600, help="how many, half of them real (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
@@ -98,7 +99,7 @@ def _usable_cores() -> int:
 
 
 def _require_new(out: Path) -> None:
-    """Nothing of the person's may be overwritten, nor mixed with what is made."""
+    """Files of the user may neither be overwritten nor be mixed with those that are made."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
     if out.is_dir() and any(out.iterdir()):
@@ -120,7 +121,7 @@ def _mapping(workers: int) -> Iterator[Map]:
 
 
 def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process; only the first one shall speak of it."""
+    """Ctrl-C reaches every process; only the first one reports it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -171,7 +172,7 @@ def _write_list(out: Path, renditions: Sequence[Rendition], scenes: str) -> None
     readme = README.format(scenes=scenes, count=len(GENERATORS), names=", ".join(GENERATORS))
     try:
         write_text_atomic(out / "README.txt", readme)
-        write_text_atomic(out / LIST_NAME, text.getvalue())  # last: its presence says "complete"
+        write_text_atomic(out / LIST_NAME, text.getvalue())  # last: its presence means "complete"
     except OSError as error:
         raise InputError(f"cannot write into {out}: {error}.") from error
 

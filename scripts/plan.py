@@ -2,8 +2,8 @@
 
     python -m scripts.plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
-The estimate rests on steps that ``python -m bench memory --save-model`` counted; the last lines say
-how far it is from them. Figures are of tensors; what CUDA itself takes is assumed, not measured.
+The estimate rests on steps that ``python -m bench memory --save-model`` counted; the last lines give
+its distance from them. Figures are of tensors; what CUDA itself takes is assumed, not measured.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
-from shards.cli.command import CommandParser, run_command
+from scripts.arguments import script_parser
+from shards.cli.command import run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.plan", description=__doc__.split("\n\n")[0])
+    parser = script_parser("plan", __doc__)
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))
     add("--gpu-memory-gib", type=float, required=True, metavar="G", help="memory of one GPU")

@@ -4,7 +4,7 @@ python -m scripts.study --data DATA --output RUN [--budget tiny|paper]
 
 Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several
 seeds, studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and
-.json. Run again, it goes on; a finished study only writes its report again. tiny takes less than 25
+.json. Run again, it continues; a finished study only writes its report again. tiny takes less than 25
 minutes on two free cores and the demo's shards, whose global views are small: of 224 pixels, as
 build_shards makes them by default, its networks compute three to twelve times as much.
 """
@@ -13,8 +13,8 @@ import argparse
 import time
 from pathlib import Path
 
-from scripts.tune import EXIT_STOPPED, choose_device, require_one_process
-from shards.cli.command import CommandParser, printable, run_command
+from scripts.arguments import EXIT_STOPPED, add_device, choose_device, require_one_process, script_parser
+from shards.cli.command import printable, run_command
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
@@ -63,16 +63,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.study", description=(__doc__ or "").partition("\n")[0])
+    parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
     parser.add_argument("--budget", choices=("tiny", "paper"), default="paper")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     return parser.parse_args(argv)
 
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
-    """Notes what is studied here; ``InputError`` where it is something else."""
+    """Records the study of this folder; ``InputError`` where the folder holds another."""
     from glass.config.run_folder import dataset_digest
     from glass.studies.plan import settle_plan
 

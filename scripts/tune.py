@@ -3,7 +3,7 @@
 python -m scripts.tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
 
 Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots.
-Run again, the same command goes on; with a larger --trials it adds trials. Several processes
+Run again, the same command continues; with a larger --trials it adds trials. Several processes
 (--workers) and several machines may work on one study: give them the same --storage
 (sqlite:///FILE on one machine, journal:///FILE or a database beyond it) and the same --output.
 """
@@ -18,9 +18,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig, SelectBy
-from glass.presets import load_preset, preset_names
-from scripts.arguments import at_least_one
-from shards.cli.command import CommandParser, printable, run_command
+from glass.presets import load_preset
+from scripts.arguments import (
+    EXIT_STOPPED,
+    add_data_and_preset,
+    add_device,
+    add_settings,
+    at_least_one,
+    choose_device,
+    require_one_process,
+    script_parser,
+)
+from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
@@ -30,7 +39,6 @@ if TYPE_CHECKING:
     from glass.studies.search import Search
     from glass.studies.search_space import Dimension
 
-EXIT_STOPPED = 75
 FIXED = {
     "epochs": "give --epochs",
     "select_by": "give --metric",
@@ -80,13 +88,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = CommandParser(prog="python -m scripts.tune", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of shards")
-    parser.add_argument("--preset", required=True, help=", ".join(preset_names()))
+    parser = script_parser("tune", __doc__)
+    add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder (default runs/tune-PRESET)")
     parser.add_argument("--trials", type=at_least_one, default=100, help="default 100")
-    parser.add_argument("--epochs", type=at_least_one, default=25, help="of a trial; default 25")
-    parser.add_argument("--min-epochs", type=at_least_one, default=5, help="before pruning; default 5")
+    parser.add_argument("--epochs", type=at_least_one, default=25, help="epochs of a trial; default 25")
+    parser.add_argument("--min-epochs", type=at_least_one, default=5, help="epochs before pruning; default 5")
     parser.add_argument("--metric", default="accuracy", help=f"{', '.join(get_args(SelectBy))}; of the best epoch")
     parser.add_argument("--storage", metavar="URL", help="default: a SQLite file in the folder")
     parser.add_argument("--workers", type=at_least_one, default=1, help="processes; default 1")
@@ -97,14 +104,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="NAME=LOW..HIGH|A,B,C",
         help="change the search space, as lr_local=1e-5..1e-3 or num_crops=2,4 (repeatable)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a setting that is not searched, as in train.py (repeatable)",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_settings(parser, "change a setting that is not searched, as in train.py (repeatable)")
+    add_device(parser)
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     options.output = options.output or Path("runs") / f"tune-{options.preset}"
@@ -123,7 +124,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
 
 
 def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, ...]":
-    """What is searched; ``InputError`` where ``--set`` names that, or what options set."""
+    """The dimensions to search; ``InputError`` where ``--set`` names one of them, or a setting that an option sets."""
     from glass.studies.search_space import changed_space, space_for
 
     space = changed_space(space_for(config), config, options.search)
@@ -134,30 +135,6 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
     }
     refuse_fixed(options.set, FIXED | searched)
     return space
-
-
-def choose_device(device: str) -> None:
-    """Keeps training off the GPU, or requires one; ``InputError`` where there is none."""
-    if device == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise InputError("--device cuda: no CUDA device is here; leave it out, or give cpu")
-        os.environ.pop("ACCELERATE_USE_CPU", None)
-
-
-def require_one_process(command: str) -> None:
-    """``InputError`` under a launcher of several processes: each would do the whole study, into one
-    folder."""
-    processes = os.environ.get("WORLD_SIZE", "1")
-    if processes != "1":
-        raise InputError(
-            f"{command} is one process and WORLD_SIZE says {processes}: start it without torchrun"
-            " or accelerate launch; on several GPUs use scripts.tune --workers N for a search, and"
-            " train.py for single runs"
-        )
 
 
 def summary(document: dict[str, Any]) -> str:
@@ -177,7 +154,7 @@ def summary(document: dict[str, Any]) -> str:
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> dict[str, Any]:
-    """Works beside ``--workers`` - 1 processes of this command, and finishes what they leave."""
+    """Works beside ``--workers`` - 1 processes of this command, and finishes the trials that they leave."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
         search.run(options.trials, _tell, write=False)
@@ -188,7 +165,7 @@ def _work_with_others(search: "Search", options: argparse.Namespace, words: list
         for other in others:
             if other.poll() is None:
                 other.terminate()
-    return search.run(options.trials, _tell)  # also what a worker left behind that died
+    return search.run(options.trials, _tell)  # also the trials of a worker that died
 
 
 def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
@@ -202,7 +179,7 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:
     """The only GPU that a worker may see; None where all see the same.
 
-    ``visible`` is what CUDA_VISIBLE_DEVICES says, of which CUDA counts ``count``: a scheduler may
+    ``visible`` is the value of CUDA_VISIBLE_DEVICES, of which CUDA counts ``count``: a scheduler may
     have given us GPUs 4 and 5 of a machine, or GPUs by their names.
     """
     if count < 2:

@@ -13,7 +13,7 @@ __all__ = ["Camera", "draw_camera", "photograph"]
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """What differs from one camera and exposure to the next."""
+    """The properties in which cameras and exposures differ."""
 
     red_row: int
     """0 or 1: row of the red pixel in the 2×2 mosaic; blue lies on the other diagonal end."""

@@ -1,4 +1,4 @@
-"""Sizes and file formats, drawn by image number alone, so that they say nothing about the class."""
+"""Sizes and file formats, drawn by image number alone, so that they do not depend on the class."""
 
 import io
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ class Encoding:
     suffix: str
     """One of :data:`FORMATS`."""
     quality: int
-    """Of JPEG and lossy WebP."""
+    """Quality of JPEG and lossy WebP, 90 … 97."""
     subsampling: str
-    """Of the chroma of a JPEG."""
+    """Chroma subsampling of a JPEG, one of :data:`SUBSAMPLINGS`."""
     progressive: bool
     """Whether a JPEG is stored in several scans."""
 
 
 def draw_encoding(rng: np.random.Generator) -> Encoding:
-    """Mostly JPEG, some PNG and WebP. Draws the same count of numbers whatever comes out."""
+    """Mostly JPEG, some PNG and WebP. Draws the same count of numbers for every format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
         quality=int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),

@@ -1,9 +1,9 @@
 """Last stages of three simulated generators: how they grow an image from a smaller one.
 
-Each is given what a camera saw of a scene, keeps it at half the resolution, and makes the pixels
+Each takes a camera's image of a scene, keeps it at half the resolution, and makes the pixels
 anew: its layer enlarges the small image and it invents the detail. The invented detail has, in
 every tile and colour plane, the energy that the camera's image had there, so that sharpness,
-noise and file size agree; what differs is how neighbouring pixels hang together. That is the
+noise and file size agree; the correlation of neighbouring pixels differs. That is the
 trace, and shrinking the image by two or more averages it away.
 """
 
@@ -89,7 +89,7 @@ def _tile_energy(plane: np.ndarray) -> np.ndarray:
 
 
 def _enlarge_with(kernel: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Zeros between the pixels, then a convolution with a 4×4 ``kernel``: what the layers do."""
+    """Zeros between the pixels, then a convolution with a 4×4 ``kernel``, as such layers do."""
 
     def enlarge(small: np.ndarray) -> np.ndarray:
         height, width = small.shape
@@ -144,7 +144,7 @@ def _nearest_convolution() -> Generator:
 
 
 def _full_convolution(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The kernel that does what ``first`` and then ``second`` do."""
+    """The kernel equal to ``first`` and then ``second``."""
     height = first.shape[0] + second.shape[0] - 1
     width = first.shape[1] + second.shape[1] - 1
     total = np.zeros((height, width))

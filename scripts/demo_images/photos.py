@@ -1,7 +1,7 @@
-"""A person's own photographs as scenes: found, grouped by picture, cut out at half size or less.
+"""Photographs of the user as scenes: found, grouped by picture, cut out at half size or less.
 
-Halving removes what the photograph's own camera and compression left between neighbouring
-pixels; the simulated camera then leaves its own.
+Halving removes the traces that the photograph's own camera and compression left between
+neighbouring pixels; the simulated camera then leaves its own.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ SAME_PICTURE = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A usable photograph: how large it is, and what it shows in a few pixels."""
+    """A usable photograph: its size, and its content in a few pixels."""
 
     path: Path
     width: int

@@ -31,7 +31,7 @@ class Rendition:
     """One image to make."""
 
     number: int
-    """Of the image, from 0; seeds everything about it but its scene."""
+    """Number of the image, from 0; seeds everything about it but its scene."""
     scene: int
     generator: str
     """A key of ``GENERATORS``, or :data:`REAL`."""
@@ -42,14 +42,14 @@ class Rendition:
 
     @property
     def path(self) -> PurePosixPath:
-        """Where the image lies, relative to the output folder."""
+        """Path of the image relative to the output folder."""
         folder = f"generated/{self.generator}" if self.generator else "real"
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The renditions of one scene or photograph, made together because what they show is costly."""
+    """The renditions of one scene or photograph, made together because their content is costly."""
 
     photo: Path | None
     """The photograph to cut from; None for a drawn scene."""

@@ -8,11 +8,11 @@ __all__ = ["Stream", "stream"]
 
 
 class Stream(IntEnum):
-    """What a stream of random numbers is for. The numbers are part of "same seed, same bytes"."""
+    """The purpose of a stream of random numbers. The numbers are part of "same seed, same bytes"."""
 
     PLAN = 1  # which source each scene comes from
     FILE = 2  # size, format and quality: numbered by image, so it cannot know the class
-    SCENE = 3  # what a drawn scene shows: numbered by scene, shared by its renditions
+    SCENE = 3  # the content of a drawn scene: numbered by scene, shared by its renditions
     FRAMING = 4  # which part of a photograph an image shows
     CAMERA = 5  # lens, sensor noise and sharpening
     GENERATOR = 6  # the detail a generator invents

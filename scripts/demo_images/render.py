@@ -28,7 +28,7 @@ def render_job(job: Job, out: Path, seed: int) -> int:
 def render(rendition: Rendition, half: Image.Image | None, seed: int) -> Image.Image:
     """The pixels of ``rendition`` as an RGB image of its size.
 
-    A generator starts from what the same camera model saw: its images then have the brightness,
+    A generator starts from the image of the same camera model: its images then have the brightness,
     noise and sharpness of photographs, and differ in how they were enlarged.
     """
     width, height = _round_up(rendition.width), _round_up(rendition.height)

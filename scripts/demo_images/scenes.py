@@ -1,6 +1,6 @@
 """Drawn scenes: gradients, shapes, strokes like writing, and textures with 1/f spectra.
 
-A scene is known by its random stream alone and can be drawn at any size, so that one scene can
+A scene is identified by its random stream alone and can be drawn at any size, so that one scene can
 be photographed and generated several times in files of different sizes.
 """
 
