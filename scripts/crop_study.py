@@ -11,7 +11,7 @@ process. Writes OUTPUT/crop_study.json and plots. Run again, it continues.
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
@@ -31,9 +31,6 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
-
-if TYPE_CHECKING:
-    from glass.studies.training_cost import MemoryMeters
 
 MAX_CROPS = 256
 FIXED = {
@@ -67,67 +64,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{options.output} is finished: see crop_study.json in it")
             return 0
         try:
-            document = run_crop_study(data, plan, options.output, memory_meters(), lambda line: print(line, flush=True))
+            document = run_crop_study(data, plan, options.output, lambda line: print(line, flush=True))
         except TrainingStopped:
             print("stopped, with a checkpoint: run the same command to go on")
             return EXIT_STOPPED
     _finish(document, options.output)
     return 0
-
-
-def memory_meters() -> "MemoryMeters":
-    """The meters of this machine: CUDA's allocator, or tensors and the process."""
-    import torch
-
-    from glass.studies.training_cost import MemoryMeters
-    from glass.train.processes import run_device
-
-    if run_device().type == "cuda":
-        return MemoryMeters("peak of CUDA's allocator", _cuda_training, _cuda_inference)
-    assert not torch.cuda.is_initialized()
-    return MemoryMeters(
-        "tensor_bytes: peak of all tensors alive, counted; process_bytes: tensors that stay plus"
-        " the growth of resident memory during the step, or the pass at prediction",
-        _cpu_training,
-        _cpu_inference,
-    )
-
-
-def _cpu_training(config: RunConfig) -> dict[str, float]:
-    from bench.harness.memory_counts import ProcessPeak
-    from bench.methods.training_step import Step
-
-    found = Step(replace(config, grad_accum_steps=1)).count_by_storages(ProcessPeak())
-    return {"tensor_bytes": found["peak_bytes"], "process_bytes": found["process_peak_bytes"]}
-
-
-def _cuda_training(config: RunConfig) -> dict[str, float]:
-    from bench.methods.training_step import Step
-
-    step = Step(replace(config, grad_accum_steps=1))
-    return {"cuda_bytes": step.count_by_allocator()["peak_bytes"]}
-
-
-def _cpu_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
-    from bench.harness.memory_counts import LiveStorages, ProcessPeak, storage_bytes
-
-    views = [batch[name] for name in ("global_view", "local_crops", "crop_mask")]
-    known = [*model.parameters(), *model.buffers(), *views]
-    live, peak = LiveStorages(known), ProcessPeak()
-    with peak.watching(), live:
-        model(*views)
-    still = sum(storage_bytes(known).values())
-    return {"tensor_bytes": float(live.peak_bytes), "process_bytes": still + peak.growth_bytes}
-
-
-def _cuda_inference(model: Any, batch: dict[str, Any]) -> dict[str, float]:
-    import torch
-
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    model(*(batch[name] for name in ("global_view", "local_crops", "crop_mask")))
-    torch.cuda.synchronize()
-    return {"cuda_bytes": float(torch.cuda.max_memory_allocated())}
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -2,8 +2,9 @@
 
     python -m scripts.plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
-The estimate rests on steps that ``python -m bench memory --save-model`` counted; the last lines give
-its distance from them. Figures are of tensors; what CUDA itself takes is assumed, not measured.
+The estimate rests on steps that ``python -m bench memory --save-model`` counted, or on steps that are counted here
+for a backbone without such a record; the last lines state its error. Figures are of tensors; the memory of CUDA itself
+is assumed, not measured.
 """
 
 import argparse
@@ -30,9 +31,10 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     config = _settings(options)
     from glass.memory.memory_plan import Planner, usable_bytes  # seconds of imports
+    from glass.train.counted_step import count_by_shapes
 
     usable = usable_bytes(options.gpu_memory_gib * GIB)
-    planner = Planner(config, options.precision)
+    planner = Planner(config, options.precision, count_by_shapes)
     plans = planner.plans(usable, config.loader.num_crops)
     if not plans:
         least = planner.estimate(1, config.loader.num_crops, 1).peak / GIB

@@ -43,7 +43,6 @@ def main(argv: list[str] | None = None) -> int:
     from glass.studies.study import Study
     from glass.train.run import TrainingStopped
     from loaders.reading.open_shards import OpenShards
-    from scripts.crop_study import memory_meters
 
     start = time.monotonic()
 
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     with OpenShards(dataset) as data:
         budget = BUDGETS[options.budget]
         try:
-            Study(data, budget, options.output, memory_meters(), tell).run()
+            Study(data, budget, options.output, tell).run()
         except TrainingStopped:
             print("stopped, with a checkpoint: run the same command to go on")
             return EXIT_STOPPED

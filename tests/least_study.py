@@ -12,9 +12,9 @@ import pytest
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset
+from glass.studies import device_memory
 from glass.studies.budgets import BUDGETS, Budget, StudyModel
 from glass.studies.search_space import GLASS_SPACE, SearchPlan, changed_space
-from glass.studies.training_cost import MemoryMeters
 
 SETTINGS = (
     "loader.crop_size=32",
@@ -35,11 +35,6 @@ TIMES = {
     "time_s",
     "fits",
 }
-METERS = MemoryMeters(
-    "made up",
-    lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops},
-    lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())},
-)
 
 SEARCH_SPACE = (
     "lr_local=1e-4..1e-2",
@@ -56,6 +51,16 @@ SEARCH_SETTINGS = SETTINGS[:4]  # batch and crops are searched
 
 class Killed(BaseException):
     """In place of SIGKILL."""
+
+
+def make_up_memory(patch: pytest.MonkeyPatch) -> None:
+    """Counts of memory that are made up, because counting takes seconds."""
+    patch.setattr(
+        device_memory, "training_memory", lambda config: {"tensor_bytes": 100.0 + 10 * config.loader.num_crops}
+    )
+    patch.setattr(
+        device_memory, "inference_memory", lambda model, batch: {"tensor_bytes": float(batch["local_crops"].numel())}
+    )
 
 
 def killed_at(number: int, module: ModuleType, patch: pytest.MonkeyPatch) -> None:

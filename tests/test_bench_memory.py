@@ -7,10 +7,11 @@ import torch
 
 from bench.__main__ import main
 from bench.harness.harness import Ratio
-from bench.harness.memory_counts import KeptStorages, LiveStorages
 from bench.harness.schemas import check_result
 from bench.memory import fit, memory_ratios
-from bench.methods.training_step import Step, step_config
+from bench.methods.training_step import step_config
+from glass.memory.counts import KeptStorages, LiveStorages
+from glass.train.counted_step import Step
 from shards.errors import InputError
 
 FLOAT = 4

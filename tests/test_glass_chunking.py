@@ -10,11 +10,12 @@ from timm.layers import DropPath
 from torch.nn import functional
 
 import glass.model.chunking
-from bench.harness.memory_counts import KeptStorages
-from bench.methods.training_step import Step, step_config
+from bench.methods.training_step import step_config
 from glass.config.run_config import ModelConfig, RunConfig
+from glass.memory.counts import KeptStorages
 from glass.model.chunking import as_images
 from glass.model.model import build_model, compile_backbones
+from glass.train.counted_step import Step
 from glass.train.optim import build_optimizer, parameter_groups
 from glass.train.processes import make_accelerator
 from glass.train.step import Engine, Totals

@@ -8,17 +8,16 @@ import pytest
 import torch
 
 import glass.studies.training_cost
-from bench.harness.memory_counts import ProcessPeak
 from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.memory.out_of_memory import DoesNotFit
+from glass.memory.process_peak import ProcessPeak
 from glass.presets import load_preset
 from glass.report.crop_plots import crop_svgs
-from glass.studies import crop_inference
+from glass.studies import crop_inference, device_memory
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
-from glass.studies.training_cost import TRAINING_ROW, MemoryMeters
+from glass.studies.training_cost import TRAINING_ROW
 from loaders.reading.open_shards import OpenShards
-from scripts.crop_study import memory_meters
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed
@@ -42,8 +41,8 @@ def plan(*crops: int, **changes) -> CropPlan:
     return CropPlan(config, crops=crops, steps=1, draws=20)
 
 
-def meters(too_many: int = 99, at_prediction: int = 99) -> MemoryMeters:
-    """Numbers that are made up, and not enough memory for so many crops."""
+def make_up_memory(patch: pytest.MonkeyPatch, too_many: int = 99, at_prediction: int = 99) -> None:
+    """Counts that are made up, and not enough memory for so many crops."""
 
     def training(config):
         if config.loader.num_crops >= too_many:
@@ -55,14 +54,17 @@ def meters(too_many: int = 99, at_prediction: int = 99) -> MemoryMeters:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return {"tensor_bytes": 10.0}
 
-    return MemoryMeters("made up", training, inference)
+    patch.setattr(device_memory, "training_memory", training)
+    patch.setattr(device_memory, "inference_memory", inference)
 
 
 @pytest.fixture(scope="module")
 def study(data, tmp_path_factory) -> tuple:
     """(folder, document) of a study in which 3 crops do not fit."""
     folder = tmp_path_factory.mktemp("crops")
-    return folder, run_crop_study(data, plan(1, 2, 3), folder, meters(3, at_prediction=2))
+    with pytest.MonkeyPatch.context() as patch:
+        make_up_memory(patch, 3, at_prediction=2)
+        return folder, run_crop_study(data, plan(1, 2, 3), folder)
 
 
 @pytest.mark.slow
@@ -77,17 +79,19 @@ def test_what_does_not_fit_is_noted_and_the_study_goes_on(study, data):
         (3, "prediction"),
     ]
     assert document["did_not_fit"][0]["why"] == "a step with 4 images does not fit: take less"
-    assert run_crop_study(data, plan(1, 2, 3), folder, meters()) == document  # finished
+    assert run_crop_study(data, plan(1, 2, 3), folder) == document  # finished
     assert "latency" in crop_svgs(document)
 
 
-def test_where_nothing_fits_a_sentence_says_so(data, tmp_path):
+def test_where_nothing_fits_a_sentence_says_so(data, tmp_path, monkeypatch):
+    make_up_memory(monkeypatch, 1)
     with pytest.raises(InputError, match=r"no number of crops fits .* smaller --batch"):
-        run_crop_study(data, plan(1, 2), tmp_path, meters(1))
+        run_crop_study(data, plan(1, 2), tmp_path)
 
 
 def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_path, monkeypatch):
     """Rows of other settings, lengths or devices never stand in one table."""
+    make_up_memory(monkeypatch)
 
     def killed(*_, **__):
         raise Killed
@@ -95,14 +99,13 @@ def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(glass.studies.training_cost, "train", killed)
         with pytest.raises(Killed):
-            run_crop_study(data, plan(1), tmp_path, meters())
+            run_crop_study(data, plan(1), tmp_path)
     for other, message in ((plan(1, seed=5), "config.seed=0, not 5"), (replace(plan(1), steps=2), "steps=1, not 2")):
         with pytest.raises(InputError, match=message):
-            run_crop_study(data, other, tmp_path, meters())
-    for module in ("glass.studies.training_cost", "glass.studies.crop_study"):
-        monkeypatch.setattr(f"{module}.device_name", lambda: "another GPU")
+            run_crop_study(data, other, tmp_path)
+    monkeypatch.setattr(device_memory, "device_name", lambda: "another GPU")
     with pytest.raises(InputError, match="device='cpu', not 'another GPU'"):
-        run_crop_study(data, plan(1), tmp_path, meters())
+        run_crop_study(data, plan(1), tmp_path)
 
 
 @pytest.mark.slow
@@ -114,13 +117,13 @@ def test_a_damaged_file_is_told_in_a_sentence(data, study, tmp_path, name):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
     (tmp_path / name).write_text('{"num_crops": 1')
     with pytest.raises(InputError, match=rf"{name} is not .*: (delete|give)"):
-        run_crop_study(data, plan(1), tmp_path, meters())
+        run_crop_study(data, plan(1), tmp_path)
 
 
 def test_a_folder_of_something_else_is_refused(data, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
-        run_crop_study(data, plan(1), tmp_path, meters())
+        run_crop_study(data, plan(1), tmp_path)
 
 
 @pytest.mark.slow
@@ -147,10 +150,10 @@ def test_prediction_is_measured_on_the_studys_device_and_as_promised(data, study
     monkeypatch.setattr(crop_inference, "evaluate_run", seen)
     monkeypatch.setattr(ProcessPeak, "growth_bytes", 0.0)
     run = study[0] / "crops-01/run"
-    row = crop_inference.inference_row(data, run, plan(1).config, 2, 20, memory_meters())
+    row = crop_inference.inference_row(data, run, plan(1).config, 2, 20)
     assert asked == ["cpu"]
     assert set(row["memory"]) == {"tensor_bytes", "process_bytes"}
-    assert all(name in memory_meters().meaning for name in row["memory"])
+    assert all(name in device_memory.meaning_of_counts() for name in row["memory"])
     assert row["memory"]["process_bytes"] > 0
 
 
@@ -171,5 +174,6 @@ def test_latency_and_memory_are_measured_in_the_precision_of_the_scores(data, st
     monkeypatch.setattr(crop_inference, "_latency", latency)
     monkeypatch.setattr(crop_inference, "resolve_precision", lambda *_: ("bf16", "for the test"))
     run = study[0] / "crops-01/run"
-    crop_inference.inference_row(data, run, plan(1).config, 1, 20, MemoryMeters("", lambda config: {}, inference))
+    monkeypatch.setattr(device_memory, "inference_memory", inference)
+    crop_inference.inference_row(data, run, plan(1).config, 1, 20)
     assert seen == [(True, False), (True, False)]

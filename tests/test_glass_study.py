@@ -22,9 +22,16 @@ from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.least_study import METERS, SETTINGS, Killed, killed_at, least_budget, without_times
+from tests.least_study import SETTINGS, Killed, killed_at, least_budget, make_up_memory, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together
+
+
+@pytest.fixture(scope="module", autouse=True)
+def made_up_memory():
+    with pytest.MonkeyPatch.context() as patch:
+        make_up_memory(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +47,14 @@ def config(*overrides: str, preset: str = "glass_tiny"):
 @pytest.mark.slow
 def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
     plan = CropPlan(config(), crops=(1, 3, 9), draws=50)
-    whole = run_crop_study(data, plan, tmp_path / "whole", METERS)
+    whole = run_crop_study(data, plan, tmp_path / "whole")
     check_document(whole, CROP_SCHEMA)
     for number in (2, 3):
         with monkeypatch.context() as patch:
             killed_at(number, glass.studies.training_cost, patch)
             with pytest.raises(Killed):
-                run_crop_study(data, plan, tmp_path / "killed", METERS)
-    again = run_crop_study(data, plan, tmp_path / "killed", METERS)
+                run_crop_study(data, plan, tmp_path / "killed")
+    again = run_crop_study(data, plan, tmp_path / "killed")
     assert without_times(again) == without_times(whole)
     fit = whole["fits"]["tensor_bytes"]
     assert (fit["slope"], fit["intercept"]) == pytest.approx((10, 100))
@@ -62,7 +69,7 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
 @pytest.mark.slow
 def test_steps_instead_of_epochs(data, tmp_path):
     plan = CropPlan(replace(config(), epochs=1), crops=(1, 2), steps=2, draws=50)
-    document = run_crop_study(data, plan, tmp_path, METERS)
+    document = run_crop_study(data, plan, tmp_path)
     assert document["train_images"] == 8
     assert [row["steps_per_epoch"] for row in document["training"]] == [2, 2]
 
@@ -89,7 +96,7 @@ def test_operations_grow_with_crops_images_and_not_with_seeds():
 def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """A study of one family."""
     output = tmp_path_factory.mktemp("study")
-    return Study(data, least_budget(1, "glass", "single_view"), output, METERS).run()
+    return Study(data, least_budget(1, "glass", "single_view"), output).run()
 
 
 def test_the_study_holds_what_it_promises(document):
@@ -140,7 +147,7 @@ def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_pa
         raise MemoryError
 
     monkeypatch.setattr(glass.studies.search, "train", fails)
-    found = Study(data, least_budget(1, "single_view"), tmp_path, METERS).run()
+    found = Study(data, least_budget(1, "single_view"), tmp_path).run()
     assert found["results"] == []
     assert found["searches"][0]["tuning"]["states"]["failed"] == 1
     assert found["baseline_memory"][0]["epoch_time_s"] > 0

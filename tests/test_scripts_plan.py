@@ -1,16 +1,20 @@
-"""Plans rest on measured steps, fit, and say how far they are off."""
+"""Plans rest on measured steps, fit, and state their error."""
+
+from functools import cache
 
 import pytest
 
 from glass.config.overrides import apply_overrides
 from glass.memory.memory_plan import Planner, usable_bytes
 from glass.presets import load_preset
+from glass.train.counted_step import count_by_shapes
 from scripts.plan import main
 from shards.errors import InputError
 
 GIB = 1 << 30
 
 
+@cache
 def planner(preset: str = "glass_resnet50", *overrides: str) -> Planner:
     return Planner(apply_overrides(load_preset(preset), overrides), "float32")
 
@@ -70,6 +74,16 @@ def test_the_command_prints_settings_and_its_error(capsys):
 def test_mistakes_get_one_sentence(arguments, words):
     with pytest.raises(InputError, match=words):
         main([*arguments, "--precision", "float32"])
+
+
+def test_steps_of_a_backbone_that_was_not_measured_are_counted(capsys):
+    """From those with 1 and with 4 crops the estimate of one with 8 follows."""
+    config = apply_overrides(load_preset("glass_tiny"), ["loader.global_batch_size=4", "loader.num_crops=8"])
+    counted = count_by_shapes(apply_overrides(config, ["precision=float32", "model.pretrained=false"]))
+    estimate = Planner(config, "float32", count_by_shapes).estimate(4, 8, None)
+    assert estimate.peak == pytest.approx(counted["peak_bytes"], rel=0.1)
+    assert main(["--preset", "glass_tiny", "--gpu-memory-gib", "1", "--precision", "float32"]) == 0
+    assert "take: --set loader.global_batch_size=" in capsys.readouterr().out
 
 
 def test_a_backbone_that_was_not_measured_is_named():

@@ -13,31 +13,29 @@ import glass.presets
 import glass.studies.final_runs
 import glass.studies.search
 import glass.studies.training_cost
-import scripts.crop_study
 from glass.config.overrides import apply_overrides
 from glass.presets import load_preset, preset_names
-from glass.studies import budgets
+from glass.studies import budgets, device_memory
 from glass.studies.crop_study import CropPlan, finished_crop_study
 from glass.studies.final_runs import FinalPlan, is_finished
 from glass.studies.plan import check_trainable, settle_plan
 from glass.studies.search import Search
 from glass.studies.search_space import GLASS_SPACE, SearchPlan, changed_space
 from glass.studies.study import Study
-from glass.studies.training_cost import MemoryMeters, baseline_memory
+from glass.studies.training_cost import baseline_memory
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study, tune
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.least_study import METERS, SETTINGS, Killed, fake_training, killed_at, least_budget, without_times
+from tests.least_study import SETTINGS, Killed, fake_training, killed_at, least_budget, make_up_memory, without_times
 
 
 def _dies(*_):
     raise Killed
 
 
-KILLED = MemoryMeters("nothing", _dies, _dies)
 COMMANDS = {
     "tune": (tune, ["--preset", "glass_tiny"]),
     "final_runs": (final_runs, ["--preset", "glass_tiny"]),
@@ -116,8 +114,10 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
         assert finished_crop_study(CropPlan(config, crops=(1, 2)), output, data) is None
     else:
         config = apply_overrides(load_preset("single_view_tiny"), overrides)
-        with pytest.raises(Killed):
-            baseline_memory(data, config, 1, output, KILLED)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(device_memory, "training_memory", _dies)
+            with pytest.raises(Killed):
+                baseline_memory(data, config, 1, output)
 
 
 @pytest.mark.parametrize("kind", ["tune", "final_runs", "crop_study", "baseline"])
@@ -281,7 +281,7 @@ def test_a_worker_that_dies_is_told(synthetic_shards, tmp_path, monkeypatch, cap
 @pytest.mark.slow
 def test_a_finished_crop_study_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
+    make_up_memory(monkeypatch)
     words = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path)]
     words += ["--crops", "1,2", "--steps", "1", "--batch", "4", "--set", "loader.crop_size=32"]
     assert crop_study.main(words) == 0
@@ -299,7 +299,7 @@ def cut_down(monkeypatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     budget = replace(least_budget(1, "glass", "single_view"), trial_epochs=2, max_trials=2)
     monkeypatch.setitem(budgets.BUDGETS, "tiny", budget)
-    monkeypatch.setattr(scripts.crop_study, "memory_meters", lambda: METERS)
+    make_up_memory(monkeypatch)
 
 
 @pytest.mark.slow

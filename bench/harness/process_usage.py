@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from glass.memory import process_peak
+
 __all__ = ["Usage", "reset_peak_rss", "usage_now", "wait_until_idle"]
 
 MIB = 1 << 20
@@ -38,16 +40,13 @@ def usage_now() -> Usage:
     cpu_s += time.process_time() - own.user - own.system
     ended = os.times()
     cpu_s += ended.children_user + ended.children_system
-    return Usage(cpu_s, sum(_peak_rss_mib(process.pid) for process in family))
+    return Usage(cpu_s, sum(process_peak.peak_rss_bytes(process.pid) for process in family) / MIB)
 
 
 def reset_peak_rss() -> None:
-    """Sets the high-water mark back to what is resident now, so that preparation does not count."""
+    """Sets the high-water marks to the memory that is resident now, so that preparation does not count."""
     for process in _family():
-        try:
-            Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="ascii")
-        except OSError:  # not permitted in some containers: the mark then covers preparation too
-            return
+        process_peak.reset_peak_rss(process.pid)
 
 
 def wait_until_idle(timeout_s: float = 5.0) -> None:
@@ -94,10 +93,3 @@ def _thread_states(pid: int) -> Iterator[tuple[str, str]]:
 def _family() -> list[psutil.Process]:
     me = psutil.Process()
     return [me, *me.children(recursive=True)]
-
-
-def _peak_rss_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024 / MIB
-    return 0.0

@@ -1,1 +1,1 @@
-"""What a step takes, planned before it runs, and what to do when it does not fit."""
+"""The memory of a step: counted, planned before it runs, and a remedy where it does not fit."""

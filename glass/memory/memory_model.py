@@ -1,8 +1,8 @@
-"""What training steps were measured to take, and what follows for one view of an image.
+"""Memory of measured training steps, and what follows for one view of an image.
 
-``memory_model.json`` beside this file holds rows of ``python -m bench memory --save-model``. What
-autograd keeps grows by a fixed number of bytes with every view (a global view or a crop of the same
-size through the same architecture); weights, gradients and optimiser state are counted.
+``memory_model.json`` beside this file holds rows of ``python -m bench memory --save-model``. The
+memory that autograd keeps grows by a fixed number of bytes with every view (a global view or a crop
+of the same size through the same architecture); weights, gradients and optimiser state are counted.
 """
 
 import json
@@ -17,7 +17,9 @@ import numpy as np
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 
-__all__ = ["MEMORY_MODEL", "ViewCosts", "measured_rows", "save_rows", "view_costs"]
+__all__ = ["MEMORY_MODEL", "Row", "ViewCosts", "fitted", "is_measured", "save_rows", "view_costs"]
+
+Row = Mapping[str, Any]
 
 MEMORY_MODEL = Path(__file__).with_name("memory_model.json")
 FORMAT_VERSION = 1
@@ -44,23 +46,21 @@ class ViewCosts:
     """Memory that a step needs besides weights, gradients, optimiser state and input."""
 
     bytes_per_view: float
-    """Kept by autograd for one view of one image."""
+    """Bytes that autograd keeps for one view of one image."""
     fixed_bytes: float
-    """Kept whatever the batch: the weights cast to half precision, the head."""
+    """Bytes kept for any batch: the weights cast to half precision, the head."""
     reserve_bytes: float
-    """The most by which the sum of all parts fell short of a measured peak: temporaries."""
+    """The largest gap between a measured peak and the sum of its parts: temporaries."""
     image_size: int
-    """Pixels a side that this was measured at."""
-    measured: tuple[Mapping[str, Any], ...]
-    """The rows that it comes from."""
+    """Pixels a side of the measured views."""
+    measured: tuple[Row, ...]
+    """The rows that these figures were fitted to."""
 
 
-def save_rows(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, Any]) -> Path:
-    """Puts rows of the bench, as far as they are of unchanged presets, in place of older ones."""
+def save_rows(rows: Sequence[Row], environment: Mapping[str, Any]) -> Path:
+    """Replaces older rows by these of the bench, of which only those of unchanged presets are kept."""
     stamp = {"date": environment["date"], "torch": environment["versions"].get("torch")}
-    fresh: list[Mapping[str, Any]] = [
-        {**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]
-    ]
+    fresh: list[Row] = [{**{name: row[name] for name in KEPT}, **stamp} for row in rows if not row["settings"]]
     replaced = {_identity(row) for row in fresh}
     older = [row for row in _read() if _identity(row) not in replaced]
     document = {"format_version": FORMAT_VERSION, "rows": sorted(older + fresh, key=_order)}
@@ -69,25 +69,26 @@ def save_rows(rows: Sequence[Mapping[str, Any]], environment: Mapping[str, Any])
     return MEMORY_MODEL
 
 
-def measured_rows(backbone: str, precision: str) -> list[Mapping[str, Any]]:
-    """The rows of two backbones of this architecture, those of a GPU alone where there are any."""
-    rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
-    on_gpu = [row for row in rows if row["device"] != "cpu"]
-    return on_gpu or rows
+def is_measured(backbone: str, precision: str) -> bool:
+    """Whether two numbers of crops were measured for this architecture."""
+    return len({row["num_crops"] for row in _plain(_measured(backbone, precision))}) > 1
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """Costs by a straight line through the plain rows. Raises ``InputError`` where fewer than two
-    numbers of crops were measured, with the command that measures them."""
-    rows = measured_rows(backbone, precision)
-    plain = [row for row in rows if row["crop_chunk"] is None]
-    if len({row["num_crops"] for row in plain}) < 2:
+    """The costs from the measured rows. Raises ``InputError``, with the command that measures, where there are none."""
+    if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
             f"no memory was measured for {backbone} in {precision}: run python -m bench memory"
             " --presets P --save-model for a preset with it (measured are"
             f" {', '.join(f'{name} in {kind}' for name, kind in known) or 'none'})"
         )
+    return fitted(_measured(backbone, precision))
+
+
+def fitted(rows: Sequence[Row]) -> ViewCosts:
+    """The costs by a straight line through the rows without chunks, of two numbers of crops or more."""
+    plain = _plain(rows)
     images = np.array([row["batch_size"] for row in plain], float)
     views = images * np.array([row["num_crops"] + 1 for row in plain], float)
     kept = np.array([row["kept_by_autograd_bytes"] for row in plain], float)
@@ -101,22 +102,33 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
     )
 
 
-def _shortfall(row: Mapping[str, Any], per_view: float, fixed: float) -> float:
+def _measured(backbone: str, precision: str) -> list[Row]:
+    """The rows of two backbones of this architecture, those of a GPU alone where there are any."""
+    rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
+    on_gpu = [row for row in rows if row["device"] != "cpu"]
+    return on_gpu or rows
+
+
+def _plain(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row["crop_chunk"] is None]
+
+
+def _shortfall(row: Row, per_view: float, fixed: float) -> float:
     parts = row["weights_bytes"] + row["optimiser_bytes"] + row["input_bytes"]
     kept = row["batch_size"] * (1 + row["num_crops"]) * per_view + max(fixed, 0.0)
     return max(float(row["peak_bytes"] - parts - kept), 0.0)
 
 
 @cache
-def _read() -> tuple[Mapping[str, Any], ...]:
+def _read() -> tuple[Row, ...]:
     if not MEMORY_MODEL.is_file():
         return ()
     return tuple(json.loads(MEMORY_MODEL.read_text(encoding="utf-8"))["rows"])
 
 
-def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _identity(row: Row) -> tuple[Any, ...]:
     return tuple(row[name] for name in IDENTITY)
 
 
-def _order(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _order(row: Row) -> tuple[str, ...]:
     return tuple(f"{value or 0:>8}" for value in _identity(row))

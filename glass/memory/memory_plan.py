@@ -1,32 +1,35 @@
 """Which batch, number of crops and chunk fit into a GPU's memory, estimated from measurements."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
-from glass.memory.memory_model import ViewCosts, view_costs
+from glass.memory.memory_model import Row, ViewCosts, fitted, is_measured, view_costs
 from glass.model.model import Glass, build_model
 
 __all__ = ["USABLE_SHARE", "USED_BY_CUDA_BYTES", "Estimate", "Plan", "Planner", "advice", "usable_bytes"]
 
 GIB = 1 << 30
 USABLE_SHARE = 0.92
-"""Of what CUDA leaves: blocks of the allocator are never all full. Assumed, not measured."""
+"""Share of the memory that CUDA leaves: blocks of the allocator are never all full. Assumed, not measured."""
 USED_BY_CUDA_BYTES = GIB // 2
-"""Context, kernels and workspaces of CUDA. Assumed, not measured."""
+"""Memory of CUDA's context, kernels and workspaces. Assumed, not measured."""
 FROZEN_SHARE = 0.15
-"""Of a learning view's activations, what a frozen one needs at a time. Assumed, not measured."""
+"""Share of a learning view's activations that a frozen one needs at a time. Assumed, not measured."""
 FEWEST_WITH_BATCHNORM = 8
 """Images whose global views a BatchNorm layer should see together."""
+COUNTED_BATCH, COUNTED_CROPS = 4, (1, 4)
+"""The steps that are counted for a backbone without measurement."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes at the worst moment of a step, by what they are for."""
+    """Bytes at the worst moment of a step, by their use."""
 
     weights: float
     gradients: float
@@ -55,22 +58,25 @@ class Plan:
 
 
 def usable_bytes(memory_bytes: float) -> float:
-    """What tensors may take of a GPU's memory."""
+    """The part of a GPU's memory that tensors may take."""
     return max(memory_bytes - USED_BY_CUDA_BYTES, 0) * USABLE_SHARE
 
 
 class Planner:
-    """Estimates steps of one configuration. Raises ``InputError`` where its backbones were not
-    measured in this precision."""
+    """Estimates steps of one configuration.
 
-    def __init__(self, config: RunConfig, precision: str) -> None:
+    For backbones that were not measured in this precision it counts steps by ``count`` (see
+    :func:`glass.train.counted_step.count_by_shapes`); without, it raises ``InputError``.
+    """
+
+    def __init__(self, config: RunConfig, precision: str, count: Callable[[RunConfig], Row] | None = None) -> None:
         self.config = config
-        model = config.model
-        precision = "bf16" if precision == "fp16" else precision  # as many bytes
-        self.global_costs = view_costs(model.global_backbone, precision)
-        local_name = model.local_backbone or model.global_backbone
-        self.has_crops = model.kind == "glass"
-        self.local_costs = view_costs(local_name, precision) if self.has_crops else self.global_costs
+        model, loader = config.model, config.loader
+        self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # as many bytes
+        self.global_costs = self._costs(model.global_backbone, loader.global_size)
+        self.local_costs, self.has_crops = self.global_costs, model.kind == "glass"
+        if self.has_crops:
+            self.local_costs = self._costs(model.local_backbone or model.global_backbone, loader.crop_size)
         with torch.device("meta"):  # counts without making the weights
             network = build_model(config, with_weights=False)
         self.has_batchnorm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
@@ -124,7 +130,7 @@ class Planner:
         few = FEWEST_WITH_BATCHNORM if self.has_batchnorm else 1
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
-    def errors(self) -> list[tuple[Mapping[str, Any], float]]:
+    def errors(self) -> list[tuple[Row, float]]:
         """Measured rows of this pair of backbones, with estimate over measurement."""
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
@@ -135,6 +141,15 @@ class Planner:
             for row in self.global_costs.measured
             if (row["global_size"], row["crop_size"]) == sizes
         ]
+
+    def _costs(self, backbone: str, image_size: int) -> ViewCosts:
+        if self._count is None or is_measured(backbone, self._precision):
+            return view_costs(backbone, self._precision)
+        sizes = [f"{name}={image_size}" for name in ("loader.global_size", "loader.crop_size")]
+        step = [f"model.global_backbone={backbone}", "model.pretrained=false", f"precision={self._precision}", *sizes]
+        step += [f"loader.global_batch_size={COUNTED_BATCH}", "tensorboard=false"]
+        steps = [apply_overrides(RunConfig(), [*step, f"loader.num_crops={crops}"]) for crops in COUNTED_CROPS]
+        return fitted([self._count(config) for config in steps])
 
     def _chunks(self, crops: int) -> list[int | None]:
         if not self.has_crops:
@@ -155,8 +170,9 @@ class Planner:
 
 
 def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
-    """The settings that should fit, as ``--set …`` to add; words of what else to do where none
-    does. Raises ``InputError`` where nothing is known of the backbones."""
+    """The settings that should fit, as ``--set …`` to add; in words another remedy where none does.
+
+    Raises ``InputError`` where the backbones were not measured."""
     plans = Planner(config, precision).plans(usable_bytes(memory_bytes), config.loader.num_crops)
     whole = config.loader.global_batch_size * config.grad_accum_steps
     plans = [plan for plan in plans if plan.batch * processes <= whole]

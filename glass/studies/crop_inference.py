@@ -12,7 +12,7 @@ from glass.config.run_config import RunConfig
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.trained_model import TrainedModel
 from glass.model.precision import autocast, resolve_precision
-from glass.studies.training_cost import MemoryMeters
+from glass.studies import device_memory
 from glass.train.processes import run_device
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
@@ -33,9 +33,7 @@ INFERENCE_ROW: dict[str, Any] = {
 }
 
 
-def inference_row(
-    data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int, meters: MemoryMeters
-) -> dict[str, Any]:
+def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> dict[str, Any]:
     """The ``INFERENCE_ROW`` of the model in ``run`` with ``crops`` crops on the validation split.
 
     Accuracy, latency and memory are of one device and one precision. Errors of too little memory pass through.
@@ -48,7 +46,7 @@ def inference_row(
     precision, _ = resolve_precision(trained.precision, device)
     with torch.no_grad(), autocast(precision, device):
         latency_s = _latency(trained.model, batch)
-        memory = meters.inference(trained.model, batch)
+        memory = device_memory.inference_memory(trained.model, batch)
     return {
         "num_crops": crops,
         "images": len(table),

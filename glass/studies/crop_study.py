@@ -13,19 +13,10 @@ from typing import Any
 from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import dataset_digest
+from glass.studies import device_memory
 from glass.studies.crop_inference import INFERENCE_ROW, inference_row
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
-from glass.studies.training_cost import (
-    TRAINING_ROW,
-    MemoryMeters,
-    device_name,
-    free_memory,
-    measured_settings,
-    run_folder,
-    training_cost,
-    training_rows,
-    why_it_does_not_fit,
-)
+from glass.studies.training_cost import TRAINING_ROW, measured_settings, run_folder, training_cost, training_rows
 from loaders.reading.open_shards import OpenShards
 from shards.cli.wording import counted
 from shards.errors import InputError
@@ -106,9 +97,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[
     return document if sorted([*done, *gone]) == sorted(plan.crops) else None
 
 
-def run_crop_study(
-    data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, report: Report = lambda _: None
-) -> dict[str, Any]:
+def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> dict[str, Any]:
     """Trains and measures each number of crops that is not done; writes and returns ``crop_study.json``.
 
     ``report`` gets a line per number. Raises ``TrainingStopped`` where a signal asked to stop."""
@@ -116,7 +105,7 @@ def run_crop_study(
     document = finished_crop_study(plan, output, data)
     if document is not None:
         return document
-    study = _Parts(data, plan, output, meters, report)
+    study = _Parts(data, plan, output, report)
     rows = study.training()
     if not rows:
         raise InputError(
@@ -129,8 +118,8 @@ def run_crop_study(
         "dataset": dataset_digest(data.dataset.root),
         "config": config_to_dict(plan.config),
         "steps": plan.steps,
-        "device": device_name(),
-        "memory_is": meters.meaning,
+        "device": device_memory.device_name(),
+        "memory_is": device_memory.meaning_of_counts(),
         "train_images": len(training_rows(data, plan.config, plan.steps)),
         "training": rows,
         "fits": _fits(rows),
@@ -144,9 +133,8 @@ def run_crop_study(
 class _Parts:
     """The rows of a study; those that did not fit into memory are collected in ``did_not_fit``."""
 
-    def __init__(self, data: OpenShards, plan: CropPlan, output: Path, meters: MemoryMeters, report: Report) -> None:
-        self.data, self.plan, self.output = data, plan, output
-        self.meters, self.report = meters, report
+    def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
+        self.data, self.plan, self.output, self.report = data, plan, output, report
         self.did_not_fit: list[dict[str, Any]] = []
 
     def training(self) -> list[dict[str, Any]]:
@@ -154,7 +142,7 @@ class _Parts:
         plan = self.plan
 
         def measured(crops: int) -> dict[str, Any]:
-            return training_cost(self.data, plan.with_crops(crops), plan.steps, self._folder(crops), self.meters)
+            return training_cost(self.data, plan.with_crops(crops), plan.steps, self._folder(crops))
 
         rows = []
         for crops in plan.crops:
@@ -175,7 +163,7 @@ class _Parts:
 
         def measured(crops: int) -> dict[str, Any]:
             run = run_folder(self._folder(chosen))
-            return inference_row(self.data, run, plan.config, crops, plan.draws, self.meters)
+            return inference_row(self.data, run, plan.config, crops, plan.draws)
 
         rows = []
         for crops in plan.crops:
@@ -198,12 +186,12 @@ class _Parts:
         try:
             return measure(crops)
         except Exception as error:
-            why = why_it_does_not_fit(error)
+            why = device_memory.why_it_does_not_fit(error)
             if why is None:
                 raise
         self.did_not_fit.append({"num_crops": crops, "part": part, "why": why})
         self.report(f"{counted(crops, 'crop')}, {part}: {why}")
-        free_memory()
+        device_memory.free_memory()
         return None
 
 

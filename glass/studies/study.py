@@ -18,6 +18,7 @@ from glass.config.run_config import RunConfig
 from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.model.flops import training_flops
+from glass.studies import device_memory
 from glass.studies.budgets import Budget, StudyModel
 from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
 from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
@@ -25,7 +26,7 @@ from glass.studies.search import Search
 from glass.studies.search_records import TUNING_SCHEMA
 from glass.studies.search_space import SearchPlan, changed_space, settings_at, space_for
 from glass.studies.seed_results import COMPARISON_ROW, comparisons
-from glass.studies.training_cost import BASELINE_ROW, MemoryMeters, baseline_memory, device_name
+from glass.studies.training_cost import BASELINE_ROW, baseline_memory
 from loaders.reading.open_shards import OpenShards
 from shards.files.outputs import make_folder
 
@@ -76,7 +77,6 @@ class Study:
     data: OpenShards
     budget: Budget
     output: Path
-    meters: MemoryMeters
     report: Report = lambda _: None
 
     def run(self) -> dict[str, Any]:
@@ -94,14 +94,14 @@ class Study:
             "dataset": dataset_digest(self.data.dataset.root),
             "audit": audit and {name: audit[name] for name in ("severity", "equalised", "findings")},
             "splits": {name: count.samples for name, count in counts.items()},
-            "device": device_name(),
+            "device": device_memory.device_name(),
             "versions": installed_versions(),
             "searches": searches,
             "results": results,
             "comparisons": comparisons(results),
             "crop_studies": crop_studies,
             "baseline_memory": [self._memory(model) for model in self.budget.models if not _sees_crops(model)],
-            "memory_is": self.meters.meaning,
+            "memory_is": device_memory.meaning_of_counts(),
             "time_s": time.monotonic() - start,
         }
         write_document(self.output / "study.json", document, STUDY_SCHEMA)
@@ -201,17 +201,13 @@ class Study:
         config = self._at_crop_batch(model)
         plan = CropPlan(config, self.budget.crops, self.budget.crop_steps, self.budget.draws)
         return run_crop_study(
-            self.data,
-            plan,
-            self.output / model.name / "crops",
-            self.meters,
-            lambda line: self.report(f"{model.name} {line}"),
+            self.data, plan, self.output / model.name / "crops", lambda line: self.report(f"{model.name} {line}")
         )
 
     def _memory(self, model: StudyModel) -> dict[str, Any]:
         config = self._at_crop_batch(model)
         folder = self.output / model.name / "memory"
-        row = baseline_memory(self.data, config, self.budget.crop_steps, folder, self.meters)
+        row = baseline_memory(self.data, config, self.budget.crop_steps, folder)
         self.report(f"{model.name} memory: {row['why'] or 'measured'}")
         return {"name": model.name, "family": model.family, **row}
 

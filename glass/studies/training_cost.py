@@ -4,22 +4,18 @@ Each measurement is kept in a folder of its own, so a study that was killed goes
 """
 
 import copy
-import gc
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import RunFolder, dataset_digest
-from glass.memory.out_of_memory import is_out_of_memory
+from glass.studies import device_memory
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
-from glass.train.processes import run_device
 from glass.train.run import TrainingStopped, train
 from loaders.order.order import shuffled_order
 from loaders.reading.open_shards import OpenShards
@@ -29,19 +25,14 @@ from shards.files.outputs import make_folder
 __all__ = [
     "BASELINE_ROW",
     "TRAINING_ROW",
-    "MemoryMeters",
     "baseline_memory",
-    "device_name",
-    "free_memory",
     "measured_settings",
     "run_folder",
     "training_cost",
     "training_rows",
-    "why_it_does_not_fit",
 ]
 
 ROW_FILE = "row.json"
-Memory = dict[str, float]
 
 TRAINING_ROW: dict[str, Any] = {
     "num_crops": int,
@@ -68,28 +59,14 @@ BASELINE_ROW: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class MemoryMeters:
-    """How memory is measured; functions, since what can be measured depends on the machine."""
-
-    meaning: str
-    """What their numbers are, for people."""
-    training: Callable[[RunConfig], Memory]
-    """Of one training step: name → bytes."""
-    inference: Callable[[Any, dict[str, Any]], Memory]
-    """Of a model's pass over one batch: name → bytes. Called in the precision of predictions."""
-
-
-def training_cost(
-    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
-) -> dict[str, Any]:
+def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
     """The ``TRAINING_ROW`` in ``folder``, measured now where there is none.
 
     Trains ``config.epochs`` epochs, or one over as many images as ``steps`` optimiser steps see.
     Raises ``TrainingStopped`` where a signal asked to stop, and any error of too little memory.
     """
     if not (folder / ROW_FILE).is_file():
-        row = _measure(data, replace(config, tensorboard=False), steps, folder, meters)
+        row = _measure(data, replace(config, tensorboard=False), steps, folder)
         write_document(folder / ROW_FILE, row, TRAINING_ROW)
         shutil.rmtree(RunFolder(run_folder(folder)).checkpoints, ignore_errors=True)
     return read_document(
@@ -97,9 +74,7 @@ def training_cost(
     )
 
 
-def baseline_memory(
-    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
-) -> dict[str, Any]:
+def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
     """The measured part of a resize-only baseline's ``BASELINE_ROW``, kept in ``folder``.
 
     Raises ``TrainingStopped`` where a signal asked to stop.
@@ -117,13 +92,13 @@ def baseline_memory(
         "why": None,
     }
     try:
-        found = training_cost(data, config, steps, folder, meters)
+        found = training_cost(data, config, steps, folder)
         return row | {name: found[name] for name in ("memory", "step_time_s", "epoch_time_s")}
     except Exception as error:
-        row["why"] = why_it_does_not_fit(error)
+        row["why"] = device_memory.why_it_does_not_fit(error)
         if row["why"] is None:
             raise
-    free_memory()
+    device_memory.free_memory()
     return row
 
 
@@ -149,34 +124,12 @@ def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) ->
         "config": config_to_dict(config),
         "steps": steps,
         "data": dataset_digest(data.dataset.root)["dataset_json_sha256"],
-        "device": device_name(),
+        "device": device_memory.device_name(),
     }
 
 
-def device_name() -> str:
-    """``cpu``, or the name of the GPU."""
-    device = run_device()
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def why_it_does_not_fit(error: Exception) -> str | None:
-    """A sentence for an error of too little memory; None for any other error."""
-    if not is_out_of_memory(error):
-        return None
-    return (str(error).splitlines() or ["out of memory"])[0]
-
-
-def free_memory() -> None:
-    """Releases the memory of a step that did not fit, for the next one."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _measure(
-    data: OpenShards, config: RunConfig, steps: int | None, folder: Path, meters: MemoryMeters
-) -> dict[str, Any]:
-    memory = meters.training(config)
+def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
+    memory = device_memory.training_memory(config)
     rows = training_rows(data, config, steps)
     part = copy.copy(data)  # the same open shards
     part.dataset = data.dataset.with_splits({"measured": rows})

@@ -1,30 +1,24 @@
-"""Counts of the memory that a training step takes.
+"""Counts of the memory that a step takes, of training or of prediction.
 
 * :class:`LiveStorages` sees every tensor that an operation returns, and when its storage is freed:
   all that lives at the worst moment. It does not see buffers that an operation needs within itself.
 * :class:`CudaAllocator` reads the same from CUDA's allocator, on a GPU.
 * :class:`KeptStorages` sees the tensors that autograd saves for the backward pass, by storage.
-* :class:`ProcessPeak` asks the operating system for the process's high-water mark.
+
+:class:`glass.memory.process_peak.ProcessPeak` adds the process's resident memory.
 """
 
-import ctypes
 import itertools
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-import psutil
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bench.harness.process_usage import MIB, reset_peak_rss, usage_now
-
-__all__ = ["CudaAllocator", "KeptStorages", "LiveStorages", "ProcessPeak", "storage_bytes"]
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-SMALL, LARGEST_DEFAULT = 1 << 16, 1 << 25
+__all__ = ["CudaAllocator", "KeptStorages", "LiveStorages", "storage_bytes"]
 
 
 def storage_bytes(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
@@ -133,24 +127,3 @@ class KeptStorages:
         """Bytes of all that is kept, without the storages ``others``."""
         left_out = set(others)
         return sum(size for key, size in self.bytes_by_storage.items() if key not in left_out)
-
-
-class ProcessPeak:
-    """Growth of the process's resident memory in a context, at its greatest."""
-
-    growth_bytes = 0.0
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """For its length freed memory goes back to the system at once; that costs speed."""
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(M_MMAP_THRESHOLD, SMALL)
-        allocator.malloc_trim(0)
-        reset_peak_rss()
-        before = psutil.Process().memory_info().rss
-        try:
-            yield
-        finally:
-            self.growth_bytes = usage_now().peak_rss_mib * MIB - before
-            allocator.mallopt(M_MMAP_THRESHOLD, LARGEST_DEFAULT)  # where glibc's own rule ends
-            allocator.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_DEFAULT)

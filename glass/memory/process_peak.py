@@ -1,0 +1,48 @@
+"""The process's resident memory at its greatest, as the operating system counts it."""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+__all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+SMALL, LARGEST_DEFAULT = 1 << 16, 1 << 25
+
+
+def peak_rss_bytes(pid: int | str = "self") -> int:
+    """High-water mark of a process's resident memory since it began or since :func:`reset_peak_rss`."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def reset_peak_rss(pid: int | str = "self") -> None:
+    """Sets the high-water mark to the memory that is resident now, so that preparation does not count."""
+    with suppress(OSError):  # not permitted in some containers: the mark then covers preparation too
+        Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+class ProcessPeak:
+    """Growth of the process's resident memory in a context, at its greatest."""
+
+    growth_bytes = 0.0
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, freed memory returns to the system at once, which costs speed."""
+        allocator = ctypes.CDLL(None)
+        allocator.mallopt(M_MMAP_THRESHOLD, SMALL)
+        allocator.malloc_trim(0)
+        reset_peak_rss()
+        before = psutil.Process().memory_info().rss
+        try:
+            yield
+        finally:
+            self.growth_bytes = float(peak_rss_bytes() - before)
+            allocator.mallopt(M_MMAP_THRESHOLD, LARGEST_DEFAULT)  # where glibc's own rule ends
+            allocator.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_DEFAULT)
