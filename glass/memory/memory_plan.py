@@ -73,12 +73,12 @@ class Planner:
         self.config = config
         model, loader = config.model, config.loader
         self._precision, self._count = "bf16" if precision == "fp16" else precision, count  # as many bytes
+        with torch.device("meta"):  # has shapes, and no weights in memory
+            network = build_model(config, with_weights=False)
         self.global_costs = self._costs(model.global_backbone, loader.global_size)
         self.local_costs, self.has_crops = self.global_costs, model.kind == "glass"
         if self.has_crops:
             self.local_costs = self._costs(model.local_backbone or model.global_backbone, loader.crop_size)
-        with torch.device("meta"):  # counts without making the weights
-            network = build_model(config, with_weights=False)
         self.has_batchnorm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
         self.weights_bytes = _bytes([*network.parameters(), *network.buffers()])
         learning = [weight for weight in network.parameters() if weight.requires_grad]
@@ -115,8 +115,10 @@ class Planner:
         return (plain + crops - last) / plain
 
     def plans(self, limit_bytes: float, crops: int) -> list[Plan]:
-        """What fits into ``limit_bytes`` of tensors, the best first: per batch that divides the
-        configured one, the largest chunk; the least arithmetic, then the largest batch."""
+        """The plans that fit into ``limit_bytes`` of tensors, the best first.
+
+        One per batch that divides the configured one, with its largest chunk; ordered by the least
+        arithmetic, then by the largest batch."""
         config = self.config
         whole = config.loader.global_batch_size * config.grad_accum_steps
         found = []
