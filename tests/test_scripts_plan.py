@@ -76,8 +76,28 @@ def test_mistakes_get_one_sentence(arguments, words):
         main([*arguments, "--precision", "float32"])
 
 
-def test_steps_of_a_backbone_that_was_not_measured_are_counted(capsys):
-    """From those with 1 and with 4 crops the estimate of one with 8 follows."""
+def test_a_backbone_that_was_not_measured_is_counted_at_two_numbers_of_crops():
+    """The costs of a view are those of the line through both."""
+    steps = []
+
+    def count(config) -> dict:
+        steps.append(config)
+        views = config.loader.global_batch_size * (1 + config.loader.num_crops)
+        none = dict.fromkeys(("weights_bytes", "optimiser_bytes", "input_bytes", "peak_bytes"), 0)
+        sizes = {"batch_size": config.loader.global_batch_size, "crop_size": config.loader.crop_size}
+        kept = {"kept_by_autograd_bytes": 1000 + 50 * views, "num_crops": config.loader.num_crops, "crop_chunk": None}
+        return none | sizes | kept
+
+    config = apply_overrides(load_preset("glass_tiny"), ["model.local_backbone=test_vit"])
+    costs = Planner(config, "fp16", count).local_costs
+    assert (costs.bytes_per_view, costs.fixed_bytes) == pytest.approx((50, 1000))
+    found = [(s.model.global_backbone, s.precision, s.loader.num_crops, s.loader.global_size) for s in steps]
+    assert found == [(name, "bf16", crops, 64) for name in ("test_resnet", "test_vit") for crops in (1, 4)]
+
+
+@pytest.mark.slow  # tensors without numbers take ten seconds to import
+def test_a_counted_step_predicts_another(capsys):
+    """From steps with 1 and with 4 crops the peak of one with 8 follows."""
     config = apply_overrides(load_preset("glass_tiny"), ["loader.global_batch_size=4", "loader.num_crops=8"])
     counted = count_by_shapes(apply_overrides(config, ["precision=float32", "model.pretrained=false"]))
     estimate = Planner(config, "float32", count_by_shapes).estimate(4, 8, None)
