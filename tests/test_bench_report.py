@@ -2,10 +2,10 @@
 
 import copy
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bench import report
 from bench.all import DEFAULT, append_line

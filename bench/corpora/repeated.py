@@ -6,12 +6,12 @@ an epoch over the same bytes; each repetition has a ``content_id`` of its own an
 loader's own rule, windows of its own.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from msgspec.structs import replace
 
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.file_names import within

@@ -1,11 +1,11 @@
 """Data sets of any number of samples that all point to one image: manifests at full size."""
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+from msgspec.structs import replace
 from PIL import Image
 
 from shards.build.build import build_dataset

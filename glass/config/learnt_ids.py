@@ -2,7 +2,7 @@
 
 A run keeps ``learnt_ids.parquet``: the content id of every image that it was trained on, and of
 those that its epoch was chosen by (validation). An exported model has the file only where it was
-asked for, bound to its weights: ids tell whoever has an image whether it was among them.
+asked for, bound to its weights: with the ids, anyone who has an image can find out whether it was among them.
 
 ``content_id`` int64, ascending, each once; ``chosen_on`` bool: whether it was for choosing alone.
 The metadata hold ``format_version``, ``identity`` (the kind of the ids,

@@ -5,12 +5,14 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import Struct
 
 from shards.build.first_pass import image_not_given
 from shards.build.make_sample import build_sample
@@ -19,12 +21,13 @@ from shards.build.source_files import SourceFiles
 from shards.build.tar import Member, ShardTar, dali_index
 from shards.errors import InputError, machine_spared
 from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
+from shards.files.documents import typed_document
 from shards.files.json_file import parse_json
 from shards.files.parquet_file import read_parquet
 from shards.files.patience import read_or_end
 from shards.files.regular_file import require_regular
 from shards.images.rejection import RejectedImage
-from shards.manifest.info import ShardInfo, checked_shard
+from shards.manifest.info import ShardInfo
 from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA, require_manifest_format
 
 __all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
@@ -32,8 +35,7 @@ __all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard"
 _RECORD = b"shard"
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True, forbid_unknown_fields=True):
     """A row of ``rejected.parquet``."""
 
     source_path: str
@@ -49,8 +51,7 @@ class Rejection:
         return cls(source.path, source.label, source.generator, reason, detail)
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRecord:
+class ShardRecord(Struct, frozen=True):
     """The description of a shard as a whole, in the metadata of its Parquet file."""
 
     info: ShardInfo
@@ -164,9 +165,7 @@ def _read_again(
 
 def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: ShardRecord) -> None:
     """Writes a shard's Parquet file, which marks the shard as done."""
-    text = json.dumps(
-        {"info": asdict(record.info), "rejected": [asdict(r) for r in record.rejected]}, ensure_ascii=False
-    )
+    text = json.dumps(msgspec.to_builtins(record), ensure_ascii=False)
     metadata = {**(SAMPLE_SCHEMA.metadata or {}), _RECORD: text.encode()}
     table = pa.Table.from_pylist(list(rows), schema=SAMPLE_SCHEMA.with_metadata(metadata))
     buffer = io.BytesIO()
@@ -193,8 +192,6 @@ def read_record(manifest: Path) -> ShardRecord:
         require_regular(manifest)
         with machine_spared(manifest):
             metadata = read_or_end(manifest, lambda: pq.read_schema(manifest)).metadata
-        fields = parse_json(metadata[_RECORD])
-        rejected = tuple(Rejection(**rejection) for rejection in fields["rejected"])
-        return ShardRecord(checked_shard(fields["info"]), rejected)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
+        return typed_document(parse_json(metadata[_RECORD]), ShardRecord, "shard")
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:  # Type: without metadata
         raise InputError(f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again") from error

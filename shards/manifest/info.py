@@ -3,24 +3,29 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 from shards.errors import InputError
+from shards.files.documents import Count, Number, typed_document
 from shards.files.file_names import is_digest, is_file_name, is_relative_path
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import file_sha256
 from shards.manifest.schema import FORMAT_VERSION, require_format
 
-__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "checked_shard", "parse_info", "read_info"]
+__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "parse_info", "read_info"]
 
 INFO_NAME = "dataset.json"
 
 
-@dataclass(frozen=True, slots=True)
-class ShardInfo:
-    """One tar of the data set."""
+class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """One tar of the data set. Raises ``ValueError`` for a name that leads elsewhere and for no digest.
+
+    Our own tars and sidecars lie in the data set's folder; a tar made elsewhere may lie beside it.
+    """
 
     name: str
     """File name, such as ``train-000012.tar``; of a tar made elsewhere the path to it from the
@@ -30,59 +35,69 @@ class ShardInfo:
     """
     format: str
     """The format of all its images, as they are stored. In a tar made elsewhere: ``JPEG+PNG``."""
-    samples: int
-    num_bytes: int
+    samples: Count
+    num_bytes: Count
     sha256: str
     """Of the tar, in hexadecimal."""
     sidecar: str = ""
     """For a tar made elsewhere: file name of the tar that holds all members but the images."""
-    sidecar_bytes: int = 0
+    sidecar_bytes: Count = 0
     sidecar_sha256: str = ""
 
+    def __post_init__(self) -> None:
+        if not is_file_name(self.sidecar or self.name):
+            raise ValueError(f"{(self.sidecar or self.name)[:100]!r} is no name of a file in a folder")
+        if not is_relative_path(self.name):
+            raise ValueError(f"{self.name[:100]!r} is no relative path")
+        _require_digest(self.sha256, needed=self.samples > 0)
+        _require_digest(self.sidecar_sha256, needed=self.samples > 0 and bool(self.sidecar))
 
-@dataclass(frozen=True, slots=True)
-class SplitCounts:
+
+class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
     """How many samples of which kind a split holds."""
 
-    samples: int
-    real: int
-    generated: int
-    generators: Mapping[str, int]
+    samples: Count
+    real: Count
+    generated: Count
+    generators: Mapping[str, Count]
     """Generated samples by generator."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetInfo:
+class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of ``dataset.json``."""
 
-    global_size: int
+    global_size: Count
     """Side of the stored global views in pixels."""
-    split_seed: int
-    split_shares: Mapping[str, float]
-    """Shares that were asked for; a list with a ``split`` column overrides them."""
-    samples_per_shard: int
-    num_samples: int
+    split_seed: Count
+    split_shares: Mapping[str, int | Number]
+    """Shares that were asked for, as they were written: :attr:`build_id` depends on their text. A list
+    with a ``split`` column overrides them."""
+    samples_per_shard: Count
+    num_samples: Count
     counts: Mapping[str, SplitCounts]
     """Split → counts, for splits with samples."""
-    not_indexable: Mapping[str, int]
+    not_indexable: Mapping[str, Count]
     """Reason → samples whose entry points are empty."""
-    rejected: Mapping[str, int]
+    rejected: Mapping[str, Count]
     """Reason → images that were not taken in; ``rejected.parquet`` names them."""
     shards: tuple[ShardInfo, ...]
-    stored_as: Mapping[str, int] = field(default_factory=dict)
+    stored_as: Mapping[str, Count] = {}
     """Form (see ``shards.images.stored_form``) → samples."""
     equalised: str = ""
     """What was done so that the files of both classes look alike, in words; empty for nothing."""
-    written_by: Mapping[str, str] = field(default_factory=dict)
+    written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     manifest_sha256: str = ""
     """Of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
     format_version: int = FORMAT_VERSION
 
+    def __post_init__(self) -> None:
+        _require_digest(self.manifest_sha256, needed=False)
+
     @property
     def build_id(self) -> str:
-        """Says which build this is; ``samples.arrow`` holds it too, so that opening can tell, at no
-        cost, whether the two belong together."""
+        """Identity of the build. ``samples.arrow`` holds it too, so that opening can check, at no cost,
+        whether the two belong together."""
         shards = [[shard.name, shard.sha256, shard.sidecar_sha256] for shard in self.shards]
         build = [self.split_seed, sorted(self.split_shares.items()), shards]
         return hashlib.sha256(json.dumps(build).encode()).hexdigest()
@@ -94,7 +109,7 @@ class DatasetInfo:
 
     def to_json(self) -> str:
         """The text of ``dataset.json``."""
-        fields = {"format_version": self.format_version, **asdict(self)}
+        fields = {"format_version": self.format_version, **msgspec.to_builtins(self)}
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -115,7 +130,7 @@ def read_info(folder: Path, shown: str = "") -> DatasetInfo:
 
 def parse_info(data: bytes, shown: str) -> DatasetInfo:
     """The contents of a ``dataset.json``, which ``shown`` names. Raises ``InputError`` where it is
-    not ours, and where it holds what no build can have written: it may be a stranger's."""
+    not ours, and where no build can have written it: it may come from anyone."""
     try:
         fields: dict[str, Any] = parse_json(data)
         version = fields["format_version"]
@@ -123,12 +138,8 @@ def parse_info(data: bytes, shown: str) -> DatasetInfo:
         raise InputError(f"{shown} is not a data set's description: build it again") from error
     require_format(shown, version, sidecars=_names_sidecars(fields))
     try:
-        fields["counts"] = {name: _typed(SplitCounts(**counts)) for name, counts in fields["counts"].items()}
-        fields["shards"] = tuple(checked_shard(shard) for shard in fields["shards"])
-        info: DatasetInfo = _typed(DatasetInfo(**fields))
-        _require_digest(info.manifest_sha256, needed=False)
-        return info
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        return typed_document(fields, DatasetInfo, "")
+    except ValueError as error:
         raise InputError(f"{shown} is damaged ({error}): build it again") from error
 
 
@@ -139,56 +150,10 @@ def _names_sidecars(fields: Mapping[str, Any]) -> bool:
     return any(isinstance(shard, dict) and shard.get("sidecar") for shard in listed)
 
 
-def checked_shard(fields: Mapping[str, Any]) -> ShardInfo:
-    """A shard's description from JSON, its types and names looked at. Raises ``TypeError`` or
-    ``ValueError``.
-
-    Our own tars and sidecars lie in the data set's folder; a tar made elsewhere may lie beside it.
-    """
-    info: ShardInfo = _typed(ShardInfo(**fields))
-    if not is_file_name(info.sidecar or info.name):
-        raise ValueError(f"{(info.sidecar or info.name)[:100]!r} is no name of a file in a folder")
-    if not is_relative_path(info.name):
-        raise ValueError(f"{info.name[:100]!r} is no relative path")
-    _require_digest(info.sha256, needed=info.samples > 0)
-    _require_digest(info.sidecar_sha256, needed=info.samples > 0 and bool(info.sidecar))
-    return info
-
-
 def _require_digest(text: str, needed: bool) -> None:
     """Digests name files of the cache. Only what was not made has none. Raises ``ValueError``."""
     if not is_digest(text) and (needed or text):
         raise ValueError(f"{text[:100]!r} is no SHA-256: 64 hexadecimal digits")
-
-
-def _typed(record: Any) -> Any:
-    """``record``, a dataclass, once every field has the type that it is declared with. Raises
-    ``TypeError``; whole numbers below 0, or of more than 63 bits, count as of another type."""
-    for name, kind in get_type_hints(type(record)).items():
-        value = getattr(record, name)
-        if kind is int:
-            fits = _is_count(value)
-        elif kind is str:
-            fits = isinstance(value, str)
-        elif kind == Mapping[str, int]:
-            fits = _is_table(value, int)
-        elif kind == Mapping[str, float]:
-            fits = _is_table(value, (int, float))
-        elif kind == Mapping[str, str]:
-            fits = _is_table(value, str)
-        else:  # made of records that were looked at one by one
-            fits = isinstance(value, dict | tuple)
-        if not fits:
-            raise TypeError(f"{name} is {str(value)[:60]!r}")
-    return record
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
-
-
-def _is_table(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, dict) and all(isinstance(v, kind) for v in value.values())
 
 
 def _missing(folder: Path) -> str:
