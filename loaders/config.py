@@ -1,10 +1,13 @@
 """The settings of a loader: one frozen record, checked when it is made."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
+from shards.settings import Seed, Share, check_settings
 
 __all__ = ["LoaderConfig"]
 
@@ -12,11 +15,12 @@ Backend = Literal["auto", "dali", "turbo", "reference"]
 Decode = Literal["auto", "window", "full"]
 Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
-MOST = 1 << 20
-"""Of any number: settings may come from a file that a stranger made."""
-MOST_OF = {"num_crops": 4096, "crop_size": 4096, "global_size": 4096, "num_threads": MOST_THREADS}
-"""Of some less: views that no memory holds would be blamed on the images."""
 RemoteReads = Literal["auto", "range", "whole"]
+Number = Annotated[int, Meta(ge=1, le=1 << 20)]
+"""At least one, and limited: settings may come from an untrusted file."""
+Size = Annotated[int, Meta(ge=1, le=4096)]
+"""Limited further: views that no memory holds would be blamed on the images."""
+Threads = Annotated[int, Meta(ge=1, le=MOST_THREADS)]
 
 
 @dataclass(frozen=True)
@@ -29,39 +33,39 @@ class LoaderConfig:
     decode: Decode = "auto"
     """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` takes
     per image whichever costs less."""
-    global_batch_size: int = 32
+    global_batch_size: Number = 32
     """Samples per batch over all ranks together; a multiple of the world size."""
-    num_crops: int = 4
+    num_crops: Size = 4
     """Native-resolution crops per image (N)."""
-    crop_size: int = 224
+    crop_size: Size = 224
     """Side of a crop in pixels (C)."""
-    global_size: int = 224
+    global_size: Size = 224
     """Side of the global view in pixels (S); must equal the one stored in the shards."""
     sampling: str = "stratified_grid"
     """Name of the rule in ``loaders.windows.sampling`` that places the windows. By all but ``texture``
     images of the same pixels have the same windows; that one reads the bits of a JPEG."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of order and windows, 0 … 2⁶³-1."""
     shuffle: bool | Literal["shard"] = True
     """Permute the samples each epoch; ``False`` keeps the manifest's order and, as in evaluation,
     the windows of epoch 0; ``shard`` permutes the shards, and the samples within each few of them,
     so that shards in a store are fetched one after the other."""
-    shuffle_shards: int = 16
+    shuffle_shards: Number = 16
     """With ``shuffle="shard"``: how many shards are mixed with one another. More mix better and
     take more room in the cache."""
-    shuffle_lanes: int = 1
+    shuffle_lanes: Number = 1
     """With ``shuffle="shard"``: in how many places of the permuted shards a batch is read at once.
     As many as there are machines, and each machine fetches its own shards only. A divisor of the
     batch."""
     class_balanced: bool = False
     """Draw each epoch so that both labels come equally often (the rarer one repeats)."""
-    augment: float = 0.0
+    augment: Share = 0.0
     """Share of the samples, 0 … 1, that are changed as the world changes images (re-saved, resized,
     blurred, noisy), crops and global view alike; only where ``shuffle`` is on, never in
     evaluation."""
-    num_threads: int = 2
+    num_threads: Threads = 2
     """Threads that read, splice and decode."""
-    prefetch_batches: int = 2
+    prefetch_batches: Number = 2
     """Batches prepared ahead of the consumer."""
     verify: Verify = "first-touch"
     """``first-touch`` compares each sample's bytes with their checksums when this process first
@@ -73,38 +77,7 @@ class LoaderConfig:
     """Where the tensors of a batch lie."""
 
     def __post_init__(self) -> None:
-        choices_of = {
-            "backend": Backend,
-            "decode": Decode,
-            "device": Device,
-            "verify": Verify,
-            "remote_reads": RemoteReads,
-        }
-        for name, kinds in choices_of.items():
-            value = getattr(self, name)
-            if value not in get_args(kinds):
-                choices = ", ".join(get_args(kinds))
-                raise InputError(f"loader.{name}={value!r} is not one of {choices}")
-        for name in (
-            "global_batch_size",
-            "num_crops",
-            "crop_size",
-            "global_size",
-            "num_threads",
-            "prefetch_batches",
-            "shuffle_shards",
-            "shuffle_lanes",
-        ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"loader.{name}={value!r} must be a whole number of at least 1")
-            most = MOST_OF.get(name, MOST)
-            if value > most:
-                raise InputError(f"loader.{name}={value!r} must be at most {most:,}")
-        if not isinstance(self.augment, int | float) or not 0 <= self.augment <= 1:
-            raise InputError(f"loader.augment={self.augment!r} must be a number from 0 to 1")
-        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError(f"loader.seed={self.seed!r} must be a whole number from 0 to 2**63-1")
+        check_settings(self, "loader.")
         self._check_order()
 
     def for_evaluation(self, **changes: Any) -> "LoaderConfig":
@@ -118,8 +91,6 @@ class LoaderConfig:
         return replace(self, **(fixed | changes))
 
     def _check_order(self) -> None:
-        if self.shuffle not in (True, False, "shard"):
-            raise InputError(f"loader.shuffle={self.shuffle!r} is not one of true, false, shard")
         if self.shuffle != "shard":
             return
         if self.class_balanced:

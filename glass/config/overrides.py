@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from glass.config.run_config import RunConfig, describe_type, is_union
+from glass.config.run_config import RunConfig
 from shards.errors import InputError
+from shards.settings import describe_type, is_union
 
 __all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "nearest", "refuse_fixed", "setting_names"]
 

@@ -1,66 +1,30 @@
-"""What a training run is told: small frozen records, checked when they are made.
+"""The settings of a training run: small frozen records, checked when they are made.
 
 Importing this costs no torch. ``glass.presets`` holds ready-made ones, ``glass.config.overrides`` changes
 single settings from the command line.
 """
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
+
+from msgspec import Meta
 
 from loaders.config import LoaderConfig
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
+from shards.settings import Seed, Share, check_settings
 
 __all__ = ["ModelConfig", "OptimConfig", "RunConfig", "config_from_dict", "config_to_dict"]
 
 Kind = Literal["glass", "single_view"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
+Positive = Annotated[int, Meta(ge=1, le=10**9)]
+Width = Annotated[int, Meta(ge=1, le=65536)]
+Rate = Annotated[float, Meta(ge=0, le=0.99)]
+Step = Annotated[float, Meta(ge=0, le=10)]
+"""A learning rate or a weight decay."""
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
-
-
-def check_types(config: Any, prefix: str) -> None:
-    """Raises ``InputError`` naming the first field of a dataclass whose value has another type."""
-    for name, annotation in get_type_hints(type(config)).items():
-        value = getattr(config, name)
-        if not _fits(value, annotation):
-            raise InputError(f"{prefix}{name}={value!r} must be {describe_type(annotation)}")
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    if get_origin(annotation) is Literal:
-        return value in get_args(annotation)
-    if is_union(annotation):
-        return any(_fits(value, part) for part in get_args(annotation))
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation)
-
-
-def is_union(annotation: Any) -> bool:
-    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
-    return get_origin(annotation) in (Union, types.UnionType)
-
-
-def describe_type(annotation: Any) -> str:
-    """An annotation in words for an error message."""
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
-    if is_union(annotation):
-        return " or ".join(describe_type(part) for part in get_args(annotation))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(annotation, "none" if annotation is types.NoneType else str(annotation))
-
-
-def _check_range(prefix: str, config: Any, names: tuple[str, ...], low: float, high: float) -> None:
-    for name in names:
-        value = getattr(config, name)
-        if not low <= value <= high:  # also catches NaN
-            raise InputError(f"{prefix}{name}={value!r} must lie between {low:g} and {high:g}")
 
 
 @dataclass(frozen=True)
@@ -81,11 +45,11 @@ class ModelConfig:
     torch file of tensors); nothing is downloaded then."""
     local_weights: str | None = None
     """The same for the local backbone; None: ``global_weights``, if both have one architecture."""
-    dropout: float = 0.0
+    dropout: Rate = 0.0
     """Rate of the dropouts in the attention and in front of the head."""
-    attention_dim: int = 128
+    attention_dim: Width = 128
     """Width of the hidden layer that scores the crops."""
-    crop_chunk: int | None = None
+    crop_chunk: Width | None = None
     """Crops of each image that pass through the local backbone at a time; their activations are
     computed again in the backward pass, so memory does not grow with the number of crops. None:
     all at once. (``single_view`` has no crops and ignores what is said of them.)"""
@@ -99,20 +63,15 @@ class ModelConfig:
     """The global backbone keeps its weights and statistics, and needs no activations."""
     freeze_local: bool = False
     """The local backbone keeps its weights and statistics, and needs no activations."""
-    tune_last_blocks: int | None = None
+    tune_last_blocks: Annotated[int, Meta(ge=0, le=65536)] | None = None
     """Only this many blocks at the end of each backbone learn (0: none; attention and head always
     do). None: all of them."""
-    lora_rank: int | None = None
+    lora_rank: Width | None = None
     """The backbones learn only a correction of this rank to each projection of their attention
     (LoRA; needs the extra ``lora``). It is merged into the exported model. None: no LoRA."""
 
     def __post_init__(self) -> None:
-        check_types(self, "model.")
-        _check_range("model.", self, ("dropout",), 0.0, 0.99)
-        _check_range("model.", self, ("attention_dim",), 1, 65536)
-        for name, low in (("crop_chunk", 1), ("tune_last_blocks", 0), ("lora_rank", 1)):
-            if getattr(self, name) is not None:
-                _check_range("model.", self, (name,), low, 65536)
+        check_settings(self, "model.")
         self._check_what_learns()
 
     def _check_what_learns(self) -> None:
@@ -142,31 +101,26 @@ class OptimConfig:
     is only saved by ``model.freeze_global`` and ``model.freeze_local``, which keep both.
     """
 
-    lr_global: float = 1e-5
+    lr_global: Step = 1e-5
     """Learning rate of the global backbone at the first epoch."""
-    lr_local: float = 1e-5
+    lr_local: Step = 1e-5
     """Learning rate of the local backbone at the first epoch."""
-    lr_head: float = 1e-4
+    lr_head: Step = 1e-4
     """Learning rate of attention and head at the first epoch."""
-    wd_global: float = 0.0
+    wd_global: Step = 0.0
     """Weight decay of the global backbone."""
-    wd_local: float = 0.0
+    wd_local: Step = 0.0
     """Weight decay of the local backbone."""
-    wd_head: float = 0.0
+    wd_head: Step = 0.0
     """Weight decay of attention and head: none in GLASS, the backbone's in the baseline."""
-    lr_min: float = 1e-6
+    lr_min: Step = 1e-6
     """Learning rate at which the cosine ends; a rate that is lower from the start stays as it
     is."""
-    clip_grad_norm: float | None = None
+    clip_grad_norm: Annotated[float, Meta(ge=1e-12, le=1e12)] | None = None
     """Scale gradients down to this norm where they exceed it; None: never."""
 
     def __post_init__(self) -> None:
-        check_types(self, "optim.")
-        names = ("lr_global", "lr_local", "lr_head", "lr_min")
-        _check_range("optim.", self, names, 0.0, 10.0)
-        _check_range("optim.", self, ("wd_global", "wd_local", "wd_head"), 0.0, 10.0)
-        if self.clip_grad_norm is not None:
-            _check_range("optim.", self, ("clip_grad_norm",), 1e-12, 1e12)
+        check_settings(self, "optim.")
 
 
 @dataclass(frozen=True)
@@ -179,18 +133,18 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    epochs: int = 50
+    epochs: Positive = 50
     """Passes over the training split."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of new weights and dropout; ``loader.seed`` is that of order and windows, and
     ``--seed`` sets both."""
-    label_smoothing: float = 0.1
+    label_smoothing: Rate = 0.1
     """Share of each training target that is spread evenly over both classes."""
-    grad_accum_steps: int = 1
+    grad_accum_steps: Positive = 1
     """Loader batches per optimiser step."""
     precision: Precision = "auto"
     """``auto``: bf16 on a GPU that has it, fp16 on another, float32 on a CPU."""
-    cpu_threads: int | None = None
+    cpu_threads: Annotated[int, Meta(ge=1, le=MOST_THREADS)] | None = None
     """Threads that the network computes with on a CPU; None: the cores, shared by the processes."""
     compile: bool = False
     """Compile the model with ``torch.compile`` (unmeasured here; a CPU rarely repays it)."""
@@ -200,10 +154,10 @@ class RunConfig:
     """Split that chooses the epoch to keep."""
     select_by: SelectBy = "accuracy"
     """Validation metric that chooses it; ties by AUROC, then by loss, then the earlier epoch."""
-    max_bad_samples: float = 0.001
+    max_bad_samples: Share = 0.001
     """Share of a split's samples that may be unreadable: above it the run stops with a summary.
     One bad sample never stops a run, unless this is 0."""
-    process_timeout_s: float = 600.0
+    process_timeout_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
     """How long the processes of a run wait for one that does not answer before they stop. Longer
     than the longest time that one may be behind the others: loading a model, writing a
     checkpoint."""
@@ -211,14 +165,7 @@ class RunConfig:
     """Write training curves for TensorBoard."""
 
     def __post_init__(self) -> None:
-        check_types(self, "")
-        _check_range("", self, ("epochs", "grad_accum_steps"), 1, 10**9)
-        _check_range("", self, ("seed",), 0, 2**63 - 1)
-        if self.cpu_threads is not None:
-            _check_range("", self, ("cpu_threads",), 1, MOST_THREADS)
-        _check_range("", self, ("label_smoothing",), 0.0, 0.99)
-        _check_range("", self, ("max_bad_samples",), 0.0, 1.0)
-        _check_range("", self, ("process_timeout_s",), 1.0, 86_400.0)
+        check_settings(self)
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:
@@ -238,7 +185,7 @@ def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str
             f"unknown setting {prefix}{unknown[0]}: the file was written by another version of this"
             " project, so use that version to read it"
         )
-    hints = typing.get_type_hints(kind)
+    hints = get_type_hints(kind)
     return kind(
         **{
             name: config_from_dict(value, hints[name], f"{prefix}{name}.") if is_dataclass(hints[name]) else value

@@ -1,4 +1,4 @@
-"""What indexing tars made elsewhere is told."""
+"""The settings of indexing tars made elsewhere."""
 
 import hashlib
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from shards.adopt.label_rules import split_of_name
-from shards.build.settings import DEFAULT_SPLIT
+from shards.build.settings import DEFAULT_SPLIT, GlobalSize
 from shards.build.split import parse_shares
 from shards.errors import InputError
 from shards.manifest.schema import SPLITS
+from shards.settings import Seed, check_settings
 
 __all__ = ["IndexSettings", "parse_values"]
 
@@ -22,7 +23,7 @@ class IndexSettings:
     split: str = "auto"
     """``name``: the names of the tars begin with their splits; shares such as
     ``0.7,0.15,0.15``; ``auto``: by name where all names begin so, else by the default shares."""
-    split_seed: int = 606
+    split_seed: Seed = 606
     label_from: str | None = None
     """Rule of ``shards.adopt.label_rules`` or path of a list; ``None``: guessed from first samples."""
     generator_from: str | None = None
@@ -33,18 +34,13 @@ class IndexSettings:
     """Extensions of images in order of preference; empty: all that are known."""
     last_dot: bool = False
     """Keys end at the last dot of a name, not at its first as WebDataset has them."""
-    global_size: int = 224
+    global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
 
     def __post_init__(self) -> None:
+        check_settings(self, as_flags=True)
         if self.split not in ("auto", "name"):
             parse_shares(self.split)
-        limits = {"split_seed": (0, 2**63 - 1), "global_size": (16, 4096)}
-        for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or not low <= value <= high:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} {value}: must be a whole number from {low} to {high}")
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
         """Split → share, or ``None`` where the names of ``tars`` say the split.

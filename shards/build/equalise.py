@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +29,10 @@ from shards.images.rejection import RejectedImage
 from shards.images.stored_form import entry_points_of
 from shards.metadata.facts import ImageFacts, read_facts
 
-__all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "equalise", "recompressed"]
+__all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "Method", "equalise", "recompressed"]
 
-METHODS = ("none", "match", "recompress")
+Method = Literal["none", "match", "recompress"]
+METHODS = get_args(Method)
 
 MATCHED, RECOMPRESSED = "matched sampling", "every image re-encoded"
 """How the words begin that ``dataset.json`` has for the two methods."""

@@ -1,0 +1,89 @@
+"""Settings: frozen dataclasses whose fields declare types and limits, checked whenever one is made.
+
+They are dataclasses and not ``msgspec.Struct``s because ``dataclasses.replace`` then checks the changed
+record too; msgspec reads the same annotations from either.
+"""
+
+import types
+from dataclasses import is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from shards.errors import InputError
+
+__all__ = ["Seed", "Share", "check_settings", "describe_type", "is_union"]
+
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -> None:
+    """Raises ``InputError`` naming the first field of a dataclass whose value is not as declared.
+
+    The message calls it ``<prefix>name=value``, or ``--name value`` with ``as_flags``.
+    """
+    declared, plain = _declared(settings.__class__)
+    for name, kind in declared.items():
+        value = getattr(settings, name)
+        if _fits(value, kind):
+            continue
+        shown = f"--{name.replace('_', '-')} {value}:" if as_flags else f"{prefix}{name}={value!r}"
+        limits = _limits(kind) if _fits(value, plain[name]) else None
+        raise InputError(f"{shown} must {_within(value, limits) if limits else f'be {describe_type(plain[name])}'}")
+
+
+@cache
+def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Field → its type with limits, and without."""
+    return get_type_hints(kind, include_extras=True), get_type_hints(kind)
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if isinstance(kind, type) and is_dataclass(kind):  # settings within settings have been checked
+        return isinstance(value, kind)
+    for base in (bool, int, float, str):  # numbers of NumPy are floats too
+        if isinstance(value, base):
+            value = base(value)
+            break
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _limits(kind: Any) -> Meta | None:
+    """Those of an annotation, or of the part of a union that has some."""
+    if get_origin(kind) is Annotated:
+        return next(meta for meta in get_args(kind)[1:] if isinstance(meta, Meta))
+    parts = get_args(kind) if is_union(kind) else ()
+    return next((limits for part in parts if (limits := _limits(part)) is not None), None)
+
+
+def _within(value: Any, limits: Meta) -> str:
+    low, high = limits.ge, limits.le
+    if high is not None and value > high:
+        return f"be at most {_number(high)}"
+    return f"lie between {_number(low)} and {_number(high)}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) and value < 10**12 else f"{value:g}"
+
+
+def is_union(annotation: Any) -> bool:
+    """Whether an annotation is ``A | B`` or ``Optional[A]``."""
+    return get_origin(annotation) in (Union, types.UnionType)
+
+
+def describe_type(annotation: Any) -> str:
+    """An annotation without limits in words for an error message."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    if is_union(annotation):
+        return " or ".join(describe_type(part) for part in get_args(annotation))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    return words.get(annotation, "none" if annotation is types.NoneType else str(annotation))
