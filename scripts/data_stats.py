@@ -8,41 +8,26 @@ From the manifest alone, in seconds for a million samples. With --output also da
 import argparse
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from glass.config.documents import Map, Maybe, check_document, write_document
 from scripts.arguments import script_parser
 from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
+from shards.files.documents import typed_document, write_document
 from shards.files.outputs import check_output, is_json_with
 from shards.images.channel_stats import CHANNELS
 from shards.manifest.dataset import ShardDataset
-from shards.manifest.statistics import HISTOGRAM_EDGES, TEXTS, data_statistics
+from shards.manifest.statistics import DataStatistics, GroupStatistics, data_statistics
 
-SIZE = {"mean": float, "median": float, "smallest": int, "largest": int}
-STATS_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "samples": int,
-    "splits": Map({"real": int, "generated": int}),
-    "edges": {name: [float] for name in HISTOGRAM_EDGES},  # of the histograms
-    "rejected": Map(int),  # reason → images
-    "rejected_by_group": Map(Map(int)),  # group, or "unknown" → reason → images
-    "groups": Map(  # "real", "generated", "generated/<generator>"
-        {
-            "images": int,
-            "width": SIZE,
-            "height": SIZE,
-            "pixels": float,
-            **{name: Map(int) for name in TEXTS},
-            "jpeg_quality_median": Maybe(float),
-            "channels": {name: {"mean": float, "sd": float} for name in CHANNELS},
-            "histograms": {name: [int] for name in HISTOGRAM_EDGES},
-        }
-    ),
-}
+
+class DataStats(DataStatistics):
+    """``data_stats.json``."""
+
+    format_version: int
+
+
 FILE_NAME = "data_stats.json"
-_OURS = is_json_with(check=lambda document: check_document(document, STATS_SCHEMA))
+_OURS = is_json_with(check=lambda document: typed_document(document, DataStats))
 BAR_WIDTH = 30
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -53,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.output is not None:
         check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
     dataset = ShardDataset.open(options.data)
-    document = {"format_version": 1, **data_statistics(dataset)}
+    document: DataStats = {"format_version": 1, **data_statistics(dataset)}
     _print(document)
     if options.output is not None:
         _write(document, options.output)
@@ -67,16 +52,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _write(document: dict[str, Any], output: Path) -> None:
+def _write(document: DataStats, output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_document(output / FILE_NAME, document, STATS_SCHEMA)
+        write_document(output / FILE_NAME, document, DataStats)
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror or error}") from error
     print(printable(f"wrote {output / FILE_NAME}"))
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: DataStats) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -124,7 +109,7 @@ def _reasons(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in counts.items())
 
 
-def _bar(group: dict[str, Any] | None, what: str, place: int) -> str:
+def _bar(group: GroupStatistics | None, what: str, place: int) -> str:
     """The share of a group in a bin, as a bar; empty where there is none."""
     if group is None or not group["histograms"][what][place]:
         return ""

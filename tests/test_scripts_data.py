@@ -7,11 +7,11 @@ import types
 import numpy as np
 import pytest
 
-from glass.config.documents import check_document
 from scripts import data_stats, download_data
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.images.pixels import decode_rgb
 from shards.manifest.statistics import data_statistics
 
@@ -57,7 +57,7 @@ def test_the_command_prints_and_writes(synthetic_shards, tmp_path, capsys):
     assert "generated/gan_b" in text
     assert "megapixels" in text
     document = json.loads((tmp_path / "new/data_stats.json").read_text())
-    check_document(document, data_stats.STATS_SCHEMA)
+    typed_document(document, data_stats.DataStats)
     assert data_stats.main([str(synthetic_shards), "--output", str(tmp_path / "new")]) == 0
     (tmp_path / "new/data_stats.json").write_text("mine")
     with pytest.raises(InputError, match="not written by this command"):
@@ -85,7 +85,7 @@ def test_statistics_with_a_hole_are_refused(synthetic_dataset, way):
         place = place[step]
     del place[way[-1]]
     with pytest.raises(ValueError, match=f"{way[-1]} is missing"):
-        check_document(document, data_stats.STATS_SCHEMA)
+        typed_document(document, data_stats.DataStats)
 
 
 def test_rejects_are_told_per_class_and_generator(encode_image, coded_image, tmp_path, capsys):

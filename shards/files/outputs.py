@@ -103,7 +103,7 @@ def holds_mark(mark: str) -> Ours:
     return lambda path: mark.encode() in _head(path, HEAD_BYTES)
 
 
-def is_json_with(*names: str, check: Callable[[object], None] | None = None) -> Ours:
+def is_json_with(*names: str, check: Callable[[object], object] | None = None) -> Ours:
     """JSON objects that hold all ``names`` and that ``check``, raising ``ValueError``, passes."""
 
     def ours(path: Path) -> bool:

@@ -5,19 +5,20 @@ Per class, and per generator of the generated class.
 """
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from shards.errors import InputError
+from shards.files.documents import Number
 from shards.files.parquet_file import read_parquet
 from shards.images.channel_stats import CHANNELS
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import CLASS_NAMES, REJECTED_NAME
 
-__all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "data_statistics"]
+__all__ = ["HISTOGRAM_EDGES", "TEXTS", "UNNAMED", "DataStatistics", "GroupStatistics", "data_statistics"]
 
 UNNAMED = "(unnamed)"
 """Generated images whose generator is not known."""
@@ -32,12 +33,70 @@ TEXTS = ("format", "mode", "subsampling", "stored_as")
 Array = npt.NDArray[Any]
 
 
-def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
-    """Plain values: ``samples``, ``splits`` (name → class → images), ``edges`` of the histograms,
-    ``rejected`` (reason → images), ``rejected_by_group`` (group → reason → images), and ``groups``
-    that have images: "real", "generated", and "generated/<generator>" → counts, ``width`` and
-    ``height`` (mean, median, smallest, largest), tables of formats and the like, ``histograms``,
-    and ``channels`` (mean and deviation over all pixels, in grey levels)."""
+class SizeStatistics(TypedDict):
+    """Of sides in pixels."""
+
+    mean: Number
+    median: Number
+    smallest: int
+    largest: int
+
+
+class ChannelStatistics(TypedDict):
+    """Over all pixels of all images, in grey levels of 0 … 255."""
+
+    mean: Number
+    sd: Number
+
+
+class ClassCounts(TypedDict):
+    """Images by class."""
+
+    real: int
+    generated: int
+
+
+if TYPE_CHECKING:  # tables that code reads by name
+    Edges = dict[str, list[float]]
+    Channels = dict[str, ChannelStatistics]
+    Histograms = dict[str, list[int]]
+    GroupStatistics = dict[str, Any]
+else:
+    Edges = TypedDict("Edges", dict.fromkeys(HISTOGRAM_EDGES, list[Number]))
+    Channels = TypedDict("Channels", dict.fromkeys(CHANNELS, ChannelStatistics))
+    Histograms = TypedDict("Histograms", dict.fromkeys(HISTOGRAM_EDGES, list[int]))
+    GroupStatistics = TypedDict(
+        "GroupStatistics",
+        {
+            "images": int,
+            "width": SizeStatistics,
+            "height": SizeStatistics,
+            "pixels": Number,
+            **dict.fromkeys(TEXTS, dict[str, int]),
+            "jpeg_quality_median": Number | None,
+            "channels": Channels,
+            "histograms": Histograms,
+        },
+    )
+
+
+class DataStatistics(TypedDict):
+    """What a data set holds."""
+
+    samples: int
+    splits: dict[str, ClassCounts]
+    edges: Edges
+    """Of the histograms."""
+    rejected: dict[str, int]
+    """Reason → images."""
+    rejected_by_group: dict[str, dict[str, int]]
+    """Group, or "unknown" → reason → images."""
+    groups: dict[str, GroupStatistics]
+    """Of "real", "generated" and "generated/<generator>", those that have images."""
+
+
+def data_statistics(dataset: ShardDataset) -> DataStatistics:
+    """Counted from the manifest. Raises ``InputError`` where ``rejected.parquet`` cannot be read."""
     label = dataset.column("label")
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")
@@ -50,7 +109,10 @@ def data_statistics(dataset: ShardDataset) -> dict[str, Any]:
     return {
         "samples": len(dataset),
         "splits": {
-            name: {kind: int(((split == code) & (label == place)).sum()) for place, kind in enumerate(CLASS_NAMES)}
+            name: {
+                "real": int(((split == code) & (label == 0)).sum()),
+                "generated": int(((split == code) & (label == 1)).sum()),
+            }
             for code, name in enumerate(splits)
         },
         "edges": HISTOGRAM_EDGES,
@@ -77,7 +139,7 @@ class _Columns:
             "brightness": sum(mean for mean, _ in self.moments.values()) / len(CHANNELS),
         }
 
-    def describe(self, chosen: Array) -> dict[str, Any]:
+    def describe(self, chosen: Array) -> GroupStatistics:
         """One group that has images; ``chosen`` (rows,) bool."""
         quality = self.quality[chosen]
         known = quality[quality > 0]
@@ -105,7 +167,7 @@ class _Columns:
         return dict(sorted(found.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _size(values: Array) -> dict[str, float]:
+def _size(values: Array) -> SizeStatistics:
     return {
         "mean": float(values.mean()),
         "median": float(np.median(values)),
@@ -114,7 +176,7 @@ def _size(values: Array) -> dict[str, float]:
     }
 
 
-def _pooled(pixels: Array, mean: Array, sd: Array) -> dict[str, float]:
+def _pooled(pixels: Array, mean: Array, sd: Array) -> ChannelStatistics:
     """Mean and deviation over all pixels of all images, from each image's own."""
     weight = pixels / pixels.sum()
     overall = float((weight * mean).sum())
