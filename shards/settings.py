@@ -32,7 +32,7 @@ def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -
             continue
         shown = f"--{name.replace('_', '-')} {value}:" if as_flags else f"{prefix}{name}={value!r}"
         limits = _limits(kind) if _fits(value, plain[name]) else None
-        raise InputError(f"{shown} must {_within(value, limits) if limits else f'be {describe_type(plain[name])}'}")
+        raise InputError(f"{shown} must {_within(limits) if limits else f'be {describe_type(plain[name])}'}")
 
 
 @cache
@@ -63,11 +63,9 @@ def _limits(kind: Any) -> Meta | None:
     return next((limits for part in parts if (limits := _limits(part)) is not None), None)
 
 
-def _within(value: Any, limits: Meta) -> str:
+def _within(limits: Meta) -> str:
     low, high = limits.ge, limits.le
-    if high is not None and value > high:
-        return f"be at most {_number(high)}"
-    return f"lie between {_number(low)} and {_number(high)}"
+    return f"be at least {_number(low)}" if high is None else f"lie between {_number(low)} and {_number(high)}"
 
 
 def _number(value: Any) -> str:
@@ -81,9 +79,21 @@ def is_union(annotation: Any) -> bool:
 
 def describe_type(annotation: Any) -> str:
     """An annotation without limits in words for an error message."""
-    if get_origin(annotation) is Literal:
-        return "one of " + ", ".join(str(choice) for choice in get_args(annotation))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "none"}
+    if annotation in words:
+        return words[annotation]
+    if choices := _choices(annotation):
+        return "one of " + ", ".join(choices)
     if is_union(annotation):
         return " or ".join(describe_type(part) for part in get_args(annotation))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(annotation, "none" if annotation is types.NoneType else str(annotation))
+    return str(annotation)
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values of an annotation that are few enough to name; empty where they are not."""
+    if annotation is bool:
+        return ["true", "false"]
+    if get_origin(annotation) is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    parts = [_choices(part) for part in get_args(annotation)] if is_union(annotation) else []
+    return [choice for part in parts for choice in part] if all(parts) else []

@@ -129,8 +129,8 @@ def test_a_loader_resumes_in_the_middle(synthetic_shards: Path) -> None:
     [
         ({"class_balanced": True}, "class_balanced"),
         ({"shuffle_lanes": 5}, "does not divide"),
-        ({"shuffle": "shards"}, "not one of true, false, shard"),
-        ({"shuffle_shards": 0}, "at least 1"),
+        ({"shuffle": "shards"}, "one of true, false, shard"),
+        ({"shuffle_shards": 0}, "between 1 and"),
     ],
 )
 def test_settings_that_do_not_fit(changes: dict, words: str) -> None:

@@ -262,7 +262,7 @@ class TestImagesThatWereLearnt:
         for flags, known in (([], False), (["--with-learnt-ids"], True)):
             to = tmp_path / f"to{known}"
             assert export.main([str(run), "--to", str(to), *flags]) == 0
-            assert (Detector.from_pretrained(to, device="cpu").learnt is not None) == known
+            assert (Detector.from_pretrained(to, device="cpu").trained.learnt is not None) == known
 
 
 class TestCalibrationsThatCalibrateNothing:

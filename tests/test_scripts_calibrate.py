@@ -123,7 +123,7 @@ def test_calibrate_at_other_views(knowing, four_splits, tmp_path, capsys):
     shutil.copytree(knowing, mine)
     views = ["--draws", "2", "--coverage", "all"]
     assert calibrate.main([str(mine), "--data", str(four_splits), *views]) == 0
-    calibration = Detector.from_pretrained(mine, device="cpu").calibration
+    calibration = Detector.from_pretrained(mine, device="cpu").trained.calibration
     assert calibration is not None
     assert calibration.views == ViewSettings(64, "all", "all", 2)
     assert "evaluate cannot measure whether" in capsys.readouterr().out

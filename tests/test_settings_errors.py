@@ -146,7 +146,7 @@ def test_settings_of_the_model_that_exclude_each_other(settings, named):
         ("model.pretrained=perhaps", "--set model.pretrained=perhaps: must be true or false"),
         ("model.crop_chunk=some", "--set model.crop_chunk=some: must be a whole number or none"),
         ("precision=fp8", "--set precision=fp8: must be one of auto, bf16, fp16, float32"),
-        ("loader.shuffle=perhaps", "--set loader.shuffle=perhaps: must be true or false or one of shard"),
+        ("loader.shuffle=perhaps", "--set loader.shuffle=perhaps: must be one of true, false, shard"),
         ("loader.num_crop=4", "--set loader.num_crop: there is no such setting; the nearest are loader.num_crops"),
         ("loader.num_crops=0", "loader.num_crops=0 must "),
         ("optim.lr=11", "optim.lr_global=11.0 must "),
