@@ -35,9 +35,9 @@ from shards.manifest.dataset import ShardDataset
 EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
-"""Of --augment without a number."""
+"""The share of --augment without a number."""
 PATIENCE_S = 20
-"""How long another process waits, after a mistake, for the main one to tell the person of it."""
+"""How long another process waits, after a mistake, for the main one to report it."""
 
 
 def main(argv: list[str] | None = None) -> int:

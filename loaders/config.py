@@ -71,7 +71,7 @@ class LoaderConfig:
     """``first-touch`` compares each sample's bytes with their checksums when this process first
     reads it (measured: the first epoch takes about a quarter longer), ``off`` trusts them."""
     remote_reads: RemoteReads = "auto"
-    """Of shards in a store: ``whole`` fetches shards into a local cache, ``range`` only the bytes
+    """How shards in a store are read: ``whole`` fetches shards into a local cache, ``range`` only the bytes
     that a batch needs; ``auto`` measures the way to the store and takes what costs less."""
     device: Device = "cpu"
     """Where the tensors of a batch lie."""

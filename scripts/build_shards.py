@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
         settings,
         arguments.workers,
         engine=arguments.engine,
-        tell=lambda note: print(printable(note), flush=True),
+        on_note=lambda note: print(printable(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
     )
     for line in summary(replace(report, notes=[]), arguments.out):

@@ -4,7 +4,7 @@ python -m scripts.calibrate RUN --data DATA
 python -m scripts.calibrate RUN --data OWN --split NAME --held-out
 
 Writes calibration.json beside the model; predict and evaluate use it from then on. It takes images
-that the model neither learned from nor was chosen by, and that no result is told of: the split
+that the model neither learned from nor was chosen by, and on which no result is reported: the split
 calibration (give build_shards four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
 
@@ -74,7 +74,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--held-out",
         action="store_true",
-        help="the images of --split are held out for this: no result will be told of them",
+        help="the images of --split are held out for this: no result will be reported on them",
     )
     parser.add_argument(
         "--max-fpr", type=_share, default=0.01, help="share of real images that may be called generated (default 0.01)"
@@ -108,8 +108,8 @@ def _rows(dataset: Any, split: str, held_out: bool) -> Any:
     if split != SPLIT and not held_out:
         raise InputError(
             f"a threshold chosen on {split} flatters whatever is measured on {split} afterwards:"
-            f" leave out --split, which takes {SPLIT}, or say --held-out if no result will be told"
-            " of these images"
+            f" leave out --split, which takes {SPLIT}, or say --held-out if no result will be"
+            " reported on these images"
         )
     if SPLIT in split.split("+") and SPLIT not in dataset.info.counts:
         raise InputError(

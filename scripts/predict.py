@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EXIT_SOME_UNREADABLE = 3
 
 STEM_BYTES = 100
-"""Of an image's name in that of its heat map."""
+"""So many bytes of an image's name stand in that of its heat map."""
 
 
 def main(argv: list[str] | None = None) -> int:

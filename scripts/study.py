@@ -46,13 +46,13 @@ def main(argv: list[str] | None = None) -> int:
 
     start = time.monotonic()
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         print(printable(f"[{(time.monotonic() - start) / 60:5.1f} min] {line}"), flush=True)
 
     with OpenShards(dataset) as data:
         budget = BUDGETS[options.budget]
         try:
-            Study(data, budget, options.output, tell).run()
+            Study(data, budget, options.output, report).run()
         except TrainingStopped:
             print("stopped, with a checkpoint: run the same command to go on")
             return EXIT_STOPPED

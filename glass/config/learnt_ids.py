@@ -33,7 +33,7 @@ TRAINED_ON, CHOSEN_BY = "train", "valid"
 """What an image was used for."""
 
 OVERLAP_SCHEMA: dict[str, Any] = {"images": int, TRAINED_ON: int, CHOSEN_BY: int}
-"""Of :func:`overlap`."""
+"""Schema of what :func:`overlap` returns."""
 
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
@@ -53,7 +53,7 @@ class LearntIds:
 
     @classmethod
     def of_splits(cls, dataset: ShardDataset, train: str, valid: str) -> "LearntIds":
-        """Of a run that is trained on the split ``train`` and whose epoch ``valid`` chooses."""
+        """The ids of a run that is trained on the split ``train`` and whose epoch ``valid`` chooses."""
         ids = dataset.column("content_id")
         trained = np.unique(ids[dataset.split_rows(train)])
         chosen = np.setdiff1d(ids[dataset.split_rows(valid)], trained)

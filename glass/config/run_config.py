@@ -52,7 +52,7 @@ class ModelConfig:
     crop_chunk: Width | None = None
     """Crops of each image that pass through the local backbone at a time; their activations are
     computed again in the backward pass, so memory does not grow with the number of crops. None:
-    all at once. (``single_view`` has no crops and ignores what is said of them.)"""
+    all at once. (``single_view`` has no crops and ignores their settings.)"""
     grad_checkpoint_global: bool = False
     """Compute the activations of the global backbone again too, block by block (timm's gradient
     checkpointing)."""

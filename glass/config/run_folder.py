@@ -1,4 +1,4 @@
-"""The folder of a training run: what it was told, how it went, and that it is nobody else's.
+"""The folder of a training run: its settings, how it went, and whose it is.
 
 ``run.json`` (settings, data, versions, hardware, whether finished), ``learnt_ids.parquet`` (which
 images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/`` (the

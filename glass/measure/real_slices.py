@@ -1,7 +1,7 @@
 """False alarms on kinds of real images: by format, JPEG quality, size and EXIF.
 
 A detector that calls one real image in a hundred generated may do so with one in five of those
-that came through a messenger. Kinds are told by the manifest, sizes and qualities in thirds.
+that came through a messenger. Kinds are read from the manifest, sizes and qualities in thirds.
 """
 
 from typing import TYPE_CHECKING, Any

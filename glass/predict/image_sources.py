@@ -151,7 +151,7 @@ class MemberSource:
     dataset: ShardDataset | None = field(default=None, repr=False)
     row: int = -1
     crc32: int | None = None
-    """Of the bytes that were written, where it is known."""
+    """Checksum of the bytes that were written, where it is known."""
     check: Callable[[bytes, npt.NDArray[np.uint8]], None] | None = None
     """Is given the bytes and their pixels; raises ``RejectedImage`` where they are others than were
     written."""
@@ -195,7 +195,7 @@ class UnreadableSource:
     path: Path
     detail: str
     member: str = ""
-    """Of a tar."""
+    """Name of the member, where the image lies in a tar."""
 
     @property
     def name(self) -> str:

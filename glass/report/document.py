@@ -63,7 +63,7 @@ _ROBUSTNESS = {
 
 
 def run_schema(split: str) -> dict[str, Any]:
-    """Of the entry of a run that was evaluated on ``split``."""
+    """The schema of the entry of a run that was evaluated on ``split``."""
     return {
         split: {
             **SCHEMA["metrics"],

@@ -123,7 +123,7 @@ def _column(run: "RunData", name: str) -> list[float]:
 
 
 def run_style(number: int) -> dict[str, Any]:
-    """Colour and dash of run ``number``: told apart without colour too."""
+    """Colour and dash of run ``number``: distinct without colour too."""
     return {"color": RUN_COLOURS[number % NUM_RUN_COLOURS], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
 
 

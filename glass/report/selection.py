@@ -20,12 +20,12 @@ class Pick:
     """A sample chosen for the gallery, and why."""
 
     row: int
-    """Of the predictions table."""
+    """Row of the predictions table."""
     reason: str
 
 
 def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
-    """Of real images and of each generator the surest mistake, the one nearest to the threshold,
+    """Picks, of real images and of each generator, the surest mistake, the one nearest to the threshold,
     the surest right verdict and the one in the middle; at most MAX_CARDS, none twice.
 
     Mistakes come first, so that with many generators they are what is kept.

@@ -19,7 +19,7 @@ def validation_scores(
     state: RunState, loader: BatchLoader, precision: str, is_stopped: Callable[[int], bool]
 ) -> Predictions | None:
     """The model's scores of all of ``loader``, on every process; None where ``is_stopped``, which is asked
-    before each batch by its number and says the same on all processes, said so."""
+    before each batch by its number and answers the same on all processes."""
     model = state.plain_model
     if state.accelerator.num_processes > 1:
         # Each process has updated its own batch statistics since the last exchange; what is

@@ -240,7 +240,7 @@ class Noise(_KeepsSize):
     """Independent noise, near Gaussian (the sum of eight random bytes), on every value."""
 
     deviation: float
-    """Of values from 0 to 1."""
+    """Standard deviation of the noise, of values from 0 to 1."""
     stream: int
     """Random stream; value k of the image takes its draw k."""
 

@@ -18,7 +18,7 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels of the image that a job decodes, inside it."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Of JPEGs that libjpeg-turbo decodes to the oracle's pixels; Pillow converts CMYK in its own way."""
+"""Modes of JPEGs that libjpeg-turbo decodes to the oracle's pixels; Pillow converts CMYK in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class WindowJob:
     """The JPEG, 1-D, and bytes behind it that mean nothing: libjpeg-turbo's fast path needs them to run on to the
     end of the image."""
     num_bytes: int
-    """Of the JPEG alone."""
+    """Length of the JPEG alone."""
     height: int
-    """Of the whole spliced image, in pixels."""
+    """Height of the whole spliced image, in pixels."""
     width: int
     window: Window
     slot: int

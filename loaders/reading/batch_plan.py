@@ -40,7 +40,7 @@ class BatchPlan:
 
     slice: BatchSlice
     epoch: int
-    """Of the windows: 0 where the loader does not shuffle."""
+    """Epoch of the windows: 0 where the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
     """(B, N, 4) of (top, left, height, width) in source pixels that the crops show, zeros where there is no crop. In
     changed samples more than that is read."""

@@ -20,7 +20,7 @@ __all__ = ["SampleReader"]
 Bytes = npt.NDArray[np.uint8]
 
 _FAULTS = (BadChecksum, UnreadableMember, BadTiles)
-"""Of single samples, which they mask."""
+"""Errors of single samples, which they mask."""
 
 
 class SampleReader:

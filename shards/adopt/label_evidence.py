@@ -24,24 +24,24 @@ _MOST_SHOWN = 6
 class LabelEvidence:
     """Counts over samples; those of several tars can be joined."""
 
-    said: Counter[tuple[str, int]] = field(default_factory=Counter)
+    labels: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(text, label) → samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
     """(rule, whether its word is certain, label by it, label in force) → samples."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(rule, certain) → the first sample about which it says the other label."""
 
-    def add(self, where: str, said: Description, hints: Iterable[Hint]) -> None:
+    def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
         """Takes in a sample, ``where`` for a person."""
-        self.said[said.said.lower()[:40], said.label] += 1
+        self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
-            self.hints[hint.rule, hint.certain, hint.label, said.label] += 1
-            if hint.label not in (None, said.label):
+            self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
+            if hint.label not in (None, described.label):
                 self.examples.setdefault((hint.rule, hint.certain), where)
 
     def join(self, other: "LabelEvidence") -> None:
         """Takes in what was found in another tar."""
-        self.said.update(other.said)
+        self.labels.update(other.labels)
         self.hints.update(other.hints)
         for kind, where in other.examples.items():
             self.examples.setdefault(kind, where)
@@ -51,7 +51,7 @@ class LabelEvidence:
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
-            for (text, label), number in sorted(self.said.items(), key=lambda item: item[0])
+            for (text, label), number in sorted(self.labels.items(), key=lambda item: item[0])
         ]
         more = " …" if len(shown) > _MOST_SHOWN else ""
         return f"labels by {by}: {', '.join(shown[:_MOST_SHOWN])}{more}; 0 = real, 1 = generated"

@@ -39,7 +39,7 @@ class Description:
     group: str
     split: str
     """``""`` where none is given."""
-    said: str
+    text: str
     """The text that the label was read from."""
 
 
@@ -72,10 +72,10 @@ class LabelRules:
         """Names of folders → label."""
         return {**LABELS, "0": 0, "1": 1, **self.values}
 
-    def label_of(self, said: str) -> int | None:
+    def label_of(self, written: str) -> int | None:
         """The label that a text means, ``None`` where it means none."""
-        text = said.strip().lower()
-        for form in (text, plain_label(text)):
+        plain = written.strip().lower()
+        for form in (plain, plain_label(plain)):
             if form in self.words:
                 return self.words[form]
         return None
@@ -123,49 +123,49 @@ class TarLabels:
         is neither real nor generated."""
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
-        said: str | None
+        written: str | None
         folder_generator = ""
         if rules.label == "list":
             row = rules.listed.row(key, self._known_as)
-            said = row.get("label")
+            written = row.get("label")
         elif rules.label == "folder":
-            said, folder_generator = self._folder(key.split("/")[:-1])
+            written, folder_generator = self._folder(key.split("/")[:-1])
         elif rules.label == "tar":
-            said, folder_generator = self.tar_word()
-            if not said:
+            written, folder_generator = self.tar_word()
+            if not written:
                 raise InputError(
                     f"{self._tar.name}: its name and folders say neither label, or both: take "
                     "labels from elsewhere with --label-from"
                 )
         else:
-            said = texts.value(rules.label)
-        if said is None:
+            written = texts.value(rules.label)
+        if written is None:
             raise RejectedImage("no_label", f"nothing by the rule {rules.label}")
-        label = self._label(said, f"{self._tar.name}, sample {key!r}")
+        label = self._label(written, f"{self._tar.name}, sample {key!r}")
         generator = row.get("generator") or folder_generator or texts.value(rules.generator) or ""
         group = row.get("group") or texts.value(rules.group) or ""
         generator = (generator or UNKNOWN_GENERATOR) if label else ""
-        return Description(label, generator, group, row.get("split", ""), said.strip())
+        return Description(label, generator, group, row.get("split", ""), written.strip())
 
-    def _label(self, said: str, where: str) -> int:
+    def _label(self, written: str, where: str) -> int:
         rules = self._rules
-        label = rules.label_of(said)
+        label = rules.label_of(written)
         if label is None:
             known = ", ".join(f"{text!r}" for text in self._words)
             raise InputError(
-                f"{where}: the label {said[:60]!r} is none of {known}: say with --real and "
+                f"{where}: the label {written[:60]!r} is none of {known}: say with --real and "
                 "--generated what the values mean, or take them from elsewhere with --label-from"
             )
-        text = said.strip().lower()
+        plain = written.strip().lower()
         if (
             rules.label.startswith("json:")
-            and plain_label(text) in ("0", "1")
-            and not {text, plain_label(text)} & set(rules.values)
+            and plain_label(plain) in ("0", "1")
+            and not {plain, plain_label(plain)} & set(rules.values)
             and _asks_for_real(rules.label)
         ):
             raise InputError(
-                f"{where}: {rules.label} is {said[:60]}, where 1 or true may mean real: say so with"
-                f" --real and --generated, such as --real {_yes(text)} --generated {_no(text)}"
+                f"{where}: {rules.label} is {written[:60]}, where 1 or true may mean real: say so with"
+                f" --real and --generated, such as --real {_yes(plain)} --generated {_no(plain)}"
             )
         return label
 
@@ -174,12 +174,12 @@ class TarLabels:
         rules = self._rules
         for rule in (*MEMBER_RULES, "txt"):
             try:
-                said = None if rule == rules.label else texts.value(rule)
+                written = None if rule == rules.label else texts.value(rule)
             except RejectedImage:
                 continue
-            if said is None or (rule == "txt" and said.lower() not in LABELS):
+            if written is None or (rule == "txt" and written.lower() not in LABELS):
                 continue
-            yield Hint(rule, rules.label_of(said), said.lower() in LABELS)
+            yield Hint(rule, rules.label_of(written), written.lower() in LABELS)
         folders = texts.sample.key.split("/")[:-1]
         words = {LABELS[name.lower()] for name in folders if name.lower() in LABELS}
         if rules.label != "folder" and len(words) == 1:

@@ -54,7 +54,7 @@ def build_dataset(
     workers: int = 1,
     progress: bool = True,
     engine: str = "local",
-    tell: Callable[[str], object] | None = None,
+    on_note: Callable[[str], object] | None = None,
     reject_unreadable: bool = False,
 ) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to.
@@ -62,16 +62,16 @@ def build_dataset(
     ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
-    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``tell`` is called with each of
+    ``ENGINES``) are. Shows bars on stderr with ``progress``; ``on_note`` is called with each of
     the report's notes on the sources before any image is read. Raises
     ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
     the disk does not give.
     """
     sources = read_sources(source)
-    if tell is not None:
+    if on_note is not None:
         for note in sources.notes:
-            tell(note)
+            on_note(note)
     url = as_url(out)
     store = None if url is None else RemoteOutput(url, PLAN_NAME)
     out = Path(out) if store is None else store.folder

@@ -38,7 +38,7 @@ class ShardInfo(Struct, frozen=True, forbid_unknown_fields=True):
     samples: Count
     num_bytes: Count
     sha256: str
-    """Of the tar, in hexadecimal."""
+    """SHA-256 of the tar, in hexadecimal."""
     sidecar: str = ""
     """For a tar made elsewhere: file name of the tar that holds all members but the images."""
     sidecar_bytes: Count = 0
@@ -88,7 +88,7 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
     manifest_sha256: str = ""
-    """Of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
+    """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
     format_version: int = FORMAT_VERSION
 
     def __post_init__(self) -> None:

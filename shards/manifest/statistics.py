@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 
 
 class SizeStatistics(TypedDict):
-    """Of sides in pixels."""
+    """Statistics of sides in pixels."""
 
     mean: Number
     median: Number
@@ -86,13 +86,13 @@ class DataStatistics(TypedDict):
     samples: int
     splits: dict[str, ClassCounts]
     edges: Edges
-    """Of the histograms."""
+    """Edges of the histograms' bins."""
     rejected: dict[str, int]
     """Reason → images."""
     rejected_by_group: dict[str, dict[str, int]]
     """Group, or "unknown" → reason → images."""
     groups: dict[str, GroupStatistics]
-    """Of "real", "generated" and "generated/<generator>", those that have images."""
+    """Statistics of "real", "generated" and "generated/<generator>", those that have images."""
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:
