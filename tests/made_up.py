@@ -1,6 +1,7 @@
-"""Documents made up from their written schema, for tests of what reads them."""
+"""Documents made up from their declared type, for tests of what reads them."""
 
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from bench.harness.schemas import SCHEMAS
 from glass.config.documents import Map, Maybe
@@ -9,7 +10,18 @@ __all__ = ["made_up", "made_up_result"]
 
 
 def made_up(schema: Any) -> Any:
-    """A value that the schema takes: lists of one, numbers of 1, nothing null."""
+    """A value of the type: lists as short as can be, numbers of 1, nothing null or left out."""
+    if is_typeddict(schema):
+        return {name: made_up(part) for name, part in get_type_hints(schema, include_extras=True).items()}
+    origin, parts = get_origin(schema), get_args(schema)
+    if origin is Annotated and get_origin(parts[0]) is list:
+        return made_up(parts[0]) * max(meta.min_length or 1 for meta in parts[1:])
+    if origin in (Annotated, NotRequired, Union, UnionType):
+        return made_up(parts[0])
+    if origin is list:
+        return [made_up(parts[0])]
+    if origin is dict:
+        return {} if parts[1] is Any else {"made_up": made_up(parts[1])}
     if isinstance(schema, dict):
         return {name: made_up(part) for name, part in schema.items()}
     if isinstance(schema, list):

@@ -9,7 +9,7 @@ import pytest
 from bench.harness.environment import environment
 from bench.harness.harness import Measurement, Ratio
 from bench.harness.result import ratio_fields, row_of
-from bench.harness.schemas import IMAGE_ROW, check_result, print_result
+from bench.harness.schemas import ImageRow, check_result, print_result
 from bench.harness.task import Task
 from bench.plots import plot_rows
 
@@ -41,7 +41,7 @@ def document():
 
 def test_a_row_holds_every_field(document):
     (row,) = document["rows"]
-    assert set(IMAGE_ROW) <= set(row)
+    assert ImageRow.__required_keys__ <= set(row)
     assert row == {
         "bench": "decode",
         "method": "window",

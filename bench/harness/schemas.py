@@ -1,253 +1,392 @@
-"""What the documents of the benches hold, checked when they are printed and when they are read.
+"""The types of the documents of the benches, checked when they are printed and when they are read.
 
-``rows``  one per method and cell; those of images per second hold :data:`IMAGE_ROW`
+``rows``  one per method and cell; those of images per second are an :class:`ImageRow`
 ``ratios``  name → number, the quotients that goals are set for; ``ratio_ranges`` holds the
 smallest and largest of each over the rounds
 ``environment``  what it was measured on
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from bench.harness.result import check_rates
-from glass.config.documents import Map, Maybe, check_document
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.files.documents import Number, typed_document
 from shards.files.outputs import check_output, is_json_with
 
-__all__ = ["ENVIRONMENT", "IMAGE_ROW", "LINE", "SCHEMAS", "check_line", "check_result", "print_result"]
+__all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_result", "print_result"]
 
-ENVIRONMENT: dict[str, Any] = {
-    "date": str,
-    "commit": str,
-    "cpu": str,
-    "cpus_available": int,
-    "cores_used": [int],
-    "busy_cores": float,
-    "memory_gib": float,
-    "system": str,
-    "python": str,
-    "libjpeg_turbo": str,
-    "versions": Map(str),
-}
-RANGES = Map([float])
+Ranges = dict[str, list[Number]]
+"""Name → smallest and largest value."""
 
-IMAGE_ROW: dict[str, Any] = {
-    "bench": str,
-    "method": str,
-    "num_crops": int,
-    "megapixels": float,
-    "threads": int,
-    "images_per_s": float,
-    "spread": [float],
-    "bytes_read_per_image": float,
-    "cpu_s_per_image": float,
-    "peak_rss_mib": float,
-}
-"""``images_per_s`` is the median over the rounds and ``spread`` its smallest and largest value;
-megapixels are the mean of the images; ``bytes_read_per_image`` are the bytes that a method touches
-in storage; CPU seconds are user and system time of all its threads and processes."""
-TURNS_ROW = IMAGE_ROW | {"images": str, "data": str, "rounds": int, "seconds_per_round": float}
-MEASURED: dict[str, Any] = {
-    "bench": str,
-    "environment": ENVIRONMENT,
-    "ratios": Map(float),
-    "ratio_ranges": RANGES,
-    "failed": Map(str),
-}
-ON_IMAGES = MEASURED | {
-    "skipped": Map(str),
-    "methods": Map(str),
-    "image_sets": [
-        {
-            "images": str,
-            "number": int,
-            "megapixels": float,
-            "bits_per_pixel": float,
-            "window_sets_per_image": int,
-            "skipped": Map(int),
-        }
-    ],
-}
-STEP_ROW: dict[str, Any] = {
-    "bench": str,
-    "method": str,
-    "preset": str,
-    "backbone": str,
-    "num_crops": int,
-    "crop_chunk": Maybe(int),
-    "batch_size": int,
-    "crop_size": int,
-    "global_size": int,
-    "settings": [str],
-    "threads": int,
-    "device": str,
-    "precision": str,
-}
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "decode": ON_IMAGES | {"rows": [TURNS_ROW | {"crop_size": int}]},
-    "build": ON_IMAGES | {"rows": [TURNS_ROW]},
-    "loader": MEASURED
-    | {
-        "skipped": Map(str),
-        "samples": int,
-        "rows": [TURNS_ROW | {"batch_size": int, "crop_size": int, "global_size": int}],
-    },
-    "memory": MEASURED
-    | {
-        "fits": [
-            {
-                "preset": str,
-                "method": str,
-                "intercept_bytes": float,
-                "slope_bytes_per_crop": float,
-                "r_squared": float,
-                "crops": [int],
-            }
-        ],
-        "rows": [
-            STEP_ROW
-            | {
-                "counted_by": str,
-                "rounds": int,
-                "step_time_s": Maybe(float),
-                "spread": Maybe([float]),
-                "peak_bytes": float,
-                "weights_bytes": float,
-                "gradients_bytes": float,
-                "optimiser_bytes": float,
-                "input_bytes": float,
-                "activations_bytes": float,
-                "activations_after_forward_bytes": float,
-                "kept_by_autograd_bytes": float,
-                "process_peak_bytes": Maybe(float),
-            }
-        ],
-    },
-    "train": {
-        "bench": str,
-        "environment": ENVIRONMENT,
-        "rows": [
-            STEP_ROW
-            | {
-                "data": str,
-                "rounds": int,
-                "steps": int,
-                "step_s": float,
-                "data_wait_s": float,
-                "forward_s": float,
-                "backward_s": float,
-                "optimiser_s": float,
-                "images_per_s": float,
-                "loader_images_per_s": float,
-                "share_of_loader": float,
-                "ranges": RANGES,
-            }
-        ],
-    },
-    "scale": {
-        "bench": str,
-        "goals": Map(float),
-        "environment": ENVIRONMENT,
-        "rows": [
-            {
-                "samples": int,
-                "batch_size": int,
-                "rounds": int,
-                "manifest_mib": float,
-                "open_s": float,
-                "first_batch_s": float,
-                "order_s": float,
-                "resume_s": float,
-                "open_peak_rss_mib": float,
-                "peak_rss_mib": float,
-                "ranges": RANGES,
-            }
-        ],
-    },
-    "remote": {
-        "bench": str,
-        "environment": ENVIRONMENT,
-        "ratios": Map(float),
-        "rows": [
-            IMAGE_ROW
-            | {
-                "images": str,
-                "data": str,
-                "latency_ms": float,
-                "mbit_per_s": float,
-                "requests_per_image": float,
-                "foreseen_ms_per_image": float,
-                "measured_latency_ms": float,
-                "measured_mbit_per_s": float,
-                "chosen": str,
-            }
-        ],
-    },
-    "soak": {
-        "bench": str,
-        "environment": ENVIRONMENT,
-        "soak": {
-            "verdict": str,
-            "rss_growth": float,
-            "handles_growth": float,
-            "threads_growth": float,
-            "rss_first_mib": float,
-            "rss_last_mib": float,
-            "minutes": float,
-            "seed": int,
-            "epochs": int,
-            "images": int,
-            "wrong_epochs": int,
-            "loader_restarts": int,
-            "faults": Map(int),
-            "masked": Map(int),
-            "training_kills": int,
-            "training_failures": int,
-            "training_steps": int,
-        },
-        "series": {
-            "time_s": [float],
-            "rss_bytes": [int],
-            "handles": [int],
-            "threads": [int],
-            "images": [int],
-            "child_rss_bytes": [int],
-        },
-    },
-    "doctor": {
-        "bench": str,
-        "gpu_half": str,
-        "environment": ENVIRONMENT,
-        "rows": [{"check": str, "verdict": str, "words": str, "time_s": float}],
-    },
-    "all": {"bench": str, "results": str, "runs": [{"bench": str, "exit_code": int, "kept": bool, "words": str}]},
-    "report": {"bench": str, "compared": Map(int), "refused": Map(str), "left_out": [str]},
-}
-"""Bench → schema of the document that its last line is."""
 
-LINE: dict[str, Any] = {"bench": str, "machine": str, "command": str, "exit_code": int, "document": dict}
-"""A line of ``bench/results/*.jsonl``; its document has the bench's own schema."""
+class Environment(TypedDict):
+    """The machine and its software."""
+
+    date: str
+    commit: str
+    cpu: str
+    cpus_available: int
+    cores_used: list[int]
+    busy_cores: Number
+    memory_gib: Number
+    system: str
+    python: str
+    libjpeg_turbo: str
+    versions: dict[str, str]
+
+
+class ImageRow(TypedDict):
+    """Images per second of a method."""
+
+    bench: str
+    method: str
+    num_crops: int
+    megapixels: Number
+    """Mean of the images."""
+    threads: int
+    images_per_s: Number
+    """Median over the rounds."""
+    spread: list[Number]
+    """Its smallest and largest value."""
+    bytes_read_per_image: Number
+    """That the method touches in storage."""
+    cpu_s_per_image: Number
+    """User and system time of all its threads and processes."""
+    peak_rss_mib: Number
+
+
+class TurnsRow(ImageRow):
+    """A method measured in rounds, in turn with others."""
+
+    images: str
+    data: str
+    rounds: int
+    seconds_per_round: Number
+
+
+class Measured(TypedDict):
+    """A bench with ratios."""
+
+    bench: str
+    environment: Environment
+    ratios: dict[str, Number]
+    ratio_ranges: Ranges
+    failed: dict[str, str]
+
+
+class ImageSet(TypedDict):
+    """The images that a bench ran on."""
+
+    images: str
+    number: int
+    megapixels: Number
+    bits_per_pixel: Number
+    window_sets_per_image: int
+    skipped: dict[str, int]
+
+
+class OnImages(Measured):
+    """A bench of methods on sets of images."""
+
+    skipped: dict[str, str]
+    methods: dict[str, str]
+    image_sets: list[ImageSet]
+
+
+class DecodeRow(TurnsRow):
+    """Of ``bench decode``."""
+
+    crop_size: int
+
+
+class Decode(OnImages):
+    """``bench decode``."""
+
+    rows: list[DecodeRow]
+
+
+class Build(OnImages):
+    """``bench build``."""
+
+    rows: list[TurnsRow]
+
+
+class LoaderRow(TurnsRow):
+    """Of ``bench loader``."""
+
+    batch_size: int
+    crop_size: int
+    global_size: int
+
+
+class Loader(Measured):
+    """``bench loader``."""
+
+    skipped: dict[str, str]
+    samples: int
+    rows: list[LoaderRow]
+
+
+class StepRow(TypedDict):
+    """The settings of a training step."""
+
+    bench: str
+    method: str
+    preset: str
+    backbone: str
+    num_crops: int
+    crop_chunk: int | None
+    batch_size: int
+    crop_size: int
+    global_size: int
+    settings: list[str]
+    threads: int
+    device: str
+    precision: str
+
+
+class MemoryFit(TypedDict):
+    """The line of peak memory against the number of crops."""
+
+    preset: str
+    method: str
+    intercept_bytes: Number
+    slope_bytes_per_crop: Number
+    r_squared: Number
+    crops: list[int]
+
+
+class MemoryRow(StepRow):
+    """Memory of a training step."""
+
+    counted_by: str
+    rounds: int
+    step_time_s: Number | None
+    spread: list[Number] | None
+    peak_bytes: Number
+    weights_bytes: Number
+    gradients_bytes: Number
+    optimiser_bytes: Number
+    input_bytes: Number
+    activations_bytes: Number
+    activations_after_forward_bytes: Number
+    kept_by_autograd_bytes: Number
+    process_peak_bytes: Number | None
+
+
+class Memory(Measured):
+    """``bench memory``."""
+
+    fits: list[MemoryFit]
+    rows: list[MemoryRow]
+
+
+class TrainRow(StepRow):
+    """Time of a training step, medians over the rounds."""
+
+    data: str
+    rounds: int
+    steps: int
+    step_s: Number
+    data_wait_s: Number
+    forward_s: Number
+    backward_s: Number
+    optimiser_s: Number
+    images_per_s: Number
+    loader_images_per_s: Number
+    share_of_loader: Number
+    ranges: Ranges
+
+
+class Train(TypedDict):
+    """``bench train``."""
+
+    bench: str
+    environment: Environment
+    rows: list[TrainRow]
+
+
+class ScaleRow(TypedDict):
+    """Opening, ordering and resuming a manifest, medians over the rounds."""
+
+    samples: int
+    batch_size: int
+    rounds: int
+    manifest_mib: Number
+    open_s: Number
+    first_batch_s: Number
+    order_s: Number
+    resume_s: Number
+    open_peak_rss_mib: Number
+    peak_rss_mib: Number
+    ranges: Ranges
+
+
+class Scale(TypedDict):
+    """``bench scale``."""
+
+    bench: str
+    goals: dict[str, Number]
+    environment: Environment
+    rows: list[ScaleRow]
+
+
+class RemoteRow(ImageRow):
+    """Loading from a store."""
+
+    images: str
+    data: str
+    latency_ms: Number
+    mbit_per_s: Number
+    requests_per_image: Number
+    foreseen_ms_per_image: Number
+    measured_latency_ms: Number
+    measured_mbit_per_s: Number
+    chosen: str
+
+
+class Remote(TypedDict):
+    """``bench remote``."""
+
+    bench: str
+    environment: Environment
+    ratios: dict[str, Number]
+    rows: list[RemoteRow]
+
+
+class SoakSummary(TypedDict):
+    """Growth, faults and kills of a soak."""
+
+    verdict: str
+    rss_growth: Number
+    handles_growth: Number
+    threads_growth: Number
+    rss_first_mib: Number
+    rss_last_mib: Number
+    minutes: Number
+    seed: int
+    epochs: int
+    images: int
+    wrong_epochs: int
+    loader_restarts: int
+    faults: dict[str, int]
+    masked: dict[str, int]
+    training_kills: int
+    training_failures: int
+    training_steps: int
+
+
+class SoakSeries(TypedDict):
+    """Samples over the time of a soak."""
+
+    time_s: list[Number]
+    rss_bytes: list[int]
+    handles: list[int]
+    threads: list[int]
+    images: list[int]
+    child_rss_bytes: list[int]
+
+
+class Soak(TypedDict):
+    """``bench soak``."""
+
+    bench: str
+    environment: Environment
+    soak: SoakSummary
+    series: SoakSeries
+
+
+class DoctorRow(TypedDict):
+    """A check of the machine."""
+
+    check: str
+    verdict: str
+    words: str
+    time_s: Number
+
+
+class Doctor(TypedDict):
+    """``bench doctor``."""
+
+    bench: str
+    gpu_half: str
+    environment: Environment
+    rows: list[DoctorRow]
+
+
+class RunOfAll(TypedDict):
+    """One of the benches that ``bench all`` ran."""
+
+    bench: str
+    exit_code: int
+    kept: bool
+    words: str
+
+
+class All(TypedDict):
+    """``bench all``."""
+
+    bench: str
+    results: str
+    runs: list[RunOfAll]
+
+
+class Report(TypedDict):
+    """``bench report``."""
+
+    bench: str
+    compared: dict[str, int]
+    refused: dict[str, str]
+    left_out: list[str]
+
+
+SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
+    "decode": Decode,
+    "build": Build,
+    "loader": Loader,
+    "memory": Memory,
+    "train": Train,
+    "scale": Scale,
+    "remote": Remote,
+    "soak": Soak,
+    "doctor": Doctor,
+    "all": All,
+    "report": Report,
+}
+"""Bench → type of the document that its last line is."""
+
+
+class Line(TypedDict):
+    """A line of ``bench/results/*.jsonl``; its document is of the bench's own type."""
+
+    bench: str
+    machine: str
+    command: str
+    exit_code: int
+    document: dict[str, Any]
 
 
 def check_result(name: str, document: dict[str, Any]) -> None:
-    """Raises ``ValueError`` where the document of a bench is not what is written here."""
-    check_document(document, SCHEMAS[name])
+    """Raises ``ValueError`` where the document of a bench is not as declared here."""
+    typed_document(document, SCHEMAS[name])
     if document["bench"] != name:
         raise ValueError(f"document.bench = {document['bench']!r} is not {name!r}")
     for place, row in enumerate(document.get("rows", [])):
-        if IMAGE_ROW.keys() <= row.keys():
+        if ImageRow.__required_keys__ <= row.keys():
             check_rates(f"rows[{place}]", row)
 
 
-def check_line(line: dict[str, Any]) -> None:
-    """Raises ``ValueError`` where a line of results, or the document in it, is not as written."""
-    check_document(line, LINE, "line")
-    if line["bench"] not in SCHEMAS:
-        raise ValueError(f"line.bench = {line['bench']!r} is not one of {', '.join(SCHEMAS)}")
-    check_result(line["bench"], line["document"])
+def check_line(line: object) -> Line:
+    """``line`` of results. Raises ``ValueError`` where it, or the document in it, is not as declared."""
+    checked = typed_document(line, Line, "line")
+    if checked["bench"] not in SCHEMAS:
+        raise ValueError(f"line.bench = {checked['bench']!r} is not one of {', '.join(SCHEMAS)}")
+    check_result(checked["bench"], checked["document"])
+    return checked
 
 
 def print_result(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from shards.build.split import Splittable, assign_splits
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic
+from shards.files.documents import typed_document
 from shards.files.json_file import parse_json
 from shards.files.parquet_file import open_parquet
 from shards.images.formats import EXTENSIONS
@@ -51,6 +53,17 @@ class BuildPlan:
     """JPEG quality for all images, 0 to leave them as they are."""
 
 
+class PlanRecord(TypedDict):
+    """The plan without its table, in the metadata of the file."""
+
+    format_version: int
+    settings: dict[str, Any]
+    """Of :class:`BuildSettings`."""
+    written_by: dict[str, str]
+    equalised: str
+    recompress_quality: int
+
+
 def current_versions() -> dict[str, str]:
     """Versions of the programs on which the bytes of shards depend."""
     return {
@@ -76,16 +89,14 @@ def make_plan(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
     )
     plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
-    text = json.dumps(
-        {
-            "format_version": FORMAT_VERSION,
-            "settings": asdict(settings),
-            "written_by": plan.written_by,
-            "equalised": plan.equalised,
-            "recompress_quality": plan.recompress_quality,
-        }
-    )
-    table = plan.table.replace_schema_metadata({_SETTINGS: text.encode()})
+    record: PlanRecord = {
+        "format_version": FORMAT_VERSION,
+        "settings": asdict(settings),
+        "written_by": plan.written_by,
+        "equalised": plan.equalised,
+        "recompress_quality": plan.recompress_quality,
+    }
+    table = plan.table.replace_schema_metadata({_SETTINGS: json.dumps(record).encode()})
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
@@ -100,13 +111,13 @@ def read_plan(out: Path) -> BuildPlan | None:
             table = file.read()
         fields = parse_json(table.schema.metadata[_SETTINGS])
         require_format(f"the build that was begun in {out}", fields["format_version"])
+        record = typed_document(fields, PlanRecord, "plan")
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
             raise ValueError("other columns")
         _require_known_words(table)
-        settings = BuildSettings(**fields["settings"])
-        decided = fields["equalised"], fields["recompress_quality"]
-        return BuildPlan(settings, fields["written_by"], table, *decided)
+        settings = BuildSettings(**record["settings"])
+        return BuildPlan(settings, record["written_by"], table, record["equalised"], record["recompress_quality"])
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:

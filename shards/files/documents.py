@@ -22,12 +22,14 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.json_file import read_json
 
-__all__ = ["Count", "Number", "document_text", "read_document", "typed_document", "write_document"]
+__all__ = ["Count", "Interval", "Number", "document_text", "read_document", "typed_document", "write_document"]
 
 MAX_FLOAT = 1.7976931348623157e308
 
 Number = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT)]
 """A finite number, whole or not."""
+Interval = Annotated[list[Number], Meta(min_length=2, max_length=2)] | None
+"""[low, high]; None where it is not defined."""
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Kind = TypeVar("Kind")
@@ -54,8 +56,17 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
     """
     fault = _fault(values, kind)
     if fault is not None:
+        # Of a document of another kind, a field that is missing at the top says most.
+        if (missing := _missing(values, kind)) is not None:
+            raise ValueError(f"{where}.{missing} is missing".lstrip("."))
         raise ValueError(_sentence(fault, values, kind, where))
     return cast(Kind, values) if is_typeddict(kind) else msgspec.convert(values, kind)
+
+
+def _missing(values: object, kind: Any) -> str | None:
+    if not (is_typeddict(kind) and isinstance(values, dict)):
+        return None
+    return next((name for name in kind.__annotations__ if name in kind.__required_keys__ - values.keys()), None)
 
 
 def _fault(values: object, kind: type[Any]) -> str | None:
@@ -145,9 +156,15 @@ def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> 
 
 def document_text(document: object, kind: type[Any], indent: int = 2, *, ascii_only: bool = False) -> str:
     """The JSON text of ``document``, once what a reader gets from it is a ``kind``; ``ValueError``."""
-    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=msgspec.to_builtins) + "\n"
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_fields) + "\n"
     typed_document(json.loads(text), kind)
     return text
+
+
+def _fields(record: object) -> Any:
+    if isinstance(record, msgspec.Struct):
+        return msgspec.to_builtins(record)
+    raise TypeError(f"{type(record).__name__} is no part of a document")
 
 
 def write_document(path: Path, document: object, kind: type[Any]) -> None:
