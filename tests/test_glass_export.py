@@ -173,7 +173,7 @@ class TestMistakes:
         card = json.loads((folder / "config.json").read_text())
         card["config"]["loader"]["crop_size"] = 10**7
         (folder / "config.json").write_text(json.dumps(card))
-        self.refused(folder, r"config\.json: loader\.crop_size=10000000 must be at most 4,096")
+        self.refused(folder, r"config\.json: loader\.crop_size=10000000 must lie between 1 and 4,096")
 
     def test_weights_of_another_run(self, folder, tmp_path):
         torch.manual_seed(1)
