@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from glass.config.learnt_ids import LEARNT_FILE
 from glass.config.overrides import flat_settings
@@ -19,11 +19,12 @@ from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.versions import installed_versions
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries, write_text_atomic
+from shards.files.documents import Number, document_text, typed_document
 from shards.files.json_file import parse_json, read_json, read_json_bytes
 from shards.files.locks import holder, try_lock
 from shards.manifest.fetch import name_of
 
-__all__ = ["RunFolder", "dataset_digest"]
+__all__ = ["DatasetDigest", "EpochLine", "RunFolder", "RunRecord", "TrainedOn", "dataset_digest"]
 
 FORMAT_VERSION = 1
 
@@ -39,6 +40,56 @@ WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.js
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """What training writes into the folder and into ``model/``. An evaluation or a calibration may
 write other files there at the same time."""
+
+
+class DatasetDigest(TypedDict):
+    """Which data set, wherever it lies."""
+
+    name: str
+    """Of its folder, or of its address in a store."""
+    dataset_json_sha256: str
+    """Of ``dataset.json``, which holds those of the shards."""
+
+
+class TrainedOn(DatasetDigest):
+    """The data set of a run."""
+
+    path: NotRequired[str]
+    """Where it lay, for the audit beside it. Absent in older documents."""
+
+
+class RunRecord(TypedDict):
+    """``run.json``."""
+
+    format_version: int
+    preset: NotRequired[str]
+    config: dict[str, Any]
+    """See :func:`glass.config.run_config.config_to_dict`."""
+    data: TrainedOn
+    environment: NotRequired[dict[str, Any]]
+    """What it runs on."""
+    versions: NotRequired[dict[str, str]]
+    backbones: NotRequired[dict[str, Any] | None]
+    """Part → timm's ``name``, and ``weights_sha256`` of what it started from; None before the first step."""
+    finished: dict[str, Any] | None
+    """``best``, the line of the epoch that is kept, and ``steps``; None before the end."""
+
+
+class EpochLine(TypedDict):
+    """The parts of a line of ``metrics.jsonl`` that are read again, as far as they are there."""
+
+    epoch: int
+    """From 1."""
+    step: NotRequired[int]
+    train_loss: NotRequired[Number]
+    train_images: NotRequired[Number]
+    train_time_s: NotRequired[Number]
+    data_wait_s: NotRequired[Number]
+    images_per_s: NotRequired[Number]
+    valid_loss: NotRequired[Number | None]
+    valid_auroc: NotRequired[Number | None]
+    valid_accuracy: NotRequired[Number | None]
+    epoch_time_s: NotRequired[Number]
 
 
 class RunFolder:
@@ -92,25 +143,23 @@ class RunFolder:
     def _record_path(self) -> Path:
         return self.path / "run.json"
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> RunRecord | None:
         """``run.json``, or None where nothing has been trained here yet."""
         if not self._record_path.exists():
             return None
         try:
             record = read_json(self._record_path)
-            if record["format_version"] == FORMAT_VERSION:
-                if not (isinstance(record["config"], dict) and isinstance(record["data"], dict)):
-                    raise TypeError("config and data are no objects")
-                _ = record["data"]["dataset_json_sha256"], record["finished"]
-                return record
+            version = record["format_version"]
+            if version == FORMAT_VERSION:
+                return typed_document(record, RunRecord)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self._record_path} is damaged: give another folder as --output") from error
         raise InputError(
-            f"{self._record_path} has format_version {record['format_version']!r}, this version"
+            f"{self._record_path} has format_version {version!r}, this version"
             f" reads {FORMAT_VERSION}: give another folder as --output"
         )
 
-    def begin(self, config: RunConfig, data: dict[str, Any], environment: dict[str, Any]) -> None:
+    def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json``, or compares with the one that is there.
 
         ``data`` says which data set (``dataset_json_sha256``) and where it lay (``path``, for what
@@ -120,7 +169,7 @@ class RunFolder:
         before = self.record()
         if before is not None and self._worth_keeping(before):
             self._check_same(before, config, data)
-        record = {
+        record: RunRecord = {
             "format_version": FORMAT_VERSION,
             "preset": config.preset,
             "config": config_to_dict(config),
@@ -137,9 +186,10 @@ class RunFolder:
         ``weights_sha256`` of what it started from (:func:`glass.model.backbones.weights_digest`)."""
         record = self.record()
         assert record is not None
-        self._write(record | {"backbones": backbones})
+        record["backbones"] = backbones
+        self._write(record)
 
-    def is_finished(self, config: RunConfig, data: dict[str, Any]) -> bool:
+    def is_finished(self, config: RunConfig, data: DatasetDigest) -> bool:
         """Whether this very run was finished before; ``InputError`` as from :meth:`begin`."""
         record = self.record()
         if record is None or not self._worth_keeping(record):
@@ -151,11 +201,11 @@ class RunFolder:
         """Whether there is anything to go on from."""
         return any(self.checkpoints.glob("step-*"))
 
-    def _worth_keeping(self, record: dict[str, Any]) -> bool:
+    def _worth_keeping(self, record: RunRecord) -> bool:
         """A run that failed before its first checkpoint may be begun anew with other settings."""
         return record["finished"] is not None or self.has_checkpoints()
 
-    def _check_same(self, before: dict[str, Any], config: RunConfig, data: dict[str, Any]) -> None:
+    def _check_same(self, before: RunRecord, config: RunConfig, data: DatasetDigest) -> None:
         # A setting that did not exist then stands at its default, which is what was done then.
         then = flat_settings(config_to_dict(RunConfig())) | flat_settings(before["config"])
         now = flat_settings(config_to_dict(config))
@@ -165,8 +215,7 @@ class RunFolder:
                     f"{self.path} holds a run with {key}={then.get(key)!r}, not {now.get(key)!r}:"
                     " give another folder as --output, or the settings it was begun with"
                 )
-        digest = "dataset_json_sha256"
-        if before["data"][digest] != data[digest]:
+        if before["data"]["dataset_json_sha256"] != data["dataset_json_sha256"]:
             raise InputError(
                 f"{self.path} holds a run on other data ({before['data']['name']}, now"
                 f" {data['name']}): give another folder as --output"
@@ -176,7 +225,8 @@ class RunFolder:
         """Notes in ``run.json`` that the run is finished, and how it went."""
         record = self.record()
         assert record is not None
-        self._write(record | {"finished": summary})
+        record["finished"] = summary
+        self._write(record)
 
     def write_metrics(self, history: list[dict[str, Any]]) -> None:
         """``metrics.jsonl``, one line per epoch, rewritten so that a run that went back has no
@@ -184,29 +234,24 @@ class RunFolder:
         lines = [json.dumps(entry, allow_nan=False) + "\n" for entry in history]
         write_text_atomic(self.path / "metrics.jsonl", "".join(lines))
 
-    def read_metrics(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[EpochLine]:
         """The lines of ``metrics.jsonl``; none where nothing was trained yet. ``InputError`` where
         the file is damaged."""
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
         try:
-            lines = [parse_json(line) for line in read_json_bytes(path).splitlines()]
-            if not all(isinstance(line, dict) and "epoch" in line for line in lines):
-                raise ValueError("a line is no epoch")
+            return [typed_document(parse_json(line), EpochLine, "line") for line in read_json_bytes(path).splitlines()]
         except (OSError, ValueError) as error:
             raise InputError(
                 f"{path} is damaged ({error}): delete {self.path} and run the same command again"
             ) from error
-        return lines
 
-    def _write(self, record: dict[str, Any]) -> None:
-        write_text_atomic(self._record_path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    def _write(self, record: RunRecord) -> None:
+        write_text_atomic(self._record_path, document_text(record, RunRecord, ascii_only=True))
 
 
-def dataset_digest(root: Path) -> dict[str, str]:
-    """Which data set lies in ``root``, wherever it lies: its name, that of its address where it
-    lies in a store, and the SHA-256 of
-    ``dataset.json``, which holds those of the shards."""
+def dataset_digest(root: Path) -> DatasetDigest:
+    """Which data set lies in ``root``."""
     digest = hashlib.sha256(read_json_bytes(root / "dataset.json")).hexdigest()
     return {"name": name_of(root), "dataset_json_sha256": digest}

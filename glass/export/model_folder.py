@@ -6,10 +6,9 @@ behind the pixels, the whole configuration, versions, and the SHA-256 of the wei
 to.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import safetensors
 import safetensors.torch
@@ -17,32 +16,47 @@ import timm
 import torch
 from torch import nn
 
-from glass.config.documents import Maybe, check_document
 from glass.config.run_config import RunConfig, config_from_dict, config_to_dict
 from glass.config.versions import installed_versions
-from glass.export.pixel_rules import pixel_record
+from glass.export.pixel_rules import PixelRecord, pixel_record
 from glass.model.backbones import Backbone
 from glass.model.finetune import exported_state
 from glass.model.model import Glass, SingleView, build_model, require_views_run
 from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
+from shards.files.documents import document_text, typed_document
 from shards.files.json_file import read_json
 from shards.files.patience import read_or_end
 from shards.files.regular_file import file_sha256, require_regular
 
-__all__ = ["LABEL_NAMES", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
+__all__ = ["LABEL_NAMES", "ModelCard", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 
 FORMAT_VERSION = 1
 LABEL_NAMES = ("real", "generated")
 WEIGHTS_FILE, CARD_FILE = "model.safetensors", "config.json"
-CARD_SCHEMA = {
-    "config": dict,
-    "normalisation": dict,
-    "weights_sha256": str,
-    "pixels": Maybe({"rules_version": int, "decoders": dict, "probe": dict}),
-    "backbones": Maybe(dict),
-}
-"""Of what is read again; models of before pixels or backbones were recorded have no such entry."""
+
+
+class ModelCard(TypedDict):
+    """``config.json`` of an exported model."""
+
+    format_version: int
+    kind: str
+    """``glass`` or ``single_view``."""
+    label_names: list[str]
+    views: dict[str, Any]
+    """The settings of the loader that fix what the model sees."""
+    normalisation: dict[str, Any]
+    """Backbone → ``mean`` and ``std`` of each channel."""
+    backbones: NotRequired[dict[str, Any] | None]
+    """Backbone → timm's name. Absent in older models."""
+    weights_sha256: str
+    chosen: NotRequired[dict[str, Any] | None]
+    """Why it is this one: epoch and metrics."""
+    config: dict[str, Any]
+    """See :func:`glass.config.run_config.config_to_dict`."""
+    pixels: NotRequired[PixelRecord | None]
+    """Absent in older models."""
+    versions: dict[str, Any]
 
 
 def save_model(
@@ -60,7 +74,7 @@ def save_model(
             safetensors.torch.save_file(tensors, temporary, metadata={"format": "pt"})
     except safetensors.SafetensorError as error:  # what the disk refuses, without its number
         raise InputError(f"{folder / WEIGHTS_FILE} cannot be written: {error}") from error
-    card = {
+    card: ModelCard = {
         "format_version": FORMAT_VERSION,
         "kind": config.model.kind,
         "label_names": list(LABEL_NAMES),
@@ -77,15 +91,15 @@ def save_model(
         "pixels": pixel_record(),
         "versions": installed_versions(),
     }
-    write_text_atomic(folder / CARD_FILE, json.dumps(card, indent=2, allow_nan=False) + "\n")
+    write_text_atomic(folder / CARD_FILE, document_text(card, ModelCard, ascii_only=True))
 
 
 def holds_model(folder: Path, chosen: dict[str, Any]) -> bool:
     """Whether ``folder`` holds a whole model that was saved as ``chosen``."""
     try:
         card, sha256 = read_model_card(folder), _sha256(folder / WEIGHTS_FILE)
-        return bool(card["chosen"] == chosen and card["weights_sha256"] == sha256)
-    except (InputError, OSError, KeyError) as error:
+        return card.get("chosen") == chosen and card["weights_sha256"] == sha256
+    except (InputError, OSError) as error:
         require_sound_machine(error, folder)
         return False
 
@@ -125,7 +139,7 @@ def load_model(folder: str | Path, device: torch.device | str) -> tuple[Glass | 
     return model.to(device).eval(), config
 
 
-def _with_own_names(config: RunConfig, card: dict[str, Any], path: Path) -> RunConfig:
+def _with_own_names(config: RunConfig, card: ModelCard, path: Path) -> RunConfig:
     """``config`` with timm's own names of its backbones, of which a model may have no other: a
     description that lies elsewhere would be fetched, or read, by whoever tries a stranger's model.
     """
@@ -144,7 +158,7 @@ def _with_own_names(config: RunConfig, card: dict[str, Any], path: Path) -> RunC
     return replace(config, model=replace(config.model, **names)) if names else config
 
 
-def read_model_card(folder: str | Path) -> dict[str, Any]:
+def read_model_card(folder: str | Path) -> ModelCard:
     """``config.json`` of an exported model; ``InputError`` where there is none that is whole."""
     path = Path(folder) / CARD_FILE
     if not path.is_file():
@@ -156,15 +170,13 @@ def read_model_card(folder: str | Path) -> dict[str, Any]:
         card = read_json(path)
         version = card["format_version"]
         if version == FORMAT_VERSION:
-            check_document({"pixels": None, "backbones": None} | card, CARD_SCHEMA)
+            return typed_document(card, ModelCard)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: it is not the description of a model") from error
-    if version != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
-            " version of this project that wrote it"
-        )
-    return card
+    raise InputError(
+        f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the"
+        " version of this project that wrote it"
+    )
 
 
 def load_state(model: nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:

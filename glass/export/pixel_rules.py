@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import simplejpeg
@@ -22,7 +22,7 @@ from glass.config.versions import installed_versions
 from shards.cli.command import printable
 from shards.images.pixels import decode_rgb, global_view
 
-__all__ = ["DecoderWarning", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
+__all__ = ["DecoderWarning", "PixelRecord", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
 
 RULES_VERSION = 1
 """Version of the rules in ``shards.images.pixels``."""
@@ -46,12 +46,22 @@ PROBE_JPEG = base64.b64decode(
 )
 
 
+class PixelRecord(TypedDict):
+    """The rules and decoders behind pixels."""
+
+    rules_version: int
+    decoders: dict[str, Any]
+    """Name → version."""
+    probe: dict[str, Any]
+    """Decoder → digest of the test file's pixels."""
+
+
 class DecoderWarning(UserWarning):
     """Pixels may not be those that the model was trained with."""
 
 
 @cache
-def pixel_record() -> dict[str, Any]:
+def pixel_record() -> PixelRecord:
     """For ``config.json`` of an exported model: rules, decoders, digests of the test file."""
     pillow, turbo = decode_rgb(PROBE_JPEG), simplejpeg.decode_jpeg(PROBE_JPEG, "RGB")
     versions = installed_versions()
@@ -68,27 +78,27 @@ def pixel_record() -> dict[str, Any]:
     }
 
 
-def warn_of_other_pixels(recorded: dict[str, Any] | None, where: str) -> None:
+def warn_of_other_pixels(recorded: PixelRecord | None, where: str) -> None:
     """Warns with :class:`DecoderWarning` where the rules or decoders here are not those recorded
     with the model ``where``; silent for a model without a record. The warning points three
     frames up, at the caller of the function that opens the model."""
     if recorded is None:
         return
     here = pixel_record()
-    if recorded.get("rules_version") != here["rules_version"]:
+    if recorded["rules_version"] != here["rules_version"]:
         warnings.warn(
             f"{where} was made with other rules for pixels (version"
-            f" {recorded.get('rules_version')}, here {RULES_VERSION}): its scores do not hold here",
+            f" {recorded['rules_version']}, here {RULES_VERSION}): its scores do not hold here",
             DecoderWarning,
             stacklevel=4,
         )
         return
-    if recorded.get("probe") != here["probe"]:
+    if recorded["probe"] != here["probe"]:
         verdict = "which decode differently: scores may differ"
     else:
         verdict = "which decode a test file alike: scores should agree"
-    then, now = recorded.get("decoders"), here["decoders"]
-    if then != now or recorded.get("probe") != here["probe"]:
+    then, now = recorded["decoders"], here["decoders"]
+    if then != now or recorded["probe"] != here["probe"]:
         warnings.warn(
             f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=4
         )

@@ -6,20 +6,30 @@ rule) that it was made with; with other views a score is only a score. It is kep
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Meta
 
-from glass.config.documents import Map, Maybe, check_document
 from glass.config.versions import installed_versions
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.files.documents import Number, typed_document
 from shards.files.json_file import read_json
 
-__all__ = ["CALIBRATION_FILE", "TEMPERATURES", "Calibration", "ViewSettings", "read_calibration", "write_calibration"]
+__all__ = [
+    "CALIBRATION_FILE",
+    "TEMPERATURES",
+    "Calibration",
+    "CalibrationData",
+    "MeasuredRate",
+    "ViewSettings",
+    "read_calibration",
+    "write_calibration",
+]
 
 FORMAT_VERSION = 1
 CALIBRATION_FILE = "calibration.json"
@@ -29,22 +39,25 @@ AT_THE_END = 1.001
 
 Array = npt.NDArray[Any]
 
-_RATE = {"rate": float, "low": float, "high": float}
-SCHEMA = {
-    "temperature": float,
-    "threshold": float,
-    "real_below": float,
-    "views": {"num_crops": int, "sampling": str, "coverage": str, "draws": int},
-    "weights_sha256": str,
-    "max_fpr": float,
-    "max_misses": float,
-    "data": {"real": int, "generated": int},
-    "false_alarms": _RATE,
-    "called_real": _RATE,
-    "before": Map(Maybe(float)),
-    "after": Map(Maybe(float)),
-}
-"""Fields of ``calibration.json`` that are read again; it also holds ``rules`` and ``versions``."""
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class CalibrationData(TypedDict):
+    """The images calibrated on."""
+
+    real: Annotated[int, Meta(ge=1)]
+    generated: int
+    name: NotRequired[str]
+    dataset_json_sha256: NotRequired[str]
+    split: NotRequired[str]
+
+
+class MeasuredRate(TypedDict):
+    """A share of the images calibrated on, with its Clopper-Pearson interval (95 %)."""
+
+    rate: Share
+    low: Share
+    high: Share
 
 
 @dataclass(frozen=True)
@@ -72,26 +85,25 @@ class ViewSettings:
 @dataclass(frozen=True)
 class Calibration:
     """The meaning of one model's scores of images seen with ``views``. A margin is logit(generated) -
-    logit(real)."""
+    logit(real). Its file holds ``rules`` and ``versions`` besides."""
 
-    temperature: float
-    threshold: float
+    temperature: Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
+    threshold: Share
     """Calibrated probability from which on the verdict is "generated"."""
-    real_below: float
+    real_below: Share
     """Calibrated probability below which it is "real"; at most ``threshold``."""
     views: ViewSettings
     weights_sha256: str
-    max_fpr: float
-    max_misses: float
-    data: dict[str, Any] = field(default_factory=dict)
-    """``name``, ``dataset_json_sha256``, ``split``, ``real``, ``generated``."""
-    false_alarms: dict[str, float] = field(default_factory=dict)
-    """``rate`` on the images calibrated on, ``low``, ``high`` (Clopper-Pearson, 95 %)."""
-    called_real: dict[str, float] = field(default_factory=dict)
-    """The same for generated images with the verdict "real"."""
-    before: dict[str, float | None] = field(default_factory=dict)
+    max_fpr: Share
+    max_misses: Share
+    data: CalibrationData
+    false_alarms: MeasuredRate
+    """Real images with the verdict "generated"."""
+    called_real: MeasuredRate
+    """Generated images with the verdict "real"."""
+    before: dict[str, Number | None] = field(default_factory=dict)
     """``nll``, ``ece``, ``brier`` of the raw scores on the same images."""
-    after: dict[str, float | None] = field(default_factory=dict)
+    after: dict[str, Number | None] = field(default_factory=dict)
 
     @property
     def num_alarms(self) -> int:
@@ -146,32 +158,16 @@ def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
         return None
     try:
         document = read_json(path)
-        version = document.pop("format_version")
+        version = document["format_version"]
         if version == FORMAT_VERSION:
-            known = {entry.name for entry in fields(Calibration)}
-            values = {name: value for name, value in document.items() if name in known}
-            calibration = Calibration(**values | {"views": ViewSettings(**values["views"])})
-            _check(calibration)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            written = {"before": None, "after": None} | document  # without a default
+            calibration = typed_document(written, Calibration)
+            if calibration.real_below > calibration.threshold:
+                raise ValueError("real_below is above threshold")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: remove it, or calibrate again") from error
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: calibrate again")
     if calibration.weights_sha256 != weights_sha256:
         raise InputError(f"{path} was made with other weights than those beside it: calibrate again, or remove it")
     return calibration
-
-
-def _check(calibration: Calibration) -> None:
-    check_document(asdict(calibration), SCHEMA)
-    low, high = TEMPERATURES
-    if not low <= calibration.temperature <= high:
-        raise ValueError("temperature")
-    if not 0.0 <= calibration.real_below <= calibration.threshold <= 1.0:
-        raise ValueError("thresholds")
-    if not isinstance(calibration.data["real"], int) or calibration.data["real"] < 1:
-        raise ValueError("data")
-    rates = [calibration.max_fpr, calibration.max_misses]
-    for measured in (calibration.false_alarms, calibration.called_real):
-        rates += [measured[name] for name in ("rate", "low", "high")]
-    if not all(0.0 <= rate <= 1.0 for rate in rates):
-        raise ValueError("rates")

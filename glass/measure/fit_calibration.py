@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glass.measure.calibration import TEMPERATURES, Calibration, ViewSettings, sigmoid
+from glass.measure.calibration import TEMPERATURES, Calibration, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
 from glass.measure.rates import clopper_pearson
 from shards.errors import InputError
@@ -128,7 +128,7 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
     return threshold, min(lower, threshold)
 
 
-def _rate(count: int, total: int) -> dict[str, float]:
+def _rate(count: int, total: int) -> MeasuredRate:
     """A share with its Clopper-Pearson interval."""
     low, high = clopper_pearson(count, total)
     return {"rate": count / total, "low": low, "high": high}

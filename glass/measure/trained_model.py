@@ -14,7 +14,7 @@ import torch
 
 from glass.config.learnt_ids import LearntIds, read_learnt_ids
 from glass.config.run_config import RunConfig
-from glass.export.model_folder import load_model, read_model_card
+from glass.export.model_folder import ModelCard, load_model, read_model_card
 from glass.export.pixel_rules import warn_of_other_pixels
 from glass.measure.applied_calibration import applicable, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration
@@ -38,7 +38,7 @@ class TrainedModel:
     """In evaluation mode, on ``device``."""
     config: RunConfig
     """The settings of the run that trained it."""
-    card: dict[str, Any]
+    card: ModelCard
     """Its ``config.json``."""
     calibration: Calibration | None
     """None where it was never calibrated."""
@@ -72,7 +72,7 @@ class TrainedModel:
     @property
     def weights_sha256(self) -> str:
         """64 hexadecimal digits."""
-        return str(self.card["weights_sha256"])
+        return self.card["weights_sha256"]
 
     @property
     def precision(self) -> str:

@@ -1,16 +1,16 @@
 """A trained model as a bundle for others: its files, its calibration and a card, in a folder."""
 
-import json
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from glass.config.learnt_ids import LEARNT_FILE, read_learnt_ids
-from glass.export.model_folder import CARD_FILE, WEIGHTS_FILE, read_model_card
+from glass.export.model_folder import CARD_FILE, WEIGHTS_FILE, ModelCard, read_model_card
 from glass.measure.calibration import CALIBRATION_FILE
 from glass.share.model_card import model_card
 from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_bytes_atomic
+from shards.files.documents import document_text
 
 __all__ = ["bundle_files", "write_bundle"]
 
@@ -32,7 +32,7 @@ def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool 
             model[name] = Path(model[name]).name
     parts: dict[str, Part] = {
         WEIGHTS_FILE: folder / WEIGHTS_FILE,
-        CARD_FILE: json.dumps(card, indent=2, allow_nan=False) + "\n",
+        CARD_FILE: document_text(card, ModelCard, ascii_only=True),
     }
     if (folder / CALIBRATION_FILE).is_file():
         parts[CALIBRATION_FILE] = folder / CALIBRATION_FILE

@@ -9,7 +9,7 @@ from typing import Any
 
 from glass.auditing.audit import check_audit, read_audit
 from glass.config.run_folder import RunFolder, dataset_digest
-from glass.export.model_folder import read_model_card
+from glass.export.model_folder import ModelCard, read_model_card
 from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import check_evaluation
@@ -156,14 +156,15 @@ def _finding(finding: Mapping[str, Any]) -> str:
 def _own_audit(run: Path | None) -> dict[str, Any] | None:
     """That of the data set which ``run`` was trained on, if it still lies there as it was."""
     try:
-        data = (RunFolder(run).record() or {})["data"] if run is not None else {}
-    except (InputError, KeyError):  # a damaged record is no reason to stop an export
+        record = None if run is None else RunFolder(run).record()
+    except InputError:  # a damaged record is no reason to stop an export
         return None
-    path = data.get("path")
-    root = Path(path) if isinstance(path, str) else None
-    if root is None or not (root / "dataset.json").is_file():
+    if record is None or "path" not in record["data"]:
         return None
-    unchanged = dataset_digest(root)["dataset_json_sha256"] == data["dataset_json_sha256"]
+    root = Path(record["data"]["path"])
+    if not (root / "dataset.json").is_file():
+        return None
+    unchanged = dataset_digest(root)["dataset_json_sha256"] == record["data"]["dataset_json_sha256"]
     return read_audit(root) if unchanged else None
 
 
@@ -176,7 +177,7 @@ def _given_audit(path: Path) -> dict[str, Any]:
     return document
 
 
-def _pixels(card: dict[str, Any]) -> str:
+def _pixels(card: ModelCard) -> str:
     pixels = card.get("pixels")
     if not pixels:
         return "The decoders that it was trained with are not recorded."

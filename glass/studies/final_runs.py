@@ -16,7 +16,7 @@ from typing import Any
 from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import FREE_TO_CHANGE, RunFolder, dataset_digest
+from glass.config.run_folder import FREE_TO_CHANGE, DatasetDigest, RunFolder, dataset_digest
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.result_files import evaluation_path, read_evaluation, write_evaluation
 from glass.measure.weighted_metrics import METRIC_NAMES
@@ -136,7 +136,7 @@ def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
         write_document(path, document, SEEDS_SCHEMA)
 
 
-def _is_tested(config: RunConfig, folder: Path, digest: dict[str, str]) -> bool:
+def _is_tested(config: RunConfig, folder: Path, digest: DatasetDigest) -> bool:
     finished = RunFolder(folder).is_finished(config, digest)
     return finished and evaluation_path(folder, TEST).is_file()
 

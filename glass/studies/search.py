@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ class Search:
         # checkpoint, it is trained again with the same result.
         lines = RunFolder(folder).read_metrics()
 
-        def report(line: dict[str, Any]) -> None:
+        def report(line: Mapping[str, Any]) -> None:
             best.see(line[f"valid_{config.select_by}"], config.select_by)
             if line["epoch"] not in reported:
                 trial.report(best.value, line["epoch"])

@@ -16,7 +16,7 @@ from accelerate.utils import broadcast_object_list
 
 from glass.config.learnt_ids import LearntIds
 from glass.config.run_config import RunConfig
-from glass.config.run_folder import RunFolder, dataset_digest
+from glass.config.run_folder import RunFolder, TrainedOn, dataset_digest
 from glass.model.backbones import Backbone
 from glass.model.model import build_model, check_backbones, compile_backbones
 from glass.train.epochs import Trainer
@@ -69,7 +69,7 @@ def train(
     with report_full_disk(folder.path), folder.locked() if main else nullcontext():
         if main:
             root = data.dataset.root
-            where = dataset_digest(root) | {"path": str(root.resolve())}
+            where: TrainedOn = {**dataset_digest(root), "path": str(root.resolve())}
             folder.begin(config, where, environment(accelerator, precision))
             # A run that goes on is on the same data and splits, or ``begin`` refuses it.
             learnt = LearntIds.of_splits(data.dataset, config.train_split, config.valid_split)

@@ -156,9 +156,9 @@ def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> 
 
 def document_text(document: object, kind: type[Any], indent: int = 2, *, ascii_only: bool = False) -> str:
     """The JSON text of ``document``, once what a reader gets from it is a ``kind``; ``ValueError``."""
-    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, default=_fields) + "\n"
-    typed_document(json.loads(text), kind)
-    return text
+    values = json.loads(json.dumps(document, default=_fields))
+    typed_document(values, kind)
+    return json.dumps(values, indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
 
 
 def _fields(record: object) -> Any:
