@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,6 +28,12 @@ JPEG_KINDS: list[dict[str, Any]] = [
     {"subsampling": 2, "optimize": True},
     {"grey": True},
 ]
+
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as a shell starts jobs in the background; some tests press Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
