@@ -32,7 +32,7 @@ JPEG_KINDS: list[dict[str, Any]] = [
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as a shell starts jobs in the background; some tests press Ctrl-C
+):  # in a job in the background; some tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
