@@ -17,8 +17,6 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
-LOOKED_AT = 8000
-"""Bytes of a page in which it stands."""
 
 
 def main(argv: list[str] | None = None) -> int:

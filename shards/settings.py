@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from shards.errors import InputError
 
-__all__ = ["Seed", "Share", "check_settings", "describe_type", "is_union"]
+__all__ = ["Seed", "Share", "as_flag", "check_settings", "describe_type", "is_union"]
 
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -30,9 +30,16 @@ def check_settings(settings: Any, prefix: str = "", *, as_flags: bool = False) -
         value = getattr(settings, name)
         if _fits(value, kind):
             continue
-        shown = f"--{name.replace('_', '-')} {value}:" if as_flags else f"{prefix}{name}={value!r}"
+        shown = f"{' '.join(as_flag(name, value))}:" if as_flags else f"{prefix}{name}={value!r}"
         limits = _limits(kind) if _fits(value, plain[name]) else None
         raise InputError(f"{shown} must {_within(limits) if limits else f'be {describe_type(plain[name])}'}")
+
+
+def as_flag(name: str, value: Any) -> tuple[str, str]:
+    """The flag of a setting and its value, as they are typed."""
+    if name == "split_shares" and isinstance(value, dict):
+        return "--split", ",".join(str(share) for share in value.values())
+    return f"--{name.replace('_', '-')}", str(value)
 
 
 @cache
@@ -44,15 +51,18 @@ def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
 def _fits(value: Any, kind: Any) -> bool:
     if isinstance(kind, type) and is_dataclass(kind):  # settings within settings have been checked
         return isinstance(value, kind)
-    for base in (bool, int, float, str):  # numbers of NumPy are floats too
-        if isinstance(value, base):
-            value = base(value)
-            break
     try:
-        msgspec.convert(value, kind)
+        msgspec.convert(_plain(value), kind)
     except msgspec.ValidationError:
         return False
     return True
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as Python's own type: NumPy's numbers are floats, too."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return next((base(value) for base in (bool, int, float, str) if isinstance(value, base)), value)
 
 
 def _limits(kind: Any) -> Meta | None:
@@ -86,6 +96,8 @@ def describe_type(annotation: Any) -> str:
         return "one of " + ", ".join(choices)
     if is_union(annotation):
         return " or ".join(describe_type(part) for part in get_args(annotation))
+    if get_origin(annotation) is dict:
+        return f"names with {describe_type(get_args(annotation)[1])} each"
     return str(annotation)
 
 

@@ -30,9 +30,7 @@ JPEG_KINDS: list[dict[str, Any]] = [
 ]
 
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # in a job in the background; some tests press Ctrl-C
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the background; some tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

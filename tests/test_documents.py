@@ -48,15 +48,15 @@ def test_a_record_is_made():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": 7}, "document.rows[1].name = '7' is not str"),
-        ({"name": None}, "document.rows[1].name = 'None' is not str"),
+        ({"name": 7}, "document.rows[1].name = '7' is not text"),
+        ({"name": None}, "document.rows[1].name = 'None' is not text"),
         ({"values": []}, "document.rows[1].values = '[]' is not an object"),
         ({"values": {"x": {"y": "1"}}}, "document.rows[1].values.x.y = '1' is not a number or null"),
         ({"values": {"x": {"y": True}}}, "document.rows[1].values.x.y = 'True' is not a number or null"),
         ({"later": 1}, "document.rows[1].later = '1' is not a list"),
         ({"later": [1, math.nan]}, "document.rows[1].later[1] = 'nan' is not a finite number"),
         ({"later": [math.inf]}, "document.rows[1].later[0] = 'inf' is not a finite number"),
-        ({"name": list(range(99))}, "document.rows[1].name = '[0, 1, 2, 3, 4, 5, ...]' is not str"),
+        ({"name": list(range(99))}, "document.rows[1].name = '[0, 1, 2, 3, 4, 5, ...]' is not text"),
     ],
 )
 def test_the_place_at_fault_is_named(change, message):
@@ -76,7 +76,7 @@ def test_a_value_of_any_depth_is_named_by_its_beginning():
     deep: list[Any] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(ValueError, match=r"document\.rows\[0\]\.name = '\[+\.\.\.\]+' is not str"):
+    with pytest.raises(ValueError, match=r"document\.rows\[0\]\.name = '\[+\.\.\.\]+' is not text"):
         typed_document({"rows": [ROW | {"name": deep}]}, Table)
 
 
@@ -91,7 +91,7 @@ def test_fields_that_are_missing_or_unknown():
 
 @pytest.mark.parametrize("count", [-1, 1 << 63, 1 << 200, True, 1.0, "1", None])
 def test_counts(count):
-    with pytest.raises(ValueError, match=r"^document\.count = .* is not int"):
+    with pytest.raises(ValueError, match=r"^document\.count = .* is not a whole number"):
         typed_document({"count": count}, Record)
 
 
@@ -106,7 +106,8 @@ def test_files(tmp_path):
     assert json.loads(path.read_text()) == {"count": 1, "share": 0.5, "names": []}
     assert read_document(path, Record, "a record") == Record(1)
     path.write_text('{"count": -1}')
-    message = r"record\.json is not a record of this version \(document\.count = '-1' is not int >= 0\): try again$"
+    fault = r"document\.count = '-1' is not a whole number >= 0"
+    message = rf"record\.json is not a record of this version \({fault}\): try again$"
     with pytest.raises(InputError, match=message):
         read_document(path, Record, "a record", "try again")
     path.write_text('{"count": NaN}')

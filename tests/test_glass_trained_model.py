@@ -66,6 +66,16 @@ def test_a_device_that_is_not_there_is_refused(untrained_run: Path, monkeypatch:
         TrainedModel.open(untrained_run / "model", device="cuda")
 
 
+def test_a_device_that_nobody_knows_is_refused(untrained_run: Path) -> None:
+    with pytest.raises(InputError, match="'gpu' is none of auto, cpu, cuda"):
+        TrainedModel.open(untrained_run / "model", device="gpu")
+
+
+def test_no_crops_are_not_the_crops_of_training(trained: TrainedModel) -> None:
+    with pytest.raises(InputError, match="num_crops=0"):
+        trained.loader_config(trained.views(num_crops=0))
+
+
 def test_what_a_model_without_crops_cannot_do_is_named(tmp_path: Path) -> None:
     config = load_preset("single_view_tiny")
     save_model(tmp_path, build_model(config), config)

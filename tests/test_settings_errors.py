@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from glass.config.overrides import apply_overrides
@@ -183,3 +184,9 @@ def test_settings_come_back_from_a_file_as_they_were_written():
     assert repr(config_to_dict(again)["label_smoothing"]) == "0"
     del values["loader"]["shuffle_lanes"], values["optim"], values["precision"]
     assert config_from_dict(values) == RunConfig(label_smoothing=0)
+
+
+def test_shares_are_any_numbers_and_shown_as_they_are_typed():
+    assert BuildSettings(split_shares={"train": np.float64(0.5), "test": 0.5}).split_shares["train"] == 0.5
+    with pytest.raises(InputError, match=r"^--split half,0\.5: must be names with a number each$"):
+        BuildSettings(split_shares={"train": "half", "test": 0.5})

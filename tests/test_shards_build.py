@@ -252,7 +252,7 @@ def test_finished_build_does_nothing(images, tmp_path):
         ({"split_seed": 1}, "--split-seed was 606 and is 1"),
         ({"global_size": 64}, "--global-size was 32 and is 64"),
         ({"samples_per_shard": 4}, "--samples-per-shard was 3 and is 4"),
-        ({"split_shares": parse_shares("0.6,0.2,0.2")}, "--split-shares was"),
+        ({"split_shares": parse_shares("0.6,0.2,0.2")}, "--split was 0.5,0.25,0.25 and is 0.6,0.2,0.2"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])

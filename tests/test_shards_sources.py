@@ -98,7 +98,7 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
     [
         (("train/real/a.jpg", "train/fake/b.jpg"), "and train/ holds .*: give .*/train"),
         (("nature/a.jpg", "ai/b.jpg"), r"but ai/, nature/: rename .* or give a CSV"),
-        (("a.jpg",), "but no folder: rename"),
+        (("a.jpg",), "give the folder that holds both classes"),
         (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index_shards .* already"),
         (
             ("real/00000.tar", "fake/00000.tar"),

@@ -78,7 +78,7 @@ def _together(audit: MetadataAudit, telling: list[FeatureAudit], advice: str) ->
             f"Size, format, compression and the like do not tell the classes apart ({measured}, "
             f"{counted(audit.images, 'image')})."
         )
-        if below_guessing([audit.auroc, *(f.auroc for f in audit.features)]):
+        if below_guessing([audit.auroc]):
             text += f" {BELOW_GUESSING}"
         return Finding("metadata", INFO, text, "", None, audit.auroc, audit.interval)
     likely = max((f for f in audit.features if f.in_pixels), key=lambda f: f.importance, default=None)

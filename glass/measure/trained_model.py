@@ -58,6 +58,8 @@ class TrainedModel:
         pixels may differ from training's.
         """
         name = str(folder) if name is None else name
+        if device not in ("auto", "cpu", "cuda"):
+            raise InputError(f"device {device!r} is none of auto, cpu, cuda")
         there = torch.cuda.is_available()
         if device == "cuda" and not there:
             raise InputError("device cuda was asked for, but there is none: use cpu")
@@ -112,7 +114,9 @@ class TrainedModel:
         if coverage == "all":  # the rule that covers an image, and all cells that a grid can have
             return ViewSettings(MAX_CELLS, "all", coverage, draws)
         loader = self.config.loader
-        return ViewSettings(num_crops or loader.num_crops, sampling or loader.sampling, coverage, draws)
+        return ViewSettings(
+            loader.num_crops if num_crops is None else num_crops, sampling or loader.sampling, coverage, draws
+        )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
         """The run's loader made deterministic, for images seen with ``views``, on the model's device.

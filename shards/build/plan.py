@@ -31,6 +31,7 @@ from shards.files.parquet_file import open_parquet
 from shards.images.formats import EXTENSIONS
 from shards.images.rejection import REASONS
 from shards.manifest.schema import FORMAT_VERSION, SPLITS, require_format
+from shards.settings import as_flag
 
 __all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
 
@@ -162,7 +163,7 @@ def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSetti
     Versions of programs count only until it is finished: they could change bytes in the middle.
     """
     changes = [
-        f"--{name.replace('_', '-')} was {before} and is {now}"
+        f"{as_flag(name, before)[0]} was {as_flag(name, before)[1]} and is {as_flag(name, now)[1]}"
         for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
         if before != now
     ]

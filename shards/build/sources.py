@@ -111,7 +111,7 @@ def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
     shown = [name for name in folders if not name.startswith(".")]
     held = ", ".join(f"{name}/" for name in shown[:_MOST_SHOWN])
     held += " …" if len(shown) > _MOST_SHOWN else ""
-    found = f"{root} has neither a folder real/ nor generated/ (or fake/), but {held or 'no folder'}"
+    found = f"{root} has neither a folder real/ nor generated/ (or fake/)" + (f", but {held}" if held else "")
     if tar := _first_tar(files):
         return (
             f"{root} holds tars, such as {tar}, and no images: python -m scripts.index_shards "
@@ -127,6 +127,8 @@ def _other_layout(files: SourceFiles, root: str, folders: list[str]) -> str:
                 f"{found}, and {name}/ holds {' and '.join(f'{below}/' for below in inside)}: give "
                 f"{root}/{name}, or a CSV or Parquet list with a column split for all of them"
             )
+    if not held:
+        return f"{found}: give the folder that holds both classes, or a CSV or Parquet list with the columns path,label"
     return (
         f"{found}: rename the folders of the two classes, or link them as real/ and generated/ in a "
         "new folder, or give a CSV or Parquet list with the columns path,label"

@@ -38,12 +38,13 @@ _FAULT = re.compile(r"(?P<fault>.*?)(?: - at `\$(?P<path>.*)`)?", re.DOTALL)
 _STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<number>\d+)\]|(?P<any_key>\[\.\.\.\])")
 _EXPECTED = re.compile(r"Expected (?P<expected>.*?)(?:, got .*)?", re.DOTALL)
 _WORDS = {
-    "`": "",
     "array": "a list",
     "object": "an object",
+    "int": "a whole number",
     "float": "a number",
+    "str": "text",
     "bool": "true or false",
-    " | ": " or ",
+    "|": "or",
 }
 _FIELD = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`")
 
@@ -92,10 +93,8 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f"{shown} a finite number"
     if expected := _EXPECTED.fullmatch(fault):
-        words = expected["expected"]
-        for name, better in _WORDS.items():
-            words = words.replace(name, better)
-        return f"{shown} {words}"
+        words = [_WORDS.get(word, word) for word in expected["expected"].replace("`", "").split(" ")]
+        return f"{shown} {' '.join(words)}"
     return f"{where}: {fault}"
 
 
