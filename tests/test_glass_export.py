@@ -139,6 +139,8 @@ class TestMistakes:
 
     def test_no_model(self, tmp_path):
         self.refused(tmp_path, r"no model in .*config\.json is missing")
+        (tmp_path / "run.json").write_text("{}")
+        self.refused(tmp_path, "holds no model yet: its training has finished no epoch, run train.py again")
 
     def test_weights_missing(self, folder):
         (folder / "model.safetensors").unlink()

@@ -162,6 +162,8 @@ def read_model_card(folder: str | Path) -> ModelCard:
     """``config.json`` of an exported model; ``InputError`` where there is none that is whole."""
     path = Path(folder) / CARD_FILE
     if not path.is_file():
+        if (Path(folder) / "run.json").is_file():
+            raise InputError(f"{folder} holds no model yet: its training has finished no epoch, run train.py again")
         raise InputError(
             f"there is no model in {folder} ({CARD_FILE} is missing): give the folder of a trained"
             " run, or train one first"
