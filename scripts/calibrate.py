@@ -37,17 +37,17 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()
     rows = _rows(dataset, arguments.split, arguments.held_out)
+    if not Path(arguments.run).is_dir():
+        raise InputError(
+            f"{arguments.run} is no folder here, and a calibration is written beside its model:"
+            " copy one of the hub first (hf download USER/NAME --local-dir DIR)"
+        )
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.calibration import CALIBRATION_FILE, write_calibration
     from glass.model.hub import model_folder
     from glass.predict.detector import Detector
     from shards.files.outputs import check_output, is_json_with
 
-    if not Path(arguments.run).is_dir():
-        raise InputError(
-            f"{arguments.run} is no folder here, and a calibration is written beside its model:"
-            " copy one of the hub first (hf download USER/NAME --local-dir DIR)"
-        )
     folder = model_folder(arguments.run)
     path = folder / CALIBRATION_FILE
     ours = is_json_with("temperature", "threshold", "weights_sha256")
