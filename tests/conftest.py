@@ -185,3 +185,23 @@ def taught_run(untrained_run: Path, four_splits: Path, tmp_path_factory: pytest.
     shutil.copytree(untrained_run, folder)
     teach_by_heart(folder, four_splits, "calibration+test", draws=8)
     return folder
+
+
+@pytest.fixture(scope="module")
+def run(untrained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``untrained_run`` that the tests of one module may write into."""
+    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
+
+
+@pytest.fixture(scope="module")
+def knowing(taught_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``taught_run`` that the tests of one module may write into."""
+    return shutil.copytree(taught_run, tmp_path_factory.mktemp("knowing") / "run")
+
+
+@pytest.fixture(scope="module")
+def paths(synthetic_images: Path) -> list[str]:
+    """Three real images."""
+    from glass.predict.source_paths import find_images
+
+    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]

@@ -8,25 +8,9 @@ import pytest
 from glass.measure.calibration import ViewSettings
 from glass.measure.result_files import read_evaluation
 from glass.predict.detector import Detector
-from glass.predict.source_paths import find_images
 from scripts import calibrate, evaluate, predict, robustness
 from shards.errors import InputError
 from tests.conftest import remount
-
-
-@pytest.fixture(scope="module")
-def run(untrained_run, tmp_path_factory):
-    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def knowing(taught_run, tmp_path_factory):
-    return shutil.copytree(taught_run, tmp_path_factory.mktemp("knowing") / "run")
-
-
-@pytest.fixture(scope="module")
-def paths(synthetic_images):
-    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
 
 
 def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):

@@ -12,25 +12,9 @@ from glass.config.run_folder import dataset_digest
 from glass.export.model_folder import save_model
 from glass.model.model import build_model
 from glass.predict.detector import Detector
-from glass.predict.source_paths import find_images
 from glass.presets import load_preset
 from scripts import calibrate, evaluate, export
 from shards.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def run(untrained_run, tmp_path_factory):
-    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def knowing(taught_run, tmp_path_factory):
-    return shutil.copytree(taught_run, tmp_path_factory.mktemp("knowing") / "run")
-
-
-@pytest.fixture(scope="module")
-def paths(synthetic_images):
-    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
 
 
 def made_up_audit(sha256):

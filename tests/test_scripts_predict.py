@@ -20,22 +20,11 @@ import torch
 from glass.config.documents import check_document
 from glass.predict import verdict_lines
 from glass.predict.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
-from glass.predict.source_paths import find_images
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from scripts import audit, calibrate, demo, evaluate, predict, robustness, verify_shards
 from shards.errors import InputError
 from shards.images.pixels import decode_rgb, pixel_sha256
 from tests.made_up import made_up
-
-
-@pytest.fixture(scope="module")
-def run(untrained_run, tmp_path_factory):
-    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def paths(synthetic_images):
-    return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
 
 
 def typed(text):

@@ -23,11 +23,6 @@ from shards.manifest.dataset import ShardDataset
 
 
 @pytest.fixture(scope="module")
-def run(untrained_run, tmp_path_factory):
-    return shutil.copytree(untrained_run, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
 def paths(synthetic_images):
     return [Path(s.name) for s in find_images([str(synthetic_images / "real")]).sources[:4]]
 
