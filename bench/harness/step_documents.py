@@ -1,0 +1,87 @@
+"""The types of the documents of benches of training steps: memory and time."""
+
+from typing import TypedDict
+
+from bench.harness.image_documents import Environment, Measured, Ranges
+from shards.files.documents import Number
+
+__all__ = ["Memory", "MemoryFit", "MemoryRow", "StepRow", "Train", "TrainRow"]
+
+
+class StepRow(TypedDict):
+    """The settings of a training step."""
+
+    bench: str
+    method: str
+    preset: str
+    backbone: str
+    num_crops: int
+    crop_chunk: int | None
+    batch_size: int
+    crop_size: int
+    global_size: int
+    settings: list[str]
+    threads: int
+    device: str
+    precision: str
+
+
+class MemoryFit(TypedDict):
+    """The line of peak memory against the number of crops."""
+
+    preset: str
+    method: str
+    intercept_bytes: Number
+    slope_bytes_per_crop: Number
+    r_squared: Number
+    crops: list[int]
+
+
+class MemoryRow(StepRow):
+    """Memory of a training step."""
+
+    counted_by: str
+    rounds: int
+    step_time_s: Number | None
+    spread: list[Number] | None
+    peak_bytes: Number
+    weights_bytes: Number
+    gradients_bytes: Number
+    optimiser_bytes: Number
+    input_bytes: Number
+    activations_bytes: Number
+    activations_after_forward_bytes: Number
+    kept_by_autograd_bytes: Number
+    process_peak_bytes: Number | None
+
+
+class Memory(Measured):
+    """``bench memory``."""
+
+    fits: list[MemoryFit]
+    rows: list[MemoryRow]
+
+
+class TrainRow(StepRow):
+    """Time of a training step, medians over the rounds."""
+
+    data: str
+    rounds: int
+    steps: int
+    step_s: Number
+    data_wait_s: Number
+    forward_s: Number
+    backward_s: Number
+    optimiser_s: Number
+    images_per_s: Number
+    loader_images_per_s: Number
+    share_of_loader: Number
+    ranges: Ranges
+
+
+class Train(TypedDict):
+    """``bench train``."""
+
+    bench: str
+    environment: Environment
+    rows: list[TrainRow]
