@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.arguments import add_workers
+from scripts.arguments import add_workers, at_least_one
 from shards.build.build import ENGINES, BuildReport, build_dataset
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
-from shards.build.split import lacking_classes, parse_shares
+from shards.build.split import parse_shares
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
@@ -22,6 +22,8 @@ from shards.errors import InputError
 from shards.images.rejection import REASONS
 from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.schema import SPLITS
+from shards.sources.source_list import SourceRules, lacking_classes
+from shards.sources.words import Words, parse_labels
 from shards.store.folder import as_url
 
 __all__ = ["main", "summary"]
@@ -31,6 +33,27 @@ def _parser() -> CommandParser:
     parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
     parser.add_argument("out", metavar="OUT", help="folder for the data set, or s3://… or gs://…")
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="WORD=real|generated",
+        help="what the name of a folder, or a value of a label, means, such as 0=real (repeatable); goes before "
+        "the words that are known, such as real, nature, fake, ai",
+    )
+    parser.add_argument(
+        "--generator-level",
+        type=at_least_one,
+        metavar="N",
+        help="which folder below SRC names the generator, 1 for the first (default: the first whose name means "
+        "neither class nor split)",
+    )
+    parser.add_argument(
+        "--no-given-split",
+        dest="given_split",
+        action="store_false",
+        help="draw all splits, whatever folders such as train/ and test/, or a list, say",
+    )
     parser.add_argument(
         "--split",
         default=DEFAULT_SPLIT,
@@ -104,6 +127,11 @@ def main(argv: list[str] | None = None) -> int:
         keep_progressive=arguments.keep_progressive,
         equalise=arguments.equalise,
     )
+    rules = SourceRules(
+        Words(parse_labels(arguments.label)),
+        generator_level=arguments.generator_level,
+        given_split=arguments.given_split,
+    )
     report = build_dataset(
         arguments.source,
         arguments.out,
@@ -112,6 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         engine=arguments.engine,
         on_note=lambda note: print(printable(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
+        rules=rules,
     )
     for line in summary(replace(report, notes=[]), arguments.out):
         print(printable(line))

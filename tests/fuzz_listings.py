@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from shards.build.source_files import StoredFiles
 from shards.errors import InputError
 from shards.files.file_names import is_file_name
+from shards.sources.files import StoredFiles
 from shards.store.folder import RemoteFolder
 from shards.store.http_store import HttpStore, _described
 from shards.store.retry import retry_after_s

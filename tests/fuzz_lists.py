@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shards.adopt.key_list import read_key_list
-from shards.build.source_lists import read_sources
 from shards.errors import InputError
+from shards.sources.read import read_sources
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["ListTarget"]

@@ -32,13 +32,13 @@ from shards.adopt.listing import list_tar
 from shards.build.build import build_dataset
 from shards.build.first_pass import examine
 from shards.build.settings import BuildSettings
-from shards.build.source_files import LocalFiles
-from shards.build.source_lists import read_sources
 from shards.build.writer import read_shard_manifest
 from shards.errors import InputError
 from shards.files.json_file import parse_json, read_json
 from shards.images.rejection import RejectedImage
 from shards.manifest.dataset import ShardDataset
+from shards.sources.files import LocalFiles
+from shards.sources.read import read_sources
 from shards.verify import verify_dataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")

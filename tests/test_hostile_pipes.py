@@ -11,13 +11,13 @@ import pytest
 from loaders import LoaderConfig, build_loader
 from shards.adopt.key_list import read_key_list
 from shards.adopt.listing import list_tar
-from shards.build.source_lists import read_sources
 from shards.errors import InputError
 from shards.files.arrow_file import map_table
 from shards.files.json_file import read_json
 from shards.files.parquet_file import read_parquet
 from shards.files.regular_file import open_regular
 from shards.manifest.dataset import ShardDataset
+from shards.sources.read import read_sources
 from shards.verify import verify_dataset
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")

@@ -21,7 +21,6 @@ from shards.adopt.adopt import index_tars
 from shards.adopt.settings import IndexSettings
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
-from shards.build.source_files import LocalFiles, read_image_file
 from shards.build.workers import write_shards
 from shards.build.writer import read_record
 from shards.errors import InputError, MachineTrouble, trouble_of
@@ -31,6 +30,7 @@ from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
 from shards.images.stored_form import can_tile
 from shards.metadata.facts import read_facts
+from shards.sources.files import LocalFiles, read_image_file
 from shards.verify import verify_dataset
 from tests.failing_files import fail_openings, note_pauses
 

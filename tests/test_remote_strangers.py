@@ -24,13 +24,13 @@ from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
-from shards.build.source_files import StoredFiles
 from shards.errors import InputError
 from shards.files.file_names import is_digest, is_file_name, within
 from shards.images.rejection import RejectedImage
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.fetch import _download
 from shards.manifest.info import read_info
+from shards.sources.files import StoredFiles
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
 from shards.store.settings import RemoteSettings

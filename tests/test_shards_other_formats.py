@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from shards.build.first_pass import examine
-from shards.build.source_files import LocalFiles
 from shards.images.containers import iso_boxes
 from shards.images.formats import FILE_SUFFIXES, MAX_PIXELS, sniff_format
 from shards.images.jxl_header import BadJxl, read_jxl_header
 from shards.images.pixels import RejectedImage, decode_rgb
 from shards.metadata.facts import read_facts
+from shards.sources.files import LocalFiles
 from tests.image_files import box, chunk, tiff
 
 # 64 × 48 pixels, lossless, with the fields for orientation written out: bits 27 to 29.

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shards.build.source_files import LocalFiles
-from shards.build.source_lists import read_sources
 from shards.errors import InputError
+from shards.sources.files import LocalFiles
+from shards.sources.read import read_sources
 
 
 def touch(root, *names):

@@ -17,7 +17,6 @@ from isal import isal_zlib
 from PIL import Image
 
 from glass.measure.encoded_image import decode_file
-from shards.build.source_files import read_image_file, unread
 from shards.files.limits import limit
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
@@ -25,6 +24,7 @@ from shards.images.formats import rejecting
 from shards.images.pixels import RejectedImage, pixel_sha256
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import content_id
+from shards.sources.files import read_image_file, unread
 
 __all__ = [
     "BytesSource",

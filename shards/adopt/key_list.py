@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 
 from shards.adopt.tar_names import NamedTar
-from shards.build.split import SPLIT_WORDS
 from shards.errors import InputError
 from shards.files.parquet_file import open_parquet
 from shards.files.regular_file import require_regular
 from shards.manifest.schema import SPLITS
+from shards.sources.words import SPLIT_WORDS
 
 __all__ = ["KeyList", "read_key_list"]
 

@@ -16,12 +16,14 @@ from typing import Any
 from shards.adopt.key_list import KeyList
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
-from shards.build.sources import LABELS, UNKNOWN_GENERATOR, plain_label
-from shards.build.split import SPLIT_WORDS
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
+from shards.sources.source_list import UNKNOWN_GENERATOR
+from shards.sources.words import SPLIT_WORDS, plain_label
 
 __all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels", "split_of_name"]
+
+LABELS = {"real": 0, "generated": 1, "fake": 1}
 
 Read = Callable[[TarMember], bytes]
 

@@ -14,8 +14,7 @@ from shards.build.packing import ShardPlan
 from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged
 from shards.build.ray_engine import write_shards_on_ray
 from shards.build.settings import BuildSettings
-from shards.build.source_lists import read_sources
-from shards.build.sources import SourceList
+from shards.build.split import missing_splits
 from shards.build.upload import RemoteOutput
 from shards.build.workers import Task, write_shards
 from shards.build.writer import ShardTask, read_record
@@ -25,7 +24,9 @@ from shards.files.atomic import final_name, remove_temporaries
 from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
-from shards.manifest.schema import REJECTED_NAME
+from shards.manifest.schema import REJECTED_NAME, SPLITS, TRAIN
+from shards.sources.read import read_sources
+from shards.sources.source_list import SourceList, SourceRules
 from shards.store.folder import as_url
 
 __all__ = ["ENGINES", "BuildReport", "build_dataset"]
@@ -56,10 +57,11 @@ def build_dataset(
     engine: str = "local",
     on_note: Callable[[str], object] | None = None,
     reject_unreadable: bool = False,
+    rules: SourceRules | None = None,
 ) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to.
 
-    ``source`` is a folder or a list, here or in a store. ``out`` is a folder, or a URL of a store
+    ``source`` is what ``shards.sources.read`` takes, understood by ``rules``. ``out`` is a folder, or a URL of a store
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
     ``ENGINES``) are. Shows bars on stderr with ``progress``; ``on_note`` is called with each of
@@ -68,7 +70,8 @@ def build_dataset(
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
     the disk does not give.
     """
-    sources = read_sources(source)
+    sources = read_sources(source, rules)
+    sources.notes.extend(_drawn_again(sources, settings))
     if on_note is not None:
         for note in sources.notes:
             on_note(note)
@@ -126,6 +129,16 @@ def _build(
     if store is not None:
         store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
     return BuildReport(info, False, continued, sources.notes)
+
+
+def _drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
+    """The note on splits that come out of train, as no image was given to them."""
+    given = set(sources.table.column("split").unique().to_pylist())
+    missing = missing_splits(given, settings.split_shares)
+    if not missing:
+        return []
+    kept = [name for name in SPLITS if name in given]
+    return [f"splits: {', '.join(kept)} as given; {' and '.join(missing)} drawn out of {TRAIN}"]
 
 
 def _write(

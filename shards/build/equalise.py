@@ -20,7 +20,6 @@ import pyarrow as pa
 from shards.build.class_differences import RAW_FACTS, scene_numbers
 from shards.build.first_pass import image_not_given, map_in_threads
 from shards.build.matching import match_classes
-from shards.build.source_files import SourceFiles
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import open_image
@@ -28,6 +27,7 @@ from shards.images.pixels import load_rgb
 from shards.images.rejection import RejectedImage
 from shards.images.stored_form import entry_points_of
 from shards.metadata.facts import ImageFacts, read_facts
+from shards.sources.files import SourceFiles
 
 __all__ = ["MATCHED", "METHODS", "RECOMPRESSED", "Equalised", "Method", "equalise", "recompressed"]
 

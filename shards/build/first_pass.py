@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from shards.build.source_files import SourceFiles, Stamp, require_size
-from shards.build.sources import SOURCE_SCHEMA, SourceList
 from shards.errors import MachineTrouble, disk_failed
 from shards.files.patience import TRIES
 from shards.images.formats import known_format
 from shards.images.rejection import RejectedImage
 from shards.images.stored_form import can_tile
+from shards.manifest.schema import SPLITS
+from shards.sources.files import SourceFiles, Stamp, require_size
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 
 __all__ = ["SCAN_SCHEMA", "FileState", "examine", "image_not_given", "map_in_threads", "scan"]
 
@@ -79,9 +80,9 @@ def scan(
     """Examines every file of ``sources``, in threads. Rows keep their order.
 
     ``advance(n)`` is called after every ``n`` files. Images whose bytes come with both labels are
-    rejected, all of them. A file that the disk does not give is rejected with
-    ``reject_unreadable``, and ends the scan without. Returns a table of ``SCAN_SCHEMA``. Raises
-    ``InputError`` where a store does not answer, and ``MachineTrouble``.
+    rejected, all of them, and copies of images that another split keeps for measuring. A file that the
+    disk does not give is rejected with ``reject_unreadable``, and ends the scan without. Returns a table
+    of ``SCAN_SCHEMA``. Raises ``InputError`` where a store does not answer, and ``MachineTrouble``.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -95,11 +96,7 @@ def scan(
     for state in map_in_threads(one, paths.to_pylist(), threads):
         states.append(state)
         advance(1)
-    labels: dict[bytes, int] = {}
-    for state, label in zip(states, sources.table.column("label").to_pylist(), strict=True):
-        if not state.reason:
-            labels[state.sha256] = labels.get(state.sha256, 0) | 1 << label
-    states = [_conflicting(state) if not state.reason and labels[state.sha256] == 3 else state for state in states]
+    states = _without_conflicts(states, sources.table)
     columns = {name: [getattr(state, name) for state in states] for name in FileState.__dataclass_fields__}
     found = pa.table(columns, schema=pa.schema(list(SCAN_SCHEMA)[len(SOURCE_SCHEMA) :]))
     return pa.table([*sources.table.columns, *found.columns], schema=SCAN_SCHEMA)
@@ -121,11 +118,31 @@ def image_not_given(path: str, cause: str) -> MachineTrouble:
     return disk_failed(path, f"{cause}, {TRIES} times", ", or leave such images out with --reject-unreadable")
 
 
-def _conflicting(state: FileState) -> FileState:
-    return FileState(
-        state.num_bytes,
-        state.mtime_ns,
-        state.sha256,
-        reason="duplicate_conflict",
-        detail=f"SHA-256 {state.sha256.hex()[:16]}…",
-    )
+def _without_conflicts(states: list[FileState], table: pa.Table) -> list[FileState]:
+    """Rejects bytes that come with both labels; and of bytes that were given to several splits, those
+    outside the last of ``SPLITS``: what is kept for measuring is not trained on."""
+    rows = list(zip(states, *(table.column(name).to_pylist() for name in ("label", "split")), strict=True))
+    labels: dict[bytes, int] = {}
+    last: dict[bytes, int] = {}
+    for state, label, split in rows:
+        if not state.reason:
+            labels[state.sha256] = labels.get(state.sha256, 0) | 1 << label
+            last[state.sha256] = max(last.get(state.sha256, -1), _place(split))
+    kept = []
+    for state, _, split in rows:
+        if not state.reason and labels[state.sha256] == 3:
+            state = _again(state, "duplicate_conflict")
+        elif not state.reason and split and _place(split) < last[state.sha256]:
+            state = _again(state, "duplicate_split")
+        kept.append(state)
+    return kept
+
+
+def _place(split: str) -> int:
+    return SPLITS.index(split) if split else -1
+
+
+def _again(state: FileState, reason: str) -> FileState:
+    """The rejection of an image whose bytes come again."""
+    detail = f"SHA-256 {state.sha256.hex()[:16]}…"
+    return FileState(state.num_bytes, state.mtime_ns, state.sha256, reason=reason, detail=detail)

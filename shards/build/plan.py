@@ -20,8 +20,7 @@ from shards.build.equalise import equalise
 from shards.build.first_pass import SCAN_SCHEMA, examine, image_not_given, scan
 from shards.build.packing import PackedSource, ShardPlan, pack
 from shards.build.settings import BuildSettings
-from shards.build.sources import SOURCE_SCHEMA, SourceList
-from shards.build.split import Splittable, assign_splits
+from shards.build.split import Splittable, assign_splits, missing_splits
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic
@@ -30,8 +29,9 @@ from shards.files.json_file import parse_json
 from shards.files.parquet_file import open_parquet
 from shards.images.formats import EXTENSIONS
 from shards.images.rejection import REASONS
-from shards.manifest.schema import FORMAT_VERSION, SPLITS, require_format
+from shards.manifest.schema import FORMAT_VERSION, SPLITS, TRAIN, require_format
 from shards.settings import as_flag
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 
 __all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
 
@@ -138,10 +138,14 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
     """The shards of a build: a pure function of the plan."""
     settings = plan.settings
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
+    given = frozenset(row["split"] for row in taken)
+    again = bool(missing_splits(given, settings.split_shares))  # train's images, to give some of them away
+    fixed = ["" if again and row["split"] == TRAIN else row["split"] for row in taken]
     splits = assign_splits(
-        [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
+        [Splittable(r["sha256"], r["label"], r["group"], s, r["path"]) for r, s in zip(taken, fixed, strict=True)],
         settings.split_shares,
         settings.split_seed,
+        closed=given - {TRAIN} if again else frozenset(),
     )
     names = ("path", "sha256", "format", "label", "generator", "group")
     tile = settings.lossless == "tile" and not plan.recompress_quality

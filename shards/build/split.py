@@ -10,18 +10,15 @@ counts then lie nearest to the wanted ones in the sense of chi-square: the sum o
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from shards.errors import InputError
-from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 
-__all__ = ["SPLIT_WORDS", "Splittable", "assign_splits", "lacking_classes", "parse_shares"]
+__all__ = ["Splittable", "assign_splits", "missing_splits", "parse_shares"]
 
 NUM_LABELS = len(CLASS_NAMES)
-
-SPLIT_WORDS = {name: name for name in SPLITS} | {"val": "valid", "validation": "valid"}
-"""Names of splits in lists and in names of tars, in lower case → split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +58,28 @@ def parse_shares(text: str) -> dict[str, float]:
     return dict(zip(SPLITS, shares, strict=False))
 
 
-def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed: int) -> list[str]:
+def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
+    """Splits that are to be drawn out of train: where every image has a given split, train among them,
+    those with a share that no image was given to. ``given`` holds ``""`` where an image has none."""
+    if "" in given or TRAIN not in given:
+        return []
+    return [name for name, share in shares.items() if share > 0 and name not in given]
+
+
+def assign_splits(
+    samples: Sequence[Splittable], shares: dict[str, float], seed: int, closed: frozenset[str] = frozenset()
+) -> list[str]:
     """The split of each sample, in the order of ``samples``.
 
-    Splits given beforehand hold, also for the rest of their group, and count towards the shares.
-    Raises ``InputError`` where a group or content was given two splits.
+    Splits given beforehand hold, also for the rest of their group, and count towards the shares; those
+    that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Raises
+    ``InputError`` where a group or content was given two splits.
     """
     roots = _join(samples)
     units: dict[int, _Unit] = {}
     for sample, root in zip(samples, roots, strict=True):
         _add(units, root, sample, seed)
-    targets = _targets(samples, shares)
+    targets = _targets(samples, shares, closed)
     counts = {name: [0] * NUM_LABELS for name in SPLITS}
     drawn = []
     for unit in units.values():
@@ -83,20 +91,6 @@ def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed:
         unit.split = min(targets, key=lambda name: _cost(unit, counts[name], targets[name]))
         _count(counts[unit.split], unit)
     return [units[root].split for root in roots]
-
-
-def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
-    """A sentence for each split that was given samples of one class only. Where a split is still to
-    be drawn (``""``), the other class may yet come to it, and the list is empty."""
-    pairs = set(zip(splits, labels, strict=True))
-    if "" in splits:
-        return []
-    return [
-        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that needs both classes"
-        for name in SPLITS
-        for label in range(NUM_LABELS)
-        if (name, label) in pairs and (name, 1 - label) not in pairs
-    ]
 
 
 def _join(samples: Sequence[Splittable]) -> list[int]:
@@ -134,9 +128,11 @@ def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> N
     unit.split, unit.named_by = sample.split, sample.name
 
 
-def _targets(samples: Sequence[Splittable], shares: dict[str, float]) -> dict[str, list[float]]:
-    totals = [sum(sample.label == label for sample in samples) for label in range(NUM_LABELS)]
-    return {name: [share * n for n in totals] for name, share in shares.items() if share > 0}
+def _targets(samples: Sequence[Splittable], shares: dict[str, float], closed: frozenset[str]) -> dict[str, list[float]]:
+    open_shares = {name: share for name, share in shares.items() if share > 0 and name not in closed}
+    whole = sum(open_shares.values()) if closed else 1.0
+    totals = [sum(s.label == label for s in samples if s.split not in closed) for label in range(NUM_LABELS)]
+    return {name: [share / whole * n for n in totals] for name, share in open_shares.items()}
 
 
 def _cost(unit: _Unit, counts: list[int], targets: list[float]) -> float:

@@ -17,7 +17,6 @@ from msgspec import Struct
 from shards.build.first_pass import image_not_given
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource, ShardPlan, sample_key
-from shards.build.source_files import SourceFiles
 from shards.build.tar import Member, ShardTar, dali_index
 from shards.errors import InputError, machine_spared
 from shards.files.atomic import atomic_path, write_bytes_atomic, write_text_atomic
@@ -29,6 +28,7 @@ from shards.files.regular_file import require_regular
 from shards.images.rejection import RejectedImage
 from shards.manifest.info import ShardInfo
 from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA, require_manifest_format
+from shards.sources.files import SourceFiles
 
 __all__ = ["Rejection", "ShardRecord", "ShardTask", "read_record", "write_shard", "write_shard_manifest"]
 

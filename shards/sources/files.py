@@ -139,7 +139,7 @@ class StoredFiles:
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
         for name, found in sorted(self.remote.tree(folder).items()):
             if not any(part.startswith(".") for part in name.split("/")):
-                yield f"{folder}/{name}", _stamp(found)
+                yield f"{folder}/{name}" if folder else name, _stamp(found)
 
     def read(self, name: str) -> bytes:
         """A file that is not there, or is longer than an image may be, is one bad image, as on a

@@ -1,0 +1,119 @@
+"""The images below a folder, with what the names of its folders say about them. No image is opened."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.images.formats import FILE_SUFFIXES
+from shards.manifest.schema import CLASS_NAMES
+from shards.sources.files import SourceFiles, Stamp
+from shards.sources.layout import Layout, read_layout
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
+
+__all__ = ["read_folder"]
+
+_MOST_SHOWN = 5
+
+
+@dataclass
+class _Found:
+    """The files below a folder, by kind."""
+
+    images: list[str] = field(default_factory=list)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    misnamed: list[str] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """By suffix."""
+    first_tar: str = ""
+
+
+def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceList:
+    """The images below a folder, at any depth, labelled by the names of their folders.
+
+    Images for which no name says a class are passed over, with a note. Raises ``InputError`` where a
+    class is missing or names contradict each other, ``OSError`` where a folder cannot be read.
+    """
+    rules, root, found = rules or SourceRules(), files.where("").rstrip("/"), _walk(files)
+    folders = [tuple(path.split("/")[:-1]) for path in found.images]
+    layout = read_layout(Counter(folders), rules)
+    columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
+    for path, folder in zip(found.images, folders, strict=True):
+        place = layout.places[folder]
+        if place.label is not None:
+            row = (path, place.label, place.generator, "", place.split)
+            for name, value in zip(SOURCE_SCHEMA.names, row, strict=True):
+                columns[name].append(value)
+    _require_both_classes(root, columns["label"], found, layout)
+    notes = layout.notes()
+    if found.passed_over:
+        notes.append(_passed_over(found.passed_over))
+    return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps)
+
+
+def _walk(files: SourceFiles) -> _Found:
+    found = _Found()
+    for path, stamp in files.walk(""):
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix not in FILE_SUFFIXES:
+            found.passed_over[suffix] += 1
+            found.first_tar = found.first_tar or (path if suffix == ".tar" else "")
+        elif not _is_utf8(path):
+            found.misnamed.append(path.encode("utf-8", "backslashreplace").decode())
+        else:
+            found.images.append(path)
+            if stamp is not None:
+                found.stamps[path] = stamp
+    return found
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # bytes that the file system gave and Python kept as surrogates
+        return False
+    return True
+
+
+def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layout: Layout) -> None:
+    if set(labels) == {0, 1}:
+        return
+    if found.first_tar and not labels:
+        raise InputError(
+            f"{root} holds tars, such as {found.first_tar}, and no images with a class: python -m "
+            f"scripts.index_shards '{root}' makes a data set of tars, and one that build_shards made is one already"
+        )
+    if not found.images:
+        raise InputError(f"{root} has no image files: {_what_to_give(root)}")
+    if not labels:
+        raise InputError(
+            f"{root} has {counted(len(found.images), 'image')}, but no name of a folder says real or generated"
+            f"{_held(layout)}: say what the names mean with --label NAME=real and --label NAME=generated, or "
+            "give a CSV or Parquet list with the columns path,label"
+        )
+    name, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
+    silent = _held(layout)
+    raise InputError(
+        f"{root} has {name} images only{silent}: a detector needs both, so add {other} images or say with "
+        f"--label NAME={other} which folders hold them"
+    )
+
+
+def _what_to_give(root: str) -> str:
+    return f"give the folder that holds the images of both classes, such as {root}/real and {root}/generated"
+
+
+def _held(layout: Layout) -> str:
+    """The folders whose names say nothing, in words that follow a sentence."""
+    names = dict.fromkeys(
+        "/".join(folder[:2]) + "/" for folder, place in layout.places.items() if place.label is None and folder
+    )
+    shown = ", ".join(sorted(names)[:_MOST_SHOWN]) + (" …" if len(names) > _MOST_SHOWN else "")
+    return f" (it holds {shown})" if names else ""
+
+
+def _passed_over(suffixes: Counter[str]) -> str:
+    kinds = ", ".join(f"{suffix or 'no suffix'} {count:,}" for suffix, count in suffixes.most_common(_MOST_SHOWN))
+    return f"passed over {counted(suffixes.total(), 'file')}, no images by name ({kinds})"

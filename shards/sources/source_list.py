@@ -1,0 +1,73 @@
+"""The images that a build is asked to take in: one Arrow table, sorted, so that neither the order of a
+directory nor that of a list matters; and the rules by which it was made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.sources.files import SourceFiles, Stamp
+from shards.sources.words import Words
+
+__all__ = ["SOURCE_SCHEMA", "UNKNOWN_GENERATOR", "SourceList", "SourceRules", "lacking_classes", "sorted_table"]
+
+UNKNOWN_GENERATOR = "unknown"
+"""Generator of generated images whose generator is not known."""
+
+SOURCE_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),  # a name in SourceList.files, "/" between its parts
+        ("label", pa.int8()),
+        ("generator", pa.string()),  # "" for real images
+        ("group", pa.string()),  # "" where the image stands alone
+        ("split", pa.string()),  # "" where it is to be drawn
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SourceRules:
+    """How a person wants sources to be understood. Picklable."""
+
+    words: Words = field(default_factory=Words)
+    generator_level: int | None = None
+    """The folder that names the generator, 1 for those right below the source; ``None`` to find it."""
+    given_split: bool = True
+    """Whether splits that folders, files or lists name are kept."""
+
+
+@dataclass(frozen=True)
+class SourceList:
+    """Images that a build is asked to take in."""
+
+    files: SourceFiles
+    """The files that paths are relative to."""
+    table: pa.Table
+    """Columns of ``SOURCE_SCHEMA``, sorted by all of them."""
+    misnamed: list[str] = field(default_factory=list)
+    """Files whose names are not valid UTF-8, with the offending bytes escaped."""
+    notes: list[str] = field(default_factory=list)
+    """For a person, before the work: what the words were taken to mean, and what was passed over."""
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    """By path, of files whose stamps came with the listing of a store."""
+
+
+def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
+    """A table of ``SOURCE_SCHEMA`` in its canonical order."""
+    table = pa.table(columns, schema=SOURCE_SCHEMA)
+    return table.sort_by([(name, "ascending") for name in SOURCE_SCHEMA.names])
+
+
+def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
+    """A sentence for each split that was given samples of one class only. Where a split is still to
+    be drawn (``""``), the other class may yet come to it, and the list is empty."""
+    pairs = set(zip(splits, labels, strict=True))
+    if "" in splits:
+        return []
+    return [
+        f"split {name} holds {CLASS_NAMES[label]} images only: nothing can be measured there that needs both classes"
+        for name in SPLITS
+        for label in range(len(CLASS_NAMES))
+        if (name, label) in pairs and (name, 1 - label) not in pairs
+    ]

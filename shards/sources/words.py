@@ -1,0 +1,159 @@
+"""What the words of a data set mean: names of folders, of files, and values of labels, in one table.
+
+A name is taken apart into words of letters; numbers and words without a meaning of their own, such as
+``images``, are left out. It has a meaning only where every word that is left has one: ``0_real``,
+``AI_generated_images`` and ``train-fake`` have, ``real_vs_fake`` and ``imagenet_ai`` have none.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES, SPLITS
+
+__all__ = ["CLASS_WORDS", "FILLERS", "SPLIT_WORDS", "Meaning", "Words", "parse_labels", "plain_label"]
+
+_REAL = (
+    "real",
+    "reals",
+    "realart",
+    "nature",
+    "natural",
+    "photo",
+    "photos",
+    "photograph",
+    "photographs",
+    "human",
+    "authentic",
+    "genuine",
+    "pristine",
+    "original",
+)
+_GENERATED = (
+    "generated",
+    "fake",
+    "fakes",
+    "ai",
+    "aigc",
+    "aigenerated",
+    "aiart",
+    "aiartdata",
+    "synthetic",
+    "synth",
+    "synthesized",
+    "artificial",
+)
+CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
+"""Word in lower case → label."""
+
+SPLIT_WORDS = {name: name for name in SPLITS} | {
+    "val": "valid",
+    "validation": "valid",
+    "training": "train",
+    "testing": "test",
+}
+"""Word in lower case → split."""
+
+FILLERS = frozenset(
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "data",
+        "dataset",
+        "datasets",
+        "set",
+        "file",
+        "files",
+        "all",
+        "sample",
+        "samples",
+        "jpg",
+        "jpeg",
+        "png",
+        "webp",
+    ]
+)
+"""Words of names that say nothing about what lies below."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+_SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
+
+
+def plain_label(text: str) -> str:
+    """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
+    and tables have true and false, and 1.0 where another row has no number."""
+    return _SAME_LABELS.get(text, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What one name says."""
+
+    label: int | None = None
+    split: str = ""
+    is_given: bool = False
+    """The label is one that the person gave for this very name."""
+    is_filler: bool = False
+    """It has no word that could name anything, such as a generator."""
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return self.label is not None or bool(self.split)
+
+
+@dataclass(frozen=True)
+class Words:
+    """The table, with the words that a person gave. Picklable."""
+
+    given: Mapping[str, int] = field(default_factory=dict)
+    """Word in lower case → label, as ``--label`` gives them. They go before the table."""
+
+    def of_name(self, name: str) -> Meaning:
+        """The meaning of a folder's name, or of a file's without its suffix."""
+        plain = name.strip().lower()
+        if plain in self.given:
+            return Meaning(self.given[plain], is_given=True)
+        words = [word for word in _WORD.findall(plain) if word not in FILLERS]
+        joined = "".join(words)
+        if joined in self.given:
+            return Meaning(self.given[joined], is_given=True)
+        if joined in CLASS_WORDS:
+            return Meaning(CLASS_WORDS[joined])
+        labels = {label for word in words if (label := self._label(word)) is not None}
+        splits = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+        known = all(self._label(word) is not None or word in SPLIT_WORDS for word in words)
+        if not words or not known or len(labels) > 1 or len(splits) > 1:
+            return Meaning(is_filler=not words)
+        return Meaning(next(iter(labels), None), next(iter(splits), ""))
+
+    def of_value(self, text: str) -> int | None:
+        """The label that a value of a table or of a tar's member means; a number means only what a
+        person said that it means."""
+        plain = text.strip().lower()
+        for form in (plain, plain_label(plain)):
+            if form in self.given:
+                return self.given[form]
+        return self.of_name(plain).label
+
+    def _label(self, word: str) -> int | None:
+        return self.given.get(word, CLASS_WORDS.get(word))
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, int]:
+    """``["nature=real", "1=generated"]`` → ``{"nature": 0, "1": 1}``. ``InputError``."""
+    labels: dict[str, int] = {}
+    for text in texts:
+        word, _, name = text.rpartition("=")
+        plain, label = plain_label(word.strip().lower()), CLASS_WORDS.get(name.strip().lower())
+        if not plain or label is None:
+            raise InputError(f"--label {text}: give WORD={CLASS_NAMES[0]} or WORD={CLASS_NAMES[1]}")
+        if labels.setdefault(plain, label) != label:
+            raise InputError(f"--label {text}: {word.strip()!r} was given both meanings")
+    return labels
