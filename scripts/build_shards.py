@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scripts.arguments import add_workers, at_least_one
-from shards.build.build import ENGINES, BuildReport, build_dataset
+from shards.build.build import ENGINES, BuildReport, build_dataset, drawn_again
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
 from shards.build.split import parse_shares
@@ -22,6 +22,8 @@ from shards.errors import InputError
 from shards.images.rejection import REASONS
 from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.schema import SPLITS
+from shards.sources.dry_run import describe_sources
+from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules, lacking_classes
 from shards.sources.words import Words, parse_labels
 from shards.store.folder import as_url
@@ -32,7 +34,13 @@ __all__ = ["main", "summary"]
 def _parser() -> CommandParser:
     parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
-    parser.add_argument("out", metavar="OUT", help="folder for the data set, or s3://… or gs://…")
+    parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is understood of SRC (classes, generators, splits, formats, what is passed over), and "
+        "build nothing",
+    )
     parser.add_argument(
         "--label",
         action="append",
@@ -132,6 +140,14 @@ def main(argv: list[str] | None = None) -> int:
         generator_level=arguments.generator_level,
         given_split=arguments.given_split,
     )
+    if arguments.dry_run:
+        sources = read_sources(arguments.source, rules)
+        sources.notes.extend(drawn_again(sources, settings))
+        for line in describe_sources(sources, shown_url(as_url(arguments.source) or arguments.source)):
+            print(printable(line))
+        return 0
+    if arguments.out is None:
+        raise InputError("OUT is missing: give a folder for the data set, or --dry-run to see what SRC holds")
     report = build_dataset(
         arguments.source,
         arguments.out,

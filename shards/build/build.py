@@ -29,7 +29,7 @@ from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
 from shards.store.folder import as_url
 
-__all__ = ["ENGINES", "BuildReport", "build_dataset"]
+__all__ = ["ENGINES", "BuildReport", "build_dataset", "drawn_again"]
 
 ENGINES = ("local", "ray")
 """The workers: processes of this machine, or a Ray cluster."""
@@ -71,7 +71,7 @@ def build_dataset(
     the disk does not give.
     """
     sources = read_sources(source, rules)
-    sources.notes.extend(_drawn_again(sources, settings))
+    sources.notes.extend(drawn_again(sources, settings))
     if on_note is not None:
         for note in sources.notes:
             on_note(note)
@@ -131,7 +131,7 @@ def _build(
     return BuildReport(info, False, continued, sources.notes)
 
 
-def _drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
+def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
     """The note on splits that come out of train, as no image was given to them."""
     given = set(sources.table.column("split").unique().to_pylist())
     missing = missing_splits(given, settings.split_shares)

@@ -97,8 +97,8 @@ def read_labels(
 ) -> tuple[np.ndarray, list[str]]:
     """((rows,) int8 labels, notes on what the values mean) from the columns of labels of a table of texts.
 
-    ``shown`` is the table for a person, and ``where`` gives the place of a row. Raises ``InputError`` where no column says what it means, and
-    where two columns contradict each other.
+    ``shown`` is the table for a person, and ``where`` gives the place of a row. Raises ``InputError`` where no
+    column says what it means, and where two columns contradict each other.
     """
     if not columns:
         raise InputError(

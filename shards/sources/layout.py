@@ -13,7 +13,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import Meaning
+from shards.sources.words import SPLIT_WORDS, Meaning, letters_of
 
 __all__ = ["Folder", "Layout", "Place", "read_layout"]
 
@@ -21,10 +21,12 @@ Folder = tuple[str, ...]
 """The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
 
 _MOST_SHOWN = 5
-_NO_PICTURES = frozenset(
-    ["mask", "masks", "depth", "edges", "segmentation", "landmarks", "annotations", "thumbnails", "thumbs"]
+_SAY_NOTHING = frozenset(
+    {"annotations", "captions", "depth", "doc", "docs", "edges", "extra", "landmarks", "mask", "masks", "meta"}
+    | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
+    | {"unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
 )
-"""Names beside which real images lie, and which hold no generated ones."""
+"""Words in the names of folders that lie beside real images and are not taken for a generator's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     said = {folder: _said(folder, meanings, rules) for folder in counts}
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
-        beside = _beside_real(said, meanings)
+        beside = _beside_real(said)
         said.update({folder: replace(said[folder], label=1, said_by=name) for folder, name in beside.items()})
     # What has no meaning and is no filler is a name of its own: of a generator, a scene, or the source as a whole.
     left = {f: [name for name in f if not meanings[name] and not meanings[name].is_filler] for f in said}
@@ -117,7 +119,7 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
     return Place(meanings[named[0]].label if named else None, split, "", named[0] if named else "")
 
 
-def _beside_real(said: Mapping[Folder, Place], meanings: Mapping[str, Meaning]) -> dict[Folder, str]:
+def _beside_real(said: Mapping[Folder, Place]) -> dict[Folder, str]:
     """Folders without a class below those in which a folder of real images lies → name beside it."""
     parents = {folder[: folder.index(place.said_by)] for folder, place in said.items() if place.label is not None}
     found = {}
@@ -125,7 +127,7 @@ def _beside_real(said: Mapping[Folder, Place], meanings: Mapping[str, Meaning]) 
         if place.label is not None:
             continue
         depths = [len(parent) for parent in parents if len(parent) < len(folder) and folder[: len(parent)] == parent]
-        if depths and not meanings[name := folder[max(depths)]].split and name.lower() not in _NO_PICTURES:
+        if depths and not _SAY_NOTHING.intersection(letters_of(name := folder[max(depths)])):
             found[folder] = name
     return found
 

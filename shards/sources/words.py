@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 
-__all__ = ["CLASS_WORDS", "FILLERS", "SPLIT_WORDS", "Meaning", "Words", "parse_labels", "plain_label"]
+__all__ = ["CLASS_WORDS", "FILLERS", "SPLIT_WORDS", "Meaning", "Words", "letters_of", "parse_labels", "plain_label"]
 
 _REAL = (
     "real",
@@ -86,6 +86,11 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
 
 
+def letters_of(name: str) -> list[str]:
+    """The words of a name in lower case, without numbers and marks."""
+    return _WORD.findall(name.lower())
+
+
 def plain_label(text: str) -> str:
     """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
     and tables have true and false, and 1.0 where another row has no number."""
@@ -120,7 +125,7 @@ class Words:
         plain = name.strip().lower()
         if plain in self.given:
             return Meaning(self.given[plain], is_given=True)
-        words = [word for word in _WORD.findall(plain) if word not in FILLERS]
+        words = [word for word in letters_of(plain) if word not in FILLERS]
         joined = "".join(words)
         if joined in self.given:
             return Meaning(self.given[joined], is_given=True)

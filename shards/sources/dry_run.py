@@ -1,0 +1,123 @@
+"""What was understood of a source, for a person, before anything is built: ``build_shards SRC --dry-run``."""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.images.formats import open_image
+from shards.images.rejection import RejectedImage
+from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList
+
+__all__ = ["describe_sources"]
+
+_LOOKED_AT = 50
+"""Images that are opened for their format and size, evenly among all."""
+_DEEPEST = 4
+_MOST_LINES = 60
+_MOST_NAMES = 12
+
+
+@dataclass
+class _Branch:
+    """A folder of the tree with all below it."""
+
+    images: int = 0
+    kinds: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    """(label, generator, split) → images."""
+    inside: dict[str, "_Branch"] = field(default_factory=dict)
+
+
+def describe_sources(sources: SourceList, shown: str) -> list[str]:
+    """Lines: how many images of which class; what the words were taken to mean; a tree with counts, class,
+    generator and split; generators, splits, suffixes; formats and megapixels of some images."""
+    labels = Counter(sources.table.column("label").to_pylist())
+    classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
+    lines = [f"{shown}: {counted(sources.table.num_rows, 'image')}, {classes}"]
+    lines += [f"  {note}" for note in sources.notes]
+    if sources.misnamed:
+        lines.append(f"  passed over {counted(len(sources.misnamed), 'file')} whose name is not valid UTF-8")
+    lines += ["", *_tree(sources), ""]
+    return lines + _facts(sources)
+
+
+def _tree(sources: SourceList) -> list[str]:
+    root = _Branch()
+    rows = zip(*(sources.table.column(name).to_pylist() for name in SOURCE_SCHEMA.names), strict=True)
+    for path, label, generator, _, split in rows:
+        branch = root
+        for name in ("", *path.split("/")[:-1][:_DEEPEST]):
+            branch = branch.inside.setdefault(name, _Branch()) if name else branch
+            branch.images += 1
+            branch.kinds[(label, generator, split)] += 1
+    found = list(_branches(root, 0))
+    width = max((len(name) for name, _ in found), default=0)
+    lines = [
+        f"  {name:<{width}}  {branch.images:>9,}  {_said(branch)}".rstrip() for name, branch in found[:_MOST_LINES]
+    ]
+    left = len(found) - _MOST_LINES
+    return lines + ([f"  … and {counted(left, 'folder')} more"] if left > 0 else [])
+
+
+def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
+    for name, below in sorted(branch.inside.items()):
+        yield f"{'  ' * depth}{name}/", below
+        if len(below.kinds) > 1:  # else what lies below it says nothing more
+            yield from _branches(below, depth + 1)
+
+
+def _said(branch: _Branch) -> str:
+    """Class, generator and split of a folder's images, as far as all of them share it."""
+    labels = {label for label, _, _ in branch.kinds}
+    generators = {generator for _, generator, _ in branch.kinds}
+    splits = {split for _, _, split in branch.kinds}
+    words = CLASS_NAMES[min(labels)] if len(labels) == 1 else ""
+    if labels == {1} and len(generators) == 1:
+        words += f" by {min(generators)}"
+    split = min(splits) if len(splits) == 1 else ""
+    return ", ".join(part for part in (words, split) if part)
+
+
+def _facts(sources: SourceList) -> list[str]:
+    names = {name: Counter(sources.table.column(name).to_pylist()) for name in ("generator", "split", "path")}
+    suffixes = Counter(PurePosixPath(path).suffix.lower() or "none" for path in names["path"])
+    splits = {name or "to be drawn": names["split"][name] for name in (*SPLITS, "") if names["split"][name]}
+    generators = {name: count for name, count in names["generator"].most_common() if name}
+    lines = [_fact("generators", generators), _fact("splits", splits), _fact("suffixes", dict(suffixes.most_common()))]
+    return [*lines, *_looked_at(sources)]
+
+
+def _fact(what: str, counts: Mapping[str, int]) -> str:
+    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
+    left = len(counts) - _MOST_NAMES
+    return f"  {what:<11}{', '.join(parts)}" + (f" and {left:,} more" if left > 0 else "")
+
+
+def _looked_at(sources: SourceList) -> list[str]:
+    """Formats and sizes of some images, and what cannot be read of them."""
+    paths = sources.table.column("path")
+    step = max(len(paths) / _LOOKED_AT, 1)
+    places = sorted({int(place * step) for place in range(min(_LOOKED_AT, len(paths)))})
+    formats: Counter[str] = Counter()
+    megapixels: list[float] = []
+    unread: Counter[str] = Counter()
+    for place in places:
+        try:
+            image = open_image(sources.files.read(paths[place].as_py()))
+            formats[str(image.format)] += 1
+            megapixels.append(image.width * image.height / 1e6)
+        except RejectedImage as rejected:
+            unread[rejected.reason] += 1
+        except InputError as error:  # a store that does not answer: the rest is known all the same
+            return [f"  images     none was looked at: {error}"]
+    lines = [_fact("formats", dict(formats.most_common())) + f" (of {counted(len(places), 'image')} looked at)"]
+    if megapixels:
+        low, middle, high = min(megapixels), statistics.median(megapixels), max(megapixels)
+        lines.append(f"  megapixels {low:.2g} to {high:.2g}, half of them above {middle:.2g}")
+    if unread:
+        lines.append(_fact("rejected", dict(unread)) + " among those looked at")
+    return lines

@@ -1,0 +1,122 @@
+"""Folders of public sets are understood as they are downloaded: class, split and generator by their words.
+
+After a change that is meant, ``python -m tests.test_sources_layouts`` writes the golden anew; read its diff.
+"""
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from scripts.build_shards import main
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from shards.sources.read import read_sources
+from shards.sources.source_list import SourceRules
+from shards.sources.words import Words, parse_labels
+from tests.layouts import FOLDERS, Layout, write_pictures
+
+GOLDEN = Path(__file__).parent / "golden/dry_runs.txt"
+
+
+def dry_run(layout: Layout, root: Path) -> str:
+    """What ``build_shards --dry-run`` prints of an imitation below ``root``."""
+    with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main([layout.name, "--dry-run", *layout.options]) == 0
+    return printed.getvalue()
+
+
+def goldens() -> dict[str, str]:
+    """Name of the layout → text."""
+    parts = GOLDEN.read_text(encoding="utf-8").split("== ")[1:] if GOLDEN.exists() else []
+    return {name.strip(): text for name, _, text in (part.partition("\n") for part in parts)}
+
+
+def read(root, layout):
+    level = int(layout.options[1]) if "--generator-level" in layout.options else None
+    words = Words(
+        parse_labels([o for flag, o in zip(layout.options, layout.options[1:], strict=False) if flag == "--label"])
+    )
+    return read_sources(write_pictures(root, layout), SourceRules(words, generator_level=level))
+
+
+@pytest.mark.parametrize("layout", FOLDERS, ids=lambda layout: layout.name)
+def test_a_layout_is_understood(layout, tmp_path):
+    sources = read(tmp_path, layout)
+    rows = {row["path"]: row for row in sources.table.to_pylist()}
+    assert len(rows) == 2 * len(layout.folders) - layout.passed_over
+    for folder, *meaning in layout.expected:
+        row = rows[f"{folder}/0000{layout.suffix}"]
+        assert [row["label"], row["generator"], row["split"]] == meaning
+    assert dry_run(layout, tmp_path) == goldens()[layout.name]
+
+
+def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
+    layout = next(layout for layout in FOLDERS if layout.name == "genimage")
+    out = tmp_path / "out"
+    assert main([str(write_pictures(tmp_path, layout)), str(out), "--global-size", "16"]) == 0
+    rows = ShardDataset.open(out).table.select(["source_path", "label", "generator", "split"]).to_pylist()
+    for row in rows:
+        *_, split, word, _ = row["source_path"].split("/")
+        assert row["label"] == (word == "ai")
+        assert row["generator"] == (row["source_path"].split("/")[0] if word == "ai" else "")
+        assert row["split"] == "valid" if split == "val" else row["split"] in ("train", "test")
+    assert {row["split"] for row in rows} == {"train", "valid", "test"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "labels", "message"),
+    [
+        (("real", "fake/human"), [], r"fake/human/ names both classes \(fake = generated and human = real\).*--label"),
+        (
+            ("real", "fake", "train/test/real"),
+            [],
+            "train/test/real/ names two splits, train and test.*--no-given-split",
+        ),
+        (("cats", "dogs"), [], r"no name of a folder says real or generated \(it holds cats/, dogs/\).*--label"),
+        (("fake", "coco"), [], r"generated images only \(it holds coco/\).*--label NAME=real"),
+        (("real",), [], "real images only: a detector needs both"),
+        (("real", "masks"), [], "real images only"),
+        (("real", "test_unlabelled"), [], "real images only"),
+        (("real", "fake"), ["fake=maybe"], "--label fake=maybe: give WORD=real or WORD=generated"),
+        (("real", "fake"), ["fake"], "--label fake: give WORD=real"),
+        (("real", "fake"), ["x=real", "x=fake"], "both meanings"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):
+    source = write_pictures(tmp_path, Layout("source", folders, ()))
+    with pytest.raises(InputError, match=message):
+        read_sources(source, SourceRules(Words(parse_labels(labels))))
+
+
+def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
+    source = write_pictures(tmp_path, Layout("source", ("real", "fake/human", "coco"), ()))
+    rules = SourceRules(Words(parse_labels(["fake=generated", "COCO=real"])))
+    labels = {row["path"].split("/")[0]: row["label"] for row in read_sources(source, rules).table.to_pylist()}
+    assert labels == {"real": 0, "fake": 1, "coco": 0}
+
+
+@pytest.mark.parametrize(("real", "generated"), [("0", "1"), ("1", "0")])
+def test_numbers_as_folders_mean_what_was_said(real, generated, tmp_path):
+    source = write_pictures(tmp_path, Layout("source", ("0", "1"), ()))
+    with pytest.raises(InputError, match="no name of a folder says"):
+        read_sources(source)
+    rules = SourceRules(Words(parse_labels([f"{real}=real", f"{generated}=generated"])))
+    labels = {row["path"].split("/")[0]: row["label"] for row in read_sources(source, rules).table.to_pylist()}
+    assert labels == {real: 0, generated: 1}
+
+
+def test_splits_can_be_drawn_whatever_the_folders_say(tmp_path):
+    source = write_pictures(tmp_path, Layout("source", ("train/real", "train/fake", "test/real", "test/fake"), ()))
+    assert set(read_sources(source, SourceRules(given_split=False)).table.column("split").to_pylist()) == {""}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        sections = []
+        for shape in FOLDERS:
+            write_pictures(Path(folder), shape)
+            sections.append(f"== {shape.name}\n{dry_run(shape, Path(folder))}")
+    GOLDEN.write_text("".join(sections), encoding="utf-8")
