@@ -32,7 +32,7 @@ def made_up_audit(sha256):
     return {
         "format_version": 1,
         "dataset": {"name": "d", "dataset_json_sha256": sha256},
-        "samples": {},
+        "samples": {"all": 2, "real": 1, "generated": 1},
         "equalised": "",
         "metadata": None,
         "duplicates": {},

@@ -193,6 +193,7 @@ def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDa
     evaluation = read_evaluation(folder, TEST)
     lines = RunFolder(folder).read_metrics()
     chosen = evaluation["model"]["chosen"]
+    assert chosen is not None  # training records it
     return {
         "seed": seed,
         "folder": str(folder.relative_to(output)),

@@ -136,7 +136,7 @@ def _calibrated(run: Path, split: str, dataset: ShardDataset) -> dict[str, Any] 
     probability = pa.array(calibration.probability(_margin(table)), table.schema.field(place).type)
     table = table.set_column(place, table.schema.field(place), probability)
     results = calibrated_results(calibration, table, dataset.root, split)
-    promise = results["promise"] or {}
+    promise: Mapping[str, Any] = results["promise"] or {}
     return {
         "before": results["before"],
         "after": results["after"],
