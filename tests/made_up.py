@@ -4,16 +4,15 @@ from types import UnionType
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from bench.harness.schemas import SCHEMAS
-from glass.config.documents import Map, Maybe
 
 __all__ = ["made_up", "made_up_result"]
 
 
-def made_up(schema: Any) -> Any:
+def made_up(kind: Any) -> Any:
     """A value of the type: lists as short as can be, numbers of 1, nothing null or left out."""
-    if is_typeddict(schema):
-        return {name: made_up(part) for name, part in get_type_hints(schema, include_extras=True).items()}
-    origin, parts = get_origin(schema), get_args(schema)
+    if is_typeddict(kind):
+        return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
+    origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated and get_origin(parts[0]) is list:
         return made_up(parts[0]) * max(meta.min_length or 1 for meta in parts[1:])
     if origin in (Annotated, NotRequired, Union, UnionType):
@@ -22,16 +21,7 @@ def made_up(schema: Any) -> Any:
         return [made_up(parts[0])]
     if origin is dict:
         return {} if parts[1] is Any else {"made_up": made_up(parts[1])}
-    if isinstance(schema, dict):
-        return {name: made_up(part) for name, part in schema.items()}
-    if isinstance(schema, list):
-        return [made_up(schema[0])]
-    if isinstance(schema, Map):
-        return {"made_up": made_up(schema.values)}
-    if isinstance(schema, Maybe):
-        return made_up(schema.schema)
-    kind = schema[0] if isinstance(schema, tuple) else schema
-    return kind() if kind is dict else kind(1)
+    return {} if kind is dict else kind(1)
 
 
 def made_up_result(bench: str) -> dict[str, Any]:
