@@ -14,7 +14,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig, SelectBy
@@ -140,18 +140,19 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
 
 def summary(document: "Tuning") -> str:
     """How many trials ended how, and the best of them."""
+    from glass.studies.search_records import best_trial
+
     states = document["states"]
     text = ", ".join(f"{number} {name}" for name, number in states.items() if number)
-    complete = [row for row in document["trials"] if row["state"] == "complete"]
-    if not complete:
+    found = best_trial(document["trials"], document["metric"])
+    if found is None:
         return f"{text}; no trial is complete"
-    choose = min if document["metric"] == "loss" else max
-    best = choose(complete, key=lambda row: cast(float, row["value"]))
+    value, best = found
     point = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in best["params"].items()
     )
-    return f"{text}; best validation {document['metric']} {best['value']:.4f} by trial {best['number']}: {point}"
+    return f"{text}; best validation {document['metric']} {value:.4f} by trial {best['number']}: {point}"
 
 
 def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":

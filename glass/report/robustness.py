@@ -2,12 +2,12 @@
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from glass.measure.bootstrap import Difference
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
 from glass.measure.robustness_schema import ContenderResults, Robustness
+from glass.report.document import RobustnessSummary, SummaryRowModel
 from glass.report.heat_map import heat_map_png
 from glass.report.tables import cell, interval_text, percent
 from shards.cli.command import printable
@@ -50,7 +50,7 @@ def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[
     return [*HEAD, *([DIFFERENCE] if several else [])], rows
 
 
-def robustness_summary(document: Robustness) -> dict[str, Any]:
+def robustness_summary(document: Robustness) -> RobustnessSummary:
     """For ``report.json``: what the table shows, as numbers."""
     return {
         "worst": document["worst"],
@@ -71,11 +71,12 @@ def heat_map_uri(document: Robustness) -> str:
     return "data:image/png;base64," + base64.b64encode(heat_map_png(document)).decode("ascii")
 
 
-def _numbers(result: ContenderResults) -> dict[str, Any]:
-    generators, shown = result["per_generator"], ("auroc", "tpr_at_fpr_1")
+def _numbers(result: ContenderResults) -> SummaryRowModel:
+    generators, intervals = result["per_generator"], result["intervals"]
     return {
-        **{name: result["metrics"][name] for name in shown},
-        "intervals": {name: result["intervals"][name] for name in shown},
+        "auroc": result["metrics"]["auroc"],
+        "tpr_at_fpr_1": result["metrics"]["tpr_at_fpr_1"],
+        "intervals": {"auroc": intervals["auroc"], "tpr_at_fpr_1": intervals["tpr_at_fpr_1"]},
         "minimum": generators["minimum"]["auroc"],
         "worst": generators["worst"],
         "false_positive_rate": generators["real"]["false_positive_rate"],

@@ -1,12 +1,13 @@
 """Numbers of a report document as rows of text, the same for the page and for the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from glass.config.learnt_ids import Overlap
 from glass.measure.applied_calibration import AppliedCalibration
 from glass.measure.generators import PerGenerator
+from glass.report.document import Comparison
 from shards.cli.wording import counted
 
 __all__ = [
@@ -195,7 +196,7 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
     return f"WARNING: {' and '.join(parts)}: these figures are no test results."
 
 
-def comparison_sentence(comparison: Mapping[str, Any]) -> str:
+def comparison_sentence(comparison: Comparison) -> str:
     """What the paired difference in AUROC says, and what it does not."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]

@@ -15,7 +15,17 @@ from shards.files.documents import Number, read_document, write_document
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["BestParams", "Trial", "Tuning", "Value", "apply_params", "trial_rows", "write_records"]
+__all__ = [
+    "BestParams",
+    "Trial",
+    "Tuning",
+    "Value",
+    "apply_params",
+    "best_trial",
+    "complete_trials",
+    "trial_rows",
+    "write_records",
+]
 
 FORMAT_VERSION = 1
 
@@ -102,6 +112,17 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
         }
         for trial in study.get_trials(deepcopy=False)
     ]
+
+
+def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
+    """Those of ``trials`` that are complete, each behind its value."""
+    return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
+    """The best complete trial behind its value, of equal ones the first; None where none is complete."""
+    best = min if metric == "loss" else max
+    return best(complete_trials(trials), key=lambda found: found[0], default=None)
 
 
 def write_records(study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path) -> Tuning:

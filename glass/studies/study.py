@@ -23,7 +23,7 @@ from glass.studies.crop_documents import CropStudy
 from glass.studies.crop_study import CropPlan, run_crop_study
 from glass.studies.final_runs import FinalPlan, run_seeds
 from glass.studies.search import Search
-from glass.studies.search_records import Trial, Tuning
+from glass.studies.search_records import Trial, Tuning, best_trial
 from glass.studies.search_space import SearchPlan, changed_space, settings_at, space_for
 from glass.studies.seed_results import comparisons
 from glass.studies.study_documents import AboutModel, BaselineRow, SearchResult, StudyDocument, StudyResult
@@ -137,14 +137,11 @@ class Study:
         results: list[StudyResult] = []
         for terms, trials in wanted.items():
             among = tuning["trials"][:trials]
-            best = max(
-                (row for row in among if row["state"] == "complete"),
-                key=lambda row: (row["value"], -row["number"]),
-                default=None,
-            )
-            if best is None:
+            found = best_trial(among, tuning["metric"])
+            if found is None:
                 self.report(f"{model.name}: no trial is complete, so there is nothing to train")
                 continue
+            _, best = found
             plan = self._plan(model)
             config = settings_at(plan.config, plan.space, best["params"])
             config = replace(config, epochs=self.budget.final_epochs)
