@@ -8,7 +8,7 @@ import torch
 import glass.studies.search
 from glass.studies.search import Search
 from glass.studies.search_records import Tuning
-from glass.train.epochs import TrainingDiverged
+from glass.train.divergence import TrainingDiverged
 from glass.train.step import Engine
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError

@@ -26,7 +26,7 @@ from glass.studies.plan import check_trainable
 from glass.studies.search_records import Tuning, write_records
 from glass.studies.search_space import Dimension, LogRange, SearchPlan, settings_at
 from glass.studies.search_store import TRIALS, Claim, SearchStore
-from glass.train.epochs import TrainingDiverged
+from glass.train.divergence import TrainingDiverged
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
 from shards.cli.shown_url import safe_text, safe_words, without_secrets
