@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.evaluation import EvaluationOptions, evaluate_run
     from glass.measure.predictions import predictions_path

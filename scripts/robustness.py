@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset.require_local()
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.result_files import ROBUSTNESS, named_of, robustness_path
     from glass.model.hub import model_folder

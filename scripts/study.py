@@ -72,7 +72,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Records the study of this folder; ``InputError`` where the folder holds another."""
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.studies.plan import settle_plan
 
     digest = dataset_digest(dataset.root)["dataset_json_sha256"]

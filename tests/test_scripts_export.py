@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.export.model_folder import save_model
 from glass.model.model import build_model
 from glass.predict.detector import Detector

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from glass.auditing.findings import INFO, KINDS, SEVERITIES
-from glass.config.run_folder import DatasetDigest, dataset_digest
+from glass.config.dataset_digest import DatasetDigest, dataset_digest
 from shards.errors import InputError
 from shards.files.documents import Interval, Number, versioned_document
 from shards.files.json_file import read_json

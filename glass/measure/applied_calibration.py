@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Meta
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.measure.calibration import Calibration, CalibrationData, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
 from glass.measure.rates import expected_counts, rate_interval

@@ -13,8 +13,8 @@ from typing import Any, cast
 import pyarrow as pa
 from tqdm import tqdm
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.measure.applied_calibration import THRESHOLD, UNCALIBRATED, calibrated_results
 from glass.measure.evaluation_schema import FORMAT_VERSION, Evaluation, EvaluationSettings, Results, check_evaluation

@@ -8,8 +8,8 @@ from typing import Annotated, Any, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
-from glass.config.run_folder import DatasetDigest
 from glass.measure.applied_calibration import AppliedCalibration
 from glass.measure.generators import PerGenerator
 from glass.measure.metrics import MetricIntervals, Metrics, ReliabilityBin, Roc

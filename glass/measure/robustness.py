@@ -16,8 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.measure.bootstrap import paired_difference
 from glass.measure.changed_images import SplitImages, changed_batches

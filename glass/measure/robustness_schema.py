@@ -2,8 +2,8 @@
 
 from typing import Any, NotRequired, TypedDict
 
+from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
-from glass.config.run_folder import DatasetDigest
 from glass.measure.bootstrap import Difference
 from glass.measure.evaluation_schema import Bootstrap, Confusion, MeasuredModel, Samples, Threshold
 from glass.measure.generators import PerGenerator

@@ -35,8 +35,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glass.auditing.audit import audit_summary, read_audit
+from glass.config.dataset_digest import dataset_digest
 from glass.config.overrides import flat_settings
-from glass.config.run_folder import EpochLine, dataset_digest
+from glass.config.run_folder import EpochLine
 from glass.measure.bootstrap import paired_difference
 from glass.measure.evaluation_schema import Evaluation
 from glass.report.document import (

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from glass.auditing.audit import AuditSummary
+from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
-from glass.config.run_folder import DatasetDigest
 from glass.measure.applied_calibration import AppliedCalibration
 from glass.measure.bootstrap import Difference
 from glass.measure.evaluation_schema import (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from glass.config.run_folder import EpochLine, dataset_digest
+from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import EpochLine
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.predictions import read_predictions
 from glass.measure.result_files import EVALUATION, found_of, read_evaluation

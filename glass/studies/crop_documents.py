@@ -2,7 +2,7 @@
 
 from typing import Any, TypedDict
 
-from glass.config.run_folder import DatasetDigest
+from glass.config.dataset_digest import DatasetDigest
 from shards.files.documents import Interval, Number
 
 __all__ = ["BaselineCost", "CropStudy", "Fit", "InferenceCurve", "InferenceRow", "NotFitting", "TrainingRow"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import dataset_digest
 from glass.studies import device_memory
 from glass.studies.crop_documents import CropStudy, Fit, InferenceCurve, InferenceRow, NotFitting, TrainingRow
 from glass.studies.crop_inference import inference_row

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from glass.config.run_folder import DatasetDigest
+from glass.config.dataset_digest import DatasetDigest
 from glass.measure.applied_calibration import Quality
 from glass.measure.weighted_metrics import FPR_LIMITS
 from shards.files.documents import Interval, Number

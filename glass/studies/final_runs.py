@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from glass.config.dataset_digest import DatasetDigest, dataset_digest
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import FREE_TO_CHANGE, DatasetDigest, RunFolder, dataset_digest
+from glass.config.run_folder import FREE_TO_CHANGE, RunFolder
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.result_files import evaluation_path, read_evaluation, write_evaluation
 from glass.measure.weighted_metrics import METRIC_NAMES

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from glass.auditing.audit import audit_summary, read_audit
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.model.flops import training_flops
 from glass.studies import device_memory

@@ -3,7 +3,7 @@
 from typing import TypedDict
 
 from glass.auditing.audit import AuditSummary
-from glass.config.run_folder import DatasetDigest
+from glass.config.dataset_digest import DatasetDigest
 from glass.studies.crop_documents import BaselineCost, CropStudy
 from glass.studies.final_documents import FinalRuns
 from glass.studies.search_records import Tuning, Value

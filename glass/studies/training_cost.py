@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import RunFolder, dataset_digest
+from glass.config.run_folder import RunFolder
 from glass.studies import device_memory
 from glass.studies.crop_documents import BaselineCost, TrainingRow
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
