@@ -1,11 +1,18 @@
 """Documents made up from their declared type, for tests of what reads them."""
 
+import copy
+import re
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import pytest
+
 from bench.harness.schemas import SCHEMAS
 
-__all__ = ["made_up", "made_up_result"]
+__all__ = ["made_up", "made_up_result", "refuses_holes"]
+
+Path = tuple[str | int, ...]
 
 
 def made_up(kind: Any) -> Any:
@@ -33,3 +40,45 @@ def made_up_result(bench: str) -> dict[str, Any]:
         if "spread" in row:
             row["spread"] = [1.0, 1.0]
     return document
+
+
+def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any) -> int:
+    """Requires ``check`` to pass ``whole``, made up from ``kind``, and to name each place in it that is of
+    a type taken nowhere, or missing; what is not required may be missing. Returns the number of places."""
+    check(whole)
+    found = list(_places(kind))
+    for path, required in found:
+        *way, last = path
+        broken = copy.deepcopy(whole)
+        part = broken
+        for step in way:
+            part = part[step]
+        place = re.escape("".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path))
+        part[last] = object()
+        with pytest.raises(ValueError, match=f"{place} = .* is not"):
+            check(broken)
+        if required is not None:
+            del part[last]
+        if required:
+            with pytest.raises(ValueError, match=f"{place} is missing"):
+                check(broken)
+        elif required is False:
+            check(broken)
+    return len(found)
+
+
+def _places(kind: Any, at: Path = ()) -> Iterator[tuple[Path, bool | None]]:
+    """Every place of a made-up document, and whether it is a field that is required (None: no field)."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_typeddict(kind):
+        for name, part in get_type_hints(kind, include_extras=True).items():
+            yield (*at, name), name in kind.__required_keys__
+            yield from _places(part, (*at, name))
+    elif origin is list:
+        yield (*at, 0), None
+        yield from _places(parts[0], (*at, 0))
+    elif origin is dict and parts[1] is not Any:
+        yield (*at, "made_up"), None
+        yield from _places(parts[1], (*at, "made_up"))
+    elif origin in (Union, UnionType, Annotated, NotRequired):
+        yield from _places(parts[0], at)
