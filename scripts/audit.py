@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scripts.arguments import script_parser, thread_count
 from shards.cli.command import printable, run_command
@@ -19,6 +19,9 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.outputs import check_output, holds_mark, is_json_with
+
+if TYPE_CHECKING:
+    from glass.auditing.audit import Audit
 
 __all__ = ["main"]
 
@@ -96,7 +99,7 @@ def _write(path: Path, text: str, required: bool = True) -> None:
         print(printable(f"wrote {path}"))
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
+def _lines(document: "Audit") -> list[str]:
     """The findings for a terminal."""
     samples, lines = document["samples"], []
     lines.append(

@@ -1,8 +1,6 @@
 """The audit of a data set as a page of its own, and as the section on top of a report."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from glass.auditing.audit import Audit, AuditSummary
 from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report.template import render
 
@@ -15,19 +13,19 @@ _SENTENCES = {
 }
 
 
-def audit_sentence(document: Mapping[str, Any]) -> str:
+def audit_sentence(document: AuditSummary) -> str:
     """The meaning of the worst finding."""
     return _SENTENCES[document["severity"]]
 
 
-def render_audit_html(document: Mapping[str, Any]) -> str:
+def render_audit_html(document: Audit) -> str:
     """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`."""
     return render(
         "audit.html.j2", document=document, sentence=audit_sentence(document), below_guessing=_below_guessing(document)
     )
 
 
-def _below_guessing(document: Mapping[str, Any]) -> str:
+def _below_guessing(document: Audit) -> str:
     """Why an AUROC lies below 0.5, where one does."""
     metadata = document["metadata"]
     if metadata is None:
