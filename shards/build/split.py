@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shards.errors import InputError
+from shards.manifest.groups import tied
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 
 __all__ = ["SPLIT_WORDS", "Splittable", "assign_splits", "lacking_classes", "parse_shares"]
@@ -67,7 +68,7 @@ def assign_splits(samples: Sequence[Splittable], shares: dict[str, float], seed:
     Splits given beforehand hold, also for the rest of their group, and count towards the shares.
     Raises ``InputError`` where a group or content was given two splits.
     """
-    roots = _join(samples)
+    roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
     for sample, root in zip(samples, roots, strict=True):
         _add(units, root, sample, seed)
@@ -97,25 +98,6 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
         for label in range(NUM_LABELS)
         if (name, label) in pairs and (name, 1 - label) not in pairs
     ]
-
-
-def _join(samples: Sequence[Splittable]) -> list[int]:
-    """For each sample the number of the first one that it is tied to, by group or content."""
-    parents = list(range(len(samples)))
-
-    def find(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    first: dict[bytes | str, int] = {}
-    for index, sample in enumerate(samples):
-        for tie in (sample.sha256, sample.group):
-            if tie:
-                a, b = find(first.setdefault(tie, index)), find(index)
-                parents[max(a, b)] = min(a, b)
-    return [find(index) for index in range(len(samples))]
 
 
 def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> None:
