@@ -6,7 +6,7 @@ sources ──scan──▶ plan ──split, pack──▶ shard plans ──wo
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shards.build.finish import finish, is_finished
@@ -24,6 +24,7 @@ from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries
 from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.group_list import read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import REJECTED_NAME
 from shards.store.folder import as_url
@@ -44,7 +45,7 @@ class BuildReport:
     continued: bool
     """An interrupted build was completed."""
     notes: list[str]
-    """Notes on files that were passed over in the sources."""
+    """Notes on files that were passed over in the sources, and on a list of groups."""
 
 
 def build_dataset(
@@ -54,8 +55,9 @@ def build_dataset(
     workers: int = 1,
     progress: bool = True,
     engine: str = "local",
-    on_note: Callable[[str], object] | None = None,
+    on_note: Callable[[str], object] = lambda note: None,
     reject_unreadable: bool = False,
+    groups: Path | None = None,
 ) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to.
 
@@ -63,15 +65,17 @@ def build_dataset(
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
     ``ENGINES``) are. Shows bars on stderr with ``progress``; ``on_note`` is called with each of
-    the report's notes on the sources before any image is read. Raises
+    the report's notes as soon as it is known, those on the sources before any image is read. Raises
     ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
-    the disk does not give.
+    the disk does not give. ``groups`` is a list of ``shards.manifest.group_list``, which joins with
+    the groups of the source.
     """
     sources = read_sources(source)
-    if on_note is not None:
-        for note in sources.notes:
-            on_note(note)
+    if groups is not None:
+        sources = replace(sources, groups=read_group_list(groups))
+    for note in sources.notes:
+        on_note(note)
     url = as_url(out)
     store = None if url is None else RemoteOutput(url, PLAN_NAME)
     out = Path(out) if store is None else store.folder
@@ -83,7 +87,7 @@ def build_dataset(
         with locked(out):
             if store is not None:
                 store.pull()
-            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable)
+            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable, on_note)
     except OSError as error:
         raise InputError(cannot_write(out, error)) from error
 
@@ -97,6 +101,7 @@ def _build(
     engine: str,
     store: RemoteOutput | None,
     reject_unreadable: bool,
+    on_note: Callable[[str], object],
 ) -> BuildReport:
     _sweep(out)
     plan = read_plan(out)
@@ -111,6 +116,9 @@ def _build(
     else:
         finished = is_finished(out) if store is None else store.is_finished
         require_unchanged(plan, sources, settings, out, finished)
+    if sources.groups is not None:
+        sources.notes.append(sources.groups.note(plan.table.column("sha256").to_pylist()))
+        on_note(sources.notes[-1])
     shards = plan_shards(plan)
     todo = [shard for shard in shards if not _is_done(shard, out, store)]
     if not todo and store is not None and store.is_finished:

@@ -15,6 +15,7 @@ from shards.build.source_files import LocalFiles, SourceFiles, Stamp
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
+from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES
 
 __all__ = ["LABELS", "SOURCE_SCHEMA", "UNKNOWN_GENERATOR", "SourceList", "plain_label", "read_folder", "sorted_table"]
@@ -63,6 +64,8 @@ class SourceList:
     """Notes for a person on files that were passed over."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """By path, of files whose stamps came with the listing of a store."""
+    groups: GroupList | None = None
+    """Groups by the contents of files, beside those of the table."""
 
 
 def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
