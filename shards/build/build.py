@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shards.build.finish import finish, is_finished
 from shards.build.packing import ShardPlan
-from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged
+from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged, write_plan
 from shards.build.ray_engine import write_shards_on_ray
 from shards.build.settings import BuildSettings
 from shards.build.source_lists import read_sources
@@ -110,16 +110,18 @@ def _build(
         passes = 1 if settings.equalise == "none" else 2
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             threads = max(2 * workers, sources.files.at_once)
-            plan = make_plan(sources, settings, out, threads, bar.update, reject_unreadable)
+            plan = make_plan(sources, settings, threads, bar.update, reject_unreadable)
+        shards = plan_shards(plan)  # first, so that a group with two splits can be mended in the same folder
+        write_plan(plan, out)
         if store is not None:
             store.push(PLAN_NAME)
     else:
         finished = is_finished(out) if store is None else store.is_finished
         require_unchanged(plan, sources, settings, out, finished)
+        shards = plan_shards(plan)
     if sources.groups is not None:
         sources.notes.append(sources.groups.note(plan.table.column("sha256").to_pylist()))
         on_note(sources.notes[-1])
-    shards = plan_shards(plan)
     todo = [shard for shard in shards if not _is_done(shard, out, store)]
     if not todo and store is not None and store.is_finished:
         return BuildReport(store.info(), True, False, sources.notes)

@@ -34,7 +34,7 @@ from shards.manifest.group_list import GroupList
 from shards.manifest.schema import FORMAT_VERSION, SPLITS, require_format
 from shards.settings import as_flag
 
-__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
+__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged", "write_plan"]
 
 PLAN_NAME = ".build_plan.parquet"
 _SETTINGS = b"settings"
@@ -80,20 +80,23 @@ def current_versions() -> dict[str, str]:
 def make_plan(
     sources: SourceList,
     settings: BuildSettings,
-    out: Path,
     threads: int,
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Does the first pass and writes the plan into ``out``."""
+    """Does the first pass; writes nothing."""
     table = with_groups(scan(sources, threads, advance, reject_unreadable), sources.groups)
     decided = equalise(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
     )
-    plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+    return BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+
+
+def write_plan(plan: BuildPlan, out: Path) -> None:
+    """Writes the plan into ``out``, which from then on belongs to this build."""
     record: PlanRecord = {
         "format_version": FORMAT_VERSION,
-        "settings": asdict(settings),
+        "settings": asdict(plan.settings),
         "written_by": plan.written_by,
         "equalised": plan.equalised,
         "recompress_quality": plan.recompress_quality,
@@ -102,7 +105,6 @@ def make_plan(
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
-    return plan
 
 
 def read_plan(out: Path) -> BuildPlan | None:
