@@ -1,4 +1,4 @@
-"""Mutated source lists and label lists, CSV and Parquet, through reading: rows or one sentence."""
+"""Mutated lists of sources, labels and groups, CSV and Parquet, through reading: rows or one sentence."""
 
 import csv
 import sys
@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from shards.adopt.key_list import read_key_list
 from shards.errors import InputError
+from shards.manifest.group_list import read_group_list
 from shards.sources.read import read_sources
 from tests.fuzz_harness import mutated, run_main
 
@@ -35,7 +36,7 @@ WORDS = (
 
 
 class ListTarget:
-    """Lists of the two kinds in the two formats."""
+    """Lists that are of all three kinds, in the two formats."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,6 +48,7 @@ class ListTarget:
                 "generator": "" if n % 2 else "gan",
                 "group": "g",
                 "split": "train",
+                "sha256": f"{n:064x}",
             }
             for n in range(6)
         ]
@@ -65,7 +67,7 @@ class ListTarget:
         base = self._bases[suffix][int(rng.integers(len(self._bases[suffix])))]
         path = self._folder / f"list{suffix}"
         path.write_bytes(mutated(rng, base, WORDS))
-        for name, read in (("sources", read_sources), ("labels", read_key_list)):
+        for name, read in (("sources", read_sources), ("labels", read_key_list), ("groups", read_group_list)):
             try:
                 read(path)
                 counts[f"{name}{suffix}: taken"] += 1

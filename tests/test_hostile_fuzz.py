@@ -23,7 +23,14 @@ RUNS = {
     "lists": (
         ListTarget,
         200,
-        ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken", "labels.parquet: refused"),
+        (
+            "sources.csv: taken",
+            "sources.csv: refused",
+            "labels.parquet: taken",
+            "labels.parquet: refused",
+            "groups.csv: taken",
+            "groups.parquet: refused",
+        ),
     ),
     "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (

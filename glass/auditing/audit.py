@@ -9,12 +9,13 @@ reports show on top: an :class:`Audit`. Of its parts that only the page of an au
                     AUROC), ``not_in_pixels`` (``auroc``, ``interval`` by facts that no pixel shows,
                     or null), ``quant_tables`` (class → number of distinct JPEG tables)
 ``duplicates``      is ``same_file``, ``same_pixels``, ``near``: pairs, ``candidates``, ``compared``
-                    (null where near duplicates were not searched), ``pairs``: the first 1,000 as
-                    ``kind``, ``detail``, and of both ``path``, ``split``, ``class_name``, ``group``
+                    (null where near duplicates were not searched), ``pairs``: the first 1,000, the
+                    worst first, as ``kind`` (``same_file``, ``same_pixels``, ``near``), ``detail``,
+                    ``differ`` (list of sentences), ``samples``: of both ``path``, ``split``,
+                    ``class_name``, ``generator``, ``group``, ``width``, ``height``
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -26,6 +27,7 @@ from shards.files.documents import Interval, Number, versioned_document
 from shards.files.json_file import read_json
 
 if TYPE_CHECKING:
+    from glass.auditing.duplicates import Duplicates
     from shards.manifest.dataset import ShardDataset
 
 __all__ = ["AUDIT_NAME", "Audit", "AuditSummary", "audit_dataset", "audit_summary", "check_audit", "read_audit"]
@@ -79,25 +81,16 @@ class Audit(AuditSummary):
     """See the module."""
 
 
-def audit_dataset(
-    dataset: "ShardDataset",
-    near: bool = True,
-    threads: int = 1,
-    seed: int = 0,
-    advance: Callable[[int], object] = lambda done: None,
-) -> Audit:
-    """The document; see the module. Without ``near`` only the manifest is read.
-
-    ``advance(n)`` is called after every ``n`` global views. Raises ``InputError`` where a shard
-    cannot be read.
-    """
+def audit_dataset(dataset: "ShardDataset", duplicates: "Duplicates", seed: int = 0) -> Audit:
+    """The document; see the module. ``duplicates`` are those that
+    :func:`glass.auditing.duplicates.find_duplicates` found; here only the manifest is read."""
     # Reading an audit needs neither Pillow nor the bootstrap.
     from glass.auditing.duplicate_findings import audit_duplicates
     from glass.auditing.metadata_audit import FEATURES, audit_metadata
     from glass.auditing.metadata_findings import metadata_findings
 
     metadata = audit_metadata(dataset, seed)
-    duplicates, findings = audit_duplicates(dataset, near, threads, advance)
+    found, findings = audit_duplicates(dataset, duplicates)
     labels = dataset.column("label")
     real, generated = int((labels == 0).sum()), int((labels == 1).sum())
     equalised = dataset.info.equalised
@@ -115,7 +108,7 @@ def audit_dataset(
             "features": [{**asdict(f), "name": FEATURES[f.feature]} for f in metadata.features],
             "generators": {name: auroc for name, (auroc, _) in metadata.generators.items()},
         },
-        "duplicates": duplicates,
+        "duplicates": found,
         "findings": [asdict(finding) for finding in findings],
         "severity": findings[0].severity if findings else INFO,
     }

@@ -1,5 +1,9 @@
 """The audit of a data set as a page of its own, and as the section on top of a report."""
 
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
 from glass.auditing.audit import Audit, AuditSummary
 from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report.template import render
@@ -18,10 +22,15 @@ def audit_sentence(document: AuditSummary) -> str:
     return _SENTENCES[document["severity"]]
 
 
-def render_audit_html(document: Audit) -> str:
-    """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`."""
+def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`, with the
+    :func:`glass.report.pair_pictures.pair_pictures` of the first pairs."""
     return render(
-        "audit.html.j2", document=document, sentence=audit_sentence(document), below_guessing=_below_guessing(document)
+        "audit.html.j2",
+        document=document,
+        sentence=audit_sentence(document),
+        below_guessing=_below_guessing(document),
+        pictures=[tuple(map(Markup, pair)) for pair in pictures],
     )
 
 

@@ -19,7 +19,7 @@ from shards.adopt.label_rules import LabelRules
 from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels, unread_ends
 from shards.adopt.settings import IndexSettings
 from shards.adopt.sidecar import SidecarTask
-from shards.adopt.split import draw_splits
+from shards.adopt.split import draw_splits, join_groups
 from shards.adopt.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
 from shards.build.build import BuildReport
 from shards.build.finish import in_order, write_data_set
@@ -33,6 +33,7 @@ from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.group_list import GroupList, read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, require_format
 
@@ -43,14 +44,21 @@ _OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
 
 
 def index_tars(
-    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1, progress: bool = True
+    paths: Sequence[Path],
+    out: Path | None,
+    settings: IndexSettings,
+    workers: int = 1,
+    progress: bool = True,
+    groups: Path | None = None,
 ) -> BuildReport:
     """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
 
     Without ``out`` the data set goes into the folder that all tars lie in. An interrupted run
-    continues when it is started again. Raises ``InputError`` for mistakes of the person's, for
+    continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
+    joins with the groups that samples have. Raises ``InputError`` for mistakes of the person's, for
     files that are no tars, and where ``out`` cannot be written.
     """
+    listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
     folder = out or common_folder(found)
     tars = name_tars(found, folder)
@@ -59,13 +67,15 @@ def index_tars(
             raise InputError(f"{folder} is a file: give a folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            return _index(tars, folder, settings, workers, progress)
+            return _index(tars, folder, settings, workers, progress, listed)
     except OSError as error:
         raise InputError(cannot_write(folder, error)) from error
 
 
-def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool) -> BuildReport:
-    plan = _plan(tars, settings)
+def _index(
+    tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
+) -> BuildReport:
+    plan = _plan(tars, settings, groups)
     continued = _was_begun(plan, tars, out)
     remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
@@ -74,6 +84,8 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
     notes = notes_on_labels(tars, examined, rules, settings)
+    if groups is not None:
+        notes.append(join_groups(examined, groups))
     shares = settings.shares([tar.path.name for tar in tars])
     names = [tar.path.name for tar in tars]
     try:
@@ -110,12 +122,13 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     return BuildReport(info, False, continued, notes + notes_on_contents(tars, examined))
 
 
-def _plan(tars: list[NamedTar], settings: IndexSettings) -> dict[str, Any]:
+def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
     """The plan of a run, as JSON holds it."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,
         "settings": settings.to_json(),
+        "groups": groups.digest if groups is not None else None,
         "written_by": current_versions(),
         "tars": [[name, status.st_size, status.st_mtime_ns] for name, status in states],
     }
