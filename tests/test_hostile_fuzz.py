@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fuzz_archives import ArchiveTarget
 from tests.fuzz_dataset import DatasetTarget
 from tests.fuzz_detail import DetailTarget
 from tests.fuzz_formats import FormatTarget
@@ -19,6 +20,11 @@ from tests.fuzz_views import ViewTarget
 
 # Target, mutations, and outcomes that prove that the mutations reach what they are meant to.
 RUNS = {
+    "archives": (
+        ArchiveTarget,
+        250,
+        ("zip: read", "zip: corrupt", "zip: refused", "tar: read", "tar.gz: read", "gz: refused"),
+    ),
     "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,

@@ -126,16 +126,20 @@ def _build(
         return BuildReport(read_info(out) if store is None else store.info(), True, False, sources.notes)
     if todo:
         sources = _unpacked(sources, out, progress, elsewhere)  # where that was not done above
-    tasks = [
-        ShardTask(shard, sources.files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
-        for shard in todo
-    ]
+    tasks = [_task(shard, sources, out, settings, reject_unreadable) for shard in todo]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if store is not None:
         store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
     _remove_scratch(out)
     return BuildReport(info, False, continued, sources.notes)
+
+
+def _task(
+    shard: ShardPlan, sources: SourceList, out: Path, settings: BuildSettings, reject_unreadable: bool
+) -> ShardTask:
+    files = sources.files.only([source.path for source in shard.sources])
+    return ShardTask(shard, files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
@@ -186,7 +190,7 @@ def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -
             f"{sources.files.where(min(containers))} holds several images, which are unpacked here, where other "
             "machines cannot read them: build into a folder that all of them share, or without --engine ray"
         )
-    with progress_bar(sources.table.num_rows, "unpacking", progress) as bar:
+    with progress_bar(sources.table.num_rows, "unpacking", progress, delay_s=1.0) as bar:
         return replace(sources, files=sources.files.prepared(out, bar.update))
 
 

@@ -233,8 +233,9 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
 
 
 def _parents(name: str) -> Iterator[str]:
-    """The folders or containers that a file lies in."""
-    while name := name.rpartition("/")[0]:
+    """The folders or containers that a file lies in, last of all ``""``."""
+    while name:
+        name = name.rpartition("/")[0]
         yield name
 
 

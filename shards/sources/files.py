@@ -84,7 +84,10 @@ class SourceFiles(Protocol):
 
     def containers(self) -> dict[str, Stamp]:
         """The files that hold several images each, with their stamps; the names of those images
-        begin with the name of their container and a slash."""
+        begin with the name of their container and a slash. One called ``""`` holds all."""
+
+    def only(self, names: Sequence[str]) -> "SourceFiles":
+        """The files for a worker that reads these alone: without what is known of millions of others."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
         """The same files, ready for :meth:`read` at any place: what has to be unpacked first lies in
@@ -135,6 +138,9 @@ class LocalFiles:
 
     def containers(self) -> dict[str, Stamp]:
         return {}
+
+    def only(self, names: Sequence[str]) -> Self:
+        return self
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
         return self
@@ -215,6 +221,9 @@ class StoredFiles:
 
     def containers(self) -> dict[str, Stamp]:
         return {}
+
+    def only(self, names: Sequence[str]) -> Self:
+        return self
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
         return self
