@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import shutil
 import stat
 import struct
@@ -18,6 +19,7 @@ from shards.build.settings import BuildSettings
 from shards.build.split import parse_shares
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
+from shards.sources.dry_run import describe_sources
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from tests.test_shards_build import contents, rejected
@@ -149,6 +151,41 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
     sources = read_sources(source)
     assert sources.table.equals(read_sources(folder).table)
     assert any("passed over 2 archives, as the same files lie beside it unpacked" in note for note in sources.notes)
+
+
+@pytest.mark.parametrize("form", ["deflated zip", "tar.gz"])
+def test_a_table_in_an_archive_labels_its_images(form, folder, tmp_path):
+    images = [name for name in files_below(folder) if name != "readme.txt"]
+    files = {f"pictures/{number}.jpg": files_below(folder)[name] for number, name in enumerate(images)}
+    table = "file_name,is_fake\n" + "".join(f"pictures/{number}.jpg,{number % 2}\n" for number in range(len(images)))
+    archive = FORMS[form](tmp_path, {**files, "metadata.csv": table.encode()})
+    rows = read_sources(archive).table.to_pylist()
+    assert {row["path"]: row["label"] for row in rows} == {
+        f"pictures/{number}.jpg": number % 2 for number in range(len(images))
+    }
+
+
+@pytest.mark.parametrize("form", ["deflated zip", "tar.gz"])
+def test_a_dry_run_shows_what_that_of_the_folder_shows(form, folder, tmp_path):
+    of_folder = describe_sources(read_sources(folder), "it")
+    assert describe_sources(read_sources(FORMS[form](tmp_path, files_below(folder))), "it") == of_folder
+    assert any("megapixels" in line for line in of_folder)
+
+
+def test_of_a_gzipped_tar_a_dry_run_looks_at_the_beginning(folder, tmp_path):
+    files = {f"{word}/{n:03d}.jpg": b"x" * n for word in ("real", "fake") for n in range(100)}
+    source = read_sources(write_tar(tmp_path / "a.tar.gz", files, "w:gz"))
+    names = source.table.column("path").to_pylist()
+    assert set(source.files.samples(names, 20)) == {f"real/{n:03d}.jpg" for n in range(10)}
+    assert source.files.read("fake/099.jpg") == b"x" * 99  # all the same
+
+
+def test_a_worker_gets_only_what_it_reads(tmp_path):
+    files = {f"{'real' if n % 2 else 'fake'}/{n}.jpg": b"x" for n in range(1000)}
+    source = read_sources(write_zip(tmp_path / "a.zip", files))
+    part = pickle.loads(pickle.dumps(source.files.only(["real/7.jpg"])))
+    assert part.read("real/7.jpg") == b"x"
+    assert len(pickle.dumps(part)) < 1000 < len(pickle.dumps(source.files)) / 10
 
 
 class Killed(BaseException):

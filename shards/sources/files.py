@@ -31,6 +31,7 @@ __all__ = [
     "SourceFiles",
     "Stamp",
     "StoredFiles",
+    "evenly",
     "read_image_file",
     "require_size",
     "unread",
@@ -81,6 +82,10 @@ class SourceFiles(Protocol):
 
     def has_any(self, names: Sequence[str]) -> bool:
         """Whether any of the files seems to exist."""
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        """Up to ``most`` of the names, spread among them, that are read at little cost also before the files
+        are :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
         """The files that hold several images each, with their stamps; the names of those images
@@ -135,6 +140,9 @@ class LocalFiles:
 
     def has_any(self, names: Sequence[str]) -> bool:
         return any(os.path.exists(self.root / name) for name in names)
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        return evenly(names, most)
 
     def containers(self) -> dict[str, Stamp]:
         return {}
@@ -219,6 +227,9 @@ class StoredFiles:
         some = names[:: max(len(names) // _ASKED, 1)]
         return any(self.remote.stat(name) is not None for name in some)
 
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        return evenly(names, most)
+
     def containers(self) -> dict[str, Stamp]:
         return {}
 
@@ -227,6 +238,12 @@ class StoredFiles:
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
         return self
+
+
+def evenly(names: Sequence[str], most: int) -> list[str]:
+    """Up to ``most`` of the names, at even distances."""
+    step = max(len(names) / most, 1)
+    return [names[int(place * step)] for place in range(min(most, len(names)))]
 
 
 @cache

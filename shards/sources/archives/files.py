@@ -19,7 +19,7 @@ from shards.errors import InputError, machine_spared
 from shards.files.atomic import atomic_path, remove_temporaries
 from shards.files.regular_file import open_regular
 from shards.sources.archives.member import OpenedAs, PackedMember, read_member
-from shards.sources.files import SCRATCH_NAME, LocalFiles, Stamp
+from shards.sources.files import SCRATCH_NAME, LocalFiles, Stamp, evenly
 
 __all__ = ["Archive", "PackedFiles"]
 
@@ -94,9 +94,7 @@ class PackedFiles:
         members = {name: self.members[name] for name in names if name in self.members}
         late = sorted((m.start, name) for name, m in members.items() if m.archive in gzipped)[most // 2 :]
         left_out = {name for _, name in late}
-        left = [name for name in names if name not in left_out]
-        step = max(len(left) / most, 1)
-        return [left[int(place * step)] for place in range(min(most, len(left)))]
+        return evenly([name for name in names if name not in left_out], most)
 
     def containers(self) -> dict[str, Stamp]:
         return {name: archive.found.stamp for name, archive in self.archives.items()}
