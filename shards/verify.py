@@ -15,7 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shards.adopt.listing import walk_tar
 from shards.build.finish import not_indexable_counts, split_counts, stored_as_counts
 from shards.build.make_sample import check_sample
 from shards.build.tar import Member, dali_index
@@ -23,6 +22,7 @@ from shards.build.writer import read_shard_manifest
 from shards.errors import InputError, machine_spared, require_sound_machine
 from shards.files.parquet_file import read_parquet
 from shards.files.regular_file import file_sha256, map_regular, require_regular
+from shards.files.tar_headers import walk_tar
 from shards.images.stored_form import member_extension
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.manifest.schema import MEMBERS, REJECTED_NAME

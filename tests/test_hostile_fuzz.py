@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.fuzz_archives import ArchiveTarget
 from tests.fuzz_dataset import DatasetTarget
 from tests.fuzz_detail import DetailTarget
 from tests.fuzz_formats import FormatTarget
@@ -19,13 +20,17 @@ from tests.fuzz_views import ViewTarget
 
 # Target, mutations, and outcomes that prove that the mutations reach what they are meant to.
 RUNS = {
+    "archives": (
+        ArchiveTarget,
+        250,
+        ("zip: read", "zip: corrupt", "zip: refused", "tar: read", "tar.gz: read", "gz: refused"),
+    ),
     "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        200,
+        300,
         (
-            "sources.csv: taken",
-            "sources.csv: refused",
+            *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
             "labels.parquet: taken",
             "labels.parquet: refused",
             "groups.csv: taken",

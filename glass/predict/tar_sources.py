@@ -13,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glass.predict.image_sources import ImageSource, MemberSource, UnreadableSource
-from shards.adopt.listing import TarMember, is_image_name, member_fault, split_name, walk_tar
+from shards.adopt.listing import TarMember, is_image_name, split_name
 from shards.files.json_file import parse_json
 from shards.files.regular_file import open_regular
+from shards.files.tar_headers import member_fault, walk_tar
 from shards.images.pixels import pixel_sha256
 from shards.images.rejection import RejectedImage
 

@@ -5,6 +5,7 @@ sources ──scan──▶ plan ──split, pack──▶ shard plans ──wo
 """
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.group_list import read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import REJECTED_NAME, SPLITS, TRAIN
+from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
 from shards.store.folder import as_url
@@ -109,6 +111,10 @@ def _build(
     _sweep(out)
     plan = read_plan(out)
     continued = plan is not None
+    finished = is_finished(out) if store is None else store.is_finished
+    elsewhere = engine == "ray" and store is not None
+    if plan is None or plan.containers != sources.files.containers():
+        sources = _unpacked(sources, out, progress, elsewhere)
     if plan is None:
         passes = 1 if settings.equalise == "none" else 2
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
@@ -119,26 +125,31 @@ def _build(
         if store is not None:
             store.push(PLAN_NAME)
     else:
-        finished = is_finished(out) if store is None else store.is_finished
         require_unchanged(plan, sources, settings, out, finished)
         shards = plan_shards(plan)
     if sources.groups is not None:
         sources.notes.append(sources.groups.note(plan.table.column("sha256").to_pylist()))
         on_note(sources.notes[-1])
     todo = [shard for shard in shards if not _is_done(shard, out, store)]
-    if not todo and store is not None and store.is_finished:
-        return BuildReport(store.info(), True, False, sources.notes)
-    if not todo and store is None and is_finished(out):
-        return BuildReport(read_info(out), True, False, sources.notes)
-    tasks = [
-        ShardTask(shard, sources.files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
-        for shard in todo
-    ]
+    if not todo and finished:
+        _remove_scratch(out)
+        return BuildReport(read_info(out) if store is None else store.info(), True, False, sources.notes)
+    if todo:
+        sources = _unpacked(sources, out, progress, elsewhere)  # where that was not done above
+    tasks = [_task(shard, sources, out, settings, reject_unreadable) for shard in todo]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)
     if store is not None:
         store.push(MANIFEST_NAME, REJECTED_NAME, INFO_NAME)  # the last says that all is there
+    _remove_scratch(out)
     return BuildReport(info, False, continued, sources.notes)
+
+
+def _task(
+    shard: ShardPlan, sources: SourceList, out: Path, settings: BuildSettings, reject_unreadable: bool
+) -> ShardTask:
+    files = sources.files.only([source.path for source in shard.sources])
+    return ShardTask(shard, files, out, settings.global_size, settings.keep_progressive, reject_unreadable)
 
 
 def drawn_again(sources: SourceList, settings: BuildSettings) -> list[str]:
@@ -179,6 +190,26 @@ def _sweep(out: Path) -> None:
     remove_temporaries(out, lambda _: True)
 
 
+def _unpacked(sources: SourceList, out: Path, progress: bool, elsewhere: bool) -> SourceList:
+    """The sources, their images readable at any place. ``elsewhere``: on machines that do not see ``out``."""
+    containers = sources.files.containers()
+    if not containers:
+        return sources
+    if elsewhere:
+        raise InputError(
+            f"{sources.files.where(min(containers))} holds several images, which are unpacked here, where other "
+            "machines cannot read them: build into a folder that all of them share, or without --engine ray"
+        )
+    with progress_bar(sources.table.num_rows, "unpacking", progress, delay_s=1.0) as bar:
+        return replace(sources, files=sources.files.prepared(out, bar.update))
+
+
+def _remove_scratch(out: Path) -> None:
+    """Removes what was unpacked of the sources: a data set that is finished needs it no more."""
+    if (out / SCRATCH_NAME).exists():
+        shutil.rmtree(out / SCRATCH_NAME)
+
+
 def _is_done(shard: ShardPlan, out: Path, store: RemoteOutput | None) -> bool:
     """Whether a shard is complete. ``InputError`` where it was complete and is damaged now."""
     manifest = out / f"{shard.stem}.parquet"
@@ -207,7 +238,7 @@ def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give a folder for the data set")
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in os.listdir(out) if final_name(name) is None]
+    names = [name for name in os.listdir(out) if final_name(name) is None and name != SCRATCH_NAME]
     if names and PLAN_NAME not in names:
         raise InputError(
             f"{out} is not empty and was not begun by this command (it holds {sorted(names)[0]}): give a new folder"

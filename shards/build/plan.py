@@ -6,11 +6,11 @@ the same thing or, with a sentence that says what changed, nothing.
 
 import io
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +32,7 @@ from shards.images.rejection import REASONS
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import FORMAT_VERSION, SPLITS, TRAIN, require_format
 from shards.settings import as_flag
+from shards.sources.files import Stamp
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 
 __all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged", "write_plan"]
@@ -53,6 +54,8 @@ class BuildPlan:
     """What was done to make the classes alike, in words."""
     recompress_quality: int = 0
     """JPEG quality for all images, 0 to leave them as they are."""
+    containers: Mapping[str, Stamp] = field(default_factory=dict)
+    """The files that held several images each, with their stamps."""
 
 
 class PlanRecord(TypedDict):
@@ -64,6 +67,8 @@ class PlanRecord(TypedDict):
     written_by: dict[str, str]
     equalised: str
     recompress_quality: int
+    containers: NotRequired[dict[str, tuple[int, int]]]
+    """Older plans have none."""
 
 
 def current_versions() -> dict[str, str]:
@@ -85,11 +90,14 @@ def make_plan(
     reject_unreadable: bool = False,
 ) -> BuildPlan:
     """Does the first pass; writes nothing."""
+    containers = sources.files.containers()
     table = with_groups(scan(sources, threads, advance, reject_unreadable), sources.groups)
     decided = equalise(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
     )
-    return BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+    return BuildPlan(
+        settings, current_versions(), decided.table, decided.description, decided.recompress_quality, containers
+    )
 
 
 def write_plan(plan: BuildPlan, out: Path) -> None:
@@ -100,6 +108,7 @@ def write_plan(plan: BuildPlan, out: Path) -> None:
         "written_by": plan.written_by,
         "equalised": plan.equalised,
         "recompress_quality": plan.recompress_quality,
+        "containers": dict(plan.containers),
     }
     table = plan.table.replace_schema_metadata({_SETTINGS: json.dumps(record).encode()})
     buffer = io.BytesIO()
@@ -121,7 +130,10 @@ def read_plan(out: Path) -> BuildPlan | None:
             raise ValueError("other columns")
         _require_known_words(table)
         settings = BuildSettings(**record["settings"])
-        return BuildPlan(settings, record["written_by"], table, record["equalised"], record["recompress_quality"])
+        containers = {name: (stamp[0], stamp[1]) for name, stamp in record.get("containers", {}).items()}
+        return BuildPlan(
+            settings, record["written_by"], table, record["equalised"], record["recompress_quality"], containers
+        )
     except FileNotFoundError:
         return None
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
@@ -218,11 +230,15 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
     which it has no contents, because they could not be read."""
     names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
     columns = [plan.table.column(name).to_pylist() for name in names]
-    known = sources.stamps
-    stamps = [known.get(path) for path in columns[0]] if known else files.stamps(columns[0])
+    rows = list(zip(*columns, strict=True))
+    if containers := files.containers():
+        kept = {name for name, stamp in containers.items() if plan.containers.get(name) == stamp}
+        rows = [row for row in rows if kept.isdisjoint(_parents(row[0]))]
+    paths, known = [row[0] for row in rows], sources.stamps
+    stamps: Iterable[Stamp | None] = [known.get(path) for path in paths] if known else files.stamps(paths)
     changed: list[str] = []
     mended: list[str] = []
-    for path, num_bytes, mtime_ns, sha256, stamp in zip(*columns, stamps, strict=True):
+    for (path, num_bytes, mtime_ns, sha256), stamp in zip(rows, stamps, strict=True):
         if stamp == (num_bytes, mtime_ns):
             continue
         found = examine(files, path)
@@ -231,6 +247,13 @@ def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], lis
         if found.sha256 != sha256:
             (changed if sha256 else mended).append(path)
     return changed, mended
+
+
+def _parents(name: str) -> Iterator[str]:
+    """The folders or containers that a file lies in, last of all ``""``."""
+    while name:
+        name = name.rpartition("/")[0]
+        yield name
 
 
 def _listing(verb: str, names: list[str]) -> str:

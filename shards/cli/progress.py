@@ -73,8 +73,9 @@ def _files(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-def progress_bar(total: int, what: str, progress: bool, initial: int = 0) -> "tqdm[None]":
-    """A bar on stderr that counts images; shows nothing without ``progress``."""
+def progress_bar(total: int, what: str, progress: bool, initial: int = 0, delay_s: float = 0.0) -> "tqdm[None]":
+    """A bar on stderr that counts images; shows nothing without ``progress``, nor where the work
+    ends within ``delay_s``."""
     return tqdm(
         total=total,
         initial=initial,
@@ -84,4 +85,5 @@ def progress_bar(total: int, what: str, progress: bool, initial: int = 0) -> "tq
         dynamic_ncols=True,
         smoothing=0.1,
         mininterval=0.5,
+        delay=delay_s,
     )

@@ -21,6 +21,7 @@ _DEFAULTS = {
     "MAX_PARQUET_BYTES": 64 << 30,  # unpacked, as the file itself declares
     "MAX_PNG_TEXT_BYTES": 64 << 20,  # of a PNG's texts and profile, unpacked
     "MAX_TAR_HEADER_BYTES": 32 << 10,  # of one extended header: long names, PAX records
+    "MAX_UNPACKED_RATIO": 200,  # unpacked ÷ packed bytes of an image or a .tar.gz, beyond the first 64 MiB
 }
 """Name → default."""
 

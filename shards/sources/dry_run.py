@@ -16,7 +16,7 @@ from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 __all__ = ["describe_sources"]
 
 _LOOKED_AT = 50
-"""Images that are opened for their format and size, evenly among all."""
+"""Images that are opened for their format and size, evenly among all, or among those that are read at little cost."""
 _DEEPEST = 4
 _MOST_LINES = 60
 _MOST_NAMES = 12
@@ -99,22 +99,20 @@ def _fact(what: str, counts: Mapping[str, int]) -> str:
 
 def _looked_at(sources: SourceList) -> list[str]:
     """Formats and sizes of some images, and what cannot be read of them."""
-    paths = sources.table.column("path")
-    step = max(len(paths) / _LOOKED_AT, 1)
-    places = sorted({int(place * step) for place in range(min(_LOOKED_AT, len(paths)))})
     formats: Counter[str] = Counter()
     megapixels: list[float] = []
     unread: Counter[str] = Counter()
-    for place in places:
+    names = sources.files.samples(sources.table.column("path").to_pylist(), _LOOKED_AT)
+    for name in names:
         try:
-            image = open_image(sources.files.read(paths[place].as_py()))
+            image = open_image(sources.files.read(name))
             formats[str(image.format)] += 1
             megapixels.append(image.width * image.height / 1e6)
         except RejectedImage as rejected:
             unread[rejected.reason] += 1
         except InputError as error:  # a store that does not answer: the rest is known all the same
             return [f"  images     none was looked at: {error}"]
-    lines = [_fact("formats", dict(formats.most_common())) + f" (of {counted(len(places), 'image')} looked at)"]
+    lines = [_fact("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
     if megapixels:
         low, middle, high = min(megapixels), statistics.median(megapixels), max(megapixels)
         lines.append(f"  megapixels {low:.2g} to {high:.2g}, half of them above {middle:.2g}")

@@ -7,13 +7,13 @@ does not answer proves nothing about the image and stops the build.
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from shards.errors import is_passing, require_sound_machine
 from shards.files.folder_walk import walk_folder
@@ -25,7 +25,17 @@ from shards.store.folder import RemoteFolder, RemoteUnavailable
 from shards.store.fsspec_store import StoredFile, TooLong
 from shards.store.settings import RemoteSettings
 
-__all__ = ["LocalFiles", "SourceFiles", "Stamp", "StoredFiles", "read_image_file", "require_size", "unread"]
+__all__ = [
+    "SCRATCH_NAME",
+    "LocalFiles",
+    "SourceFiles",
+    "Stamp",
+    "StoredFiles",
+    "evenly",
+    "read_image_file",
+    "require_size",
+    "unread",
+]
 
 Stamp = tuple[int, int]
 """(length, a number that changes when the file is written again)."""
@@ -35,6 +45,9 @@ _AHEAD = 4
 
 _ASKED = 100
 """Files of a list that are looked for before a store counts as holding none of them."""
+
+SCRATCH_NAME = ".build_sources"
+"""Folder in the output of a build for what is unpacked from containers, gone when the build is finished."""
 
 
 class SourceFiles(Protocol):
@@ -69,6 +82,22 @@ class SourceFiles(Protocol):
 
     def has_any(self, names: Sequence[str]) -> bool:
         """Whether any of the files seems to exist."""
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        """Up to ``most`` of the names, spread among them, that are read at little cost also before the files
+        are :meth:`prepared`."""
+
+    def containers(self) -> dict[str, Stamp]:
+        """The files that hold several images each, with their stamps; the names of those images
+        begin with the name of their container and a slash. One called ``""`` holds all."""
+
+    def only(self, names: Sequence[str]) -> "SourceFiles":
+        """The files for a worker that reads these alone: without what is known of millions of others."""
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
+        """The same files, ready for :meth:`read` at any place: what has to be unpacked first lies in
+        the folder ``SCRATCH_NAME`` of ``out`` then, and is found there by the next call. ``advance(n)`` is
+        called after ``n`` images. Raises ``InputError``, and ``OSError`` where ``out`` cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +140,18 @@ class LocalFiles:
 
     def has_any(self, names: Sequence[str]) -> bool:
         return any(os.path.exists(self.root / name) for name in names)
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        return evenly(names, most)
+
+    def containers(self) -> dict[str, Stamp]:
+        return {}
+
+    def only(self, names: Sequence[str]) -> Self:
+        return self
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +226,24 @@ class StoredFiles:
         """Asks for some that lie evenly among them: asking for each may take hours."""
         some = names[:: max(len(names) // _ASKED, 1)]
         return any(self.remote.stat(name) is not None for name in some)
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        return evenly(names, most)
+
+    def containers(self) -> dict[str, Stamp]:
+        return {}
+
+    def only(self, names: Sequence[str]) -> Self:
+        return self
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
+        return self
+
+
+def evenly(names: Sequence[str], most: int) -> list[str]:
+    """Up to ``most`` of the names, at even distances."""
+    step = max(len(names) / most, 1)
+    return [names[int(place * step)] for place in range(min(most, len(names)))]
 
 
 @cache

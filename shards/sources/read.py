@@ -1,15 +1,18 @@
-"""The images that SRC names, whatever SRC is: a folder or a list, here or in a store."""
+"""The images that SRC names, whatever SRC is: a folder, an archive of one or a list, here or in a store."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from shards.errors import InputError
-from shards.files.archives import archive_kind, unpack_first
+from shards.files.archives import archive_kind
 from shards.files.file_names import within
 from shards.files.outputs import cannot_write
+from shards.sources.archives.find import FoundArchives, is_archive_name
 from shards.sources.files import LocalFiles, StoredFiles
 from shards.sources.folder import read_folder
-from shards.sources.lists import LIST_SUFFIXES, read_list
+from shards.sources.lists import read_list
+from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import SourceList, SourceRules
 from shards.store.folder import as_url
 
@@ -19,8 +22,8 @@ _MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever length that cl
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """The images that ``location`` names: a folder, or a list by its suffix; on this machine, or in a
-    store where it is a URL.
+    """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this
+    machine, or in a store where it is a URL, archives excepted.
 
     Raises ``InputError`` for everything that is neither, and for what cannot be told.
     """
@@ -34,26 +37,31 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
         except OSError as error:
             raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not source.exists():
-        raise InputError(f"{source} does not exist: give a folder of images or a list of them")
+        raise InputError(f"{source} does not exist: give a folder of images, an archive of it or a list of them")
     if source.suffix.lower() not in LIST_SUFFIXES:
-        raise InputError(_neither(source))
-    return read_list(source, LocalFiles(source.parent), rules, {})
+        return _read_archive(source, rules)
+    return read_list(source, LocalFiles(source.parent), rules)
 
 
-def _neither(source: Path) -> str:
-    kind = archive_kind(source)
-    if kind == "tar":
-        return (
-            f"{source} is a tar: unpack it to a folder, or, where it is a WebDataset shard, give it"
-            " to scripts.index_shards"
+def _read_archive(source: Path, rules: SourceRules) -> SourceList:
+    """The images in an archive, which counts as the folder that was packed."""
+    archives = FoundArchives(source)
+    if archives.take("") is not None:
+        sources = read_folder(archives.files, rules)
+        return replace(sources, notes=sources.notes + archives.notes)
+    if archive_kind(source) == "tar":
+        raise InputError(
+            f"{source} is a tar of samples with their labels, as WebDataset has them: give it to scripts.index_shards"
         )
-    if kind:
-        return unpack_first(source, kind, "a folder")
-    return f"{source} is neither a folder nor a .csv, .jsonl or .parquet list"
+    raise InputError(
+        f"{source} is neither a folder, nor a .zip, .tar or .tar.gz, nor a {', '.join(LIST_SUFFIXES)} list"
+    )
 
 
 def _read_stored(url: str, rules: SourceRules) -> SourceList:
     """The images below a URL, or in the list that it names, which is fetched first."""
+    if is_archive_name(url):
+        raise InputError(f"{url} is an archive: download it first, and give the file or the folder that it lies in")
     if not url.lower().endswith(LIST_SUFFIXES):
         return read_folder(StoredFiles(url), rules)
     folder, _, name = url.rpartition("/")
@@ -64,4 +72,4 @@ def _read_stored(url: str, rules: SourceRules) -> SourceList:
             files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
         except OSError as error:
             raise InputError(cannot_write(path, error)) from error
-        return read_list(path, files, rules, {})
+        return read_list(path, files, rules)

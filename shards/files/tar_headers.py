@@ -1,0 +1,158 @@
+"""The headers of a tar made elsewhere, one after the other. The tar is not trusted and never unpacked.
+
+Python's ``tarfile`` trusts sizes: a negative one makes it walk in circles, and a long name may claim
+gigabytes. So sizes are looked at, and headers are read through a limit. And it takes a header that makes
+no sense for the end of the tar, so what stands there is looked at as well.
+"""
+
+import gzip
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from shards.cli.wording import counted
+from shards.errors import InputError, require_sound_machine
+from shards.files.archives import compressed_with, unpack_first
+from shards.files.limits import limit
+from shards.files.patience import read_or_end
+from shards.files.regular_file import open_regular
+
+__all__ = ["member_fault", "most_unpacked", "walk_tar"]
+
+_RECORD_BYTES = 1 << 20
+"""Zeros that may fill up the last record of a tar; GNU tar writes 10 kB by default."""
+
+_UNPACKED_FREELY = 64 << 20
+"""Bytes that a packed file may unpack to, however small it is."""
+
+
+def most_unpacked(num_packed: int) -> int:
+    """Bytes that ``num_packed`` bytes may unpack to: images are packed already, so more is a trap."""
+    return max(_UNPACKED_FREELY, limit("MAX_UNPACKED_RATIO") * num_packed)
+
+
+def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
+    """The headers of all members, one after the other, none kept; of a ``gzipped`` tar, with the
+    offsets that they have when it is unpacked. Raises ``InputError``.
+
+    A note on the tar's end is added to ``unread``.
+    """
+    try:
+        num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))
+        packer = compressed_with(beginning)
+        if packer and not (gzipped and packer == "gzip"):
+            raise InputError(unpack_first(path, packer, "a plain .tar"))
+        most = most_unpacked(num_bytes) if gzipped else num_bytes
+        with ExitStack() as held:
+            file: BinaryIO = held.enter_context(open_regular(path))
+            if gzipped:
+                file = cast(BinaryIO, held.enter_context(gzip.GzipFile(fileobj=file)))
+            headers = _Headers(file)
+            tar = held.enter_context(tarfile.open(fileobj=cast(BinaryIO, headers), mode="r:"))
+            while (info := tar.next()) is not None:
+                tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of a tar of millions
+                if info.size < 0:
+                    raise tarfile.ReadError(f"a member of {info.size} bytes")
+                if info.offset_data + _stored_bytes(tar, info) > most:
+                    raise InputError(_too_long(path, info, gzipped))
+                yield info
+            note = _end_of(path, file, tar.offset)
+            if note and unread is not None:
+                unread.append(note)
+    except OSError as error:
+        require_sound_machine(error, path)
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    # tarfile's own, on headers that make no sense
+    except (
+        *(tarfile.TarError, zlib.error, ValueError, ArithmeticError, LookupError),
+        *(EOFError, TypeError, RecursionError),
+    ) as error:
+        raise InputError(f"{path} is no tar or is cut off ({error}): fetch it again or leave it out") from error
+
+
+def _size_and_beginning(path: Path) -> tuple[int, bytes]:
+    with open_regular(path) as file:
+        return os.fstat(file.fileno()).st_size, file.read(8)
+
+
+def _stored_bytes(tar: tarfile.TarFile, info: tarfile.TarInfo) -> int:
+    """How many bytes a member takes in the tar, at least: a sparse one takes fewer."""
+    if not info.issparse():
+        return info.size
+    return max(tar.offset - info.offset_data - tarfile.BLOCKSIZE + 1, 0)
+
+
+def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
+    if not gzipped:
+        return f"{path} is cut off inside {info.name}: fetch it again"
+    return (
+        f"{path} unpacks to more than {limit('MAX_UNPACKED_RATIO'):,} times its size at {info.name}, as no images do: "
+        "leave it out, or unpack it to a folder first"
+    )
+
+
+def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
+    """A note on a tar whose last member ends at ``offset``, empty for a sound one.
+
+    Raises ``InputError`` where a damaged header stands there.
+    """
+    file.seek(offset)
+    block = file.read(tarfile.BLOCKSIZE)
+    if not block:
+        return (
+            "it has no end mark, so it may have been cut off behind its last member: compare it with where it came from"
+        )
+    if block.strip(b"\0"):
+        raise InputError(
+            f"{path} is damaged at byte {offset:,}, where no member begins and the tar does not"
+            " end: fetch it again or leave it out"
+        )
+    rest = file.read(_RECORD_BYTES + 1)
+    if len(rest) <= _RECORD_BYTES and not rest.strip(b"\0"):
+        return ""
+    behind = "bytes" if isinstance(file, gzip.GzipFile) else counted(os.fstat(file.fileno()).st_size - offset, "byte")
+    return (
+        f"{behind} behind its end were not read: where tars were joined by cat, give each by itself or join them "
+        "with tar -A"
+    )
+
+
+class _Headers:
+    """A file of which only headers are read: whatever asks for more is refused."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self._most = limit("MAX_TAR_HEADER_BYTES")
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= self._most:
+            raise tarfile.ReadError("a header larger than GLASS_MAX_TAR_HEADER_BYTES")
+        data = self._read(size)
+        # tarfile searches PAX records by an expression that takes quadratic time over digits.
+        if size > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
+            raise tarfile.ReadError("a header with a number of hundreds of digits")
+        return data
+
+
+_LONG_NUMBER = re.compile(rb"\d{256}")
+
+
+def member_fault(info: tarfile.TarInfo) -> tuple[str, str]:
+    """(reason, detail), empty for a member that is fine."""
+    if info.issparse():
+        return "unsafe_member", "stored as a sparse file, in pieces: pack the tar without --sparse"
+    if not info.isreg():
+        return "unsafe_member", "a link, a device or a pipe"
+    parts = info.name.split("/")
+    if info.name.startswith("/") or ".." in parts or "\0" in info.name:
+        return "unsafe_member", "the name leads out of the tar"
+    try:
+        info.name.encode("utf-8")
+    except UnicodeEncodeError:
+        return "file_name", ""
+    return "", ""

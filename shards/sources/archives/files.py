@@ -1,0 +1,159 @@
+"""The files of a folder and of the archives in it, or of one archive, as files of a build's sources.
+
+Members of a zip or a tar are read where they lie, by their places, which were listed once. A gzipped tar
+can only be read from its beginning, so before the work it becomes a plain one below the output folder.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from shards.errors import InputError, machine_spared
+from shards.files.atomic import atomic_path, remove_temporaries
+from shards.files.regular_file import open_regular
+from shards.sources.archives.member import OpenedAs, PackedMember, read_member
+from shards.sources.files import SCRATCH_NAME, LocalFiles, Stamp, evenly
+
+__all__ = ["Archive", "PackedFiles"]
+
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """A zip or a tar among the sources."""
+
+    found: OpenedAs
+    opened: OpenedAs
+    """What its members are read from."""
+    num_unpacked: int = 0
+    """Bytes of a tar up to the end of its last member."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFiles:
+    """Files below a folder, members of archives among them: ``train/ai.zip/a.jpg``. Where ``root`` is an
+    archive itself, all are members of it, and its own name is ``""``."""
+
+    root: Path
+    archives: Mapping[str, Archive]
+    members: Mapping[str, PackedMember]
+    """By name."""
+
+    @property
+    def _loose(self) -> LocalFiles:
+        return LocalFiles(self.root)
+
+    @property
+    def at_once(self) -> int:
+        return 0
+
+    def where(self, name: str) -> str:
+        return self._loose.where(name)
+
+    def folders(self, folder: str = "") -> list[str]:
+        start = f"{folder}/" if folder else ""
+        below = (name[len(start) :] for name in self.members if name.startswith(start))
+        inside = {name.partition("/")[0] for name in below if "/" in name}
+        return sorted(inside.union([] if "" in self.archives else self._loose.folders(folder)))
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
+        if "" not in self.archives:
+            yield from ((name, None) for name, _ in self._loose.walk(folder) if name not in self.archives)
+        start = f"{folder}/" if folder else ""
+        yield from ((name, None) for name in self.members if name.startswith(start))
+
+    def read(self, name: str) -> bytes:
+        member = self.members.get(name)
+        if member is None:
+            return self._loose.read(name)
+        return read_member(self.archives[member.archive].opened, member)
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        return map(self.read, names)
+
+    def stamp(self, name: str) -> Stamp | None:
+        return None if name in self.members else self._loose.stamp(name)
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        return map(self.stamp, names)
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        return any(name in self.members or self._loose.has_any([name]) for name in names)
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        """Of gzipped tars those near the beginning, before which little has to be unpacked."""
+        gzipped = {name for name, archive in self.archives.items() if archive.opened.gzipped}
+        members = {name: self.members[name] for name in names if name in self.members}
+        late = sorted((m.start, name) for name, m in members.items() if m.archive in gzipped)[most // 2 :]
+        left_out = {name for _, name in late}
+        return evenly([name for name in names if name not in left_out], most)
+
+    def containers(self) -> dict[str, Stamp]:
+        return {name: archive.found.stamp for name, archive in self.archives.items()}
+
+    def only(self, names: Sequence[str]) -> Self:
+        members = {name: self.members[name] for name in names if name in self.members}
+        used = {member.archive for member in members.values()}
+        return replace(self, members=members, archives={name: self.archives[name] for name in used})
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
+        packed = {name: archive for name, archive in self.archives.items() if archive.opened.gzipped}
+        if not packed:
+            return self
+        scratch = out / SCRATCH_NAME
+        scratch.mkdir(exist_ok=True)
+        remove_temporaries(scratch, lambda _: True)
+        _require_room(scratch, packed.values())
+        done = dict(self.archives)
+        for name, archive in packed.items():
+            ends = sorted(m.start + m.num_bytes for m in self.members.values() if m.archive == name)
+            done[name] = replace(archive, opened=_unpacked(archive, scratch, ends, advance))
+        return replace(self, archives=done)
+
+
+def _path_of(archive: Archive, scratch: Path) -> Path:
+    """A name for what is unpacked from one state of an archive."""
+    text = f"{archive.found.path.absolute()}\0{archive.found.stamp}"
+    return scratch / f"{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.tar"
+
+
+def _require_room(scratch: Path, archives: Iterable[Archive]) -> None:
+    needed = sum(archive.num_unpacked for archive in archives if not _path_of(archive, scratch).exists())
+    if needed > (free := shutil.disk_usage(scratch).free):
+        raise InputError(
+            f"unpacking the .tar.gz takes {needed:,} bytes in {scratch}, where {free:,} are free: make room, or "
+            "build into a folder of a larger disk"
+        )
+
+
+def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Callable[[int], object]) -> OpenedAs:
+    """The plain tar of a gzipped one, made where it is not there from an earlier run."""
+    path, source = _path_of(archive, scratch), archive.found.path
+    if not path.exists():
+        try:
+            with machine_spared(source), atomic_path(path) as temporary, temporary.open("wb") as plain:
+                _copy(source, plain, archive.num_unpacked, ends, advance)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise InputError(f"{source} is damaged or cut off ({error}): fetch it again") from error
+    status = os.stat(path)
+    return OpenedAs(path, (status.st_size, status.st_mtime_ns))
+
+
+def _copy(source: Path, plain: BinaryIO, length: int, ends: Sequence[int], advance: Callable[[int], object]) -> None:
+    """Unpacks ``length`` bytes; ``ends`` are those of the images in them, sorted."""
+    written = 0
+    with open_regular(source) as file, gzip.GzipFile(fileobj=file) as packed:
+        while piece := packed.read(min(length - written, _PIECE_BYTES)):
+            plain.write(piece)
+            advance(bisect_right(ends, written + len(piece)) - bisect_right(ends, written))
+            written += len(piece)
+    if written < length:
+        raise EOFError("it has become shorter")

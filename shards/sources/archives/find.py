@@ -1,0 +1,153 @@
+"""The archives among the files of a source: which are read, which are passed over, which are refused."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from shards.cli.wording import counted
+from shards.errors import InputError, require_sound_machine
+from shards.files.archives import archive_kind, unpack_first
+from shards.sources.archives.files import Archive, PackedFiles
+from shards.sources.archives.member import OpenedAs, PackedMember, is_hidden, is_unsafe, plain_name
+from shards.sources.archives.tar_listing import list_tar_members
+from shards.sources.archives.zip_listing import has_zip_end, join_parts, list_zip
+from shards.sources.files import Stamp
+
+__all__ = ["FoundArchives", "is_archive_name", "open_archive", "without_archive_suffix"]
+
+_GZIPPED = (".tar.gz", ".tgz")
+_PART = re.compile(r"\.(z\d{2,}|zip\.\d{3,})$", re.IGNORECASE)
+_ARCHIVE = re.compile(
+    r"\.(tar\.gz|tgz|zip|tar|7z|rar|tar\.bz2|tbz2|tar\.xz|txz|tar\.zst|tzst|tar\.lz4|z\d{2,}|zip\.\d{3,})$",
+    re.IGNORECASE,
+)
+_COMPARED = 20
+"""Members that are looked for beside an archive: where all are there, it was unpacked already."""
+
+Members = Sequence[tuple[str, PackedMember]]
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file is an archive, or a part of one, by its name."""
+    return _ARCHIVE.search(name) is not None
+
+
+def without_archive_suffix(name: str) -> str:
+    """What an archive's name says as the name of a folder: ``ai.tar.gz`` → ``ai``, ``ai.z01`` → ``ai``."""
+    return _ARCHIVE.sub("", name)
+
+
+def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
+    """An archive with its members, ``name`` being its name among the sources; ``None`` for a file that is none by
+    its bytes, and for a tar of labelled samples. Notes for a person are added to ``notes``.
+
+    Raises ``InputError`` where it is of a kind that is not read here, or is split, encrypted or damaged.
+    """
+    plain = path.name.lower()
+    if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
+        raise InputError(join_parts(path))
+    status = os.stat(path)
+    stamp = (status.st_size, status.st_mtime_ns)
+    opened = OpenedAs(path, stamp)
+    kind = archive_kind(path) or ("zip" if plain.endswith(".zip") and has_zip_end(path) else "")
+    if kind == "zip":
+        return Archive(opened, opened), list_zip(path, name)
+    if kind == "tar" or (kind == "gzip" and plain.endswith(_GZIPPED)):
+        members = list_tar_members(path, name, notes, gzipped=kind == "gzip")
+        if members is None:
+            return None
+        opened = OpenedAs(path, stamp, gzipped=kind == "gzip")
+        end = max((member.start + member.num_bytes for _, member in members), default=0)
+        return Archive(opened, opened, end), members
+    if kind:
+        raise InputError(unpack_first(path, kind, "a folder"))
+    return None
+
+
+def _has_parts(path: Path) -> bool:
+    """Whether the first part of a split zip lies beside its last one."""
+    return any(path.with_suffix(suffix).exists() for suffix in (".z01", ".Z01"))
+
+
+@dataclass
+class FoundArchives:
+    """The archives below a folder that is a source; or the one that is the source, whose name is ``""``."""
+
+    root: Path
+    archives: dict[str, Archive] = field(default_factory=dict)
+    members: dict[str, PackedMember] = field(default_factory=dict)
+    unpacked: list[str] = field(default_factory=list)
+    """Archives that are passed over, as what they were unpacked to lies beside them."""
+    ends: list[str] = field(default_factory=list)
+    """Notes on the ends of tars."""
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences for a person."""
+        if not self.unpacked:
+            return self.ends
+        count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
+        return [*self.ends, f"passed over {count}, as the same files lie beside it unpacked, such as {first}"]
+
+    @property
+    def files(self) -> PackedFiles:
+        """The files, with all that were taken."""
+        return PackedFiles(self.root, self.archives, self.members)
+
+    def opened_among(self, listed: Iterable[tuple[str, Stamp | None]]) -> Iterator[tuple[str, Stamp | None]]:
+        """The files, members in place of archives that are read. Raises ``InputError`` as :func:`open_archive`."""
+        for path, stamp in listed:
+            names = self.take(path) if is_archive_name(path) else None
+            yield from [(path, stamp)] if names is None else ((name, None) for name in names)
+
+    def take(self, name: str) -> list[str] | None:
+        """The names of the files in the archive ``name``, which are taken in; ``None`` where the
+        archive is to be passed over. Raises ``InputError`` as :func:`open_archive`."""
+        path = self.root / name if name else self.root
+        try:
+            found = open_archive(path, name, self.ends)
+        except OSError as error:
+            require_sound_machine(error, path)
+            raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        except InputError:
+            if name and path.with_name(without_archive_suffix(path.name)).is_dir():
+                self.unpacked.append(name)
+                return None
+            raise
+        if found is None:
+            return None
+        archive, members = found
+        if name and _is_unpacked(path, members):
+            self.unpacked.append(name)
+            return None
+        self.archives[name] = archive
+        return self._add(name, members)
+
+    def _add(self, archive: str, members: Members) -> list[str]:
+        names = [name if is_unsafe(name) else plain_name(name) for name, _ in members]
+        counts = Counter(names)
+        for name, (_, member) in zip(names, members, strict=True):
+            if not is_unsafe(name) and is_hidden(name):
+                del counts[name]
+                continue
+            if counts[name] > 1:
+                member = replace(member, fault=("duplicate_key", f"{counts[name]} files of the archive have this name"))
+            self.members[f"{archive}/{name}" if archive else name] = member
+        return [f"{archive}/{name}" if archive else name for name in counts]
+
+
+def _is_unpacked(path: Path, members: Members) -> bool:
+    """Whether the files of an archive lie beside it, or in a folder of its name."""
+    some = [row for row in members if not is_unsafe(row[0])][:: max(len(members) // _COMPARED, 1)]
+    places = (path.parent, path.with_name(without_archive_suffix(path.name)))
+    return bool(some) and any(all(_is_same(place / name, member) for name, member in some) for place in places)
+
+
+def _is_same(path: Path, member: PackedMember) -> bool:
+    try:
+        return os.stat(path).st_size == member.num_bytes
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,134 @@
+"""The members of a zip, by its directory: nothing of it is unpacked, and no size in it is believed."""
+
+import struct
+import zipfile
+from pathlib import Path
+from stat import S_ISLNK
+from typing import BinaryIO
+
+from shards.errors import InputError
+from shards.files.limits import limit
+from shards.files.patience import read_or_end
+from shards.files.regular_file import open_regular
+from shards.files.tar_headers import most_unpacked
+from shards.images.formats import FILE_SUFFIXES
+from shards.sources.archives.member import ZIP_HEADER_BYTES, PackedMember, is_unsafe
+
+__all__ = ["has_zip_end", "join_parts", "list_zip"]
+
+_END, _END64 = struct.Struct("<4sHHHHLLH"), struct.Struct("<4sQHHLLQQQQ")
+_LOCATOR_BYTES = 20
+_LONGEST_END = _END.size + (1 << 16) + _LOCATOR_BYTES + _END64.size  # the last record ends in a comment
+_ENTRY_BYTES = 46  # of the directory, at least
+_METHODS = {zipfile.ZIP_STORED: False, zipfile.ZIP_DEFLATED: True}
+_OTHER_METHODS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz", 99: "AES encryption"}
+
+
+def join_parts(path: Path) -> str:
+    """The sentence for a zip of which ``path`` is one of several parts."""
+    whole = path.with_suffix(".zip").name
+    if path.suffix[1:].isdecimal():
+        how = f"cat {path.stem}.[0-9]* > whole.zip"
+    else:
+        how = f"zip -s 0 {whole} --out whole.zip"
+    return (
+        f"{path} is one part of a zip that was split: join the parts with {how} in their folder and give the whole, "
+        "or unpack them with 7-Zip"
+    )
+
+
+def has_zip_end(path: Path) -> bool:
+    """Whether a directory of a zip ends the file, whatever it begins with. Raises ``OSError``."""
+    with open_regular(path) as file:
+        return _end_of_directory(file) is not None
+
+
+def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
+    """(name, member) of the files in a zip, in its order; names have ``/`` between their parts.
+
+    Members that must not be read have a fault. Raises ``InputError`` where the zip is damaged, split,
+    encrypted, packed by a method that is not read here, or lists too much.
+    """
+    try:
+        infos, directory = read_or_end(path, lambda: _directory(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    # zipfile's own, on directories that make no sense
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, ArithmeticError, LookupError) as error:
+        raise InputError(f"{path} is no zip or is cut off ({error}): fetch it again or leave it out") from error
+    found = []
+    last = directory
+    for info in sorted(infos, key=lambda info: -info.header_offset):
+        name = _name(info)
+        if not name.endswith("/"):
+            if name.lower().endswith(tuple(FILE_SUFFIXES)):
+                _require_readable(path, info)
+            found.append((info.header_offset, name, _member(info, name, archive, last)))
+        last = info.header_offset
+    return [(name, member) for _, name, member in sorted(found, key=lambda row: row[0])]
+
+
+def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
+    """The entries of the directory, and where it begins at the latest."""
+    with open_regular(path) as file:
+        end = _end_of_directory(file)
+        if end is None:
+            raise zipfile.BadZipFile("its directory, which stands at the end, is not there")
+        disk, num_bytes, begins_by = end
+        if disk:
+            raise InputError(join_parts(path))
+        if num_bytes > (most := limit("MAX_LIST_ROWS")) * _ENTRY_BYTES:
+            raise InputError(f"{path} may list more files than GLASS_MAX_LIST_ROWS={most}: unpack it to a folder first")
+        with zipfile.ZipFile(file) as opened:
+            return opened.infolist(), begins_by
+
+
+def _end_of_directory(file: BinaryIO) -> tuple[int, int, int] | None:
+    """(number of this part, bytes of the directory, its beginning) as the end of a zip says; ``None``
+    where the file does not end as a zip does."""
+    size = file.seek(0, 2)
+    start = file.seek(max(size - _LONGEST_END, 0))
+    tail = file.read(_LONGEST_END)
+    at = tail.rfind(b"PK\5\6")
+    if at < 0 or len(tail) < at + _END.size:
+        return None
+    _, disk, _, _, _, num_bytes, _, _ = _END.unpack_from(tail, at)
+    long_at = at - _LOCATOR_BYTES - _END64.size
+    if long_at >= 0 and tail.startswith(b"PK\6\6", long_at):
+        _, _, _, _, disk, _, _, _, num_bytes, _ = _END64.unpack_from(tail, long_at)
+        at = long_at
+    return disk, num_bytes, start + at - num_bytes
+
+
+def _name(info: zipfile.ZipInfo) -> str:
+    """Tools of Windows write backslashes, and those of Unix UTF-8 without saying so, which ``zipfile``
+    reads as code page 437."""
+    name = info.filename
+    if not name.isascii() and not info.flag_bits & 0x800:
+        try:
+            name = name.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            name = info.filename
+    return name.replace("\\", "/")
+
+
+def _require_readable(path: Path, info: zipfile.ZipInfo) -> None:
+    if info.flag_bits & 1:
+        raise InputError(f"{path} is encrypted: unpack it to a folder first, with its password")
+    if info.compress_type not in _METHODS:
+        method = _OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
+        raise InputError(f"{path} is packed by {method}, which is not read here: unpack it to a folder first")
+
+
+def _member(info: zipfile.ZipInfo, name: str, archive: str, end: int) -> PackedMember:
+    fault = None
+    if is_unsafe(name):
+        fault = "unsafe_member", "the name leads out of the zip"
+    elif S_ISLNK(info.external_attr >> 16):
+        fault = "unsafe_member", "a link"
+    elif not 0 <= info.header_offset <= end - ZIP_HEADER_BYTES - info.compress_size:
+        fault = "corrupt", "reaches into what follows it in the zip"
+    elif info.file_size > most_unpacked(info.compress_size):
+        fault = "too_large", f"unpacks to {info.file_size:,} bytes, above GLASS_MAX_UNPACKED_RATIO"
+    deflated = _METHODS.get(info.compress_type, False)
+    return PackedMember(archive, info.header_offset, info.compress_size, info.file_size, info.CRC, deflated, fault)
