@@ -1,6 +1,8 @@
-"""Mutated source lists and label lists, CSV and Parquet, through reading: rows or one sentence."""
+"""Mutated source lists and label lists, CSV, JSON lines and Parquet, and dataset cards, through reading: rows or one
+sentence."""
 
 import csv
+import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -12,6 +14,7 @@ import pyarrow.parquet as pq
 from shards.adopt.key_list import read_key_list
 from shards.errors import InputError
 from shards.sources.read import read_sources
+from shards.sources.rows import LIST_SUFFIXES
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["ListTarget"]
@@ -31,11 +34,30 @@ WORDS = (
     b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
     b"\x80\x80\x80\x80\x10",
     b"\xef\xbb\xbf",
+    b"\n---\n",
+    b"- &a [*a]\n",
+    b"!!binary ",
+    b"{" * 300,
+    b'"\\ud800"',
 )
+CARD = b"""---
+license: mit
+dataset_info:
+- config_name: all
+  features:
+  - name: target
+    dtype:
+      class_label:
+        names:
+          '0': fake
+          '1': real
+---
+# Pictures
+"""
 
 
 class ListTarget:
-    """Lists of the two kinds in the two formats."""
+    """Lists of the two kinds in the three formats, and a card beside them that says what numbers mean."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,6 +69,7 @@ class ListTarget:
                 "generator": "" if n % 2 else "gan",
                 "group": "g",
                 "split": "train",
+                "target": str(n % 2),
             }
             for n in range(6)
         ]
@@ -55,17 +78,21 @@ class ListTarget:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        self._bases = {".csv": [(folder / "base.csv").read_bytes()], ".parquet": []}
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        self._bases = {".csv": [(folder / "base.csv").read_bytes()], ".jsonl": [lines], ".parquet": []}
         for compression in ("none", "snappy", "zstd"):
             pq.write_table(pa.Table.from_pylist(rows), folder / "b", compression=compression)
             self._bases[".parquet"].append((folder / "b").read_bytes())
 
     def run(self, rng: np.random.Generator, counts: Counter[str]) -> None:
-        suffix = (".csv", ".parquet")[int(rng.integers(2))]
+        suffix = LIST_SUFFIXES[int(rng.integers(3))]
         base = self._bases[suffix][int(rng.integers(len(self._bases[suffix])))]
         path = self._folder / f"list{suffix}"
         path.write_bytes(mutated(rng, base, WORDS))
+        (self._folder / "README.md").write_bytes(mutated(rng, CARD, WORDS))
         for name, read in (("sources", read_sources), ("labels", read_key_list)):
+            if read is read_key_list and suffix == ".jsonl":
+                continue
             try:
                 read(path)
                 counts[f"{name}{suffix}: taken"] += 1

@@ -22,8 +22,12 @@ RUNS = {
     "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        200,
-        ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken", "labels.parquet: refused"),
+        300,
+        (
+            *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
+            "labels.parquet: taken",
+            "labels.parquet: refused",
+        ),
     ),
     "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (

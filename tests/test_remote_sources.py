@@ -16,6 +16,7 @@ from scripts.verify_shards import main as verify_shards
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
+from shards.sources.read import read_sources
 from shards.store.http_store import HttpStore
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
@@ -71,8 +72,9 @@ def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, synthetic_
     report = build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
     assert_same_shards(tmp_path / "out", synthetic_shards)
     assert report.notes == [
-        "passed over in memory://bucket/images: other/ (not real/, generated/ or fake/)",
-        "passed over 1 file, no images by name",
+        "labels by folder: real = real (12), generated = generated (12)",
+        "passed over, as no name says real or generated: other/ (1 image) (--label WORD=real|generated)",
+        "passed over 1 file, no images by name (.txt 1)",
     ]
     assert build_dataset(stored, tmp_path / "out", SETTINGS, progress=False).finished_before
 
@@ -93,6 +95,28 @@ def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: P
     build_dataset(f"{web.url}/{name}", tmp_path / "out", SETTINGS, progress=False)
     assert sum(count for key, count in web.counts.items() if key.startswith("fault_")) > 5
     assert_same_shards(tmp_path / "out", synthetic_shards)
+
+
+def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
+    """In the folder of the list, or in the one above it, as on the Hugging Face hub; also of metadata in a store."""
+    folder = web.root / "data"
+    folder.mkdir()
+    (folder / "list.csv").write_text("file_name,label\n0.jpg,1\n1.jpg,0\n")
+    for n in range(2):
+        (folder / f"{n}.jpg").touch()
+    with pytest.raises(InputError, match="nothing says what '1', '0' of the column label mean"):
+        read_sources(f"{web.url}/data/list.csv")
+    label = "{name: label, dtype: {class_label: {names: {'0': fake, '1': real}}}}"
+    (web.root / "README.md").write_text(f"---\ndataset_info: {{features: [{label}]}}\n---\n")
+    assert read_sources(f"{web.url}/data/list.csv").table.column("label").to_pylist() == [0, 1]
+    store = fsspec.filesystem("memory")
+    store.put(f"{folder}/", "/hub/data/", recursive=True)
+    store.mv("/hub/data/list.csv", "/hub/data/metadata.csv")
+    store.put(f"{web.root}/README.md", "/hub/README.md")
+    try:
+        assert read_sources("memory://hub").table.column("label").to_pylist() == [0, 1]
+    finally:
+        store.rm("/hub", recursive=True)
 
 
 def test_workers_fetch_for_themselves(web: Server, synthetic_shards: Path, tmp_path: Path) -> None:
@@ -134,13 +158,13 @@ def test_a_list_cannot_lead_out_of_its_folder(web: Server, tmp_path: Path, path:
 def test_mistakes_are_said_in_one_sentence(web: Server, stored: str, tmp_path: Path) -> None:
     sentences = {
         f"{web.url}/none.csv": r"none\.csv does not exist: check the address",
-        "memory://bucket/elsewhere": r"bucket/elsewhere has neither a folder real/ nor",
-        f"{stored}/real": "has neither a folder real/ nor",
+        "memory://bucket/elsewhere": "bucket/elsewhere has no image files",
+        f"{stored}/real": "no name of a folder says real or generated",
     }
     (web.root / "empty.csv").write_text("path,label\na.jpg,real\nb.jpg,fake\n")
     sentences[f"{web.url}/empty.csv"] = r"none of the files listed in http.*empty\.csv exists"
     (web.root / "odd.csv").write_text("path\nx\n")
-    sentences[f"{web.url}/odd.csv"] = r"http.*/odd\.csv has no column 'label'"
+    sentences[f"{web.url}/odd.csv"] = r"http.*/odd\.csv has no column of labels"
     for source, words in sentences.items():
         with pytest.raises(InputError, match=words):
             build_shards([source, str(tmp_path / "out")])

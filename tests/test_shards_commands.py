@@ -82,8 +82,8 @@ def test_what_a_list_means_is_said_before_the_work(images, tmp_path, capsys, mon
     listed.write_text("path,label,split\n" + "\n".join(rows) + "\n")
     monkeypatch.setattr("shards.build.build._build", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        main([str(listed), str(tmp_path / "out")])
-    assert f"labels of {listed}: 0 = real (" in capsys.readouterr().out
+        main([str(listed), str(tmp_path / "out"), "--label", "0=real"])
+    assert f"labels of {listed} by column label (--label): 0 = real (" in capsys.readouterr().out
 
 
 def test_summary_says_what_was_built(images, tmp_path, capsys):
@@ -91,7 +91,8 @@ def test_summary_says_what_was_built(images, tmp_path, capsys):
     assert main([str(images), str(out), "--workers", "1", *SMALL]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0].startswith("passed over 1 file,")
+    assert lines[0].startswith("labels by folder: real = real (")
+    assert lines[1].startswith("passed over 1 file,")
     assert f"built {out}: 8 samples in " in captured.out
     (train,) = [line for line in lines if line.startswith("  train")]
     assert re.fullmatch(r"  train +\d+  real \d, generated (\d) \(gan \1\)", train)
@@ -138,7 +139,7 @@ def test_mistakes_are_one_line_and_exit_code_two(images, tmp_path):
     ]:
         code, out, error = finish(start(module, *arguments))
         assert code == 2
-        assert out in ("", "passed over 1 file, no images by name\n")  # known before the mistake is
+        assert out == "" or out.startswith("labels by folder: ")  # known before the mistake is
         assert error.startswith("error: ")
         assert error.count("\n") == 1
     for module in ("build_shards", "verify_shards"):
@@ -163,7 +164,7 @@ def test_a_killed_build_continues_to_the_same_bytes(many_images, tmp_path):
         assert not (out / "dataset.json").exists()
     code, text, _ = finish(start("build_shards", many_images, out, *arguments, "--workers", "2"))
     assert code == 0
-    assert text.startswith(f"continued and finished {out}: 240 samples")
+    assert f"\ncontinued and finished {out}: 240 samples" in text
     assert contents(out) == contents(tmp_path / "straight")
     assert finish(start("verify_shards", out))[0] == 0
 

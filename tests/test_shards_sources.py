@@ -10,6 +10,8 @@ import pytest
 from shards.errors import InputError
 from shards.sources.files import LocalFiles
 from shards.sources.read import read_sources
+from shards.sources.source_list import SourceRules
+from shards.sources.words import Words, parse_labels
 
 
 def touch(root, *names):
@@ -19,8 +21,13 @@ def touch(root, *names):
         path.write_bytes(b"x")
 
 
-def rows(source):
-    return [tuple(row.values()) for row in read_sources(source).table.to_pylist()]
+def understood(source, *labels, **rules):
+    """What is read with ``--label`` for each of ``labels``."""
+    return read_sources(source, SourceRules(Words(parse_labels(labels)), **rules))
+
+
+def rows(source, *labels):
+    return [tuple(row.values()) for row in understood(source, *labels).table.to_pylist()]
 
 
 def write_csv(tmp_path, text, *files):
@@ -51,9 +58,11 @@ def test_folder_names_class_and_generator(tmp_path):
         ("real/a.jpg", 0, ""),
         ("real/deep/er/b.PNG", 0, ""),
     ]
-    assert len(sources.notes) == 2
-    assert "other/" in sources.notes[0]
-    assert "1 file," in sources.notes[1]
+    assert sources.notes == [
+        "labels by folder: real = real (2), fake = generated (1), generated = generated (2)",
+        "passed over, as no name says real or generated: other/ (1 image) (--label WORD=real|generated)",
+        "passed over 2 files, no images by name (.csv 1, .txt 1)",
+    ]
 
 
 def test_linked_folders_are_followed_once(tmp_path):
@@ -96,16 +105,12 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (("train/real/a.jpg", "train/fake/b.jpg"), "and train/ holds .*: give .*/train"),
-        (("nature/a.jpg", "ai/b.jpg"), r"but ai/, nature/: rename .* or give a CSV"),
-        (("a.jpg",), "give the folder that holds both classes"),
+        (("a.jpg",), "1 image, but no name of a folder says real or generated: .*--label NAME=real"),
+        (("a.jpg", "train.csv"), "no name of a folder says .*or give the list .*/train.csv, which lies there"),
         (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index_shards .* already"),
-        (
-            ("real/00000.tar", "fake/00000.tar"),
-            r"no image files .* such as (real|fake)/00000.tar: .*index_shards '.*/\*\*/\*.tar'",
-        ),
-        ((), "neither a folder real/ nor generated/"),
-        (("pictures/a.jpg",), "neither a folder real/ nor generated/"),
+        (("real/00000.tar", "fake/00000.tar"), r"holds tars, such as (real|fake)/00000.tar.*scripts.index_shards"),
+        ((), "has no image files: give the folder that holds the images of both classes"),
+        (("pictures/a.jpg",), r"no name of a folder says real or generated \(it holds pictures/\)"),
         (("real/a.txt", "generated/b.txt"), "no image files"),
         (("real/a.jpg",), "real images only"),
         (("fake/gan/a.jpg", "real/readme.md"), "generated images only"),
@@ -121,7 +126,7 @@ def test_missing_source_and_wrong_kind(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_sources(tmp_path / "nowhere")
     touch(tmp_path, "images.txt")
-    with pytest.raises(InputError, match=r"neither a folder nor a \.csv or \.parquet list"):
+    with pytest.raises(InputError, match=r"neither a folder nor a \.csv, \.jsonl or \.parquet list"):
         read_sources(tmp_path / "images.txt")
     (tmp_path / "images.zip").write_bytes(b"PK\3\4" + bytes(60))
     with pytest.raises(InputError, match="compressed with zip: unpack it to a folder first"):
@@ -142,7 +147,7 @@ def test_list_with_all_columns(tmp_path):
         "./x/../f.gif,0,real,,,\r\n",
         "a/b.jpg",
     )
-    assert rows(path) == [
+    assert rows(path, "1=generated") == [
         ("a/b.jpg", 0, "", "scene 1", "train"),
         ("c, d.png", 1, "gan", "sc\u00e8ne", "valid"),
         ("e.gif", 1, "unknown", "", ""),
@@ -152,26 +157,38 @@ def test_list_with_all_columns(tmp_path):
 
 def test_parquet_list_equals_the_csv(tmp_path):
     text = "path,label,generator\na.jpg,0,\nb.jpg,1,gan\n"
-    expected = rows(write_csv(tmp_path, text, "a.jpg"))
+    expected = rows(write_csv(tmp_path, text, "a.jpg"), "0=real")
     for labels in (pa.array([0, 1]), pa.array([False, True]), pa.array(["real", "fake"])):
         table = pa.table({"path": ["a.jpg", "b.jpg"], "label": labels, "generator": [None, "gan"]})
         pq.write_table(table, tmp_path / "list.parquet")
-        assert rows(tmp_path / "list.parquet") == expected
+        assert rows(tmp_path / "list.parquet", "0=real") == expected
+
+
+def test_json_lines_equal_the_csv(tmp_path):
+    """A column counts from wherever it comes; a value that is not there is an empty one."""
+    text = "path,label,split\nc.jpg,,\na.jpg,0,train\nb.jpg,1,test\n"
+    expected = rows(write_csv(tmp_path, text, "a.jpg"), "0=real")
+    lines = '{"file_name": "c.jpg"}\n\n{"file_name": "a.jpg", "label": 0, "split": "train"}\n'
+    (tmp_path / "list.jsonl").write_text(lines + '{"split": "test", "file_name": "b.jpg", "label": true, "x": [1]}\n')
+    assert rows(tmp_path / "list.jsonl", "0=real") == expected
+    assert [row[4] for row in expected] == ["train", "test"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,label\na.jpg,real\nb.jpg,maybe\n", "line 3: label 'maybe' is none of"),
-        ("path,label\na.jpg,\n", "line 2: label '' is none of"),
-        ("path,label\n,1\n", "line 2: the path is empty"),
-        ("path,label,split\na.jpg,0,holdout\n", "line 2: split 'holdout' is none of train"),
-        ("path,label,generator\na.jpg,0,gan\n", "line 2: a real image has generator 'gan'"),
+        ("path,label\na.jpg,real\nb.jpg,maybe\n", "line 3: nothing says what 'maybe' of the column label mean"),
+        ("path,label\na.jpg,\n", "no labels in the column label: a detector needs"),
+        ("path,label\n,1\nb.jpg,0\n", "line 2: the path is empty"),
+        ("path,label,split\na.jpg,0,holdout\nb.jpg,1,\n", "line 2: split 'holdout' is none of train.*--no-given-split"),
+        ("path,label,generator\na.jpg,0,gan\nb.jpg,1,gan\n", "line 2: a real image has generator 'gan'"),
         ("path,label\na.jpg\n", "line 2: has another number of fields"),
         ("path,label\na.jpg,0,1,2\n", "line 2: has another number of fields"),
-        ("file,label\na.jpg,0\n", "no column 'path'"),
-        ("path\na.jpg\n", "no column 'label'"),
-        ("", "no column 'path'"),
+        ("files,label\na.jpg,0\n", "no column of paths, such as path, .*: its columns are files, label"),
+        ("path\na.jpg\n", "no column of labels"),
+        ("path,label,Label\na.jpg,0,1\n", "two columns called label and Label"),
+        ("path,label,label\na.jpg,0,1\n", "two columns called label and label"),
+        ("", "no column of paths"),
         ("path,label\n", "lists no images"),
         ("path,label\na.jpg,0\n", "real images only"),
         ("path,label\nnope.jpg,0\nnor.jpg,1\n", "none of the files listed"),
@@ -183,40 +200,50 @@ def test_parquet_list_equals_the_csv(tmp_path):
 def test_mistakes_in_lists_are_named(text, message, tmp_path):
     path = write_csv(tmp_path, text, "a.jpg", "sub/b.jpg")
     with pytest.raises(InputError, match=message) as caught:
-        read_sources(path)
+        rows(path, "0=real")
     assert "list.csv" in str(caught.value)
 
 
 def test_what_a_list_means_is_said(tmp_path):
-    text = "path,label,split\na.jpg,0.0,test\nb.jpg,true,train\nc.jpg,1,train\na.jpg,False,test\n"
+    text = "path,label,split\na.jpg,0.0,test\nb.jpg,true,train\nc.jpg,1,train\na.jpg,False,test\nd.jpg,,train\n"
     path = write_csv(tmp_path, text, "a.jpg")
-    meaning, *classes, again = read_sources(path).notes
-    assert meaning == f"labels of {path}: 0 = real (2), 1 = generated (2)"
+    meaning, empty, *classes, again = understood(path, "0=real").notes
+    words = "0.0 = real (1), true = generated (1), 1 = generated (1), False = real (1)"
+    assert meaning == f"labels of {path} by column label (--label): {words}"
+    assert empty == f"passed over 1 row without a label, such as {path}, line 6"
     assert [note.split(" images only")[0] for note in classes] == [
         "split train holds generated",
         "split test holds real",
     ]
     assert again.startswith(f"1 row of {path} name an image again that stands there already")
-    assert [row[1] for row in rows(path)] == [0, 0, 1, 1]
+    assert [row[1] for row in rows(path, "0=real")] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
-    assert len(read_sources(path).notes) == 1  # b.jpg may yet come to test
+    assert len(understood(path, "0=real").notes) == 1  # b.jpg may yet come to test
+    path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,holdout\n", "a.jpg")
+    assert [row["split"] for row in understood(path, "0=real", given_split=False).table.to_pylist()] == ["", ""]
 
 
 def test_a_backslash_may_be_a_letter_of_a_name(tmp_path):
-    path = write_csv(tmp_path, "path,label\na\\b.jpg,0\nc.jpg,1\n", "a\\b.jpg")
+    path = write_csv(tmp_path, "path,label\na\\b.jpg,real\nc.jpg,fake\n", "a\\b.jpg")
     assert rows(path)[0][0] == "a\\b.jpg"
 
 
 def test_lists_that_cannot_be_read(tmp_path):
-    (tmp_path / "bad.csv").write_bytes(b"path,label\n\xff\xfe,0\n")
-    with pytest.raises(InputError, match="not UTF-8"):
-        read_sources(tmp_path / "bad.csv")
-    (tmp_path / "quote.csv").write_text('path,label\n"a.jpg,0\n')
-    with pytest.raises(InputError, match="not a CSV file"):
-        read_sources(tmp_path / "quote.csv")
-    (tmp_path / "bad.parquet").write_bytes(b"PAR1 it is not")
-    with pytest.raises(InputError, match="not a Parquet file"):
-        read_sources(tmp_path / "bad.parquet")
+    for name, content, message in (
+        ("bad.csv", b"path,label\n\xff\xfe,0\n", "not UTF-8"),
+        ("quote.csv", b'path,label\n"a.jpg,0\n', "not a CSV file"),
+        ("bad.parquet", b"PAR1 it is not", "not a Parquet file"),
+        ("bad.jsonl", b'{"path": "a.jpg"}\n{"path": \n', "line 2: is not JSON"),
+        ("list.jsonl", b'["a.jpg", "real"]\n', "line 1: is no JSON object"),
+        ("half.jsonl", b'{"path": "\\ud800", "label": "real"}\n', "not UTF-8"),
+        ("deep.jsonl", b'{"path":' + b"[" * 100_000 + b"\n", "line 1: is not JSON"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            read_sources(tmp_path / name)
     pq.write_table(pa.table({"path": ["a"]}), tmp_path / "short.parquet")
-    with pytest.raises(InputError, match="no column 'label'"):
+    with pytest.raises(InputError, match="no column of labels"):
         read_sources(tmp_path / "short.parquet")
+    pq.write_table(pa.table({"image": [{"bytes": b"x"}], "label": ["real"]}), tmp_path / "inside.parquet")
+    with pytest.raises(InputError, match="no column of paths"):
+        read_sources(tmp_path / "inside.parquet")

@@ -10,7 +10,9 @@ from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.files import SourceFiles, Stamp
-from shards.sources.layout import Layout, read_layout
+from shards.sources.layout import Folder, Layout, named_generator, read_layout
+from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
+from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
 
 __all__ = ["read_folder"]
@@ -28,38 +30,67 @@ class _Found:
     passed_over: Counter[str] = field(default_factory=Counter)
     """By suffix."""
     first_tar: str = ""
+    tables: list[str] = field(default_factory=list)
+    """Of images in the folders, see ``shards.sources.metadata``."""
+    first_list: str = ""
 
 
 def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceList:
-    """The images below a folder, at any depth, labelled by the names of their folders.
+    """The images below a folder, at any depth, labelled by the tables that lie there and by the names of folders.
 
     Images for which no name says a class are passed over, with a note. Raises ``InputError`` where a
     class is missing or names contradict each other, ``OSError`` where a folder cannot be read.
     """
     rules, root, found = rules or SourceRules(), files.where("").rstrip("/"), _walk(files)
-    folders = [tuple(path.split("/")[:-1]) for path in found.images]
-    layout = read_layout(Counter(folders), rules)
+    metadata = read_metadata(files, found.tables, found.images, rules)
+    tables = metadata.images
+    silent = [path for path in found.images if path not in tables or tables[path].label is None]
+    layout = read_layout(Counter(map(_folder_of, silent)), rules)
     columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
-    for path, folder in zip(found.images, folders, strict=True):
-        place = layout.places[folder]
-        if place.label is not None:
-            row = (path, place.label, place.generator, "", place.split)
+    for path in found.images:
+        if (row := _row(path, layout, tables.get(path), rules)) is not None:
             for name, value in zip(SOURCE_SCHEMA.names, row, strict=True):
                 columns[name].append(value)
+    settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = layout.notes()
+    notes = metadata.notes + settled + layout.notes()
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps)
+
+
+def _folder_of(path: str) -> Folder:
+    return tuple(path.split("/")[:-1])
+
+
+def _row(
+    path: str, layout: Layout, table: Described | None, rules: SourceRules
+) -> tuple[str, int, str, str, str] | None:
+    """The values of ``SOURCE_SCHEMA`` of an image, by its table or by its folders; ``None`` where neither says its
+    class."""
+    folder = _folder_of(path)
+    if table is not None and table.label is not None:
+        generator = table.generator or named_generator(folder, rules)
+        return path, table.label, generator if table.label else "", table.group, table.split
+    place = layout.places[folder]
+    if place.label is None:
+        return None
+    if table is None:
+        return path, place.label, place.generator, "", place.split
+    generator = table.generator or place.generator
+    return path, place.label, generator if place.label else "", table.group, table.split
 
 
 def _walk(files: SourceFiles) -> _Found:
     found = _Found()
     for path, stamp in files.walk(""):
         suffix = PurePosixPath(path).suffix.lower()
-        if suffix not in FILE_SUFFIXES:
+        if PurePosixPath(path).name.lower() in METADATA_NAMES and _is_utf8(path):
+            found.tables.append(path)
+        elif suffix not in FILE_SUFFIXES:
             found.passed_over[suffix] += 1
             found.first_tar = found.first_tar or (path if suffix == ".tar" else "")
+            found.first_list = found.first_list or (path if suffix in LIST_SUFFIXES else "")
         elif not _is_utf8(path):
             found.misnamed.append(path.encode("utf-8", "backslashreplace").decode())
         else:
@@ -88,10 +119,11 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
     if not found.images:
         raise InputError(f"{root} has no image files: {_what_to_give(root)}")
     if not labels:
+        listed = f"the list {root}/{found.first_list}, which lies there," if found.first_list else "a list"
         raise InputError(
             f"{root} has {counted(len(found.images), 'image')}, but no name of a folder says real or generated"
             f"{_held(layout)}: say what the names mean with --label NAME=real and --label NAME=generated, or "
-            "give a CSV or Parquet list with the columns path,label"
+            f"give {listed} with the columns path,label"
         )
     name, other = CLASS_NAMES[min(labels)], CLASS_NAMES[1 - min(labels)]
     silent = _held(layout)

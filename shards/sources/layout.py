@@ -15,7 +15,7 @@ from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
 from shards.sources.words import SPLIT_WORDS, Meaning, letters_of
 
-__all__ = ["Folder", "Layout", "Place", "read_layout"]
+__all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
 Folder = tuple[str, ...]
 """The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
@@ -109,14 +109,21 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
             f"{shown} names both classes ({words}): say with --label WORD=real or WORD=generated which of the "
             "words counts, or rename the other folder"
         )
-    splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
-    if rules.given_split and len(splits) > 1:
-        raise InputError(
-            f"{shown} names two splits, {' and '.join(splits)}: rename one of the folders, or let all splits be "
-            "drawn with --no-given-split"
-        )
-    split = splits[0] if splits and rules.given_split else ""
+    split = given_split(folder, meanings, rules)
     return Place(meanings[named[0]].label if named else None, split, "", named[0] if named else "")
+
+
+def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
+    """The split that the names of a folder say, ``""`` for none. Raises ``InputError`` where they say two."""
+    splits = list(dict.fromkeys(meanings[name].split for name in folder if meanings[name].split))
+    if not splits or not rules.given_split:
+        return ""
+    if len(splits) > 1:
+        raise InputError(
+            f"{'/'.join(folder)}/ names two splits, {' and '.join(splits)}: rename one of the folders, or let all "
+            "splits be drawn with --no-given-split"
+        )
+    return splits[0]
 
 
 def _beside_real(said: Mapping[Folder, Place]) -> dict[Folder, str]:
@@ -145,11 +152,16 @@ def _shared_start(names: Sequence[Sequence[str]]) -> int:
 def _generator(folder: Folder, left: Sequence[str], shared: int, rules: SourceRules) -> str:
     """The first name that is not one of the whole source; where there is none, the last of those."""
     if rules.generator_level is not None:
-        level = rules.generator_level
-        return folder[level - 1] if level <= len(folder) else UNKNOWN_GENERATOR
+        return named_generator(folder, rules)
     if len(left) > shared:
         return left[shared]
     return left[-1] if left else UNKNOWN_GENERATOR
+
+
+def named_generator(folder: Folder, rules: SourceRules) -> str:
+    """The name at the level that a person said names the generator."""
+    level = rules.generator_level
+    return UNKNOWN_GENERATOR if level is None or level > len(folder) else folder[level - 1]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,10 +1,7 @@
 """Lists of images in CSV, JSON lines or Parquet: a column of paths, one of labels, and what else is there."""
 
-import csv
-import json
 import os
 import posixpath
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,86 +11,104 @@ import pyarrow.compute as pc
 
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.limits import limit
-from shards.files.parquet_file import open_parquet
-from shards.files.regular_file import require_regular
 from shards.manifest.schema import CLASS_NAMES, SPLITS
-from shards.sources.columns import PATH_COLUMNS, ClassNames, Columns, find_columns, read_labels
+from shards.sources.class_names import Card
+from shards.sources.columns import plain_name
+from shards.sources.evidence import labels_by_folders, labels_by_generators, require_not_turned, turned_round
 from shards.sources.files import LocalFiles, SourceFiles
+from shards.sources.labels import NO_LABEL, read_labels
+from shards.sources.rows import TableRows, read_rows
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceList, SourceRules, lacking_classes, sorted_table
 from shards.sources.words import SPLIT_WORDS
 
-__all__ = ["LIST_SUFFIXES", "ListRows", "read_list", "read_rows"]
+__all__ = ["FOLDER_REMEDY", "generators_of", "labels_of", "read_list", "splits_of"]
 
-LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+FOLDER_REMEDY = "what the names of the folders mean"
 _SPLITS = SPLIT_WORDS | {"": ""}
-_NO_GENERATOR = {"", "real"}
-_PLACE = "\0place"
-"""Column of the line or row that each row stands in."""
+_REAL_GENERATORS = {"", "real"}
 
 
-class ListRows:
-    """The rows of a list as columns of texts, and where each stands."""
-
-    def __init__(self, shown: str, unit: str, columns: Columns, table: pa.Table) -> None:
-        self.shown, self.columns, self.table = shown, columns, table
-        self._unit = unit
-
-    def where(self, row: int) -> str:
-        """The place of a row, for a person."""
-        return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
-
-    def texts(self, column: str) -> list[str]:
-        """The values of a column, ``""`` in all rows where there is no such column."""
-        return self.table.column(column).to_pylist() if column else [""] * self.table.num_rows
-
-
-def read_list(path: Path, files: SourceFiles, rules: SourceRules, class_names: ClassNames) -> SourceList:
+def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     """The images of a list. Paths in it are relative to the folder that the list lies in, which is
     that of ``files``. Raises ``InputError`` naming the line at fault."""
     shown = files.where(path.name)
     rows = read_rows(path, shown)
     if not rows.table.num_rows:
         raise InputError(f"{shown} lists no images")
-    labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, shown, rows.where)
-    if len(classes := set(labels.tolist())) == 1:
-        raise InputError(f"{shown} lists {CLASS_NAMES[classes.pop()]} images only: a detector needs both")
+    labels, notes = labels_of(rows, rules, Card.beside(files))
     paths = [_path(name, rows.where(row), files) for row, name in enumerate(rows.texts(rows.columns.path))]
-    generators = rows.texts(rows.columns.generator)
-    splits = rows.texts(rows.columns.split)
-    for row, split in enumerate(splits):
-        if split.strip().lower() not in _SPLITS:
-            raise InputError(f"{rows.where(row)}: split {split!r} is none of {', '.join(SPLITS)}")
-        if not labels[row] and generators[row].strip().lower() not in _NO_GENERATOR:
-            generators[row] = _no_generator(generators[row], rows, row)
-    table = sorted_table(
-        {
-            "path": paths,
-            "label": labels.tolist(),
-            "generator": [
-                (name.strip() or UNKNOWN_GENERATOR) if label else ""
-                for name, label in zip(generators, labels, strict=True)
-            ],
-            "group": [group.strip() for group in rows.texts(rows.columns.group)],
-            "split": [_SPLITS[split.strip().lower()] if rules.given_split else "" for split in splits],
-        }
-    )
+    hints = labels_by_folders(paths, rules.words)
+    notes += require_not_turned(labels, hints, "the names of the folders", FOLDER_REMEDY, shown, rows.where)
+    generators, splits = generators_of(rows, labels), splits_of(rows, rules)
+    if not (labels != NO_LABEL).any():
+        raise InputError(f"{notes[0]}: a detector needs images of both classes")
+    if len(classes := set(labels.tolist()) - {NO_LABEL}) == 1:
+        raise InputError(f"{shown} lists {CLASS_NAMES[classes.pop()]} images only: a detector needs both")
     if not files.has_any(paths):
         raise InputError(
             f"none of the files listed in {shown} exists, such as {paths[0]!r}: paths in "
             f"a list are relative to the list's own folder, {files.where('').rstrip('/')}, and have"
             " / between folders"
         )
+    columns: dict[str, list] = {
+        "path": paths,
+        "label": labels.tolist(),
+        "generator": [
+            name or UNKNOWN_GENERATOR if label else "" for name, label in zip(generators, labels, strict=True)
+        ],
+        "group": [group.strip() for group in rows.texts(rows.columns.group)],
+        "split": splits,
+    }
+    taken = np.flatnonzero(labels != NO_LABEL)
+    table = sorted_table({name: [values[row] for row in taken] for name, values in columns.items()})
     notes += lacking_classes(table.column("split").to_pylist(), table.column("label").to_pylist())
     if again := _listed_again(table, shown):
         notes.append(again)
     return SourceList(files, table, notes=notes)
 
 
-def _no_generator(name: str, rows: ListRows, row: int) -> str:
-    if rows.columns.generator.lower() == "generator":
-        raise InputError(f"{rows.where(row)}: a real image has generator {name!r}: leave it empty")
-    return ""  # "model" and the like may name a camera
+def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
+    """:func:`read_labels` of a table, with the names of classes in its schema and its card, and held against its
+    column of generators. Raises as it does."""
+    class_names = card.joined_to(rows.class_names, rows.shown)
+    labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
+    if any(column in card.names and column not in rows.class_names for column in rows.columns.labels):
+        notes.append(f"names of the classes by {card.shown}")
+    column = rows.columns.generator
+    if column and turned_round(labels, labels_by_generators(rows.texts(column))):
+        raise InputError(
+            f"{rows.shown}: every image with a {column} is real by its labels, and every image without one is "
+            "generated: they are turned round: say what the values mean with --label, or rename the column"
+        )
+    return labels, notes
+
+
+def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
+    """The generator of each row, ``""`` for real images and where none is named. Raises ``InputError`` where a real
+    image has one."""
+    column = rows.columns.generator
+    found = []
+    for row, name in enumerate(rows.texts(column)):
+        is_real = name.strip().lower() in _REAL_GENERATORS
+        if labels[row] == 0 and not is_real and plain_name(column) == "generator":  # a "model" may be a camera
+            raise InputError(f"{rows.where(row)}: a real image has generator {name!r}: leave it empty")
+        found.append("" if is_real or labels[row] == 0 else name.strip())
+    return found
+
+
+def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
+    """The split of each row, ``""`` where none is given. Raises ``InputError`` for one that does not exist."""
+    if not rules.given_split:
+        return [""] * rows.table.num_rows
+    found = []
+    for row, split in enumerate(rows.texts(rows.columns.split)):
+        if (plain := split.strip().lower()) not in _SPLITS:
+            raise InputError(
+                f"{rows.where(row)}: split {split!r} is none of {', '.join(SPLITS)}: rename it, or let all splits be "
+                "drawn with --no-given-split"
+            )
+        found.append(_SPLITS[plain])
+    return found
 
 
 def _listed_again(table: pa.Table, shown: str) -> str:
@@ -150,96 +165,3 @@ def _require_no_other_system(path: str, where: str, files: SourceFiles) -> None:
     slashes = path.replace("\\", "/")
     if not files.has_any([path]) and files.has_any([slashes]):
         raise InputError(f"{where}: {path!r} is written with backslashes, as on Windows: write {slashes!r}")
-
-
-def read_rows(path: Path, shown: str) -> ListRows:
-    """The columns of a list that mean something. Raises ``InputError`` where it has no column of paths,
-    and naming the line that cannot be read."""
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        return _parquet_rows(path, shown)
-    return _text_rows(path, shown, _csv_records if suffix == ".csv" else _json_records)
-
-
-def _found(shown: str, names: list[str]) -> Columns:
-    columns = find_columns(names)
-    if not columns.path:
-        raise InputError(
-            f"{shown} has no column of paths, such as {', '.join(PATH_COLUMNS[:4])}: its columns are "
-            f"{', '.join(names[:20])}"
-        )
-    return columns
-
-
-def _text_rows(path: Path, shown: str, records: Any) -> ListRows:
-    columns: Columns | None = None
-    values: dict[str, list[Any]] = {}
-    most = limit("MAX_LIST_ROWS")
-    try:
-        require_regular(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for place, record in records(file, shown):
-                if columns is None:
-                    columns = _found(shown, list(record))
-                    values = {name: [] for name in (*columns.names, _PLACE)}
-                if len(values[_PLACE]) >= most:
-                    raise InputError(f"{shown} has more rows than GLASS_MAX_LIST_ROWS={most}")
-                for name in columns.names:
-                    values[name].append(_text(record.get(name)))
-                values[_PLACE].append(place)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 text ({error.reason})") from error
-    except csv.Error as error:
-        raise InputError(f"{shown} is not a CSV file: {error}") from error
-    except OSError as error:
-        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
-    return ListRows(shown, "line", columns or Columns(), pa.table(values) if values else pa.table({_PLACE: []}))
-
-
-def _csv_records(file: Any, shown: str) -> Iterator[tuple[int, dict[str, str]]]:
-    """(line, header included; row) of a CSV file."""
-    reader = csv.DictReader(file, strict=True)
-    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-    _found(shown, list(reader.fieldnames))  # also of a list without rows
-    for row in reader:
-        if None in row or None in row.values():
-            raise InputError(f"{shown}, line {reader.line_num}: has another number of fields than the header")
-        yield reader.line_num, row
-
-
-def _json_records(file: Any, shown: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, object) of a file of JSON lines."""
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{shown}, line {number}: is not JSON ({error})") from error
-        if not isinstance(record, dict):
-            raise InputError(f"{shown}, line {number}: is no JSON object")
-        yield number, record
-
-
-def _parquet_rows(path: Path, shown: str) -> ListRows:
-    values: dict[str, list[str]] = {}
-    try:
-        with open_parquet(path) as file:
-            columns = _found(shown, file.schema_arrow.names)
-            values = {name: [] for name in columns.names}
-            for batch in file.iter_batches(columns=columns.names):
-                for name in columns.names:
-                    values[name] += map(_text, batch.column(name).to_pylist())
-    except (OSError, pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{shown} is not a Parquet file that can be read: {error}") from error
-    rows = len(values[columns.path])
-    table = pa.table(
-        {**{name: pa.array(texts, pa.string()) for name, texts in values.items()}, _PLACE: range(1, rows + 1)}
-    )
-    return ListRows(shown, "row", columns, table)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(int(value))
-    return "" if value is None else str(value)

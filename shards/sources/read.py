@@ -9,7 +9,8 @@ from shards.files.file_names import within
 from shards.files.outputs import cannot_write
 from shards.sources.files import LocalFiles, StoredFiles
 from shards.sources.folder import read_folder
-from shards.sources.lists import LIST_SUFFIXES, read_list
+from shards.sources.lists import read_list
+from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import SourceList, SourceRules
 from shards.store.folder import as_url
 
@@ -37,7 +38,7 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
         raise InputError(f"{source} does not exist: give a folder of images or a list of them")
     if source.suffix.lower() not in LIST_SUFFIXES:
         raise InputError(_neither(source))
-    return read_list(source, LocalFiles(source.parent), rules, {})
+    return read_list(source, LocalFiles(source.parent), rules)
 
 
 def _neither(source: Path) -> str:
@@ -64,4 +65,4 @@ def _read_stored(url: str, rules: SourceRules) -> SourceList:
             files.remote.stream(name, path, files.remote.size(name), _MAX_LIST_BYTES)
         except OSError as error:
             raise InputError(cannot_write(path, error)) from error
-        return read_list(path, files, rules, {})
+        return read_list(path, files, rules)

@@ -1,0 +1,129 @@
+"""Names of the classes that numbers stand for, as a file's own schema or the card of its data set gives them.
+
+``datasets`` writes its features into the schema of a Parquet file; a card, the ``README.md`` of a data set on the
+Hugging Face hub, has them as YAML in front of its text. Both come from strangers: what is no such thing, or is
+too large, has no names.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from shards.errors import InputError
+from shards.images.rejection import RejectedImage
+from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
+
+__all__ = ["Card", "ClassNames", "names_in_card", "names_in_schema"]
+
+ClassNames = Mapping[str, Mapping[str, str]]
+"""Column → value, as a text → name of the class."""
+
+_CARD = "README.md"
+_MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
+_MAX_CLASSES = 10_000
+_ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""What PyYAML raises on texts that are no YAML, or whose tags and dates make no sense."""
+
+
+def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
+    """The names in the metadata of an Arrow schema, under the key ``huggingface``."""
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return {}
+    found = {}
+    for column, feature in features.items() if isinstance(features, dict) else ():
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
+            found[column] = _numbered(feature.get("names"))
+    return {column: names for column, names in found.items() if names}
+
+
+def names_in_card(text: str) -> ClassNames:
+    """The names in the front matter of a card. Columns that two configurations of the data set name differently
+    are left out."""
+    front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
+    if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
+        return {}
+    try:
+        document = yaml.safe_load(front)
+    except _ODD_YAML:
+        return {}
+    found: dict[str, Mapping[str, str]] = {}
+    contested = set()
+    for column, names in _features(document):
+        if found.setdefault(column, names) != names:
+            contested.add(column)
+    return {column: names for column, names in found.items() if column not in contested}
+
+
+def _features(document: Any) -> Iterator[tuple[str, Mapping[str, str]]]:
+    about = document.get("dataset_info") if isinstance(document, dict) else None
+    for configuration in about if isinstance(about, list) else [about]:
+        features = configuration.get("features") if isinstance(configuration, dict) else None
+        for feature in features if isinstance(features, list) else []:
+            kind = feature.get("dtype") if isinstance(feature, dict) else None
+            label = kind.get("class_label") if isinstance(kind, dict) else None
+            names = _numbered(label.get("names")) if isinstance(label, dict) else {}
+            if names:
+                yield str(feature.get("name"))[:200], names
+
+
+def _numbered(names: object) -> dict[str, str]:
+    """Number → name, of a list of names or of a mapping from numbers; empty for anything else. YAML takes ``no``
+    and ``yes`` for truth values."""
+    pairs: Any = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else ()
+    found: dict[str, str] = {}
+    for number, name in pairs:
+        if not isinstance(name, str | bool | int) or not str(number).isdecimal() or len(found) >= _MAX_CLASSES:
+            return {}
+        found[str(number)] = str(name)[:200]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The names that the card of a data set gives."""
+
+    names: ClassNames = field(default_factory=dict)
+    shown: str = ""
+    """The card, for a person."""
+
+    @staticmethod
+    def beside(files: SourceFiles) -> "Card":
+        """The card in a folder, or else the one above it; without names where there is none."""
+        for place in (files, _above(files)):
+            if place is None:
+                continue
+            try:
+                text = place.read(_CARD)[: 4 * _MAX_FRONT_MATTER].decode("utf-8", "replace").replace("\r\n", "\n")
+            except (RejectedImage, InputError):  # it may be missing; without one, numbers have no meaning
+                continue
+            if names := names_in_card(text):
+                return Card(names, place.where(_CARD))
+        return Card()
+
+    def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
+        """The names of a file's schema, and of the card for columns that the schema has none for. Raises
+        ``InputError`` where they contradict each other."""
+        for column in schema.keys() & self.names.keys():
+            for value in sorted(schema[column].keys() & self.names[column].keys()):
+                own, other = schema[column][value], self.names[column][value]
+                if own.strip().lower() != other.strip().lower():
+                    raise InputError(
+                        f"{shown}: {value} of the column {column} is {own!r} by the file and {other!r} by "
+                        f"{self.shown}: mend one of them"
+                    )
+        return {**self.names, **schema}
+
+
+def _above(files: SourceFiles) -> SourceFiles | None:
+    if isinstance(files, LocalFiles):
+        return LocalFiles(files.root.absolute().parent)
+    if not isinstance(files, StoredFiles):
+        return None
+    url = files.url.rstrip("/").rpartition("/")[0]
+    return replace(files, url=url) if urlsplit(url).netloc else None

@@ -1,0 +1,66 @@
+"""Evidence beside a table's labels, to find labels that are turned round.
+
+A program that numbers folders in the order of their names writes 0 for ``fake`` and 1 for ``real``. The number does
+not show it, but often something beside it does: the words of the folder that an image lies in, the column that names
+its generator.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.sources.words import Words
+
+__all__ = ["labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
+
+_NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
+
+
+def turned_round(labels: np.ndarray, hints: np.ndarray) -> bool:
+    """Whether ``hints``, (rows,) labels or -1 for none, say the other label for every row that has both, and so
+    for rows of both classes."""
+    both = (hints >= 0) & (labels >= 0)
+    return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
+
+
+def labels_by_folders(paths: Sequence[str], words: Words) -> np.ndarray:
+    """(rows,) int8: the label that the names of the folders of each path say, -1 for none or both."""
+    known: dict[str, int] = {}
+    found = np.full(len(paths), -1, np.int8)
+    for row, path in enumerate(paths):
+        folder = path.rpartition("/")[0]
+        if folder not in known:
+            said = {label for name in folder.split("/") if (label := words.of_name(name).label) is not None}
+            known[folder] = said.pop() if len(said) == 1 else -1
+        found[row] = known[folder]
+    return found
+
+
+def labels_by_generators(names: Sequence[str]) -> np.ndarray:
+    """(rows,) int8: the label that the name of a generator says: 1 where there is one."""
+    words = Words()
+    known: dict[str, int] = {}
+    for name in set(names):
+        plain = name.strip().lower()
+        known[name] = int(plain not in _NO_GENERATOR and words.of_value(plain) != 0)
+    return np.array([known[name] for name in names], np.int8)
+
+
+def require_not_turned(
+    labels: np.ndarray, hints: np.ndarray, by: str, remedy: str, shown: str, where: Callable[[int], str]
+) -> list[str]:
+    """A note on rows for which ``hints`` say the other label. Raises ``InputError`` where the labels are turned
+    round throughout; ``remedy`` says what else may be mended."""
+    both = (hints >= 0) & (labels >= 0)
+    differ = np.flatnonzero(both & (hints != labels))
+    if not len(differ):
+        return []
+    text = (
+        f"labels of {shown} differ from {by} in {counted(len(differ), 'row')} of {int(both.sum()):,}, such as "
+        f"{where(int(differ[0]))}"
+    )
+    if turned_round(labels, hints):
+        raise InputError(f"{text}: they are turned round: say what the values mean with --label, or {remedy}")
+    return [text]

@@ -1,0 +1,214 @@
+"""What the values in a table's columns of labels mean.
+
+A label is never guessed. A word has the meaning that ``shards.sources.words`` knows; a number has the one that the
+names of the classes in the file or in its card, the name of its column, or a person give it, in this order. What
+contradicts itself is refused: columns that differ, and a number that a person gave the other meaning.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES
+from shards.sources.class_names import ClassNames
+from shards.sources.columns import LABEL_COLUMNS, Unclear, plain_name
+from shards.sources.evidence import turned_round
+from shards.sources.words import Words, plain_label
+
+__all__ = ["NO_LABEL", "read_labels"]
+
+NO_LABEL = -1
+"""Label of a row that has none."""
+
+_MOST_VALUES = 12
+_EMPTY = frozenset({"", "nan", "none", "null"})
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?|true|false")
+_TRUTH = {"1": True, "yes": True, "0": False, "no": False}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What a column of labels says."""
+
+    name: str
+    values: pa.DictionaryArray
+    texts: Mapping[str, str]
+    """Value → name of its class, or the value itself; of those that are a label at all."""
+    meanings: Mapping[str, int]
+    """Value → label, of the values that mean one."""
+    by: str
+    """Where the meanings come from, for a person."""
+    contested: str = ""
+    """A value that a person gave the other meaning."""
+
+    @property
+    def unknown(self) -> list[str]:
+        """Values that are labels and have no meaning."""
+        return [value for value in self.texts if value not in self.meanings]
+
+    @property
+    def is_clear(self) -> bool:
+        return bool(self.meanings) and not self.unknown
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(rows,) int8, ``NO_LABEL`` where a value has no meaning."""
+        found = self.values.dictionary.to_pylist()
+        of_value = np.array([self.meanings.get(value, NO_LABEL) for value in found], np.int8)
+        return of_value[np.asarray(self.values.indices)]
+
+    def row_of(self, value: str) -> int:
+        """The first row that holds a value."""
+        return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
+
+    def shown(self, value: str) -> str:
+        """A value for a person, with the name of its class."""
+        text = self.texts.get(value, value)
+        return repr(value[:40]) if text == value else f"{value[:40]!r} ({text[:40]!r})"
+
+
+def read_labels(
+    table: pa.Table,
+    columns: Sequence[str],
+    words: Words,
+    class_names: ClassNames,
+    shown: str,
+    where: Callable[[int], str],
+) -> tuple[np.ndarray, list[str]]:
+    """((rows,) int8 labels, notes on what the values mean) from the columns of labels of a table of texts.
+
+    A row without a label has ``NO_LABEL``. ``shown`` is the table for a person, and ``where`` gives the place of a
+    row. Raises ``Unclear`` where no column says what it means, and ``InputError`` where two columns, or a column and
+    what the person said, contradict each other.
+    """
+    if not columns:
+        raise Unclear(
+            f"{shown} has no column of labels: add one called label, with real and generated in it, or name it "
+            f"{', '.join(LABEL_COLUMNS[1:5])}, is_fake or is_real"
+        )
+    read = [_read(table.column(name), name, words, class_names.get(name, {})) for name in columns]
+    clear = [column for column in read if column.is_clear]
+    _require_said(read, clear, where)
+    if not clear and not any(column.texts for column in read):
+        return np.full(table.num_rows, NO_LABEL, np.int8), [f"{shown} has no labels in {_listed(columns)}"]
+    if not clear:
+        raise Unclear(_without_meaning(read, where))
+    labels = clear[0].labels
+    for other in clear[1:]:
+        _require_same(clear[0], other, labels, where)
+        labels = np.where(labels == NO_LABEL, other.labels, labels)
+    for other in read:
+        if not other.is_clear and turned_round(labels, other.labels):
+            raise InputError(
+                f"{shown}: its columns {clear[0].name} and {other.name} contradict each other: take one out"
+            )
+    notes = [f"labels of {shown} by column {clear[0].name} ({clear[0].by}): {_counts(clear[0])}"]
+    if len(empty := np.flatnonzero(labels == NO_LABEL)):
+        notes.append(f"passed over {counted(len(empty), 'row')} without a label, such as {where(int(empty[0]))}")
+    return labels, notes
+
+
+def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str]) -> _Column:
+    encoded = values.combine_chunks().dictionary_encode()
+    texts = {}
+    for value in encoded.dictionary.to_pylist():
+        plain = plain_label(value.strip().lower())
+        if plain not in _EMPTY and not (names and plain.startswith("-")):  # datasets writes -1 for none
+            texts[value] = names.get(plain, value)
+    own = {value: label for value, text in texts.items() if (label := _spoken(text, column, words)) is not None}
+    said = _said(texts, words)
+    contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
+    spoken = [text for text in texts.values() if _word(text, words) is not None]
+    if said.keys() - own.keys() or any(text.strip().lower() in words.given for text in spoken):
+        by = "--label"
+    else:
+        by = "the names of its classes" if spoken and names else "words" if spoken else "the column's name"
+    return _Column(column, encoded, texts, {**said, **own}, by, contested)
+
+
+def _word(text: str, words: Words) -> int | None:
+    """The label that a word means; a number is none."""
+    return None if _NUMBER.fullmatch(plain_label(text.strip().lower())) else words.of_value(text)
+
+
+def _spoken(text: str, column: str, words: Words) -> int | None:
+    """The label that a word means, or a number or truth value by the name of its column."""
+    if (label := _word(text, words)) is not None:
+        return label
+    truth = _TRUTH.get(plain_label(text.strip().lower()))
+    asked = Words().of_name(plain_name(column).removeprefix("is")).label  # the class for which 1 stands
+    return None if asked is None or truth is None else asked if truth else 1 - asked
+
+
+def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
+    """Value → label, of the numbers that a person gave a meaning. Of 0 and 1, one says the other."""
+    numbers = {}
+    for value, text in texts.items():
+        for form in (text, value):
+            if _NUMBER.fullmatch(plain := plain_label(form.strip().lower())):
+                numbers[value] = plain
+                break
+    given = {number: label for number, label in words.given.items() if number in ("0", "1")}
+    if len(given) == 1 and set(numbers.values()) <= {"0", "1"}:
+        ((number, label),) = given.items()
+        given["1" if number == "0" else "0"] = 1 - label
+    given = {**words.given, **given}
+    return {value: given[number] for value, number in numbers.items() if number in given}
+
+
+def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
+    """Raises ``InputError`` where a number means the opposite of what the person said, and no other column may
+    have been meant."""
+    contested = next((column for column in clear if column.contested), None)
+    if contested is None or any(column.by == "--label" for column in clear):
+        return
+    value = contested.contested
+    label = contested.meanings[value]
+    raise InputError(
+        f"{where(contested.row_of(value))}: {contested.shown(value)} of the column {contested.name} is "
+        f"{CLASS_NAMES[label]} by {contested.by}, and --label says {CLASS_NAMES[1 - label]}: leave --label out, or, "
+        "where the file is wrong, rename the column or its classes"
+    )
+
+
+def _require_same(chosen: _Column, other: _Column, labels: np.ndarray, where: Callable[[int], str]) -> None:
+    differ = np.flatnonzero((other.labels != labels) & (other.labels != NO_LABEL) & (labels != NO_LABEL))
+    if len(differ):
+        row = int(differ[0])
+        first, second = (f"{c.name} {c.shown(c.values[row].as_py())} (by {c.by})" for c in (chosen, other))
+        raise InputError(
+            f"{where(row)}: {first} and {second} contradict each other: say what the values mean "
+            "with --label VALUE=real and --label VALUE=generated, or take one of the columns out"
+        )
+
+
+def _counts(column: _Column) -> str:
+    counts = np.bincount(np.asarray(column.values.indices), minlength=len(column.values.dictionary))
+    parts = [
+        f"{value[:40]}{'' if (text := column.texts[value]) == value else f' ({text[:40]})'} = "
+        f"{CLASS_NAMES[column.meanings[value]]} ({counts[place]:,})"
+        for place, value in enumerate(column.values.dictionary.to_pylist())
+        if value in column.meanings
+    ]
+    return ", ".join(parts[:_MOST_VALUES]) + (" …" if len(parts) > _MOST_VALUES else "")
+
+
+def _without_meaning(read: Sequence[_Column], where: Callable[[int], str]) -> str:
+    column = min((column for column in read if column.texts), key=lambda column: len(column.unknown))
+    unknown = column.unknown
+    listed = ", ".join(column.shown(value) for value in unknown[:_MOST_VALUES])
+    listed += " …" if len(unknown) > _MOST_VALUES else ""
+    example = " ".join(f"--label {value[:40]}={name}" for value, name in zip(unknown, CLASS_NAMES, strict=False))
+    return (
+        f"{where(column.row_of(unknown[0]))}: nothing says what {listed} of the column {column.name} mean: say it, "
+        f"such as {example}, or the other way round"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ("the column " if len(names) == 1 else "the columns ") + " and ".join(names)

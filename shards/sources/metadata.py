@@ -1,0 +1,148 @@
+"""Tables that lie in the folders of a source and describe the images below them: ``metadata.csv``, ``.jsonl`` or
+``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder has them.
+
+A table goes before the names of folders, which may not contradict it: labels that are turned round throughout and
+another split are refused.
+"""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.sources.class_names import Card
+from shards.sources.columns import Unclear
+from shards.sources.evidence import labels_by_folders, require_not_turned
+from shards.sources.files import SourceFiles
+from shards.sources.labels import NO_LABEL
+from shards.sources.layout import Folder, given_split
+from shards.sources.lists import FOLDER_REMEDY, generators_of, labels_of, splits_of
+from shards.sources.rows import LIST_SUFFIXES, TableRows, read_rows, table_file
+from shards.sources.source_list import SourceRules
+
+__all__ = ["METADATA_NAMES", "Described", "Metadata", "read_metadata"]
+
+METADATA_NAMES = frozenset(f"metadata{suffix}" for suffix in LIST_SUFFIXES)
+"""Names of tables that are read where they lie in a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a table says about an image; ``None`` and ``""`` for what it does not."""
+
+    label: int | None
+    generator: str
+    group: str
+    split: str
+    """By the table, or else by the names of folders."""
+    where: str
+    """The row, for a person."""
+
+
+@dataclass
+class Metadata:
+    """What the tables of a source say."""
+
+    images: dict[str, Described] = field(default_factory=dict)
+    """By path in the source."""
+    notes: list[str] = field(default_factory=list)
+    unclear: list[tuple[Unclear, list[str]]] = field(default_factory=list)
+    """(why a table says no labels, the images that it names): an error where folders do not say them either."""
+
+    def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
+        """Notes on tables whose labels mean nothing. Raises ``Unclear`` where an image of such a table, or the
+        data set, lacks a label."""
+        for error, paths in self.unclear:
+            if not has_both or not labelled >= set(paths):
+                raise error
+        return [f"no labels by table: {error}" for error, _ in self.unclear]
+
+
+def read_metadata(files: SourceFiles, tables: Sequence[str], images: Sequence[str], rules: SourceRules) -> Metadata:
+    """What ``tables`` say about ``images``, both by their names in ``files``. Raises ``InputError`` where a table
+    cannot be read, and where tables contradict each other or the folders."""
+    found, known = Metadata(), frozenset(images)
+    card = Card.beside(files) if tables else Card()
+    evidence: list[tuple[int, str, str]] = []
+    shown = ""
+    for name in tables:
+        shown = files.where(name)
+        try:
+            with table_file(files, name) as path:
+                rows = read_rows(path, shown)
+            evidence += _add(found, rows, name.rpartition("/")[0], known, rules, card)
+        except Unclear as error:
+            found.unclear.append((error, []))
+    found.notes += require_not_turned(
+        np.array([label for label, _, _ in evidence], np.int8),
+        labels_by_folders([path for _, path, _ in evidence], rules.words),
+        "the names of the folders",
+        FOLDER_REMEDY,
+        shown if len(tables) == 1 else "the tables",
+        lambda row: evidence[row][2],
+    )
+    return found
+
+
+def _add(
+    found: Metadata, rows: TableRows, folder: str, known: AbstractSet[str], rules: SourceRules, card: Card
+) -> Iterator[tuple[int, str, str]]:
+    """Takes in the rows of a table; (label, path, place of the row) of each that names an image."""
+    paths = [_within(folder, name, known) for name in rows.texts(rows.columns.path)]
+    named = [row for row, path in enumerate(paths) if path]
+    if paths and not named:
+        first = rows.texts(rows.columns.path)[0]
+        raise Unclear(
+            f"none of the files listed in {rows.shown} is there, such as {first!r}: paths in it are relative to its "
+            "own folder"
+        )
+    if missing := len(paths) - len(named):
+        found.notes.append(f"{counted(missing, 'row')} of {rows.shown} name no image that is there")
+    labels = np.full(len(paths), NO_LABEL, np.int8)
+    if rows.columns.labels and paths:
+        try:
+            labels, notes = labels_of(rows, rules, card)
+            found.notes += notes
+        except Unclear as error:
+            found.unclear.append((error, [paths[row] for row in named]))
+    generators, splits = generators_of(rows, labels), splits_of(rows, rules)
+    groups = rows.texts(rows.columns.group)
+    by_folder: dict[str, str] = {}
+    for row in named:
+        path, where = paths[row], rows.where(row)
+        above = path.rpartition("/")[0]
+        if above not in by_folder:
+            by_folder[above] = _split_of(above, rules)
+        split = _same_split(splits[row], by_folder[above], above, where)
+        label = None if labels[row] == NO_LABEL else int(labels[row])
+        described = Described(label, generators[row], groups[row].strip(), split, where)
+        before = found.images.setdefault(path, described)
+        if replace(before, where=where) != described:
+            raise InputError(f"{before.where} and {where} describe {path} differently: keep one row")
+        yield int(labels[row]), path, where
+
+
+def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
+    """The image that a row names, by its name in the source; ``""`` where there is none."""
+    for form in (name, name.replace("\\", "/")):
+        if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
+            return path
+    return ""
+
+
+def _split_of(folder: str, rules: SourceRules) -> str:
+    names: Folder = tuple(folder.split("/"))
+    return given_split(names, {name: rules.words.of_name(name) for name in names}, rules)
+
+
+def _same_split(by_table: str, by_folder: str, folder: str, where: str) -> str:
+    if by_table and by_folder and by_table != by_folder:
+        raise InputError(
+            f"{where}: its split is {by_table}, but its folder {folder}/ says {by_folder}: mend the table, or let "
+            "all splits be drawn with --no-given-split"
+        )
+    return by_table or by_folder

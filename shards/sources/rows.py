@@ -1,0 +1,182 @@
+"""The rows of a table of images in CSV, JSON lines or Parquet: the columns that mean something, as texts."""
+
+import csv
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
+
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.limits import limit
+from shards.files.outputs import cannot_write
+from shards.files.parquet_file import open_parquet
+from shards.files.regular_file import require_regular
+from shards.images.rejection import RejectedImage
+from shards.sources.class_names import ClassNames, names_in_schema
+from shards.sources.columns import PATH_COLUMNS, Columns, Unclear, find_columns
+from shards.sources.files import LocalFiles, SourceFiles
+
+__all__ = ["LIST_SUFFIXES", "TableRows", "read_rows", "table_file"]
+
+LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
+_PLACE = "\0place"
+"""Column of the line or row that each row stands in."""
+
+Record = Mapping[str, Any]
+
+
+class TableRows:
+    """The rows of a table as columns of texts, and where each stands."""
+
+    def __init__(self, shown: str, unit: str, columns: Columns, table: pa.Table, class_names: ClassNames) -> None:
+        self.shown, self.columns, self.table = shown, columns, table
+        self.class_names = class_names
+        """As the schema of the file gives them."""
+        self._unit = unit
+
+    def where(self, row: int) -> str:
+        """The place of a row, for a person."""
+        return f"{self.shown}, {self._unit} {self.table.column(_PLACE)[row].as_py()}"
+
+    def texts(self, column: str) -> list[str]:
+        """The values of a column, ``""`` in all rows where there is no such column."""
+        return self.table.column(column).to_pylist() if column else [""] * self.table.num_rows
+
+
+@contextmanager
+def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
+    """A table among the files of a source, as a file of this machine. Raises ``InputError``."""
+    if isinstance(files, LocalFiles):
+        yield files.root / name
+        return
+    try:
+        data = files.read(name)
+    except RejectedImage as error:
+        raise InputError(f"{files.where(name)} cannot be read: {error.detail}") from error
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / PurePosixPath(name).name
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise InputError(cannot_write(path, error)) from error
+        yield path
+
+
+def read_rows(path: Path, shown: str) -> TableRows:
+    """The columns of a table that mean something; ``shown`` is the table for a person. Raises ``Unclear`` where it
+    has no column of paths, and ``InputError`` naming the line that cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _parquet_rows(path, shown)
+    return _text_rows(path, shown, _csv_records if suffix == ".csv" else _json_records)
+
+
+def _found(shown: str, names: list[str]) -> Columns:
+    columns = find_columns(names, shown)
+    if not columns.path:
+        raise Unclear(
+            f"{shown} has no column of paths, such as {', '.join(PATH_COLUMNS[:4])}: its columns are "
+            f"{', '.join(names[:20]) or 'none'}"
+        )
+    return columns
+
+
+def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tuple[int, Record]]]) -> TableRows:
+    """A row may lack columns of others, as in JSON lines; a column counts from wherever it comes."""
+    values: dict[str, list[str]] = {}
+    places: list[int] = []
+    others: dict[str, None] = {}
+    most = limit("MAX_LIST_ROWS")
+    try:
+        require_regular(path)
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for place, record in read(file, shown):
+                if len(places) >= most:
+                    raise InputError(f"{shown} has more rows than GLASS_MAX_LIST_ROWS={most}")
+                for name in record:
+                    if name in values or name in others:
+                        continue
+                    if find_columns([name]).names:
+                        values[name] = [""] * len(places)
+                    else:
+                        others[name] = None
+                for name, column in values.items():
+                    column.append(_text(record.get(name)))
+                places.append(place)
+        columns = _found(shown, [*values, *others]) if places else Columns()
+        table = pa.table({**_as_texts(values), _PLACE: pa.array(places, pa.int64())})
+    except UnicodeError as error:  # also of halves of letters that JSON wrote as \ud800
+        raise InputError(f"{shown} is not UTF-8 text ({error})") from error
+    except csv.Error as error:
+        raise InputError(f"{shown} is not a CSV file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read: {error.strerror}") from error
+    return TableRows(shown, "line", columns, table, {})
+
+
+def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
+    """(line, header included; row) of a CSV file."""
+    reader = csv.DictReader(file, strict=True)
+    reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
+    _found(shown, list(reader.fieldnames))  # also of a table without rows, and of names that come twice
+    for row in reader:
+        if None in row or None in row.values():
+            raise InputError(f"{shown}, line {reader.line_num}: has another number of fields than the header")
+        yield reader.line_num, row
+
+
+def _json_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
+    """(line, object) of a file of JSON lines."""
+    most = limit("MAX_JSON_BYTES")
+    number = 0
+    while line := file.readline(most + 1):
+        number += 1
+        if len(line) > most:
+            raise InputError(f"{shown}, line {number}: is longer than GLASS_MAX_JSON_BYTES={most}")
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{shown}, line {number}: is not JSON ({error})") from error
+        if not isinstance(record, dict):
+            raise InputError(f"{shown}, line {number}: is no JSON object")
+        yield number, record
+
+
+def _parquet_rows(path: Path, shown: str) -> TableRows:
+    values: dict[str, list[str]] = {}
+    try:
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+            columns = _found(shown, [field.name for field in schema if _is_text_or_number(field.type)])
+            values = {name: [] for name in columns.names}
+            for batch in file.iter_batches(columns=columns.names):
+                for name in columns.names:
+                    values[name] += map(_text, batch.column(name).to_pylist())
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{shown} is not a Parquet file that can be read: {error}") from error
+    places = pa.array(range(1, len(values[columns.path]) + 1), pa.int64())
+    table = pa.table({**_as_texts(values), _PLACE: places})
+    return TableRows(shown, "row", columns, table, names_in_schema(schema.metadata))
+
+
+def _is_text_or_number(kind: pa.DataType) -> bool:
+    """Not the images themselves, nor lists and structures."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return not binary and not pa.types.is_nested(kind)
+
+
+def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
+    return {name: pa.array(texts, pa.string()) for name, texts in values.items()}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    return "" if value is None else str(value)
