@@ -185,6 +185,7 @@ def test_label_is_the_one_way_and_the_others_are_the_same() -> None:
         parse_values(["ai"], [], ["ai=fake"])
     words = LabelWords(expected)
     assert [words.of_value(text) for text in ("Nature ", "AI", "1", "0", "x" * 200)] == [0, 1, 0, 1, None]
+    assert [LabelWords({"0": 1, "2": 0}).of_value(text) for text in "012"] == [1, 1, 0]  # 1 as nobody said otherwise
 
 
 def test_a_dry_run_says_what_was_understood_and_writes_nothing(
