@@ -21,9 +21,10 @@ import time
 from pathlib import Path
 
 import shards.cli.installed  # noqa: F401, first of all
+from glass.config.dataset_digest import dataset_digest
 from glass.config.overrides import apply_overrides, setting_names
 from glass.config.run_config import RunConfig
-from glass.config.run_folder import RunFolder, dataset_digest
+from glass.config.run_folder import RunFolder
 from glass.presets import load_preset, preset_names
 from glass.train.progress import report_if_slow
 from loaders.fits import check_fits

@@ -10,10 +10,7 @@ been run only on fakes, in its tests.
 
 import argparse
 import os
-import re
-import subprocess
 import time
-import warnings
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -21,30 +18,28 @@ from typing import Any
 import psutil
 
 from bench import doctor_decoders
-from bench.doctor_decoders import ABSENT, GOOD, SLOW, WRONG, Answer, Check, seconds
+from bench.doctor_decoders import GOOD, SLOW, WRONG, Answer, Check, seconds
+from bench.doctor_gpu import GPU_CHECKS, check_presence, has_gpu
 from bench.harness.arguments import bench_parser, check_output
 from bench.harness.environment import QUIET_CORES, busy_cores, environment
 from bench.harness.schemas import print_result
 from shards.cli.command import printable
 from shards.errors import InputError
 
-__all__ = ["CPU_CHECKS", "GPU_CHECKS", "main"]
+__all__ = ["CPU_CHECKS", "main"]
 
 BENCH = "doctor"
-FILE_BYTES = TRANSFER_BYTES = 256 << 20
-MIN_CACHE_GB_S, MIN_DISK_MB_S, MIN_TRANSFER_GB_S = 1.0, 150.0, 5.0
-"""Below these the answer is "slow": a page cache and a SATA disk of ten years ago; a PCIe 3 slot of
-4 lanes, or memory that is not pinned."""
+FILE_BYTES = 256 << 20
+MIN_CACHE_GB_S, MIN_DISK_MB_S = 1.0, 150.0
+"""Below these the answer is "slow": a page cache and a SATA disk of ten years ago."""
 UNTRIED = "the GPU checks have not been run on a machine with a GPU before: doubt them too"
-DRIVER_FILE = Path("/proc/driver/nvidia/version")
-ASK_DRIVER = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where something is wrong."""
     options = _parse(argv)
     rows = [_row(name, check, options) for name, check in CPU_CHECKS.items()]
-    if _has_gpu():
+    if has_gpu():
         rows += [_row(name, check, options) for name, check in GPU_CHECKS.items()]
         gpu_half = f"run; {UNTRIED}"
     else:
@@ -124,112 +119,6 @@ def _matrix_products(_: argparse.Namespace) -> Answer:
     return (GOOD if rate > 20 * threads else SLOW), f"{rate:.0f} GFLOP/s in float32 with {threads} threads"
 
 
-def _has_gpu() -> bool:
-    """Whether torch finds a GPU; a torch that cannot be imported finds none."""
-    try:
-        import torch
-
-        return bool(torch.cuda.is_available())
-    except Exception:  # whatever a broken installation raises; check_presence reports it
-        return False
-
-
-def driver_version() -> str | None:
-    """The version of NVIDIA's driver, from the kernel or else ``nvidia-smi``; None where neither knows one."""
-    try:
-        text = DRIVER_FILE.read_text(encoding="ascii", errors="replace")
-    except OSError:  # missing in some containers, and under Windows
-        try:
-            text = subprocess.run(ASK_DRIVER, capture_output=True, text=True, timeout=20, check=True).stdout
-        except (OSError, subprocess.SubprocessError):
-            return None
-    found = re.search(r"\b\d{3,}\.\d+(\.\d+)?\b", text)
-    return found[0] if found else None
-
-
-def check_presence(_: argparse.Namespace) -> Answer:
-    """Which GPUs there are, or why there is none: no driver, no device, or a torch without CUDA."""
-    import torch
-
-    driver = driver_version()
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-        free, total = torch.cuda.mem_get_info()
-        return GOOD, (
-            f"{', '.join(names)}; {free / 2**30:.0f} of {total / 2**30:.0f} GiB free;"
-            f" driver {driver or 'of unknown version'}"
-        )
-    if driver is None:
-        return ABSENT, "no NVIDIA driver was found: training and decoding run on the CPU"
-    if torch.version.cuda is None:
-        return SLOW, f"driver {driver} is there, but this torch is built without CUDA: reinstall it"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return ABSENT, f"driver {driver} is there, CUDA_VISIBLE_DEVICES={hidden!r} shows no device"
-    return SLOW, f"driver {driver} is there, but no device can be used: {_why_torch_fails()}"
-
-
-def _why_torch_fails() -> str:
-    """Torch's own reason; it distinguishes a missing device from a driver that is too old."""
-    import torch
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.cuda.init()
-    except Exception as error:  # its message is the answer
-        return (str(error).splitlines() or [type(error).__name__])[0]
-    return "torch gives no reason"
-
-
-def _driver(_: argparse.Namespace) -> Answer:
-    import torch
-
-    torch.ones(1, device="cuda").sum().item()
-    return GOOD, f"computes, with CUDA {torch.version.cuda} and driver {driver_version() or 'of unknown version'}"
-
-
-def _gpu_precision(_: argparse.Namespace) -> Answer:
-    from glass.model.precision import resolve_precision
-
-    precision, reason = resolve_precision("auto", "cuda")
-    return (GOOD if precision == "bf16" else SLOW), f"{precision} ({reason})"
-
-
-def _attention(_: argparse.Namespace) -> Answer:
-    import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    q = torch.randn(8, 12, 197, 64, device="cuda", dtype=torch.float16)
-    try:
-        with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
-            torch.nn.functional.scaled_dot_product_attention(q, q, q)
-    except RuntimeError:
-        return SLOW, "no flash attention on this GPU: ViTs will take more time and memory"
-    return GOOD, "flash attention works"
-
-
-def _transfer(_: argparse.Namespace) -> Answer:
-    import torch
-
-    host = torch.empty(TRANSFER_BYTES, dtype=torch.uint8, pin_memory=True)
-
-    def transfer() -> None:
-        host.cuda(non_blocking=True)
-        torch.cuda.synchronize()
-
-    transfer()  # allocates
-    rate = TRANSFER_BYTES / 1e9 / seconds(transfer)
-    return (GOOD if rate > MIN_TRANSFER_GB_S else SLOW), f"{rate:.1f} GB/s from pinned memory"
-
-
-GPU_CHECKS: dict[str, Check] = {
-    "CUDA": _driver,
-    "precision": _gpu_precision,
-    "fused attention": _attention,
-    "GPU decoding": doctor_decoders.check_gpu_decoding,
-    "transfers": _transfer,
-}
 CPU_CHECKS: dict[str, Check] = {
     "libraries": _libraries,
     "cores": _cores,

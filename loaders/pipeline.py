@@ -22,6 +22,7 @@ from loaders.reading.prefetch import Prefetch
 from loaders.reading.ranges_or_whole import choose_members
 from loaders.reading.read import SampleReader
 from loaders.stats import LoaderStats
+from shards.allocation import keep_freed_memory
 
 __all__ = ["BatchPipeline"]
 
@@ -43,6 +44,7 @@ class BatchPipeline:
         bad: BadSampleLog,
     ) -> None:
         """For the manifest's ``rows`` in ``data``, which stays open."""
+        keep_freed_memory()
         self._config, self._stats = config, stats
         self._source = choose_members(data, rows, config)
         self._prefetch = Prefetch(self._source.caches, data.samples, rows, config)

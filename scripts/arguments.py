@@ -12,6 +12,7 @@ __all__ = [
     "EXIT_STOPPED",
     "add_data_and_preset",
     "add_device",
+    "add_groups",
     "add_settings",
     "add_workers",
     "at_least_one",
@@ -71,6 +72,17 @@ def add_workers(parser: CommandParser) -> None:
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes; does not change what is written (default: the cores, %(default)s here)",
+    )
+
+
+def add_groups(parser: CommandParser) -> None:
+    """``--groups``, for commands that draw splits."""
+    parser.add_argument(
+        "--groups",
+        type=Path,
+        metavar="FILE",
+        help="CSV or Parquet list with the columns sha256,group, as scripts.audit --write-groups writes it: "
+        "images of a group share a split; its groups join with those of the source",
     )
 
 

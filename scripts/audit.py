@@ -1,17 +1,18 @@
 """Would results on this data set mislead? Looks for properties that give the classes away, and for leaks.
 
-    python -m scripts.audit DATA [--json FILE] [--html FILE] [--no-near] [--threads N]
+    python -m scripts.audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
 Measures how well size, format and compression alone separate the classes, names those that do, and
 finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
-reports show on top. The exit code is 1 where something is serious.
+reports show on top, and, for another build, the list of pictures that belong together. The exit
+code is 1 where something is serious.
 """
 
 import argparse
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scripts.arguments import script_parser, thread_count
 from shards.cli.command import printable, run_command
@@ -20,10 +21,15 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.outputs import check_output, holds_mark, is_json_with
 
+if TYPE_CHECKING:
+    from glass.auditing.audit import Audit
+    from glass.auditing.duplicates import Duplicates
+    from shards.manifest.dataset import ShardDataset
+
 __all__ = ["main"]
 
 EXIT_SERIOUS = 1
-_OURS = {".json": is_json_with("severity", "findings"), ".html": holds_mark('content="glass-hires audit"')}
+_IS_FINDINGS = is_json_with("severity", "findings")
 """Only a file of ours, of the same kind, is replaced."""
 
 
@@ -35,24 +41,30 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     if arguments.near:
         dataset.require_local()  # before a bar begins
-    outputs = {kind: path for kind in (".json", ".html") if (path := getattr(arguments, kind[1:]))}
     from glass.auditing.audit import AUDIT_NAME, audit_dataset
 
     own = dataset.root / AUDIT_NAME
-    _check_outputs(outputs, own)
+    _check_outputs(arguments, own)
+    from glass.auditing.duplicates import find_duplicates
     from glass.report.audit import audit_sentence, render_audit_html
+    from glass.report.pair_pictures import pair_pictures
     from shards.cli.progress import progress_bar
 
     total = len(dataset) if arguments.near else 0
     with progress_bar(total, "reading views", arguments.near) as bar:
-        document = audit_dataset(dataset, arguments.near, arguments.threads, advance=bar.update)
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        duplicates = find_duplicates(dataset, arguments.near, arguments.threads, bar.update)
+    document = audit_dataset(dataset, duplicates)
     for line in _lines(document):
         print(printable(line))
     print(audit_sentence(document))
-    texts = {".json": text, ".html": render_audit_html(document) if arguments.html else ""}
-    for kind, path in outputs.items():
-        _write(path, texts[kind])
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if arguments.json:
+        _write(arguments.json, text)
+    if arguments.html:
+        pictures = pair_pictures(dataset, duplicates) if arguments.near else []
+        _write(arguments.html, render_audit_html(document, pictures))
+    if arguments.write_groups:
+        _write_groups(arguments.write_groups, dataset, duplicates)
     _write(own, text, required=False)
     return EXIT_SERIOUS if document["severity"] == "serious" else 0
 
@@ -61,7 +73,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page for people, with the worst pairs")
+    parser.add_argument(
+        "--write-groups",
+        type=Path,
+        metavar="FILE",
+        help="write which images belong together, those that were found to show one picture and those of one group: "
+        "a CSV or Parquet list for --groups of build_shards and index_shards",
+    )
     parser.add_argument(
         "--no-near",
         dest="near",
@@ -72,17 +91,41 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _check_outputs(outputs: dict[str, Path], own: Path) -> None:
+def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
     """``own`` is the file that reports look at."""
-    for kind, path in outputs.items():
-        check_output(path, _OURS[kind])
-    same = {kind: os.path.realpath(path) for kind, path in outputs.items()}
-    if len(same) > len(set(same.values())):
-        raise InputError(f"--json and --html are both {outputs['.html']}: give each its own file")
-    if same.get(".html") == os.path.realpath(own):
-        raise InputError(f"{own} is for the findings as JSON: give --html another name")
+    named = {"--json": arguments.json, "--html": arguments.html, "--write-groups": arguments.write_groups}
+    seen: dict[str, str] = {}
+    for option, path in named.items():
+        if path is None:
+            continue
+        other = seen.setdefault(os.path.realpath(path), option)
+        if other != option:
+            raise InputError(f"{other} and {option} are both {path}: give each its own file")
+    if seen.get(os.path.realpath(own), "--json") != "--json":
+        raise InputError(f"{own} is for the findings as JSON: give {seen[os.path.realpath(own)]} another name")
+    if arguments.json:
+        check_output(arguments.json, _IS_FINDINGS)
+    if arguments.html:
+        check_output(arguments.html, holds_mark('content="glass-hires audit"'))
+    if arguments.write_groups:
+        from shards.manifest.group_list import check_group_output
+
+        check_group_output(arguments.write_groups)
     if own.exists():  # else a data set that cannot be written to is audited all the same
-        check_output(own, _OURS[".json"], "move it away: the findings are written there")
+        check_output(own, _IS_FINDINGS, "move it away: the findings are written there")
+
+
+def _write_groups(path: Path, dataset: "ShardDataset", duplicates: "Duplicates") -> None:
+    from glass.auditing.found_groups import found_groups
+    from shards.manifest.group_list import write_group_list
+
+    rows = found_groups(dataset, duplicates)
+    try:
+        write_group_list(path, rows)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    num_groups = len({group for _, group, _ in rows})
+    print(printable(f"wrote {path}: {counted(len(rows), 'image')} in {counted(num_groups, 'group')}"))
 
 
 def _write(path: Path, text: str, required: bool = True) -> None:
@@ -96,7 +139,7 @@ def _write(path: Path, text: str, required: bool = True) -> None:
         print(printable(f"wrote {path}"))
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
+def _lines(document: "Audit") -> list[str]:
     """The findings for a terminal."""
     samples, lines = document["samples"], []
     lines.append(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.arguments import add_workers, at_least_one
+from scripts.arguments import add_groups, add_workers, at_least_one
 from shards.build.build import ENGINES, BuildReport, build_dataset, drawn_again
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
@@ -75,6 +75,7 @@ def _parser() -> CommandParser:
         metavar="N",
         help="seed of the split and of the order within shards (default %(default)s)",
     )
+    add_groups(parser)
     parser.add_argument("--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s")
     add_workers(parser)
     parser.add_argument(
@@ -157,6 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         on_note=lambda note: print(printable(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
         rules=rules,
+        groups=arguments.groups,
     )
     for line in summary(replace(report, notes=[]), arguments.out):
         print(printable(line))

@@ -123,7 +123,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     import numpy as np
     from tqdm import tqdm
 
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.measure.fit_calibration import calibration_fault, fit_calibration
     from glass.predict.options import PredictOptions
     from glass.predict.source_paths import row_sources

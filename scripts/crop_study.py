@@ -11,7 +11,7 @@ process. Writes OUTPUT/crop_study.json and plots. Run again, it continues.
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
@@ -31,6 +31,9 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+
+if TYPE_CHECKING:
+    from glass.studies.crop_documents import CropStudy
 
 MAX_CROPS = 256
 FIXED = {
@@ -128,7 +131,7 @@ def _crop_number(text: str) -> int:
     return int(text) if int(text) <= MAX_CROPS else 0
 
 
-def _finish(document: dict[str, Any], output: Path) -> None:
+def _finish(document: "CropStudy", output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -145,7 +148,7 @@ def _finish(document: dict[str, Any], output: Path) -> None:
     print(printable(f"wrote {output / 'crop_study.json'} and plots"))
 
 
-def _write_plots(document: dict[str, Any], output: Path) -> None:
+def _write_plots(document: "CropStudy", output: Path) -> None:
     from glass.report.crop_plots import crop_svgs
     from glass.report.search_plots import save_svg
 

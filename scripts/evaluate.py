@@ -9,11 +9,14 @@ For another data set than the run was trained on, the names end in -of- and the 
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
+
+if TYPE_CHECKING:
+    from glass.measure.evaluation_schema import Evaluation
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.evaluation import EvaluationOptions, evaluate_run
     from glass.measure.predictions import predictions_path
@@ -95,7 +98,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: "Evaluation") -> None:
     """Tables for people; names come from the data and are printed, never obeyed."""
     from rich.console import Console
     from rich.table import Table

@@ -9,7 +9,7 @@ once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run agai
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
@@ -28,6 +28,9 @@ from shards.cli.command import printable, run_command
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+
+if TYPE_CHECKING:
+    from glass.studies.final_documents import FinalRuns
 
 _SPLITS = "train and valid are merged, and --hold-out gives the share that is held back"
 FIXED = {
@@ -112,7 +115,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: "FinalRuns") -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -8,7 +8,7 @@ list; rules that are not given are guessed from the first samples and printed.
 
 from pathlib import Path
 
-from scripts.arguments import add_workers
+from scripts.arguments import add_groups, add_workers
 from scripts.build_shards import summary
 from shards.adopt.adopt import index_tars
 from shards.adopt.dry_run import describe_tars
@@ -68,6 +68,7 @@ def _parser() -> CommandParser:
     parser.add_argument(
         "--group-from", metavar="RULE", help="json:KEY or txt: samples of a group share a split (default: json:group)"
     )
+    add_groups(parser)
     parser.add_argument(
         "--image-ext",
         default="",
@@ -116,10 +117,10 @@ def main(argv: list[str] | None = None) -> int:
         global_size=arguments.global_size,
     )
     if arguments.dry_run:
-        for line in describe_tars(arguments.tars, arguments.out, settings, arguments.workers):
+        for line in describe_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups):
             print(printable(line))
         return 0
-    report = index_tars(arguments.tars, arguments.out, settings, arguments.workers)
+    report = index_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups)
     for line in summary(report, arguments.out or _folder_of(arguments.tars)):
         print(printable(line))
     return 0

@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
@@ -23,6 +23,7 @@ from shards.files.outputs import check_new_folder
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
     from glass.predict.image_sources import ImageSource
+    from glass.predict.prediction_files import PredictionHead
     from glass.predict.verdicts import ImageVerdict
 
 EXIT_SOME_UNREADABLE = 3
@@ -172,7 +173,7 @@ def _scored(
     detector: "Detector",
     sources: "list[ImageSource]",
     options: "PredictOptions",
-    head: dict[str, Any],
+    head: "PredictionHead",
     arguments: argparse.Namespace,
 ) -> "list[ImageVerdict]":
     """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
@@ -224,7 +225,7 @@ def _draw(
         draw_dense(pixels, windows, attention).save(arguments.heatmaps / f"{name}-dense.png")
 
 
-def _write(verdicts: "list[ImageVerdict]", head: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _write(verdicts: "list[ImageVerdict]", head: "PredictionHead", arguments: argparse.Namespace) -> None:
     from glass.predict.prediction_files import write_csv, write_json
 
     if arguments.json is not None:

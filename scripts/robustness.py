@@ -8,16 +8,20 @@ model of the hub has none). For another data set than the run's own, -of- and it
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 from shards.files.json_file import read_json
 from shards.files.outputs import check_output, is_json_with
+
+if TYPE_CHECKING:
+    from glass.measure.perturbations import Perturbation
+    from glass.measure.robustness_schema import Robustness
+    from shards.manifest.dataset import ShardDataset
 
 WIDTH_WITHOUT_TERMINAL = 120
 
@@ -33,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset.require_local()
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.result_files import ROBUSTNESS, named_of, robustness_path
     from glass.model.hub import model_folder
@@ -116,7 +120,7 @@ def _output(arguments: argparse.Namespace) -> Path:
 def _check_target(path: Path, models: set[str]) -> None:
     """Raises ``InputError`` where a file that would be replaced is not one of this command's, or
     holds results of other models, which would be lost."""
-    from glass.measure.robustness import check_robustness
+    from glass.measure.robustness_schema import check_robustness
 
     remedy = "move it away or give another --output"
     picture = _picture(path)
@@ -131,7 +135,9 @@ def _picture(path: Path) -> Path:
     return path.with_suffix(".png")
 
 
-def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: Any, rows: list[Any]) -> dict[str, Any]:
+def _measure(
+    arguments: argparse.Namespace, folders: dict[str, Path], dataset: "ShardDataset", rows: "list[Perturbation]"
+) -> "Robustness":
     from glass.measure.robustness import measure_robustness
     from glass.measure.trained_model import TrainedModel
 
@@ -148,17 +154,17 @@ def _measure(arguments: argparse.Namespace, folders: dict[str, Path], dataset: A
     )
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def _write(path: Path, document: "Robustness") -> None:
+    from glass.measure.result_files import write_robustness
     from glass.report.heat_map import heat_map_png
-    from shards.files.atomic import write_bytes_atomic, write_text_atomic
+    from shards.files.atomic import write_bytes_atomic
 
     picture = heat_map_png(document)
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    write_text_atomic(path, text)
+    write_robustness(path, document)
     write_bytes_atomic(_picture(path), picture)
 
 
-def _print(document: dict[str, Any]) -> None:
+def _print(document: "Robustness") -> None:
     """The table for people; names come from the data and are printed, never obeyed."""
     from rich.console import Console
     from rich.table import Table

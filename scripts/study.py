@@ -72,7 +72,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Records the study of this folder; ``InputError`` where the folder holds another."""
-    from glass.config.run_folder import dataset_digest
+    from glass.config.dataset_digest import dataset_digest
     from glass.studies.plan import settle_plan
 
     digest = dataset_digest(dataset.root)["dataset_json_sha256"]
@@ -80,13 +80,13 @@ def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
 
 
 def _write_reports(output: Path) -> None:
-    from glass.config.documents import read_document
     from glass.report.study import study_html, study_markdown
-    from glass.studies.study import STUDY_SCHEMA
+    from glass.studies.study_documents import StudyDocument
     from shards.files.atomic import write_text_atomic
+    from shards.files.documents import read_document
 
     remedy = "delete it and run the same command again, which trains nothing anew"
-    document = read_document(output / "study.json", STUDY_SCHEMA, "a study", remedy)
+    document = read_document(output / "study.json", StudyDocument, "a study", remedy)
     write_text_atomic(output / "study.html", study_html(document))
     write_text_atomic(output / "study.md", study_markdown(document))
 

@@ -37,6 +37,7 @@ from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
+    from glass.studies.search_records import Tuning
     from glass.studies.search_space import Dimension
 
 FIXED = {
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         try:
             if options.as_worker:
-                search.run(options.trials, _tell, write=False)
+                search.work(options.trials, _tell)
                 return 0
             document = _work_with_others(search, options, words)
         except TrainingStopped:
@@ -137,27 +138,28 @@ def _space(options: argparse.Namespace, config: RunConfig) -> "tuple[Dimension, 
     return space
 
 
-def summary(document: dict[str, Any]) -> str:
+def summary(document: "Tuning") -> str:
     """How many trials ended how, and the best of them."""
+    from glass.studies.search_records import best_trial
+
     states = document["states"]
     text = ", ".join(f"{number} {name}" for name, number in states.items() if number)
-    complete = [row for row in document["trials"] if row["state"] == "complete"]
-    if not complete:
+    found = best_trial(document["trials"], document["metric"])
+    if found is None:
         return f"{text}; no trial is complete"
-    choose = min if document["metric"] == "loss" else max
-    best = choose(complete, key=lambda row: row["value"])
+    value, best = found
     point = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in best["params"].items()
     )
-    return f"{text}; best validation {document['metric']} {best['value']:.4f} by trial {best['number']}: {point}"
+    return f"{text}; best validation {document['metric']} {value:.4f} by trial {best['number']}: {point}"
 
 
-def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> dict[str, Any]:
+def _work_with_others(search: "Search", options: argparse.Namespace, words: list[str]) -> "Tuning":
     """Works beside ``--workers`` - 1 processes of this command, and finishes the trials that they leave."""
     others = [_start_worker(words, number) for number in range(1, options.workers)]
     try:
-        search.run(options.trials, _tell, write=False)
+        search.work(options.trials, _tell)
         for number, other in enumerate(others, start=1):
             if code := other.wait():
                 print(f"worker {number} ended with exit code {code}: the others did its trials")
@@ -198,7 +200,7 @@ def _tell(trial: Any) -> None:
     print(printable(f"{text} {why}".strip()), flush=True)
 
 
-def _write_plots(document: dict[str, Any], output: Path) -> None:
+def _write_plots(document: "Tuning", output: Path) -> None:
     from glass.report.search_plots import save_svg, search_svgs
 
     for name, svg in search_svgs(document).items():

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from glass.measure.encoded_image import decode_file
 from loaders.decode.dali_files import not_for_dali
+from loaders.decode.encoded_image import decode_file
 from loaders.decode.jobs import WholeJob
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource

@@ -1,5 +1,5 @@
-"""Mutated source lists and label lists, CSV, JSON lines and Parquet, and dataset cards, through reading: rows or one
-sentence."""
+"""Mutated lists of sources, labels and groups, CSV, JSON lines and Parquet, and dataset cards, through reading: rows
+or one sentence."""
 
 import csv
 import json
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from shards.adopt.key_list import read_key_list
 from shards.errors import InputError
+from shards.manifest.group_list import read_group_list
 from shards.sources.read import read_sources
 from shards.sources.rows import LIST_SUFFIXES
 from tests.fuzz_harness import mutated, run_main
@@ -57,7 +58,7 @@ dataset_info:
 
 
 class ListTarget:
-    """Lists of the two kinds in the three formats, and a card beside them that says what numbers mean."""
+    """Lists that are of all three kinds, in the three formats, and a card beside them that says what numbers mean."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,6 +71,7 @@ class ListTarget:
                 "group": "g",
                 "split": "train",
                 "target": str(n % 2),
+                "sha256": f"{n:064x}",
             }
             for n in range(6)
         ]
@@ -90,8 +92,8 @@ class ListTarget:
         path = self._folder / f"list{suffix}"
         path.write_bytes(mutated(rng, base, WORDS))
         (self._folder / "README.md").write_bytes(mutated(rng, CARD, WORDS))
-        for name, read in (("sources", read_sources), ("labels", read_key_list)):
-            if read is read_key_list and suffix == ".jsonl":
+        for name, read in (("sources", read_sources), ("labels", read_key_list), ("groups", read_group_list)):
+            if read is not read_sources and suffix == ".jsonl":
                 continue
             try:
                 read(path)

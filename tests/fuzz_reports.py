@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import evaluate_table
 from glass.measure.fit_calibration import fit_calibration

@@ -1,19 +1,25 @@
 """Documents made up from their declared type, for tests of what reads them."""
 
+import copy
+import re
+from collections.abc import Callable, Iterator
 from types import UnionType
 from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import pytest
+
 from bench.harness.schemas import SCHEMAS
-from glass.config.documents import Map, Maybe
 
-__all__ = ["made_up", "made_up_result"]
+__all__ = ["made_up", "made_up_result", "refuses_holes"]
+
+Path = tuple[str | int, ...]
 
 
-def made_up(schema: Any) -> Any:
+def made_up(kind: Any) -> Any:
     """A value of the type: lists as short as can be, numbers of 1, nothing null or left out."""
-    if is_typeddict(schema):
-        return {name: made_up(part) for name, part in get_type_hints(schema, include_extras=True).items()}
-    origin, parts = get_origin(schema), get_args(schema)
+    if is_typeddict(kind):
+        return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
+    origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated and get_origin(parts[0]) is list:
         return made_up(parts[0]) * max(meta.min_length or 1 for meta in parts[1:])
     if origin in (Annotated, NotRequired, Union, UnionType):
@@ -22,16 +28,7 @@ def made_up(schema: Any) -> Any:
         return [made_up(parts[0])]
     if origin is dict:
         return {} if parts[1] is Any else {"made_up": made_up(parts[1])}
-    if isinstance(schema, dict):
-        return {name: made_up(part) for name, part in schema.items()}
-    if isinstance(schema, list):
-        return [made_up(schema[0])]
-    if isinstance(schema, Map):
-        return {"made_up": made_up(schema.values)}
-    if isinstance(schema, Maybe):
-        return made_up(schema.schema)
-    kind = schema[0] if isinstance(schema, tuple) else schema
-    return kind() if kind is dict else kind(1)
+    return {} if kind is dict else kind(1)
 
 
 def made_up_result(bench: str) -> dict[str, Any]:
@@ -43,3 +40,45 @@ def made_up_result(bench: str) -> dict[str, Any]:
         if "spread" in row:
             row["spread"] = [1.0, 1.0]
     return document
+
+
+def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any) -> int:
+    """Requires ``check`` to pass ``whole``, made up from ``kind``, and to name each place in it that is of
+    a type taken nowhere, or missing; what is not required may be missing. Returns the number of places."""
+    check(whole)
+    found = list(_places(kind))
+    for path, required in found:
+        *way, last = path
+        broken = copy.deepcopy(whole)
+        part = broken
+        for step in way:
+            part = part[step]
+        place = re.escape("".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path))
+        part[last] = object()
+        with pytest.raises(ValueError, match=f"{place} = .* is not"):
+            check(broken)
+        if required is not None:
+            del part[last]
+        if required:
+            with pytest.raises(ValueError, match=f"{place} is missing"):
+                check(broken)
+        elif required is False:
+            check(broken)
+    return len(found)
+
+
+def _places(kind: Any, at: Path = ()) -> Iterator[tuple[Path, bool | None]]:
+    """Every place of a made-up document, and whether it is a field that is required (None: no field)."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if is_typeddict(kind):
+        for name, part in get_type_hints(kind, include_extras=True).items():
+            yield (*at, name), name in kind.__required_keys__
+            yield from _places(part, (*at, name))
+    elif origin is list:
+        yield (*at, 0), None
+        yield from _places(parts[0], (*at, 0))
+    elif origin is dict and parts[1] is not Any:
+        yield (*at, "made_up"), None
+        yield from _places(parts[1], (*at, "made_up"))
+    elif origin in (Union, UnionType, Annotated, NotRequired):
+        yield from _places(parts[0], at)

@@ -12,7 +12,7 @@ import pytest
 import simplejpeg
 import torch
 
-from bench import doctor, doctor_decoders
+from bench import doctor, doctor_decoders, doctor_gpu
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
@@ -26,7 +26,7 @@ PROC = (
 def examined(tmp_path, capsys, monkeypatch):
     """Runs the doctor: (exit code, lines for people, check → (verdict, words), document)."""
     monkeypatch.setattr(doctor, "FILE_BYTES", 1 << 20)
-    monkeypatch.setattr(doctor, "DRIVER_FILE", tmp_path / "driver")
+    monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "driver")
 
     def run():
         code = doctor.main(["--folder", str(tmp_path)])
@@ -49,7 +49,7 @@ def test_a_folder_of_shards_must_be_a_folder(tmp_path):
 @pytest.fixture
 def fake_gpu(monkeypatch, tmp_path):
     """A GPU in name: what is put on it stays where it is. The CPU half is left out."""
-    monkeypatch.setattr(doctor, "CPU_CHECKS", {"GPU": doctor.check_presence})
+    monkeypatch.setattr(doctor, "CPU_CHECKS", {"GPU": doctor_gpu.check_presence})
     (tmp_path / "driver").write_text(PROC)
     for name in ("ones", "randn", "empty"):
         real = getattr(torch, name)
@@ -67,7 +67,7 @@ def fake_gpu(monkeypatch, tmp_path):
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(doctor, "TRANSFER_BYTES", 1 << 20)
+    monkeypatch.setattr(doctor_gpu, "TRANSFER_BYTES", 1 << 20)
     functional = torch.nn.functional
     monkeypatch.setattr(functional, "scaled_dot_product_attention", lambda q, k, v: q)
     monkeypatch.setattr(doctor_decoders, "decode_by_dali", lambda data, device: simplejpeg.decode_jpeg(data, "RGB"))
@@ -131,15 +131,15 @@ def test_the_built_in_images_are_of_their_kinds():
 def test_the_driver_s_version_is_found(proc, smi, expected, tmp_path, monkeypatch):
     if proc is not None:
         (tmp_path / "version").write_text(proc)
-    monkeypatch.setattr(doctor, "DRIVER_FILE", tmp_path / "version")
+    monkeypatch.setattr(doctor_gpu, "DRIVER_FILE", tmp_path / "version")
 
     def run(command, **_):
         if smi is None:
             raise FileNotFoundError(command[0])
         return subprocess.CompletedProcess(command, 0, stdout=smi)
 
-    monkeypatch.setattr(doctor.subprocess, "run", run)
-    assert doctor.driver_version() == expected
+    monkeypatch.setattr(doctor_gpu.subprocess, "run", run)
+    assert doctor_gpu.driver_version() == expected
 
 
 @pytest.mark.parametrize(
@@ -158,11 +158,11 @@ def test_why_there_is_no_gpu_is_reported(driver, cuda, visible, verdict, words, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    monkeypatch.setattr(doctor, "driver_version", lambda: driver)
+    monkeypatch.setattr(doctor_gpu, "driver_version", lambda: driver)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    found = doctor.check_presence(None)
+    found = doctor_gpu.check_presence(None)
     assert found[0] == verdict
     assert words in found[1]
     assert "\n" not in found[1]
@@ -179,7 +179,7 @@ def test_a_broken_torch_is_an_answer_and_no_traceback(examined, monkeypatch):
 
 def test_a_gpu_is_examined(fake_gpu, examined):
     _, lines, answers, document = examined()
-    assert set(answers) == {"GPU", *doctor.GPU_CHECKS}
+    assert set(answers) == {"GPU", *doctor_gpu.GPU_CHECKS}
     presence = "NVIDIA Fake 9000; 60 of 80 GiB free; driver 570.86.15"
     assert answers["GPU"] == ("good", presence)
     assert answers["CUDA"] == ("good", "computes, with CUDA 13.0 and driver 570.86.15")

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from loaders.decode.dali import DaliDecoder
 from loaders.decode.jobs import WholeJob
@@ -16,6 +19,7 @@ from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.decoder_messages import messages_held_back
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
+from shards.metadata.facts import read_facts
 
 ROOT = Path(__file__).resolve().parent.parent
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -40,6 +44,22 @@ def test_of_libtiff(tmp_path, encode_image):
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("corrupt\n", "")
+
+
+def test_of_pillow_whatever_byte_of_a_tiff_is_damaged(encode_image, caplog):
+    """Some damage shows while the file is opened, some with its pixels, some in what is unsupported."""
+    exif = Image.Exif()
+    exif[271] = "a maker of cameras"
+    data = encode_image(PIXELS[:4, :4], "TIFF", exif=exif)
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        for place in range(8, len(data)):
+            damaged = data[:place] + b"\x07" + data[place + 1 :]
+            for read in (decode_rgb, read_facts):
+                with suppress(RejectedImage):
+                    read(damaged)
+    assert [str(warning.message) for warning in given] == []
+    assert caplog.messages == []
 
 
 def test_of_libjpeg_while_shards_are_built(encode_image, capfd):

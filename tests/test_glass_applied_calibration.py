@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.measure.applied_calibration import FEWER, KEPT, NOT_KEPT, calibrated_results, chosen_here, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, sigmoid
 from glass.measure.predictions import PREDICTION_SCHEMA

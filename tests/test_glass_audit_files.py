@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glass.auditing.audit import audit_dataset
 from shards.build.build import build_dataset
 from shards.build.class_differences import PIXEL_FACTS
 from shards.build.settings import BuildSettings
 from shards.manifest.dataset import ShardDataset
+from tests.test_glass_audit import manifest_audit
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_a_signature_in_one_class_is_named_and_does_no_harm(tmp_path):
     def signed(label, random):
         return {"quality": 90, "extra": SIGNATURE if label else b""}
 
-    document = audit_dataset(build(tmp_path, signed), near=False)
+    document = manifest_audit(build(tmp_path, signed))
     assert document["severity"] == "info"
     assert differing(document) == {"metadata", "other_bytes"}
     (found,) = [f for f in document["findings"] if f["kind"] == "not_in_pixels"]
@@ -58,12 +58,12 @@ def test_what_the_audit_finds_match_removes(tmp_path):
     def better(label, random):
         return {"quality": int(random.integers(78, 90)) + 4 * label, "optimize": bool(label)}
 
-    document = audit_dataset(build(tmp_path, better), near=False)
+    document = manifest_audit(build(tmp_path, better))
     assert {"jpeg_quality", "huffman"} <= differing(document)
     assert any("--equalise match, which" in f["advice"] for f in document["findings"])
     matched = build(tmp_path, better, "match")
     assert 50 < len(matched) < COUNT
-    after = audit_dataset(matched, near=False)
+    after = manifest_audit(matched)
     assert not differing(after) & set(PIXEL_FACTS)
     assert not any("--equalise match, which" in f["advice"] for f in after["findings"])
 
@@ -77,7 +77,7 @@ def test_other_tables_at_the_same_quality_are_named(tmp_path):
     def encoders(label, random):
         return {"qtables": other if label else tables}
 
-    document = audit_dataset(build(tmp_path, encoders), near=False)
+    document = manifest_audit(build(tmp_path, encoders))
     assert "jpeg_quality" not in differing(document)
     assert document["findings"][0]["severity"] == "serious"
     assert document["findings"][0]["feature"] == "quant_digest"

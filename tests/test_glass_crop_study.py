@@ -8,17 +8,17 @@ import pytest
 import torch
 
 import glass.studies.training_cost
-from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.memory.out_of_memory import DoesNotFit
 from glass.memory.process_peak import ProcessPeak
 from glass.presets import load_preset
 from glass.report.crop_plots import crop_svgs
 from glass.studies import crop_inference, device_memory
-from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
-from glass.studies.training_cost import TRAINING_ROW
+from glass.studies.crop_documents import CropStudy, TrainingRow
+from glass.studies.crop_study import CropPlan, run_crop_study
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed
 
@@ -70,7 +70,7 @@ def study(data, tmp_path_factory) -> tuple:
 @pytest.mark.slow
 def test_what_does_not_fit_is_noted_and_the_study_goes_on(study, data):
     folder, document = study
-    check_document(document, CROP_SCHEMA)
+    typed_document(document, CropStudy)
     assert [row["num_crops"] for row in document["training"]] == [1, 2]
     assert [row["num_crops"] for row in document["inference"]["rows"]] == [1]
     assert [(row["num_crops"], row["part"]) for row in document["did_not_fit"]] == [
@@ -127,14 +127,14 @@ def test_a_folder_of_something_else_is_refused(data, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hole", sorted(TRAINING_ROW))
+@pytest.mark.parametrize("hole", sorted(TrainingRow.__required_keys__))
 def test_a_row_with_a_hole_is_refused(study, hole):
     row = json.loads((study[0] / "crops-01/row.json").read_text())
-    check_document(row, TRAINING_ROW)
+    typed_document(row, TrainingRow)
     broken = copy.deepcopy(row)
     del broken[hole]
     with pytest.raises(ValueError, match=f"{hole} is missing"):
-        check_document(broken, TRAINING_ROW)
+        typed_document(broken, TrainingRow)
 
 
 @pytest.mark.slow

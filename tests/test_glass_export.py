@@ -94,8 +94,9 @@ class TestNamesOfBackbones:
         def asked(*given):
             raise AssertionError(f"looked up {given}")
 
+        monkeypatch.setattr("timm.models.load_model_config_from_hf", asked)
+        monkeypatch.setattr("timm.models._hub.load_model_config_from_path", asked)
         for name in ("load_model_config_from_hf", "load_model_config_from_path"):
-            monkeypatch.setattr(f"glass.model.architectures.{name}", asked)
             monkeypatch.setattr(f"timm.models._factory.{name}", asked)
 
     @pytest.mark.parametrize("key", ["global_backbone", "local_backbone"])

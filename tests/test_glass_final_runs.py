@@ -6,19 +6,20 @@ import pytest
 
 import glass.studies.final_runs
 import glass.studies.seed_results
-from glass.config.documents import check_document
 from glass.config.learnt_ids import read_learnt_ids
 from glass.config.overrides import apply_overrides
 from glass.measure.calibration import Calibration
 from glass.measure.result_files import read_evaluation
 from glass.presets import load_preset
-from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, is_finished, run_seeds
+from glass.studies.final_documents import FinalRuns
+from glass.studies.final_runs import FinalPlan, is_finished, run_seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.seed_results import summary
 from loaders.reading.open_shards import OpenShards
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed, killed_at, without_times
 
@@ -64,7 +65,7 @@ def test_mean_deviation_and_interval_over_seeds():
 def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path, monkeypatch):
     plan = FinalPlan(config(), seeds=(100, 200), hold_out=0.25)
     whole = run_seeds(data, plan, tmp_path / "whole")
-    check_document(whole, FINAL_SCHEMA)
+    typed_document(whole, FinalRuns)
     for number in (1, 3):
         with monkeypatch.context() as patch:
             killed_at(number, glass.studies.final_runs, patch)
@@ -132,7 +133,7 @@ def test_seeds_are_calibrated_where_there_is_a_split_for_it(synthetic_images, tm
             with pytest.raises(Killed):
                 run_seeds(data, plan, tmp_path / "runs")
         document = run_seeds(data, plan, tmp_path / "runs")
-    check_document(document, FINAL_SCHEMA)
+    typed_document(document, FinalRuns)
     (row,) = document["seeds"]
     evaluation = read_evaluation(tmp_path / "runs" / row["folder"], "test")
     assert evaluation["calibration"] is None

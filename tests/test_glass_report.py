@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.measure.evaluation import evaluate_table
 from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table
 from glass.measure.result_files import write_evaluation

@@ -15,16 +15,16 @@ from optuna.trial import TrialState
 
 import glass.studies.search
 import train
-from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
 from glass.studies.search import Search
 from glass.studies.search_optuna import RepeatableHyperband
-from glass.studies.search_records import BEST_SCHEMA, TUNING_SCHEMA, apply_params
+from glass.studies.search_records import BestParams, Tuning, apply_params
 from glass.studies.search_space import GLASS_SPACE, SearchPlan
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, tune
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import fake_training, search_plan
 
@@ -95,7 +95,7 @@ def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(2)
     document = json.loads((tmp_path / "tuning.json").read_text())
-    check_document(document, TUNING_SCHEMA)
+    typed_document(document, Tuning)
     for *way, last in (
         ("study",),
         ("settings",),
@@ -111,7 +111,7 @@ def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
             place = place[step]
         del place[last]
         with pytest.raises(ValueError, match=f"{last} is missing"):
-            check_document(broken, TUNING_SCHEMA)
+            typed_document(broken, Tuning)
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -221,7 +221,7 @@ def test_best_json_is_taken_by_training(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path).run(1)
     best = json.loads((tmp_path / "best.json").read_text())
-    check_document(best, BEST_SCHEMA)
+    typed_document(best, BestParams)
     arguments = ["--data", "d", "--preset", "glass_tiny", "--output", "o", "--params"]
     config = train.settings(train.parse([*arguments, str(tmp_path / "best.json")]))
     assert config.optim.lr_local == best["params"]["lr_local"]

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import glass.studies.search
-from glass.config.documents import check_document
 from glass.studies.search import Search
-from glass.studies.search_records import TUNING_SCHEMA
-from glass.train.epochs import TrainingDiverged
+from glass.studies.search_records import Tuning
+from glass.train.divergence import TrainingDiverged
 from glass.train.step import Engine
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SEARCH_SPACE, fake_training, search_plan
 
@@ -48,7 +48,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
         "out of memory",
     ]
     assert document["states"]["failed"] == 4
-    check_document(document, TUNING_SCHEMA)
+    typed_document(document, Tuning)
 
 
 def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):

@@ -9,18 +9,20 @@ import pytest
 import glass.studies.final_runs
 import glass.studies.search
 import glass.studies.training_cost
-from glass.config.documents import check_document
 from glass.config.overrides import apply_overrides
 from glass.model.flops import training_flops
 from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
 from glass.studies.budgets import BUDGETS
-from glass.studies.crop_study import CROP_SCHEMA, CropPlan, finished_crop_study, line_fit, run_crop_study
+from glass.studies.crop_documents import CropStudy
+from glass.studies.crop_study import CropPlan, finished_crop_study, line_fit, run_crop_study
 from glass.studies.plan import settle_plan
-from glass.studies.study import EQUAL_COMPUTE, STUDY_SCHEMA, Study
+from glass.studies.study import EQUAL_COMPUTE, Study
+from glass.studies.study_documents import StudyDocument
 from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed, killed_at, least_budget, make_up_memory, without_times
 
@@ -48,7 +50,7 @@ def config(*overrides: str, preset: str = "glass_tiny"):
 def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
     plan = CropPlan(config(), crops=(1, 3, 9), draws=50)
     whole = run_crop_study(data, plan, tmp_path / "whole")
-    check_document(whole, CROP_SCHEMA)
+    typed_document(whole, CropStudy)
     for number in (2, 3):
         with monkeypatch.context() as patch:
             killed_at(number, glass.studies.training_cost, patch)
@@ -100,7 +102,7 @@ def document(data, tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 def test_the_study_holds_what_it_promises(document):
-    check_document(document, STUDY_SCHEMA)
+    typed_document(document, StudyDocument)
     rows = document["results"]
     assert [row["terms"] for row in rows] == ["tuned", "equal trials", "equal compute"]
     glass_search, other = document["searches"]
@@ -135,7 +137,7 @@ def test_every_measured_number_of_crops_is_shown(document):
 def test_a_study_without_results_has_a_report_all_the_same(document):
     """No trial was complete, and there was no GLASS model."""
     empty = document | {"results": [], "comparisons": [], "crop_studies": {}}
-    check_document(empty, STUDY_SCHEMA)
+    typed_document(empty, StudyDocument)
     assert "<table" in study_html(empty)
     assert "## Baselines" in study_markdown(empty)
 
@@ -228,7 +230,7 @@ def test_the_report_shows_the_audit_and_what_the_tests_found(document):
         when: {name: rate | {"mean": mean} for name in ("ece", "nll", "brier")}
         for when, mean in (("before", 0.234), ("after", 0.045))
     } | {"false_positive_rate": rate, "max_fpr": 0.01, "verdicts": {"kept": 2}}
-    check_document(named, STUDY_SCHEMA)
+    typed_document(named, StudyDocument)
     page, text = study_html(named), study_markdown(named)
     assert page.index("&lt;i&gt;format") < page.index("Test results")
     assert text.index("&lt;i>format") < text.index("Test results")
@@ -247,7 +249,7 @@ def test_a_document_with_a_hole_is_refused(document, path):
         place = place[step]
     del place[last]
     with pytest.raises(ValueError, match=rf"{last} is missing"):
-        check_document(broken, STUDY_SCHEMA)
+        typed_document(broken, StudyDocument)
 
 
 def test_the_papers_budget_is_the_papers():

@@ -10,7 +10,7 @@ from glass.config.run_config import ModelConfig, RunConfig
 from glass.model import view_sizes
 from glass.model.architectures import create_network
 from glass.model.backbones import create_backbone
-from glass.model.model import build_model, check_backbones
+from glass.model.model import build_model, check_backbones, require_views_run
 from glass.model.view_sizes import check_views, require_runs
 from loaders import LoaderConfig
 from shards.errors import InputError
@@ -172,7 +172,11 @@ def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, word
 
 def test_a_rim_that_is_not_read_is_no_reason_not_to_load_a_model():
     """One that an earlier version trained scores as it ever did."""
-    check_views("vit_tiny_patch16_224", 40, "loader.crop_size", all_pixels=False)
+    model = ModelConfig(kind="single_view", global_backbone="vit_tiny_patch16_224", pretrained=False)
+    config = RunConfig(model=model, loader=LoaderConfig(global_size=40))
+    with pytest.raises(InputError, match="never read the last"):
+        build_model(config)
+    require_views_run(build_model(config, with_weights=False, for_training=False), config)
 
 
 class Maps(nn.Module):

@@ -27,6 +27,8 @@ RUNS = {
             *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
             "labels.parquet: taken",
             "labels.parquet: refused",
+            "groups.csv: taken",
+            "groups.parquet: refused",
         ),
     ),
     "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from glass.auditing.duplicate_findings import audit_duplicates
+from glass.auditing.duplicates import find_duplicates
 from glass.auditing.findings import SERIOUS
 from glass.export.model_folder import save_model
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
@@ -213,7 +214,7 @@ def test_equal_pixels_of_other_bytes_are_the_audits_to_find(
     build_dataset(tmp_path / "list.csv", tmp_path / "data", settings, progress=False)
     dataset = ShardDataset.open(tmp_path / "data")
     assert len(dataset) == 4
-    entry, findings = audit_duplicates(dataset, near=True, threads=1, advance=lambda done: None)
+    entry, findings = audit_duplicates(dataset, find_duplicates(dataset))
     assert (entry["same_file"], entry["same_pixels"], entry["near"]) == (0, 3, 0)
     serious = {finding.kind for finding in findings if finding.severity == SERIOUS}
     assert serious == {"duplicates_across_splits", "duplicates_of_both_classes"}

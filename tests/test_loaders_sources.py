@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glass.measure.encoded_image import decode_file
 from glass.predict.image_sources import BytesSource, FileSource, MemberSource, PixelSource, source_of
 from glass.predict.source_paths import find_images
+from loaders.decode.encoded_image import decode_file
 from shards.errors import InputError
 from shards.images.pixels import RejectedImage, decode_rgb, pixel_sha256
 from shards.manifest.dataset import ShardDataset

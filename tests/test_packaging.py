@@ -122,6 +122,24 @@ def test_reading_a_manifest_loads_neither_torch_nor_dali():
     assert done.stdout.strip() == f"[] {ROOT}"
 
 
+def test_timm_comes_without_the_compiler_of_torch():
+    """Which nothing needs that scores images, and which takes half of the seconds to the first verdict."""
+    loose = [p for p in files_of("glass") if p.name != "timm_library.py" and "import timm" in p.read_text("utf-8")]
+    assert not [p for p in loose if "from glass.model.timm_library import timm" not in p.read_text("utf-8")]
+    code = (
+        "import sys, torch\n"
+        "from glass.config.run_config import ModelConfig, RunConfig\n"
+        "from glass.model.model import build_model, require_views_run\n"
+        "config = RunConfig(model=ModelConfig(global_backbone='test_resnet', pretrained=False))\n"
+        "require_views_run(build_model(config, with_weights=False, for_training=False), config)\n"
+        "print('torch._dynamo' in sys.modules, torch.compiler.disable.__module__)\n"
+        "import torch._dynamo\n"
+        "print(torch.compile(lambda x: x + 1, backend='eager')(torch.zeros(1)).item())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["False torch.compiler", "1.0"]
+
+
 @pytest.mark.slow
 def test_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
     """hatchling honours .gitignore and drops what it matches: count what is really inside."""

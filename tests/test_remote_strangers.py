@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from bench.corpora.range_server import Server, serving
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from loaders import LoaderConfig, build_loader
 from loaders.reading.link import Link
 from loaders.reading.open_shards import OpenShards

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds
-from glass.config.run_folder import dataset_digest
 from glass.export.model_folder import read_model_card, save_model
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration, sigmoid, write_calibration
 from glass.measure.fit_calibration import calibration_fault, fit_calibration

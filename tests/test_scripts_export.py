@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
 from glass.export.model_folder import save_model
 from glass.model.model import build_model
 from glass.predict.detector import Detector
@@ -32,7 +32,7 @@ def made_up_audit(sha256):
     return {
         "format_version": 1,
         "dataset": {"name": "d", "dataset_json_sha256": sha256},
-        "samples": {},
+        "samples": {"all": 2, "real": 1, "generated": 1},
         "equalised": "",
         "metadata": None,
         "duplicates": {},

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 import torch
 
-from glass.config.documents import check_document
 from glass.predict import verdict_lines
-from glass.predict.prediction_files import PREDICTIONS_SCHEMA, write_csv, write_json
+from glass.predict.prediction_files import Predictions, write_csv, write_json
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
 from scripts import audit, calibrate, demo, evaluate, predict, robustness, verify_shards
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.images.pixels import decode_rgb, pixel_sha256
 from tests.made_up import made_up
 
@@ -46,15 +46,15 @@ def typed(text):
     ],
 )
 def test_predictions_with_a_hole_are_not_written(tmp_path, path):
-    whole = made_up(PREDICTIONS_SCHEMA)
-    check_document(whole, PREDICTIONS_SCHEMA)
+    whole = made_up(Predictions)
+    typed_document(whole, Predictions)
     *way, last = path
     place = whole
     for step in way:
         place = place[step]
     del place[last]
     with pytest.raises(ValueError, match=f"{last} is missing"):
-        check_document(whole, PREDICTIONS_SCHEMA)
+        typed_document(whole, Predictions)
     if path[0] != "images":
         head = {name: whole[name] for name in whole if name not in ("format", "format_version")}
         with pytest.raises(ValueError, match=f"{last} is missing"):
@@ -76,7 +76,7 @@ def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
     assert [line.split()[0] == "unreadable" for line in lines] == [False, *[True] * 5, False]
     assert "not calibrated" in shown.err
     document = json.loads((tmp_path / "o.json").read_text())
-    check_document(document, PREDICTIONS_SCHEMA)
+    typed_document(document, Predictions)
     assert document["calibrated"] is False
     shown_paths = [path.replace("\udce9", "\\xe9") for path in listed]
     assert [image["path"] for image in document["images"]] == shown_paths

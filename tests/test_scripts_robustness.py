@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from glass.measure.perturbations import CLEAN, PERTURBATIONS, chosen_rows
-from glass.measure.robustness import check_robustness
+from glass.measure.robustness_schema import check_robustness
 from loaders.augment.augment import Change
 from loaders.augment.operations import Blur, Jpeg
 from loaders.decode.pixel_batch import pixel_batch

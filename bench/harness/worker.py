@@ -25,6 +25,7 @@ from typing import IO, Any
 from bench.harness.pinning import pin_process
 from bench.harness.process_usage import reset_peak_rss, usage_now, wait_until_idle
 from bench.harness.task import Method, NotAvailable, Task
+from shards.allocation import keep_freed_memory
 
 __all__ = ["main", "take_turn"]
 
@@ -37,6 +38,7 @@ def main() -> int:
     os.dup2(2, 1)  # output of libraries must not be taken for an answer
     task = Task.from_json(sys.stdin.readline())
     pin_process(task.cores)  # before the first heavy import: threads inherit it
+    keep_freed_memory()  # for every method alike
     try:
         method = _build(task)
     except (NotAvailable, ImportError) as error:

@@ -1,12 +1,12 @@
 """Findings about duplicates and groups, with their remedies."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from glass.auditing.duplicates import exact_duplicates, groups_across_splits, near_duplicates
+from glass.auditing.duplicates import Duplicates, exact_duplicates, groups_across_splits
 from glass.auditing.findings import INFO, SERIOUS, WARNING, Finding
 from shards.cli.wording import counted
 
@@ -19,24 +19,21 @@ MAX_LISTED = 1000
 _MAX_EXAMPLES = 5
 
 _REGROUP = (
-    "give both the same group, in the column group of a list that the shards are built from (a "
-    "folder has no groups), and build again"
+    "look at them, write them to a list with scripts.audit --write-groups FILE, and build again into another folder "
+    "with --groups FILE, so that they share a split"
 )
+_SHOWN = ("source_path", "split", "class_name", "generator", "group", "width", "height")
+_COMPARED = ("sha256", "format", "jpeg_quality", "source_bytes")
 _LEAK = "What a model learned by heart counts as detected, so scores there are too high."
 
 
-def audit_duplicates(
-    dataset: "ShardDataset", near: bool, threads: int, advance: Callable[[int], object]
-) -> tuple[dict[str, Any], list[Finding]]:
+def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[dict[str, Any], list[Finding]]:
     """(the ``duplicates`` entry of the document, findings). See ``glass.auditing.audit``."""
-    files = exact_duplicates(dataset, "sha256")
-    pixels = exact_duplicates(dataset, "pixel_sha256")
-    found = near_duplicates(dataset, threads, advance) if near else None
-    close = found.pairs if found else np.empty((0, 2), np.int64)
+    equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),
-        *_pairs(dataset, pixels, "duplicates", "the same pixels"),
-        *_pairs(dataset, close, "near_duplicates", "the same picture, saved anew or cropped"),
+        *_pairs(dataset, duplicates.pairs[equal], "duplicates", "the same pixels"),
+        *_pairs(dataset, duplicates.pairs[~equal], "near_duplicates", "the same picture, saved anew or cropped"),
     ]
     if found is None:
         text = "Near duplicates (re-saves, resizes, crops) were not searched."
@@ -48,26 +45,43 @@ def audit_duplicates(
             "were compared: larger crops may have been missed."
         )
         findings.append(Finding("not_searched", INFO, text))
-    kinds = ["same_pixels"] * len(pixels) + ["near"] * len(close)
-    detail = [1.0] * len(pixels) + (found.detail.tolist() if found else [])
-    listed = np.concatenate([pixels, close])[:MAX_LISTED]
     entry = {
-        "same_file": len(files),
-        "same_pixels": len(pixels),
-        "near": len(close) if found else None,
+        "same_file": len(exact_duplicates(dataset, "sha256")),
+        "same_pixels": int(equal.sum()),
+        "near": len(found.pairs) if found else None,
         "candidates": found.candidates if found else None,
         "compared": found.compared if found else None,
-        "pairs": [
-            {"kind": kind, "detail": score, "samples": [_sample(dataset, row) for row in pair]}
-            for kind, score, pair in zip(kinds, detail, listed.tolist(), strict=False)
-        ],
+        "pairs": _listed(dataset, duplicates),
     }
     return entry, findings
 
 
-def _sample(dataset: "ShardDataset", row: int) -> dict[str, str]:
-    names = {"path": "source_path", "split": "split", "class_name": "class_name", "group": "group"}
-    return {name: dataset.table[column][row].as_py() for name, column in names.items()}
+def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[dict[str, Any]]:
+    """The first pairs as the document has them."""
+    wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
+    rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
+    pairs = zip(duplicates.same_pixels, duplicates.detail, rows[::2], rows[1::2], strict=False)
+    return [
+        {
+            "kind": "same_file" if one["sha256"] == other["sha256"] else "same_pixels" if equal else "near",
+            "detail": float(detail),
+            "differ": _differences(one, other),
+            "samples": [
+                {"path": row["source_path"], **{name: row[name] for name in _SHOWN[1:]}} for row in (one, other)
+            ],
+        }
+        for equal, detail, one, other in pairs
+    ]
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """In what two files of one picture differ, in words."""
+    words = ("{} and {} pixels", "{} and {}", "JPEG quality {} and {}", "{:,} and {:,} bytes")
+    facts = [
+        (f"{row['width']} × {row['height']}", row["format"], row["jpeg_quality"], row["source_bytes"])
+        for row in (one, other)
+    ]
+    return [text.format(a, b) for text, a, b in zip(words, *facts, strict=True) if a and b and a != b]
 
 
 def _groups(names: list[str]) -> list[Finding]:

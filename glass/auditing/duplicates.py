@@ -21,8 +21,10 @@ from shards.manifest.stored_views import StoredViews
 __all__ = [
     "LEAST_COARSE",
     "LEAST_DETAIL",
+    "Duplicates",
     "NearDuplicates",
     "exact_duplicates",
+    "find_duplicates",
     "groups_across_splits",
     "near_duplicates",
 ]
@@ -51,6 +53,37 @@ class NearDuplicates:
     """Pairs near enough to be compared."""
     compared: int
     """The nearest of them; fewer than ``candidates`` where there were too many."""
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """The result of :func:`find_duplicates`: pairs of samples that show one picture, the worst first."""
+
+    pairs: np.ndarray
+    """(m, 2) int64 rows of the manifest, first < second. Those of different splits *and* classes come
+    first, then of either, then the others; the likest first in each."""
+    detail: np.ndarray
+    """(m,) float64: how well each pair agrees, 1 for equal pixels."""
+    same_pixels: np.ndarray
+    """(m,) bool; the others are near."""
+    near: NearDuplicates | None
+    """None where near duplicates were not searched."""
+
+
+def find_duplicates(
+    dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
+) -> Duplicates:
+    """All pairs; without ``near`` only those of equal pixels, for which the manifest is read and no
+    shard. ``advance`` and errors are those of :func:`near_duplicates`."""
+    equal = exact_duplicates(dataset, "pixel_sha256")
+    found = near_duplicates(dataset, threads, advance) if near else None
+    pairs = np.concatenate([equal, found.pairs]) if found else equal
+    detail = np.concatenate([np.ones(len(equal)), found.detail if found else np.empty(0)])
+    apart = np.zeros(len(pairs), np.int64)
+    for side in (dataset.codes("split")[0], dataset.column("label")):
+        apart += side[pairs[:, 0]] != side[pairs[:, 1]]
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -detail, -apart))
+    return Duplicates(pairs[order], detail[order], order < len(equal), found)
 
 
 def exact_duplicates(dataset: ShardDataset, column: str) -> np.ndarray:

@@ -12,7 +12,7 @@ The metadata hold ``format_version``, ``identity`` (the kind of the ids,
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -25,19 +25,27 @@ from shards.files.parquet_file import read_parquet
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import IDENTITY
 
-__all__ = ["LEARNT_FILE", "OVERLAP_SCHEMA", "LearntIds", "learnt_path", "overlap", "read_learnt_ids"]
+__all__ = ["LEARNT_FILE", "LearntIds", "Overlap", "learnt_path", "overlap", "read_learnt_ids"]
 
 LEARNT_FILE = "learnt_ids.parquet"
 FORMAT_VERSION = 1
 TRAINED_ON, CHOSEN_BY = "train", "valid"
 """What an image was used for."""
 
-OVERLAP_SCHEMA: dict[str, Any] = {"images": int, TRAINED_ON: int, CHOSEN_BY: int}
-"""Schema of what :func:`overlap` returns."""
-
 _SCHEMA = pa.schema([pa.field("content_id", pa.int64()), pa.field("chosen_on", pa.bool_())])
 
 Ids = npt.NDArray[np.int64]
+
+
+class Overlap(TypedDict):
+    """How many of some images a model learnt from."""
+
+    images: int
+    """All of them."""
+    train: int
+    """Those that it was trained on."""
+    valid: int
+    """Those that only chose its epoch."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +106,12 @@ class LearntIds:
         write_bytes_atomic(run / LEARNT_FILE, self.to_bytes())
 
 
-def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> dict[str, int] | None:
-    """``images``, and how many of them the model was trained on (``train``) or chosen by
-    (``valid``); None where that is not known."""
+def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | None:
+    """How many of the images with these ids the model learnt from; None where that is not known."""
     if learnt is None or not learnt.is_comparable:
         return None
     counts = np.bincount(learnt.uses(content_id), minlength=3).tolist()
-    return {"images": sum(counts), TRAINED_ON: counts[2], CHOSEN_BY: counts[1]}
+    return {"images": sum(counts), "train": counts[2], "valid": counts[1]}
 
 
 def learnt_path(folder: Path) -> Path | None:

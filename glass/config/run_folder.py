@@ -5,7 +5,6 @@ images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, 
 exported model of the best epoch), ``tensorboard/``.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import LEARNT_FILE
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
@@ -22,9 +22,8 @@ from shards.files.atomic import final_name, remove_temporaries, write_text_atomi
 from shards.files.documents import Number, document_text, typed_document
 from shards.files.json_file import parse_json, read_json, read_json_bytes
 from shards.files.locks import holder, try_lock
-from shards.manifest.fetch import name_of
 
-__all__ = ["DatasetDigest", "EpochLine", "RunFolder", "RunRecord", "TrainedOn", "dataset_digest"]
+__all__ = ["EpochLine", "RunFolder", "RunRecord", "TrainedOn"]
 
 FORMAT_VERSION = 1
 
@@ -40,15 +39,6 @@ WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.js
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """What training writes into the folder and into ``model/``. An evaluation or a calibration may
 write other files there at the same time."""
-
-
-class DatasetDigest(TypedDict):
-    """Which data set, wherever it lies."""
-
-    name: str
-    """Of its folder, or of its address in a store."""
-    dataset_json_sha256: str
-    """Of ``dataset.json``, which holds those of the shards."""
 
 
 class TrainedOn(DatasetDigest):
@@ -249,9 +239,3 @@ class RunFolder:
 
     def _write(self, record: RunRecord) -> None:
         write_text_atomic(self._record_path, document_text(record, RunRecord, ascii_only=True))
-
-
-def dataset_digest(root: Path) -> DatasetDigest:
-    """Which data set lies in ``root``."""
-    digest = hashlib.sha256(read_json_bytes(root / "dataset.json")).hexdigest()
-    return {"name": name_of(root), "dataset_json_sha256": digest}

@@ -12,7 +12,6 @@ from typing import Any, NotRequired, TypedDict
 
 import safetensors
 import safetensors.torch
-import timm
 import torch
 from torch import nn
 
@@ -22,6 +21,7 @@ from glass.export.pixel_rules import PixelRecord, pixel_record
 from glass.model.backbones import Backbone
 from glass.model.finetune import exported_state
 from glass.model.model import Glass, SingleView, build_model, require_views_run
+from glass.model.timm_library import timm
 from shards.errors import InputError, require_openable, require_sound_machine
 from shards.files.atomic import atomic_path, write_text_atomic
 from shards.files.documents import document_text, typed_document

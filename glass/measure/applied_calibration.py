@@ -7,15 +7,17 @@ on, a promise is kept by construction, and there is none to measure.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
+from msgspec import Meta
 
-from glass.config.run_folder import dataset_digest
-from glass.measure.calibration import Calibration, ViewSettings, sigmoid
+from glass.config.dataset_digest import dataset_digest
+from glass.measure.calibration import Calibration, CalibrationData, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
 from glass.measure.rates import expected_counts, rate_interval
+from shards.files.documents import Interval, Number
 
 __all__ = [
     "FEWER",
@@ -24,6 +26,9 @@ __all__ = [
     "NOT_KEPT",
     "THRESHOLD",
     "UNCALIBRATED",
+    "AppliedCalibration",
+    "Promise",
+    "Quality",
     "applicable",
     "calibrated_results",
     "chosen_here",
@@ -35,6 +40,69 @@ THRESHOLD = 0.5
 UNCALIBRATED = "fixed at 0.5, not calibrated"
 IN_SAMPLE = "chosen on these very images"
 KEPT, FEWER, NOT_KEPT = "kept", "fewer than promised", "not kept"
+
+
+class Quality(TypedDict):
+    """How well probabilities fit."""
+
+    ece: Number | None
+    nll: Number | None
+    brier: Number | None
+
+
+class _CalibratedOn(TypedDict):
+    images: int
+    false_alarms: int
+
+
+class Promise(TypedDict):
+    """The promised rate of false alarms beside the measured one."""
+
+    max_fpr: Number
+    calibrated_on: _CalibratedOn
+    """The real images."""
+    images: int
+    """The real images of this split."""
+    false_alarms: int
+    """Those of them that are called generated."""
+    rate: Number
+    interval: Interval
+    expected: Annotated[list[int], Meta(min_length=2, max_length=2)]
+    """[low, high] counts that chance explains."""
+    verdict: str
+
+
+class Uncertain(TypedDict):
+    """Shares of either class in the band of doubt."""
+
+    real: Number | None
+    generated: Number | None
+
+
+class Decided(TypedDict):
+    """The images outside the band of doubt."""
+
+    images: int
+    accuracy: Number | None
+    interval: Interval
+
+
+class AppliedCalibration(TypedDict):
+    """The calibration whose probabilities the metrics of an evaluation are of."""
+
+    temperature: Number
+    false_alarms: MeasuredRate
+    data: NotRequired[CalibrationData]
+    """Absent in older documents, as are the next four."""
+    in_sample: NotRequired[bool]
+    """Whether the threshold was chosen on these very images."""
+    promise: NotRequired[Promise | None]
+    """None in sample, and without real images."""
+    uncertain: NotRequired[Uncertain]
+    decided: NotRequired[Decided]
+    before: Quality
+    """The raw scores of this split."""
+    after: Quality
 
 
 def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
@@ -79,24 +147,20 @@ def decision_threshold(
     return calibration.threshold, source
 
 
-def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> dict[str, Any]:
+def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, split: str) -> AppliedCalibration:
     """The ``calibration`` entry of ``glass.measure.evaluation`` for a table of PREDICTION_SCHEMA, whose
     probabilities are calibrated, of ``split`` of the data set in ``data``."""
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     groups = table["group"].to_numpy(zero_copy_only=False)
     logits = np.array(table["logits"].to_pylist(), np.float64)
     raw, flagged = sigmoid(logits[:, 1] - logits[:, 0]), probability >= calibration.threshold
-    quality = {}
-    for name, values in (("before", raw), ("after", probability)):
-        metrics = binary_metrics(label, values)
-        quality[name] = {key: metrics[key] for key in ("ece", "nll", "brier")}
     doubtful = ~flagged & (probability >= calibration.real_below)
     right = (flagged == (label == 1))[~doubtful]
     real, in_sample = label == 0, chosen_here(calibration, data, split)
     return {
         "temperature": calibration.temperature,
-        "false_alarms": dict(calibration.false_alarms),
-        "data": dict(calibration.data),
+        "false_alarms": calibration.false_alarms,
+        "data": calibration.data,
         "in_sample": in_sample,
         "promise": None if in_sample else _promise(calibration, flagged[real], groups[real]),
         "uncertain": {"real": _share(doubtful[real]), "generated": _share(doubtful[~real])},
@@ -105,11 +169,17 @@ def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, sp
             "accuracy": _share(right),
             "interval": rate_interval(right, groups[~doubtful]),
         },
-        **quality,
+        "before": _quality(label, raw),
+        "after": _quality(label, probability),
     }
 
 
-def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> dict[str, Any] | None:
+def _quality(label: np.ndarray, probability: np.ndarray) -> Quality:
+    metrics = binary_metrics(label, probability)
+    return {"ece": metrics["ece"], "nll": metrics["nll"], "brier": metrics["brier"]}
+
+
+def _promise(calibration: Calibration, alarms: np.ndarray, groups: np.ndarray) -> Promise | None:
     """The promised rate beside the measured one; None without real images."""
     images, count = len(alarms), int(alarms.sum())
     if not images:

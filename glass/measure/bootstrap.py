@@ -4,14 +4,15 @@
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from glass.measure.weighted_metrics import SortedSamples, sorted_samples, weighted_metrics_sorted
+from shards.files.documents import Interval, Number
 
-__all__ = ["LEVEL", "bootstrap_intervals", "clusters", "paired_difference"]
+__all__ = ["LEVEL", "Difference", "bootstrap_intervals", "clusters", "paired_difference"]
 
 LEVEL = 0.95
 
@@ -19,6 +20,14 @@ LEVEL = 0.95
 MAX_WEIGHTS_PER_BLOCK = 2_000_000
 
 Array = npt.NDArray[Any]
+
+
+class Difference(TypedDict):
+    """How much better a model is than another; None where undefined."""
+
+    difference: Number | None
+    interval: Interval
+    share_of_draws_above_zero: Number | None
 
 
 def bootstrap_intervals(
@@ -55,11 +64,10 @@ def paired_difference(
     draws: int = 1000,
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
-) -> dict[str, Any]:
+) -> Difference:
     """How much better one model is than another *on the same samples*, with its interval.
 
-    Both models are measured on the same draws of scenes, so what the scenes have in common cancels:
-    ``{"difference", "interval", "share_of_draws_above_zero"}``; None where undefined.
+    Both models are measured on the same draws of scenes, so what the scenes have in common cancels.
     """
     ours = _table(label, probability, 0.5, groups)
     theirs = _table(label, baseline_probability, 0.5, groups)

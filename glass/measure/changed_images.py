@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glass.measure.encoded_image import decode_file
 from glass.measure.perturbations import Perturbation
+from loaders.decode.encoded_image import decode_file
 from loaders.reading.checksums import BadChecksum, Checksums
 from loaders.reading.mapped_shards import MappedShards, UnreadableMember
 from loaders.reading.sample_table import SampleTable

@@ -2,58 +2,22 @@
 
 ``evaluate_run`` scores a split with a run's exported model and yields the table of predictions and
 the evaluation document, which ``glass.measure.result_files`` keeps in the run's folder. The document
-(checked by ``glass.measure.evaluation_schema`` whenever one is written or read):
-
-``format_version``  int, 1
-``split``           str
-``model``           ``kind`` "glass" | "single_view", ``weights_sha256`` of model.safetensors,
-                    ``chosen``: object | null, the epoch it is of and why, as training recorded it
-``dataset``         ``name`` of its folder, ``dataset_json_sha256``
-``settings``        the loader's (``num_crops``, ``sampling``, ``seed`` …), ``device``,
-                    ``precision``
-``threshold``       ``value``, ``source``: where it comes from (0.5 until a model is calibrated)
-``calibration``     object | null, absent in older documents: ``temperature``; ``data`` and
-                    ``false_alarms`` of the images calibrated on; ``ece``, ``nll``, ``brier`` of
-                    this split ``before`` and ``after``; the metrics are of calibrated
-                    probabilities then. In newer documents also ``in_sample``: whether the
-                    threshold was chosen on these very images; ``promise`` (null then, or without
-                    real images): ``max_fpr``, ``calibrated_on``, the ``false_alarms`` of
-                    ``images`` here with ``rate`` and ``interval``, the counts ``expected``
-                    [low, high], ``verdict``;
-                    ``uncertain``: share of the ``real`` and of the ``generated``; ``decided``:
-                    ``images``, their ``accuracy`` and its ``interval``
-``samples``         ``scored``, ``real``, ``generated``, ``scenes`` (what the bootstrap resamples),
-                    ``undecodable`` (in the split, but without a score)
-``missing``         absent in older documents: an object for each of those, with ``shard``,
-                    ``sample_key``, ``reason``, ``detail``
-``learnt``          absent in older documents: of the ``images`` scored, how many the model was
-                    trained on (``train``) or its epoch was chosen by (``valid``); null where that
-                    is not known
-``bootstrap``       ``draws``, ``seed``, ``level``
-``metrics``         name → float | null, see ``glass.measure.metrics.binary_metrics``
-``intervals``       name → [low, high] | null, see ``glass.measure.rates.metric_intervals``
-``confusion``       ``hits``, ``misses``, ``false_alarms``, ``real_passed``
-``per_generator``   see ``glass.measure.generators.per_generator``
-``real_slices``     absent in older documents: see ``glass.measure.real_slices.real_slices``
-``roc``             ``fpr``, ``tpr``, ``threshold`` lists | null
-``reliability``     list of bins, see ``glass.measure.metrics.reliability_bins``
-``timing``          ``time_s``, ``images_per_s`` of the scoring
-``versions``        distribution → version
+is a :class:`glass.measure.evaluation_schema.Evaluation`, checked whenever one is written or read.
 """
 
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from tqdm import tqdm
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.measure.applied_calibration import THRESHOLD, UNCALIBRATED, calibrated_results
-from glass.measure.evaluation_schema import FORMAT_VERSION, check_evaluation
+from glass.measure.evaluation_schema import FORMAT_VERSION, Evaluation, EvaluationSettings, Results, check_evaluation
 from glass.measure.generators import per_generator
 from glass.measure.metrics import binary_metrics, reliability_bins, roc_points
 from glass.measure.predictions import prediction_table
@@ -91,7 +55,7 @@ class EvaluationOptions:
 
 def evaluate_run(
     run: Path, dataset: ShardDataset, split: str, options: EvaluationOptions
-) -> tuple[dict[str, Any], pa.Table]:
+) -> tuple[Evaluation, pa.Table]:
     """Scores ``split`` with ``run``'s exported model: the document and the table of predictions.
 
     Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises
@@ -112,14 +76,14 @@ def evaluate_run(
         predictions = replace(predictions, temperature=applied.temperature)
     table = prediction_table(predictions, dataset, split)
     threshold, source = trained.threshold_for(views, dataset.root, split)
-    document = {
+    document: Evaluation = {
         "format_version": FORMAT_VERSION,
         "split": split,
         "model": trained.identity,
         "dataset": dataset_digest(dataset.root),
-        "settings": asdict(loader_config) | {"precision": trained.precision},
+        "settings": cast(EvaluationSettings, asdict(loader_config) | {"precision": trained.precision}),
         **evaluate_table(table, threshold, source, options.draws, options.seed),
-        "calibration": applied and calibrated_results(applied, table, dataset.root, split),
+        "calibration": None if applied is None else calibrated_results(applied, table, dataset.root, split),
         "timing": {"time_s": time_s, "images_per_s": len(table) / time_s},
         "versions": installed_versions(),
     }
@@ -127,8 +91,7 @@ def evaluate_run(
     document["missing"] = missing
     document["learnt"] = overlap(trained.learnt, table["content_id"].to_numpy())
     document["real_slices"] = real_slices(table, dataset, threshold)
-    check_evaluation(document)
-    return document, table
+    return check_evaluation(document), table
 
 
 def _scores(
@@ -148,7 +111,7 @@ def _scores(
 
 def evaluate_table(
     table: pa.Table, threshold: float = THRESHOLD, source: str = UNCALIBRATED, draws: int = 1000, seed: int = 0
-) -> dict[str, Any]:
+) -> Results:
     """The measured parts of the document, from a table of PREDICTION_SCHEMA alone.
 
     A function of the table, ``threshold`` (``source`` says where it comes from), ``draws`` and

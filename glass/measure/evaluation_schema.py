@@ -1,93 +1,141 @@
-"""The schema of ``evaluation-<split>.json``, to the bottom: a report shows all of it."""
+"""The types of ``evaluation-<split>.json``, to the bottom: a report shows all of it.
 
-from typing import Any
+The parts that are counted, such as :class:`glass.measure.generators.PerGenerator`, are declared beside
+what counts them.
+"""
 
-from glass.config.documents import Map, Maybe, check_document
-from glass.config.learnt_ids import OVERLAP_SCHEMA
-from glass.measure.generators import GENERATOR_METRICS
-from glass.measure.weighted_metrics import METRIC_NAMES
+from typing import Annotated, Any, NotRequired, TypedDict
 
-__all__ = ["FORMAT_VERSION", "LATER", "SCHEMA", "check_evaluation"]
+from msgspec import Meta
+
+from glass.config.dataset_digest import DatasetDigest
+from glass.config.learnt_ids import Overlap
+from glass.measure.applied_calibration import AppliedCalibration
+from glass.measure.generators import PerGenerator
+from glass.measure.metrics import MetricIntervals, Metrics, ReliabilityBin, Roc
+from glass.measure.real_slices import RealSlice
+from shards.files.documents import Count, Number, versioned_document
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Bootstrap",
+    "Confusion",
+    "Evaluation",
+    "EvaluationSettings",
+    "MeasuredModel",
+    "Results",
+    "Samples",
+    "Threshold",
+    "Timing",
+    "check_evaluation",
+]
 
 FORMAT_VERSION = 1
 MAX_DRAWS = 1_000_000
 """Draws of a bootstrap at most. A report draws as often as the document says."""
 
-_NUMBER, _INTERVAL = Maybe(float), Maybe([float])
-_GENERATOR = {
-    "images": int,
-    **dict.fromkeys(GENERATOR_METRICS, _NUMBER),
-    "mean_probability": _NUMBER,
-    "intervals": dict.fromkeys(GENERATOR_METRICS, _INTERVAL),
-}
-_REAL = {
-    "images": int,
-    "false_positive_rate": _NUMBER,
-    "mean_probability": _NUMBER,
-    "intervals": {"false_positive_rate": _INTERVAL},
-}
-SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "split": str,
-    "model": {"kind": str, "weights_sha256": str, "chosen": Maybe(dict)},
-    "dataset": {"name": str, "dataset_json_sha256": str},
-    "settings": {"num_crops": int, "crop_size": int, "sampling": str, "seed": int, "device": str, "precision": str},
-    "threshold": {"value": float, "source": str},
-    "samples": dict.fromkeys(("scored", "real", "generated", "scenes", "undecodable"), int),
-    "bootstrap": {"draws": int, "seed": int, "level": float},
-    "metrics": dict.fromkeys(METRIC_NAMES, _NUMBER),
-    "intervals": dict.fromkeys(METRIC_NAMES, _INTERVAL),
-    "confusion": dict.fromkeys(("hits", "misses", "false_alarms", "real_passed"), int),
-    "per_generator": {
-        "generators": Map(_GENERATOR),
-        "real": _REAL,
-        "mean": dict.fromkeys(GENERATOR_METRICS, _NUMBER),
-        "minimum": dict.fromkeys(GENERATOR_METRICS, _NUMBER),
-        "worst": Maybe(str),
-    },
-    "roc": Maybe({"fpr": [float], "tpr": [float], "threshold": [float]}),
-    "reliability": [{"low": float, "high": float, "count": int, "mean_probability": float, "share_generated": float}],
-    "timing": {"time_s": float, "images_per_s": float},
-    "versions": dict,
-}
-_QUALITY = {"ece": _NUMBER, "nll": _NUMBER, "brier": _NUMBER}
-LATER: dict[str, Any] = {
-    "calibration": Maybe({"temperature": float, "false_alarms": Map(float), "before": _QUALITY, "after": _QUALITY}),
-    "missing": [dict],
-    "learnt": Maybe(OVERLAP_SCHEMA),
-    "real_slices": [{"slice": str, "images": int, "false_positive_rate": float, "interval": _INTERVAL}],
-}
-"""Absent in older documents."""
-_CALIBRATION_LATER = {
-    "data": dict,
-    "in_sample": bool,
-    "promise": Maybe(
-        {
-            "max_fpr": float,
-            "calibrated_on": {"images": int, "false_alarms": int},
-            "images": int,
-            "false_alarms": int,
-            "rate": float,
-            "interval": _INTERVAL,
-            "expected": [int],
-            "verdict": str,
-        }
-    ),
-    "uncertain": {"real": _NUMBER, "generated": _NUMBER},
-    "decided": {"images": int, "accuracy": _NUMBER, "interval": _INTERVAL},
-}
-"""Absent in the calibration of older documents."""
+
+class MeasuredModel(TypedDict):
+    """The model that was scored."""
+
+    kind: str
+    """``glass`` or ``single_view``."""
+    weights_sha256: str
+    """Digest of ``model.safetensors``."""
+    chosen: dict[str, Any] | None
+    """The epoch that it is of and why, as training recorded it; None where nobody did."""
 
 
-def check_evaluation(document: Any) -> None:
-    """Raises ``ValueError`` naming the first field that is missing or of another kind."""
-    version = document.get("format_version") if isinstance(document, dict) else None
-    if type(version) is int and version != FORMAT_VERSION:
-        raise ValueError(f"format_version {version} is not {FORMAT_VERSION}")
-    check_document(document, SCHEMA)
-    for part, later in ((document, LATER), (document.get("calibration"), _CALIBRATION_LATER)):
-        if part is not None:
-            check_document(part, {name: later[name] for name in later if name in part})
-    bootstrap = document["bootstrap"]
-    if not 0 <= bootstrap["draws"] <= MAX_DRAWS or bootstrap["seed"] < 0:
-        raise ValueError(f"bootstrap = {str(bootstrap)[:100]}")
+class EvaluationSettings(TypedDict):
+    """The settings of the loader, of which these are read again, and the precision."""
+
+    num_crops: int
+    crop_size: int
+    sampling: str
+    seed: int
+    device: str
+    precision: str
+
+
+class Threshold(TypedDict):
+    """The probability from which on an image is called generated."""
+
+    value: Number
+    source: str
+    """Where it comes from; 0.5 until a model is calibrated."""
+
+
+class Samples(TypedDict):
+    """The images, counted."""
+
+    scored: int
+    real: int
+    generated: int
+    scenes: int
+    """The units that the bootstrap resamples."""
+    undecodable: int
+    """Those in the split that have no score."""
+
+
+class Bootstrap(TypedDict):
+    """How intervals were drawn."""
+
+    draws: Annotated[int, Meta(ge=0, le=MAX_DRAWS)]
+    seed: Count
+    level: Number
+
+
+class Confusion(TypedDict):
+    """Images by verdict at the threshold."""
+
+    hits: int
+    misses: int
+    false_alarms: int
+    real_passed: int
+
+
+class Timing(TypedDict):
+    """The time that scoring took."""
+
+    time_s: Number
+    images_per_s: Number
+
+
+class Results(TypedDict):
+    """The measured parts: functions of the table of predictions alone."""
+
+    threshold: Threshold
+    samples: Samples
+    bootstrap: Bootstrap
+    metrics: Metrics
+    """Calibrated probabilities', where there is a ``calibration``."""
+    intervals: MetricIntervals
+    confusion: Confusion
+    per_generator: PerGenerator
+    roc: Roc | None
+    reliability: list[ReliabilityBin]
+
+
+class Evaluation(Results):
+    """``evaluation-<split>.json``."""
+
+    format_version: int
+    split: str
+    model: MeasuredModel
+    dataset: DatasetDigest
+    settings: EvaluationSettings
+    timing: Timing
+    versions: dict[str, Any]
+    """Distribution → version."""
+    calibration: NotRequired[AppliedCalibration | None]
+    """Absent in older documents, as are the next three."""
+    missing: NotRequired[list[dict[str, Any]]]
+    """The images without a score: ``shard``, ``sample_key``, ``reason``, ``detail``."""
+    learnt: NotRequired[Overlap | None]
+    """How many of the scored images the model learnt from; None where that is not known."""
+    real_slices: NotRequired[list[RealSlice]]
+
+
+def check_evaluation(document: object) -> Evaluation:
+    """``document``, an evaluation. Raises ``ValueError`` naming the first place that is not as declared."""
+    return versioned_document(document, Evaluation, FORMAT_VERSION)

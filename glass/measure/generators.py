@@ -1,16 +1,25 @@
 """How good a detector is by generator: a row for each, its images against all real ones."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from glass.measure.metrics import Metrics, binary_metrics
+from glass.measure.metrics import binary_metrics
 from glass.measure.rates import metric_intervals, rate_interval
 from glass.measure.weighted_metrics import FPR_LIMITS, checked_samples
+from shards.files.documents import Interval, Number
 
-__all__ = ["GENERATOR_METRICS", "UNNAMED", "per_generator"]
+__all__ = [
+    "GENERATOR_METRICS",
+    "UNNAMED",
+    "GeneratorMetrics",
+    "GeneratorRow",
+    "PerGenerator",
+    "RealRow",
+    "per_generator",
+]
 
 Array = npt.NDArray[Any]
 
@@ -19,6 +28,48 @@ GENERATOR_METRICS = ("auroc", "ap", *FPR_LIMITS, "recall")
 
 UNNAMED = "(unnamed)"
 """Row of the generated images whose generator is not known."""
+
+if TYPE_CHECKING:  # code reads these by the names of metrics
+    GeneratorMetrics = dict[str, float | None]
+    GeneratorRow = dict[str, Any]
+else:
+    GeneratorMetrics = TypedDict("GeneratorMetrics", dict.fromkeys(GENERATOR_METRICS, Number | None))
+    _Intervals = TypedDict("_Intervals", dict.fromkeys(GENERATOR_METRICS, Interval))
+    GeneratorRow = TypedDict(
+        "GeneratorRow",
+        {
+            "images": int,
+            **dict.fromkeys(GENERATOR_METRICS, Number | None),
+            "mean_probability": Number | None,
+            "intervals": _Intervals,
+        },
+    )
+
+
+class _AlarmInterval(TypedDict):
+    false_positive_rate: Interval
+
+
+class RealRow(TypedDict):
+    """The real images; false alarms do not depend on the generator."""
+
+    images: int
+    false_positive_rate: Number | None
+    mean_probability: Number | None
+    intervals: _AlarmInterval
+
+
+class PerGenerator(TypedDict):
+    """A row per generator, its images against *all* real ones; the real images apart."""
+
+    generators: dict[str, GeneratorRow]
+    """By name, in its order."""
+    real: RealRow
+    mean: GeneratorMetrics
+    """Over generators: each counts once, however many images it has."""
+    minimum: GeneratorMetrics
+    worst: str | None
+    """The generator of the lowest AUROC."""
 
 
 def per_generator(
@@ -29,17 +80,9 @@ def per_generator(
     draws: int = 1000,
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
-) -> dict[str, Any]:
-    """One row per generator, its images against *all* real ones; the real images apart.
-
-    ``generator`` (n,) names, "" for real images (of a generated image: ``UNNAMED``). Returns
-
-    - ``generators``: name → ``images``, the metrics of ``GENERATOR_METRICS``, ``mean_probability``
-      and ``intervals`` (metric → [low, high] or None), sorted by name;
-    - ``real``: ``images``, ``false_positive_rate``, ``mean_probability``, ``intervals``;
-    - ``mean`` and ``minimum`` over generators of each metric (each generator counts once, however
-      many images it has), and ``worst``, the generator of the lowest AUROC.
-    """
+) -> PerGenerator:
+    """The table of ``probability`` (n,) by ``generator`` (n,): names, "" for real images (of a generated
+    image: ``UNNAMED``)."""
     label, probability = checked_samples(label, probability)
     names = np.asarray(generator, dtype=object).astype(str)
     names = np.where((label == 1) & (names == ""), UNNAMED, names)
@@ -51,16 +94,19 @@ def per_generator(
         rows[str(name)] = _row(
             label[keep], probability[keep], threshold, draws, seed, None if scenes is None else scenes[keep]
         )
+    mean, minimum, worst = _over_generators(rows)
     return {
         "generators": rows,
         "real": _real_row(probability[real], threshold, None if scenes is None else scenes[real]),
-        **_over_generators(rows),
+        "mean": mean,
+        "minimum": minimum,
+        "worst": worst,
     }
 
 
 def _row(
     label: Array, probability: Array, threshold: float, draws: int, seed: int, groups: Array | None
-) -> dict[str, Any]:
+) -> GeneratorRow:
     values = binary_metrics(label, probability, threshold)
     intervals = metric_intervals(label, probability, draws, seed, groups, threshold)
     return {
@@ -71,8 +117,7 @@ def _row(
     }
 
 
-def _real_row(probability: Array, threshold: float, groups: Array | None) -> dict[str, Any]:
-    """False alarms do not depend on the generator, so they have a row of their own."""
+def _real_row(probability: Array, threshold: float, groups: Array | None) -> RealRow:
     alarms = probability >= threshold
     return {
         "images": len(probability),
@@ -82,13 +127,14 @@ def _real_row(probability: Array, threshold: float, groups: Array | None) -> dic
     }
 
 
-def _over_generators(rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    mean: Metrics = dict.fromkeys(GENERATOR_METRICS)
-    minimum: Metrics = dict.fromkeys(GENERATOR_METRICS)
+def _over_generators(rows: dict[str, GeneratorRow]) -> tuple[GeneratorMetrics, GeneratorMetrics, str | None]:
+    """Mean, minimum, and the name of the worst."""
+    mean: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
+    minimum: GeneratorMetrics = dict.fromkeys(GENERATOR_METRICS)
     for name in GENERATOR_METRICS:
         values = [row[name] for row in rows.values() if row[name] is not None]
         if values:
             mean[name], minimum[name] = float(np.mean(values)), float(min(values))
     ranked = [name for name in rows if rows[name]["auroc"] is not None]
     worst = min(ranked, key=lambda name: rows[name]["auroc"], default=None)
-    return {"mean": mean, "minimum": minimum, "worst": worst}
+    return mean, minimum, worst

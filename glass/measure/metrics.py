@@ -5,17 +5,43 @@ undefined for a sample (the AUROC of one class, the precision when nothing is fl
 JSON has no NaN.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from glass.measure.weighted_metrics import METRIC_NAMES, NUM_ECE_BINS, checked_samples, weighted_metrics
+from shards.files.documents import Interval, Number
 
-__all__ = ["Metrics", "binary_metrics", "reliability_bins", "roc_points"]
+__all__ = ["MetricIntervals", "Metrics", "ReliabilityBin", "Roc", "binary_metrics", "reliability_bins", "roc_points"]
 
 Array = npt.NDArray[Any]
-Metrics = dict[str, float | None]
+
+if TYPE_CHECKING:  # code reads these by the names of metrics
+    Metrics = dict[str, float | None]
+    MetricIntervals = dict[str, list[float] | None]
+else:
+    Metrics = TypedDict("Metrics", dict.fromkeys(METRIC_NAMES, Number | None))
+    MetricIntervals = TypedDict("MetricIntervals", dict.fromkeys(METRIC_NAMES, Interval))
+
+
+class Roc(TypedDict):
+    """Points of a ROC curve, see :func:`roc_points`."""
+
+    fpr: list[Number]
+    tpr: list[Number]
+    threshold: list[Number]
+
+
+class ReliabilityBin(TypedDict):
+    """A bin of the probability of "generated"."""
+
+    low: Number
+    high: Number
+    count: int
+    """Images in it."""
+    mean_probability: Number
+    share_generated: Number
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
@@ -32,8 +58,8 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
     return {name: float(values[name][0]) if np.isfinite(values[name][0]) else None for name in METRIC_NAMES}
 
 
-def roc_points(label: Array, probability: Array, max_points: int = 1001) -> dict[str, list[float]] | None:
-    """``{"fpr", "tpr", "threshold"}`` from (0, 0) to (1, 1) by falling threshold, or None.
+def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
+    """The curve from (0, 0) to (1, 1) by falling threshold, or None.
 
     Points in the middle of a straight stretch are left out, and of a longer curve the about
     ``max_points`` that lie evenly along it are kept: every point is a threshold that exists. The
@@ -59,11 +85,10 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> dict
     return {"fpr": fpr.tolist(), "tpr": tpr.tolist(), "threshold": threshold.tolist()}
 
 
-def reliability_bins(label: Array, probability: Array) -> list[dict[str, float | int]]:
+def reliability_bins(label: Array, probability: Array) -> list[ReliabilityBin]:
     """15 equal bins of the probability of "generated": how often it was right to be so sure.
 
-    Each non-empty bin: ``low``, ``high``, ``count``, ``mean_probability``, ``share_generated``.
-    Over probability, not confidence, so that leaning towards one class shows.
+    Empty ones are left out. Over probability, not confidence, so that leaning towards one class shows.
     """
     label, probability = checked_samples(label, probability)
     numbers = np.minimum((probability * NUM_ECE_BINS).astype(np.int64), NUM_ECE_BINS - 1)

@@ -4,7 +4,7 @@ A detector that calls one real image in a hundred generated may do so with one i
 that came through a messenger. Kinds are read from the manifest, sizes and qualities in thirds.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,18 +12,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from glass.measure.rates import rate_interval
+from shards.files.documents import Interval, Number
 
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
 
-__all__ = ["real_slices"]
+__all__ = ["RealSlice", "real_slices"]
 
 _LEAST = 10  # images; of fewer a rate says nothing
 _COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif")
 
 
-def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[dict[str, Any]]:
-    """Rows with ``slice``, ``images``, ``false_positive_rate`` and its ``interval``.
+class RealSlice(TypedDict):
+    """False alarms on a kind of real images."""
+
+    slice: str
+    images: int
+    false_positive_rate: Number
+    interval: Interval
+
+
+def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[RealSlice]:
+    """A row per kind.
 
     ``table`` is of ``glass.measure.predictions.PREDICTION_SCHEMA``. Slices of fewer than 10 images, and
     those that hold all real images, are left out.
@@ -35,7 +45,7 @@ def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> l
     facts = {name: dataset.column(name)[rows] for name in _COLUMNS}
     alarms = real["probability"].to_numpy() >= threshold
     groups = real["group"].to_numpy(zero_copy_only=False)
-    slices = []
+    slices: list[RealSlice] = []
     for name, keep in _slices(facts):
         if not _LEAST <= keep.sum() < len(rows):
             continue

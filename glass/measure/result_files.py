@@ -6,18 +6,18 @@ came first. Results on any other data set carry its digest, the first 12 digits 
 its ``dataset.json``: ``evaluation-<split>-of-<digits>.json``. Earlier results stay and are found.
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from glass.measure.evaluation_schema import check_evaluation
+from glass.measure.evaluation_schema import Evaluation, check_evaluation
 from glass.measure.predictions import predictions_path
+from glass.measure.robustness_schema import Robustness, check_robustness
 from shards.errors import InputError
 from shards.files.atomic import atomic_path, write_text_atomic
+from shards.files.documents import document_text, write_document
 from shards.files.json_file import read_json
 from shards.files.outputs import is_json_with, is_parquet_with
 
@@ -26,12 +26,15 @@ __all__ = [
     "OUR_EVALUATION",
     "OUR_PREDICTIONS",
     "ROBUSTNESS",
+    "evaluation_in",
     "evaluation_path",
     "found_of",
     "named_of",
     "read_evaluation",
+    "read_robustness",
     "robustness_path",
     "write_evaluation",
+    "write_robustness",
 ]
 
 EVALUATION, ROBUSTNESS = "evaluation", "robustness"
@@ -73,19 +76,17 @@ def robustness_path(run: Path, split: str, variant: str = "") -> Path:
     return _path(run, ROBUSTNESS, split, variant)
 
 
-def write_evaluation(run: Path, document: Mapping[str, Any], table: pa.Table, variant: str = "") -> None:
+def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: str = "") -> None:
     """Writes both files whole. The document is written last and an older one removed first, so
     that a document never stands beside predictions of another evaluation."""
-    check_evaluation(document)
-    split = document["split"]
+    text, split = document_text(document, Evaluation), document["split"]
     evaluation_path(run, split, variant).unlink(missing_ok=True)
     with atomic_path(predictions_path(run, split, variant)) as temporary:
         pq.write_table(table, temporary, compression="zstd")
-    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_text_atomic(evaluation_path(run, split, variant), text)
 
 
-def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
+def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
     """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
     path = evaluation_path(run, split, variant)
     if not path.is_file():
@@ -93,14 +94,35 @@ def read_evaluation(run: Path, split: str, variant: str = "") -> dict[str, Any]:
             f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
             f"--data DATA --split {split} first"
         )
+    return evaluation_in(path)
+
+
+def evaluation_in(path: Path) -> Evaluation:
+    """The evaluation in ``path``; ``InputError`` where it is not whole."""
     try:
-        document = read_json(path)
-        check_evaluation(document)
+        return check_evaluation(read_json(path))
     except (ValueError, OSError) as error:
         raise InputError(
             f"{path} is no evaluation of this version ({error}): move it away and evaluate again"
         ) from error
-    return document
+
+
+def write_robustness(path: Path, document: Robustness) -> None:
+    """Writes the table into ``path``, whole."""
+    write_document(path, document, Robustness)
+
+
+def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | None:
+    """The table of ``split`` in ``run``, None where there is none; ``InputError`` where it is not whole."""
+    path = robustness_path(run, split, variant)
+    if not path.is_file():
+        return None
+    try:
+        return check_robustness(read_json(path))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no table of this version ({error}): run python -m scripts.robustness again"
+        ) from error
 
 
 def _path(folder: Path, kind: str, split: str, variant: str) -> Path:

@@ -4,42 +4,36 @@ Every row of ``glass.measure.perturbations`` is done to the whole images of a sp
 models score the outcome, all on the same pixels. The clean row goes through the loader, so it
 equals ``scripts.evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
 change ends in, or else those of the original, whose cells are the same shares of the image. The
-document (checked by :func:`check_robustness` whenever one is
-written or read):
-
-``format_version``  int, 1
-``split``           str
-``dataset``         ``name`` of its folder, ``dataset_json_sha256``
-``models``          name → ``kind``, ``weights_sha256``, ``chosen``, ``threshold`` (``value``,
-                    ``source``), ``settings`` (the loader's, ``precision``, ``device``)
-``bootstrap``       ``draws``, ``seed``, ``level``
-``rows``            list, the clean one first: ``name``, ``title``, ``undecodable``, ``models``
-                    (name → ``metrics``, ``intervals``, ``confusion``, ``samples``,
-                    ``per_generator`` as in an evaluation) and ``differences`` (each further
-                    model against the first: ``glass.measure.bootstrap.paired_difference`` of the AUROC)
-``worst``           model → ``row`` and ``auroc`` of the row with its lowest AUROC
-``timing``          ``time_s``
-``versions``        distribution → version
+document is a :class:`glass.measure.robustness_schema.Robustness`.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from tqdm import tqdm
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.measure.bootstrap import paired_difference
 from glass.measure.changed_images import SplitImages, changed_batches
 from glass.measure.evaluation import evaluate_table
+from glass.measure.evaluation_schema import Results
 from glass.measure.perturbations import CLEAN, Perturbation
 from glass.measure.predictions import prediction_table
+from glass.measure.robustness_schema import (
+    FORMAT_VERSION,
+    ContenderResults,
+    MeasuredContender,
+    Robustness,
+    RobustnessRow,
+    WorstRow,
+    check_robustness,
+)
 from glass.measure.scoring import Predictions, joined
 from glass.measure.trained_model import TrainedModel
 from loaders import LoaderConfig, build_loader
@@ -48,24 +42,7 @@ from loaders.windows.sampling import sampling_rule
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["check_robustness", "measure_robustness"]
-
-FORMAT_VERSION = 1
-
-_FIELDS: dict[str, type] = {
-    "format_version": int,
-    "split": str,
-    "dataset": dict,
-    "models": dict,
-    "bootstrap": dict,
-    "rows": list,
-    "worst": dict,
-    "timing": dict,
-    "versions": dict,
-}
-_MODEL_PARTS = {"kind", "weights_sha256", "chosen", "threshold", "settings"}
-_ROW_PARTS = {"name", "title", "undecodable", "models", "differences"}
-_RESULT_PARTS = ("samples", "metrics", "intervals", "confusion", "per_generator")
+__all__ = ["measure_robustness"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +69,7 @@ def measure_robustness(
     draws: int = 1000,
     seed: int = 0,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Robustness:
     """The document of ``models`` on ``rows``, of which the first is the clean one.
 
     ``threads`` decode and change images, ``loader_threads`` read those of the clean row (None: as in
@@ -118,7 +95,7 @@ def measure_robustness(
     finally:
         images.close()
     content_id = images.samples.content_id[images.rows]
-    document = {
+    document: Robustness = {
         "format_version": FORMAT_VERSION,
         "split": split,
         "dataset": dataset_digest(dataset.root),
@@ -129,8 +106,7 @@ def measure_robustness(
         "timing": {"time_s": time.perf_counter() - start},
         "versions": installed_versions(),
     }
-    check_robustness(document)
-    return document
+    return check_robustness(document)
 
 
 def _contender(trained: TrainedModel, threads: int | None, dataset: ShardDataset, split: str) -> _Contender:
@@ -177,7 +153,7 @@ def _measured_row(
     num_images: int,
     draws: int,
     seed: int,
-) -> dict[str, Any]:
+) -> RobustnessRow:
     results = {
         name: evaluate_table(table, *contenders[name].threshold, draws=draws, seed=seed)
         for name, table in tables.items()
@@ -187,7 +163,7 @@ def _measured_row(
         "name": row.name,
         "title": row.title,
         "undecodable": num_images - len(tables[first]),
-        "models": {name: {part: result[part] for part in _RESULT_PARTS} for name, result in results.items()},
+        "models": {name: _parts(result) for name, result in results.items()},
         "differences": {
             name: paired_difference(
                 tables[name]["label"].to_numpy(),
@@ -202,44 +178,29 @@ def _measured_row(
     }
 
 
-def _described(contender: _Contender, content_id: npt.NDArray[np.int64]) -> dict[str, Any]:
+def _parts(result: Results) -> ContenderResults:
+    return {
+        "samples": result["samples"],
+        "metrics": result["metrics"],
+        "intervals": result["intervals"],
+        "confusion": result["confusion"],
+        "per_generator": result["per_generator"],
+    }
+
+
+def _described(contender: _Contender, content_id: npt.NDArray[np.int64]) -> MeasuredContender:
     """``content_id`` (n,) of the images measured on."""
-    trained = contender.trained
+    trained, (threshold, source) = contender.trained, contender.threshold
     return {
         **trained.identity,
-        "threshold": dict(zip(("value", "source"), contender.threshold, strict=True)),
+        "threshold": {"value": threshold, "source": source},
         "settings": asdict(contender.loader) | {"precision": trained.precision},
         "learnt": overlap(trained.learnt, content_id),
     }
 
 
-def _worst(rows: Sequence[Mapping[str, Any]], model: str) -> dict[str, Any]:
+def _worst(rows: Sequence[RobustnessRow], model: str) -> WorstRow:
     values = {row["name"]: row["models"][model]["metrics"]["auroc"] for row in rows}
     defined = {name: value for name, value in values.items() if value is not None}
     name = min(defined, key=lambda row: defined[row], default=None)
     return {"row": name, "auroc": None if name is None else defined[name]}
-
-
-def check_robustness(document: Any) -> None:
-    """Raises ``ValueError`` naming the first field that is missing or of another kind."""
-    if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
-    for name, kind in _FIELDS.items():
-        if not isinstance(document.get(name, ...), kind):
-            raise ValueError(f"field {name} is missing or of another type")
-    if document["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"format_version {document['format_version']} is not {FORMAT_VERSION}")
-    models = set(document["models"])
-    for name, described in document["models"].items():
-        if missing := sorted(_MODEL_PARTS - set(described)):
-            raise ValueError(f"model {name} lacks {', '.join(missing)}")
-    if not models or not document["rows"]:
-        raise ValueError("no model, or no row")
-    for row in document["rows"]:
-        if missing := sorted(_ROW_PARTS - set(row)):
-            raise ValueError(f"a row lacks {', '.join(missing)}")
-        if set(row["models"]) != models or set(document["worst"]) != models:
-            raise ValueError(f"row {row['name']} is not of the models {', '.join(sorted(models))}")
-        for name, result in row["models"].items():
-            if missing := sorted(set(_RESULT_PARTS) - set(result)):
-                raise ValueError(f"row {row['name']} of {name} lacks {', '.join(missing)}")

@@ -18,6 +18,7 @@ from glass.export.model_folder import ModelCard, load_model, read_model_card
 from glass.export.pixel_rules import warn_of_other_pixels
 from glass.measure.applied_calibration import applicable, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration
+from glass.measure.evaluation_schema import MeasuredModel
 from glass.measure.scoring import Predictions, score
 from glass.model.model import Glass, SingleView
 from glass.model.precision import precision_in_use
@@ -87,8 +88,8 @@ class TrainedModel:
         return isinstance(self.model, Glass)
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """``kind``, ``weights_sha256``, and ``chosen``: the epoch and why, null where nobody recorded it."""
+    def identity(self) -> MeasuredModel:
+        """The model, as documents name it."""
         return {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,

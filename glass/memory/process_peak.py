@@ -1,16 +1,14 @@
 """The process's resident memory at its greatest, as the operating system counts it."""
 
-import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-__all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
+from shards.allocation import keep_freed_memory, return_freed_memory
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-SMALL, LARGEST_DEFAULT = 1 << 16, 1 << 25
+__all__ = ["ProcessPeak", "peak_rss_bytes", "reset_peak_rss"]
 
 
 def peak_rss_bytes(pid: int | str = "self") -> int:
@@ -35,14 +33,11 @@ class ProcessPeak:
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Inside, freed memory returns to the system at once, which costs speed."""
-        allocator = ctypes.CDLL(None)
-        allocator.mallopt(M_MMAP_THRESHOLD, SMALL)
-        allocator.malloc_trim(0)
+        return_freed_memory()
         reset_peak_rss()
         before = psutil.Process().memory_info().rss
         try:
             yield
         finally:
             self.growth_bytes = float(peak_rss_bytes() - before)
-            allocator.mallopt(M_MMAP_THRESHOLD, LARGEST_DEFAULT)  # where glibc's own rule ends
-            allocator.mallopt(M_TRIM_THRESHOLD, 2 * LARGEST_DEFAULT)
+            keep_freed_memory()

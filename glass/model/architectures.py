@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import timm
 import torch
-from timm.models import load_model_config_from_hf, parse_model_name
-from timm.models._hub import load_model_config_from_path
 from torch import nn
 
 from glass.model.hub import cache_only_if_unreachable
+from glass.model.timm_library import timm
 from shards.errors import InputError
 
 __all__ = ["Architecture", "architecture", "classifier_keys", "create_network", "feature_width"]
@@ -85,12 +83,12 @@ def _settings(known: Architecture, image_size: int) -> dict[str, Any]:
 
 def _described(name: str) -> Architecture:
     try:
-        source, place = parse_model_name(name)
+        source, place = timm.models.parse_model_name(name)
         if source == "local-dir":
-            description, own_name, arguments = load_model_config_from_path(place)
+            description, own_name, arguments = timm.models._hub.load_model_config_from_path(place)
         else:
             with cache_only_if_unreachable():
-                description, own_name, arguments = load_model_config_from_hf(place)
+                description, own_name, arguments = timm.models.load_model_config_from_hf(place)
     except Exception as error:  # of a dozen unrelated types, timm's and the hub client's
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise InputError(

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import timm
 import torch
 from torch import nn
 
 from glass.model.architectures import architecture, classifier_keys, create_network, feature_width
+from glass.model.timm_library import timm
 from shards.errors import InputError, require_openable, require_sound_machine
 
 __all__ = ["Backbone", "create_backbone", "read_weights", "weights_digest"]

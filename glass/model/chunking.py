@@ -64,9 +64,6 @@ class RunningStatistics:
             self.restore(before)
 
 
-# Traced as one graph, all chunks would be unrolled and the compiler, not this function, would
-# decide what to keep: only the backbone is compiled, by itself.
-@torch.compiler.disable
 def chunked_features(backbone: nn.Module, local_crops: torch.Tensor, crop_chunk: int) -> torch.Tensor:
     """``local_crops`` (B, N, 3, C, C) uint8 to (B, N, D), ``crop_chunk`` crops of each image at a
     time; the gradient is exact, with BatchNorm as described above."""

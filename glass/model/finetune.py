@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from timm.models import group_parameters
 from torch import nn
 
 from glass.model.backbones import Backbone
 from glass.model.chunking import keep_statistics_in_backward
+from glass.model.timm_library import timm
 from shards.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _blocks(network: nn.Module) -> list[list[nn.Parameter]]:
     the first, and a norm after the last block belongs to that. Empty where timm does not count."""
     if not hasattr(network, "group_matcher"):
         return []
-    number_of = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
+    number_of = timm.models.group_parameters(network, network.group_matcher(coarse=False), reverse=True)
     blocks: dict[int, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         blocks.setdefault(number_of[name], []).append(parameter)

@@ -100,19 +100,19 @@ class SingleView(nn.Module):
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place, by itself: all but a thousandth of a step is theirs, and the
-    loop over chunks of crops stays outside."""
+    """Compiles each backbone in place, by itself: all but a thousandth of a step is theirs. The loop over
+    chunks of crops stays outside: traced as one graph, all chunks would be unrolled and the compiler would
+    decide what to keep."""
     for part in model.children():
         if isinstance(part, Backbone):
             part.compile(backend=backend)
 
 
-def check_backbones(config: "RunConfig", *, all_pixels: bool = True) -> None:
-    """Raises ``InputError`` where a backbone of ``config`` does not take its views; with
-    ``all_pixels`` also where it would never read a rim of them. Nothing is downloaded, and the
-    answer of a backbone is found once."""
+def check_backbones(config: "RunConfig") -> None:
+    """Raises ``InputError`` where a backbone of ``config`` does not take its views, or would never read a
+    rim of them. Nothing is downloaded, and the answer of a backbone is found once."""
     for setting, (name, size) in _views(config).items():
-        check_views(name, size, setting, all_pixels=all_pixels)
+        check_views(name, size, setting)
 
 
 def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
@@ -139,11 +139,12 @@ def build_model(config: "RunConfig", *, with_weights: bool = True, for_training:
     """The network of ``config`` for its view sizes, on the CPU, freshly initialised from torch's
     generator; ``with_weights=False`` neither downloads nor reads any (they are loaded afterwards).
 
-    ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged. Raises
-    ``InputError`` as :func:`check_backbones` (pixels that are never read are a matter of training),
+    ``for_training=False`` makes the network that is exported: nothing frozen, LoRA merged; whether its views
+    run is for :func:`require_views_run` to say. Raises ``InputError`` as :func:`check_backbones` (training),
     :func:`glass.model.backbones.create_backbone` and :mod:`glass.model.finetune` do.
     """
-    check_backbones(config, all_pixels=for_training)
+    if for_training:
+        check_backbones(config)
     model = config.model
     global_backbone = _global_backbone(config, with_weights)
     if for_training and model.grad_checkpoint_global:

@@ -50,39 +50,42 @@ class _Reduction:
         return min(last, self.size - 1)
 
 
-def check_views(name: str, size: int, setting: str, *, all_pixels: bool = True) -> None:
+def check_views(name: str, size: int, setting: str) -> None:
     """Raises ``InputError`` where the timm network ``name`` gives no vector for views of ``size``
-    pixels a side, or, with ``all_pixels``, would never read some of them.
+    pixels a side, or would never read some of them.
 
     ``setting`` is the key that sets the size; sizes nearby that fit are named.
     """
     problem = _problem(name, size)
-    if problem is None or (problem.rim and not all_pixels):
+    if problem is None:
         return
     if problem.gives:
-        raise InputError(
-            f"{name} gives {problem.gives} and not a vector for each image, so it cannot be a"
-            " backbone: choose another network"
-        )
+        raise InputError(_no_vector(name, problem.gives))
     raise InputError(_sentence(problem, name, size, setting))
+
+
+def _no_vector(name: str, gives: str) -> str:
+    return f"{name} gives {gives} and not a vector for each image, so it cannot be a backbone: choose another network"
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
     """Passes one black image through ``backbone``; ``InputError``, as of :func:`check_views`, where
-    that fails. A network on the meta device is let be."""
+    that fails or gives no vector. A network on the meta device is let be."""
     if any(weight.is_meta for weight in backbone.parameters()):
         return
     device = next(backbone.parameters()).device
     was_training = backbone.training
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            backbone.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))
+            found = backbone.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8, device=device))
     except Exception as error:  # of any type: timm's layers assert, divide and unpack
         problem = _Problem(f"which stops at it ({_first_line(error)})")
         raise InputError(_sentence(problem, name, size, setting)) from error
     finally:
         backbone.train()  # LeViT and its kin then forget what they keep for evaluation
         backbone.train(was_training)
+    if not torch.is_tensor(found) or found.dim() != 2:
+        raise InputError(_no_vector(name, _shape(found)))
 
 
 @dataclass(frozen=True)

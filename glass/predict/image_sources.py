@@ -16,7 +16,7 @@ import numpy.typing as npt
 from isal import isal_zlib
 from PIL import Image
 
-from glass.measure.encoded_image import decode_file
+from loaders.decode.encoded_image import decode_file
 from shards.files.limits import limit
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular

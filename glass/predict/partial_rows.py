@@ -10,8 +10,9 @@ import json
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO
 
+from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, csv_row, json_row
 from shards.errors import InputError
 
@@ -39,7 +40,7 @@ class PartialRows:
     Raises ``OSError`` where they cannot be written.
     """
 
-    def __init__(self, json_path: Path | None, csv_path: Path | None, head: dict[str, Any]) -> None:
+    def __init__(self, json_path: Path | None, csv_path: Path | None, head: PredictionHead) -> None:
         """For the files that a run is to write; ``head`` is the document without its images."""
         self._json_path, self._csv_path, self._head = json_path, csv_path, head
         self._files = ExitStack()

@@ -2,34 +2,59 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from glass.config.documents import check_document
-from glass.predict.verdicts import CSV_COLUMNS, VERDICT_SCHEMA, ImageVerdict, csv_row, json_row
+from glass.predict.verdicts import CSV_COLUMNS, ImageRecord, ImageVerdict, csv_row, json_row
 from shards.files.atomic import write_text_atomic
+from shards.files.documents import Number, document_text
 from shards.files.outputs import check_output, starts_with
 
-__all__ = ["PREDICTIONS_SCHEMA", "check_csv_target", "check_json_target", "write_csv", "write_json"]
+__all__ = ["PredictionHead", "Predictions", "check_csv_target", "check_json_target", "write_csv", "write_json"]
 
 FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
-PREDICTIONS_SCHEMA: dict[str, Any] = {
-    "format": str,
-    "format_version": int,
-    "model": {"path": str, "kind": str, "weights_sha256": str},
-    "views": {"num_crops": int, "sampling": str, "coverage": str, "draws": int},
-    "calibrated": bool,
-    "threshold": float,  # of the probability, from which on an image is called generated
-    "real_below": float,  # and below which real; between them: uncertain
-    "note": str,
-    "images": [VERDICT_SCHEMA],
-}
-"""Of the file that ``predict --json`` writes."""
 _CSV_START = ",".join(CSV_COLUMNS[:4])
 """Further columns came later."""
+
+
+class PredictionModel(TypedDict):
+    """The model that was asked."""
+
+    path: str
+    kind: str
+    weights_sha256: str
+
+
+class PredictionViews(TypedDict):
+    """What it saw of an image: :class:`glass.measure.calibration.ViewSettings`."""
+
+    num_crops: int
+    sampling: str
+    coverage: str
+    draws: int
+
+
+class PredictionHead(TypedDict):
+    """What holds for all images of a file."""
+
+    model: PredictionModel
+    views: PredictionViews
+    calibrated: bool
+    threshold: Number
+    """Of the probability, from which on an image is called generated."""
+    real_below: Number
+    """Below which it is called real; between the two: uncertain."""
+    note: str
+
+
+class Predictions(PredictionHead):
+    """The file that ``predict --json`` writes."""
+
+    format: str
+    format_version: int
+    images: list[ImageRecord]
 
 
 def check_json_target(path: Path) -> None:
@@ -42,19 +67,15 @@ def check_csv_target(path: Path) -> None:
     check_output(path, starts_with(_CSV_START))
 
 
-def write_json(path: Path, head: dict[str, Any], verdicts: Sequence[ImageVerdict]) -> None:
-    """``head`` (model, views, calibration) and ``images``, a record for each verdict.
-
-    Raises ``ValueError`` where that is not as ``PREDICTIONS_SCHEMA`` says.
-    """
-    document = {
+def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
+    """``head`` and ``images``, a record for each verdict; ``ValueError`` where one is not as declared."""
+    document: Predictions = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         **head,
         "images": [json_row(verdict) for verdict in verdicts],
     }
-    check_document(document, PREDICTIONS_SCHEMA)
-    write_text_atomic(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_text_atomic(path, document_text(document, Predictions, indent=1, ascii_only=True))
 
 
 def write_csv(path: Path, verdicts: Sequence[ImageVerdict]) -> None:

@@ -1,12 +1,11 @@
 """Verdicts for a person who reads a terminal: what the figures are, a line for each, and the sum."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 
 from glass.measure.applied_calibration import THRESHOLD, why_not_applicable
 from glass.predict.detector import Detector
 from glass.predict.options import PredictOptions
+from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
 from shards.cli.command import printable
 from shards.cli.wording import counted
@@ -34,16 +33,21 @@ def heading(detector: Detector, options: PredictOptions) -> str:
     return f"raw scores, generated from 0.5: {why}"
 
 
-def document_head(detector: Detector, options: PredictOptions, model: str) -> dict[str, Any]:
+def document_head(detector: Detector, options: PredictOptions, model: str) -> PredictionHead:
     """The fields of ``predict --json`` around its images."""
-    calibration = detector.calibration_for(options)
+    calibration, views = detector.calibration_for(options), detector.views(options)
     return {
         "model": {
             "path": printable(model),
             "kind": detector.trained.config.model.kind,
             "weights_sha256": detector.trained.weights_sha256,
         },
-        "views": asdict(detector.views(options)),
+        "views": {
+            "num_crops": views.num_crops,
+            "sampling": views.sampling,
+            "coverage": views.coverage,
+            "draws": views.draws,
+        },
         "calibrated": calibration is not None,
         "threshold": THRESHOLD if calibration is None else calibration.threshold,
         "real_below": THRESHOLD if calibration is None else calibration.real_below,

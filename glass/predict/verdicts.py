@@ -1,16 +1,16 @@
-"""What a detector says of one image, as a record and as JSON and CSV rows."""
+"""The verdict on one image, as a record and as JSON and CSV rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from glass.config.documents import Map, Maybe
+from shards.files.documents import Number
 from shards.manifest.schema import content_id_hex
 
-__all__ = ["CSV_COLUMNS", "VERDICT_SCHEMA", "ImageVerdict", "csv_row", "json_row"]
+__all__ = ["CSV_COLUMNS", "ImageRecord", "ImageVerdict", "csv_row", "json_row"]
 
 CSV_COLUMNS = (
     "path",
@@ -27,18 +27,35 @@ CSV_COLUMNS = (
     "learnt",
 )
 
-VERDICT_SCHEMA: dict[str, Any] = {
-    "path": str,
-    **dict.fromkeys(("score", "probability"), Maybe(float)),
-    **dict.fromkeys(("verdict", "reason", "learnt"), Maybe(str)),
-    "unstable": Maybe(bool),
-    **dict.fromkeys(("width", "height"), Maybe(int)),
-    "content_id": Maybe(str),  # 16 hexadecimal digits
-    "windows": [{"top": int, "left": int, "height": int, "width": int, "attention": Maybe(float)}],
-    "draw_scores": [float],
-    "change_scores": Map(float),
-}
-"""Of a record of ``--json``; :class:`ImageVerdict` says what its fields mean."""
+
+class WindowRecord(TypedDict):
+    """A window in source pixels, and its weight."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    attention: Number | None
+
+
+class ImageRecord(TypedDict):
+    """A record of ``--json``; :class:`ImageVerdict` explains its fields."""
+
+    path: str
+    score: Number | None
+    probability: Number | None
+    verdict: str | None
+    unstable: bool | None
+    reason: str | None
+    width: int | None
+    height: int | None
+    learnt: str | None
+    content_id: str | None
+    """16 hexadecimal digits."""
+    windows: list[WindowRecord]
+    draw_scores: list[Number]
+    change_scores: dict[str, Number]
+
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -78,10 +95,10 @@ class ImageVerdict:
     image is too long for."""
 
 
-def json_row(verdict: ImageVerdict) -> dict[str, Any]:
+def json_row(verdict: ImageVerdict) -> ImageRecord:
     """The record for ``--json``: plain values, None where there is nothing to say."""
     attention = verdict.attention
-    windows = [
+    windows: list[WindowRecord] = [
         {
             "top": top,
             "left": left,
@@ -91,9 +108,16 @@ def json_row(verdict: ImageVerdict) -> dict[str, Any]:
         }
         for number, (top, left, height, width) in enumerate(verdict.windows.tolist())
     ]
-    names = ("path", "score", "probability", "verdict", "unstable", "reason", "width", "height", "learnt")
-    row: dict[str, Any] = {name: getattr(verdict, name) for name in names}
-    return row | {
+    return {
+        "path": verdict.path,
+        "score": verdict.score,
+        "probability": verdict.probability,
+        "verdict": verdict.verdict,
+        "unstable": verdict.unstable,
+        "reason": verdict.reason,
+        "width": verdict.width,
+        "height": verdict.height,
+        "learnt": verdict.learnt,
         "content_id": _identity(verdict),
         "windows": windows,
         "draw_scores": list(verdict.draw_scores),

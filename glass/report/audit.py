@@ -1,8 +1,10 @@
 """The audit of a data set as a page of its own, and as the section on top of a report."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from markupsafe import Markup
+
+from glass.auditing.audit import Audit, AuditSummary
 from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report.template import render
 
@@ -15,19 +17,24 @@ _SENTENCES = {
 }
 
 
-def audit_sentence(document: Mapping[str, Any]) -> str:
+def audit_sentence(document: AuditSummary) -> str:
     """The meaning of the worst finding."""
     return _SENTENCES[document["severity"]]
 
 
-def render_audit_html(document: Mapping[str, Any]) -> str:
-    """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`."""
+def render_audit_html(document: Audit, pictures: Sequence[tuple[str, str]] = ()) -> str:
+    """The page for ``glass.auditing.audit.audit_dataset``, see :func:`glass.report.template.render`, with the
+    :func:`glass.report.pair_pictures.pair_pictures` of the first pairs."""
     return render(
-        "audit.html.j2", document=document, sentence=audit_sentence(document), below_guessing=_below_guessing(document)
+        "audit.html.j2",
+        document=document,
+        sentence=audit_sentence(document),
+        below_guessing=_below_guessing(document),
+        pictures=[tuple(map(Markup, pair)) for pair in pictures],
     )
 
 
-def _below_guessing(document: Mapping[str, Any]) -> str:
+def _below_guessing(document: Audit) -> str:
     """Why an AUROC lies below 0.5, where one does."""
     metadata = document["metadata"]
     if metadata is None:

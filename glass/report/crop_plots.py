@@ -1,24 +1,29 @@
 """Plots of a crop study: what training costs against the number of crops, what prediction gains."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from glass.report.plots import GRID, add_legend, as_svg, panel, run_style
+from glass.studies.crop_documents import CropStudy, Fit, InferenceCurve
 
 __all__ = ["crop_svgs"]
 
 MIB = 2**20
 
+Series = Mapping[str, tuple[Sequence[float], tuple[float, float] | None]]
+"""Name → a value per number of crops, and intercept and slope of the line through them."""
 
-def crop_svgs(document: Mapping[str, Any]) -> dict[str, str]:
+
+def crop_svgs(document: CropStudy) -> dict[str, str]:
     """Name → inline SVG of a ``crop_study.json``."""
     training, curve = document["training"], document["inference"]
     crops = [row["num_crops"] for row in training]
-    memory = {
-        name: ([row["memory"][name] / MIB for row in training], _scaled(document["fits"].get(name)))
+    memory: Series = {
+        name: ([row["memory"][name] / MIB for row in training], _line(document["fits"].get(name), MIB))
         for name in training[0]["memory"]
     }
-    times = {name: ([row[name] for row in training], document["fits"].get(name)) for name in ("step_time_s",)}
+    times: Series = {
+        "step_time_s": ([row["step_time_s"] for row in training], _line(document["fits"].get("step_time_s")))
+    }
     training_svgs = {
         "memory": _lines(crops, memory, "MiB", "peak memory of a training step"),
         "step_time": _lines(crops, times, "seconds", "time of a training step"),
@@ -26,7 +31,7 @@ def crop_svgs(document: Mapping[str, Any]) -> dict[str, str]:
     if not curve["rows"]:  # none fitted into memory
         return training_svgs
     seen = [row["num_crops"] for row in curve["rows"]]
-    predicting = {
+    predicting: Series = {
         name: ([row["memory"][name] / MIB for row in curve["rows"]], None) for name in curve["rows"][0]["memory"]
     }
     return {
@@ -37,20 +42,18 @@ def crop_svgs(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _scaled(fit: Mapping[str, Any] | None) -> dict[str, float] | None:
-    if fit is None:
-        return None
-    return {name: fit[name] / MIB for name in ("intercept", "slope")}
+def _line(fit: Fit | None, scale: float = 1.0) -> tuple[float, float] | None:
+    return None if fit is None else (fit["intercept"] / scale, fit["slope"] / scale)
 
 
-def _lines(crops: Sequence[int], series: Mapping[str, Any], unit: str, title: str) -> str:
+def _lines(crops: Sequence[int], series: Series, unit: str, title: str) -> str:
     figure, axes = panel()
-    for number, (name, (values, fit)) in enumerate(series.items()):
+    for number, (name, (values, line)) in enumerate(series.items()):
         style = run_style(number)
         axes.plot(crops, values, "o", color=style["color"], label=name.removesuffix("_bytes"))
-        if fit is not None:
+        if line is not None:
             ends = [0, max(crops)]
-            axes.plot(ends, [fit["intercept"] + fit["slope"] * x for x in ends], color=style["color"], linewidth=1)
+            axes.plot(ends, [line[0] + line[1] * x for x in ends], color=style["color"], linewidth=1)
     axes.set(xlabel="crops per image", ylabel=unit, title=title)
     axes.margins(y=0.1)
     axes.set_ylim(bottom=0)
@@ -58,18 +61,14 @@ def _lines(crops: Sequence[int], series: Mapping[str, Any], unit: str, title: st
     return as_svg(figure, title)
 
 
-def _curve(curve: Mapping[str, Any]) -> str:
+def _curve(curve: InferenceCurve) -> str:
     figure, axes = panel()
     rows = curve["rows"]
-    crops = [row["num_crops"] for row in rows]
     for number, (name, label) in enumerate(
         (("accuracy", "accuracy"), ("auroc", "AUROC"), ("ece", "calibration error"))
     ):
-        kept = [
-            (c, r["metrics"][name], r["intervals"][name])
-            for c, r in zip(crops, rows, strict=True)
-            if r["metrics"][name] is not None
-        ]
+        found = [(row["num_crops"], row["metrics"][name], row["intervals"][name]) for row in rows]
+        kept = [(crops, value, interval) for crops, value, interval in found if value is not None]
         if not kept:
             continue
         style = run_style(number)
@@ -93,7 +92,7 @@ def _curve(curve: Mapping[str, Any]) -> str:
     return as_svg(figure, "Metrics against the number of crops at prediction")
 
 
-def _latency(curve: Mapping[str, Any]) -> str:
+def _latency(curve: InferenceCurve) -> str:
     figure, axes = panel()
     rows = curve["rows"]
     axes.plot(

@@ -1,9 +1,10 @@
 """Tables of crop studies and of the baselines beside them: every figure that was measured."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from glass.report.tables import number
+from glass.studies.crop_documents import CropStudy, InferenceRow, TrainingRow
+from glass.studies.study_documents import StudyDocument
 from shards.cli.wording import counted
 
 __all__ = [
@@ -21,11 +22,10 @@ MIB = 2**20
 FIT_HEAD = ("model", "against crops", "at no crop", "per crop", "95 % interval", "R²")
 BASELINE_HEAD = ("baseline", "batch", "peak memory of a step", "step", "epoch")
 
-Document = Mapping[str, Any]
 Rows = list[list[str]]
 
 
-def training_table(study: Document) -> tuple[list[str], Rows]:
+def training_table(study: CropStudy) -> tuple[list[str], Rows]:
     """Head and rows of what training costs, a row per number of crops."""
     memory = _memory_names(study["training"])
     head = [
@@ -52,7 +52,7 @@ def training_table(study: Document) -> tuple[list[str], Rows]:
     return head, rows
 
 
-def inference_table(study: Document) -> tuple[list[str], Rows]:
+def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
     """Head and rows of what prediction gains and costs, a row per number of crops."""
     found = study["inference"]["rows"]
     memory = _memory_names(found)
@@ -72,12 +72,12 @@ def inference_table(study: Document) -> tuple[list[str], Rows]:
     return head, rows
 
 
-def not_fitting(study: Document) -> list[str]:
+def not_fitting(study: CropStudy) -> list[str]:
     """A sentence for each number of crops that was out of memory."""
     return [f"{counted(row['num_crops'], 'crop')}, {row['part']}: {row['why']}" for row in study["did_not_fit"]]
 
 
-def fit_rows(document: Document) -> Rows:
+def fit_rows(document: StudyDocument) -> Rows:
     """The straight lines of all crop studies of a study."""
     rows = []
     for name, study in document["crop_studies"].items():
@@ -96,7 +96,7 @@ def fit_rows(document: Document) -> Rows:
     return rows
 
 
-def baseline_rows(document: Document) -> Rows:
+def baseline_rows(document: StudyDocument) -> Rows:
     """Memory and time of the baselines, all at one batch."""
     rows = []
     for row in document["baseline_memory"]:
@@ -123,7 +123,7 @@ def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> s
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
 
 
-def _memory_names(rows: Sequence[Document]) -> dict[str, str]:
+def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:
     """Counts of memory, and what they are called at the head of a column."""
     names = rows[0]["memory"] if rows else ()
     return {name: f"{name.removesuffix('_bytes')} memory" for name in names}

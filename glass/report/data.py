@@ -34,11 +34,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.auditing.audit import read_audit
+from glass.auditing.audit import audit_summary, read_audit
+from glass.config.dataset_digest import dataset_digest
 from glass.config.overrides import flat_settings
-from glass.config.run_folder import dataset_digest
+from glass.config.run_folder import EpochLine
 from glass.measure.bootstrap import paired_difference
-from glass.report.document import FROM_EVALUATION, check_report
+from glass.measure.evaluation_schema import Evaluation
+from glass.report.document import (
+    Comparison,
+    DatasetSummary,
+    FileFacts,
+    SplitClassCount,
+    SplitResults,
+    TrainingSummary,
+    check_report,
+)
 from glass.report.robustness import robustness_summary
 from glass.report.run_data import RunData
 from shards.errors import InputError
@@ -59,13 +69,14 @@ def report_document(
     Raises ``InputError`` for a run named like a field of the document, and where a run's files hold
     what does not belong there.
     """
+    audit = read_audit(Path(dataset.root))
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "note": note,
         "split": split,
         "dataset": dataset_summary(dataset, split),
-        "audit": _audit(dataset),
+        "audit": None if audit is None else audit_summary(audit),
         "comparisons": [compare_runs(runs[0], other) for other in runs[1:]],
     }
     for run in runs:
@@ -75,13 +86,7 @@ def report_document(
             )
         evaluation = run.evaluation
         document[run.name] = {
-            split: {
-                **evaluation["metrics"],
-                **{n: evaluation[n] for n in FROM_EVALUATION},
-                "calibration": evaluation.get("calibration"),
-                "real_slices": evaluation.get("real_slices", []),
-                "learnt": evaluation.get("learnt"),
-            },
+            split: {**evaluation["metrics"], **_split_results(evaluation)},
             "training": {
                 "finished": run.record.get("finished") is not None,
                 **training_summary(run.epochs, (evaluation["model"]["chosen"] or {}).get("epoch")),
@@ -100,12 +105,23 @@ def report_document(
     return document
 
 
-def _audit(dataset: "ShardDataset") -> dict[str, Any] | None:
-    audit = read_audit(Path(dataset.root))
-    return audit and {name: audit[name] for name in ("severity", "equalised", "findings")}
+def _split_results(evaluation: Evaluation) -> SplitResults:
+    return {
+        "intervals": evaluation["intervals"],
+        "confusion": evaluation["confusion"],
+        "per_generator": evaluation["per_generator"],
+        "samples": evaluation["samples"],
+        "threshold": evaluation["threshold"],
+        "settings": evaluation["settings"],
+        "bootstrap": evaluation["bootstrap"],
+        "timing": evaluation["timing"],
+        "calibration": evaluation.get("calibration"),
+        "real_slices": evaluation.get("real_slices", []),
+        "learnt": evaluation.get("learnt"),
+    }
 
 
-def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:
+def compare_runs(run: RunData, baseline: RunData) -> Comparison:
     """How much higher ``run``'s AUROC is than ``baseline``'s, on the images that both scored."""
     ours = run.predictions
     places = pc.index_in(ours["sample_key"], baseline.predictions["sample_key"].combine_chunks())
@@ -122,31 +138,27 @@ def compare_runs(run: RunData, baseline: RunData) -> dict[str, Any]:
         bootstrap["seed"],
         ours["group"].to_numpy(),
     )
-    names = {"run": run.name, "baseline": baseline.name, "metric": "auroc"}
-    return {**names, "images": len(ours), **result}
+    return {"run": run.name, "baseline": baseline.name, "metric": "auroc", "images": len(ours), **result}
 
 
-def training_summary(epochs: Sequence[Mapping[str, Any]], kept_epoch: int | None) -> dict[str, Any]:
-    """A summary of the lines of ``metrics.jsonl``; None for a number that they lack.
-
-    ``epochs``; ``kept_epoch``, whose model is evaluated, and its ``valid_auroc``,
-    ``valid_accuracy`` and ``valid_loss``; ``time_s`` with validation; ``images_per_s`` of training
-    alone, and ``data_wait_share``, the share of that time in which it waited for the loader.
-    """
-    kept = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
+def training_summary(epochs: Sequence[EpochLine], kept_epoch: int | None) -> TrainingSummary:
+    """A summary of the lines of ``metrics.jsonl``; ``kept_epoch`` is the one whose model is evaluated."""
+    kept: Mapping[str, Any] = next((entry for entry in epochs if entry["epoch"] == kept_epoch), {})
     train_time_s = _total(epochs, "train_time_s")
     images, wait_s = _total(epochs, "train_images"), _total(epochs, "data_wait_s")
     return {
         "epochs": len(epochs),
         "kept_epoch": kept_epoch,
-        **{name: kept.get(name) for name in ("valid_auroc", "valid_accuracy", "valid_loss")},
+        "valid_auroc": kept.get("valid_auroc"),
+        "valid_accuracy": kept.get("valid_accuracy"),
+        "valid_loss": kept.get("valid_loss"),
         "time_s": _total(epochs, "epoch_time_s"),
         "images_per_s": images / train_time_s if images is not None and train_time_s else None,
         "data_wait_share": wait_s / train_time_s if wait_s is not None and train_time_s else None,
     }
 
 
-def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
+def dataset_summary(dataset: "ShardDataset", split: str) -> DatasetSummary:
     """The ``dataset`` entry of the document: counts, and how the classes differ as files."""
     table = dataset.table.select(["label", "format", "width", "height"])
     evaluated = table.take(pa.array(dataset.split_rows(split)))
@@ -154,8 +166,8 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> dict[str, Any]:
         **dataset_digest(dataset.root),
         "counts": _counts(dataset.info.counts),
         "evaluated": {
-            name: _file_facts(evaluated.filter(pc.equal(evaluated["label"], label)))
-            for label, name in ((0, "real"), (1, "generated"))
+            "real": _file_facts(evaluated.filter(pc.equal(evaluated["label"], 0))),
+            "generated": _file_facts(evaluated.filter(pc.equal(evaluated["label"], 1))),
         },
     }
 
@@ -167,9 +179,9 @@ def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:
+def _counts(counts: "Mapping[str, SplitCounts]") -> list[SplitClassCount]:
     """One row per split, class and generator, in the order of ``dataset.json``."""
-    rows = []
+    rows: list[SplitClassCount] = []
     for split, count in counts.items():
         kinds = [("real", "", count.real)]
         kinds += [("generated", name, images) for name, images in sorted(count.generators.items())]
@@ -180,7 +192,7 @@ def _counts(counts: "Mapping[str, SplitCounts]") -> list[dict[str, Any]]:
     return rows
 
 
-def _file_facts(table: pa.Table) -> dict[str, Any]:
+def _file_facts(table: pa.Table) -> FileFacts:
     formats = table["format"].cast(pa.string()).value_counts().to_pylist()
     pixels = table["width"].to_numpy().astype(np.int64) * table["height"].to_numpy()
     return {

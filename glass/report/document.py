@@ -1,86 +1,180 @@
-"""The schema of ``report.json``, to the bottom; ``glass.report.data`` says what the fields mean."""
+"""The types of ``report.json``, to the bottom; ``glass.report.data`` says what the fields mean."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-from glass.config.documents import Map, Maybe, check_document
-from glass.measure.evaluation_schema import LATER, SCHEMA
+from glass.auditing.audit import AuditSummary
+from glass.config.dataset_digest import DatasetDigest
+from glass.config.learnt_ids import Overlap
+from glass.measure.applied_calibration import AppliedCalibration
+from glass.measure.bootstrap import Difference
+from glass.measure.evaluation_schema import (
+    Bootstrap,
+    Confusion,
+    EvaluationSettings,
+    MeasuredModel,
+    Samples,
+    Threshold,
+    Timing,
+)
+from glass.measure.generators import PerGenerator
+from glass.measure.metrics import MetricIntervals, Metrics
+from glass.measure.real_slices import RealSlice
+from glass.measure.robustness_schema import WorstRow
+from shards.files.documents import Interval, Number, typed_document
 
-__all__ = ["FROM_EVALUATION", "REPORT_SCHEMA", "check_report", "run_schema"]
-
-FROM_EVALUATION = ("intervals", "confusion", "per_generator", "samples", "threshold", "settings", "bootstrap", "timing")
-"""What a report takes from an evaluation as it is."""
-
-_NUMBER, _INTERVAL = Maybe(float), Maybe([float])
-_FACTS = {"formats": Map(int), "median_megapixels": _NUMBER}
-_DIFFERENCE = {"difference": _NUMBER, "interval": _INTERVAL, "share_of_draws_above_zero": _NUMBER}
-REPORT_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "created": str,
-    "note": Maybe(str),
-    "split": str,
-    "dataset": {
-        "name": str,
-        "dataset_json_sha256": str,
-        "counts": [{"split": str, "class": str, "generator": str, "images": int}],
-        "evaluated": {"real": _FACTS, "generated": _FACTS},
-    },
-    "audit": Maybe({"severity": str, "equalised": str, "findings": [dict]}),
-    "comparisons": [{"run": str, "baseline": str, "metric": str, "images": int, **_DIFFERENCE}],
-}
-"""Beside one entry of :func:`run_schema` per run name."""
-_TRAINING = {
-    "finished": bool,
-    "epochs": int,
-    "kept_epoch": Maybe(int),
-    "valid_auroc": _NUMBER,
-    "valid_accuracy": _NUMBER,
-    "valid_loss": _NUMBER,
-    "time_s": _NUMBER,
-    "images_per_s": _NUMBER,
-    "data_wait_share": _NUMBER,
-}
-_ROBUSTNESS = {
-    "worst": Map({"row": Maybe(str), "auroc": _NUMBER}),
-    "rows": [
-        {
-            "name": str,
-            "title": str,
-            "models": Map(
-                {
-                    "auroc": _NUMBER,
-                    "tpr_at_fpr_1": _NUMBER,
-                    "intervals": {"auroc": _INTERVAL, "tpr_at_fpr_1": _INTERVAL},
-                    "minimum": _NUMBER,
-                    "worst": Maybe(str),
-                    "false_positive_rate": _NUMBER,
-                }
-            ),
-            "differences": Map(_DIFFERENCE),
-        }
-    ],
-}
+__all__ = [
+    "Comparison",
+    "DatasetSummary",
+    "FileFacts",
+    "Report",
+    "RobustnessSummary",
+    "RunReport",
+    "SplitClassCount",
+    "SplitResults",
+    "SummaryRow",
+    "SummaryRowModel",
+    "TrainingSummary",
+    "check_report",
+]
 
 
-def run_schema(split: str) -> dict[str, Any]:
-    """The schema of the entry of a run that was evaluated on ``split``."""
-    return {
-        split: {
-            **SCHEMA["metrics"],
-            **{name: SCHEMA[name] for name in FROM_EVALUATION},
-            "calibration": LATER["calibration"],
-            "real_slices": LATER["real_slices"],
-            "learnt": LATER["learnt"],
-        },
-        "training": _TRAINING,
-        "model": SCHEMA["model"],
-        "settings": dict,
-        "robustness": Maybe(_ROBUSTNESS),
-        "versions": dict,
-    }
+SplitClassCount = TypedDict("SplitClassCount", {"split": str, "class": str, "generator": str, "images": int})
+"""Images of a class and generator in a split."""
+
+
+class FileFacts(TypedDict):
+    """How the evaluated images of a class are stored."""
+
+    formats: dict[str, int]
+    median_megapixels: Number | None
+
+
+class EvaluatedFacts(TypedDict):
+    """Of both classes."""
+
+    real: FileFacts
+    generated: FileFacts
+
+
+class DatasetSummary(DatasetDigest):
+    """The data set that was evaluated on."""
+
+    counts: list[SplitClassCount]
+    evaluated: EvaluatedFacts
+
+
+class Comparison(Difference):
+    """The first run against another."""
+
+    run: str
+    baseline: str
+    metric: str
+    images: int
+
+
+class Report(TypedDict):
+    """``report.json``; beside these fields it has a :class:`RunReport` per run name."""
+
+    format_version: int
+    created: str
+    note: str | None
+    split: str
+    dataset: DatasetSummary
+    audit: AuditSummary | None
+    comparisons: list[Comparison]
+
+
+class SplitResults(TypedDict):
+    """Parts of the evaluation of a run; its metrics stand beside them, by name."""
+
+    intervals: MetricIntervals
+    confusion: Confusion
+    per_generator: PerGenerator
+    samples: Samples
+    threshold: Threshold
+    settings: EvaluationSettings
+    bootstrap: Bootstrap
+    timing: Timing
+    calibration: AppliedCalibration | None
+    real_slices: list[RealSlice]
+    learnt: Overlap | None
+
+
+class TrainingSummary(TypedDict):
+    """How training went; None where ``metrics.jsonl`` does not say."""
+
+    epochs: int
+    kept_epoch: int | None
+    """Whose model is evaluated."""
+    valid_auroc: Number | None
+    valid_accuracy: Number | None
+    valid_loss: Number | None
+    time_s: Number | None
+    """With validation."""
+    images_per_s: Number | None
+    """Of training alone."""
+    data_wait_share: Number | None
+    """Share of that time in which it waited for the loader."""
+
+
+class FinishedTraining(TrainingSummary):
+    """The same with whether the run is finished."""
+
+    finished: bool
+
+
+class _SummaryIntervals(TypedDict):
+    auroc: Interval
+    tpr_at_fpr_1: Interval
+
+
+class SummaryRowModel(TypedDict):
+    """A model on a row of the table of robustness."""
+
+    auroc: Number | None
+    tpr_at_fpr_1: Number | None
+    intervals: _SummaryIntervals
+    minimum: Number | None
+    worst: str | None
+    false_positive_rate: Number | None
+
+
+class SummaryRow(TypedDict):
+    """A row of the table of robustness."""
+
+    name: str
+    title: str
+    models: dict[str, SummaryRowModel]
+    differences: dict[str, Difference]
+
+
+class RobustnessSummary(TypedDict):
+    """What the table of robustness shows, as numbers."""
+
+    worst: dict[str, WorstRow]
+    rows: list[SummaryRow]
+
+
+class RunReport(TypedDict):
+    """One run, beside its :class:`SplitResults` under the name of the split."""
+
+    training: FinishedTraining
+    model: MeasuredModel
+    settings: dict[str, Any]
+    """Dotted name → value, as ``--set`` takes them."""
+    robustness: RobustnessSummary | None
+    versions: dict[str, Any]
 
 
 def check_report(document: dict[str, Any], runs: Sequence[str]) -> None:
-    """Raises ``ValueError`` naming the first place that is not as written here."""
-    check_document(document, REPORT_SCHEMA)
-    check_document(document, dict.fromkeys(runs, run_schema(document["split"])))
+    """Raises ``ValueError`` naming the first place that is not as declared here."""
+    split = typed_document(document, Report)["split"]
+    for run in runs:
+        if run not in document:
+            raise ValueError(f"document.{run} is missing")
+        typed_document(document[run], RunReport, f"document.{run}")
+        if split not in document[run]:
+            raise ValueError(f"document.{run}.{split} is missing")
+        for parts in (Metrics, SplitResults):
+            typed_document(document[run][split], parts, f"document.{run}.{split}")

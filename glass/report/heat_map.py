@@ -1,9 +1,10 @@
 """The robustness table as a picture: changes down, generators across, two metrics per model."""
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from glass.measure.robustness_schema import ContenderResults, Robustness, RobustnessRow
 from glass.report.tables import interval_text
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ CELL_WIDTH, CELL_HEIGHT = 1.0, 0.36  # inches
 LABEL_WIDTH = 2.2
 
 
-def heat_map_png(document: Mapping[str, Any]) -> bytes:
-    """A PNG of a document of ``glass.measure.robustness``: value and 95 % interval in every cell."""
+def heat_map_png(document: Robustness) -> bytes:
+    """A PNG of a table of robustness: value and 95 % interval in every cell."""
     from matplotlib.figure import Figure
 
     columns = [ALL, *_generators(document)]
@@ -44,7 +45,7 @@ def heat_map_png(document: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _generators(document: Mapping[str, Any]) -> list[str]:
+def _generators(document: Robustness) -> list[str]:
     lowest: dict[str, float] = {}
     for row in document["rows"]:
         for result in row["models"].values():
@@ -56,7 +57,7 @@ def _generators(document: Mapping[str, Any]) -> list[str]:
 
 def _panel(
     axes: "Axes",
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[RobustnessRow],
     columns: Sequence[str],
     model: str,
     metric: str,
@@ -91,7 +92,7 @@ def _panel(
         spine.set_visible(False)
 
 
-def _cell(result: Mapping[str, Any], column: str, metric: str) -> tuple[float | None, Sequence[float] | None]:
+def _cell(result: ContenderResults, column: str, metric: str) -> tuple[float | None, Sequence[float] | None]:
     if column == ALL:
         return result["metrics"][metric], result["intervals"][metric]
     row = result["per_generator"]["generators"].get(column)

@@ -7,7 +7,7 @@ nowhere else, and the finished SVG has them replaced by ``var(--…)``. Text sta
 import io
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -119,7 +119,8 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
 
 def _column(run: "RunData", name: str) -> list[float]:
     """NaN, a gap in the line, where an epoch did not say."""
-    return [np.nan if entry.get(name) is None else entry[name] for entry in run.epochs]
+    values = [cast(float | None, entry.get(name)) for entry in run.epochs]
+    return [np.nan if value is None else value for value in values]
 
 
 def run_style(number: int) -> dict[str, Any]:

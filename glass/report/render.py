@@ -5,6 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from glass.measure.robustness_schema import Robustness
 from glass.report import tables
 from glass.report.audit import audit_sentence
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
@@ -50,7 +51,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
     )
 
 
-def _robustness(document: Mapping[str, Any]) -> dict[str, Any]:
+def _robustness(document: Robustness) -> dict[str, Any]:
     """A table per model and the heat map of all."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
     return {"tables": tables_of, "heat_map": heat_map_uri(document)}

@@ -1,49 +1,37 @@
 """The table of ``glass.measure.robustness`` for people, on a terminal and in the report of a run."""
 
 import base64
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from glass.measure.result_files import ROBUSTNESS, found_of, robustness_path
+from glass.measure.bootstrap import Difference
+from glass.measure.evaluation_schema import Evaluation
+from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
+from glass.measure.robustness_schema import ContenderResults, Robustness
+from glass.report.document import RobustnessSummary, SummaryRowModel
 from glass.report.heat_map import heat_map_png
 from glass.report.tables import cell, interval_text, percent
 from shards.cli.command import printable
-from shards.errors import InputError
-from shards.files.json_file import read_json
 
 __all__ = ["heat_map_uri", "own_robustness", "robustness_summary", "robustness_table"]
-
-Document = Mapping[str, Any]
 
 HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator", "false alarms at the threshold")
 DIFFERENCE = "AUROC against the first"
 
 
-def own_robustness(run: Path, evaluation: Document) -> dict[str, Any] | None:
+def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
     """The table beside ``evaluation`` in ``run``, None where there is none of these weights on this
     data. Raises ``InputError`` for a file that is damaged."""
-    split, digest = evaluation["split"], "dataset_json_sha256"
-    variant = found_of(run, ROBUSTNESS, split, evaluation["dataset"][digest])
-    path = robustness_path(run, split, variant)
-    if not path.is_file():
+    split, digest = evaluation["split"], evaluation["dataset"]["dataset_json_sha256"]
+    document = read_robustness(run, split, found_of(run, ROBUSTNESS, split, digest))
+    if document is None:
         return None
-    from glass.measure.robustness import check_robustness  # imports torch, which takes seconds
-
-    try:
-        document = read_json(path)
-        check_robustness(document)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is no table of this version ({error}): run python -m scripts.robustness again"
-        ) from error
     weights = {model["weights_sha256"] for model in document["models"].values()}
-    same_data = document["dataset"][digest] == evaluation["dataset"][digest]
+    same_data = document["dataset"]["dataset_json_sha256"] == digest
     same_weights = evaluation["model"]["weights_sha256"] in weights
     return document if same_data and same_weights else None
 
 
-def robustness_table(document: Document, model: str) -> tuple[list[str], list[list[str]]]:
+def robustness_table(document: Robustness, model: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of ``model``, a row per change of the images."""
     several = len(document["models"]) > 1
     rows = []
@@ -62,7 +50,7 @@ def robustness_table(document: Document, model: str) -> tuple[list[str], list[li
     return [*HEAD, *([DIFFERENCE] if several else [])], rows
 
 
-def robustness_summary(document: Document) -> dict[str, Any]:
+def robustness_summary(document: Robustness) -> RobustnessSummary:
     """For ``report.json``: what the table shows, as numbers."""
     return {
         "worst": document["worst"],
@@ -78,23 +66,24 @@ def robustness_summary(document: Document) -> dict[str, Any]:
     }
 
 
-def heat_map_uri(document: Document) -> str:
+def heat_map_uri(document: Robustness) -> str:
     """The heat map as a picture that a page holds in itself."""
     return "data:image/png;base64," + base64.b64encode(heat_map_png(document)).decode("ascii")
 
 
-def _numbers(result: Document) -> dict[str, Any]:
-    generators, shown = result["per_generator"], ("auroc", "tpr_at_fpr_1")
+def _numbers(result: ContenderResults) -> SummaryRowModel:
+    generators, intervals = result["per_generator"], result["intervals"]
     return {
-        **{name: result["metrics"][name] for name in shown},
-        "intervals": {name: result["intervals"][name] for name in shown},
+        "auroc": result["metrics"]["auroc"],
+        "tpr_at_fpr_1": result["metrics"]["tpr_at_fpr_1"],
+        "intervals": {"auroc": intervals["auroc"], "tpr_at_fpr_1": intervals["tpr_at_fpr_1"]},
         "minimum": generators["minimum"]["auroc"],
         "worst": generators["worst"],
         "false_positive_rate": generators["real"]["false_positive_rate"],
     }
 
 
-def _difference(value: Document | None) -> str:
+def _difference(value: Difference | None) -> str:
     if value is None or value["difference"] is None or value["interval"] is None:
         return ""
     signed = "{:+.3f}".format

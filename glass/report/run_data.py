@@ -6,30 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from glass.config.documents import Maybe, check_document
-from glass.config.run_folder import dataset_digest
+from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import EpochLine
+from glass.measure.evaluation_schema import Evaluation
 from glass.measure.predictions import read_predictions
 from glass.measure.result_files import EVALUATION, found_of, read_evaluation
+from glass.measure.robustness_schema import Robustness
 from glass.report.robustness import own_robustness
 from shards.errors import InputError
+from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json, read_json_bytes
 
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
 
 __all__ = ["RunData", "load_run"]
-
-_EPOCH_NUMBERS = (
-    "train_loss",
-    "valid_loss",
-    "valid_auroc",
-    "valid_accuracy",
-    "train_images",
-    "train_time_s",
-    "data_wait_s",
-    "epoch_time_s",
-)
-"""The numbers of a line of ``metrics.jsonl`` that a report shows, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +32,13 @@ class RunData:
     folder: Path
     record: dict[str, Any]
     """``run.json``."""
-    epochs: list[dict[str, Any]]
+    epochs: list[EpochLine]
     """Lines of ``metrics.jsonl`` by epoch; of an epoch run twice (after a resume) the last."""
-    evaluation: dict[str, Any]
-    """See ``glass.measure.evaluation``."""
+    evaluation: Evaluation
     predictions: pa.Table
     """``glass.measure.predictions.PREDICTION_SCHEMA``."""
-    robustness: dict[str, Any] | None = None
-    """See ``glass.measure.robustness``; None where these weights were not measured on this data."""
+    robustness: Robustness | None = None
+    """None where these weights were not measured on this data."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
@@ -86,21 +76,16 @@ def _read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def _read_epochs(path: Path) -> list[dict[str, Any]]:
+def _read_epochs(path: Path) -> list[EpochLine]:
     try:
         lines = read_json_bytes(path).splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): is its folder a finished run?") from error
-    by_epoch: dict[int, dict[str, Any]] = {}
+    by_epoch: dict[int, EpochLine] = {}
     for number, line in enumerate(lines, start=1):
         try:
-            entry = parse_json(line)
-            check_document(entry, {"epoch": int}, "line")
-            present = {name: Maybe(float) for name in _EPOCH_NUMBERS if name in entry}
-            check_document(entry, present, "line")
+            entry = typed_document(parse_json(line), EpochLine, "line")
             by_epoch[entry["epoch"]] = entry
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{path}, line {number}, is not an epoch's metrics ({error!r}): remove the line"
-            ) from error
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}, is not an epoch's metrics ({error}): remove the line") from error
     return [by_epoch[epoch] for epoch in sorted(by_epoch)]

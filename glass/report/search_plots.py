@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from glass.report.plots import GRID, INK, add_legend, as_svg, panel, run_style
+from glass.studies.search_records import Trial, Tuning, complete_trials
 from shards.files.atomic import write_text_atomic
 
 __all__ = ["save_svg", "search_svgs"]
@@ -25,13 +26,11 @@ PAPER_COLOURS = {
 }
 """What the page's variables are in an SVG file of its own."""
 
-Rows = Sequence[Mapping[str, Any]]
 
-
-def search_svgs(document: Mapping[str, Any]) -> dict[str, str]:
+def search_svgs(document: Tuning) -> dict[str, str]:
     """Name → inline SVG, of a ``tuning.json``: ``history``, ``importance`` where it is known, and
     ``parallel`` where a trial is complete."""
-    complete = [row for row in document["trials"] if row["state"] == "complete"]
+    complete = complete_trials(document["trials"])
     svgs = {"history": _history(document)}
     if document["importance"]:
         svgs["importance"] = _importance(document["importance"])
@@ -46,14 +45,15 @@ def save_svg(svg: str, path: Path) -> None:
     write_text_atomic(path, text.replace("<svg ", '<svg style="background: white" ', 1))
 
 
-def _history(document: Mapping[str, Any]) -> str:
+def _history(document: Tuning) -> str:
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = panel(5.4, 3.6)
     for number, (state, marker) in enumerate((("complete", "o"), ("pruned", "x"))):
-        rows = [r for r in document["trials"] if r["state"] == state and r["value"] is not None]
+        found = [(r["number"], r["value"]) for r in document["trials"] if r["state"] == state]
+        rows = [(number, value) for number, value in found if value is not None]
         style = {"color": run_style(number)["color"], "marker": marker, "linestyle": "none"}
-        numbers, values = [r["number"] for r in rows], [r["value"] for r in rows]
+        numbers, values = [number for number, _ in rows], [value for _, value in rows]
         if rows:
             axes.plot(numbers, values, markersize=5, label=f"{state}: {len(rows)}", **style)
         if rows and state == "complete":
@@ -73,11 +73,11 @@ def _importance(importance: Mapping[str, float]) -> str:
     return as_svg(figure, "Importance of the settings")
 
 
-def _parallel(complete: Rows, metric: str) -> str:
+def _parallel(complete: Sequence[tuple[float, Trial]], metric: str) -> str:
     """One line per complete trial over all settings, dark where the metric is good."""
-    names = list(complete[0]["params"])
+    names = list(complete[0][1]["params"])
     figure, axes = panel(11.0, 3.6)
-    order = sorted(complete, key=lambda row: row["value"], reverse=metric == "loss")
+    order = [row for _, row in sorted(complete, key=lambda found: found[0], reverse=metric == "loss")]
     heights = {name: _heights([row["params"][name] for row in order]) for name in names}
     for place, _ in enumerate(order):
         good = (place + 1) / len(order)

@@ -1,10 +1,10 @@
 """A study's document as one page, as Markdown, and the tables that both are made of."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from glass.auditing.audit import AuditSummary
 from glass.report.audit import audit_sentence
 from glass.report.crop_plots import crop_svgs
 from glass.report.crop_tables import (
@@ -22,6 +22,8 @@ from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_said
 from glass.report.tables import METRIC_ROWS, number
 from glass.report.template import render
+from glass.studies.search_records import best_trial
+from glass.studies.study_documents import StudyDocument, StudyResult
 from shards.cli.command import printable
 
 __all__ = ["study_html", "study_markdown"]
@@ -31,11 +33,10 @@ RESULT_HEAD = ("model", "terms", "trials", "accuracy", "AUROC", "weighted F1", "
 COMPARISON_HEAD = ("backbone", "terms", "metric", "GLASS", "baseline", "difference", "95 % interval")
 SEARCH_HEAD = ("search", "complete", "pruned", "failed", "operations", "best validation", "best settings")
 
-Document = Mapping[str, Any]
 Rows = list[list[str]]
 
 
-def study_html(document: Document) -> str:
+def study_html(document: StudyDocument) -> str:
     """The page, see :func:`glass.report.template.render`."""
     results = document["results"]
     searches = {s["name"]: search_svgs(s["tuning"]) for s in document["searches"]}
@@ -85,7 +86,7 @@ def study_html(document: Document) -> str:
     )
 
 
-def study_markdown(document: Document) -> str:
+def study_markdown(document: StudyDocument) -> str:
     """The tables of the page, for a README or an issue."""
     dataset = document["dataset"]["name"]
     parts = [
@@ -114,7 +115,7 @@ def study_markdown(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _audit_parts(audit: Mapping[str, Any] | None) -> list[str]:
+def _audit_parts(audit: AuditSummary | None) -> list[str]:
     """The findings of the data set's audit in Markdown."""
     if audit is None:
         return ["The data set was not audited: run python -m scripts.audit."]
@@ -122,7 +123,7 @@ def _audit_parts(audit: Mapping[str, Any] | None) -> list[str]:
     return ["## The data", f"**{audit_sentence(audit)}**", "\n".join(lines)]
 
 
-def _crop_parts(document: Document) -> list[str]:
+def _crop_parts(document: StudyDocument) -> list[str]:
     """Each crop study in Markdown: its rows, training and prediction apart."""
     parts = []
     for name, study in document["crop_studies"].items():
@@ -146,7 +147,7 @@ def _table(head: Sequence[str], rows: Rows) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-def _result_rows(document: Document) -> Rows:
+def _result_rows(document: StudyDocument) -> Rows:
     return [
         [
             f"{'GLASS' if row['kind'] == 'glass' else 'resize-only'} {row['family']}",
@@ -158,14 +159,14 @@ def _result_rows(document: Document) -> Rows:
     ]
 
 
-def _metric_rows(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _metric_rows(results: Sequence[StudyResult]) -> list[dict[str, str | list[str]]]:
     return [
         {"title": title, "cells": [spread(row["final"]["summary"][name]) for row in results]}
         for name, title, _ in METRIC_ROWS
     ]
 
 
-def _comparison_rows(document: Document) -> Rows:
+def _comparison_rows(document: StudyDocument) -> Rows:
     return [
         [
             row["family"],
@@ -180,13 +181,12 @@ def _comparison_rows(document: Document) -> Rows:
     ]
 
 
-def _search_rows(document: Document) -> Rows:
+def _search_rows(document: StudyDocument) -> Rows:
     rows = []
     for search in document["searches"]:
         tuning = search["tuning"]
-        complete = [row for row in tuning["trials"] if row["state"] == "complete"]
-        best = max(complete, key=lambda row: row["value"], default=None)
-        point = {} if best is None else best["params"]
+        best = best_trial(tuning["trials"], tuning["metric"])
+        point = {} if best is None else best[1]["params"]
         settings = ", ".join(
             f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in point.items()
         )
@@ -198,14 +198,14 @@ def _search_rows(document: Document) -> Rows:
                 str(states["pruned"]),
                 str(states["failed"]),
                 f"{search['flops']:.3g}",
-                "–" if best is None else f"{best['value']:.4f} (trial {best['number']})",
+                "–" if best is None else f"{best[0]:.4f} (trial {best[1]['number']})",
                 settings,
             ]
         )
     return rows
 
 
-def _results_svg(results: Sequence[Mapping[str, Any]]) -> str:
+def _results_svg(results: Sequence[StudyResult]) -> str:
     figure, axes = panel(9.0, 0.42 * max(len(results), 2) + 1.4)
     labels = {"glass": "GLASS", "single_view": "resize-only"}
     for place, row in enumerate(results):

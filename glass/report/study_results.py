@@ -1,14 +1,14 @@
 """Tables of a study about its tests: detection at few false alarms, generators, real images,
 calibration; means over the seeds."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from glass.report.tables import interval_text, number, percent
+from glass.studies.final_documents import CalibratedSeeds, Summary
+from glass.studies.study_documents import Comparison, StudyResult
 
 __all__ = ["Table", "result_tables", "result_title", "spread", "terms_said"]
 
-Document = Mapping[str, Any]
 Table = tuple[str, str, Sequence[str], list[list[str]]]
 """Title, how to read it, head, rows."""
 
@@ -16,31 +16,31 @@ AT_FEW = ("tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10")
 AT_FEW_HEAD = tuple(f"detected at ≤ {limit} % false alarms" for limit in (1, 5, 10))
 
 
-def result_title(row: Document) -> str:
+def result_title(row: StudyResult) -> str:
     """The model, and the terms of a baseline."""
     terms = terms_said(row)
     kind = "GLASS" if row["kind"] == "glass" else "resize-only"
     return f"{kind} {row['family']}" + ("" if terms == "tuned" else f", {terms}")
 
 
-def terms_said(row: Document) -> str:
+def terms_said(row: StudyResult | Comparison) -> str:
     """On which terms a result or a comparison stands, and by how much it missed them."""
     share = row["compute_share"]
     if row["terms"] != "equal compute" or (share is not None and share >= 1):
-        return str(row["terms"])
+        return row["terms"]
     if share is None:
         return "no search of GLASS to equal"
     return f"stopped at {int(100 * share)} % of equal compute"  # 99.6 % is not all of it
 
 
-def spread(summary: Document) -> str:
+def spread(summary: Summary) -> str:
     """Mean ± standard deviation."""
     if summary["mean"] is None:
         return "–"
     return number(summary["mean"]) + ("" if summary["sd"] is None else f" ± {summary['sd']:.3f}")
 
 
-def result_tables(results: Sequence[Document]) -> list[Table]:
+def result_tables(results: Sequence[StudyResult]) -> list[Table]:
     """The tables that have rows."""
     tables: list[Table] = [
         (
@@ -77,40 +77,44 @@ def result_tables(results: Sequence[Document]) -> list[Table]:
     return [table for table in tables if table[3]]
 
 
-def _with_interval(summary: Document) -> str:
+def _with_interval(summary: Summary) -> str:
     if summary["mean"] is None or summary["interval"] is None:
         return number(summary["mean"])
     between = interval_text(summary["mean"], summary["interval"], between=" to ")
     return f"{number(summary['mean'])} ({between})"
 
 
-def _generator_rows(result: Document) -> list[list[str]]:
+def _generator_rows(result: StudyResult) -> list[list[str]]:
     tests = result["final"]["tests"]
     rows = [(name, str(row["images"]), row) for name, row in tests["generators"].items()]
     if rows:
-        rows += [(f"{name} over generators", "", tests[f"generators_{name}"]) for name in ("mean", "minimum")]
+        rows += [
+            ("mean over generators", "", tests["generators_mean"]),
+            ("minimum over generators", "", tests["generators_minimum"]),
+        ]
     return [
         [result_title(result), name, images, *(spread(row[m]) for m in ("auroc", *AT_FEW))]
         for name, images, row in rows
     ]
 
 
-def _slice_rows(result: Document) -> list[list[str]]:
+def _slice_rows(result: StudyResult) -> list[list[str]]:
     return [
         [result_title(result), row["slice"], str(row["images"]), _share(row["false_positive_rate"])]
         for row in result["final"]["tests"]["real_slices"]
     ]
 
 
-def _share(summary: Document) -> str:
+def _share(summary: Summary) -> str:
     deviation = "" if summary["sd"] is None else f" ± {100 * summary['sd']:.1f}"
     return percent(summary["mean"]).replace(" %", f"{deviation} %")
 
 
-def _calibration_row(result: Document, calibration: Document) -> list[str]:
+def _calibration_row(result: StudyResult, calibration: CalibratedSeeds) -> list[str]:
     return [
         result_title(result),
-        *(spread(calibration[when]["ece"]) for when in ("before", "after")),
+        spread(calibration["before"]["ece"]),
+        spread(calibration["after"]["ece"]),
         percent(calibration["max_fpr"]),
         _share(calibration["false_positive_rate"]),
         ", ".join(

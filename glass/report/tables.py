@@ -1,9 +1,13 @@
 """Numbers of a report document as rows of text, the same for the page and for the terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from glass.config.learnt_ids import Overlap
+from glass.measure.applied_calibration import AppliedCalibration
+from glass.measure.generators import PerGenerator
+from glass.report.document import Comparison
 from shards.cli.wording import counted
 
 __all__ = [
@@ -121,12 +125,12 @@ def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
     return Cell(number(value), interval_text(value, interval))
 
 
-def score_word(calibration: Mapping[str, Any] | None) -> str:
+def score_word(calibration: AppliedCalibration | None) -> str:
     """What the scores of an evaluation with this ``calibration`` entry are."""
     return "raw score" if calibration is None else "probability"
 
 
-def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
+def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
     """Rows of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
     rows = [
@@ -135,8 +139,8 @@ def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
         )
         for name, row in table["generators"].items()
     ]
-    for summary in ("mean", "minimum"):
-        cells = tuple(cell(table[summary][c]) for c in columns)
+    for summary, values in (("mean", table["mean"]), ("minimum", table["minimum"])):
+        cells = tuple(cell(values[c]) for c in columns)
         rows.append(GeneratorRow(f"{summary} over generators", "", cells, "summary"))
     real = table["real"]
     rate = cell(real["false_positive_rate"], real["intervals"]["false_positive_rate"])
@@ -145,7 +149,7 @@ def generator_rows(table: Mapping[str, Any]) -> list[GeneratorRow]:
     return rows
 
 
-def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
+def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """What ``calibration`` of an evaluation says: the promise beside what was measured, and how
     much is left undecided. Documents of before have neither."""
     if calibration is None:
@@ -173,7 +177,7 @@ def calibration_sentences(calibration: Mapping[str, Any] | None) -> list[str]:
     return sentences
 
 
-def learnt_sentence(learnt: Mapping[str, int] | None) -> str | None:
+def learnt_sentence(learnt: Overlap | None) -> str | None:
     """A warning where images were learnt from (``glass.config.learnt_ids.overlap``), or where that is not
     known; None where no image was."""
     if learnt is None:
@@ -183,16 +187,16 @@ def learnt_sentence(learnt: Mapping[str, int] | None) -> str | None:
         )
     images = learnt["images"]
     parts = [
-        f"{learnt[use]:,} of these {counted(images, 'image')} {what}"
-        for use, what in (("train", "were trained on"), ("valid", "chose the epoch of this model"))
-        if learnt[use]
+        f"{number:,} of these {counted(images, 'image')} {what}"
+        for number, what in ((learnt["train"], "were trained on"), (learnt["valid"], "chose the epoch of this model"))
+        if number
     ]
     if not parts:
         return None
     return f"WARNING: {' and '.join(parts)}: these figures are no test results."
 
 
-def comparison_sentence(comparison: Mapping[str, Any]) -> str:
+def comparison_sentence(comparison: Comparison) -> str:
     """What the paired difference in AUROC says, and what it does not."""
     run, baseline = comparison["run"], comparison["baseline"]
     difference, interval = comparison["difference"], comparison["interval"]

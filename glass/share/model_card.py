@@ -3,16 +3,16 @@
 Filled from the files in the run's folder; a result that was not measured is marked as such.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from glass.auditing.audit import check_audit, read_audit
-from glass.config.run_folder import RunFolder, dataset_digest
+from glass.auditing.audit import Audit, FindingRecord, check_audit, read_audit
+from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import RunFolder
 from glass.export.model_folder import ModelCard, read_model_card
 from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
-from glass.measure.evaluation_schema import check_evaluation
+from glass.measure.evaluation_schema import Evaluation
+from glass.measure.result_files import evaluation_in
 from glass.report.tables import calibration_sentences, interval_text, learnt_sentence
 from shards.cli.command import printable
 from shards.errors import InputError
@@ -76,7 +76,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
 
 
 def _results(run: Path | None, weights_sha256: str) -> list[str]:
-    documents = [] if run is None else [_evaluation(p) for p in sorted(run.glob("evaluation-*.json"))]
+    documents = [] if run is None else [evaluation_in(p) for p in sorted(run.glob("evaluation-*.json"))]
     own = [d for d in documents if d["model"]["weights_sha256"] == weights_sha256]
     if not own:
         return ["Not measured: no evaluation of these weights was at hand when this was written."]
@@ -127,7 +127,7 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     )
 
 
-def _views(document: Mapping[str, Any]) -> str:
+def _views(document: Evaluation) -> str:
     """The number of crops, which may differ from that of the training."""
     if document["model"]["kind"] == "single_view":
         return ""
@@ -145,7 +145,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
     return ["Findings of the audit of the data:", "\n".join(lines)]
 
 
-def _finding(finding: Mapping[str, Any]) -> str:
+def _finding(finding: FindingRecord) -> str:
     """Without the examples: they are paths of images on this machine."""
     line = f"- **{finding['severity']}**: {_cell(finding['text'])}"
     if interval := finding["interval"]:
@@ -153,7 +153,7 @@ def _finding(finding: Mapping[str, Any]) -> str:
     return line
 
 
-def _own_audit(run: Path | None) -> dict[str, Any] | None:
+def _own_audit(run: Path | None) -> Audit | None:
     """That of the data set which ``run`` was trained on, if it still lies there as it was."""
     try:
         record = None if run is None else RunFolder(run).record()
@@ -168,13 +168,11 @@ def _own_audit(run: Path | None) -> dict[str, Any] | None:
     return read_audit(root) if unchanged else None
 
 
-def _given_audit(path: Path) -> dict[str, Any]:
+def _given_audit(path: Path) -> Audit:
     try:
-        document = read_json(path)
-        check_audit(document)
+        return check_audit(read_json(path))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no audit: give the file of scripts.audit --json") from error
-    return document
 
 
 def _pixels(card: ModelCard) -> str:
@@ -186,15 +184,6 @@ def _pixels(card: ModelCard) -> str:
         f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by"
         f" {_cell(decoders)}. Other decoders may give other scores; predicting with them warns."
     )
-
-
-def _evaluation(path: Path) -> dict[str, Any]:
-    try:
-        document = read_json(path)
-        check_evaluation(document)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no evaluation of this version: evaluate again") from error
-    return document
 
 
 def _number(value: float | None) -> str:

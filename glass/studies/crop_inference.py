@@ -7,34 +7,24 @@ from typing import Any
 
 import torch
 
-from glass.config.documents import Map, Maybe
 from glass.config.run_config import RunConfig
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.trained_model import TrainedModel
 from glass.model.precision import autocast, resolve_precision
 from glass.studies import device_memory
+from glass.studies.crop_documents import InferenceRow
 from glass.train.processes import run_device
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 
-__all__ = ["INFERENCE_ROW", "inference_row"]
+__all__ = ["inference_row"]
 
 CURVE_METRICS = ("accuracy", "auroc", "ece", "brier", "nll")
 LATENCY_ROUNDS = 15
 
-INFERENCE_ROW: dict[str, Any] = {
-    "num_crops": int,
-    "images": int,  # scored
-    "metrics": Map(Maybe(float)),
-    "intervals": Map(Maybe([float])),
-    "images_per_s": float,  # loader and model, in batches
-    "latency_s": float,  # of the model on a batch of one image, median
-    "memory": Map(float),  # of one batch
-}
 
-
-def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> dict[str, Any]:
-    """The ``INFERENCE_ROW`` of the model in ``run`` with ``crops`` crops on the validation split.
+def inference_row(data: OpenShards, run: Path, config: RunConfig, crops: int, draws: int) -> InferenceRow:
+    """The row of the model in ``run`` with ``crops`` crops on the validation split.
 
     Accuracy, latency and memory are of one device and one precision. Errors of too little memory pass through.
     """

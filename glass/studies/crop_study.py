@@ -8,54 +8,28 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import dataset_digest
 from glass.studies import device_memory
-from glass.studies.crop_inference import INFERENCE_ROW, inference_row
+from glass.studies.crop_documents import CropStudy, Fit, InferenceCurve, InferenceRow, NotFitting, TrainingRow
+from glass.studies.crop_inference import inference_row
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
-from glass.studies.training_cost import TRAINING_ROW, measured_settings, run_folder, training_cost, training_rows
+from glass.studies.training_cost import measured_settings, run_folder, training_cost, training_rows
 from loaders.reading.open_shards import OpenShards
 from shards.cli.wording import counted
 from shards.errors import InputError
+from shards.files.documents import read_document, write_document
 from shards.files.outputs import make_folder
 
-__all__ = ["CROP_SCHEMA", "CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
+__all__ = ["CropPlan", "finished_crop_study", "line_fit", "run_crop_study"]
 
 FORMAT_VERSION = 1
 STUDY_FILE = "crop_study.json"
 
 Report = Callable[[str], None]
-
-FIT = {
-    "intercept": float,
-    "slope": float,
-    "r2": Maybe(float),
-    "intercept_interval": Maybe([float]),
-    "slope_interval": Maybe([float]),
-}
-CROP_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "preset": str,
-    "dataset": {"name": str, "dataset_json_sha256": str},
-    "config": dict,
-    "steps": Maybe(int),  # of each training, instead of config.epochs
-    "device": str,
-    "memory_is": str,
-    "train_images": int,
-    "training": [TRAINING_ROW],
-    "fits": Map(FIT),  # quantity → its line against num_crops
-    "inference": {
-        "trained_with": int,  # crops
-        "split": str,
-        "rows": [INFERENCE_ROW],
-    },
-    "did_not_fit": [  # into memory
-        {"num_crops": int, "part": str, "why": str}  # part: training | prediction
-    ],
-}
+Row = TypeVar("Row", TrainingRow, InferenceRow)
 
 
 @dataclass(frozen=True)
@@ -79,7 +53,7 @@ class CropPlan:
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 
 
-def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[str, Any] | None:
+def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
     """``crop_study.json`` where the study in ``output`` is done; None where it is not.
 
     Raises ``InputError`` where ``output`` holds another study, and where this one cannot be trained."""
@@ -91,13 +65,13 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> dict[
     if not path.is_file():
         return None
     remedy = "delete it and run the same command again"
-    document = read_document(path, CROP_SCHEMA, "a crop study", remedy)
+    document = read_document(path, CropStudy, "a crop study", remedy)
     gone = [row["num_crops"] for row in document["did_not_fit"] if row["part"] == "training"]
     done = [row["num_crops"] for row in document["training"]]
     return document if sorted([*done, *gone]) == sorted(plan.crops) else None
 
 
-def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> dict[str, Any]:
+def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
     """Trains and measures each number of crops that is not done; writes and returns ``crop_study.json``.
 
     ``report`` gets a line per number. Raises ``TrainingStopped`` where a signal asked to stop."""
@@ -126,7 +100,7 @@ def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Repor
         "inference": study.inference([row["num_crops"] for row in rows]),
         "did_not_fit": study.did_not_fit,
     }
-    write_document(output / STUDY_FILE, document, CROP_SCHEMA)
+    write_document(output / STUDY_FILE, document, CropStudy)
     return document
 
 
@@ -135,13 +109,13 @@ class _Parts:
 
     def __init__(self, data: OpenShards, plan: CropPlan, output: Path, report: Report) -> None:
         self.data, self.plan, self.output, self.report = data, plan, output, report
-        self.did_not_fit: list[dict[str, Any]] = []
+        self.did_not_fit: list[NotFitting] = []
 
-    def training(self) -> list[dict[str, Any]]:
+    def training(self) -> list[TrainingRow]:
         """A row per number of crops that can be trained."""
         plan = self.plan
 
-        def measured(crops: int) -> dict[str, Any]:
+        def measured(crops: int) -> TrainingRow:
             return training_cost(self.data, plan.with_crops(crops), plan.steps, self._folder(crops))
 
         rows = []
@@ -157,11 +131,11 @@ class _Parts:
             )
         return rows
 
-    def inference(self, trained: Sequence[int]) -> dict[str, Any]:
+    def inference(self, trained: Sequence[int]) -> InferenceCurve:
         """The curve of one of the models; ``trained`` are their numbers of crops."""
         plan, chosen = self.plan, self.plan.curve_model(trained)
 
-        def measured(crops: int) -> dict[str, Any]:
+        def measured(crops: int) -> InferenceRow:
             run = run_folder(self._folder(chosen))
             return inference_row(self.data, run, plan.config, crops, plan.draws)
 
@@ -180,9 +154,7 @@ class _Parts:
     def _folder(self, crops: int) -> Path:
         return self.output / f"crops-{crops:02d}"
 
-    def _unless_too_large(
-        self, part: str, crops: int, measure: Callable[[int], dict[str, Any]]
-    ) -> dict[str, Any] | None:
+    def _unless_too_large(self, part: str, crops: int, measure: Callable[[int], Row]) -> Row | None:
         try:
             return measure(crops)
         except Exception as error:
@@ -195,30 +167,28 @@ class _Parts:
         return None
 
 
-def line_fit(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
     """Least squares: ``intercept``, ``slope``, ``r2``, and 95 % intervals of both (Student's t with
     n - 2 degrees of freedom; None below three points). At least two different ``x``."""
     from scipy.stats import linregress, t
 
     fit = linregress(x, y)
-    intervals: dict[str, list[float] | None] = {"slope_interval": None, "intercept_interval": None}
-    if len(x) > 2:
-        factor = float(t.ppf(0.975, len(x) - 2))
-        for name, value, error in (
-            ("slope", fit.slope, fit.stderr),
-            ("intercept", fit.intercept, fit.intercept_stderr),
-        ):
-            intervals[f"{name}_interval"] = [value - factor * error, value + factor * error]
+    factor = float(t.ppf(0.975, len(x) - 2)) if len(x) > 2 else None
+
+    def interval(value: float, error: float) -> list[float] | None:
+        return None if factor is None else [float(value - factor * error), float(value + factor * error)]
+
     r2 = float(fit.rvalue**2)
     return {
         "intercept": float(fit.intercept),
         "slope": float(fit.slope),
         "r2": r2 if math.isfinite(r2) else None,
-        **intervals,
+        "slope_interval": interval(fit.slope, fit.stderr),
+        "intercept_interval": interval(fit.intercept, fit.intercept_stderr),
     }
 
 
-def _fits(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _fits(rows: Sequence[TrainingRow]) -> dict[str, Fit]:
     """Lines of memory, step and epoch time against N, where there are two N or more."""
     if len(rows) < 2:
         return {}

@@ -13,32 +13,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.dataset_digest import DatasetDigest, dataset_digest
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import FREE_TO_CHANGE, DatasetDigest, RunFolder, dataset_digest
+from glass.config.run_folder import FREE_TO_CHANGE, RunFolder
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
 from glass.measure.result_files import evaluation_path, read_evaluation, write_evaluation
 from glass.measure.weighted_metrics import METRIC_NAMES
+from glass.studies.final_documents import FinalRuns, SeedRow, Seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
-from glass.studies.seed_results import (
-    OVER_SEEDS,
-    SEED_RESULTS,
-    SUMMARY,
-    calibrate_seed,
-    over_seeds,
-    seed_results,
-    summary,
-)
+from glass.studies.seed_results import calibrate_seed, over_seeds, seed_results, summary
 from glass.train.processes import run_device
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
+from shards.files.documents import read_document, write_document
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["FINAL_SCHEMA", "SEEDS", "FinalPlan", "is_finished", "run_seeds"]
+__all__ = ["SEEDS", "FinalPlan", "is_finished", "run_seeds"]
 
 FORMAT_VERSION = 1
 SEEDS = (100, 200, 300, 400, 500)
@@ -46,31 +40,6 @@ TEST = "test"
 STUDY_FILE, SEEDS_FILE = "final_runs.json", "seeds.json"
 PER_SEED = frozenset({"seed", "loader.seed", "train_split", "valid_split"})
 """Settings that the protocol sets."""
-SEEDS_SCHEMA: dict[str, Any] = {"format_version": int, "seeds": [int]}
-
-FINAL_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "preset": str,
-    "kind": str,
-    "epochs": int,
-    "hold_out": {"share": float, "learnt": int, "held_back": int},
-    "split": str,
-    "dataset": {"name": str, "dataset_json_sha256": str},
-    "config": dict,  # of the first seed
-    "seeds": [
-        {
-            "seed": int,
-            "folder": str,  # relative to the document's
-            "best_epoch": int,
-            "valid": Maybe(float),  # the metric that chose it
-            "metrics": Map(Maybe(float)),
-            "results": SEED_RESULTS,
-            "train_time_s": float,  # of all epochs, validation included
-        }
-    ],
-    "summary": Map(SUMMARY),  # metric → mean, sd (n - 1) and Student's 95 % interval of the mean
-    "tests": OVER_SEEDS,
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +82,7 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
     if not (all(done) and path.is_file()):
         return False
     remedy = "delete it and run the same command again"
-    document = read_document(path, FINAL_SCHEMA, "a document of final runs", remedy)
+    document = read_document(path, FinalRuns, "a document of final runs", remedy)
     return {row["seed"] for row in document["seeds"]} == set(plan.seeds)
 
 
@@ -123,7 +92,7 @@ def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
     before: list[int] = []
     if path.exists():
         remedy = "give another --output"
-        before = read_document(path, SEEDS_SCHEMA, "a list of seeds", remedy)["seeds"]
+        before = read_document(path, Seeds, "a list of seeds", remedy)["seeds"]
     if left_out := [seed for seed in before if seed not in seeds]:
         every = ",".join(str(seed) for seed in dict.fromkeys([*before, *seeds]))
         raise InputError(
@@ -133,7 +102,7 @@ def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
         )
     if set(before) != set(seeds):
         document = {"format_version": FORMAT_VERSION, "seeds": list(seeds)}
-        write_document(path, document, SEEDS_SCHEMA)
+        write_document(path, document, Seeds)
 
 
 def _is_tested(config: RunConfig, folder: Path, digest: DatasetDigest) -> bool:
@@ -143,7 +112,7 @@ def _is_tested(config: RunConfig, folder: Path, digest: DatasetDigest) -> bool:
 
 def run_seeds(
     data: OpenShards, plan: FinalPlan, output: Path, report: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
+) -> FinalRuns:
     """Trains and tests every seed that is not done; writes and returns ``final_runs.json``.
 
     ``report`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
@@ -160,7 +129,7 @@ def run_seeds(
             _train_and_test(data, held.dataset, config, folder)
         rows.append(_row(seed, folder, output, config.select_by, data.dataset))
         report(_line(rows[-1]))
-    document = {
+    document: FinalRuns = {
         "format_version": FORMAT_VERSION,
         "preset": plan.config.preset,
         "kind": plan.config.model.kind,
@@ -173,7 +142,7 @@ def run_seeds(
         "summary": {name: summary([row["metrics"][name] for row in rows]) for name in METRIC_NAMES},
         "tests": over_seeds([row["results"] for row in rows]),
     }
-    write_document(output / STUDY_FILE, document, FINAL_SCHEMA)
+    write_document(output / STUDY_FILE, document, FinalRuns)
     return document
 
 
@@ -189,10 +158,11 @@ def _train_and_test(data: OpenShards, dataset: Any, config: RunConfig, folder: P
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # a tested seed is never resumed
 
 
-def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset) -> dict[str, Any]:
+def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDataset) -> SeedRow:
     evaluation = read_evaluation(folder, TEST)
     lines = RunFolder(folder).read_metrics()
     chosen = evaluation["model"]["chosen"]
+    assert chosen is not None  # training records it
     return {
         "seed": seed,
         "folder": str(folder.relative_to(output)),
@@ -204,7 +174,7 @@ def _row(seed: int, folder: Path, output: Path, select_by: str, dataset: ShardDa
     }
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: SeedRow) -> str:
     metrics = row["metrics"]
     auroc = "–" if metrics["auroc"] is None else f"{metrics['auroc']:.4f}"
     return f"seed {row['seed']}: epoch {row['best_epoch']}, test accuracy {metrics['accuracy']:.4f}, AUROC {auroc}"

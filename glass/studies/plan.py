@@ -7,28 +7,32 @@ or devices would stand in one table.
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
-from glass.config.documents import read_document, write_document
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig
 from glass.model.model import build_model
 from loaders.fits import check_fits
 from shards.errors import InputError
+from shards.files.documents import read_document, write_document
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["PLAN_FILE", "PLAN_SCHEMA", "check_trainable", "settle_plan"]
+__all__ = ["PLAN_FILE", "check_trainable", "settle_plan"]
 
 PLAN_FILE = "plan.json"
 FORMAT_VERSION = 1
 
-PLAN_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "study": str,  # in words: "a crop study"
-    "settings": dict,  # all that must stay the same
-}
+
+class Plan(TypedDict):
+    """``plan.json``: what a folder holds the study of."""
+
+    format_version: int
+    study: str
+    """In words: "a crop study"."""
+    settings: dict[str, Any]
+    """All that must stay the same."""
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
@@ -50,16 +54,16 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
     Raises ``InputError`` naming the first difference, for a damaged file, and for a folder that
     holds other files and no plan, or cannot be written to.
     """
-    now = json.loads(json.dumps({"study": study, "settings": settings}))
+    now: Plan = json.loads(json.dumps({"format_version": FORMAT_VERSION, "study": study, "settings": settings}))
     if not path.exists():
         try:
-            _write_first(path, {"format_version": FORMAT_VERSION, **now})
+            _write_first(path, now)
         except OSError as error:
             raise InputError(
                 f"the plan {path} cannot be written ({error.strerror or error}): give another --output"
             ) from error
         return
-    before = read_document(path, PLAN_SCHEMA, f"the plan of {study}", "give another --output")
+    before = read_document(path, Plan, f"the plan of {study}", "give another --output")
     if before["study"] != study:
         raise InputError(f"{path.parent} holds {before['study']}, not {study}: give another --output")
     then, wanted = flat_settings(before["settings"]), flat_settings(now["settings"])
@@ -71,7 +75,7 @@ def settle_plan(path: Path, study: str, settings: dict[str, Any]) -> None:
             )
 
 
-def _write_first(path: Path, plan: dict[str, Any]) -> None:
+def _write_first(path: Path, plan: Plan) -> None:
     if any(not entry.name.startswith(".") for entry in path.parent.iterdir()):
         raise InputError(f"{path.parent} holds other files and no {path.name}: give a new folder as --output")
-    write_document(path, plan, PLAN_SCHEMA)
+    write_document(path, plan, Plan)

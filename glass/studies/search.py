@@ -23,10 +23,10 @@ from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.memory.out_of_memory import DoesNotFit, is_out_of_memory
 from glass.studies.plan import check_trainable
-from glass.studies.search_records import write_records
+from glass.studies.search_records import Tuning, write_records
 from glass.studies.search_space import Dimension, LogRange, SearchPlan, settings_at
 from glass.studies.search_store import TRIALS, Claim, SearchStore
-from glass.train.epochs import TrainingDiverged
+from glass.train.divergence import TrainingDiverged
 from glass.train.run import TrainingStopped, train
 from loaders.reading.open_shards import OpenShards
 from shards.cli.shown_url import safe_text, safe_words, without_secrets
@@ -80,24 +80,21 @@ class Search:
         states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
         return len(states) >= trials and TrialState.RUNNING not in states
 
-    def run(
-        self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None, *, write: bool = True
-    ) -> dict[str, Any]:
-        """Works until ``trials`` trials have been begun; returns the document of ``tuning.json``.
+    def run(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> Tuning:
+        """:meth:`work`, then :meth:`write_records`."""
+        self.work(trials, on_trial)
+        return self.write_records()
 
-        ``on_trial`` gets each trial that ended here. With ``write`` false the files are left to another process.
-        """
+    def work(self, trials: int, on_trial: Callable[[optuna.trial.FrozenTrial], None] = lambda _: None) -> None:
+        """Works until ``trials`` trials have been begun; ``on_trial`` gets each trial that ended here."""
         while (claim := self.store.claim(trials)) is not None:
             try:
                 self._work(claim)
             finally:
                 claim.release()
             on_trial(self.study.get_trials(deepcopy=False)[claim.trial.number])
-        if not write:
-            return {}
-        return self.write_records()
 
-    def write_records(self) -> dict[str, Any]:
+    def write_records(self) -> Tuning:
         """Writes ``tuning.json`` and ``best.json`` of the trials so far; returns the document of ``tuning.json``."""
         return write_records(self.study, self.plan.config, self.plan.space, self.output)
 

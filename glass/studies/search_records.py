@@ -2,55 +2,94 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from glass.config.documents import Map, Maybe, read_document, write_document
 from glass.config.overrides import apply_overrides, flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import FREE_TO_CHANGE
 from glass.presets import load_preset
 from glass.studies.search_space import Dimension, settings_of
 from shards.errors import InputError
+from shards.files.documents import Number, read_document, write_document
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["BEST_SCHEMA", "TUNING_SCHEMA", "apply_params", "trial_rows", "write_records"]
+__all__ = [
+    "BestParams",
+    "Trial",
+    "Tuning",
+    "Value",
+    "apply_params",
+    "best_trial",
+    "complete_trials",
+    "trial_rows",
+    "write_records",
+]
 
 FORMAT_VERSION = 1
 
-TUNING_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "study": str,
-    "metric": str,
-    "settings": dict,  # all that the trials share, see SearchPlan.record
-    "states": {"complete": int, "pruned": int, "failed": int, "running": int},
-    "trials": [
-        {
-            "number": int,
-            "state": str,  # complete | pruned | fail | running
-            "value": Maybe(float),
-            "params": Map((int, float, str)),
-            "epochs": int,  # trained
-            "why": Maybe(str),  # of a failed trial
-        }
-    ],
-    "importance": Maybe(Map(float)),  # parameter → share; null where too few trials are complete
-}
+Value = int | Number | str
+"""A value of a dimension that a search varies."""
 
 
-BEST_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "preset": str,
-    "kind": str,  # glass | single_view
-    "metric": str,
-    "value": float,  # of the best validation epoch
-    "trial": int,
-    "trials": int,  # ended, whatever their end
-    "params": Map((int, float, str)),  # dimension → value
-    "settings": Map((int, float, str)),  # key of --set → value
-    "fixed": Map(Maybe((int, float, str, bool))),  # the same, of what all trials had unlike preset
-}
+class Trial(TypedDict):
+    """One trial of a search."""
+
+    number: int
+    state: str
+    """``complete``, ``pruned``, ``fail`` or ``running``."""
+    value: Number | None
+    params: dict[str, Value]
+    epochs: int
+    """Those trained."""
+    why: str | None
+    """Why it failed."""
+
+
+class TrialStates(TypedDict):
+    """Trials by state."""
+
+    complete: int
+    pruned: int
+    failed: int
+    running: int
+
+
+class Tuning(TypedDict):
+    """``tuning.json``."""
+
+    format_version: int
+    study: str
+    metric: str
+    settings: dict[str, Any]
+    """All that the trials share, see ``SearchPlan.record``."""
+    states: TrialStates
+    trials: list[Trial]
+    importance: dict[str, Number] | None
+    """Parameter → share; None where too few trials are complete."""
+
+
+class BestParams(TypedDict):
+    """``best.json``."""
+
+    format_version: int
+    preset: str
+    kind: str
+    """``glass`` or ``single_view``."""
+    metric: str
+    value: Number
+    """The best validation epoch's."""
+    trial: int
+    trials: int
+    """Those that ended, whatever their end."""
+    params: dict[str, Value]
+    """Dimension → value."""
+    settings: dict[str, Value]
+    """Key of ``--set`` → value."""
+    fixed: dict[str, Value | bool | None]
+    """The same, for the settings that all trials had unlike the preset."""
+
 
 NETWORKS = frozenset({"model.global_backbone", "model.local_backbone"})
 FILES = frozenset({"model.global_weights", "model.local_weights"})
@@ -60,8 +99,8 @@ OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard"})
 """Settings that a search makes for its trials, and that a run with its best values should not take over."""
 
 
-def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
-    """One plain row per trial, by number; see ``TUNING_SCHEMA``."""
+def trial_rows(study: "optuna.Study") -> list[Trial]:
+    """One row per trial, by number."""
     return [
         {
             "number": trial.number,
@@ -75,13 +114,22 @@ def trial_rows(study: "optuna.Study") -> list[dict[str, Any]]:
     ]
 
 
-def write_records(
-    study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path
-) -> dict[str, Any]:
+def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
+    """Those of ``trials`` that are complete, each behind its value."""
+    return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
+
+
+def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
+    """The best complete trial behind its value, of equal ones the first; None where none is complete."""
+    best = min if metric == "loss" else max
+    return best(complete_trials(trials), key=lambda found: found[0], default=None)
+
+
+def write_records(study: "optuna.Study", config: RunConfig, space: tuple[Dimension, ...], output: Path) -> Tuning:
     """Writes both files into ``output`` (``best.json`` once a trial is complete); returns that of ``tuning.json``."""
     rows = trial_rows(study)
     count = {name: sum(row["state"] == name for row in rows) for name in ("complete", "pruned", "fail", "running")}
-    document = {
+    document: Tuning = {
         "format_version": FORMAT_VERSION,
         "study": study.study_name,
         "metric": config.select_by,
@@ -95,16 +143,14 @@ def write_records(
         "trials": rows,
         "importance": _importance(study),
     }
-    write_document(output / "tuning.json", document, TUNING_SCHEMA)
+    write_document(output / "tuning.json", document, Tuning)
     if count["complete"]:
         ended = sum(row["state"] != "running" for row in rows)
-        write_document(output / "best.json", _best(study.best_trial, config, space, ended), BEST_SCHEMA)
+        write_document(output / "best.json", _best(study.best_trial, config, space, ended), BestParams)
     return document
 
 
-def _best(
-    trial: "optuna.trial.FrozenTrial", config: RunConfig, space: Sequence[Dimension], ended: int
-) -> dict[str, Any]:
+def _best(trial: "optuna.trial.FrozenTrial", config: RunConfig, space: Sequence[Dimension], ended: int) -> BestParams:
     return {
         "format_version": FORMAT_VERSION,
         "preset": config.preset,
@@ -150,7 +196,7 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
     Raises ``InputError`` where the file is no ``best.json``, belongs to another preset, or names a file or a network
     elsewhere that ``asked`` does not name: the file may come from a stranger.
     """
-    best = read_document(path, BEST_SCHEMA, "a best.json of scripts.tune")
+    best = read_document(path, BestParams, "a best.json of scripts.tune")
     if best["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{path} has format_version {best['format_version']}, this version reads {FORMAT_VERSION}: tune again"

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.overrides import SHORTHANDS, apply_overrides, flat_settings, nearest, setting_names
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import FREE_TO_CHANGE, dataset_digest
+from glass.config.run_folder import FREE_TO_CHANGE
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 

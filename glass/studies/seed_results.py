@@ -16,79 +16,32 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from glass.config.documents import Map, Maybe
 from glass.export.model_folder import read_model_card
-from glass.measure.applied_calibration import calibrated_results
+from glass.measure.applied_calibration import Quality, calibrated_results
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import EvaluationOptions, evaluate_run
+from glass.measure.evaluation_schema import Evaluation
 from glass.measure.fit_calibration import calibration_fault, fit_calibration
 from glass.measure.predictions import read_predictions
-from glass.measure.weighted_metrics import FPR_LIMITS
+from glass.studies.final_documents import (
+    GENERATOR_METRICS,
+    CalibratedSeed,
+    CalibratedSeeds,
+    OverSeeds,
+    QualitySummaries,
+    SeedResults,
+    Summaries,
+    Summary,
+)
+from glass.studies.study_documents import Comparison, StudyResult
 from shards.manifest.dataset import ShardDataset
 
-__all__ = [
-    "COMPARISON_ROW",
-    "OVER_SEEDS",
-    "SEED_RESULTS",
-    "SUMMARY",
-    "calibrate_seed",
-    "comparisons",
-    "over_seeds",
-    "seed_results",
-    "summary",
-]
+__all__ = ["calibrate_seed", "comparisons", "over_seeds", "seed_results", "summary"]
 
 logger = logging.getLogger(__name__)
 
 CALIBRATION = "calibration"
-GENERATOR_METRICS = ("auroc", *FPR_LIMITS)
-QUALITY = ("ece", "nll", "brier")
 COMPARED = ("accuracy", "auroc")
-
-_METRICS = dict.fromkeys(GENERATOR_METRICS, Maybe(float))
-_QUALITY = dict.fromkeys(QUALITY, Maybe(float))
-SUMMARY = {"mean": Maybe(float), "sd": Maybe(float), "interval": Maybe([float]), "seeds": int}
-_SUMMARIES = dict.fromkeys(GENERATOR_METRICS, SUMMARY)
-SEED_RESULTS: dict[str, Any] = {
-    "generators": Map({"images": int, **_METRICS}),
-    "generators_mean": _METRICS,
-    "generators_minimum": _METRICS,
-    "real_slices": [{"slice": str, "images": int, "false_positive_rate": float}],
-    "calibration": Maybe(
-        {
-            "before": _QUALITY,
-            "after": _QUALITY,
-            "false_positive_rate": Maybe(float),
-            "max_fpr": float,
-            "verdict": Maybe(str),
-        }
-    ),
-}
-OVER_SEEDS: dict[str, Any] = {
-    "generators": Map({"images": int, **_SUMMARIES}),
-    "generators_mean": _SUMMARIES,
-    "generators_minimum": _SUMMARIES,
-    "real_slices": [{"slice": str, "images": int, "false_positive_rate": SUMMARY}],
-    "calibration": Maybe(
-        {
-            "before": dict.fromkeys(QUALITY, SUMMARY),
-            "after": dict.fromkeys(QUALITY, SUMMARY),
-            "false_positive_rate": SUMMARY,
-            "max_fpr": float,
-            "verdicts": Map(int),  # verdict on the promised rate → seeds
-        }
-    ),
-}
-COMPARISON_ROW: dict[str, Any] = {
-    "family": str,
-    "terms": str,
-    "compute_share": Maybe(float),  # of the compute of GLASS's search, used by the baseline's
-    "metric": str,
-    "glass": Maybe(float),
-    "baseline": Maybe(float),
-    "difference": Maybe(float),
-    "interval": Maybe([float]),  # Student's 95 %, over pairs of seeds
-}
 
 
 def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions) -> None:
@@ -109,8 +62,8 @@ def calibrate_seed(run: Path, dataset: ShardDataset, options: EvaluationOptions)
     write_calibration(run / "model", replace(calibration, data=data))
 
 
-def seed_results(run: Path, evaluation: Mapping[str, Any], dataset: ShardDataset) -> dict[str, Any]:
-    """``SEED_RESULTS`` of ``run``, whose test is ``evaluation``."""
+def seed_results(run: Path, evaluation: Evaluation, dataset: ShardDataset) -> SeedResults:
+    """The results of ``run``, whose test is ``evaluation``."""
     rows = evaluation["per_generator"]
     return {
         "generators": {
@@ -120,14 +73,14 @@ def seed_results(run: Path, evaluation: Mapping[str, Any], dataset: ShardDataset
         "generators_mean": {metric: rows["mean"][metric] for metric in GENERATOR_METRICS},
         "generators_minimum": {metric: rows["minimum"][metric] for metric in GENERATOR_METRICS},
         "real_slices": [
-            {name: row[name] for name in ("slice", "images", "false_positive_rate")}
+            {"slice": row["slice"], "images": row["images"], "false_positive_rate": row["false_positive_rate"]}
             for row in evaluation.get("real_slices", [])
         ],
         "calibration": _calibrated(run, evaluation["split"], dataset),
     }
 
 
-def _calibrated(run: Path, split: str, dataset: ShardDataset) -> dict[str, Any] | None:
+def _calibrated(run: Path, split: str, dataset: ShardDataset) -> CalibratedSeed | None:
     calibration = read_calibration(run / "model", read_model_card(run / "model")["weights_sha256"])
     if calibration is None or calibration.is_at_bound:
         return None
@@ -136,7 +89,7 @@ def _calibrated(run: Path, split: str, dataset: ShardDataset) -> dict[str, Any] 
     probability = pa.array(calibration.probability(_margin(table)), table.schema.field(place).type)
     table = table.set_column(place, table.schema.field(place), probability)
     results = calibrated_results(calibration, table, dataset.root, split)
-    promise = results["promise"] or {}
+    promise: Mapping[str, Any] = results["promise"] or {}
     return {
         "before": results["before"],
         "after": results["after"],
@@ -151,8 +104,8 @@ def _margin(table: pa.Table) -> np.ndarray:
     return logits[:, 1] - logits[:, 0]
 
 
-def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """``OVER_SEEDS`` of the ``SEED_RESULTS`` of each seed, all of one test split."""
+def over_seeds(seeds: Sequence[SeedResults]) -> OverSeeds:
+    """The results of each seed put together, all of one test split."""
     first = seeds[0]
     alarms = [{row["slice"]: row["false_positive_rate"] for row in seed["real_slices"]} for seed in seeds]
     calibrated = [seed["calibration"] for seed in seeds if seed["calibration"] is not None]
@@ -175,24 +128,30 @@ def over_seeds(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _over_calibrations(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _over_calibrations(seeds: Sequence[CalibratedSeed]) -> CalibratedSeeds:
     verdicts = [seed["verdict"] for seed in seeds if seed["verdict"] is not None]
     return {
-        **{
-            when: {name: summary([seed[when][name] for seed in seeds]) for name in QUALITY}
-            for when in ("before", "after")
-        },
+        "before": _over_quality([seed["before"] for seed in seeds]),
+        "after": _over_quality([seed["after"] for seed in seeds]),
         "false_positive_rate": summary([seed["false_positive_rate"] for seed in seeds]),
         "max_fpr": seeds[0]["max_fpr"],
         "verdicts": {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)},
     }
 
 
-def _summaries(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _over_quality(seeds: Sequence[Quality]) -> QualitySummaries:
+    return {
+        "ece": summary([seed["ece"] for seed in seeds]),
+        "nll": summary([seed["nll"] for seed in seeds]),
+        "brier": summary([seed["brier"] for seed in seeds]),
+    }
+
+
+def _summaries(rows: Sequence[Mapping[str, float | None]]) -> Summaries:
     return {metric: summary([row[metric] for row in rows]) for metric in GENERATOR_METRICS}
 
 
-def summary(values: Sequence[float | None]) -> dict[str, Any]:
+def summary(values: Sequence[float | None]) -> Summary:
     """``mean``, ``sd`` (n - 1), Student's 95 % ``interval`` of the mean, over the ``seeds`` for
     which the metric is defined."""
     known = [value for value in values if value is not None]
@@ -213,15 +172,16 @@ def _student_interval(values: Sequence[float]) -> list[float] | None:
     return [mean - half, mean + half]
 
 
-def comparisons(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def comparisons(results: Sequence[StudyResult]) -> list[Comparison]:
     """GLASS minus baseline, seed by seed, for every family, terms and metric."""
-    rows = []
+    rows: list[Comparison] = []
     ours = {row["family"]: row for row in results if row["kind"] == "glass"}
     for other in (row for row in results if row["kind"] != "glass" and row["family"] in ours):
         glass = ours[other["family"]]
         for metric in COMPARED:
             a, b = ({seed["seed"]: seed["metrics"][metric] for seed in row["final"]["seeds"]} for row in (glass, other))
-            differences = [a[seed] - b[seed] for seed in a if a[seed] is not None and b.get(seed) is not None]
+            pairs = ((a[seed], b.get(seed)) for seed in a)
+            differences = [x - y for x, y in pairs if x is not None and y is not None]
             rows.append(
                 {
                     "family": other["family"],

@@ -12,60 +12,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glass.auditing.audit import read_audit
-from glass.config.documents import Map, Maybe, write_document
+from glass.auditing.audit import audit_summary, read_audit
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig
-from glass.config.run_folder import dataset_digest
 from glass.config.versions import installed_versions
 from glass.model.flops import training_flops
 from glass.studies import device_memory
 from glass.studies.budgets import Budget, StudyModel
-from glass.studies.crop_study import CROP_SCHEMA, CropPlan, run_crop_study
-from glass.studies.final_runs import FINAL_SCHEMA, FinalPlan, run_seeds
+from glass.studies.crop_documents import CropStudy
+from glass.studies.crop_study import CropPlan, run_crop_study
+from glass.studies.final_runs import FinalPlan, run_seeds
 from glass.studies.search import Search
-from glass.studies.search_records import TUNING_SCHEMA
+from glass.studies.search_records import Trial, Tuning, best_trial
 from glass.studies.search_space import SearchPlan, changed_space, settings_at, space_for
-from glass.studies.seed_results import COMPARISON_ROW, comparisons
-from glass.studies.training_cost import BASELINE_ROW, baseline_memory
+from glass.studies.seed_results import comparisons
+from glass.studies.study_documents import AboutModel, BaselineRow, SearchResult, StudyDocument, StudyResult
+from glass.studies.training_cost import baseline_memory
 from loaders.reading.open_shards import OpenShards
+from shards.files.documents import write_document
 from shards.files.outputs import make_folder
 
-__all__ = ["STUDY_SCHEMA", "Study"]
+__all__ = ["Study"]
 
 FORMAT_VERSION = 1
 TUNED, EQUAL_TRIALS, EQUAL_COMPUTE = "tuned", "equal trials", "equal compute"
-
-STUDY_SCHEMA: dict[str, Any] = {
-    "format_version": int,
-    "created": str,  # ISO 8601, UTC
-    "budget": str,
-    "note": Maybe(str),
-    "dataset": {"name": str, "dataset_json_sha256": str},
-    "audit": Maybe({"severity": str, "equalised": str, "findings": [dict]}),
-    "splits": Map(int),  # name → images
-    "device": str,
-    "versions": Map(str),
-    "searches": [{"name": str, "family": str, "kind": str, "flops": float, "tuning": TUNING_SCHEMA}],
-    "results": [
-        {
-            "name": str,
-            "family": str,
-            "kind": str,
-            "terms": str,  # tuned | equal trials | equal compute
-            "trials": int,
-            "search_flops": float,
-            "compute_share": Maybe(float),  # of the compute of the family's GLASS search; null without one
-            "best_trial": int,
-            "params": Map((int, float, str)),
-            "final": FINAL_SCHEMA,
-        }
-    ],
-    "comparisons": [COMPARISON_ROW],
-    "crop_studies": Map(CROP_SCHEMA),
-    "baseline_memory": [BASELINE_ROW],
-    "memory_is": str,
-    "time_s": float,  # of this call; with earlier, killed calls the study took longer
-}
 
 Report = Callable[[str], None]
 
@@ -79,20 +49,20 @@ class Study:
     output: Path
     report: Report = lambda _: None
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> StudyDocument:
         """Does the parts that are not done yet; writes and returns ``study.json``."""
         start = time.monotonic()
         audit = read_audit(Path(self.data.dataset.root))  # a damaged one is reported before the work
         searches, results = self._search_and_train()
         crop_studies = {model.name: self._crops(model) for model in self.budget.models if _sees_crops(model)}
         counts = self.data.dataset.info.counts
-        document = {
+        document: StudyDocument = {
             "format_version": FORMAT_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "budget": self.budget.name,
             "note": self.budget.note,
             "dataset": dataset_digest(self.data.dataset.root),
-            "audit": audit and {name: audit[name] for name in ("severity", "equalised", "findings")},
+            "audit": None if audit is None else audit_summary(audit),
             "splits": {name: count.samples for name, count in counts.items()},
             "device": device_memory.device_name(),
             "versions": installed_versions(),
@@ -104,12 +74,13 @@ class Study:
             "memory_is": device_memory.meaning_of_counts(),
             "time_s": time.monotonic() - start,
         }
-        write_document(self.output / "study.json", document, STUDY_SCHEMA)
+        write_document(self.output / "study.json", document, StudyDocument)
         return document
 
-    def _search_and_train(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _search_and_train(self) -> tuple[list[SearchResult], list[StudyResult]]:
         """All searches and final runs, GLASS of a family before its baseline."""
-        searches, results = [], []
+        searches: list[SearchResult] = []
+        results: list[StudyResult] = []
         flops: dict[str, float] = {}
         for model in sorted(self.budget.models, key=lambda m: (m.family, not _sees_crops(m))):
             if _sees_crops(model):
@@ -117,12 +88,8 @@ class Study:
                 flops[model.family] = spent
             else:
                 tuning, spent = self._tune(model, flops.get(model.family))
-            searches.append(_about(model) | {"flops": spent, "tuning": tuning})
-            whole = flops.get(model.family)
-            results += [
-                row | {"compute_share": row["search_flops"] / whole if whole else None}
-                for row in self._final(model, tuning)
-            ]
+            searches.append({**_about(model), "flops": spent, "tuning": tuning})
+            results += self._final(model, tuning, flops.get(model.family))
         return searches, results
 
     def _plan(self, model: StudyModel) -> SearchPlan:
@@ -133,7 +100,7 @@ class Study:
         space = changed_space(space_for(config), config, changes)
         return SearchPlan(config, space, name=model.name, min_epochs=self.budget.min_epochs)
 
-    def _tune(self, model: StudyModel, flops: float | None) -> tuple[dict[str, Any], float]:
+    def _tune(self, model: StudyModel, flops: float | None) -> tuple[Tuning, float]:
         """The document of a search and its operations; given ``flops``, the search goes on beyond the budget's trials
         until it has used as many operations."""
         plan = self._plan(model)
@@ -154,29 +121,27 @@ class Study:
             spent = self._flops(plan, document["trials"])
         return document, spent
 
-    def _flops(self, plan: SearchPlan, trials: Sequence[dict[str, Any]]) -> float:
+    def _flops(self, plan: SearchPlan, trials: Sequence[Trial]) -> float:
         images = len(self.data.dataset.split_rows(plan.config.train_split))
         return sum(
             training_flops(settings_at(plan.config, plan.space, trial["params"]), images * trial["epochs"])
             for trial in trials
         )
 
-    def _final(self, model: StudyModel, tuning: dict[str, Any]) -> list[dict[str, Any]]:
-        """The final runs of the best settings: a baseline's on both terms."""
+    def _final(self, model: StudyModel, tuning: Tuning, glass_flops: float | None) -> list[StudyResult]:
+        """The final runs of the best settings: a baseline's on both terms. ``glass_flops``: of the family's GLASS
+        search."""
         wanted = {TUNED: len(tuning["trials"])}
         if not _sees_crops(model):
             wanted = {EQUAL_TRIALS: self.budget.trials, EQUAL_COMPUTE: len(tuning["trials"])}
-        results = []
+        results: list[StudyResult] = []
         for terms, trials in wanted.items():
             among = tuning["trials"][:trials]
-            best = max(
-                (row for row in among if row["state"] == "complete"),
-                key=lambda row: (row["value"], -row["number"]),
-                default=None,
-            )
-            if best is None:
+            found = best_trial(among, tuning["metric"])
+            if found is None:
                 self.report(f"{model.name}: no trial is complete, so there is nothing to train")
                 continue
+            _, best = found
             plan = self._plan(model)
             config = settings_at(plan.config, plan.space, best["params"])
             config = replace(config, epochs=self.budget.final_epochs)
@@ -184,27 +149,29 @@ class Study:
             # Named after the trial: where both terms chose the same one, they share its runs.
             folder = self.output / model.name / f"final-trial-{best['number']:04d}"
             document = run_seeds(self.data, final, folder, lambda line: self.report(f"{model.name} {line}"))
+            spent = self._flops(plan, among)
             results.append(
-                _about(model)
-                | {
+                {
+                    **_about(model),
                     "terms": terms,
                     "trials": trials,
-                    "search_flops": self._flops(plan, among),
+                    "search_flops": spent,
                     "best_trial": best["number"],
                     "params": best["params"],
                     "final": document,
+                    "compute_share": spent / glass_flops if glass_flops else None,
                 }
             )
         return results
 
-    def _crops(self, model: StudyModel) -> dict[str, Any]:
+    def _crops(self, model: StudyModel) -> CropStudy:
         config = self._at_crop_batch(model)
         plan = CropPlan(config, self.budget.crops, self.budget.crop_steps, self.budget.draws)
         return run_crop_study(
             self.data, plan, self.output / model.name / "crops", lambda line: self.report(f"{model.name} {line}")
         )
 
-    def _memory(self, model: StudyModel) -> dict[str, Any]:
+    def _memory(self, model: StudyModel) -> BaselineRow:
         config = self._at_crop_batch(model)
         folder = self.output / model.name / "memory"
         row = baseline_memory(self.data, config, self.budget.crop_steps, folder)
@@ -222,6 +189,6 @@ def _sees_crops(model: StudyModel) -> bool:
     return model.preset.startswith("glass_")
 
 
-def _about(model: StudyModel) -> dict[str, Any]:
+def _about(model: StudyModel) -> AboutModel:
     kind = "glass" if _sees_crops(model) else "single_view"
     return {"name": model.name, "family": model.family, "kind": kind}

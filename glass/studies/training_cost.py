@@ -11,71 +11,41 @@ from typing import Any
 
 import numpy as np
 
-from glass.config.documents import Map, Maybe, read_document, write_document
+from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig, config_to_dict
-from glass.config.run_folder import RunFolder, dataset_digest
+from glass.config.run_folder import RunFolder
 from glass.studies import device_memory
+from glass.studies.crop_documents import BaselineCost, TrainingRow
 from glass.studies.plan import PLAN_FILE, check_trainable, settle_plan
 from glass.train.run import TrainingStopped, train
 from loaders.order.order import shuffled_order
 from loaders.reading.open_shards import OpenShards
 from loaders.windows.sampling import MAX_GRID
+from shards.files.documents import read_document, write_document
 from shards.files.outputs import make_folder
 
-__all__ = [
-    "BASELINE_ROW",
-    "TRAINING_ROW",
-    "baseline_memory",
-    "measured_settings",
-    "run_folder",
-    "training_cost",
-    "training_rows",
-]
+__all__ = ["baseline_memory", "measured_settings", "run_folder", "training_cost", "training_rows"]
 
 ROW_FILE = "row.json"
 
-TRAINING_ROW: dict[str, Any] = {
-    "num_crops": int,
-    "step_time_s": float,  # median over epochs of the mean step, data wait included
-    "epoch_time_s": float,  # median, training and validation
-    "data_wait_s": float,  # of the median epoch's training part
-    "images_per_s": float,
-    "epochs": int,
-    "steps_per_epoch": int,
-    "accuracy": Maybe(float),  # best validation epoch
-    "images_without_grid": int,  # with fewer than N grid cells: their crops are uniform, the paper's rule
-    "memory": Map(float),  # of one training step, see "memory_is"
-}
 
-
-BASELINE_ROW: dict[str, Any] = {
-    "name": str,
-    "family": str,
-    "batch": int,
-    "memory": Map(float),  # of a training step
-    "step_time_s": Maybe(float),
-    "epoch_time_s": Maybe(float),  # at this batch, of as many images as in the crop studies
-    "why": Maybe(str),  # it was not measured; null otherwise
-}
-
-
-def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
-    """The ``TRAINING_ROW`` in ``folder``, measured now where there is none.
+def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
+    """The row in ``folder``, measured now where there is none.
 
     Trains ``config.epochs`` epochs, or one over as many images as ``steps`` optimiser steps see.
     Raises ``TrainingStopped`` where a signal asked to stop, and any error of too little memory.
     """
     if not (folder / ROW_FILE).is_file():
         row = _measure(data, replace(config, tensorboard=False), steps, folder)
-        write_document(folder / ROW_FILE, row, TRAINING_ROW)
+        write_document(folder / ROW_FILE, row, TrainingRow)
         shutil.rmtree(RunFolder(run_folder(folder)).checkpoints, ignore_errors=True)
     return read_document(
-        folder / ROW_FILE, TRAINING_ROW, "a measured row", f"delete {folder} and run the same command again"
+        folder / ROW_FILE, TrainingRow, "a measured row", f"delete {folder} and run the same command again"
     )
 
 
-def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
-    """The measured part of a resize-only baseline's ``BASELINE_ROW``, kept in ``folder``.
+def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> BaselineCost:
+    """The cost of a resize-only baseline, kept in ``folder``.
 
     Raises ``TrainingStopped`` where a signal asked to stop.
     """
@@ -84,7 +54,7 @@ def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, fold
         check_trainable(data.dataset, config)
     settings = measured_settings(data, config, steps)
     settle_plan(folder / PLAN_FILE, "a baseline's memory study", settings)
-    row: dict[str, Any] = {
+    row: BaselineCost = {
         "batch": config.loader.global_batch_size * config.grad_accum_steps,
         "memory": {},
         "step_time_s": None,
@@ -93,7 +63,9 @@ def baseline_memory(data: OpenShards, config: RunConfig, steps: int | None, fold
     }
     try:
         found = training_cost(data, config, steps, folder)
-        return row | {name: found[name] for name in ("memory", "step_time_s", "epoch_time_s")}
+        row["memory"], row["step_time_s"] = found["memory"], found["step_time_s"]
+        row["epoch_time_s"] = found["epoch_time_s"]
+        return row
     except Exception as error:
         row["why"] = device_memory.why_it_does_not_fit(error)
         if row["why"] is None:
@@ -128,7 +100,7 @@ def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) ->
     }
 
 
-def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> dict[str, Any]:
+def _measure(data: OpenShards, config: RunConfig, steps: int | None, folder: Path) -> TrainingRow:
     memory = device_memory.training_memory(config)
     rows = training_rows(data, config, steps)
     part = copy.copy(data)  # the same open shards

@@ -5,9 +5,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
-import numpy as np
 import torch
 
 from glass.config.run_config import RunConfig
@@ -16,6 +15,7 @@ from glass.measure.metrics import binary_metrics
 from glass.train.bad_samples import BadSampleLedger
 from glass.train.best_model import BestModel
 from glass.train.checkpoint import CheckpointStore
+from glass.train.divergence import require_finite_loss, require_finite_scores
 from glass.train.metrics_line import describe, epoch_line
 from glass.train.processes import StopSignal
 from glass.train.progress import ProgressDisplay, report_if_slow
@@ -25,17 +25,13 @@ from glass.train.validation import validation_scores
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["CHECK_EVERY", "Trainer", "TrainingDiverged"]
+__all__ = ["CHECK_EVERY", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10
 """Steps between two looks at the loss, which wait for the device, and between two agreements of the
 processes on whether to stop."""
-
-
-class TrainingDiverged(InputError):
-    """Loss or scores are no longer finite: the settings' fault, and only of this run."""
 
 
 class Trainer:
@@ -166,25 +162,12 @@ class Trainer:
             display.advance()
             return
         seen = totals.read(self.accelerator)
-        self._require_finite(seen["loss"])
+        require_finite_loss(seen["loss"], progress, CHECK_EVERY)
         seconds = max(totals.train_time_s, 1e-9)
         display.advance(
             loss=seen["loss"], images_per_s=seen["samples"] / seconds, wait_share=totals.data_wait_s / seconds
         )
         self.accelerator.log({"train/loss": seen["loss"]}, step=progress.step)
-
-    def _require_finite(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            step = self.state.progress.step
-            first = (step - 1) // CHECK_EVERY * CHECK_EVERY + 1
-            self._give_up(f"the training loss became {loss} in one of the steps {first} to {step}")
-
-    def _give_up(self, what: str) -> NoReturn:
-        raise TrainingDiverged(
-            f"{what} (epoch {self.state.progress.epoch + 1}): train into another --output with"
-            " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
-            " precision=float32"
-        )
 
     def _require_readable(self, save: bool = True) -> None:
         """Writes down what could not be read; too much of it ends the run, with a checkpoint to go
@@ -219,7 +202,7 @@ class Trainer:
         """
         state, progress = self.state, self.state.progress
         trained = state.totals.read(self.accelerator)
-        self._require_finite(trained["loss"])
+        require_finite_loss(trained["loss"], progress, CHECK_EVERY)
         started = time.perf_counter()
         valid = self._validated(stop)
         if valid is None:
@@ -244,8 +227,7 @@ class Trainer:
         )
         if predictions is None:
             return None
-        if not np.isfinite(predictions.logits).all():
-            self._give_up("the scores of the validation split are no longer finite")
+        require_finite_scores(predictions.logits, self.state.progress)
         return binary_metrics(predictions.label, predictions.probability)
 
     def _note(self, line: dict[str, Any]) -> None:

@@ -14,9 +14,10 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
+from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import LearntIds
 from glass.config.run_config import RunConfig
-from glass.config.run_folder import RunFolder, TrainedOn, dataset_digest
+from glass.config.run_folder import RunFolder, TrainedOn
 from glass.model.backbones import Backbone
 from glass.model.model import build_model, check_backbones, compile_backbones
 from glass.train.epochs import Trainer

@@ -28,6 +28,7 @@ from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
 from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.group_list import GroupList, read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import FORMAT_VERSION, REJECTED_NAME, require_format
 
@@ -38,14 +39,21 @@ _OURS = (INFO_NAME, MANIFEST_NAME, REJECTED_NAME)
 
 
 def index_tars(
-    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1, progress: bool = True
+    paths: Sequence[Path],
+    out: Path | None,
+    settings: IndexSettings,
+    workers: int = 1,
+    progress: bool = True,
+    groups: Path | None = None,
 ) -> BuildReport:
     """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
 
-    Without ``out`` the data set goes into the folder that was given, or that all tars lie in. An interrupted run
-    continues when it is started again. Raises ``InputError`` for mistakes of the person's, for
+    Without ``out`` the data set goes into the folder that was given, or that all tars lie in. An interrupted
+    run continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
+    joins with the groups that samples have. Raises ``InputError`` for mistakes of the person's, for
     files that are no tars, and where ``out`` cannot be written.
     """
+    listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
     folder = out or folder_of(paths, found)
     tars = name_tars(found, folder)
@@ -54,18 +62,20 @@ def index_tars(
             raise InputError(f"{folder} is a file: give a folder with --out")
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            return _index(tars, folder, settings, workers, progress)
+            return _index(tars, folder, settings, workers, progress, listed)
     except OSError as error:
         raise InputError(cannot_write(folder, error)) from error
 
 
-def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool) -> BuildReport:
-    plan = _plan(tars, settings)
+def _index(
+    tars: list[NamedTar], out: Path, settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
+) -> BuildReport:
+    plan = _plan(tars, settings, groups)
     continued = _was_begun(plan, tars, out)
     remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
-    understood = understand_tars(tars, settings, workers, progress)
+    understood = understand_tars(tars, settings, workers, progress, groups)
     if not continued:  # only now, so that a mistake above can be mended with other settings
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
@@ -83,12 +93,13 @@ def _index(tars: list[NamedTar], out: Path, settings: IndexSettings, workers: in
     return BuildReport(info, False, continued, notes + notes_on_contents(tars, understood.examined))
 
 
-def _plan(tars: list[NamedTar], settings: IndexSettings) -> dict[str, Any]:
+def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
     """The plan of a run, as JSON holds it."""
     states = [(tar.name, tar.path.stat()) for tar in tars]
     return {
         "format_version": FORMAT_VERSION,
         "settings": settings.to_json(),
+        "groups": groups.digest if groups is not None else None,
         "written_by": current_versions(),
         "tars": [[name, status.st_size, status.st_mtime_ns] for name, status in states],
     }

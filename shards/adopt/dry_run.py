@@ -12,6 +12,7 @@ from shards.build.finish import in_order
 from shards.build.packing import PackedSource
 from shards.cli.wording import counted
 from shards.images.rejection import REASONS
+from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 
 __all__ = ["describe_tars"]
@@ -21,15 +22,22 @@ _MOST_NAMES = 12
 
 
 def describe_tars(
-    paths: Sequence[Path], out: Path | None, settings: IndexSettings, workers: int = 1, progress: bool = True
+    paths: Sequence[Path],
+    out: Path | None,
+    settings: IndexSettings,
+    workers: int = 1,
+    progress: bool = True,
+    groups: Path | None = None,
 ) -> list[str]:
     """Lines: how many images of which class; by which rule, and what its values were taken to mean; the tars;
     generators, splits and formats; what is left out and why. Reads every tar and writes nothing.
 
     Raises ``InputError`` for all that :func:`shards.adopt.adopt.index_tars` refuses before it works.
     """
+    listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
-    understood = understand_tars(name_tars(found, out or folder_of(paths, found)), settings, workers, progress)
+    tars = name_tars(found, out or folder_of(paths, found))
+    understood = understand_tars(tars, settings, workers, progress, listed)
     sources = [image.source for images in understood.images for image in images]
     lines = [f"{counted(len(found), 'tar')}, {counted(len(sources), 'image')}: {_classes(sources)}"]
     lines += [f"  {note}" for note in understood.notes]
@@ -42,8 +50,8 @@ def describe_tars(
         _fact("splits", {name: splits[name] for name in SPLITS if splits[name]}) + f" ({drawn})",
         _fact("formats", _by_number(Counter(source.format for source in sources))),
     ]
-    if groups := len({source.group for source in sources if source.group}):
-        lines.append(f"  groups     {groups:,}")
+    if number := len({source.group for source in sources if source.group}):
+        lines.append(f"  groups     {number:,}")
     return [*lines, *_left_out(understood)]
 
 

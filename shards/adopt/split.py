@@ -8,9 +8,21 @@ from shards.adopt.label_words import split_of_name
 from shards.build.split import Splittable, assign_splits
 from shards.build.writer import Rejection
 from shards.errors import InputError
+from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 
-__all__ = ["draw_splits"]
+__all__ = ["draw_splits", "join_groups"]
+
+
+def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
+    """Joins the groups of all images with those of a list, and returns a note on it. Raises
+    ``InputError`` where the list names none of the images."""
+    sources = [image.source for e in examined for image in e.images]
+    hashes = [source.sha256 for source in sources]
+    joined = iter(groups.joined(hashes, [source.group for source in sources]))
+    for e in examined:
+        e.images = [replace(image, source=replace(image.source, group=next(joined))) for image in e.images]
+    return groups.note(hashes)
 
 
 def draw_splits(

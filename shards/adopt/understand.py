@@ -9,13 +9,14 @@ from shards.adopt.examine import ExaminedTar, TarImage, examine_tar, guess_rules
 from shards.adopt.label_rules import LabelRules
 from shards.adopt.notes import lost_images, notes_on_labels, unread_ends
 from shards.adopt.settings import IndexSettings
-from shards.adopt.split import draw_splits
+from shards.adopt.split import draw_splits, join_groups
 from shards.adopt.tar_names import NamedTar
 from shards.build.finish import in_order
 from shards.build.writer import Rejection
 from shards.cli.progress import progress_bar
 from shards.cli.wording import by_reason
 from shards.errors import InputError
+from shards.manifest.group_list import GroupList
 
 __all__ = ["UnderstoodTars", "understand_tars"]
 
@@ -35,13 +36,17 @@ class UnderstoodTars:
     """On the labels, for a person."""
 
 
-def understand_tars(tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool) -> UnderstoodTars:
+def understand_tars(
+    tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
+) -> UnderstoodTars:
     """Reads every tar once. Raises ``InputError`` where the labels or splits cannot be told, and where no image can
     be taken in."""
     rules = guess_rules(tars, settings)
     rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
     notes = notes_on_labels(tars, examined, rules, settings)
+    if groups is not None:
+        notes.append(join_groups(examined, groups))
     names = [tar.below for tar in tars]
     shares = settings.shares(names)
     try:

@@ -6,12 +6,12 @@ sources ──scan──▶ plan ──split, pack──▶ shard plans ──wo
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shards.build.finish import finish, is_finished
 from shards.build.packing import ShardPlan
-from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged
+from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged, write_plan
 from shards.build.ray_engine import write_shards_on_ray
 from shards.build.settings import BuildSettings
 from shards.build.split import missing_splits
@@ -23,6 +23,7 @@ from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries
 from shards.files.outputs import cannot_write, locked
 from shards.manifest.dataset import MANIFEST_NAME
+from shards.manifest.group_list import read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import REJECTED_NAME, SPLITS, TRAIN
 from shards.sources.read import read_sources
@@ -45,7 +46,7 @@ class BuildReport:
     continued: bool
     """An interrupted build was completed."""
     notes: list[str]
-    """Notes on files that were passed over in the sources."""
+    """Notes on files that were passed over in the sources, and on a list of groups."""
 
 
 def build_dataset(
@@ -55,9 +56,10 @@ def build_dataset(
     workers: int = 1,
     progress: bool = True,
     engine: str = "local",
-    on_note: Callable[[str], object] | None = None,
+    on_note: Callable[[str], object] = lambda note: None,
     reject_unreadable: bool = False,
     rules: SourceRules | None = None,
+    groups: Path | None = None,
 ) -> BuildReport:
     """Builds the data set ``out`` from ``source``, or continues to.
 
@@ -65,16 +67,18 @@ def build_dataset(
     (``s3://…``, ``gs://…``). Writes nothing but new files there, each complete when it appears.
     Equal sources and settings give equal bytes, whatever ``workers`` and ``engine`` (of
     ``ENGINES``) are. Shows bars on stderr with ``progress``; ``on_note`` is called with each of
-    the report's notes on the sources before any image is read. Raises
+    the report's notes as soon as it is known, those on the sources before any image is read. Raises
     ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
-    the disk does not give.
+    the disk does not give. ``groups`` is a list of ``shards.manifest.group_list``, which joins with
+    the groups of the source.
     """
     sources = read_sources(source, rules)
     sources.notes.extend(drawn_again(sources, settings))
-    if on_note is not None:
-        for note in sources.notes:
-            on_note(note)
+    if groups is not None:
+        sources = replace(sources, groups=read_group_list(groups))
+    for note in sources.notes:
+        on_note(note)
     url = as_url(out)
     store = None if url is None else RemoteOutput(url, PLAN_NAME)
     out = Path(out) if store is None else store.folder
@@ -86,7 +90,7 @@ def build_dataset(
         with locked(out):
             if store is not None:
                 store.pull()
-            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable)
+            return _build(sources, out, settings, workers, progress, engine, store, reject_unreadable, on_note)
     except OSError as error:
         raise InputError(cannot_write(out, error)) from error
 
@@ -100,6 +104,7 @@ def _build(
     engine: str,
     store: RemoteOutput | None,
     reject_unreadable: bool,
+    on_note: Callable[[str], object],
 ) -> BuildReport:
     _sweep(out)
     plan = read_plan(out)
@@ -108,13 +113,18 @@ def _build(
         passes = 1 if settings.equalise == "none" else 2
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             threads = max(2 * workers, sources.files.at_once)
-            plan = make_plan(sources, settings, out, threads, bar.update, reject_unreadable)
+            plan = make_plan(sources, settings, threads, bar.update, reject_unreadable)
+        shards = plan_shards(plan)  # first, so that a group with two splits can be mended in the same folder
+        write_plan(plan, out)
         if store is not None:
             store.push(PLAN_NAME)
     else:
         finished = is_finished(out) if store is None else store.is_finished
         require_unchanged(plan, sources, settings, out, finished)
-    shards = plan_shards(plan)
+        shards = plan_shards(plan)
+    if sources.groups is not None:
+        sources.notes.append(sources.groups.note(plan.table.column("sha256").to_pylist()))
+        on_note(sources.notes[-1])
     todo = [shard for shard in shards if not _is_done(shard, out, store)]
     if not todo and store is not None and store.is_finished:
         return BuildReport(store.info(), True, False, sources.notes)

@@ -29,11 +29,12 @@ from shards.files.json_file import parse_json
 from shards.files.parquet_file import open_parquet
 from shards.images.formats import EXTENSIONS
 from shards.images.rejection import REASONS
+from shards.manifest.group_list import GroupList
 from shards.manifest.schema import FORMAT_VERSION, SPLITS, TRAIN, require_format
 from shards.settings import as_flag
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 
-__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged"]
+__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged", "write_plan"]
 
 PLAN_NAME = ".build_plan.parquet"
 _SETTINGS = b"settings"
@@ -79,20 +80,23 @@ def current_versions() -> dict[str, str]:
 def make_plan(
     sources: SourceList,
     settings: BuildSettings,
-    out: Path,
     threads: int,
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> BuildPlan:
-    """Does the first pass and writes the plan into ``out``."""
-    table = scan(sources, threads, advance, reject_unreadable)
+    """Does the first pass; writes nothing."""
+    table = with_groups(scan(sources, threads, advance, reject_unreadable), sources.groups)
     decided = equalise(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
     )
-    plan = BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+    return BuildPlan(settings, current_versions(), decided.table, decided.description, decided.recompress_quality)
+
+
+def write_plan(plan: BuildPlan, out: Path) -> None:
+    """Writes the plan into ``out``, which from then on belongs to this build."""
     record: PlanRecord = {
         "format_version": FORMAT_VERSION,
-        "settings": asdict(settings),
+        "settings": asdict(plan.settings),
         "written_by": plan.written_by,
         "equalised": plan.equalised,
         "recompress_quality": plan.recompress_quality,
@@ -101,7 +105,6 @@ def make_plan(
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes_atomic(out / PLAN_NAME, buffer.getvalue())
-    return plan
 
 
 def read_plan(out: Path) -> BuildPlan | None:
@@ -161,6 +164,17 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
     return pack(packed, settings.samples_per_shard, settings.split_seed)
 
 
+def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
+    """``table`` with its column ``group`` joined with a list's, by its column ``sha256``. Raises
+    ``InputError`` where the list names none of the images."""
+    if groups is None:
+        return table
+    joined = groups.joined(table.column("sha256").to_pylist(), table.column("group").to_pylist())
+    return table.set_column(
+        table.column_names.index("group"), table.schema.field("group"), pa.array(joined, pa.string())
+    )
+
+
 def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
     """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
 
@@ -185,15 +199,18 @@ def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSetti
 
 
 def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
-    before = plan.table.select(SOURCE_SCHEMA.names)
-    if before.equals(sources.table):
+    before, now = plan.table.select(SOURCE_SCHEMA.names), sources.table
+    if before.column("path").equals(now.column("path")):
+        hashes = plan.table.column("sha256")  # the list's part in the plan is the groups that it made
+        now = with_groups(now.append_column("sha256", hashes), sources.groups).drop_columns("sha256")
+    if before.equals(now):
         changed, mended = _changed_files(plan, sources)
         found = (("changed", changed), ("can be read that could not be then", mended))
         return [_listing(verb, names) for verb, names in found if names]
-    old, new = set(before.column("path").to_pylist()), set(sources.table.column("path").to_pylist())
+    old, new = set(before.column("path").to_pylist()), set(now.column("path").to_pylist())
     parts = [("added", new - old), ("removed", old - new)]
     listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
-    return listed or ["labels, generators, groups or splits of the sources changed"]
+    return listed or ["labels, generators, groups or splits of the images changed"]
 
 
 def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:

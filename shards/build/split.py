@@ -14,6 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from shards.errors import InputError
+from shards.manifest.groups import tied
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 
 __all__ = ["Splittable", "assign_splits", "missing_splits", "parse_shares"]
@@ -75,7 +76,7 @@ def assign_splits(
     that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Raises
     ``InputError`` where a group or content was given two splits.
     """
-    roots = _join(samples)
+    roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
     for sample, root in zip(samples, roots, strict=True):
         _add(units, root, sample, seed)
@@ -91,25 +92,6 @@ def assign_splits(
         unit.split = min(targets, key=lambda name: _cost(unit, counts[name], targets[name]))
         _count(counts[unit.split], unit)
     return [units[root].split for root in roots]
-
-
-def _join(samples: Sequence[Splittable]) -> list[int]:
-    """For each sample the number of the first one that it is tied to, by group or content."""
-    parents = list(range(len(samples)))
-
-    def find(index: int) -> int:
-        while parents[index] != index:
-            parents[index] = parents[parents[index]]
-            index = parents[index]
-        return index
-
-    first: dict[bytes | str, int] = {}
-    for index, sample in enumerate(samples):
-        for tie in (sample.sha256, sample.group):
-            if tie:
-                a, b = find(first.setdefault(tie, index)), find(index)
-                parents[max(a, b)] = min(a, b)
-    return [find(index) for index in range(len(samples))]
 
 
 def _add(units: dict[int, _Unit], root: int, sample: Splittable, seed: int) -> None:

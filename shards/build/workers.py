@@ -12,6 +12,7 @@ from multiprocessing.connection import wait as wait_for_handles
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any, Protocol
 
+from shards.allocation import keep_freed_memory
 from shards.cli.progress import explain_silence
 from shards.errors import MachineTrouble
 
@@ -100,6 +101,7 @@ def _collect(futures: list[Future[None]], done: "Synchronized[int]", advance: Ca
 
 
 def _start_worker(done: Any, stop: Any, started: Any) -> None:
+    keep_freed_memory()
     _Channel.done, _Channel.stop, _Channel.silent = done, stop, ExitStack()
     with started.get_lock():
         started.value += 1

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
+from shards.allocation import keep_freed_memory
 from shards.cli.progress import explain_silence
 from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.streams import guarded_streams
@@ -45,6 +46,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     A closed stdout or stderr does not change the code; where output is lost, because a disk is full, an
     error is printed.
     """
+    keep_freed_memory()
     if logging.lastResort is not None:  # it shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     with guarded_streams() as output:

@@ -22,7 +22,16 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.json_file import read_json
 
-__all__ = ["Count", "Interval", "Number", "document_text", "read_document", "typed_document", "write_document"]
+__all__ = [
+    "Count",
+    "Interval",
+    "Number",
+    "document_text",
+    "read_document",
+    "typed_document",
+    "versioned_document",
+    "write_document",
+]
 
 MAX_FLOAT = 1.7976931348623157e308
 
@@ -62,6 +71,14 @@ def typed_document(values: object, kind: type[Kind], where: str = "document") ->
             raise ValueError(f"{where}.{missing} is missing".lstrip("."))
         raise ValueError(_sentence(fault, values, kind, where))
     return cast(Kind, values) if is_typeddict(kind) else msgspec.convert(values, kind)
+
+
+def versioned_document(values: object, kind: type[Kind], version: int) -> Kind:
+    """As :func:`typed_document`; of another ``format_version`` than ``version`` only that is said."""
+    found = values.get("format_version") if isinstance(values, dict) else None
+    if type(found) is int and found != version:
+        raise ValueError(f"format_version {found} is not {version}")
+    return typed_document(values, kind)
 
 
 def _missing(values: object, kind: Any) -> str | None:

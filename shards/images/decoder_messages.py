@@ -7,6 +7,7 @@ that came in between is passed on.
 """
 
 import ctypes
+import logging
 import os
 import re
 import threading
@@ -110,6 +111,9 @@ def libtiff_silenced() -> bool:
         found = True
     return found
 
+
+# Pillow logs what it cannot decode, and raises it as well.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 _warnings_lock = threading.RLock()
 

@@ -132,9 +132,10 @@ def _tiff(data: bytes, error: str) -> str | None:
     if data[8:10] == b"CR":
         return "Canon camera raw (CR2)"
     try:
-        tags = _first_directory(data)
-        compression, photometric = int(tags.get(259, 1)), int(tags.get(262, 0))
-        bits, kind = [int(b) for b in tags.get(258, (1,))], int(tags.get(339, (1,))[0])
+        with quiet():  # tags are decoded where they are asked for
+            tags = _first_directory(data)
+            compression, photometric = int(tags.get(259, 1)), int(tags.get(262, 0))
+            bits, kind = [int(b) for b in tags.get(258, (1,))], int(tags.get(339, (1,))[0])
     except Exception:  # as with pixels, Pillow raises nearly anything on damaged bytes
         return None
     name = _COMPRESSIONS.get(compression, f"compression {compression}")
@@ -164,6 +165,5 @@ def _first_directory(data: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if data[2:4] in (b"+\0", b"\0+") else 8])
     file = io.BytesIO(data)
     file.seek(tags.next)
-    with quiet():
-        tags.load(file)
+    tags.load(file)
     return tags

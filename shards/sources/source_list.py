@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.sources.files import SourceFiles, Stamp
 from shards.sources.words import Words
@@ -51,6 +52,8 @@ class SourceList:
     """For a person, before the work: what the words were taken to mean, and what was passed over."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """By path, of files whose stamps came with the listing of a store."""
+    groups: GroupList | None = None
+    """Groups by the contents of files, beside those of the table."""
 
 
 def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:

@@ -1,0 +1,31 @@
+"""The groups that pairs of one picture make, for a list that a build takes."""
+
+import numpy as np
+
+from glass.auditing.duplicates import Duplicates
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.groups import joined_groups
+
+__all__ = ["found_groups"]
+
+
+def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[bytes, str, str]]:
+    """(SHA-256, group, source path) of every image that belongs to a group of two or more.
+
+    The groups of the data set are joined with the pairs that were found. A group keeps its name; one
+    that no image had before is named after the first of its SHA-256. Sorted by group and path.
+    """
+    pairs, given = duplicates.pairs, dataset.column("group")
+    rows = np.union1d(np.flatnonzero(given != ""), pairs)
+    ties: list[list[int]] = [[] for _ in rows]
+    for number, pair in enumerate(np.searchsorted(rows, pairs).tolist()):
+        for place in pair:
+            ties[place].append(number)
+    hashes = [digest.tobytes() for digest in dataset.column("sha256")[rows]]
+    groups = joined_groups(given[rows].tolist(), ties, [f"same-{digest.hex()[:16]}" for digest in hashes])
+    _, places, counts = np.unique(np.array(groups, object), return_inverse=True, return_counts=True)
+    paths = dataset.column("source_path")[rows]
+    return sorted(
+        ((hashes[i], groups[i], paths[i]) for i in np.flatnonzero(counts[places] > 1)),
+        key=lambda row: (row[1], row[2], row[0]),
+    )

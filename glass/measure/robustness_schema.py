@@ -1,0 +1,97 @@
+"""The types of ``robustness-<split>.json``: a table of :mod:`glass.measure.robustness`."""
+
+from typing import Any, NotRequired, TypedDict
+
+from glass.config.dataset_digest import DatasetDigest
+from glass.config.learnt_ids import Overlap
+from glass.measure.bootstrap import Difference
+from glass.measure.evaluation_schema import Bootstrap, Confusion, MeasuredModel, Samples, Threshold
+from glass.measure.generators import PerGenerator
+from glass.measure.metrics import MetricIntervals, Metrics
+from shards.files.documents import Number, versioned_document
+
+__all__ = [
+    "FORMAT_VERSION",
+    "ContenderResults",
+    "MeasuredContender",
+    "Robustness",
+    "RobustnessRow",
+    "WorstRow",
+    "check_robustness",
+]
+
+FORMAT_VERSION = 1
+
+
+class MeasuredContender(MeasuredModel):
+    """A model of the table."""
+
+    threshold: Threshold
+    settings: dict[str, Any]
+    """Those of its loader, and ``precision``."""
+    learnt: NotRequired[Overlap | None]
+    """Absent in older documents."""
+
+
+class ContenderResults(TypedDict):
+    """The scores of a model on a row's images; the parts are those of an evaluation."""
+
+    samples: Samples
+    metrics: Metrics
+    intervals: MetricIntervals
+    confusion: Confusion
+    per_generator: PerGenerator
+
+
+class RobustnessRow(TypedDict):
+    """One change of the images."""
+
+    name: str
+    title: str
+    undecodable: int
+    models: dict[str, ContenderResults]
+    differences: dict[str, Difference]
+    """The AUROC of each further model minus the first's."""
+
+
+class WorstRow(TypedDict):
+    """The row on which a model has its lowest AUROC."""
+
+    row: str | None
+    auroc: Number | None
+
+
+class RobustnessTiming(TypedDict):
+    """The time of the whole table."""
+
+    time_s: Number
+
+
+class Robustness(TypedDict):
+    """``robustness-<split>.json``."""
+
+    format_version: int
+    split: str
+    dataset: DatasetDigest
+    models: dict[str, MeasuredContender]
+    bootstrap: Bootstrap
+    rows: list[RobustnessRow]
+    """The clean one first."""
+    worst: dict[str, WorstRow]
+    timing: RobustnessTiming
+    versions: dict[str, Any]
+    """Distribution → version."""
+
+
+def check_robustness(document: object) -> Robustness:
+    """``document``, a table. Raises ``ValueError`` naming the first place that is not as declared."""
+    table = versioned_document(document, Robustness, FORMAT_VERSION)
+    models = set(table["models"])
+    if not models or not table["rows"]:
+        raise ValueError("no model, or no row")
+    if set(table["worst"]) != models:
+        raise ValueError(f"worst is not of the models {', '.join(sorted(models))}")
+    for row in table["rows"]:
+        if set(row["models"]) != models:
+            raise ValueError(f"row {row['name']} is not of the models {', '.join(sorted(models))}")
+    return table

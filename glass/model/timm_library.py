@@ -1,0 +1,53 @@
+"""timm, imported without the compiler of torch, which nothing here uses.
+
+Two decorators, one of torchvision's and one in a model of timm's, import ``torch._dynamo`` and with it sympy
+and all of ``torch.distributed``: half of the seconds before a first verdict (docs/LOG.md, 2026-11-29). Both
+have their effect only under ``torch.compile``. So they stand aside while timm is imported.
+"""
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+
+__all__ = ["timm"]
+
+_COMPILER = "torch._dynamo.utils"
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Nothing changes where the compiler is there already, or where it is asked for something else."""
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    stand_in = types.ModuleType(_COMPILER)
+    stand_in.is_compile_supported = _is_compile_supported  # type: ignore[attr-defined]
+    disable = torch.compiler.disable
+    sys.modules[_COMPILER] = stand_in
+    torch.compiler.disable = _as_it_is
+    try:
+        yield
+    finally:
+        del sys.modules[_COMPILER]
+        torch.compiler.disable = disable
+
+
+def _is_compile_supported(device: str) -> bool:
+    """The real answer, when somebody compiles after all."""
+    from torch._dynamo.utils import is_compile_supported
+
+    return bool(is_compile_supported(device))
+
+
+def _as_it_is(function: Function | None = None, *_: object, **__: object) -> Any:
+    return _as_it_is if function is None else function
+
+
+with _without_compiler():
+    import timm
+    import timm.models

@@ -1,0 +1,37 @@
+"""A training that has diverged: found by numbers that are no longer finite, and named for a person."""
+
+import math
+from typing import NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.train.state import Progress
+from shards.errors import InputError
+
+__all__ = ["TrainingDiverged", "require_finite_loss", "require_finite_scores"]
+
+
+class TrainingDiverged(InputError):
+    """Loss or scores are no longer finite: the settings' fault, and only of this run."""
+
+
+def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
+    """Raises ``TrainingDiverged`` for a mean ``loss`` that became infinite or NaN in the last ``steps`` steps."""
+    if not math.isfinite(loss):
+        first = (progress.step - 1) // steps * steps + 1
+        _give_up(f"the training loss became {loss} in one of the steps {first} to {progress.step}", progress)
+
+
+def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
+    """Raises ``TrainingDiverged`` where one of the ``logits`` of the validation split is not finite."""
+    if not np.isfinite(logits).all():
+        _give_up("the scores of the validation split are no longer finite", progress)
+
+
+def _give_up(what: str, progress: Progress) -> NoReturn:
+    raise TrainingDiverged(
+        f"{what} (epoch {progress.epoch + 1}): train into another --output with"
+        " lower rates (--set optim.lr=…), --set optim.clip_grad_norm=1 or --set"
+        " precision=float32"
+    )

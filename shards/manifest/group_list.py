@@ -1,0 +1,133 @@
+"""Lists of images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
+
+``scripts.audit --write-groups`` writes one; ``build_shards`` and ``index_shards`` take it with
+``--groups``. An image is named by the SHA-256 of its file, so a list holds wherever the files lie.
+"""
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from shards.cli.wording import counted
+from shards.errors import InputError, machine_spared
+from shards.files.atomic import atomic_path
+from shards.files.outputs import check_output, is_parquet_with, starts_with
+from shards.files.parquet_file import read_parquet
+from shards.files.regular_file import require_regular
+from shards.manifest.groups import joined_groups
+
+__all__ = ["GroupList", "check_group_output", "read_group_list", "write_group_list"]
+
+_COLUMNS = ("sha256", "group", "source_path")
+"""Digest in hexadecimal, name of the group, and the path for people, which is not read back."""
+_READ = _COLUMNS[:2]
+
+
+@dataclass(frozen=True)
+class GroupList:
+    """The contents of a list."""
+
+    path: Path
+    groups: Mapping[bytes, tuple[str, ...]]
+    """SHA-256 of a file → the groups that rows give it, sorted. Where they are several, these are one."""
+
+    @property
+    def digest(self) -> str:
+        """Identity of the contents, in hexadecimal, whatever the order of the rows."""
+        rows = sorted((sha256.hex(), names) for sha256, names in self.groups.items())
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def joined(self, hashes: Sequence[bytes], given: Sequence[str]) -> list[str]:
+        """The groups of images of these SHA-256 when those that they were ``given`` (``""`` for
+        none) are joined with the list's. Equal names, given or listed, mean one group.
+
+        Raises ``InputError`` where the list names none of the images.
+        """
+        listed = [self.groups.get(sha256, ()) for sha256 in hashes]
+        if self.groups and not any(listed):
+            raise InputError(
+                f"{self.path} names none of these images by the SHA-256 of its file: it is of other images, or of "
+                "files that were saved anew since"
+            )
+        return joined_groups(given, listed, [names[0] if names else "" for names in listed])
+
+    def note(self, hashes: Sequence[bytes]) -> str:
+        """The effect of the list on images of these SHA-256, in words."""
+        listed, known = sum(sha256 in self.groups for sha256 in hashes), set(hashes)
+        gone = sum(sha256 not in known for sha256 in self.groups)
+        rest = (
+            f"; it names {counted(gone, 'image')} more, which {'is' if gone == 1 else 'are'} not here" if gone else ""
+        )
+        return f"{self.path} gave {counted(listed, 'image')} a group{rest}"
+
+
+def read_group_list(path: Path) -> GroupList:
+    """The list in ``path``; rows without a group are passed over.
+
+    Raises ``InputError`` where it cannot be read or lacks a column, and naming the first row whose
+    ``sha256`` is none.
+    """
+    _require_suffix(path)
+    try:
+        require_regular(path)
+        with machine_spared(path):
+            table = _read_csv(path) if path.suffix.lower() == ".csv" else read_parquet(path)
+        if missing := [name for name in _READ if name not in table.column_names]:
+            raise InputError(
+                f"{path} has no column {missing[0]!r}: a list of groups has the columns {','.join(_COLUMNS)}"
+            )
+        hashes, names = (pc.utf8_trim_whitespace(table.column(name).cast(pa.string()).fill_null("")) for name in _READ)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (pa.ArrowException, ValueError, TypeError) as error:
+        raise InputError(f"{path} is no list of groups that can be read ({error})") from error
+    hashes = pc.utf8_lower(hashes)
+    wrong = pc.index(pc.match_substring_regex(hashes, "^[0-9a-f]{64}$"), False).as_py()
+    if wrong >= 0:
+        raise InputError(
+            f"{path}, row {wrong + 1}: sha256 {hashes[wrong].as_py()[:100]!r} is not 64 hexadecimal digits"
+        )
+    found: dict[bytes, set[str]] = {}
+    for sha256, name in zip(hashes.to_pylist(), names.to_pylist(), strict=True):
+        if name:
+            found.setdefault(bytes.fromhex(sha256), set()).add(name)
+    return GroupList(path, {sha256: tuple(sorted(some)) for sha256, some in found.items()})
+
+
+def _read_csv(path: Path) -> pa.Table:
+    texts = pa.csv.ConvertOptions(column_types=dict.fromkeys(_READ, pa.string()))
+    return pa.csv.read_csv(path, parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=texts)
+
+
+def check_group_output(path: Path) -> None:
+    """Raises ``InputError`` where no list can be written to ``path``; an earlier list is replaced."""
+    _require_suffix(path)
+    is_csv = path.suffix.lower() == ".csv"
+    check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))
+
+
+def write_group_list(path: Path, rows: Sequence[tuple[bytes, str, str]]) -> None:
+    """Writes (SHA-256, group, source path) of each image. Raises ``OSError``."""
+    listed = [(sha256.hex(), group, source) for sha256, group, source in rows]
+    with atomic_path(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *listed])
+            temporary.write_bytes(text.getvalue().encode())
+        else:
+            columns = list(zip(*listed, strict=True)) or [()] * len(_COLUMNS)
+            table = pa.table([pa.array(column, pa.string()) for column in columns], names=_COLUMNS)
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+
+def _require_suffix(path: Path) -> None:
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"{path}: a list of groups is a .csv or .parquet file")

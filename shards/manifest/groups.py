@@ -1,0 +1,42 @@
+"""Groups: samples that belong together, such as renditions of one scene, and so share a split."""
+
+from collections.abc import Hashable, Iterable, Sequence
+
+__all__ = ["joined_groups", "tied"]
+
+
+def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
+    """For each item the place of the first one that it is tied to, its own where it stands alone.
+
+    Items are tied where they share any of their ``ties``, directly or through others.
+    """
+    parents: list[int] = []
+    first: dict[Hashable, int] = {}
+
+    def find(place: int) -> int:
+        while parents[place] != place:
+            parents[place] = parents[parents[place]]
+            place = parents[place]
+        return place
+
+    for place, own in enumerate(ties):
+        parents.append(place)
+        for tie in own:
+            a, b = find(first.setdefault(tie, place)), find(place)
+            parents[max(a, b)] = min(a, b)
+    return [find(place) for place in range(len(parents))]
+
+
+def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
+    """The group of each item when further ``ties`` join those that items were ``given``, ``""`` for none.
+
+    A tie that is a text means the given group of that name. What is joined takes the first name, in
+    the order of the alphabet, of the given groups in it, or else of its ``new_names``, so the result
+    does not depend on the order of the items. An item with neither group nor tie gets its new name.
+    """
+    roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
+    named: dict[int, tuple[bool, str]] = {}
+    for root, group, new in zip(roots, given, new_names, strict=True):
+        name = (not group, group or new)
+        named[root] = min(named.get(root, name), name)
+    return [named[root][1] for root in roots]

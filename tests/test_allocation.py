@@ -1,0 +1,53 @@
+"""What a decoder gives back is kept for the next image, unless the user's environment says otherwise."""
+
+import platform
+import resource
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from shards.allocation import keep_freed_memory, return_freed_memory
+
+pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds are glibc's")
+ROUNDS, PAGES = 40, 1024
+"""Blocks of 4 MB, as an image of a megapixel is in Pillow."""
+
+
+def faults_of_reuse() -> float:
+    """Page faults per block that is taken, filled and given back in a thread, as images of a loader are."""
+
+    def fill(rounds):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        for _ in range(rounds):
+            held = [np.ones(PAGES * 4096, np.uint8) for _ in range(2)]
+            del held
+        return (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before) / rounds
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fill, 3).result()
+        return pool.submit(fill, ROUNDS).result()
+
+
+@pytest.fixture
+def untouched(monkeypatch):
+    """The environment sets no threshold; afterwards they are as the tests' processes have them."""
+    for name in ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    yield monkeypatch
+    monkeypatch.undo()
+    keep_freed_memory()
+
+
+def test_freed_blocks_are_kept_for_the_next_image(untouched):
+    return_freed_memory()
+    assert faults_of_reuse() > PAGES  # the counter counts
+    keep_freed_memory()
+    assert faults_of_reuse() < PAGES / 10
+
+
+def test_a_threshold_of_the_user_stays(untouched):
+    return_freed_memory()
+    untouched.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
+    keep_freed_memory()
+    assert faults_of_reuse() > PAGES
