@@ -11,6 +11,7 @@ from pathlib import Path
 from scripts.arguments import add_groups, add_workers
 from scripts.build_shards import summary
 from shards.adopt.adopt import index_tars
+from shards.adopt.dry_run import describe_tars
 from shards.adopt.settings import IndexSettings, parse_values
 from shards.build.settings import DEFAULT_SPLIT
 from shards.cli.command import CommandParser, printable, run_command
@@ -21,9 +22,20 @@ __all__ = ["main"]
 
 def _parser() -> CommandParser:
     parser = CommandParser(prog="index_shards", description=__doc__.split("\n\n")[1])
-    parser.add_argument("tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder of the data set (default: the one that the tars lie in)"
+        "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars, which may lie deeper in it"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what is understood of the tars (classes, by which rule, generators, splits, what is left out), and "
+        "write nothing",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of the data set (default: the one that was given, or that the tars lie in)",
     )
     parser.add_argument(
         "--label-from",
@@ -33,13 +45,20 @@ def _parser() -> CommandParser:
         ".csv or .parquet list with the columns key,label[,tar,generator,group,split] (default: "
         "guessed from the first samples)",
     )
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="WORD=real|generated",
+        help="what a value of a label, or a word in the name of a folder or tar, means, such as 1=real (repeatable); "
+        "goes before the words that are known, such as real, nature, fake, ai, and before 0 (real) and 1 (generated)",
+    )
     for name in ("real", "generated"):
         parser.add_argument(
             f"--{name}",
             default="",
             metavar="VALUES",
-            help=f"values that mean {name}, such as {'nature' if name == 'real' else 'ai,2'}, "
-            "besides real, generated, fake, 0 (real) and 1 (generated)",
+            help=f"--label VALUE={name} for each of VALUES, with commas between them",
         )
     parser.add_argument(
         "--generator-from",
@@ -92,11 +111,15 @@ def main(argv: list[str] | None = None) -> int:
         label_from=arguments.label_from,
         generator_from=arguments.generator_from,
         group_from=arguments.group_from,
-        values=parse_values(_listed(arguments.real), _listed(arguments.generated)),
+        values=parse_values(_listed(arguments.real), _listed(arguments.generated), arguments.label),
         image_ext=tuple(e.lower().removeprefix(".") for e in _listed(arguments.image_ext)),
         last_dot=arguments.last_dot,
         global_size=arguments.global_size,
     )
+    if arguments.dry_run:
+        for line in describe_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups):
+            print(printable(line))
+        return 0
     report = index_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups)
     for line in summary(report, arguments.out or _folder_of(arguments.tars)):
         print(printable(line))

@@ -58,7 +58,7 @@ dataset_info:
 
 
 class ListTarget:
-    """Lists of the three kinds in the three formats, and a card beside them that says what numbers mean."""
+    """Lists that are of all three kinds, in the three formats, and a card beside them that says what numbers mean."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -70,8 +70,8 @@ class ListTarget:
                 "generator": "" if n % 2 else "gan",
                 "group": "g",
                 "split": "train",
-                "sha256": f"{n:064x}",
                 "target": str(n % 2),
+                "sha256": f"{n:064x}",
             }
             for n in range(6)
         ]

@@ -131,11 +131,12 @@ def test_unknown_arguments_exit_with_two(images, tmp_path, capsys):
 @pytest.mark.slow
 def test_mistakes_are_one_line_and_exit_code_two(images, tmp_path):
     (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
     for module, *arguments in [
         ("build_shards", tmp_path / "nowhere", tmp_path / "out"),
-        ("build_shards", tmp_path, tmp_path / "out"),
+        ("build_shards", tmp_path / "empty", tmp_path / "out"),
         ("build_shards", images, tmp_path / "file"),
-        ("verify_shards", tmp_path),
+        ("verify_shards", tmp_path / "empty"),
     ]:
         code, out, error = finish(start(module, *arguments))
         assert code == 2

@@ -39,7 +39,7 @@ def images(tmp_path: Path, coded_image, encode_image) -> Path:
 
 def write_source(folder: Path, groups: dict[int, str] | None = None, splits: dict[int, str] | None = None) -> Path:
     groups, splits = groups or {}, splits or {}
-    rows = [(f"{n:02d}.jpg", n % 2, groups.get(n, ""), splits.get(n, "")) for n in range(NUM_IMAGES)]
+    rows = [(f"{n:02d}.jpg", ("real", "fake")[n % 2], groups.get(n, ""), splits.get(n, "")) for n in range(NUM_IMAGES)]
     with (folder / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label", "group", "split"), *rows])
     return folder / "list.csv"

@@ -95,7 +95,7 @@ def with_words(turned: bool, **more: object) -> Members:
 def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
     """Programs that number folders in the order of their names write 0 for fake."""
     tar = write_tar(tmp_path / "a.tar", with_words(turned=True))
-    with pytest.raises(InputError, match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--real"):
+    with pytest.raises(InputError, match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--label"):
         index(tar)
     assert index(tar, out=tmp_path / "x", label_from="json:label").column("label").sum() == 3
     said = notes(tar, out=tmp_path / "y", label_from="cls")
@@ -133,7 +133,7 @@ def test_a_field_that_asks_for_real_is_not_taken_for_its_opposite(tmp_path: Path
     for n in range(4):
         members += [(f"{n}.jpg", picture(n)), *as_json(str(n), isReal=not n % 2)]
     tar = write_tar(tmp_path / "a.tar", members)
-    with pytest.raises(InputError, match=r"may mean real: .* --real true --generated false"):
+    with pytest.raises(InputError, match=r"may mean real: .* --label true=real --label false=generated"):
         index(tar, label_from="json:isReal")
     dataset = index(tar, label_from="json:isReal", values={"true": 0, "false": 1})
     rows = {row["source_path"]: row["label"] for row in dataset.table.to_pylist()}
@@ -214,10 +214,11 @@ def test_mistakes_name_what_helps(tmp_path: Path) -> None:
     packed = tmp_path / "images.zip"
     packed.write_bytes(b"PK\3\4" + bytes(100))
     for given, message in (
-        (tmp_path / "in", r"no .tar files itself, but 1 tar in its folders: give '.*/in/\*\*/\*.tar'"),
         (tmp_path / "bare", "holds no .tar files, but photo.jpg: give tars"),
         (packed, "packed or compressed with zip: unpack it to a plain .tar"),
     ):
         with pytest.raises(InputError, match=message):
             index(given, out=tmp_path / "out")
     assert len(index(tmp_path / "in/**/*.tar", out=tmp_path / "out")) == 6
+    index_tars([tmp_path / "in"], tmp_path / "same", IndexSettings(global_size=32), progress=False)
+    assert (tmp_path / "same/samples.arrow").read_bytes() == (tmp_path / "out/samples.arrow").read_bytes()

@@ -330,7 +330,7 @@ def test_what_a_person_gets_wrong_is_said_in_one_sentence(tmp_path: Path) -> Non
         ([packed], {}, "compressed with gzip: unpack it"),
         ([text], {}, "is no tar or is cut off"),
         ([none], {}, "holds no samples"),
-        ([odd], {}, r"sample 'k': the label 'cat' is none of .*: say with --real and --generated"),
+        ([odd], {}, r"sample 'k': the label 'cat' means neither real nor generated: say with --label"),
         ([bare], {}, "nothing says whether sample 'k' is real or generated .*--label-from"),
         ([single], {}, "all images of the tars are real: a detector needs both"),
         ([good], {"label_from": "nonsense"}, "--label-from nonsense: is none of cls, txt"),

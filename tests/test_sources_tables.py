@@ -213,6 +213,8 @@ def test_columns_and_values(columns: dict[str, Any], given: list[str], message: 
 def test_three_classes_are_refused_with_their_names(tmp_path: Path) -> None:
     touch(tmp_path, "r.jpg", "g.jpg", "e.jpg")
     path = write_table(tmp_path / "list.csv", {"path": ["r.jpg", "g.jpg", "e.jpg"], "label": [0, 1, 2]})
+    with pytest.raises(InputError, match=r"line 3: nothing says what '1' of the column label"):
+        labels(path, "0=real", "2=fake")
     (tmp_path / "README.md").write_text(card(label=["real", "fake", "edited"]))
     with pytest.raises(InputError, match=r"line 4: nothing says what '2' \('edited'\) of the column label"):
         labels(path)

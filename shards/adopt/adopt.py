@@ -8,26 +8,21 @@ The folder of the data set may be the one that the tars lie in: only new files a
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shards.adopt.examine import ExaminedTar, examine_tar, guess_rules
-from shards.adopt.label_rules import LabelRules
-from shards.adopt.notes import lost_images, notes_on_contents, notes_on_labels, unread_ends
+from shards.adopt.notes import notes_on_contents
 from shards.adopt.settings import IndexSettings
 from shards.adopt.sidecar import SidecarTask
-from shards.adopt.split import draw_splits, join_groups
-from shards.adopt.tar_names import SIDECAR_ENDS, NamedTar, common_folder, find_tars, name_tars
+from shards.adopt.tar_names import SIDECAR_ENDS, NamedTar, find_tars, folder_of, name_tars
+from shards.adopt.understand import understand_tars
 from shards.build.build import BuildReport
-from shards.build.finish import in_order, write_data_set
+from shards.build.finish import write_data_set
 from shards.build.plan import current_versions
 from shards.build.workers import write_shards
 from shards.build.writer import Rejection, read_record
 from shards.cli.progress import progress_bar
-from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.files.atomic import remove_temporaries, write_text_atomic
 from shards.files.json_file import read_json
@@ -53,14 +48,14 @@ def index_tars(
 ) -> BuildReport:
     """Makes sidecars for ``paths`` (tars, or folders of them) and the data set ``out`` over both.
 
-    Without ``out`` the data set goes into the folder that all tars lie in. An interrupted run
-    continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
+    Without ``out`` the data set goes into the folder that was given, or that all tars lie in. An interrupted
+    run continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
     joins with the groups that samples have. Raises ``InputError`` for mistakes of the person's, for
     files that are no tars, and where ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)
-    folder = out or common_folder(found)
+    folder = out or folder_of(paths, found)
     tars = name_tars(found, folder)
     try:
         if folder.exists() and not folder.is_dir():
@@ -80,46 +75,22 @@ def _index(
     remove_temporaries(out, {PLAN_NAME, *_final_names(tars)}.__contains__)
     if continued and (out / INFO_NAME).exists():
         return BuildReport(read_info(out), True, False, [])
-    rules = guess_rules(tars, settings)
-    rules.listed.require_clear(tars)
-    examined = _examine(tars, rules, settings, workers, progress)
-    notes = notes_on_labels(tars, examined, rules, settings)
-    if groups is not None:
-        notes.append(join_groups(examined, groups))
-    shares = settings.shares([tar.path.name for tar in tars])
-    names = [tar.path.name for tar in tars]
-    try:
-        images, rejected = draw_splits(names, examined, shares, settings.split_seed)
-        if not any(images):
-            reasons = Counter(rejection.reason for rejection in rejected)
-            raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
-    except InputError as error:  # the images that were left out may be all that is missing
-        lost = lost_images(examined) + unread_ends(tars, examined)
-        raise InputError("; ".join([str(error), *lost])) from error
+    understood = understand_tars(tars, settings, workers, progress, groups)
     if not continued:  # only now, so that a mistake above can be mended with other settings
         write_text_atomic(out / PLAN_NAME, json.dumps(plan, indent=1) + "\n")
     tasks = [
         SidecarTask(
-            tar.path,
-            tar.name,
-            number,
-            e.num_bytes,
-            e.sha256,
-            tuple(images[number]),
-            out,
-            tar.stem,
-            settings.global_size,
+            tar.path, tar.name, number, e.num_bytes, e.sha256, tuple(images), out, tar.stem, settings.global_size
         )
-        for number, (tar, e) in enumerate(zip(tars, examined, strict=True))
+        for number, (tar, e, images) in enumerate(zip(tars, understood.examined, understood.images, strict=True))
     ]
     todo = [task for task in tasks if not _is_done(task)]
     total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
     with progress_bar(total, "indexing", progress, total - left) as bar:
         write_shards(todo, workers, bar.update)
-    info = _finish(tasks, rejected, settings, shares or {}, out)
-    if shares is None:
-        notes.append("splits by the names of the tars")
-    return BuildReport(info, False, continued, notes + notes_on_contents(tars, examined))
+    info = _finish(tasks, understood.rejected, settings, dict(understood.shares or {}), out)
+    notes = [*understood.notes, *(["splits by the names of the tars"] if understood.shares is None else [])]
+    return BuildReport(info, False, continued, notes + notes_on_contents(tars, understood.examined))
 
 
 def _plan(tars: list[NamedTar], settings: IndexSettings, groups: GroupList | None) -> dict[str, Any]:
@@ -167,22 +138,6 @@ def _was_begun(plan: dict[str, Any], tars: list[NamedTar], out: Path) -> bool:
 def _final_names(tars: list[NamedTar]) -> set[str]:
     """The files of a data set over ``tars``."""
     return {*_OURS, *(f"{tar.stem}{end}" for tar in tars for end in SIDECAR_ENDS)}
-
-
-def _examine(
-    tars: list[NamedTar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
-) -> list[ExaminedTar]:
-    examined = []
-    with ThreadPoolExecutor(2 * workers) as pool, progress_bar(0, "reading", progress) as bar:
-        futures = [pool.submit(examine_tar, tar, rules, settings) for tar in tars]
-        try:
-            for future in futures:
-                examined.append(future.result())
-                bar.update(len(examined[-1].images))
-        except InputError:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return examined
 
 
 def _is_done(task: SidecarTask) -> bool:

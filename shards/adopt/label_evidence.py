@@ -73,9 +73,8 @@ class LabelEvidence:
             )
             if (certain or turned) and not asked_for:
                 raise InputError(
-                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and "
-                    "with --real and --generated what its values mean (by default 0 = real, 1 = "
-                    "generated)"
+                    f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and say with --label "
+                    "VALUE=real and --label VALUE=generated what its values mean (by default 0 = real, 1 = generated)"
                 )
             notes.append(text)
         return notes

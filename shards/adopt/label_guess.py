@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shards.adopt.key_list import KeyList, read_key_list
 from shards.adopt.label_rules import MEMBER_RULES, LabelRules, SampleTexts, TarLabels
+from shards.adopt.label_words import LabelWords
 from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
 
@@ -20,14 +21,14 @@ class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
     A rule that was not given is guessed: the one that finds a label for most of them, and among equals
-    the one that comes first.
+    the one that comes first. Words that may mean something else than a class count where no others are.
     """
 
     def __init__(
         self, label_from: str | None, generator_from: str | None, group_from: str | None, values: Mapping[str, int]
     ) -> None:
         """Raises ``InputError`` for rules that do not exist and lists that cannot be read."""
-        self._generator, self._group, self._values = generator_from, group_from, dict(values)
+        self._generator, self._group, self._words = generator_from, group_from, LabelWords(dict(values))
         self._listed, self._label = KeyList(), label_from
         if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
             self._listed, self._label = read_key_list(Path(label_from)), "list"
@@ -36,7 +37,7 @@ class RuleChoice:
         for flag, rule in (("--generator-from", generator_from), ("--group-from", group_from)):
             if rule is not None:
                 _require_rule(flag, rule, ("txt", "json:KEY"))
-        self._votes: Counter[str] = Counter()
+        self._votes: dict[int, Counter[str]] = {1: Counter(), 2: Counter()}
         self._seen, self._with_json, self._first = 0, False, ""
 
     @property
@@ -60,22 +61,27 @@ class RuleChoice:
                 f"members: {', '.join(sample.members)[:200]})"
             )
         if self._label is None:
-            labels = TarLabels(LabelRules("folder", values=self._values), tar)
-            self._votes.update(rule for rule in _GUESSED if labels.says(rule, texts))
+            labels = TarLabels(LabelRules("folder", words=self._words), tar)
+            for rule in _GUESSED:
+                if weight := labels.votes(rule, texts):
+                    self._votes[weight][rule] += 1
 
     def rules(self) -> LabelRules:
         """Raises ``InputError`` where nothing can be guessed."""
         label = self._label
         if label is None:
-            if not self._votes:
-                raise InputError(f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list")
-            most = max(self._votes.values())
-            label = next(rule for rule in _GUESSED if self._votes[rule] == most)
+            votes = self._votes[2] or self._votes[1]
+            if not votes:
+                raise InputError(
+                    f"{self._first}: give --label-from cls, txt, json:KEY, folder, tar or a list, or say with --label "
+                    "WORD=real and WORD=generated what the names of folders or tars mean"
+                )
+            label = next(rule for rule in _GUESSED if votes[rule] == max(votes.values()))
         return LabelRules(
             label,
             self._generator or ("json:generator" if self._with_json else ""),
             self._group or ("json:group" if self._with_json else ""),
-            self._values,
+            self._words,
             self._listed,
         )
 

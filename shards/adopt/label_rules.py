@@ -8,22 +8,20 @@ CSV or Parquet list by key.
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from shards.adopt.key_list import KeyList
+from shards.adopt.label_words import CERTAIN, LabelWords, Said
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.source_list import UNKNOWN_GENERATOR
-from shards.sources.words import SPLIT_WORDS, plain_label
+from shards.sources.words import plain_label
 
-__all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels", "split_of_name"]
-
-LABELS = {"real": 0, "generated": 1, "fake": 1}
+__all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels"]
 
 Read = Callable[[TarMember], bytes]
 
@@ -65,22 +63,8 @@ class LabelRules:
     generator: str = ""
     """``txt``, ``json:KEY`` or ``""``; folders and lists bring theirs along."""
     group: str = ""
-    values: Mapping[str, int] = field(default_factory=dict)
-    """Meanings of values that the person gave: text in lower case → label."""
+    words: LabelWords = field(default_factory=LabelWords)
     listed: KeyList = field(default_factory=KeyList)
-
-    @property
-    def words(self) -> dict[str, int]:
-        """Names of folders → label."""
-        return {**LABELS, "0": 0, "1": 1, **self.values}
-
-    def label_of(self, written: str) -> int | None:
-        """The label that a text means, ``None`` where it means none."""
-        plain = written.strip().lower()
-        for form in (plain, plain_label(plain)):
-            if form in self.words:
-                return self.words[form]
-        return None
 
 
 class SampleTexts:
@@ -116,9 +100,10 @@ class TarLabels:
     """The rules of a run, applied to the samples of one tar."""
 
     def __init__(self, rules: LabelRules, tar: NamedTar) -> None:
-        self._rules, self._tar = rules, tar
-        self._words = rules.words
+        self._rules, self._tar, self._words = rules, tar, rules.words
         self._known_as = rules.listed.names_of(tar)
+        self._by_tar = rules.words.of_tar(tar.below)
+        self._by_folders: dict[str, Said | None] = {}
 
     def describe(self, texts: SampleTexts) -> Description:
         """Raises ``RejectedImage`` where the rule finds nothing about a sample, ``InputError`` where its value
@@ -126,48 +111,56 @@ class TarLabels:
         rules, key = self._rules, texts.sample.key
         row: Mapping[str, str] = {}
         written: str | None
-        folder_generator = ""
+        said: Said | None = None
         if rules.label == "list":
             row = rules.listed.row(key, self._known_as)
             written = row.get("label")
-        elif rules.label == "folder":
-            written, folder_generator = self._folder(key.split("/")[:-1])
-        elif rules.label == "tar":
-            written, folder_generator = self.tar_word()
-            if not written:
-                raise InputError(
-                    f"{self._tar.name}: its name and folders say neither label, or both: take "
-                    "labels from elsewhere with --label-from"
-                )
+        elif rules.label in ("folder", "tar"):
+            said = self._of_folders(texts) if rules.label == "folder" else self._by_tar
+            self._require_one_class(said, key)
+            written = said.word if said else None
         else:
             written = texts.value(rules.label)
         if written is None:
             raise RejectedImage("no_label", f"nothing by the rule {rules.label}")
-        label = self._label(written, f"{self._tar.name}, sample {key!r}")
-        generator = row.get("generator") or folder_generator or texts.value(rules.generator) or ""
+        where = f"{self._tar.name}, sample {key!r}"
+        label = self._label(written, where) if said is None or said.label is None else said.label
+        generator = row.get("generator") or (said.generator if said else "") or texts.value(rules.generator) or ""
         group = row.get("group") or texts.value(rules.group) or ""
         generator = (generator or UNKNOWN_GENERATOR) if label else ""
         return Description(label, generator, group, row.get("split", ""), written.strip())
 
+    def _require_one_class(self, said: Said | None, key: str) -> None:
+        if said is not None and said.clash:
+            raise InputError(
+                f"{self._tar.name}, sample {key!r}: its names say both classes ({said.clash}): say with --label "
+                "WORD=real or WORD=generated which of the words counts, or take labels from elsewhere with --label-from"
+            )
+        if said is None and self._rules.label == "tar":
+            raise InputError(
+                f"{self._tar.name}: its name and folders say neither label: say what a word of them means with --label "
+                "WORD=real or WORD=generated, or take labels from elsewhere with --label-from"
+            )
+
     def _label(self, written: str, where: str) -> int:
         rules = self._rules
-        label = rules.label_of(written)
+        label = rules.words.of_value(written)
         if label is None:
-            known = ", ".join(f"{text!r}" for text in self._words)
+            shown = repr(written[:60])
             raise InputError(
-                f"{where}: the label {written[:60]!r} is none of {known}: say with --real and "
-                "--generated what the values mean, or take them from elsewhere with --label-from"
+                f"{where}: the label {shown} means neither real nor generated: say with --label VALUE=real and --label "
+                "VALUE=generated what the values mean, or take them from elsewhere with --label-from"
             )
         plain = written.strip().lower()
         if (
             rules.label.startswith("json:")
             and plain_label(plain) in ("0", "1")
-            and not {plain, plain_label(plain)} & set(rules.values)
+            and not {plain, plain_label(plain)} & set(rules.words.values)
             and _asks_for_real(rules.label)
         ):
             raise InputError(
                 f"{where}: {rules.label} is {written[:60]}, where 1 or true may mean real: say so with"
-                f" --real and --generated, such as --real {_yes(plain)} --generated {_no(plain)}"
+                f" --label, such as --label {_yes(plain)}=real --label {_no(plain)}=generated"
             )
         return label
 
@@ -179,52 +172,35 @@ class TarLabels:
                 written = None if rule == rules.label else texts.value(rule)
             except RejectedImage:
                 continue
-            if written is None or (rule == "txt" and written.lower() not in LABELS):
+            if written is None or (rule == "txt" and written.lower() not in CERTAIN):
                 continue
-            yield Hint(rule, rules.label_of(written), written.lower() in LABELS)
-        folders = texts.sample.key.split("/")[:-1]
-        words = {LABELS[name.lower()] for name in folders if name.lower() in LABELS}
-        if rules.label != "folder" and len(words) == 1:
-            yield Hint("folder", words.pop(), False)
-        if rules.label not in ("tar", "folder") and (word := self.tar_word()[0]):
-            yield Hint("tar", self._words[word.lower()], False)
+            yield Hint(rule, rules.words.of_value(written), written.lower() in CERTAIN)
+        said = self._of_folders(texts)
+        if rules.label != "folder" and said is not None and said.label is not None and not said.word.isdecimal():
+            yield Hint("folder", said.label, False)
+        by_tar = self._by_tar
+        if rules.label not in ("tar", "folder") and by_tar is not None and by_tar.label is not None:
+            yield Hint("tar", by_tar.label, False)
 
-    def says(self, rule: str, texts: SampleTexts) -> bool:
-        """Whether a rule that nobody asked for finds a label of a sample."""
+    def votes(self, rule: str, texts: SampleTexts) -> int:
+        """How much speaks for a rule that nobody asked for: 2 where it finds a label of a sample, 1 where it finds
+        a word that may mean something else, or words of both classes."""
         if rule == "cls":
-            return "cls" in texts.sample.members
-        if rule == "folder":
-            return self._folder(texts.sample.key.split("/")[:-1])[0] is not None
-        if rule == "tar":
-            return bool(self.tar_word()[0])
+            return 2 * ("cls" in texts.sample.members)
+        if rule in ("folder", "tar"):
+            said = self._of_folders(texts) if rule == "folder" else self._by_tar
+            return 0 if said is None else 1 + said.is_certain
         try:
-            return self._rules.label_of(texts.value(rule) or "") is not None
+            written = texts.value(rule) or ""
         except RejectedImage:
-            return False
+            return 0
+        return 0 if self._words.of_value(written) is None else 1 + self._words.is_certain(written)
 
-    def _folder(self, folders: Sequence[str]) -> tuple[str | None, str]:
-        """(folder that is a label, folder right below it)."""
-        for place, name in enumerate(folders):
-            if name.lower() in self._words:
-                return name, folders[place + 1] if place + 1 < len(folders) else ""
-        return None, ""
-
-    def tar_word(self) -> tuple[str, str]:
-        """(word in the name of the tar that is a label, "") or, where that has none, (folder that
-        the tar lies in and that is a label, folder right below it); ``("", "")`` for none.
-
-        Numbers are no labels here: shards and folders of shards are numbered.
-        """
-        *folders, name = self._tar.below.split("/")
-        words = {word: label for word, label in self._words.items() if not word.isdecimal()}
-        found = {words[word]: word for word in re.split(r"[^a-z]+", PurePosixPath(name).stem.lower()) if word in words}
-        if found:
-            return (found.popitem()[1], "") if len(found) == 1 else ("", "")
-        inside = [name for name in folders if name.lower() in words]
-        if len({words[name.lower()] for name in inside}) != 1:
-            return "", ""
-        place = folders.index(inside[0])
-        return inside[0], folders[place + 1] if place + 1 < len(folders) else ""
+    def _of_folders(self, texts: SampleTexts) -> Said | None:
+        folder = texts.sample.key.rpartition("/")[0]
+        if folder not in self._by_folders:
+            self._by_folders[folder] = self._words.of_folders(folder.split("/")) if folder else None
+        return self._by_folders[folder]
 
 
 def _asks_for_real(rule: str) -> bool:
@@ -239,8 +215,3 @@ def _yes(text: str) -> str:
 
 def _no(text: str) -> str:
     return "false" if text in ("true", "false") else "0"
-
-
-def split_of_name(tar: str) -> str | None:
-    """The split that the name of a tar begins with: ``train-000.tar``, ``val_3.tar``."""
-    return SPLIT_WORDS.get(re.split(r"[^a-z]+", PurePosixPath(tar).name.lower())[0])

@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shards.adopt.label_rules import split_of_name
+from shards.adopt.label_words import split_of_name
 from shards.build.settings import DEFAULT_SPLIT, GlobalSize
 from shards.build.split import parse_shares
 from shards.errors import InputError
-from shards.manifest.schema import SPLITS
+from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.settings import Seed, check_settings
+from shards.sources.words import parse_labels
 
 __all__ = ["IndexSettings", "parse_values"]
 
@@ -29,7 +30,7 @@ class IndexSettings:
     generator_from: str | None = None
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
-    """Text in lower case → label, besides real, generated, fake, 0 and 1."""
+    """Text in lower case → label, besides the words of ``shards.sources.words``, 0 and 1."""
     image_ext: tuple[str, ...] = ()
     """Extensions of images in order of preference; empty: all that are known."""
     last_dot: bool = False
@@ -69,10 +70,14 @@ class IndexSettings:
         return {**fields, "list_sha256": digest.hexdigest() if digest else None}
 
 
-def parse_values(real: Sequence[str], generated: Sequence[str]) -> dict[str, int]:
-    """Values of labels → 0 and 1. ``InputError`` for one that is given as both."""
+def parse_values(real: Sequence[str], generated: Sequence[str], labels: Sequence[str] = ()) -> dict[str, int]:
+    """Values of labels → 0 and 1, of ``--real``, ``--generated`` and ``--label``. ``InputError`` for one that is
+    given as both."""
     values = {text.strip().lower(): 0 for text in real}
     for text in generated:
         if values.setdefault(text.strip().lower(), 1) == 0:
             raise InputError(f"--real and --generated both name {text!r}")
+    for word, label in parse_labels(labels).items():
+        if values.setdefault(word, label) != label:
+            raise InputError(f"--label {word}={CLASS_NAMES[label]}: --{CLASS_NAMES[1 - label]} names {word!r}, too")
     return values

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shards.adopt.examine import ExaminedTar, TarImage
-from shards.adopt.label_rules import split_of_name
+from shards.adopt.label_words import split_of_name
 from shards.build.split import Splittable, assign_splits
 from shards.build.writer import Rejection
 from shards.errors import InputError

@@ -2,22 +2,20 @@
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import archive_kind, unpack_first
+from shards.files.folder_walk import walk_folder
 
-__all__ = ["SIDECAR_ENDS", "NamedTar", "common_folder", "find_tars", "name_tars"]
+__all__ = ["SIDECAR_ENDS", "NamedTar", "find_tars", "folder_of", "name_tars"]
 
 SIDECAR_ENDS = (".sidecar", ".sidecar.tar", ".sidecar.parquet")
 """Ends of the names of sidecars, those of older data sets among them, and of their manifests."""
-
-_SEARCHED_FOLDERS = 10_000
-"""Folders that are looked through to advise a person where the tars lie."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ class NamedTar:
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars, each once, sorted; of folders those directly inside, sidecars left out. A path that
-    does not exist may be a pattern. Raises ``InputError``."""
+    """The tars, each once, sorted; of folders all below them, sidecars left out. A path that
+    does not exist may be a pattern. Raises ``InputError``, also for compressed tars."""
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
@@ -75,44 +73,38 @@ def _matching(pattern: Path) -> list[Path]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
+    """The tars below a folder, at any depth. A compressed one is passed over where it lies there unpacked."""
+    found: list[Path] = []
+    compressed: list[Path] = []
+    others: list[str] = []
     try:
-        names = sorted(os.listdir(folder))
+        for here, names in walk_folder(folder):
+            found += [Path(here) / name for name in names if _is_tar(name)]
+            compressed += [Path(here) / name for name in names if _is_compressed(name)]
+            others += names[: 6 - len(others)]
     except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror or error}") from error
-    inside = [folder / name for name in names if _is_tar(name)]
-    if inside:
-        return inside
-    deeper = _deeper(folder)
-    if deeper:
-        raise InputError(
-            f"{folder} holds no .tar files itself, but {counted(deeper, 'tar')} in its folders: "
-            f"give '{folder}/**/*.tar', and with --out where the data set shall go"
-        )
-    what = ", ".join(names[:5]) + (" …" if len(names) > 5 else "") or "nothing"
-    raise InputError(f"{folder} holds no .tar files, but {what}: give tars, or folders of them")
+        raise InputError(f"{error.filename or folder} cannot be read: {error.strerror or error}") from error
+    unpacked = set(found)
+    for path in compressed:
+        kind = archive_kind(path)
+        if kind not in ("", "tar") and not unpacked & {path.with_suffix(""), path.with_suffix(".tar")}:
+            raise InputError(unpack_first(path, kind, "a plain .tar"))
+    if not found:
+        what = ", ".join(others[:5]) + (" …" if len(others) > 5 else "") or "nothing"
+        raise InputError(f"{folder} holds no .tar files, but {what}: give tars, or folders of them")
+    return found
 
 
-def _deeper(folder: Path) -> int:
-    """How many tars lie in the folders of ``folder``, as far as it was looked."""
-    waiting, count = [str(folder)], 0
-    for _ in range(_SEARCHED_FOLDERS):
-        if not waiting:
-            break
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    else:
-                        count += _is_tar(entry.name)
-        except OSError:  # advice only: what cannot be listed adds nothing to it
-            continue
-    return count
+def _is_compressed(name: str) -> bool:
+    return re.search(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", name.lower()) is not None
 
 
-def common_folder(tars: Sequence[Path]) -> Path:
-    """The folder that all tars lie in. Raises ``InputError`` where there are several."""
-    folders = {path.parent for path in tars}
+def folder_of(paths: Sequence[Path], tars: Sequence[Path]) -> Path:
+    """The folder that a data set over ``tars`` goes into where none is given: the one that was given for them, or
+    that all lie in. Raises ``InputError`` where there are several."""
+    if len(paths) == 1 and paths[0].is_dir():
+        return paths[0].resolve()
+    folders = {tar.parent for tar in tars}
     if len(folders) > 1:
         raise InputError(f"the tars lie in {len(folders)} folders: say with --out where the data set shall go")
     return folders.pop()

@@ -13,6 +13,7 @@ _COMPRESSED = {
     b"(\xb5/\xfd": "zstd",
     b"\x04\x22M\x18": "lz4",
 }
+_UNPACKERS = {"gzip": "gunzip", "bzip2": "bunzip2", "xz": "unxz", "zstd": "unzstd", "lz4": "unlz4"}
 _ARCHIVES = {b"PK\x03\x04": "zip", b"PK\x05\x06": "zip", b"7z\xbc\xaf\x27\x1c": "7z", b"Rar!": "rar"}
 
 
@@ -38,7 +39,8 @@ def archive_kind(path: Path) -> str:
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
     """The sentence for a person who gives a packed file; ``into`` says what to give instead."""
+    command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
-        f"{path} is packed or compressed with {packer}: unpack it to {into} first, because members "
+        f"{path} is packed or compressed with {packer}: unpack it to {into} first{command}, because members "
         "of a packed file cannot be read by their places"
     )

@@ -1,0 +1,92 @@
+"""What was understood of tars made elsewhere, for a person, before anything is written: ``index_shards --dry-run``."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shards.adopt.notes import notes_on_contents
+from shards.adopt.settings import IndexSettings
+from shards.adopt.tar_names import find_tars, folder_of, name_tars
+from shards.adopt.understand import UnderstoodTars, understand_tars
+from shards.build.finish import in_order
+from shards.build.packing import PackedSource
+from shards.cli.wording import counted
+from shards.images.rejection import REASONS
+from shards.manifest.group_list import read_group_list
+from shards.manifest.schema import CLASS_NAMES, SPLITS
+
+__all__ = ["describe_tars"]
+
+_MOST_TARS = 20
+_MOST_NAMES = 12
+
+
+def describe_tars(
+    paths: Sequence[Path],
+    out: Path | None,
+    settings: IndexSettings,
+    workers: int = 1,
+    progress: bool = True,
+    groups: Path | None = None,
+) -> list[str]:
+    """Lines: how many images of which class; by which rule, and what its values were taken to mean; the tars;
+    generators, splits and formats; what is left out and why. Reads every tar and writes nothing.
+
+    Raises ``InputError`` for all that :func:`shards.adopt.adopt.index_tars` refuses before it works.
+    """
+    listed = read_group_list(groups) if groups is not None else None
+    found = find_tars(paths)
+    tars = name_tars(found, out or folder_of(paths, found))
+    understood = understand_tars(tars, settings, workers, progress, listed)
+    sources = [image.source for images in understood.images for image in images]
+    lines = [f"{counted(len(found), 'tar')}, {counted(len(sources), 'image')}: {_classes(sources)}"]
+    lines += [f"  {note}" for note in understood.notes]
+    lines += ["", *_by_tar(understood), ""]
+    generators = Counter(source.generator for source in sources if source.generator)
+    splits = Counter(source.split for source in sources)
+    drawn = "by name or list" if understood.shares is None else "drawn, where no list gives them"
+    lines += [
+        _fact("generators", _by_number(generators)),
+        _fact("splits", {name: splits[name] for name in SPLITS if splits[name]}) + f" ({drawn})",
+        _fact("formats", _by_number(Counter(source.format for source in sources))),
+    ]
+    if number := len({source.group for source in sources if source.group}):
+        lines.append(f"  groups     {number:,}")
+    return [*lines, *_left_out(understood)]
+
+
+def _classes(sources: Sequence[PackedSource]) -> str:
+    labels = Counter(source.label for source in sources)
+    return " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
+
+
+def _by_tar(understood: UnderstoodTars) -> list[str]:
+    shown = list(zip(understood.tars, understood.images, strict=True))[:_MOST_TARS]
+    width = max(len(tar.below) for tar, _ in shown)
+    lines = [
+        f"  {tar.below:<{width}}  {len(images):>9,}  {_classes([image.source for image in images])}"
+        for tar, images in shown
+    ]
+    left = len(understood.tars) - len(shown)
+    return lines + ([f"  … and {counted(left, 'tar')} more"] if left else [])
+
+
+def _by_number(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _fact(what: str, counts: Mapping[str, int]) -> str:
+    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
+    left = len(counts) - _MOST_NAMES
+    return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")
+
+
+def _left_out(understood: UnderstoodTars) -> list[str]:
+    """What is not taken in, by its reason and with an example, and what is of no sample."""
+    reasons = in_order(Counter(rejection.reason for rejection in understood.rejected))
+    example = {rejection.reason: rejection.source_path for rejection in reversed(understood.rejected)}
+    lines = [
+        f"  left out   {counted(number, 'image')}, {reason}: {REASONS[reason]}, such as {example[reason]}"
+        for reason, number in reasons.items()
+    ]
+    return lines + [f"  {note}" for note in notes_on_contents(understood.tars, understood.examined)]

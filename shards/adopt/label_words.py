@@ -1,0 +1,127 @@
+"""Words for the two classes in members of tars, in the names of folders, and in those of tars.
+
+They are those of ``shards.sources.words``. In a tar, 0 is real and 1 is generated unless a person or what stands
+beside the number says otherwise, because most programs write them so (see ``shards.adopt.label_evidence``).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from shards.manifest.schema import CLASS_NAMES
+from shards.sources.words import CLASS_WORDS, FILLERS, SPLIT_WORDS, Meaning, Words, letters_of, plain_label
+
+__all__ = ["CERTAIN", "LabelWords", "Said", "split_of_name"]
+
+CERTAIN = {"real": 0, "generated": 1, "fake": 1}
+"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
+
+_LONGEST = 100  # characters of a label; a caption is none
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the names of folders, or that of a tar, say."""
+
+    word: str
+    """The name that gives the label."""
+    label: int | None
+    """``None`` where names of both classes stand there."""
+    is_certain: bool = False
+    """It is a word that can mean nothing else, or one that the person gave."""
+    generator: str = ""
+    clash: str = ""
+    """Names of both classes, for a person."""
+
+
+@dataclass(frozen=True)
+class LabelWords:
+    """The words, with those that a person gave. Picklable."""
+
+    values: Mapping[str, int] = field(default_factory=dict)
+    """Text in lower case → label."""
+
+    @cached_property
+    def _table(self) -> Words:
+        return Words(self.values)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """Where a person gave one of 0 and 1 and no other number, the other is of the other class."""
+        given = [text for text in self.values if plain_label(text).isdecimal()]
+        if len(given) == 1 and (number := plain_label(given[0])) in ("0", "1"):
+            label = self.values[given[0]]
+            return {number: label, str(1 - int(number)): 1 - label}
+        return {"0": 0, "1": 1}
+
+    def of_value(self, written: str) -> int | None:
+        """The label that a text means, ``None`` where it means none."""
+        plain = written.strip().lower()
+        if len(plain) > _LONGEST:
+            return None
+        for form in (plain, plain_label(plain)):
+            if form in self.values:
+                return self.values[form]
+        number = plain_label(plain)
+        return self._numbers[number] if number in self._numbers else self._table.of_value(plain)
+
+    def is_certain(self, written: str) -> bool:
+        """Whether a text can mean nothing but a class: a number counts where labels stand."""
+        plain = written.strip().lower()
+        words = [word for word in letters_of(plain[:_LONGEST]) if word not in FILLERS and word not in SPLIT_WORDS]
+        worded = bool(words) and all(word in CERTAIN for word in words)
+        return worded or plain in self.values or plain_label(plain) in self._numbers
+
+    def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
+        """What the names of folders say; a number only where no word does. ``None`` for nothing."""
+        meanings = [self._table.of_name(name) for name in folders]
+        named = [place for place, name in enumerate(folders) if meanings[place].label is not None]
+        worded = [place for place in named if not folders[place].isdecimal()]
+        chosen = [place for place in worded if meanings[place].is_given] or worded
+        if not chosen and with_numbers:
+            chosen = [p for p, name in enumerate(folders) if name.isdecimal() and self.of_value(name) is not None][:1]
+            return self._said(folders, meanings, chosen[0]) if chosen else None
+        if len({meanings[place].label for place in chosen}) > 1:
+            clash = " and ".join(
+                f"{folders[place]} = {CLASS_NAMES[meanings[place].label or 0]}" for place in dict.fromkeys(chosen)
+            )
+            return Said(folders[chosen[0]], None, clash=clash)
+        return self._said(folders, meanings, chosen[0]) if chosen else None
+
+    def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
+        """The label of the folder at ``place``; the first below it that has a name of its own, and is no split, is
+        the generator."""
+        names = [
+            folders[below]
+            for below in range(place + 1, len(folders))
+            if not meanings[below] and not meanings[below].is_filler
+        ]
+        name = folders[place]
+        return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
+
+    def of_tar(self, below: str) -> Said | None:
+        """What the name of a tar says or, where that says nothing, its folders do. Numbers say nothing here:
+        shards and folders of shards are numbered."""
+        *folders, name = below.split("/")
+        stem = PurePosixPath(name).stem.lower()
+        words = [word for word in re.split(r"[^a-z]+", stem) if word]
+        given = {word: self.values[word] for word in words if word in self.values}
+        found = given or {word: CERTAIN[word] for word in words if word in CERTAIN}
+        if len(set(found.values())) > 1:
+            return Said(stem, None, clash=" and ".join(f"{word} = {CLASS_NAMES[y]}" for word, y in found.items()))
+        if found:
+            return Said(*found.popitem(), is_certain=True)
+        if (label := self._table.of_name(stem).label) is not None:
+            return Said(next((word for word in words if CLASS_WORDS.get(word) == label), stem), label)
+        return self.of_folders(folders, with_numbers=False)
+
+
+def split_of_name(tar: str) -> str | None:
+    """The split that the name of a tar begins with, such as ``train-000.tar`` and ``val_3.tar``, or else that of the
+    folders that it lies in."""
+    *folders, name = tar.split("/")
+    begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])
+    named = {split for folder in folders if (split := Words().of_name(folder).split)}
+    return begins or (named.pop() if len(named) == 1 else None)

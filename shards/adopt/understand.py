@@ -1,0 +1,76 @@
+"""What tars made elsewhere hold, before anything is written: the labels, the splits, and what is left out."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from shards.adopt.examine import ExaminedTar, TarImage, examine_tar, guess_rules
+from shards.adopt.label_rules import LabelRules
+from shards.adopt.notes import lost_images, notes_on_labels, unread_ends
+from shards.adopt.settings import IndexSettings
+from shards.adopt.split import draw_splits, join_groups
+from shards.adopt.tar_names import NamedTar
+from shards.build.finish import in_order
+from shards.build.writer import Rejection
+from shards.cli.progress import progress_bar
+from shards.cli.wording import by_reason
+from shards.errors import InputError
+from shards.manifest.group_list import GroupList
+
+__all__ = ["UnderstoodTars", "understand_tars"]
+
+
+@dataclass(frozen=True)
+class UnderstoodTars:
+    """The images of tars by one set of rules; the sequences have an entry for each tar."""
+
+    tars: Sequence[NamedTar]
+    examined: Sequence[ExaminedTar]
+    images: Sequence[Sequence[TarImage]]
+    """Those that are taken in, with their splits."""
+    rejected: list[Rejection]
+    shares: Mapping[str, float] | None
+    """Of the splits, ``None`` where the names of the tars say them."""
+    notes: list[str]
+    """On the labels, for a person."""
+
+
+def understand_tars(
+    tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
+) -> UnderstoodTars:
+    """Reads every tar once. Raises ``InputError`` where the labels or splits cannot be told, and where no image can
+    be taken in."""
+    rules = guess_rules(tars, settings)
+    rules.listed.require_clear(tars)
+    examined = _examine(tars, rules, settings, workers, progress)
+    notes = notes_on_labels(tars, examined, rules, settings)
+    if groups is not None:
+        notes.append(join_groups(examined, groups))
+    names = [tar.below for tar in tars]
+    shares = settings.shares(names)
+    try:
+        images, rejected = draw_splits(names, examined, shares, settings.split_seed)
+        if not any(images):
+            reasons = Counter(rejection.reason for rejection in rejected)
+            raise InputError(f"no image can be taken in ({by_reason(in_order(reasons))})")
+    except InputError as error:  # the images that were left out may be all that is missing
+        lost = lost_images(examined) + unread_ends(tars, examined)
+        raise InputError("; ".join([str(error), *lost])) from error
+    return UnderstoodTars(tars, examined, images, rejected, shares, notes)
+
+
+def _examine(
+    tars: Sequence[NamedTar], rules: LabelRules, settings: IndexSettings, workers: int, progress: bool
+) -> list[ExaminedTar]:
+    examined = []
+    with ThreadPoolExecutor(2 * workers) as pool, progress_bar(0, "reading", progress) as bar:
+        futures = [pool.submit(examine_tar, tar, rules, settings) for tar in tars]
+        try:
+            for future in futures:
+                examined.append(future.result())
+                bar.update(len(examined[-1].images))
+        except InputError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return examined
