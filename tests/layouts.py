@@ -1,17 +1,18 @@
-"""Imitations of the layouts in which public sets for detectors of generated images are downloaded: names and
+"""Imitations of the forms in which public sets for detectors of generated images are downloaded: names and
 structure only, as far as their sources show them. The pictures are a few pixels of noise."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["FOLDERS", "Layout", "write_pictures"]
+__all__ = ["FOLDERS", "Layout", "picture", "write_layout", "written_as"]
 
 Expected = tuple[str, int, str, str]
-"""(path, label, generator, split)."""
+"""(folder of an image, label, generator, split)."""
 
 
 @dataclass(frozen=True)
@@ -20,36 +21,75 @@ class Layout:
 
     name: str
     folders: tuple[str, ...]
-    """Folders that hold two pictures each."""
+    """Folders that hold two pictures each, called 0000 and 0001."""
     expected: tuple[Expected, ...]
-    """Images and their meanings, without the file name: that of the folder's first picture is added."""
     options: tuple[str, ...] = ()
     suffix: str = ".png"
     write: Callable[[Path], None] | None = None
-    """Writes what is no folder of pictures, such as tables."""
+    """Writes into the folder what is no picture, such as tables."""
+    source: str = ""
+    """What is given to ``build_shards``, where it is not the folder itself."""
     passed_over: int = 0
-    """Images that no name gives a class."""
-    extra_files: tuple[str, ...] = field(default=())
+    """Images that nothing gives a class."""
+    known_as: str = ""
+    """The set's name in ``docs/public-data.md``."""
 
 
-def write_pictures(root: Path, layout: Layout) -> Path:
-    """Writes the imitation below ``root``; the folder to give to ``build_shards``."""
-    source = root / layout.name
-    for number, folder in enumerate(layout.folders):
+def picture(*seed: int) -> Image.Image:
+    """A few pixels of noise, others for each seed."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (24 + seed[-1] % 2, 32, 3), np.uint8))
+
+
+def write_layout(root: Path, layout: Layout) -> str:
+    """Writes the imitation below ``root``; what is to be given to ``build_shards``, relative to ``root``."""
+    folder = root / layout.name
+    for number, name in enumerate(layout.folders):
         for place in range(2):
-            path = source / folder / f"{place:04}{layout.suffix}"
+            path = folder / name / f"{place:04}{layout.suffix}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            noise = np.random.default_rng([number, place]).integers(0, 256, (24 + place, 32, 3), np.uint8)
-            Image.fromarray(noise).save(path)
-    for name in layout.extra_files:
-        path = source / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("not a picture\n", encoding="utf-8")
+            picture(number, place).save(path)
     if layout.write is not None:
-        layout.write(source)
-    return source
+        layout.write(folder)
+    return written_as(layout)
 
 
+def written_as(layout: Layout) -> str:
+    """The source that :func:`write_layout` writes."""
+    return f"{layout.name}/{layout.source}" if layout.source else layout.name
+
+
+def table(name: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Callable[[Path], None]:
+    """Writes a CSV file."""
+
+    def write(folder: Path) -> None:
+        with (folder / name).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+
+    return write
+
+
+def all_of(*writers: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Calls each."""
+
+    def write(folder: Path) -> None:
+        for writer in writers:
+            writer(folder)
+
+    return write
+
+
+def text(*names: str) -> Callable[[Path], None]:
+    """Writes files that are no pictures."""
+
+    def write(folder: Path) -> None:
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("not a picture\n", encoding="utf-8")
+
+    return write
+
+
+SPLITS = ("train", "valid", "test")
 FOLDERS = (
     Layout(
         "plain",
@@ -57,13 +97,14 @@ FOLDERS = (
         (("real", 0, "", ""), ("generated/sdxl", 1, "sdxl", ""), ("generated/gan/part-1", 1, "gan", "")),
     ),
     Layout(
-        "cifake",
+        "CIFAKE",
         ("train/FAKE", "train/REAL", "test/FAKE", "test/REAL"),
         (("train/FAKE", 1, "unknown", "train"), ("test/REAL", 0, "", "test")),
         suffix=".jpg",
+        known_as="CIFAKE",
     ),
     Layout(
-        "genimage",
+        "GenImage",
         tuple(
             f"{generator}/{inside}/{split}/{word}"
             for generator, inside in (("BigGAN", "imagenet_ai_0419_biggan"), ("Midjourney", "imagenet_midjourney"))
@@ -74,78 +115,157 @@ FOLDERS = (
             ("BigGAN/imagenet_ai_0419_biggan/train/ai", 1, "BigGAN", "train"),
             ("Midjourney/imagenet_midjourney/val/nature", 0, "", "valid"),
         ),
+        known_as="GenImage",
     ),
     Layout(
-        "one_generator_of_genimage",
-        tuple(f"imagenet_ai_0419_biggan/{split}/{word}" for split in ("train", "val") for word in ("ai", "nature")),
-        (("imagenet_ai_0419_biggan/train/ai", 1, "imagenet_ai_0419_biggan", "train"),),
+        "tiny-genimage",
+        tuple(
+            f"{generator}/{split}/{word}"
+            for generator in ("imagenet_ai_0419_biggan", "imagenet_glide")
+            for split in ("train", "val")
+            for word in ("ai", "nature")
+        ),
+        (("imagenet_glide/train/ai", 1, "imagenet_glide", "train"),),
+        known_as="Tiny-GenImage (Kaggle)",
     ),
     Layout(
-        "forensynths_test",
+        "imagenet_ai_0419_sdv4",
+        tuple(f"{split}/{word}" for split in ("train", "val") for word in ("ai", "nature")),
+        (("train/ai", 1, "unknown", "train"), ("val/nature", 0, "", "valid")),
+    ),
+    Layout(
+        "CNN_synth_testset",
         ("progan/airplane/0_real", "progan/airplane/1_fake", "progan/car/1_fake", "deepfake/0_real", "deepfake/1_fake"),
         (("progan/car/1_fake", 1, "progan", ""), ("deepfake/0_real", 0, "", "")),
+        known_as="ForenSynths, test",
     ),
     Layout(
-        "forensynths_train",
-        ("train/airplane/0_real", "train/airplane/1_fake", "val/cat/0_real", "val/cat/1_fake"),
-        (("train/airplane/1_fake", 1, "airplane", "train"),),
+        "progan_train",
+        ("airplane/0_real", "airplane/1_fake", "cat/0_real", "cat/1_fake"),
+        (("airplane/1_fake", 1, "airplane", ""), ("cat/0_real", 0, "", "")),
+        known_as="ForenSynths, train",
     ),
     Layout(
-        "diffusion_sets",
+        "diffusion_datasets",
         ("imagenet/0_real", "laion/0_real", "dalle/1_fake", "glide_50_27/1_fake", "ldm_200_cfg/1_fake"),
         (("laion/0_real", 0, "", ""), ("glide_50_27/1_fake", 1, "glide_50_27", "")),
+        known_as="UniversalFakeDetect",
     ),
     Layout(
-        "detect_benchmark",
+        "AIGCDetectBenchmark",
         ("test/ADM/0_real", "test/ADM/1_fake", "test/stylegan2/horse/0_real", "test/stylegan2/horse/1_fake"),
         (("test/ADM/1_fake", 1, "ADM", "test"), ("test/stylegan2/horse/1_fake", 1, "stylegan2", "test")),
+        known_as="AIGCDetectBenchmark",
     ),
     Layout(
-        "wildfake",
-        ("Fake/DMs/sdxl", "Fake/GANs/biggan", "Real/coco", "Real/ffhq"),
-        (("Fake/DMs/sdxl", 1, "sdxl", ""), ("Real/ffhq", 0, "", "")),
-        options=("--generator-level", "3"),
+        "WildFake",
+        (
+            "Diffusion_based/DALLE/Advanced/DALLE3",
+            "Diffusion_based/VQDM",
+            "GAN_based/BigGAN",
+            "Real/coco/val2017",
+            "Real/ffhq",
+        ),
+        (("Diffusion_based/DALLE/Advanced/DALLE3", 1, "DALLE", ""), ("Real/coco/val2017", 0, "", "")),
+        options=("--generator-level", "2", "--no-given-split"),
+        known_as="WildFake",
     ),
     Layout(
-        "drct",
-        (
-            "images/MSCOCO/train2017",
-            "images/MSCOCO/val2017",
-            "images/ldm-text2im-large-256/train2017",
-            "images/stable-diffusion-v1-4/val2017",
-        ),
-        (
-            ("images/MSCOCO/train2017", 0, "", "train"),
-            ("images/stable-diffusion-v1-4/val2017", 1, "stable-diffusion-v1-4", "valid"),
-        ),
+        "DRCT-2M",
+        (*("MSCOCO/train2017", "MSCOCO/val2017", "ldm-text2im-large-256/train2017"), "stable-diffusion-v1-4/val2017"),
+        (("MSCOCO/train2017", 0, "", "train"), ("stable-diffusion-v1-4/val2017", 1, "stable-diffusion-v1-4", "valid")),
         options=("--label", "MSCOCO=real"),
+        known_as="DRCT-2M with MSCOCO beside it",
     ),
     Layout(
-        "faces",
-        tuple(
-            f"real_vs_fake/real-vs-fake/{split}/{word}"
-            for split in ("train", "valid", "test")
-            for word in ("fake", "real")
+        "TestSet",
+        ("FLUX/0_real", "FLUX/1_fake", "Janus-Pro-7B/0_real", "Janus-Pro-7B/1_fake"),
+        (("Janus-Pro-7B/1_fake", 1, "Janus-Pro-7B", ""),),
+        known_as="AIGI-Holmes, test",
+    ),
+    Layout(
+        "Chameleon",
+        ("test/0_real", "test/1_fake"),
+        (("test/1_fake", 1, "unknown", "test"), ("test/0_real", 0, "", "test")),
+        suffix=".jpg",
+        known_as="Chameleon",
+    ),
+    Layout(
+        "WildRF",
+        ("train/0_real", "train/1_fake", "val/0_real", "val/1_fake", "test/reddit/0_real", "test/reddit/1_fake"),
+        (("train/1_fake", 1, "unknown", "train"), ("test/reddit/1_fake", 1, "reddit", "test")),
+        known_as="WildRF",
+    ),
+    Layout(
+        "AIGIBench",
+        (
+            "train/sdv1.4/0_real",
+            "train/sdv1.4/1_fake",
+            "val/car/0_real",
+            "val/car/1_fake",
+            "test/R3GAN/0_real",
+            "test/R3GAN/1_fake",
         ),
+        (("train/sdv1.4/1_fake", 1, "sdv1.4", "train"), ("test/R3GAN/0_real", 0, "", "test")),
+        known_as="AIGIBench",
+    ),
+    Layout(
+        "140k-faces",
+        tuple(f"real_vs_fake/real-vs-fake/{split}/{word}" for split in SPLITS for word in ("fake", "real")),
         (("real_vs_fake/real-vs-fake/valid/fake", 1, "real-vs-fake", "valid"),),
         suffix=".jpg",
+        known_as="140k real and fake faces",
     ),
     Layout(
-        "art",
+        "ai-art",
         ("RealArt/RealArt", "AiArtData/AiArtData"),
         (("RealArt/RealArt", 0, "", ""), ("AiArtData/AiArtData", 1, "unknown", "")),
         suffix=".jpg",
+        known_as="AI generated images vs real images",
     ),
     Layout(
-        "train_and_test",
-        ("train/0_real", "train/1_fake", "test/0_real", "test/1_fake"),
-        (("train/1_fake", 1, "unknown", "train"), ("test/0_real", 0, "", "test")),
+        "images",
+        tuple(f"{split}/lsun_bedroom/{word}" for split in ("train", "val", "test") for word in ("real", "adm", "ddpm")),
+        (("train/lsun_bedroom/adm", 1, "adm", "train"), ("test/lsun_bedroom/real", 0, "", "test")),
+        known_as="DiffusionForensics, images/",
     ),
     Layout(
-        "beside_real",
+        "ai-vs-human",
+        ("train_data", "test_data_v2"),
+        (("train_data", 0, "", ""),),
+        options=("--label", "0=real", "--label", "1=generated"),
+        suffix=".jpg",
+        source="train.csv",
+        write=all_of(
+            table("train.csv", ("", "file_name", "label"), [(n, f"train_data/{n:04}.jpg", n % 2) for n in range(2)]),
+            table("test.csv", ("id",), [(f"test_data_v2/{n:04}.jpg",) for n in range(2)]),
+        ),
+        passed_over=2,
+        known_as="AI vs human generated images",
+    ),
+    Layout(
+        "ArtiFact",
+        ("afhq", "ddpm"),
+        (("afhq", 0, "", ""), ("ddpm", 1, "ddpm", "")),
+        options=("--label", "0=real", "--label", "1=generated", "--generator-level", "1"),
+        suffix=".jpg",
+        write=all_of(
+            *(
+                table(
+                    f"{name}/metadata.csv",
+                    ("image_path", "target", "category"),
+                    [(f"{n:04}.jpg", target, "cat") for n in range(2)],
+                )
+                for name, target in (("afhq", 0), ("ddpm", 1))
+            )
+        ),
+        known_as="ArtiFact",
+    ),
+    Layout(
+        "beside",
         ("images/real", "images/midjourney", "images/dalle3", "images/masks"),
         (("images/real", 0, "", ""), ("images/dalle3", 1, "dalle3", "")),
+        write=text("images/prompts.txt", "LICENSE"),
         passed_over=2,
-        extra_files=("images/prompts.txt", "LICENSE"),
     ),
 )

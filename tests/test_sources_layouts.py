@@ -5,6 +5,7 @@ After a change that is meant, ``python -m tests.test_sources_layouts`` writes th
 
 import contextlib
 import io
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -16,15 +17,16 @@ from shards.manifest.dataset import ShardDataset
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules
 from shards.sources.words import Words, parse_labels
-from tests.layouts import FOLDERS, Layout, write_pictures
+from tests.layouts import FOLDERS, Layout, write_layout, written_as
 
+PAGE = Path(__file__).parent.parent / "docs/public-data.md"
 GOLDEN = Path(__file__).parent / "golden/dry_runs.txt"
 
 
 def dry_run(layout: Layout, root: Path) -> str:
     """What ``build_shards --dry-run`` prints of an imitation below ``root``."""
     with contextlib.chdir(root), contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert main([layout.name, "--dry-run", *layout.options]) == 0
+        assert main([write_layout(root, layout), "--dry-run", *layout.options]) == 0
     return printed.getvalue()
 
 
@@ -35,11 +37,11 @@ def goldens() -> dict[str, str]:
 
 
 def read(root, layout):
-    level = int(layout.options[1]) if "--generator-level" in layout.options else None
-    words = Words(
-        parse_labels([o for flag, o in zip(layout.options, layout.options[1:], strict=False) if flag == "--label"])
-    )
-    return read_sources(write_pictures(root, layout), SourceRules(words, generator_level=level))
+    options = layout.options
+    labels = [value for flag, value in itertools.pairwise(options) if flag == "--label"]
+    levels = [int(value) for flag, value in itertools.pairwise(options) if flag == "--generator-level"]
+    rules = SourceRules(Words(parse_labels(labels)), levels[0] if levels else None, "--no-given-split" not in options)
+    return read_sources(root / write_layout(root, layout), rules)
 
 
 @pytest.mark.parametrize("layout", FOLDERS, ids=lambda layout: layout.name)
@@ -54,9 +56,9 @@ def test_a_layout_is_understood(layout, tmp_path):
 
 
 def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
-    layout = next(layout for layout in FOLDERS if layout.name == "genimage")
+    layout = next(layout for layout in FOLDERS if layout.name == "GenImage")
     out = tmp_path / "out"
-    assert main([str(write_pictures(tmp_path, layout)), str(out), "--global-size", "16"]) == 0
+    assert main([str(tmp_path / write_layout(tmp_path, layout)), str(out), "--global-size", "16"]) == 0
     rows = ShardDataset.open(out).table.select(["source_path", "label", "generator", "split"]).to_pylist()
     for row in rows:
         *_, split, word, _ = row["source_path"].split("/")
@@ -86,13 +88,13 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
     ],
 )
 def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):
-    source = write_pictures(tmp_path, Layout("source", folders, ()))
+    source = tmp_path / write_layout(tmp_path, Layout("source", folders, ()))
     with pytest.raises(InputError, match=message):
         read_sources(source, SourceRules(Words(parse_labels(labels))))
 
 
 def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
-    source = write_pictures(tmp_path, Layout("source", ("real", "fake/human", "coco"), ()))
+    source = tmp_path / write_layout(tmp_path, Layout("source", ("real", "fake/human", "coco"), ()))
     rules = SourceRules(Words(parse_labels(["fake=generated", "COCO=real"])))
     labels = {row["path"].split("/")[0]: row["label"] for row in read_sources(source, rules).table.to_pylist()}
     assert labels == {"real": 0, "fake": 1, "coco": 0}
@@ -100,7 +102,7 @@ def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
 
 @pytest.mark.parametrize(("real", "generated"), [("0", "1"), ("1", "0")])
 def test_numbers_as_folders_mean_what_was_said(real, generated, tmp_path):
-    source = write_pictures(tmp_path, Layout("source", ("0", "1"), ()))
+    source = tmp_path / write_layout(tmp_path, Layout("source", ("0", "1"), ()))
     with pytest.raises(InputError, match="no name of a folder says"):
         read_sources(source)
     rules = SourceRules(Words(parse_labels([f"{real}=real", f"{generated}=generated"])))
@@ -109,14 +111,23 @@ def test_numbers_as_folders_mean_what_was_said(real, generated, tmp_path):
 
 
 def test_splits_can_be_drawn_whatever_the_folders_say(tmp_path):
-    source = write_pictures(tmp_path, Layout("source", ("train/real", "train/fake", "test/real", "test/fake"), ()))
+    source = tmp_path / write_layout(
+        tmp_path, Layout("source", ("train/real", "train/fake", "test/real", "test/fake"), ())
+    )
     assert set(read_sources(source, SourceRules(given_split=False)).table.column("split").to_pylist()) == {""}
+
+
+def test_the_page_on_public_sets_gives_the_commands_that_were_tried():
+    rows = [line.split("|")[1:-1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    commands = {name.strip(): command.strip().strip("`") for name, _, command, *_ in rows[1:]}
+    tried = {layout.known_as: " ".join((written_as(layout), *layout.options)) for layout in FOLDERS if layout.known_as}
+    assert commands == tried
+    assert len(commands) >= 12
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         sections = []
         for shape in FOLDERS:
-            write_pictures(Path(folder), shape)
             sections.append(f"== {shape.name}\n{dry_run(shape, Path(folder))}")
     GOLDEN.write_text("".join(sections), encoding="utf-8")

@@ -14,7 +14,7 @@ __all__ = ["LABEL_COLUMNS", "PATH_COLUMNS", "Columns", "Unclear", "find_columns"
 PATH_COLUMNS = ("path", "file_name", "file", "file_path", "image_path", "image_name", "image", "img", "img_path")
 """Names of columns of files' paths, the first that is there counts."""
 LABEL_COLUMNS = (
-    *("label", "labels", "class", "class_name", "label_name", "target", "ground_truth"),
+    *("label", "labels", "label_str", "label_a", "class", "class_name", "label_name", "target", "ground_truth"),
     *("is_fake", "fake", "is_generated", "generated", "is_ai", "ai_generated", "is_ai_generated", "is_synthetic"),
     *("synthetic", "is_real", "real", "real/fake"),
 )

@@ -67,12 +67,31 @@ class Layout:
             notes.append(f"labels by folder: {_listed(words)}")
         if self.beside_real:
             notes.append("no folder names a class of generated images: those beside real ones were taken for it")
+        if note := self._partly_given():
+            notes.append(note)
         if silent:
             words = [f"{name} ({counted(silent[name], 'image')})" for name in sorted(silent)]
             notes.append(
                 f"passed over, as no name says real or generated: {_listed(words)} (--label WORD=real|generated)"
             )
         return notes
+
+    def _partly_given(self) -> str:
+        """A note where folders give some images a split, and others none: it may be one class only."""
+        given: Counter[str] = Counter()
+        drawn = 0
+        for folder, place in self.places.items():
+            if place.label is not None and place.split:
+                given[place.split] += self.counts[folder]
+            elif place.label is not None:
+                drawn += self.counts[folder]
+        if not given or not drawn:
+            return ""
+        words = ", ".join(f"{split} {count:,}" for split, count in sorted(given.items()))
+        return (
+            f"only some folders name a split ({words}), and the splits of {counted(drawn, 'image')} are drawn: "
+            "--no-given-split draws all"
+        )
 
 
 def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
