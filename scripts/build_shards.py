@@ -1,9 +1,9 @@
 """Images to shards: ``python -m scripts.build_shards SRC OUT``.
 
-SRC is a folder with the class folders real/ and generated/ (or fake/), whose subfolders name the
-generators, or a list in CSV or Parquet with columns path,label[,generator,group,split]. Either may
-lie in a store: s3://…, gs://…, http(s)://…, hf://…. An interrupted build continues when the same
-command is run again.
+SRC is a folder whose folders' names say class, split and generator, such as real/ and generated/GENERATOR/, at
+any depth; an archive of such a folder; or a list in CSV, JSON lines or Parquet with columns
+path,label[,generator,group,split]. Folders and lists may lie in a store: s3://…, gs://…, http(s)://…, hf://….
+--dry-run shows what is understood. An interrupted build continues when the same command is run again.
 """
 
 from collections.abc import Mapping
