@@ -31,7 +31,7 @@ def build(tmp_path: Path, options, equalise: str = "none") -> ShardDataset:
         picture.save(source / f"{number:03d}.jpg", **options(label, random))
         rows.append((f"{number:03d}.jpg", label))
     with (source / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label"), *rows])
+        csv.writer(file).writerows([("path", "is_generated"), *rows])
     settings = BuildSettings(split_shares={"train": 1.0}, samples_per_shard=400, global_size=16, equalise=equalise)
     build_dataset(source / "list.csv", tmp_path / equalise, settings, progress=False)
     return ShardDataset.open(tmp_path / equalise)

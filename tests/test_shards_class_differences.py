@@ -51,7 +51,7 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
         picture.save(source / f"{number:03d}.{kind.lower()}", kind, **options)
         rows.append((f"{number:03d}.{kind.lower()}", label))
     with (source / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label"), *rows])
+        csv.writer(file).writerows([("path", "is_generated"), *rows])
     settings = BuildSettings(split_shares={"train": 1.0}, samples_per_shard=200, global_size=16, equalise=equalise)
     build_dataset(source / "list.csv", tmp_path / "out", settings, progress=False)
     return ShardDataset.open(tmp_path / "out")

@@ -79,7 +79,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ShardDataset, set
     add("lossless.bmp", buffer.getvalue(), 51, "valid")
     add("copy.png", (folder / "52.png").read_bytes(), 52, "train")
     with (folder / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label", "group", "split"), *rows])
+        csv.writer(file).writerows([("path", "is_generated", "group", "split"), *rows])
     out = folder / "out"
     build_dataset(folder / "list.csv", out, BuildSettings(global_size=128), progress=False)
     return ShardDataset.open(out), pairs

@@ -45,7 +45,7 @@ def make_images(root: Path, count: int, options, seed: int = 0) -> Path:
         picture.save(root / name, kind, **how)
         rows.append((name, label))
     with (root / "list.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("path", "label"), *rows])
+        csv.writer(file).writerows([("path", "is_generated"), *rows])
     return root / "list.csv"
 
 

@@ -28,6 +28,7 @@ from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic, write_text_atomic
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import DatasetInfo
+from shards.manifest.schema import CLASS_NAMES
 
 __all__ = [
     "CROP_SIZE",
@@ -183,7 +184,7 @@ def _list_sources(root: Path, photographs: Sequence[Path]) -> Path:
         writer = csv.writer(file)
         writer.writerow(["path", "label", "split"])
         for number, photograph in enumerate(photographs):
-            writer.writerow([photograph.resolve(), number % 2, SPLIT])
+            writer.writerow([photograph.resolve(), CLASS_NAMES[number % 2], SPLIT])
     return path
 
 
