@@ -40,7 +40,11 @@ def main():
 run_command(main)
 """
 ENDINGS = {"0": 0, "3": 3, "mistake": 2, "--no-such": 2, "--help": 0}
-DEAF = [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", "<&- >&- 2>&-", ">&- 2>/dev/full"]
+DEAF = [
+    ">&- 2>&-",
+    "2>/dev/full",
+    *(pytest.param(words, marks=pytest.mark.slow) for words in (">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full")),
+]
 
 
 def shell(folder: Path, redirections: str, outcome: str, **environment: str):

@@ -172,7 +172,7 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(unbroken, synthetic_shard
     assert curve(tmp_path / "other")[0]["train_loss"] != curve(unbroken)[0]["train_loss"]
 
 
-@pytest.mark.parametrize("steps", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8))])
+@pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 5, 8))])
 def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, tmp_path, monkeypatch, steps):
     """With a checkpoint every step the run goes on in mid-epoch; dropout and order included."""
     with monkeypatch.context() as patch:
@@ -201,7 +201,9 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, syntheti
     assert_same_run(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
 ):
@@ -228,7 +230,9 @@ def test_the_second_ctrl_c_ends_at_once(synthetic_shards, tmp_path, monkeypatch)
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 
-@pytest.mark.parametrize("moment", ["the epoch's last step", "inside the validation"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the epoch's last step", marks=pytest.mark.slow), "inside the validation"]
+)
 def test_a_signal_before_the_end_of_the_validation_costs_no_step(
     unbroken, synthetic_shards, tmp_path, monkeypatch, moment
 ):
@@ -458,6 +462,7 @@ def test_a_process_that_ends_before_the_main_one_needs_no_outcome(synthetic_shar
     assert train.main(arguments) == 0
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once_by_two_processes(synthetic_shards, tmp_path):
     process = start(torchrun(synthetic_shards, tmp_path / "run", "loader.global_size=96"))
     _, errors = process.communicate(timeout=PATIENCE_S)
