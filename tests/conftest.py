@@ -1,5 +1,6 @@
 """Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
 
+import gc
 import io
 import os
 import shutil
@@ -45,6 +46,11 @@ FIRST = "test_loaders_splice"
 """Needs every kernel of the splice, which a fresh clone compiles for half a minute."""
 
 
+def pytest_collection() -> None:
+    """Nothing is garbage while all is imported, and looking for it takes a quarter of that time."""
+    gc.disable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Orders the files for ``--no-loadscope-reorder``, skips GPU tests where there is no GPU."""
     items.sort(key=_turn_of_files(items))
@@ -56,6 +62,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: no search for garbage looks at it again, as each of a trial's and each full one would."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def _turn_of_files(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, int, str]]:

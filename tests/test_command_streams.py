@@ -125,6 +125,7 @@ def test_a_socket_that_broke_is_not_taken_for_stdout():
         run_command(main)
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_without_a_bar(tmp_path, coded_image, encode_image):
     """As it ran: the bar was written to a stderr that is not there."""
     for index, label in enumerate(("real", "generated")):

@@ -19,16 +19,16 @@ from tests.fuzz_views import ViewTarget
 
 # Target, mutations, and outcomes that prove that the mutations reach what they are meant to.
 RUNS = {
-    "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
+    "tar": (TarTarget, 125, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        200,
+        100,
         ("sources.csv: taken", "sources.csv: refused", "labels.parquet: taken", "labels.parquet: refused"),
     ),
-    "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
+    "members": (MemberTarget, 125, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
         FormatTarget,
-        300,
+        150,
         tuple(
             f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
         ),
@@ -47,11 +47,11 @@ RUNS = {
         ),
     ),
     "plans": (PlanTarget, 60, ("build: refused", "index: refused")),
-    "detail": (DetailTarget, 200, ("taken", "refused")),
+    "detail": (DetailTarget, 100, ("taken", "refused")),
     "runs": (RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused")),
-    "ranges": (RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused")),
-    "views": (ViewTarget, 200, ("taken", "refused")),
-    "listings": (ListingTarget, 400, ("names", "files", "lengths", "no lengths")),
+    "ranges": (RangeTarget, 75, ("read in parts", "read whole", "outside, or too long", "refused")),
+    "views": (ViewTarget, 100, ("taken", "refused")),
+    "listings": (ListingTarget, 200, ("names", "files", "lengths", "no lengths")),
     "remote": (RemoteTarget, 60, ("samples", "refused")),
 }
 

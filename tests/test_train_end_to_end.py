@@ -286,6 +286,7 @@ def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, t
         train_run(synthetic_shards, settings(), tmp_path / "run")
 
 
+@pytest.mark.slow  # that micro-steps add up to a batch is tested in test_glass_engine
 def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
     """Batches of 8, or four micro-steps of 2; the epoch's 12 images are no multiple of either."""
     for name, size, steps in (("whole", 8, 1), ("parts", 2, 4)):
