@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Every check, on a machine with nothing but Python: bash scripts/test.sh [--slow]
 #   default  lint, format, types, the default tier of tests (GPU tests too where there is a GPU)
-#   --slow   adds what takes longer: several processes, kills, fuzzing, soak
+#   --slow   adds what takes longer: several processes, kills, fuzzing, soak, and variants of what the default tier tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,8 @@ source scripts/venv.sh "[dev]"
 
 echo "== ruff"; ruff check .; ruff format --check .
 echo "== mypy"; mypy
-echo "== tests"; python -m pytest -q -n 2 --dist loadfile -m "not slow and not gpu" --durations=10
+# Files in the order of tests/conftest.py: one worker compiles the kernels of a fresh clone, the other runs what needs none.
+echo "== tests"; python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not gpu" --durations=10
 if python -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then
   echo "== GPU tests"; python -m pytest -q -m gpu
 else

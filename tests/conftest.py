@@ -1,9 +1,12 @@
 """Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
 
+import gc
 import io
+import os
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,12 +33,27 @@ JPEG_KINDS: list[dict[str, Any]] = [
 ]
 
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Before anything imports torch. Tests run beside each other: threads that spin while waiting for one another took two
+thirds of the time of some files. Tests of threads ask for them."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the background; some tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+FIRST = "test_loaders_splice"
+"""Needs every kernel of the splice, which a fresh clone compiles for half a minute."""
+
+
+def pytest_collection() -> None:
+    """Nothing is garbage while all is imported, and looking for it takes a quarter of that time."""
+    gc.disable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` are skipped, with the reason, where there is no GPU."""
+    """Orders the files for ``--no-loadscope-reorder``, skips GPU tests where there is no GPU."""
+    items.sort(key=_turn_of_files(items))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -44,6 +62,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: no search for garbage looks at it again, as each of a trial's and each full one would."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def _turn_of_files(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, int, str]]:
+    """The key of a test's file: one worker compiles the kernels, others run what needs none, then the rest follows,
+    files of many tests first, so that no worker is left alone with a long one."""
+    counts = Counter(item.path for item in items)
+    of_shards = {item.path for item in items if {"synthetic_shards", "four_splits"} & set(_fixtures(item))}
+
+    def turn(item: pytest.Item) -> tuple[int, int, str]:
+        name = item.path.stem
+        needs_kernels = item.path in of_shards or not name.startswith("test_glass")
+        return (0 if name == FIRST else 1 + needs_kernels, -counts[item.path], name)
+
+    return turn
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
 
 
 def draw_coded(index: int, width: int, height: int) -> np.ndarray:

@@ -40,7 +40,11 @@ def main():
 run_command(main)
 """
 ENDINGS = {"0": 0, "3": 3, "mistake": 2, "--no-such": 2, "--help": 0}
-DEAF = [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", "<&- >&- 2>&-", ">&- 2>/dev/full"]
+DEAF = [
+    ">&- 2>&-",
+    "2>/dev/full",
+    *(pytest.param(words, marks=pytest.mark.slow) for words in (">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full")),
+]
 
 
 def shell(folder: Path, redirections: str, outcome: str, **environment: str):
@@ -121,6 +125,7 @@ def test_a_socket_that_broke_is_not_taken_for_stdout():
         run_command(main)
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_without_a_bar(tmp_path, coded_image, encode_image):
     """As it ran: the bar was written to a stderr that is not there."""
     for index, label in enumerate(("real", "generated")):

@@ -95,7 +95,7 @@ def test_too_many_bad_samples_stop_the_run_and_mending_lets_it_go_on(synthetic_s
     assert [line["train_images"] for line in curve] == [12, 12]
 
 
-@pytest.mark.parametrize("checkpoint_every", [None, 1])
+@pytest.mark.parametrize("checkpoint_every", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_too_many_in_the_last_epoch_finish_nothing(damaged, tmp_path, checkpoint_every):
     """The shards go bad before the second epoch of two."""
     run, how = tmp_path / "run", {"checkpoint_every": checkpoint_every}

@@ -23,6 +23,8 @@ from loaders import LoaderConfig
 
 CROPS = 5
 WITHOUT_BATCHNORM = ["test_vit", "test_convnext"]
+CHUNKS = [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow)]
+"""Of five crops: chunks of 2 have all that the others have, several whole ones and a rest."""
 
 
 def config(backbone: str, **model) -> RunConfig:
@@ -86,7 +88,7 @@ def keep_all(monkeypatch):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("chunk", [1, 2, 4])
+@pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_gradients_are_those_of_the_plain_model(backbone, chunk, masked):
     batch = make_batch()
@@ -114,7 +116,7 @@ def test_half_precision_loses_no_more_than_plainly(backbone):
     assert error(made(backbone, crop_chunk=1)) <= 1.1 * error(made(backbone))
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 4])
+@pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("bf16", [False, True])
 def test_batchnorm_takes_each_chunk_by_itself(keep_all, chunk, bf16):
     """Gradients, running statistics and counts are those of chunks one by one."""
@@ -232,11 +234,12 @@ def tiny_step(crops: int, chunk: int | None) -> Step:
     return Step(step_config({**options, "crop_chunk": str(chunk)}, crops, threads=1))
 
 
-def test_64_crops_take_the_memory_of_4(monkeypatch):
+@pytest.mark.parametrize("crops", [16, pytest.param(64, marks=pytest.mark.slow)])
+def test_many_crops_take_the_memory_of_4(monkeypatch, crops):
     """Counted: every tensor storage alive at the worst moment of a step."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     plain = tiny_step(4, None).count_by_storages()
-    chunked = tiny_step(64, 1).count_by_storages()
+    chunked = tiny_step(crops, 1).count_by_storages()
     assert chunked["peak_bytes"] <= plain["peak_bytes"]
     assert chunked["activations_bytes"] < 0.5 * plain["activations_bytes"]
 

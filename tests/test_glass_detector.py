@@ -98,8 +98,10 @@ def test_scores_are_those_of_evaluate(run, detector, verdicts, synthetic_dataset
         assert verdict.attention == pytest.approx(row["attention_weights"], abs=1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("batch_size", [1, 5, 32])
+@pytest.mark.parametrize(
+    ("batch_size", "threads"),
+    [(1, 1), (5, 2), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1, 2), (5, 1), (32, 1), (32, 2)))],
+)
 def test_neither_batch_nor_threads_nor_order_count(detector, files, verdicts, threads, batch_size):
     """Threads of the decoders and of the matrix products."""
     order = np.random.default_rng(10 * threads + batch_size).permutation(len(files))

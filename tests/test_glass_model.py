@@ -162,13 +162,12 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     "name",
     [
         "efficientvit_m0",
-        "iformer_t",
-        "levit_128s",
-        "repvit_m1",
-        "shvit_s1",
         "deit_tiny_distilled_patch16_224",
         "mobilenetv3_small_050",
-        pytest.param("caformer_s18", marks=pytest.mark.slow),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("iformer_t", "levit_128s", "repvit_m1", "shvit_s1", "caformer_s18")
+        ),
     ],
 )
 def test_weights_with_the_whole_head_of_timm(tmp_path, name):

@@ -15,15 +15,12 @@ from glass.model.view_sizes import check_views, require_runs
 from loaders import LoaderConfig
 from shards.errors import InputError
 
-SMALL = [
-    ("vit_tiny_patch16_224", 40),
+SMALL = [("vit_tiny_patch16_224", 40), ("test_resnet", 37), ("test_convnext", 44), ("test_efficientnet", 45)]
+LARGER = [
     ("tnt_s_legacy_patch16_224", 40),
     ("eva02_tiny_patch14_224", 40),
     ("convnext_atto", 70),
     ("resmlp_12_224", 40),
-    ("test_resnet", 37),
-    ("test_convnext", 44),
-    ("test_efficientnet", 45),
     ("mobilenetv3_small_050", 43),
     ("pit_ti_224", 46),
 ]
@@ -139,7 +136,9 @@ def law(name: str, size: int) -> None:
         assert notices(live_network(name, size), size, OVERLAP if size % 2 == 0 else 1)
 
 
-@pytest.mark.parametrize(("name", "size"), SMALL)
+@pytest.mark.parametrize(
+    ("name", "size"), [*SMALL, *(pytest.param(*network, marks=pytest.mark.slow) for network in LARGER)]
+)
 def test_the_last_pixels_count_or_the_size_is_refused(name, size):
     law(name, size)
 
@@ -155,10 +154,14 @@ def test_the_law_holds_for_an_architecture_of_each_module(name, size):
     ("name", "size", "words"),
     [
         ("vit_tiny_patch16_224", 40, "never read the last 8 rows and columns: 32 and 48 would fit"),
-        ("eva02_tiny_patch14_224", 96, "the last 12 rows and columns: 84 and 98 would fit"),
+        pytest.param(
+            "eva02_tiny_patch14_224", 96, "the last 12 rows and columns: 84 and 98 would fit", marks=pytest.mark.slow
+        ),
         ("convnext_atto", 65, "the last row and column: 64 and 68 would fit"),
         ("test_vit", 40, r"stops at it \(AssertionError: .*\): 32 and 48 would fit"),
-        ("levit_128s", 232, r"stops at it \(RuntimeError: .*\): 224 and 240 would fit"),
+        pytest.param(
+            "levit_128s", 232, r"stops at it \(RuntimeError: .*\): 224 and 240 would fit", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, words):

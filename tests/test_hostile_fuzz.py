@@ -22,13 +22,13 @@ from tests.fuzz_views import ViewTarget
 RUNS = {
     "archives": (
         ArchiveTarget,
-        250,
+        150,
         ("zip: read", "zip: corrupt", "zip: refused", "tar: read", "tar.gz: read", "gz: refused"),
     ),
-    "tar": (TarTarget, 250, ("refused", "listed", "images", "bad members")),
+    "tar": (TarTarget, 125, ("refused", "listed", "images", "bad members")),
     "lists": (
         ListTarget,
-        300,
+        200,
         (
             *(f"sources{suffix}: {end}" for suffix in (".csv", ".jsonl", ".parquet") for end in ("taken", "refused")),
             "labels.parquet: taken",
@@ -37,10 +37,10 @@ RUNS = {
             "groups.parquet: refused",
         ),
     ),
-    "members": (MemberTarget, 250, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
+    "members": (MemberTarget, 125, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
         FormatTarget,
-        300,
+        150,
         tuple(
             f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
         ),
@@ -59,11 +59,11 @@ RUNS = {
         ),
     ),
     "plans": (PlanTarget, 60, ("build: refused", "index: refused")),
-    "detail": (DetailTarget, 200, ("taken", "refused")),
+    "detail": (DetailTarget, 100, ("taken", "refused")),
     "runs": (RunTarget, 60, ("run.json: refused", "config.json: refused", "training.pt: refused")),
-    "ranges": (RangeTarget, 150, ("read in parts", "read whole", "outside, or too long", "refused")),
-    "views": (ViewTarget, 200, ("taken", "refused")),
-    "listings": (ListingTarget, 400, ("names", "files", "lengths", "no lengths")),
+    "ranges": (RangeTarget, 75, ("read in parts", "read whole", "outside, or too long", "refused")),
+    "views": (ViewTarget, 100, ("taken", "refused")),
+    "listings": (ListingTarget, 200, ("names", "files", "lengths", "no lengths")),
     "remote": (RemoteTarget, 60, ("samples", "refused")),
 }
 

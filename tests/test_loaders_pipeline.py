@@ -343,7 +343,7 @@ def test_a_missing_shard_is_one_clear_sentence(synthetic_shards, tmp_path):
         epoch(damaged)
 
 
-@pytest.mark.parametrize("backend", ["turbo", "dali"])
+@pytest.mark.parametrize("backend", ["turbo", pytest.param("dali", marks=pytest.mark.slow)])
 def test_memory_stays_flat(synthetic_shards, backend):
     """300 batches of which none is kept: resident memory grows by less than 16 MB after warm-up."""
     config = replace(CONFIG, backend=backend)

@@ -10,9 +10,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numba import int64
 from numba.core.caching import NullCache
 from numba.core.dispatcher import Dispatcher
 
+from shards.files.locks import locked_file
 from shards.jpeg import kernel_cache
 from shards.jpeg.kernel_cache import cached, reached, source_digest
 
@@ -63,7 +65,7 @@ def test_without_a_cache_of_numba_s_a_temporary_folder_keeps_kernels(tmp_path):
     assert list(folder.rglob("*.nbi"))
 
 
-@pytest.mark.parametrize("made_by", ["others", "a link"])
+@pytest.mark.parametrize("made_by", ["others", pytest.param("a link", marks=pytest.mark.slow)])
 def test_nor_that_kernels_are_compiled_each_time(tmp_path, made_by):
     """Kept code is run as it is, so a folder that others may write to is not taken."""
     folder = tmp_path / "a"
@@ -85,6 +87,29 @@ def test_nor_that_kernels_are_compiled_each_time(tmp_path, made_by):
 def run_again(folder: Path) -> tuple[list[str], str]:
     (folder / "__pycache__").unlink()
     return run(folder, GLASS_KERNELS_ARE_NOT_KEPT="1")
+
+
+def test_of_two_processes_one_compiles(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "shared_kernel.py").write_text(
+        "from shards.jpeg.kernel_cache import cached\n@cached\ndef kernel(x):\n    return x + 1\n"
+    )
+    kernel = importlib.import_module("shared_kernel").kernel
+    code = (
+        "from shared_kernel import kernel\nprint(flush=True)\nprint(kernel(1), sum(kernel.stats.cache_hits.values()))"
+    )
+    try:
+        with locked_file(kernel._cache.lock_path):  # as of a process that compiles
+            command = [sys.executable, "-c", code]
+            paths = os.pathsep.join((str(ROOT), str(tmp_path)))
+            other = subprocess.Popen(
+                command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
+            )
+            other.stdout.readline()  # from here on it needs the kernel
+            Dispatcher.compile(kernel, (int64,))
+        assert other.communicate()[0].split() == ["2", "1"]
+    finally:
+        sys.modules.pop("shared_kernel")
 
 
 def test_a_disk_that_is_full_costs_time_and_no_result(monkeypatch, caplog):

@@ -35,7 +35,7 @@ def best_of(run):
     return json.loads((run / "run.json").read_text())["finished"]["best"]
 
 
-@pytest.mark.parametrize("lost", ["gone", "of another epoch"])
+@pytest.mark.parametrize("lost", ["gone", pytest.param("of another epoch", marks=pytest.mark.slow)])
 def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(synthetic_shards, tmp_path, lost):
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert train(synthetic_shards, settings(), unbroken)

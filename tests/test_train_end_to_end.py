@@ -172,7 +172,7 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(unbroken, synthetic_shard
     assert curve(tmp_path / "other")[0]["train_loss"] != curve(unbroken)[0]["train_loss"]
 
 
-@pytest.mark.parametrize("steps", [2, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 5, 8))])
+@pytest.mark.parametrize("steps", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 4, 5, 8))])
 def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, tmp_path, monkeypatch, steps):
     """With a checkpoint every step the run goes on in mid-epoch; dropout and order included."""
     with monkeypatch.context() as patch:
@@ -201,7 +201,9 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, syntheti
     assert_same_run(unbroken, tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGINT]
+)
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number
 ):
@@ -228,7 +230,9 @@ def test_the_second_ctrl_c_ends_at_once(synthetic_shards, tmp_path, monkeypatch)
     assert not list((tmp_path / "checkpoints").glob("step-*"))
 
 
-@pytest.mark.parametrize("moment", ["the epoch's last step", "inside the validation"])
+@pytest.mark.parametrize(
+    "moment", [pytest.param("the epoch's last step", marks=pytest.mark.slow), "inside the validation"]
+)
 def test_a_signal_before_the_end_of_the_validation_costs_no_step(
     unbroken, synthetic_shards, tmp_path, monkeypatch, moment
 ):
@@ -282,6 +286,7 @@ def test_a_checkpoint_of_another_structure_is_refused(spoil, synthetic_shards, t
         train_run(synthetic_shards, settings(), tmp_path / "run")
 
 
+@pytest.mark.slow  # that micro-steps add up to a batch is tested in test_glass_engine
 def test_micro_steps_give_the_same_run(synthetic_shards, tmp_path):
     """Batches of 8, or four micro-steps of 2; the epoch's 12 images are no multiple of either."""
     for name, size, steps in (("whole", 8, 1), ("parts", 2, 4)):
@@ -458,6 +463,7 @@ def test_a_process_that_ends_before_the_main_one_needs_no_outcome(synthetic_shar
     assert train.main(arguments) == 0
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once_by_two_processes(synthetic_shards, tmp_path):
     process = start(torchrun(synthetic_shards, tmp_path / "run", "loader.global_size=96"))
     _, errors = process.communicate(timeout=PATIENCE_S)

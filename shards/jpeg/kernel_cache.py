@@ -25,6 +25,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -33,6 +34,9 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 from numba.core.caching import FunctionCache, NullCache
+from numba.core.compiler_lock import global_compiler_lock
+
+from shards.files.locks import locked_file
 
 __all__ = ["cached", "reached", "source_digest"]
 
@@ -51,7 +55,18 @@ def cached(function: Callable[..., Any] | None = None, **options: Any) -> Any:
         return partial(cached, **options)
     kernel = njit(nogil=True, **options)(function)
     kernel._cache = _cache_of(function)
+    if not isinstance(kernel._cache, NullCache):
+        kernel.compile = partial(_compile_or_wait, kernel._cache, kernel.compile)
     return kernel
+
+
+def _compile_or_wait(cache: "_Cache", compile_or_load: Callable[[Any], Any], signature: Any) -> Any:
+    """Of several processes that need a kernel, such as the workers of a build, one compiles it; the others wait for
+    its file. Numba's own lock, which all kernels and threads share, comes first, so that the two cannot deadlock."""
+    with global_compiler_lock, ExitStack() as held:
+        with suppress(OSError):  # where files cannot be locked, each process compiles
+            held.enter_context(locked_file(cache.lock_path))
+        return compile_or_load(signature)
 
 
 def _cache_of(function: Callable[..., Any]) -> Any:
@@ -101,6 +116,11 @@ class _Cache(FunctionCache):
     """Numba's, but what cannot be read or written costs time only: kept code is no result."""
 
     _said = False
+
+    @property
+    def lock_path(self) -> Path:
+        """The file whose lock is held by the process that loads or compiles the kernel."""
+        return Path(self.cache_path) / f"{self._impl.filename_base}.lock"
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
