@@ -19,12 +19,12 @@ from glass.report.run_data import _read_epochs, _read_json
 from glass.train.checkpoint import CheckpointStore
 from shards.adopt.key_list import read_key_list
 from shards.build.first_pass import examine
-from shards.build.source_files import LocalFiles
-from shards.build.source_lists import read_sources
 from shards.build.writer import read_shard_manifest
 from shards.errors import InputError
 from shards.files.json_file import parse_json, read_json
 from shards.manifest.dataset import ShardDataset
+from shards.sources.files import LocalFiles
+from shards.sources.read import read_sources
 from shards.verify import verify_dataset
 
 
