@@ -114,8 +114,8 @@ def _looked_at(sources: SourceList) -> list[str]:
             return [f"  images     none was looked at: {error}"]
     lines = [_fact("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
     if megapixels:
-        low, middle, high = min(megapixels), statistics.median(megapixels), max(megapixels)
-        lines.append(f"  megapixels {low:.2g} to {high:.2g}, half of them above {middle:.2g}")
+        low, middle, high = (f"{f(megapixels):.2g}" for f in (min, statistics.median, max))
+        lines.append("  megapixels " + (low if low == high else f"{low} to {high}, median {middle}"))
     if unread:
         lines.append(_fact("rejected", dict(unread)) + " among those looked at")
     return lines
