@@ -62,8 +62,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure_steps(dataset: ShardDataset, config: RunConfig, steps: int, rounds: int) -> dict[str, Any]:
-    """Times ``rounds`` times ``steps`` training steps of ``config``, in turn with as many batches
-    without a model.
+    """Times ``rounds`` rounds of ``steps`` training steps of ``config`` each, alternating with rounds that load as
+    many batches without a model.
 
     Raises ``InputError`` where the training split is too small for them.
     """

@@ -1,4 +1,4 @@
-"""Samples that gave no pixels: each noted once, with where it lies and why."""
+"""Samples that could not be decoded: each recorded once, with its shard and the reason."""
 
 import threading
 from collections.abc import Iterable
@@ -8,21 +8,21 @@ from typing import Any
 __all__ = ["BadSample", "BadSampleLog", "bad_sample_rows"]
 
 MAX_DETAIL = 300
-"""Characters of a decoder's words that :func:`bad_sample_rows` keeps."""
+"""Characters of a decoder's message that :func:`bad_sample_rows` keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadSample:
-    """A sample that was masked. Holds no times, so that equal runs note the same."""
+    """A sample that was masked. Holds no times, so that equal runs record the same."""
 
     shard: str
     sample_key: str
     reason: str
     """A short fixed phrase: ``checksum``, ``undecodable``, ``unreadable member``, …"""
     detail: str
-    """The decoder's words."""
+    """The message of the decoder."""
     epoch: int
-    """In which it was met first."""
+    """The epoch in which it was first met."""
 
 
 class BadSampleLog:
@@ -33,7 +33,7 @@ class BadSampleLog:
         self._lock = threading.Lock()
 
     def add(self, samples: Iterable[BadSample]) -> None:
-        """Notes samples; one that was noted before keeps its first reason."""
+        """Records samples; one that was recorded before keeps its first reason."""
         with self._lock:
             for sample in samples:
                 self._found.setdefault(sample.sample_key, sample)
@@ -47,5 +47,6 @@ class BadSampleLog:
 
 
 def bad_sample_rows(found: Iterable[BadSample], split: str) -> list[dict[str, Any]]:
-    """Bad samples of ``split`` as plain values, for JSON."""
+    """One dict per bad sample of ``split``, ready for JSON: the fields of :class:`BadSample` (``detail`` cut to
+    ``MAX_DETAIL`` characters) and ``split``."""
     return [{"split": split, **asdict(bad), "detail": bad.detail[:MAX_DETAIL]} for bad in found]

@@ -58,7 +58,7 @@ def is_passing(error: BaseException) -> bool:
 
 
 def disk_failed(what: object, cause: str, advice: str = "") -> MachineTrouble:
-    """The error for a file that a disk or a network file system did not give: ``cause`` is the system's
+    """The error for a file that a disk or a network file system failed to deliver: ``cause`` is the system's
     message, ``advice`` is appended to the remedy."""
     return MachineTrouble(
         f"{what} cannot be read ({cause}): look after the disk or the network file system and run"

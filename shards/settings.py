@@ -44,7 +44,7 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
 
 @cache
 def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Field → its type with limits, and without."""
+    """Field → its type with its limits; and field → its type without them."""
     return get_type_hints(kind, include_extras=True), get_type_hints(kind)
 
 

@@ -114,7 +114,7 @@ def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkey
 
 
 def test_seeds_are_calibrated_where_there_is_a_split_for_it(synthetic_images, tmp_path, monkeypatch):
-    """Before and after are told, metrics stay those of raw scores, also after a kill between the
+    """Figures before and after are reported; metrics stay those of raw scores, also after a kill between the
     calibration and the test."""
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     settings = BuildSettings(split_shares=shares, global_size=64)

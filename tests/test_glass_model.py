@@ -283,7 +283,7 @@ class TestMistakes:
         self.refused("another network.*it has layer1", global_weights=str(path))
 
     def test_pretrained_weights_without_a_network(self, monkeypatch):
-        """Told at once, with what to give instead: the hub's client alone retries for minutes."""
+        """The error comes at once and says what to give instead: the hub's client alone retries for minutes."""
         import huggingface_hub.constants
 
         nobody = "http://127.0.0.1:9"

@@ -42,7 +42,7 @@ def trials_of(folder: Path) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("killed_in", ["report", "after report", "decision"])
 def test_a_search_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch, killed_in):
-    """Killed now and then between an epoch and what follows of it: told, decided, acted upon."""
+    """Killed now and then between an epoch and what follows from it: report, decision, action."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     Search(data, search_plan(), tmp_path / "whole").run(14)
     calls: list = []

@@ -91,7 +91,7 @@ OF_EACH_MODULE = [
     "xcit_nano_12_p8_224",
 ]
 OVERLAP = 3
-"""Pixels that may be lost behind the last of windows that overlap, as in Inception's stem."""
+"""Pixels that may be lost after the last of overlapping windows, as in Inception's stem."""
 
 
 def live_network(name: str, size: int) -> nn.Module:

@@ -18,7 +18,7 @@ def test_a_duration_is_as_exact_as_a_guess(seconds, words):
 
 
 class Clock:
-    """Stands still until it is told."""
+    """Stands still until a test sets it."""
 
     now = 1000.0
 

@@ -315,7 +315,7 @@ def batch_decoders() -> dict[str, Callable[[list[bytes]], list[np.ndarray]]]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_many_windows_of_every_variant(name: str, batch_decoders) -> None:  # type: ignore[no-untyped-def]
-    """``GLASS_SPLICE_WINDOWS`` windows (600 unless told), of images up to 3,000 pixels."""
+    """``GLASS_SPLICE_WINDOWS`` windows (600 by default), of images up to 3,000 pixels."""
     count = int(os.environ.get("GLASS_SPLICE_WINDOWS", "600"))
     rng = np.random.default_rng(4)
     per_image = 100

@@ -125,7 +125,7 @@ def test_two_workers_share_a_study(synthetic_shards, tmp_path, kind):
             process.wait()
     said = (tmp_path / "said").read_text()
     assert code == 0, said[-3000:]
-    assert "ended with exit code" not in said  # which a worker is told by that did not end well
+    assert "ended with exit code" not in said  # the words by which a failed worker is reported
     rows = trials(out)
     assert [row["number"] for row in rows] == [0, 1, 2, 3]
     assert {row["state"] for row in rows} <= {"complete", "pruned"}

@@ -34,7 +34,7 @@ def test_mutations_end_in_a_status() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
-    """``GLASS_FUZZ_MUTATIONS`` of them (200,000 unless told), in code compiled with the checks."""
+    """``GLASS_FUZZ_MUTATIONS`` of them (200,000 by default), in code compiled with the checks."""
     count = os.environ.get("GLASS_FUZZ_MUTATIONS", "200000")
     environment = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     done = subprocess.run(

@@ -48,26 +48,29 @@ class ImageRow(TypedDict):
     method: str
     num_crops: int
     megapixels: Number
-    """Mean of the images."""
+    """Mean size of the images."""
     threads: int
     images_per_s: Number
     """Median over the rounds."""
     spread: list[Number]
     """Its smallest and largest value."""
     bytes_read_per_image: Number
-    """That the method touches in storage."""
+    """Bytes of storage that the method reads."""
     cpu_s_per_image: Number
-    """User and system time of all its threads and processes."""
+    """User and system time of all its threads and processes, in seconds."""
     peak_rss_mib: Number
 
 
 class TurnsRow(ImageRow):
-    """A method measured in rounds, in turn with others."""
+    """A method measured in rounds that alternate with those of other methods."""
 
     images: str
+    """Name of the image set or split."""
     data: str
+    """Digest of the images: 16 hexadecimal digits."""
     rounds: int
     seconds_per_round: Number
+    """Length that was asked for; a round runs at least about that long."""
 
 
 class Measured(TypedDict):
@@ -100,7 +103,7 @@ class OnImages(Measured):
 
 
 class DecodeRow(TurnsRow):
-    """Of ``bench decode``."""
+    """A row of ``bench decode``."""
 
     crop_size: int
 
@@ -118,7 +121,7 @@ class Build(OnImages):
 
 
 class LoaderRow(TurnsRow):
-    """Of ``bench loader``."""
+    """A row of ``bench loader``."""
 
     batch_size: int
     crop_size: int

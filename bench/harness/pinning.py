@@ -46,7 +46,9 @@ def _siblings(cpu: int) -> str:
 
 
 def thread_environment(threads: int) -> dict[str, str]:
-    """Environment variables for a measured process; must be set before it imports anything."""
+    """Environment variables (name → value) that give Numba ``threads`` threads and every other library one.
+
+    They must be set before the measured process imports anything."""
     limits = dict.fromkeys(ONE_THREAD_LIBRARIES, "1")
     return {**limits, "NUMBA_NUM_THREADS": str(threads)}
 

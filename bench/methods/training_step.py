@@ -18,7 +18,8 @@ __all__ = ["TrainingStep", "step_config"]
 
 
 def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunConfig:
-    """A preset's settings at a batch, number of crops, chunk and precision."""
+    """The settings of ``options["preset"]`` with the batch size, number of crops, chunk and precision to be
+    measured."""
     config = apply_overrides(
         load_preset(options["preset"]),
         [
@@ -35,7 +36,7 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
 
 
 class TrainingStep(Method):
-    """A method of the harness: counted while it warms up; a pass is one step."""
+    """A method of the harness: its memory is counted during the warm-up; a pass is one training step."""
 
     def __init__(self, task: Task) -> None:
         self.config = step_config(task.options, task.num_crops, task.threads)
@@ -46,7 +47,7 @@ class TrainingStep(Method):
         self.figures: dict[str, Any] = {}
 
     def warm_up(self) -> float:
-        """Counts a step; returns its seconds."""
+        """Measures the memory of one step; returns the seconds that the step took."""
         start = time.perf_counter()
         if self.by_shapes:
             with self._mode():
@@ -64,11 +65,11 @@ class TrainingStep(Method):
         return without_numbers(self._fake) if self.by_shapes else nullcontext()
 
     def run(self) -> int:
-        """Takes the steps of a turn; returns the number of images."""
+        """Runs the ``passes`` training steps of a turn; returns the number of images that they processed."""
         for _ in range(self.passes):
             self.step.take()
         return self.passes * self.config.loader.global_batch_size
 
     def report(self) -> dict[str, Any]:
-        """All counts, in bytes, with the way of counting, the device and the sizes."""
+        """All counts, in bytes, with the way of counting, the device and the sizes, by name."""
         return self.step.described(self.figures, COUNTED_BY_SHAPES if self.by_shapes else None)

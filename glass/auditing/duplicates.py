@@ -31,7 +31,7 @@ __all__ = [
 
 LEAST_DETAIL, LEAST_COARSE = 0.75, 0.9
 """Correlations from which a pair counts as one picture. Of 600 drawn scenes, at views of 128 pixels
-and more: re-saves, resizes and 5 % crops have 0.88 or more in the detail, the likest pairs of
+and more: re-saves, resizes and 5 % crops have 0.88 or more in the detail, the most similar pairs of
 different scenes 0.41 or less; at views of 64 pixels 0.97 and 0.66."""
 
 _CONFIRMED_PER_IMAGE, _CONFIRMED_AT_LEAST = 2, 50_000
@@ -48,7 +48,7 @@ class NearDuplicates:
     pairs: np.ndarray
     """(m, 2) int64 rows of the manifest, first < second."""
     detail: np.ndarray
-    """(m,) float64: how well each pair agrees, ``LEAST_DETAIL`` … 1."""
+    """(m,) float64: correlation of the two images' details, ``LEAST_DETAIL`` … 1."""
     candidates: int
     """Pairs near enough to be compared."""
     compared: int
@@ -57,15 +57,15 @@ class NearDuplicates:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """The result of :func:`find_duplicates`: pairs of samples that show one picture, the worst first."""
+    """The result of :func:`find_duplicates`: pairs of samples that show the same picture, the worst first."""
 
     pairs: np.ndarray
-    """(m, 2) int64 rows of the manifest, first < second. Those of different splits *and* classes come
-    first, then of either, then the others; the likest first in each."""
+    """(m, 2) int64 rows of the manifest, first < second. Pairs that differ in split *and* class come first, then those
+    that differ in one of the two, then the others; within each of these, the most similar first."""
     detail: np.ndarray
-    """(m,) float64: how well each pair agrees, 1 for equal pixels."""
+    """(m,) float64: correlation of the two images' details, ``LEAST_DETAIL`` … 1; 1 for equal pixels."""
     same_pixels: np.ndarray
-    """(m,) bool; the others are near."""
+    """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
     """None where near duplicates were not searched."""
 
@@ -73,8 +73,8 @@ class Duplicates:
 def find_duplicates(
     dataset: ShardDataset, near: bool = True, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> Duplicates:
-    """All pairs; without ``near`` only those of equal pixels, for which the manifest is read and no
-    shard. ``advance`` and errors are those of :func:`near_duplicates`."""
+    """All pairs of duplicates. ``near=False`` finds only those of equal pixels, from the manifest alone, without
+    reading a shard. ``advance`` and errors are those of :func:`near_duplicates`."""
     equal = exact_duplicates(dataset, "pixel_sha256")
     found = near_duplicates(dataset, threads, advance) if near else None
     pairs = np.concatenate([equal, found.pairs]) if found else equal
@@ -113,7 +113,7 @@ def groups_across_splits(dataset: ShardDataset) -> list[str]:
 def near_duplicates(
     dataset: ShardDataset, threads: int = 1, advance: Callable[[int], object] = lambda done: None
 ) -> NearDuplicates:
-    """Pairs of samples that show one picture, of different pixels and not of one group.
+    """Pairs of samples that show the same picture, have different pixels and do not share a group.
 
     Reads every global view once and those of candidates again; ``advance(n)`` is called
     after every ``n`` views of the first pass. Keeps 400 bytes per sample. Raises ``InputError`` where a shard

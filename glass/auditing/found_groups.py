@@ -1,4 +1,4 @@
-"""The groups that pairs of one picture make, for a list that a build takes."""
+"""Groups of images that show the same picture, for a list that a build takes."""
 
 import numpy as np
 
@@ -12,8 +12,9 @@ __all__ = ["found_groups"]
 def found_groups(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[bytes, str, str]]:
     """(SHA-256, group, source path) of every image that belongs to a group of two or more.
 
-    The groups of the data set are joined with the pairs that were found. A group keeps its name; one
-    that no image had before is named after the first of its SHA-256. Sorted by group and path.
+    Groups are the connected components of ``duplicates.pairs`` and of the groups that the data set has. One that
+    contains groups of the data set takes the alphabetically first of their names; a new one is called ``same-`` and the
+    first 16 hexadecimal digits of the lowest SHA-256 in it. Sorted by group and path.
     """
     pairs, given = duplicates.pairs, dataset.column("group")
     rows = np.union1d(np.flatnonzero(given != ""), pairs)

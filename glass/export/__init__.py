@@ -1,1 +1,1 @@
-"""A trained model as files, and the rules behind its pixels."""
+"""A trained model as files, and the rules that determine its pixels."""

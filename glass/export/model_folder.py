@@ -2,7 +2,7 @@
 
 ``config.json`` holds what a verdict depends on besides the weights: label names, view and crop
 settings with their seed, each backbone's timm name, mean and deviation, the rules and decoders
-behind the pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs
+that determine the pixels, the whole configuration, versions, and the SHA-256 of the weights file it belongs
 to.
 """
 

@@ -1,4 +1,4 @@
-"""With which pixels a model was trained: the rules, and what the decoders here make of a test file.
+"""What determines the pixels that a model was trained on: rules, decoder versions, and how these decode a test file.
 
 A model sees what its decoder gives it. Versions of Pillow and libjpeg differ in how they upsample
 chroma, convert colours and shrink; most updates change nothing, so the record holds the versions
@@ -47,7 +47,7 @@ PROBE_JPEG = base64.b64decode(
 
 
 class PixelRecord(TypedDict):
-    """The rules and decoders behind pixels."""
+    """The rules and decoders that determine pixels."""
 
     rules_version: int
     decoders: dict[str, Any]
@@ -106,7 +106,8 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str) -> None:
 
 @contextmanager
 def print_decoder_warnings() -> Iterator[None]:
-    """For commands: a :class:`DecoderWarning` raised inside becomes one line on stderr, at once."""
+    """Context manager for commands: prints each :class:`DecoderWarning` that its body issues as one line on stderr,
+    at once. Other warnings are shown as before."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)
         others = warnings.showwarning

@@ -107,7 +107,8 @@ class Planner:
         return Estimate(self.weights_bytes, gradients, 2 * self.gradients_bytes, activations, batch * pixels * 3)
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
-        """Arithmetic of a step with chunks over the same step without."""
+        """Arithmetic of a step with chunks of ``crop_chunk`` crops, as a multiple of that of the same step without
+        chunks."""
         if not self.local_learns or crop_chunk is None or crop_chunk >= crops:
             return 1.0
         last = crops % crop_chunk or crop_chunk

@@ -25,7 +25,7 @@ STEPS = (16, 32, 56, 64)
 """Networks that are particular take multiples of the product of their strides, or of that and a
 window."""
 SMALL_RIM = 3
-"""Pixels behind the last of windows that overlap that are no reason to refuse a size."""
+"""Pixels that the last of overlapping windows may leave unread without the size being refused."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _side(value: int | tuple[int, ...]) -> int:
 def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
     """(Rows at the end of an image of ``size`` pixels that no patch reaches, pixels that a patch is wide).
 
-    Patches lie side by side (a window as large as its stride) and are all that is read, so what is left over behind the
+    Patches lie side by side (a window as large as its stride) and are all that is read, so what is left over after the
     last one is lost, unless layers before it have mixed it in. Windows that overlap may lose some
     too; a pixel or three, as in Inception's stem, pass.
     """

@@ -208,8 +208,8 @@ class UnreadableSource:
 
 
 def sources_of(images: Sequence[Any]) -> list[ImageSource]:
-    """The source of each of ``images``. Raises ``TypeError`` for a single image, which would come
-    apart into letters, bytes or rows, and for what is no image."""
+    """The source of each of ``images``. Raises ``TypeError`` for a single image, which would be
+    iterated as letters, bytes or rows, and for anything that is not an image."""
     single = isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image)
     if isinstance(images, np.ndarray):
         single = images.ndim <= 3

@@ -130,7 +130,7 @@ def _dataset_of(path: Path) -> ShardDataset | None:
 
 
 def _with_the_rest(path: Path, rows: list[ImageSource], found: FoundImages) -> list[ImageSource]:
-    """The images of a tar made elsewhere: those in the manifest by their rows, and behind them
+    """The images of a tar made elsewhere: those in the manifest by their rows, followed by
     those that the index did not take in, because they had no label, say."""
     try:
         images = images_of_tar(path)

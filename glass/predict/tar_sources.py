@@ -1,7 +1,7 @@
-"""The images of one tar as sources: every member that is an image by its name, in its order.
+"""The images of one tar as sources: every member with an image's extension, in the order of the tar.
 
 Whether members make a sample, and which of several images of a sample is meant, is a question of
-labels; who asks for a verdict wants one for each picture.
+labels; a prediction needs a verdict for each picture.
 """
 
 import hashlib
@@ -31,14 +31,15 @@ class TarImages:
 
     sources: list[ImageSource] = field(default_factory=list)
     passed_over: int = 0
-    """Files that are no images by name, and of which no image has the key."""
+    """Number of files without an image's extension whose key is not that of an image."""
 
 
 def images_of_tar(path: Path) -> TarImages:
-    """The images in a tar; links and other members that are no files are sources that cannot be
-    read, and so is whatever lies behind the tar's end.
+    """The images in a tar, in its order: one source for each member with an image's extension.
 
-    Raises ``InputError`` where the file is no tar, is damaged or cut off.
+    A member that is a link or otherwise not a regular file becomes an ``UnreadableSource``, and so does whatever lies
+    after the tar's end-of-archive marker, or the lack of one. Raises ``InputError`` where the file is not a tar, is
+    damaged or is cut off, and ``MachineTrouble``.
     """
     images: list[TarMember | UnreadableSource] = []
     facts: dict[str, TarMember] = {}

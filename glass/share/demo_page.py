@@ -33,8 +33,11 @@ _STABILITY = {
 
 
 def look(detector: "Detector", path: Path, dense: bool) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
-    """The verdict on a file, the image with its windows, and the dense map where it is wanted; no
-    images for a file that cannot be read, or a model that sees no crops."""
+    """(verdict on the file at ``path``, the image with its windows drawn in, the image with the dense attention map).
+
+    The map is None unless ``dense`` and the model sees crops; both images are None where the file cannot be read, which
+    the verdict's ``reason`` explains.
+    """
     source = FileSource(path)
     (verdict,) = detector.predict_iter([source], PredictOptions(num_threads=1))
     if verdict.reason is not None:

@@ -115,12 +115,12 @@ def trial_rows(study: "optuna.Study") -> list[Trial]:
 
 
 def complete_trials(trials: Sequence[Trial]) -> list[tuple[float, Trial]]:
-    """Those of ``trials`` that are complete, each behind its value."""
+    """(value, trial) of each of ``trials`` that is complete, in their order."""
     return [(row["value"], row) for row in trials if row["state"] == "complete" and row["value"] is not None]
 
 
 def best_trial(trials: Sequence[Trial], metric: str) -> tuple[float, Trial] | None:
-    """The best complete trial behind its value, of equal ones the first; None where none is complete."""
+    """(value, trial) of the best complete trial by ``metric``, the first of equal ones; None where none is complete."""
     best = min if metric == "loss" else max
     return best(complete_trials(trials), key=lambda found: found[0], default=None)
 

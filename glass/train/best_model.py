@@ -38,7 +38,7 @@ class BestModel:
 
     def restore(self) -> None:
         """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
-        the run went back behind a checkpoint that was damaged."""
+        the run went back to an earlier checkpoint because one was damaged."""
         progress = self.state.progress
         if progress.best is None:
             return

@@ -29,8 +29,8 @@ def epoch_line(
     valid_time_s: float,
     groups: list[dict[str, Any]],
 ) -> Line:
-    """The line of the epoch that has just been validated. ``trained`` is what ``totals`` read,
-    ``valid`` what ``binary_metrics`` gave, ``groups`` those of the optimiser."""
+    """The line of the epoch that has just been validated. ``trained`` is what ``totals.read`` returned, ``valid`` the
+    results of ``binary_metrics``, and ``groups`` are the parameter groups of the optimiser."""
     line: Line = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
@@ -52,9 +52,11 @@ def epoch_line(
 
 
 def is_better(line: Line, best: Line | None, select_by: str) -> bool:
-    """Whether ``line`` beats ``best`` in ``select_by``, or at a tie in AUROC, or then in loss.
+    """Whether ``line`` is better than ``best``, or there is no ``best`` yet.
 
-    An undefined metric ranks below all others; where all three are equal the earlier epoch stays.
+    Compares the validation metric ``select_by`` (``valid_*`` without the prefix), then, on a tie, AUROC, then
+    loss. The lower loss and the higher value of every other metric is better; an undefined one (None) is worst.
+    If all are equal, ``best`` stays.
     """
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
@@ -69,7 +71,7 @@ def _rank(line: Line, select_by: str) -> tuple[float, ...]:
 
 
 def describe(line: Line, epochs: int, better: bool) -> str:
-    """One line for a person."""
+    """The line as text for the log, with its number of ``epochs``, marked as best where ``better``."""
 
     def number(name: str) -> str:
         return "–" if line[name] is None else f"{line[name]:.3f}"

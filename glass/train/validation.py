@@ -1,4 +1,4 @@
-"""The scores of the validation split, of which a signal may stop the making."""
+"""Scores the validation split, unless a signal stops it halfway."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,8 +18,13 @@ class _Stopped(Exception):
 def validation_scores(
     state: RunState, loader: BatchLoader, precision: str, is_stopped: Callable[[int], bool]
 ) -> Predictions | None:
-    """The model's scores of all of ``loader``, on every process; None where ``is_stopped``, which is asked
-    before each batch by its number and answers the same on all processes."""
+    """The model's scores of the validation split, gathered from the loaders of all processes and equal on each of them;
+    None if stopped before the end.
+
+    ``is_stopped`` is called with the index of each batch before the batch is scored, and must return the same on all
+    processes. ``precision`` is that of the run's settings. With several processes the model's buffers, such as
+    batch statistics, become those of the main process.
+    """
     model = state.plain_model
     if state.accelerator.num_processes > 1:
         # Each process has updated its own batch statistics since the last exchange; what is

@@ -26,7 +26,7 @@ class WindowJob:
     """A JPEG that was spliced for one window."""
 
     padded: Bytes
-    """The JPEG, 1-D, and bytes behind it that mean nothing: libjpeg-turbo's fast path needs them to run on to the
+    """The JPEG, 1-D, followed by bytes without meaning: libjpeg-turbo's fast path needs them to run on to the
     end of the image."""
     num_bytes: int
     """Length of the JPEG alone."""
@@ -55,7 +55,7 @@ class WindowJob:
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes decoding looks at."""
+        """Number of bytes that decoding reads."""
         return self.num_bytes
 
     @property
@@ -68,13 +68,13 @@ class WindowJob:
         return ((self.slot, self.window),)
 
     def into_first_slots(self) -> "WindowJob":
-        """The same job, whose crop belongs into slot 0."""
+        """The same job, with its crop assigned to slot 0."""
         return replace(self, slot=0)
 
 
 @dataclass(frozen=True, slots=True)
 class WholeJob:
-    """A stored image that is decoded whole, and the windows to cut from it, which may be none."""
+    """A stored image that is decoded whole, and the windows to cut from it, if any."""
 
     data: Bytes
     """The encoded bytes, 1-D; often a view of a memory-mapped shard."""
@@ -93,7 +93,7 @@ class WholeJob:
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes decoding looks at."""
+        """Number of bytes that decoding reads."""
         return self.data.size
 
     @property
@@ -106,13 +106,13 @@ class WholeJob:
         return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
 
     def into_first_slots(self) -> "WholeJob":
-        """The same job, whose crops belong into slots 0 … K - 1."""
+        """The same job, with its crops assigned to slots 0 … K - 1."""
         return replace(self, slots=np.arange(len(self.slots)))
 
 
 @dataclass(frozen=True, slots=True)
 class TiledJob:
-    """An image stored as tiles, of which only those that the windows touch are read."""
+    """An image stored in tiles; only the tiles that the windows touch are read."""
 
     tiles: TiledImage
     windows: npt.NDArray[np.int32]
@@ -127,7 +127,7 @@ class TiledJob:
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes decoding looks at."""
+        """Number of bytes that decoding reads."""
         return self.tiles.bytes_touched(self.windows)
 
     def crops(self) -> Iterable[tuple[int, Window]]:
@@ -135,7 +135,7 @@ class TiledJob:
         return zip(self.slots.tolist(), self.windows.tolist(), strict=True)
 
     def into_first_slots(self) -> "TiledJob":
-        """The same job, whose crops belong into slots 0 … K - 1."""
+        """The same job, with its crops assigned to slots 0 … K - 1."""
         return replace(self, slots=np.arange(len(self.slots)))
 
 

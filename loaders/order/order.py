@@ -32,10 +32,10 @@ PAIR_PURPOSE = 3 << 32
 
 
 def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cycle: int = 0) -> Rows:
-    """Positions of ``content_id`` sorted by a random key of their content.
+    """(n,) int64: the indices of ``content_id`` (n,), sorted by a random key of their content.
 
-    Because the key depends on the content, the order survives repacking; equal contents (images of
-    the same pixels) keep their relative place. ``cycle`` gives further permutations within an
+    Because the key depends on the content, the order survives repacking; equal contents (images with
+    the same pixels) keep their relative order. ``cycle`` gives further permutations within an
     epoch.
     """
     keys = np.empty(len(content_id), np.uint64)
@@ -48,12 +48,14 @@ def shuffled_order(content_id: npt.NDArray[np.int64], seed: int, epoch: int, cyc
 def balanced_order(
     content_id: npt.NDArray[np.int64], label: npt.NDArray[np.integer], seed: int, epoch: int
 ) -> tuple[Rows, npt.NDArray[np.int32]]:
-    """An order in which both labels come equally often and alternate at random, and each entry's
-    appearance.
+    """An order with both labels equally often: it consists of pairs, one sample of each label, in random order within
+    the pair.
 
-    The commoner label comes once each; the rarer one repeats, every sample as often as any other,
-    give or take one, each time under another permutation. Raises ``InputError`` where only one
-    label exists.
+    Every sample of the more frequent label comes once. Those of the rarer one repeat, each as often as any other give
+    or take one, in a new permutation each time round. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two
+    arrays of (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and
+    appearances (int32), how often that row came before in this epoch. Raises ``InputError`` where only one label
+    exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
     if not all(len(members) for members in classes):

@@ -86,7 +86,7 @@ class CachedShards:
         is not there.
 
         Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where the store
-        does not give it.
+        fails to deliver it.
         """
         data = result_of(self._begin(shard))
         if not 0 <= offset <= offset + length <= data.size:

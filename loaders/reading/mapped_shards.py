@@ -35,7 +35,7 @@ class UnreadableMember(Exception):
 
 
 class FailedDisk(UnreadableMember):
-    """A shard that the disk does not give, also after several tries."""
+    """A shard that the disk fails to deliver, even after several tries."""
 
 
 class MappedShards:
@@ -46,7 +46,7 @@ class MappedShards:
         self._paths = paths
         self._maps: OrderedDict[int, Bytes] = OrderedDict()
         self._failed: set[int] = set()
-        """Shards that the disk did not give when they were asked for last."""
+        """Shards that the disk failed to deliver at the last attempt."""
         self._max_mapped = _maps_allowed()
         self._lock = threading.Lock()
 
@@ -54,7 +54,7 @@ class MappedShards:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
         Raises ``UnreadableMember`` where they lie outside the file (``FailedDisk`` where the disk
-        does not give it), ``InputError`` where it is gone, and ``MachineTrouble``. A file that is
+        fails to deliver it), ``InputError`` where it is gone, and ``MachineTrouble``. A file that is
         cut off while it is mapped would end the process at the next touch of what is missing, so
         its size is asked for each time (2 µs).
         """

@@ -15,13 +15,13 @@ __all__ = ["Prefetch"]
 
 
 class Prefetch:
-    """Looks along the order, one window of shards further than the batch that is planned."""
+    """Announces shards that later batches need, one shuffle window ahead of the batch being planned."""
 
     def __init__(
         self, caches: Sequence[CachedShards], samples: SampleTable, rows: npt.NDArray[np.int64], config: LoaderConfig
     ) -> None:
-        """``rows`` are those that the loader reads. Where the order jumps among all shards, none is nearer than
-        another, and nothing is announced."""
+        """``rows`` are the manifest rows that the loader reads. With ``shuffle=True`` the order jumps among all shards,
+        none is needed sooner than another, and nothing is announced."""
         self._caches = () if config.shuffle is True else caches
         self._shard = samples.shard
         shards = len(np.unique(samples.shard[rows])) if self._caches else 1
@@ -30,7 +30,8 @@ class Prefetch:
         self._batches = -(-per_shard * (window + 1) // config.global_batch_size)
 
     def announce(self, order: EpochOrder, index: int) -> None:
-        """Announces the shards that this rank needs from global batch ``index`` on."""
+        """Tells the caches which shards this rank needs from global batch ``index`` of ``order`` on, so that they
+        begin to fetch them in that order."""
         if not self._caches:
             return
         rows = order.rank_rows(index, min(index + self._batches, len(order) - 1) + 1)

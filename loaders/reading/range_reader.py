@@ -3,7 +3,7 @@
 When a batch is planned its samples begin to be fetched, many at once. Of a sample whose windows
 will be spliced, global view and entry points come first, with one request, for they lie side by
 side. The entry points give the ranges of the JPEG that the windows need; these come next, those that
-are near each other with one request, and are put where they belong into a buffer as long as the JPEG,
+are near each other with one request, and are put at their offsets into a buffer as long as the JPEG,
 whose other pages stay untouched. Of tiled images come directory and tiles touched, others come whole.
 """
 
@@ -220,7 +220,7 @@ class RangeReader:
             result_of(future)
 
     def _both(self, row: int, first: tuple[RemoteTar, Member], second: tuple[RemoteTar, Member]) -> tuple[Bytes, Bytes]:
-        """Two members, with one request where the second lies close behind the first in one tar."""
+        """Two members, with one request where the second closely follows the first in one tar."""
         (tar, one), (other_tar, other) = first, second
         between = int(other.offset[row] - one.offset[row] - one.length[row])
         if tar != other_tar or not 0 <= between <= self.link.gap:

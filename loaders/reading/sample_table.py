@@ -21,7 +21,7 @@ _CHECKED_ROWS = 1_000_000
 
 @dataclass(frozen=True)
 class Member:
-    """Where one member of every sample lies in its tar."""
+    """Where one member of every sample lies in its tar: (n,) byte offset and length by manifest row."""
 
     offset: Int64
     length: Int64
@@ -79,17 +79,18 @@ class SampleTable:
         return len(self.content_id)
 
     def stored_format(self, row: int) -> str:
-        """The format of the image as it lies in its shard; that in the manifest is the source's."""
+        """The format of the image in its shard, such as ``JPEG``; the manifest's ``format`` is the source's."""
         form = self.forms[self.stored_as[row]]
         return STORED_FORMATS.get(form, self.formats[self.format[row]])
 
     def tiled(self, rows: Int64) -> npt.NDArray[np.bool_]:
-        """Which of ``rows`` are stored as tiled TIFF."""
+        """(len(rows),) bool: which of ``rows`` are stored as tiled TIFF."""
         code = self.forms.index("tiled") if "tiled" in self.forms else -1
         return self.stored_as[rows] == code
 
     def has_own_entry_points(self, row: int) -> bool:
-        """Whether the entry points are those of the source file, and not of what it was converted to."""
+        """Whether the sample of manifest row ``row`` has entry points that are those of its source file. Those of a
+        progressive JPEG belong to the baseline JPEG that it was converted to."""
         return bool(self.entry_points.length[row]) and self.forms[self.stored_as[row]] != "baseline"
 
     def keys(self, rows: Int64) -> list[str]:

@@ -1,4 +1,4 @@
-"""How much detail each part of a JPEG holds, read off the bits it takes. Nothing is decoded.
+"""How much detail each part of a JPEG has, measured by the bits that it takes. Nothing is decoded.
 
 The entry points of the ``.mcu`` member give the bit at which every n-th MCU begins, so the bits of
 a region are differences of those positions, evenly shared out between two of them. Where a file has
@@ -20,10 +20,11 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Detail:
-    """Bits of an image's parts; equal entry points give equal numbers on every machine."""
+    """How many bits of a JPEG's scan each part of its image takes; equal entry points give equal numbers on every
+    machine."""
 
     positions: npt.NDArray[np.int64]
-    """(n + 1,) bit position of each entry, not falling, and of the scan's end."""
+    """(n + 1,) bit positions of the n entries and of the end of the scan, in non-decreasing order."""
     mcus_per_entry: int
     mcus_per_row: int
     num_mcus: int
@@ -58,8 +59,8 @@ def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[
 
 
 def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
-    """The detail of ``jpeg`` by its ``.mcu`` member, None where that is empty, damaged or another
-    file's. Of the JPEG its header is read, and the beginning of its scan."""
+    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None where that is empty, damaged or
+    another file's. Both are 1-D uint8. Of the JPEG only the header and the beginning of the scan are read."""
     if not entry_points.size:
         return None
     found = read_positions(jpeg, entry_points)
@@ -67,11 +68,12 @@ def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
 
 
 def detail_of_file(data: bytes) -> Detail | None:
-    """The detail of an image file, equal to that of :func:`read_detail` once the file lies in a shard.
+    """The detail of the image file ``data`` (all of its bytes): what :func:`read_detail` gives for it once it is in a
+    shard.
 
-    Walks the scan of a JPEG, at about half the cost of decoding it. None for files without entry
-    points: other formats, and progressive JPEGs. (Shards store those as baseline files, which have
-    some; the loader leaves them unused, so that the file has the same windows as its shard.)
+    Walks the scan of a JPEG, at about half the cost of decoding it. Returns None for files without entry points: other
+    formats, and JPEGs that cannot be indexed, such as progressive ones. (Shards hold progressive JPEGs as baseline
+    files with entry points, which the loader does not use for this, so that a file and its shard get the same windows.)
     """
     if not data.startswith(b"\xff\xd8"):
         return None

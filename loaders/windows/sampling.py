@@ -108,7 +108,7 @@ def stratified_grid(height: Sizes, width: Sizes, crop_size: int, num_crops: int,
 
 def aspect(height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64) -> tuple[Windows, Mask]:
     """N distinct cells of a grid that follows the image's shape, each set of them equally likely,
-    and in each a uniform crop. Where there are fewer than N, they come in turn."""
+    and in each a uniform crop. Where there are fewer than N, they repeat in that order."""
     rows, columns = grid_shape(height, width, crop_size)
     random = draws(streams, MAX_CELLS + 2 * num_crops)
     outside = np.arange(MAX_CELLS)[None, :] >= (rows * columns)[:, None]
@@ -138,7 +138,7 @@ def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
     """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
-    uniform crop. Where there are fewer than N, all come in turn and the remainder is drawn."""
+    uniform crop. Where there are fewer than N, all repeat in turn, and the remainder is drawn."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)

@@ -50,8 +50,8 @@ def index_tars(
 
     Without ``out`` the data set goes into the folder that was given, or that all tars lie in. An interrupted
     run continues when it is started again. ``groups`` is a list of ``shards.manifest.group_list``, which
-    joins with the groups that samples have. Raises ``InputError`` for mistakes of the person's, for
-    files that are no tars, and where ``out`` cannot be written.
+    joins with the groups that samples have. Raises ``InputError`` for mistakes of the user's, for
+    files that are not tars, and where ``out`` cannot be written.
     """
     listed = read_group_list(groups) if groups is not None else None
     found = find_tars(paths)

@@ -132,7 +132,7 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
 def examine_tar(tar: NamedTar, rules: LabelRules, settings: IndexSettings) -> ExaminedTar:
     """Reads a tar once, for the identity and the label of every sample.
 
-    Raises ``InputError`` for a file that is no tar and for labels that are neither real nor
+    Raises ``InputError`` for a file that is not a tar and for labels that are neither real nor
     generated.
     """
     listing: TarListing = list_tar(tar.path, settings.last_dot)

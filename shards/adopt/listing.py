@@ -42,7 +42,7 @@ class BadMember:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a member or an extension is, by what stands behind its last dot, an image."""
+    """Whether a member or an extension is, by what follows its last dot, an image."""
     return "." + name.rpartition(".")[2].lower() in FILE_SUFFIXES
 
 
@@ -56,15 +56,15 @@ class TarListing:
     passed_over: int = 0
     """Files without an extension, which belong to no sample."""
     unread: list[str] = field(default_factory=list)
-    """Notes on the tar's end, a sentence each: bytes behind it, no mark."""
+    """Notes on the end of the tar, a sentence each: unread bytes after its end-of-archive marker, or no marker."""
 
 
 def list_tar(path: Path, last_dot: bool = False) -> TarListing:
     """Walks through the headers of a tar (ustar, GNU or PAX).
 
     A key ends at the first dot of a name, or at its last one with ``last_dot``. Links, devices, and
-    names that lead out of the tar are bad members, and so is all of a sample of which a name comes
-    twice. Raises ``InputError`` where the file is no tar, is damaged or cut off.
+    names that lead out of the tar are bad members; so is a whole sample in which a name comes twice. Raises
+    ``InputError`` where the file is not a tar, is damaged or is cut off.
     """
     listing = TarListing()
     samples: dict[str, TarSample] = {}

@@ -71,7 +71,7 @@ def lost_images(examined: Iterable[ExaminedTar]) -> list[str]:
 
 
 def unread_ends(tars: Sequence[NamedTar], examined: Sequence[ExaminedTar]) -> list[str]:
-    """Notes on the ends of the tars."""
+    """One note for each tar that has no end-of-archive marker, or has unread bytes after it: "NAME: what and why"."""
     return [f"{tar.name}: {text}" for tar, found in zip(tars, examined, strict=True) for text in found.unread]
 
 

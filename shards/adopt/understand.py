@@ -33,13 +33,13 @@ class UnderstoodTars:
     shares: Mapping[str, float] | None
     """Of the splits, ``None`` where the names of the tars say them."""
     notes: list[str]
-    """On the labels, for a person."""
+    """Sentences for the user on how images were labelled."""
 
 
 def understand_tars(
     tars: Sequence[NamedTar], settings: IndexSettings, workers: int, progress: bool, groups: GroupList | None
 ) -> UnderstoodTars:
-    """Reads every tar once. Raises ``InputError`` where the labels or splits cannot be told, and where no image can
+    """Reads every tar once. Raises ``InputError`` where labels or splits cannot be determined, and where no image can
     be taken in."""
     rules = guess_rules(tars, settings)
     rules.listed.require_clear(tars)

@@ -72,7 +72,7 @@ def build_dataset(
     the report's notes as soon as it is known, those on the sources before any image is read. Raises
     ``InputError`` for mistakes in the arguments, and where the disk is full or read-only, and
     ``MachineTrouble``; the same call then continues. ``reject_unreadable`` leaves out files that
-    the disk does not give. ``groups`` is a list of ``shards.manifest.group_list``, which joins with
+    the disk fails to deliver. ``groups`` is a list of ``shards.manifest.group_list``, which joins with
     the groups of the source.
     """
     sources = read_sources(source, rules)

@@ -26,7 +26,7 @@ SCAN_SCHEMA = pa.schema(
     [
         *SOURCE_SCHEMA,
         ("num_bytes", pa.int64()),
-        ("mtime_ns", pa.int64()),  # in a store: what stands for it
+        ("mtime_ns", pa.int64()),  # of a file in a store: a number that changes with it
         ("sha256", pa.binary()),  # empty where the file could not be read
         ("format", pa.string()),  # "" where rejected
         ("can_tile", pa.bool_()),  # lossless, of one frame, and of a kind that tiles suit
@@ -54,10 +54,10 @@ class FileState:
 
 
 def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
-    """Reads one file; ``known`` is its stamp where that is known. Safe in threads.
+    """Reads one file and recognises its format; a file that is not a usable image is returned with a reason.
 
-    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where the machine
-    cannot read it now.
+    ``known`` is its stamp, where that is known. Safe in threads. Raises ``InputError`` where a store does not answer,
+    ``MachineTrouble`` where the machine cannot read it now.
     """
     try:
         # Before the bytes: if the file changes in between, the stamp is old and it is read again.
@@ -77,12 +77,13 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
 def scan(
     sources: SourceList, threads: int, advance: Callable[[int], object], reject_unreadable: bool = False
 ) -> pa.Table:
-    """Examines every file of ``sources``, in threads. Rows keep their order.
+    """Examines every file of ``sources``, in ``threads`` threads. ``advance(n)`` is called after every ``n`` files.
 
-    ``advance(n)`` is called after every ``n`` files. Images whose bytes come with both labels are
-    rejected, all of them, and copies of images that another split keeps for measuring. A file that the
-    disk does not give is rejected with ``reject_unreadable``, and ends the scan without. Returns a table
-    of ``SCAN_SCHEMA``. Raises ``InputError`` where a store does not answer, and ``MachineTrouble``.
+    Returns a table of ``SCAN_SCHEMA``: the rows of ``sources`` in their order, with what was found. Rejected are all
+    files of equal bytes that have both labels, and, of equal files that were given to several splits, those outside the
+    last of ``SPLITS`` that has one. Where the disk fails to deliver a file, ``reject_unreadable`` rejects it; otherwise
+    ``MachineTrouble`` is raised, as for other faults of the machine. Raises ``InputError`` where a store does
+    not answer.
     """
     states: list[FileState] = []
     paths = sources.table.column("path")
@@ -103,7 +104,7 @@ def scan(
 
 
 def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: int) -> Iterator[T]:
-    """``function`` of each name, in their order; the first error ends the work."""
+    """Yields ``function(name)`` for each of ``names``, in order. The first error is raised and cancels the rest."""
     with ThreadPoolExecutor(threads) as pool:
         try:
             for start in range(0, len(names), _SLICE):
@@ -114,7 +115,8 @@ def map_in_threads(function: Callable[[str], T], names: Sequence[str], threads: 
 
 
 def image_not_given(path: str, cause: str) -> MachineTrouble:
-    """The sentence for an image that could not be read at any of several tries."""
+    """The error to raise for an image at ``path`` that the disk failed to deliver ``TRIES`` times; ``cause`` is the
+    system's message."""
     return disk_failed(path, f"{cause}, {TRIES} times", ", or leave such images out with --reject-unreadable")
 
 

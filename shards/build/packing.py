@@ -37,7 +37,8 @@ class PackedSource:
 
     @property
     def stored_format(self) -> str:
-        """The format of its member in the shard."""
+        """The image format in the shard: a key of ``EXTENSIONS``, such as ``JPEG``. ``format`` is that of the
+        source."""
         if self.recompress_quality:
             return "JPEG"
         return "TIFF" if self.tiled else self.format

@@ -70,7 +70,7 @@ class ShardTask:
     global_size: int
     keep_progressive: bool = False
     reject_unreadable: bool = False
-    """Whether to go on without a source that the disk does not give any more."""
+    """Whether to go on without a source that the disk fails to deliver."""
 
     @property
     def manifest(self) -> Path:

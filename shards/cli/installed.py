@@ -10,7 +10,7 @@ _LIBRARIES = ("accelerate", "numba", "numpy", "PIL", "pyarrow", "rich", "timm", 
 
 
 def not_installed() -> str:
-    """A sentence that names the missing libraries and the remedy; empty where none is missing."""
+    """A sentence that names the libraries that this Python lacks, and the remedy; empty where it has all of them."""
     missing = [name for name in _LIBRARIES if importlib.util.find_spec(name) is None]
     if not missing:
         return ""

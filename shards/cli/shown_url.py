@@ -16,7 +16,7 @@ _QUERY = re.compile(r"\?[\w.~%\-]+=[^\s'\")\]>]*")
 """Parameters of an address without scheme and host, as HTTP libraries name what was asked for."""
 
 _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
-"""Their paths may hold an ``@``; an address of a database has one only behind its password, which
+"""Their paths may hold an ``@``; an address of a database has one only after its password, which
 may hold anything."""
 
 _LEAST_SECRET = 4

@@ -38,8 +38,8 @@ def _temporary_beside(path: Path) -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path``, of an empty file, and renames it to ``path`` when
-    the block succeeds."""
+    """Context manager: yields the path of a new, empty temporary file beside ``path`` and renames it to ``path`` when
+    the block succeeds, or deletes it when the block fails."""
     temporary, held = new_locked_file(lambda: _temporary_beside(path))
     try:
         yield temporary
@@ -70,14 +70,16 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def final_name(name: str) -> str | None:
-    """The name that a file of this temporary name was to get; ``None`` for other names."""
+    """The final name of a file with the temporary ``name``; ``None`` where ``name`` is not a temporary one."""
     found = _TEMPORARY.fullmatch(name)
     return found[1] if found else None
 
 
 def remove_temporaries(folder: Path, is_ours: Callable[[str], bool]) -> None:
-    """Deletes the temporary files that killed processes left in ``folder``, if ``is_ours`` holds for their
-    final names. Those of living processes stay, on whichever host they run."""
+    """Deletes the temporary files that killed processes left in ``folder`` whose final name ``is_ours`` accepts.
+
+    Temporary files of running processes stay, whatever host those run on.
+    """
     for name in os.listdir(folder):
         final = final_name(name)
         if final is not None and is_ours(final) and _is_settled(folder / name):

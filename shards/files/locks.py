@@ -35,7 +35,8 @@ _MOST_COMMAND = 120
 
 @contextmanager
 def locked_file(path: Path) -> Iterator[int]:
-    """Holds the lock of a file, which is made where it is missing; waits for it."""
+    """Context manager that holds an exclusive lock on a file, which it makes if missing, and waits for the lock if it
+    has to. Yields the file descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _wait_for(path, descriptor, fcntl.LOCK_EX, WARN_AFTER_S)
@@ -46,11 +47,12 @@ def locked_file(path: Path) -> Iterator[int]:
 
 @contextmanager
 def locked_or_waited(path: Path) -> Iterator[int | None]:
-    """Holds the lock of a file, which is made where it is missing. Where another process holds it,
-    waits for that to end and holds nothing: ``None``.
+    """Context manager that holds an exclusive lock on a file, which it makes if missing, and yields the file
+    descriptor. If another process has the lock, waits until that process releases it and yields ``None``.
 
-    Waiting is for a shared lock. The other process may open the file for use as soon as it is complete,
-    for as long as it runs, and waiting for an exclusive lock would take all that time.
+    It waits by taking a shared lock, which it drops again when the block ends. Once the file is complete, the other
+    process may keep a shared lock on it for as long as it runs, and waiting for an exclusive lock would take all
+    that time.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -64,8 +66,8 @@ def locked_or_waited(path: Path) -> Iterator[int | None]:
 
 
 def try_lock(path: Path) -> int | None:
-    """The open, locked file, which is made where it is missing; ``None`` where another process
-    holds its lock. Closing the descriptor lets go of it."""
+    """The descriptor of a file, opened (made if missing) and locked exclusively; ``None`` where another process holds
+    its lock. Closing the descriptor releases the lock."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     with _closed_on_error(descriptor):
         if _taken(descriptor, fcntl.LOCK_EX):
@@ -105,8 +107,8 @@ def open_shared(path: Path) -> int | None:
 
 @contextmanager
 def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
-    """Holds a file or folder that no process uses, opened with ``flags``. Raises
-    ``BlockingIOError`` where one does."""
+    """Context manager that opens a file or folder with ``flags`` and holds an exclusive lock on it. Raises
+    ``BlockingIOError`` where another process uses it."""
     descriptor = os.open(path, flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,7 +137,7 @@ def holder(path: Path) -> str:
 
 
 def _taken(descriptor: int, kind: int) -> bool:
-    """Whether the lock could be had at once."""
+    """Tries to take the lock without waiting; returns whether it did."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -144,7 +146,7 @@ def _taken(descriptor: int, kind: int) -> bool:
 
 
 def _wait_for(path: Path, descriptor: int, kind: int, patience_s: float) -> None:
-    """Takes the lock; where that takes long, logs whom it waits for."""
+    """Takes the lock, waiting if it has to; after ``patience_s`` seconds logs who holds it."""
     if _taken(descriptor, kind):
         return
     warning = threading.Timer(patience_s, _warn, (path,))

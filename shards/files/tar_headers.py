@@ -37,10 +37,11 @@ def most_unpacked(num_packed: int) -> int:
 
 
 def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = False) -> Iterator[tarfile.TarInfo]:
-    """The headers of all members, one after the other, none kept; of a ``gzipped`` tar, with the
-    offsets that they have when it is unpacked. Raises ``InputError``.
+    """Yields the headers of all members, in the order of the file, and keeps none of them. ``gzipped`` also
+    allows a tar packed by gzip; offsets are then those in the unpacked tar.
 
-    A note on the tar's end is added to ``unread``.
+    Appends a note to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes. Raises
+    ``InputError`` where the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
     """
     try:
         num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 __all__ = ["Piece", "iso_boxes", "png_chunks", "riff_chunks"]
 
-_PNG_START = 8  # behind the signature
-_RIFF_START = 12  # behind RIFF, the length and WEBP
+_PNG_START = 8  # after the signature
+_RIFF_START = 12  # after RIFF, the length and WEBP
 
 
 class Piece(NamedTuple):

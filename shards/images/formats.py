@@ -171,7 +171,7 @@ def known_format(data: bytes) -> str:
 def open_image(data: bytes) -> ImageFile.ImageFile:
     """The image at its first frame, header read, pixels not; ``.format`` is a key of EXTENSIONS.
 
-    Raises ``RejectedImage`` for what is no image of these formats, is damaged in its header, or has
+    Raises ``RejectedImage`` for what is not an image of these formats, is damaged in its header, or has
     more than ``MAX_PIXELS`` pixels. Safe to call in threads.
     """
     kind = known_format(data)
@@ -202,7 +202,7 @@ def count_frames(image: ImageFile.ImageFile) -> int:
             return int(getattr(image, "n_frames", 1))
     except Exception as error:  # on damaged bytes Pillow raises nearly anything
         require_sound_machine(error)
-        return 2  # there is something behind the first frame, or counting would not fail
+        return 2  # there is something after the first frame, or counting would not fail
 
 
 def _reader(kind: str) -> Callable[[io.BytesIO], ImageFile.ImageFile]:

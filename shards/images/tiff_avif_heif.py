@@ -1,4 +1,4 @@
-"""Pillow's plugins with their turning undone: pixels as stored, facts as the file has them.
+"""Pillow's plugins without automatic rotation: pixels as stored, facts as the file has them.
 
 Most of Pillow leaves an image as it is stored and lets the caller turn it. These do not:
 
@@ -80,7 +80,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
 
 
 def _require_planes(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
-    """Raises ``RejectedImage`` for planes that Pillow reads as if they had 8 bits, or in turn."""
+    """Raises ``RejectedImage`` for planes that Pillow would read as if they had 8 bits, or with the bits reversed."""
     if max(tags.get(_BITS, (1,))) == 16:
         raise RejectedImage("unsupported_mode", "TIFF of 16 bits with planes apart")
     if tags.get(_FILL_ORDER, 1) == 2 and tags.get(_COMPRESSION, 1) == 1:
@@ -102,7 +102,11 @@ class StoredAvif(AvifImagePlugin.AvifImageFile):
 
 
 def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """The reader of HEIC and HEIF. Raises ``RejectedImage`` where the extra is not installed."""
+    """A function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image whose pixels are as stored, not
+    turned.
+
+    Raises ``RejectedImage`` where the extra ``heic`` is not installed, or is too old.
+    """
     try:
         return _heif_class()
     except ImportError:

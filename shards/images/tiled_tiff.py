@@ -49,7 +49,7 @@ _TAGS = (
     (_OFFSETS, _LONG),
     (_LENGTHS, _LONG),
 )
-_LISTS = (_BITS, _OFFSETS, _LENGTHS)  # tags whose values may lie behind the directory
+_LISTS = (_BITS, _OFFSETS, _LENGTHS)  # tags whose values may lie after the directory
 _FORMAT = {_SHORT: "H", _LONG: "I"}
 _DIRECTORY_BYTES = _HEAD.size + _ENTRY.size * len(_TAGS) + 4
 _BEGIN = b"II*\0"
@@ -112,7 +112,7 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
 
 
 def _directory(values: dict[int, list[int]]) -> bytes:
-    """Header and directory, and behind it the lists that do not fit into their entries."""
+    """Header and directory, followed by the lists that do not fit into their entries."""
     entries, lists = b"", b""
     for tag, kind in _TAGS:
         packed = struct.pack(f"<{len(values[tag])}{_FORMAT[kind]}", *values[tag])

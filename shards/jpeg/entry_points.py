@@ -131,7 +131,7 @@ def blocks_per_mcu(header: JpegHeader) -> tuple[int, ...]:
 
 
 def num_mcus(header: JpegHeader) -> int:
-    """MCUs of the whole image."""
+    """The number of MCUs in the whole image, those cut off at its edges included."""
     h, v = header.max_sampling if len(header.components) > 1 else (1, 1)
     return -(-header.width // (8 * h)) * -(-header.height // (8 * v))
 

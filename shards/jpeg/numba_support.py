@@ -1,7 +1,7 @@
-"""What all compiled kernels share: bytes at an address. How they are kept: ``shards.jpeg.kernel_cache``.
+"""What all compiled kernels share: access to memory by address. ``shards.jpeg.kernel_cache`` caches the kernels.
 
-Kernels take memory as addresses and lengths: a read-only and a writable array would be compiled
-anew. Whoever calls a kernel keeps the memory alive. The functions below a kernel are ``compiled``
+Kernels take memory as addresses and lengths: with arrays, they would be compiled once for read-only and once for
+writable ones. Whoever calls a kernel keeps the memory alive. The functions below a kernel are ``compiled``
 or ``inlined``: without the GIL, and without Numba's counting of references, which costs atomic
 instructions at every call and every array that is an attribute (it was a third of the time of a
 splice); so they allocate nothing.
@@ -114,10 +114,11 @@ SEVEN = np.uint64(7)
 
 @inlined
 def load_word(data: np.ndarray, at: Scalar) -> Scalar:
-    """Eight bytes from ``at`` (uint64) on, in the machine's order.
+    """The eight bytes of the uint8 array ``data`` from index ``at`` (uint64) on, as a uint64 in the machine's byte
+    order.
 
-    LLVM does not always make one load of eight, so this is one by construction; under Numba's
-    bounds checks it is checked as the array accesses it stands for.
+    LLVM does not always merge eight loads of a byte into one, so this is a single load by construction. With Numba's
+    bounds checks (``NUMBA_BOUNDSCHECK=1``) it checks the first and the last index; otherwise the caller must.
     """
     if CHECKED:
         data[at]
@@ -127,7 +128,8 @@ def load_word(data: np.ndarray, at: Scalar) -> Scalar:
 
 @inlined
 def store_word(data: np.ndarray, at: Scalar, word: Scalar) -> None:
-    """Writes eight bytes from ``at`` (uint64) on, in the machine's order; see ``load_word``."""
+    """Writes the uint64 ``word`` to the eight bytes of ``data`` from index ``at`` (uint64) on, in the machine's byte
+    order; see ``load_word``."""
     if CHECKED:
         data[at]
         data[at + SEVEN]
@@ -155,7 +157,8 @@ def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
 
 
 def address_of(array: np.ndarray) -> int:
-    """Where the contiguous ``array`` lies; the caller keeps it alive while this is used."""
+    """The memory address of ``array``, which the caller keeps alive while the address is used. Raises ``ValueError``
+    where it is not C-contiguous."""
     if not array.flags.c_contiguous:
         raise ValueError(f"need a contiguous array, not strides {array.strides}")
     return int(array.__array_interface__["data"][0])

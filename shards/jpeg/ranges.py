@@ -1,9 +1,9 @@
-"""Which bytes of a JPEG a splice looks at, known from the entry points alone.
+"""Which bytes of a JPEG a splice reads, computed from the entry points alone.
 
 The ``.mcu`` member says where every entry point lies in the file, so before a byte of the image is
 fetched it is known which ranges of it the windows need: the header parts that are repeated in
 spliced files, the bytes by which an index is bound to its file, and per MCU row of a window the
-piece from the entry point before it to the one behind it. :mod:`shards.jpeg.entry_points` documents the
+piece from the entry point before it to the one after it. :mod:`shards.jpeg.entry_points` documents the
 format.
 """
 
@@ -37,10 +37,10 @@ __all__ = [
 
 Bytes = npt.NDArray[np.uint8]
 Ranges = npt.NDArray[np.int64]
-"""(n, 2) of start and stop in the JPEG."""
+"""(n, 2) int64: start and stop of each range, as byte offsets in the JPEG."""
 
 SLACK = 16
-"""Bytes that are fetched behind a range: the splice reads words of eight, and looks for markers."""
+"""Bytes that are fetched after a range: the splice reads words of eight, and looks for markers."""
 
 MARGIN = 4
 """Pixels around a window that chroma upsampling may need: two at most, and libjpeg-turbo's width
@@ -52,7 +52,7 @@ _KIND_FRAME = 0
 
 @dataclass(frozen=True)
 class Geometry:
-    """Pixels and size of an image as its scan counts them."""
+    """Size of an image and of its MCUs, in pixels."""
 
     height: int
     width: int
@@ -89,7 +89,7 @@ class IndexHead:
     """(kind, offset in the JPEG)."""
 
     def positions(self, mcu: Bytes, entries: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Byte of the file in which each of ``entries`` begins, at most the scan's end."""
+        """Byte offset in the JPEG at which each of ``entries`` (indices) begins, at most the end of the scan."""
         base_at = self.bases_at + 4 * (entries // ENTRIES_PER_BASE)
         base = _words(mcu, base_at, 4)
         bit = entries * self.entry_bits
@@ -107,7 +107,8 @@ def _words(data: Bytes, at: npt.NDArray[np.int64], size: int) -> npt.NDArray[np.
 
 
 def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
-    """The fixed part of an index; ``None`` where the splice would not take it either."""
+    """The fixed part of ``mcu``, the bytes of a ``.mcu`` member, for a JPEG of ``jpeg_length`` bytes; ``None`` where
+    it is damaged or another file's, so that the splice would refuse it too."""
     if mcu.size < HEADER.size:
         return None
     fields = HEADER.unpack(mcu[: HEADER.size].tobytes())
@@ -129,7 +130,8 @@ def read_head(mcu: Bytes, jpeg_length: int) -> IndexHead | None:
 
 
 def header_ranges(head: IndexHead) -> Ranges:
-    """The bytes that a splice reads besides the windows: tables, headers, identity."""
+    """The ranges that a splice reads besides those of the windows: tables, headers, and the start of the scan, which
+    identifies the file."""
     found = [(at, min(at + _MAX_REFERENCE_BYTES, head.scan_start)) for _, at in head.references]
     scan = head.scan_start
     found.append((scan, min(scan + IDENTITY_SCAN_BYTES + SLACK, head.scan_end)))
@@ -137,7 +139,8 @@ def header_ranges(head: IndexHead) -> Ranges:
 
 
 def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
-    """Sizes out of the frame header; ``None`` where it makes no sense."""
+    """The geometry according to the frame header (SOF) of ``jpeg``; ``None`` where that header is missing, damaged or
+    gives a size of 0. Only the bytes of the frame header have to be there."""
     at = next((at for kind, at in head.references if kind == _KIND_FRAME), 0)
     if not at or at + 3 > jpeg.size:
         return None
@@ -155,7 +158,8 @@ def frame_geometry(jpeg: Bytes, head: IndexHead) -> Geometry | None:
 
 
 def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.NDArray[np.int32]) -> Ranges | None:
-    """The ranges of the scan that ``windows`` (N, 4) need, one per window and MCU row.
+    """The ranges of the scan that ``windows`` need, one per window and MCU row. ``windows`` is (N, 4) int32: top, left,
+    height, width in pixels.
 
     ``None`` where the entry points do not fit the geometry.
     """
@@ -183,7 +187,7 @@ def window_ranges(mcu: Bytes, head: IndexHead, geometry: Geometry, windows: npt.
 
 
 def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
-    """``ranges`` sorted, those nearer than ``gap`` bytes joined, none beyond ``limit``."""
+    """``ranges`` sorted and clipped to ``limit``, with those at most ``gap`` bytes apart merged."""
     clipped = np.minimum(ranges, limit)
     clipped = clipped[np.argsort(clipped[:, 0], kind="stable")]
     if not len(clipped):
@@ -197,5 +201,5 @@ def coalesced(ranges: Ranges, gap: int, limit: int) -> Ranges:
 
 
 def covers(ranges: Ranges, needed: Ranges, limit: int) -> bool:
-    """Whether ``ranges``, which are coalesced, hold all of ``needed`` up to ``limit``."""
+    """Whether ``ranges``, which are coalesced, contain all of ``needed`` below ``limit``."""
     return np.array_equal(coalesced(np.concatenate([ranges, needed]), 0, limit), ranges)

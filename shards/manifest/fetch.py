@@ -25,7 +25,7 @@ __all__ = ["fetch_description", "name_of", "shard_cache"]
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     """A local folder with ``dataset.json`` and the manifest of the data set.
 
-    Raises ``InputError`` where the store does not give them or the disk cannot take them.
+    Raises ``InputError`` where the store fails to deliver them or they cannot be written to the disk.
     """
     try:
         description = remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))

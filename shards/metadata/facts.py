@@ -112,7 +112,7 @@ def jpeg_quality(header: JpegHeader) -> int | None:
 def read_facts(data: bytes) -> ImageFacts:
     """The facts of an image file. Pixels are decoded only of a PNG without EXIF at its head.
 
-    Raises ``RejectedImage`` for what is no image.
+    Raises ``RejectedImage`` for data that is not an image.
     """
     return facts_of(open_image(data), data)
 
@@ -120,7 +120,7 @@ def read_facts(data: bytes) -> ImageFacts:
 def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
     """The facts of ``image``, which ``open_image`` opened from ``data``.
 
-    To decode it as well, decode first: a PNG may carry its EXIF behind the pixels.
+    To decode it as well, decode first: a PNG may carry its EXIF after the pixels.
     """
     kind = image.format or ""
     mode, bit_depth = _mode_and_bits(image, data, kind)
@@ -138,7 +138,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         progressive=header.progressive if header else False,
         restart_interval=header.restart_interval if header else 0,
         jpeg_quality=jpeg_quality(header) if header else None,
-        exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF behind the pixels
+        exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF after the pixels
         has_exif=_has_exif(image),
         has_icc=bool(image.info.get("icc_profile")),
         num_frames=count_frames(image),

@@ -1,4 +1,4 @@
-"""The items of an AVIF or HEIC file: their properties, and where the bytes of the picture lie.
+"""The items of an AVIF or HEIC file: their properties, and the size of the picture.
 
 A file of this kind (ISO 14496-12, 23008-12) holds items, of which one is the picture; others are
 thumbnails, depth or gain maps, EXIF. The picture may be a grid whose tiles are items of their own.
@@ -41,11 +41,13 @@ class IsoPicture:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes that hold the picture, as the file claims: callers bound it by the file's size."""
+        """Number of bytes that the file claims to use for the picture. It is not checked: callers must limit it to the
+        size of the file."""
         return sum(item.num_bytes for item in self.coded)
 
     def properties(self, name: bytes) -> list[bytes]:
-        """The properties of that name: of the picture, then of its first tile."""
+        """Payloads of the properties called ``name`` (such as ``irot``): those of the picture, then of its first
+        tile."""
         return [
             payload
             for item in dict.fromkeys((self.item, *self.coded[:1]))
@@ -54,12 +56,12 @@ class IsoPicture:
         ]
 
     def property(self, name: bytes) -> bytes | None:
-        """The first of :meth:`properties`."""
+        """The first of :meth:`properties`; None where there is none."""
         return next(iter(self.properties(name)), None)
 
 
 def iso_picture(data: bytes) -> IsoPicture | None:
-    """The picture of the file ``data``; ``None`` where it names none that can be found."""
+    """The picture of the file ``data``; ``None`` where it has no primary item that can be found."""
     meta = next((box for box in iso_boxes(data) if box.name == b"meta"), None)
     if meta is None:
         return None

@@ -41,7 +41,7 @@ class Extent(NamedTuple):
     pixel_bytes: int
     """Bytes that hold its pixels, 0 where none are found."""
     end: int
-    """Offset of the first byte behind it; the length of the file where that is unknown."""
+    """Offset of the first byte after it; the length of the file where that is unknown."""
 
 
 def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:

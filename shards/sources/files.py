@@ -1,7 +1,7 @@
 """The files of a build's sources: below a folder of this machine, or below a URL of a store.
 
 Both give the same bytes for the same names, so that the shards do not depend on where the images
-lie. A failure means different things: a file that a disk does not give is one bad image, a store that
+lie. A failure means different things: a file that a disk fails to deliver is one bad image, a store that
 does not answer proves nothing about the image and stops the build.
 """
 
@@ -58,21 +58,22 @@ class SourceFiles(Protocol):
         """Files worth reading at the same time; 0 where the processors decide."""
 
     def where(self, name: str) -> str:
-        """The file, for a person."""
+        """The path or address of a file, for messages."""
 
     def folders(self, folder: str = "") -> list[str]:
-        """The folders right in it, or in ``folder``, sorted. Raises ``OSError``."""
+        """The folders directly in ``folder`` (by default, in the root), sorted. Raises ``OSError``."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """The files under ``folder``, hidden ones left out, each with its stamp where that comes
-        for nothing. Raises ``OSError``."""
+        """The files under ``folder``, hidden ones left out, each with its stamp where that costs
+        no further request. Raises ``OSError``."""
 
     def read(self, name: str) -> bytes:
         """The bytes of an image file. Raises ``RejectedImage``, and ``InputError`` where a store
         does not answer."""
 
     def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
-        """:meth:`read` of each in turn; what it raises comes at its turn and ends the work."""
+        """Yields :meth:`read` of each of ``names``, in order; an error is raised at the place of its file and ends the
+        work."""
 
     def stamp(self, name: str) -> Stamp | None:
         """The stamp of a file, ``None`` where it is unknown."""
@@ -84,8 +85,8 @@ class SourceFiles(Protocol):
         """Whether any of the files seems to exist."""
 
     def samples(self, names: Sequence[str], most: int) -> list[str]:
-        """Up to ``most`` of the names, spread among them, that are read at little cost also before the files
-        are :meth:`prepared`."""
+        """Up to ``most`` of the names, evenly spaced, that can be read cheaply even before the files are
+        :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
         """The files that hold several images each, with their stamps; the names of those images
@@ -95,8 +96,8 @@ class SourceFiles(Protocol):
         """The files for a worker that reads these alone: without what is known of millions of others."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
-        """The same files, ready for :meth:`read` at any place: what has to be unpacked first lies in
-        the folder ``SCRATCH_NAME`` of ``out`` then, and is found there by the next call. ``advance(n)`` is
+        """The same files, ready for :meth:`read` in any order: what has to be unpacked first is then in the
+        folder ``SCRATCH_NAME`` of ``out``, where the next call finds it. ``advance(n)`` is
         called after ``n`` images. Raises ``InputError``, and ``OSError`` where ``out`` cannot be written."""
 
 
@@ -223,7 +224,7 @@ class StoredFiles:
             yield from pool.map(self.stamp, names)
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Asks for some that lie evenly among them: asking for each may take hours."""
+        """Looks for an evenly spaced sample of them: looking for each may take hours."""
         some = names[:: max(len(names) // _ASKED, 1)]
         return any(self.remote.stat(name) is not None for name in some)
 
@@ -241,7 +242,7 @@ class StoredFiles:
 
 
 def evenly(names: Sequence[str], most: int) -> list[str]:
-    """Up to ``most`` of the names, at even distances."""
+    """Up to ``most`` of the names, evenly spaced."""
     step = max(len(names) / most, 1)
     return [names[int(place * step)] for place in range(min(most, len(names)))]
 
@@ -252,8 +253,8 @@ def _opened(url: str, settings: RemoteSettings) -> RemoteFolder:
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of a file, asked for again where the disk fails. Raises ``RejectedImage``, and
-    ``MachineTrouble``; never waits on a pipe or a device."""
+    """The bytes of a file, with retries where the disk fails. Raises ``RejectedImage`` where it cannot be read or is
+    too large, and ``MachineTrouble``; never waits on a pipe or a device."""
     try:
         return patiently(lambda: _read_whole(path))
     except OSError as error:
@@ -269,22 +270,22 @@ def _read_whole(path: Path) -> bytes:
 
 
 def unread(error: OSError, path: Path) -> RejectedImage:
-    """The rejection of an image whose file gave ``error``: ``io`` where the disk failed. Raises
-    ``MachineTrouble`` where the machine, not the file, is at fault."""
+    """The rejection of the image at ``path``, whose reading raised ``error``: its reason is ``io`` where the disk
+    failed and ``unreadable`` otherwise. Raises ``MachineTrouble`` where the machine, not the file, is at fault."""
     require_sound_machine(error, path)
     reason = "io" if is_passing(error) else "unreadable"
     return RejectedImage(reason, error.strerror or str(error))
 
 
 def require_size(num_bytes: int) -> None:
-    """Raises ``RejectedImage`` for a file that nobody means as an image."""
+    """Raises ``RejectedImage`` for a file of more bytes than ``GLASS_MAX_IMAGE_BYTES``."""
     if num_bytes > (most := limit("MAX_IMAGE_BYTES")):
         detail = f"{num_bytes:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
         raise RejectedImage("too_large", detail)
 
 
 def _stamp(found: StoredFile | None) -> Stamp | None:
-    """``None`` where the store gives nothing by which a change would show."""
+    """``None`` where the store has nothing that changes with the file."""
     if found is None or found.size is None or not found.token:
         return None
     return found.size, int.from_bytes(sha256(found.token.encode()).digest()[:7], "big")

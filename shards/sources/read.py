@@ -25,7 +25,7 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
     """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this
     machine, or in a store where it is a URL, archives excepted.
 
-    Raises ``InputError`` for everything that is neither, and for what cannot be told.
+    Raises ``InputError`` for anything else, and where labels or splits cannot be determined.
     """
     rules = rules or SourceRules()
     if (url := as_url(location)) is not None:

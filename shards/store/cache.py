@@ -32,7 +32,7 @@ __all__ = ["ShardCache"]
 Bytes = npt.NDArray[np.uint8]
 
 _ATTEMPTS = 3
-"""Downloads of a shard whose checksum comes out wrong."""
+"""Attempts to download a shard whose checksum is wrong."""
 
 
 class ShardCache:
@@ -54,8 +54,8 @@ class ShardCache:
     def mapped(self, sha256: str, num_bytes: int, fetch: Callable[[Path], None], name: str) -> tuple[Bytes, bool]:
         """(the file's bytes as a read-only map, whether it had to be fetched).
 
-        ``fetch(path)`` writes into the file at ``path``; before what comes lies beyond the first
-        ``PIECE_BYTES`` it calls :meth:`grow`. ``name`` is what the person knows the file by.
+        ``fetch(path)`` writes into the file at ``path``, and calls :meth:`grow` before it writes beyond the first
+        ``PIECE_BYTES``. ``name`` stands for the file in messages.
         Raises ``InputError`` where the disk is full, the file is larger than the cache, its bytes
         have another checksum, or ``sha256`` is none.
         """
@@ -81,8 +81,8 @@ class ShardCache:
             )
 
     def grow(self, path: Path, num_bytes: int) -> None:
-        """Makes room for a file that is being fetched, and the file so long, unless it is so
-        already. How long a store says that it is costs nobody's files: only what comes does."""
+        """Makes room for a file that is being fetched and extends it to ``num_bytes``, unless it is that long already.
+        Other files are evicted for bytes that have arrived, never for the length that a store claims."""
         with path.open("r+b") as file:
             if os.fstat(file.fileno()).st_size >= num_bytes:
                 return
@@ -103,7 +103,7 @@ class ShardCache:
         return self._path(sha256).exists()
 
     def drop_damaged(self, sha256: str) -> bool:
-        """Deletes the file where its bytes are not those of its name; whether it did."""
+        """Deletes the file where its SHA-256 is not the one in its name, or the disk fails; returns whether it did."""
         path = self._path(sha256)
         try:
             if file_sha256(path) == sha256:
@@ -111,14 +111,14 @@ class ShardCache:
             path.unlink()
         except FileNotFoundError:  # another process was faster
             return False
-        except OSError as error:  # the disk does not give it
+        except OSError as error:  # the disk fails to deliver it
             require_sound_machine(error, path)
             with suppress(OSError):
                 path.unlink()
         return True
 
     def _fetch(self, path: Path, num_bytes: int, fetch: Callable[[Path], None], name: str) -> bool:
-        """Brings a file in, or waits for another process to; whether it was this one."""
+        """Fetches a file, or waits for another process to do so; returns whether this process did."""
         self._folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with locked_or_waited(part) as descriptor:
@@ -150,9 +150,11 @@ class ShardCache:
 
     @contextmanager
     def room_for(self, wanted: int, own: Path | None = None) -> Iterator[None]:
-        """Makes room for ``wanted`` bytes and holds it, so that a file of that length can be made;
-        ``own`` is that file, where it is there already. Raises ``InputError`` where they are more
-        than the cache may hold, and deletes nothing then."""
+        """Context manager: evicts unused files until ``wanted`` bytes fit, and keeps the cache locked while its block
+        makes a file of that length. ``own`` is that file if it exists already; its bytes are not counted twice.
+
+        Raises ``InputError``, before it deletes anything, where ``wanted`` exceeds the limit of the cache.
+        """
         self.require_fits(wanted, "what is to be fetched")
         self._folder.mkdir(parents=True, exist_ok=True)
         with locked_file(self._folder / ".lock"):
@@ -186,8 +188,7 @@ class ShardCache:
 
 
 def _map(path: Path, num_bytes: int) -> Bytes | None:
-    """The file as a map, its time of use set to now; ``None`` where it is not there, or is not
-    what it was."""
+    """The file as a read-only map, its time of use set to now; ``None`` where it is missing or was cut off."""
     try:
         descriptor = open_shared(path)
         if descriptor is None:
@@ -212,7 +213,7 @@ def _map(path: Path, num_bytes: int) -> Bytes | None:
 
 
 def _delete(path: Path) -> bool:
-    """Deletes a file or folder that no process uses; whether it is gone."""
+    """Deletes a file or folder that no process uses; returns whether it is gone."""
     try:
         with lock_unused(path):
             if path.is_dir():

@@ -47,7 +47,7 @@ def as_url(location: str | Path) -> str | None:
 class RemoteFolder:
     """Files under a URL. Safe to use from several threads; not across a fork.
 
-    Names are relative to it. What the store does not give raises ``RemoteUnavailable``, and a name
+    Names are relative to it. What the store cannot deliver raises ``RemoteUnavailable``, and a name
     that leads out of its bucket or host ``InputError``.
     """
 

@@ -52,7 +52,7 @@ class StoredFile:
     """The description of a file by its store."""
 
     size: int | None
-    """``None`` where the store does not give it."""
+    """In bytes; ``None`` where the store does not report it."""
     token: str
     """Changes when the file is written again; empty where the store gives none."""
 

@@ -30,7 +30,7 @@ class EntryPositions(NamedTuple):
     """Where the entries of an index begin."""
 
     positions: npt.NDArray[np.int64]
-    """(n + 1,) bit position in the file of each entry, not falling, and of the scan's end."""
+    """(n + 1,) bit positions in the file of the n entries and of the end of the scan, in non-decreasing order."""
     mcus_per_entry: int
     mcus_per_row: int
     num_mcus: int

@@ -249,7 +249,7 @@ def _copy(work: Work, start: Scalar, end: Scalar, writer: Writer) -> Writer:
 def _first_mcu(work: Work, block: Scalar, writer: Writer) -> tuple[bool, Scalar, Writer]:
     """Appends the MCU that starts with walked block ``block``, up to its last first DC value.
 
-    Returns whether it is sound, and the bit behind that value.
+    Returns whether it is sound, and the position of the bit after that value.
     """
     blocks = uint64_at(work.blocks, BLOCKS_SIZE)
     starts = uint64_at(work.starts, STARTS_SIZE)
@@ -292,7 +292,7 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
     """Appends the MCUs ``here`` … ``stop - 1``, between which the source has no marker."""
     info, state = _info(work), _state(work)
     every, restart = info[EVERY], info[RESTART]
-    # An entry point at a restart lies behind the marker: no use for finding where bits end.
+    # An entry point at a restart lies after the marker: of no use for finding where bits end.
     at_marker = stop == info[NUM_MCUS] or (restart > 0 and stop % restart == 0)
     tail = (stop - 1) // every if at_marker else stop // every
     jump, exact = tail * every > here, tail * every == stop
