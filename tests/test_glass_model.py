@@ -162,11 +162,17 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     "name",
     [
         "efficientvit_m0",
-        "deit_tiny_distilled_patch16_224",
         "mobilenetv3_small_050",
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("iformer_t", "levit_128s", "repvit_m1", "shvit_s1", "caformer_s18")
+            for name in (
+                "deit_tiny_distilled_patch16_224",
+                "iformer_t",
+                "levit_128s",
+                "repvit_m1",
+                "shvit_s1",
+                "caformer_s18",
+            )
         ),
     ],
 )

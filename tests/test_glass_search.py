@@ -115,7 +115,9 @@ def test_a_record_with_a_hole_is_refused(data, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-@pytest.mark.parametrize(("least", "most"), [(1, 9), (5, 25), pytest.param(2, 40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("least", "most"), [(1, 9), *(pytest.param(*ends, marks=pytest.mark.slow) for ends in ((5, 25), (2, 40)))]
+)
 def test_decisions_are_those_of_optunas_hyperband(direction, least, most):
     """Trial by trial; and asked a second time the answer is the same."""
     random = np.random.default_rng(7)

@@ -70,6 +70,7 @@ def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypa
     assert rows[0]["why"] == "out of memory"
 
 
+@pytest.mark.slow  # the next one counts the same kills
 def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
 

@@ -111,6 +111,7 @@ def test_report_writes_a_page_and_its_numbers(
     assert capsys.readouterr().out.startswith("rewrote ")
 
 
+@pytest.mark.slow  # that a report finds a table of robustness is tested in test_scripts_believable
 def test_the_report_shows_what_robustness_found(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:

@@ -85,15 +85,16 @@ def test_other_decoders_are_told(
 def test_changes_depend_on_the_images_content_alone() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (600, 900, 3), np.uint8)
+    part = np.ascontiguousarray(image[:240, :360])
     for name, row in PERTURBATIONS.items():
-        once = row.on_image(image, 5)
+        once = row.on_image(part, 5)
         if name == CLEAN:
-            assert np.array_equal(once, image)
+            assert np.array_equal(once, part)
             continue
-        assert not np.array_equal(once, image)
-        assert np.array_equal(row.on_image(image, 5), once)
+        assert not np.array_equal(once, part)
+        assert np.array_equal(row.on_image(part, 5), once)
         seeded = name.startswith("noise") or name == "double-jpeg"
-        assert np.array_equal(row.on_image(image, 6), once) != seeded
+        assert np.array_equal(row.on_image(part, 6), once) != seeded
     assert PERTURBATIONS["resize-0.25"].on_image(image, 1).shape == (150, 225, 3)
     assert PERTURBATIONS["web"].on_image(image, 1).shape == (512, 768, 3)
     assert PERTURBATIONS["hard"].on_image(image, 1).shape == (341, 512, 3)

@@ -61,11 +61,11 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
     "options",
     [
         app11(4096),
-        app11(100_000),
+        pytest.param(app11(100_000), marks=pytest.mark.slow),
         {"optimize": True},
         {"comment": b"made by a model" * 50},
         {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)},
-        {"icc_profile": b"\0" * 600},
+        pytest.param({"icc_profile": b"\0" * 600}, marks=pytest.mark.slow),
     ],
     ids=["4 kB signature", "100 kB signature", "Huffman", "comment", "Exif", "ICC"],
 )

@@ -65,7 +65,8 @@ def test_without_a_cache_of_numba_s_a_temporary_folder_keeps_kernels(tmp_path):
     assert list(folder.rglob("*.nbi"))
 
 
-@pytest.mark.parametrize("made_by", ["others", pytest.param("a link", marks=pytest.mark.slow)])
+@pytest.mark.slow  # four processes
+@pytest.mark.parametrize("made_by", ["others", "a link"])
 def test_nor_that_kernels_are_compiled_each_time(tmp_path, made_by):
     """Kept code is run as it is, so a folder that others may write to is not taken."""
     folder = tmp_path / "a"

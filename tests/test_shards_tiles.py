@@ -46,7 +46,7 @@ def test_pixels_are_the_same_for_every_reader(size: tuple[int, int], grey: bool)
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_windows_equal_slices(data: st.DataObject) -> None:
     height, width = data.draw(st.sampled_from(SIZES))
     pixels = scene(height, width)

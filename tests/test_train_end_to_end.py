@@ -183,6 +183,7 @@ def test_a_power_cut_after_any_step_changes_nothing(unbroken, synthetic_shards, 
     assert_same_run(unbroken, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_power_cut_with_checkpoints_at_epochs_only(unbroken, synthetic_shards, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         at_step(patch, 5, cut_the_power)
@@ -266,12 +267,14 @@ def spoilt_random(training):
     [
         lambda training: training.pop("totals"),
         lambda training: training["progress"].update(surprise=1),
-        lambda training: training["progress"].update(step="3"),
-        lambda training: training["progress"].update(history=[{"loss": float("nan")}]),
+        pytest.param(lambda training: training["progress"].update(step="3"), marks=pytest.mark.slow),
+        pytest.param(
+            lambda training: training["progress"].update(history=[{"loss": float("nan")}]), marks=pytest.mark.slow
+        ),
         lambda training: training["schedule"].update(step=1),
-        lambda training: training["random"][0].update(python=(3, (1, 2), None)),
+        pytest.param(lambda training: training["random"][0].update(python=(3, (1, 2), None)), marks=pytest.mark.slow),
         lambda training: training["loader"].update(batches_consumed=-7),
-        lambda training: training.update(loader=[]),
+        pytest.param(lambda training: training.update(loader=[]), marks=pytest.mark.slow),
         spoilt_random,
     ],
 )
