@@ -15,7 +15,7 @@ from shards.errors import machine_spared
 from shards.files.patience import read_or_end
 from shards.files.regular_file import map_regular
 
-__all__ = ["map_table"]
+__all__ = ["is_compressed", "map_table"]
 
 _MAGIC = b"ARROW1\0\0"
 _HEADER_FIELD, _HEADER_TYPE_FIELD = 2, 1
@@ -65,12 +65,12 @@ def _require_plain(data: pa.Buffer) -> None:
             message = reader.read_next_message()
         except StopIteration:
             return
-        if _is_compressed(message.metadata):
+        if is_compressed(message.metadata):
             raise ValueError("its buffers are compressed")
     raise ValueError(f"more than {_MAX_MESSAGES} messages")
 
 
-def _is_compressed(metadata: pa.Buffer) -> bool:
+def is_compressed(metadata: pa.Buffer) -> bool:
     """Whether the FlatBuffer of an IPC message describes compressed buffers. What cannot be
     followed counts as such."""
     data = memoryview(metadata)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import RawIOBase
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,14 +18,19 @@ __all__ = ["open_parquet", "read_parquet"]
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """The file, opened, its footer read. Raises ``OSError`` or an Arrow exception where it is none,
-    ``ValueError`` where it claims more rows or bytes than ``shards.files.limits`` allow. Ours have
-    checksums, and what is read of them raises ``OSError`` where bytes have changed."""
-    require_regular(path)
+def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
+    """The file, opened, its footer read; a file of this machine, or what reads one elsewhere. With
+    ``buffer_bytes`` its columns come in pieces of that length, and what was read of a file is not kept
+    (pyarrow otherwise keeps all of it, also where it is read in batches).
+
+    Raises ``OSError`` or an Arrow exception where it is none, ``ValueError`` where it claims more rows or bytes
+    than ``shards.files.limits`` allow. Ours have checksums, and what is read of them raises ``OSError`` where
+    bytes have changed."""
+    if isinstance(path, Path):
+        require_regular(path)
     with ExitStack() as held:
         with machine_spared(path):
-            file = held.enter_context(read_or_end(path, lambda: _opened(path)))
+            file = held.enter_context(read_or_end(path, lambda: _opened(path, buffer_bytes)))
         metadata = file.metadata
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
@@ -39,8 +45,8 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         yield file
 
 
-def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, page_checksum_verification=True)
+def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True, buffer_size=buffer_bytes, pre_buffer=not buffer_bytes)
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:

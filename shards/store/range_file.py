@@ -1,0 +1,59 @@
+"""A file in a store as one that can be read at any place, each part with a request of its own."""
+
+import io
+from typing import Any, Self
+
+from shards.store.folder import RemoteFolder, RemoteUnavailable
+
+__all__ = ["RangeFile"]
+
+
+class RangeFile(io.RawIOBase):
+    """A file below a :class:`RemoteFolder`. Nothing is kept: a caller of small reads buffers them.
+
+    Not safe in threads. What the store does not give raises ``RemoteUnavailable``.
+    """
+
+    def __init__(self, remote: RemoteFolder, name: str, num_bytes: int) -> None:
+        """``num_bytes`` is its length."""
+        self._remote, self._name, self._size, self._at = remote, name, num_bytes, 0
+
+    @classmethod
+    def open(cls, remote: RemoteFolder, name: str) -> Self:
+        """Asks the store for the length. Raises ``RemoteUnavailable`` also where it gives none, or no parts."""
+        size = remote.size(name)
+        if size is None or not remote.has_ranges(name):
+            raise RemoteUnavailable(
+                f"{remote}/{name} is not there, or the server gives no parts of it: download it, and give the file"
+            )
+        return cls(remote, name, size)
+
+    def reopened(self) -> Self:
+        """The same file, at its beginning; closing one does not close the other."""
+        return type(self)(self._remote, self._name, self._size)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self._size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(start + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        length = max(min(len(view), self._size - self._at), 0)
+        for start, stop in self._remote.parts(length):
+            view[start:stop] = self._remote.read_range(self._name, self._at + start, self._at + stop)
+        self._at += length
+        return length
