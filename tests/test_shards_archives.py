@@ -369,7 +369,7 @@ def test_a_gzipped_tar_that_grows_is_refused(folder, tmp_path, monkeypatch):
 def test_where_there_is_no_room_to_unpack(folder, tmp_path, monkeypatch):
     path = write_tar(tmp_path / "a.tar.gz", files_below(folder), "w:gz")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("shards.sources.archives.files.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("shards.sources.scratch.shutil.disk_usage", lambda _: usage)
     with pytest.raises(InputError, match=r"unpacking the \.tar\.gz takes [\d,]+ bytes in .*, where 1,000 are free"):
         build(path, tmp_path / "out")
 

@@ -7,7 +7,6 @@ can only be read from its beginning, so before the work it becomes a plain one b
 import gzip
 import hashlib
 import os
-import shutil
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from shards.errors import InputError, machine_spared
-from shards.files.atomic import atomic_path, remove_temporaries
+from shards.files.atomic import atomic_path
 from shards.files.regular_file import open_regular
 from shards.sources.archives.member import OpenedAs, PackedMember, read_member
-from shards.sources.files import SCRATCH_NAME, LocalFiles, Stamp, evenly
+from shards.sources.files import LocalFiles, Stamp, evenly
+from shards.sources.scratch import open_scratch, require_room
 
 __all__ = ["Archive", "PackedFiles"]
 
@@ -108,10 +108,9 @@ class PackedFiles:
         packed = {name: archive for name, archive in self.archives.items() if archive.opened.gzipped}
         if not packed:
             return self
-        scratch = out / SCRATCH_NAME
-        scratch.mkdir(exist_ok=True)
-        remove_temporaries(scratch, lambda _: True)
-        _require_room(scratch, packed.values())
+        scratch = open_scratch(out)
+        missing = [archive for archive in packed.values() if not _path_of(archive, scratch).exists()]
+        require_room(scratch, sum(archive.num_unpacked for archive in missing), "the .tar.gz")
         done = dict(self.archives)
         for name, archive in packed.items():
             ends = sorted(m.start + m.num_bytes for m in self.members.values() if m.archive == name)
@@ -123,15 +122,6 @@ def _path_of(archive: Archive, scratch: Path) -> Path:
     """A name for what is unpacked from one state of an archive."""
     text = f"{archive.found.path.absolute()}\0{archive.found.stamp}"
     return scratch / f"{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.tar"
-
-
-def _require_room(scratch: Path, archives: Iterable[Archive]) -> None:
-    needed = sum(archive.num_unpacked for archive in archives if not _path_of(archive, scratch).exists())
-    if needed > (free := shutil.disk_usage(scratch).free):
-        raise InputError(
-            f"unpacking the .tar.gz takes {needed:,} bytes in {scratch}, where {free:,} are free: make room, or "
-            "build into a folder of a larger disk"
-        )
 
 
 def _unpacked(archive: Archive, scratch: Path, ends: Sequence[int], advance: Callable[[int], object]) -> OpenedAs:

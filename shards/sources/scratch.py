@@ -1,0 +1,27 @@
+"""The folder inside of a build's output for what has to be unpacked of its sources."""
+
+import shutil
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.files.atomic import remove_temporaries
+from shards.sources.files import SCRATCH_NAME
+
+__all__ = ["open_scratch", "require_room"]
+
+
+def open_scratch(out: Path) -> Path:
+    """The folder, without the remains of a killed build; the caller holds the lock of ``out``."""
+    scratch = out / SCRATCH_NAME
+    scratch.mkdir(exist_ok=True)
+    remove_temporaries(scratch, lambda _: True)
+    return scratch
+
+
+def require_room(scratch: Path, num_bytes: int, what: str) -> None:
+    """Raises ``InputError`` where unpacking ``what`` takes more bytes than are free."""
+    if num_bytes > (free := shutil.disk_usage(scratch).free):
+        raise InputError(
+            f"unpacking {what} takes {num_bytes:,} bytes in {scratch}, where {free:,} are free: make room, or "
+            "build into a folder of a larger disk"
+        )
