@@ -1,8 +1,9 @@
 """Images to shards: ``python -m scripts.build_shards SRC OUT``.
 
 SRC is a folder whose folders' names say class, split and generator, such as real/ and generated/GENERATOR/, at
-any depth; an archive of such a folder; or a list in CSV, JSON lines or Parquet with columns
-path,label[,generator,group,split]. Folders and lists may lie in a store: s3://…, gs://…, http(s)://…, hf://….
+any depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns
+path,label[,generator,group,split]; or Parquet with the images inside, as on the Hugging Face hub. All but archives may
+lie in a store: s3://…, gs://…, http(s)://…, hf://….
 --dry-run shows what is understood. An interrupted build continues when the same command is run again.
 """
 

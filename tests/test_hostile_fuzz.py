@@ -15,6 +15,7 @@ from tests.fuzz_ranges import RangeTarget
 from tests.fuzz_remote import RemoteTarget
 from tests.fuzz_reports import ReportTarget
 from tests.fuzz_runs import RunTarget
+from tests.fuzz_tables import FORMS, TableTarget
 from tests.fuzz_tar import TarTarget
 from tests.fuzz_views import ViewTarget
 
@@ -37,6 +38,7 @@ RUNS = {
             "groups.parquet: refused",
         ),
     ),
+    "tables": (TableTarget, 100, tuple(f"{form}: {end}" for form in FORMS for end in ("read", "refused"))),
     "members": (MemberTarget, 125, ("tiles: opened", "tiles: read", "tiles: refused", "view: refused")),
     "formats": (
         FormatTarget,

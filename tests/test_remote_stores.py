@@ -24,7 +24,9 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
+from shards.sources.source_list import SourceRules
 from shards.store.settings import RemoteSettings
+from tests.image_tables import rows_of, write_tables
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 
@@ -374,3 +376,22 @@ def test_nginx_lists_the_images_of_a_build(
     for path in (tmp_path / "near").iterdir():
         if path.name != ".build_plan.parquet":
             assert (tmp_path / "far" / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_tables_with_images_in_s3(store: FaultyStore, synthetic_images: Path, tmp_path: Path) -> None:
+    """Built out of a store that breaks a share of its answers, with two workers: the bytes of a local build."""
+    import s3fs
+
+    source = write_tables(tmp_path / "tables", rows_of(synthetic_images))
+    s3fs.S3FileSystem().put(str(source), "shards/tables", recursive=True)
+    rules = SourceRules(given_split=False)
+    build_dataset(source, tmp_path / "local", SETTINGS, progress=False, rules=rules)
+    store.share, store.kinds = 0.1, ("unavailable", "short")
+    build_dataset("s3://shards/tables", tmp_path / "out", SETTINGS, 2, progress=False, rules=rules)
+    assert sum(store.broken.values())
+    names = sorted(path.name for path in (tmp_path / "local").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "out").iterdir())
+    for name in names:
+        if name != ".build_plan.parquet":  # it knows the times of the sources
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes(), name

@@ -245,5 +245,5 @@ def test_lists_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match="no column of labels"):
         read_sources(tmp_path / "short.parquet")
     pq.write_table(pa.table({"image": [{"bytes": b"x"}], "label": ["real"]}), tmp_path / "inside.parquet")
-    with pytest.raises(InputError, match="no column of paths"):
+    with pytest.raises(InputError, match="has real images only"):
         read_sources(tmp_path / "inside.parquet")

@@ -112,7 +112,7 @@ def _build(
     plan = read_plan(out)
     continued = plan is not None
     finished = is_finished(out) if store is None else store.is_finished
-    elsewhere = engine == "ray" and store is not None
+    files, elsewhere = sources.files, engine == "ray" and store is not None
     if plan is None or plan.containers != sources.files.containers():
         sources = _unpacked(sources, out, progress, elsewhere)
     if plan is None:
@@ -134,8 +134,8 @@ def _build(
     if not todo and finished:
         _remove_scratch(out)
         return BuildReport(read_info(out) if store is None else store.info(), True, False, sources.notes)
-    if todo:
-        sources = _unpacked(sources, out, progress, elsewhere)  # where that was not done above
+    if todo and sources.files is files:  # nothing needed them before
+        sources = _unpacked(sources, out, progress, elsewhere)
     tasks = [_task(shard, sources, out, settings, reject_unreadable) for shard in todo]
     _write(tasks, shards, plan, out, workers, progress, engine, store)
     info = finish(plan, shards, sources.misnamed, out)

@@ -38,15 +38,19 @@ class _Found:
     first_list: str = ""
 
 
-def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceList:
+def read_folder(
+    files: SourceFiles, rules: SourceRules | None = None, listed: Iterable[tuple[str, Stamp | None]] | None = None
+) -> SourceList:
     """The images below a folder, at any depth, labelled by the tables that lie there and by the names of folders.
+    ``listed`` are its files where they are known.
 
     Images for which no name says a class are passed over, with a note. Raises ``InputError`` where a
     class is missing or names contradict each other, ``OSError`` where a folder cannot be read.
     """
     rules, root = rules or SourceRules(), files.where("").rstrip("/")
+    listed = files.walk("") if listed is None else listed
     archives = FoundArchives(files.root) if isinstance(files, LocalFiles) else None
-    found = _sorted_out(files.walk("") if archives is None else archives.opened_among(files.walk("")))
+    found = _sorted_out(listed if archives is None else archives.opened_among(listed))
     if archives is not None and archives.archives:
         files = archives.files
     metadata = read_metadata(files, found.tables, found.images, rules)

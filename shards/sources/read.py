@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from shards.errors import InputError
@@ -9,7 +10,10 @@ from shards.files.archives import archive_kind
 from shards.files.file_names import within
 from shards.files.outputs import cannot_write
 from shards.sources.archives.find import FoundArchives, is_archive_name
-from shards.sources.files import LocalFiles, StoredFiles
+from shards.sources.embedded.find import tables_among
+from shards.sources.embedded.read import read_embedded
+from shards.sources.embedded.table_file import TABLE_SUFFIXES
+from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 from shards.sources.folder import read_folder
 from shards.sources.lists import read_list
 from shards.sources.rows import LIST_SUFFIXES
@@ -33,14 +37,26 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
     source = Path(location)
     if source.is_dir():
         try:
-            return read_folder(LocalFiles(source), rules)
+            return _read_folder(LocalFiles(source), rules)
         except OSError as error:
             raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     if not source.exists():
         raise InputError(f"{source} does not exist: give a folder of images, an archive of it or a list of them")
-    if source.suffix.lower() not in LIST_SUFFIXES:
+    suffix, files = source.suffix.lower(), LocalFiles(source.parent)
+    if suffix in TABLE_SUFFIXES and (found := read_embedded(files, [source.name], rules)) is not None:
+        return found
+    if suffix not in LIST_SUFFIXES:
         return _read_archive(source, rules)
-    return read_list(source, LocalFiles(source.parent), rules)
+    return read_list(source, files, rules)
+
+
+def _read_folder(files: SourceFiles, rules: SourceRules) -> SourceList:
+    """The images in the tables of a folder, or else those that lie in it as files."""
+    listed = files.walk("")
+    tables, seen = tables_among(listed)
+    if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
+        return found
+    return read_folder(files, rules, chain(seen, listed))
 
 
 def _read_archive(source: Path, rules: SourceRules) -> SourceList:
@@ -62,10 +78,13 @@ def _read_stored(url: str, rules: SourceRules) -> SourceList:
     """The images below a URL, or in the list that it names, which is fetched first."""
     if is_archive_name(url):
         raise InputError(f"{url} is an archive: download it first, and give the file or the folder that it lies in")
-    if not url.lower().endswith(LIST_SUFFIXES):
-        return read_folder(StoredFiles(url), rules)
+    if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):
+        return _read_folder(StoredFiles(url), rules)
     folder, _, name = url.rpartition("/")
     files = StoredFiles(folder)
+    is_table = name.lower().endswith(TABLE_SUFFIXES) and files.remote.has_ranges(name)
+    if is_table and (found := read_embedded(files, [name], rules)) is not None:
+        return found
     with tempfile.TemporaryDirectory() as scratch:
         path = within(Path(scratch), name)
         try:

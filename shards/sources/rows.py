@@ -20,7 +20,7 @@ from shards.sources.class_names import ClassNames, names_in_schema
 from shards.sources.columns import PATH_COLUMNS, Columns, Unclear, find_columns
 from shards.sources.files import LocalFiles, SourceFiles
 
-__all__ = ["LIST_SUFFIXES", "TableRows", "read_rows", "table_file"]
+__all__ = ["LIST_SUFFIXES", "TableRows", "is_text_or_number", "read_rows", "table_file", "text_of"]
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
@@ -105,7 +105,7 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
                     else:
                         others[name] = None
                 for name, column in values.items():
-                    column.append(_text(record.get(name)))
+                    column.append(text_of(record.get(name)))
                 places.append(place)
         columns = _found(shown, [*values, *others]) if places else Columns()
         table = pa.table({**_as_texts(values), _PLACE: pa.array(places, pa.int64())})
@@ -153,11 +153,11 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
     try:
         with open_parquet(path) as file:
             schema = file.schema_arrow
-            columns = _found(shown, [field.name for field in schema if _is_text_or_number(field.type)])
+            columns = _found(shown, [field.name for field in schema if is_text_or_number(field.type)])
             values = {name: [] for name in columns.names}
             for batch in file.iter_batches(columns=columns.names):
                 for name in columns.names:
-                    values[name] += map(_text, batch.column(name).to_pylist())
+                    values[name] += map(text_of, batch.column(name).to_pylist())
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{shown} is not a Parquet file that can be read: {error}") from error
     places = pa.array(range(1, len(values[columns.path]) + 1), pa.int64())
@@ -165,8 +165,8 @@ def _parquet_rows(path: Path, shown: str) -> TableRows:
     return TableRows(shown, "row", columns, table, names_in_schema(schema.metadata))
 
 
-def _is_text_or_number(kind: pa.DataType) -> bool:
-    """Not the images themselves, nor lists and structures."""
+def is_text_or_number(kind: pa.DataType) -> bool:
+    """Whether a column may mean something: not the images themselves, nor lists and structures."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
     return not binary and not pa.types.is_nested(kind)
@@ -176,7 +176,8 @@ def _as_texts(values: Mapping[str, list[str]]) -> dict[str, pa.Array]:
     return {name: pa.array(texts, pa.string()) for name, texts in values.items()}
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value of a table as the text that it is in a CSV file."""
     if isinstance(value, bool):
         return str(int(value))
     return "" if value is None else str(value)

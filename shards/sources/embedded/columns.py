@@ -1,0 +1,62 @@
+"""Which column of a table holds the images themselves."""
+
+import pyarrow as pa
+
+from shards.errors import InputError
+
+__all__ = ["IMAGE_COLUMNS", "bytes_of", "image_column", "is_bytes"]
+
+IMAGE_COLUMNS = (
+    *("image", "img", "image_data", "image_bytes", "img_bytes", "image_content", "picture", "photo"),
+    *("bytes", "data", "content", "jpg", "jpeg", "png", "webp"),
+)
+"""Names of columns of images, the first that is there counts where several columns hold bytes."""
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of the type are bytes of any length."""
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    """Whether it is what ``datasets`` makes of images: their bytes, and a path. Reads all names, so that none that is
+    no UTF-8 comes up later."""
+    fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
+    inside = {field.name: field.type for field in fields}
+    return "bytes" in inside and is_bytes(inside["bytes"])
+
+
+def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
+    """The column of images, ``""`` where there is none. ``has_paths``: another column names files, so bytes of a
+    column whose name says nothing are no images.
+
+    Raises ``InputError`` where the images cannot be told, or come as lists.
+    """
+    structs = [field.name for field in schema if _is_image(field.type)]
+    plain = [field.name for field in schema if is_bytes(field.type)]
+    known = {name.lower(): name for name in reversed([*structs, *plain])}
+    named = next((known[name] for name in IMAGE_COLUMNS if name in known), "")
+    found = structs or ([] if has_paths else plain)
+    if named or len(found) == 1:
+        return named or found[0]
+    if found:
+        raise InputError(
+            f"{shown} has several columns that may hold the images ({', '.join(found[:5])}): rename the one that "
+            f"does to image, or take out the others"
+        )
+    lists = [field.name for field in schema if pa.types.is_list(field.type) or pa.types.is_large_list(field.type)]
+    several = [name for name in lists if _is_image(kind := schema.field(name).type.value_type) or is_bytes(kind)]
+    if several and not has_paths:
+        raise InputError(
+            f"{shown} has several images in each row, in the column {several[0]}, and a sample is one image: write "
+            "a table with one image in each row"
+        )
+    return ""
+
+
+def bytes_of(column: pa.Array) -> pa.Array:
+    """The bytes in a column of images, null where a row has none."""
+    if not pa.types.is_struct(column.type):
+        return column
+    names = [column.type[place].name for place in range(column.type.num_fields)]
+    return column.flatten()[names.index("bytes")]  # nulls of the structure among them

@@ -1,0 +1,183 @@
+"""Images that lie in tables: each is a file by the name of its table and its row, ``train.parquet/000000123``.
+
+A table gives its images from front to back only, and a build reads them in a random order. So before it, the
+images of each table are written to a file of their own in the build's folder.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.patience import read_or_end
+from shards.images.rejection import RejectedImage
+from shards.sources.embedded.spool import read_spooled, write_spool
+from shards.sources.embedded.table_file import LOOK_BYTES, open_table
+from shards.sources.files import SourceFiles, Stamp, require_size
+from shards.sources.scratch import open_scratch, require_room
+from shards.store.fsspec_store import PIECE_BYTES
+
+__all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
+
+_DIGITS = 9
+_STORED_AT_ONCE = 4
+"""Tables of a store that are read at the same time: its answers take time. Each has a few pieces in memory."""
+_ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
+_MOST_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTable:
+    """A file with images in it."""
+
+    name: str
+    """Its name among the files of the source."""
+    column: str
+    """The one that holds the images."""
+    num_rows: int
+    num_bytes: int
+    """Of its images together, as it declares."""
+    stamp: Stamp
+
+    @property
+    def spool_name(self) -> str:
+        """The name of the file of its images; that of a table that was written again is another one."""
+        key = f"{self.name}\0{self.column}\0{self.num_rows}\0{self.stamp}"
+        return f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.arrow"
+
+
+def row_name(table: str, row: int) -> str:
+    """The name of an image; rows count from 0."""
+    return f"{table}/{row:0{_DIGITS}d}"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedFiles:
+    """The images in tables."""
+
+    files: SourceFiles
+    """The files among which the tables are."""
+    tables: Mapping[str, ImageTable]
+    """By name."""
+    spools: Path | None = None
+    """Folder of the images once they are prepared."""
+
+    @property
+    def at_once(self) -> int:
+        return 0
+
+    def where(self, name: str) -> str:
+        table, _, row = name.rpartition("/")
+        return f"{self.files.where(table)}, row {int(row) + 1:,}" if table in self.tables else self.files.where(name)
+
+    def folders(self, folder: str = "") -> list[str]:
+        return self.files.folders(folder)
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
+        return self.files.walk(folder)
+
+    def read(self, name: str) -> bytes:
+        """Before they are prepared, images other than those of :meth:`samples` cost the rows before them."""
+        table, row = self.tables[name.rpartition("/")[0]], int(name.rpartition("/")[2])
+        if self.spools is None:
+            with open_table(self.files, table.name, LOOK_BYTES) as opened:
+                image = opened.image_at(table.column, row)
+        else:
+            image = _spooled(self.spools / table.spool_name, row)
+        if not image.is_valid:
+            raise RejectedImage("unreadable", "the row holds no image")
+        buffer = image.as_buffer()
+        require_size(buffer.size)
+        data: bytes = buffer.to_pybytes()
+        if data.startswith(_ADDRESSES):
+            shown = data[:_MOST_SHOWN].decode("utf-8", "backslashreplace")
+            raise RejectedImage("not_an_image", f"the row holds an address instead of the image: {shown}")
+        return data
+
+    def read_all(self, names: Sequence[str]) -> Iterator[bytes]:
+        return map(self.read, names)
+
+    def stamp(self, name: str) -> Stamp | None:
+        return None
+
+    def stamps(self, names: Sequence[str]) -> Iterable[Stamp | None]:
+        return map(self.stamp, names)
+
+    def has_any(self, names: Sequence[str]) -> bool:
+        return any(name.rpartition("/")[0] in self.tables for name in names)
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        """Only the first rows of groups of rows, and of batches, are read without those before them."""
+        wanted, found = set(names), list[str]()
+        for table in list(self.tables.values())[:: -(-len(self.tables) // most)]:
+            with open_table(self.files, table.name) as opened:
+                found += [name for row in opened.starts() if (name := row_name(table.name, row)) in wanted]
+        return found[:: -(-len(found) // most) or 1]
+
+    def containers(self) -> dict[str, Stamp]:
+        return {table.name: table.stamp for table in self.tables.values()}
+
+    def only(self, names: Sequence[str]) -> Self:
+        used = {name.rpartition("/")[0] for name in names}
+        return replace(self, tables={name: table for name, table in self.tables.items() if name in used})
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
+        folder = open_scratch(out)
+        missing = [table for table in self.tables.values() if not (folder / table.spool_name).exists()]
+        require_room(folder, sum(table.num_bytes for table in missing), "the images")
+        advance(sum(table.num_rows for table in self.tables.values()) - sum(table.num_rows for table in missing))
+        stopped = threading.Event()
+
+        def spool(table: ImageTable) -> None:
+            _spool(self.files, table, folder, advance, stopped)
+
+        with ThreadPoolExecutor(_STORED_AT_ONCE if self.files.at_once else 1) as pool:
+            try:
+                list(pool.map(spool, missing))
+            except BaseException:  # nobody waits for the rest of a table
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return replace(self, spools=folder)
+
+
+def _spool(
+    files: SourceFiles, table: ImageTable, folder: Path, advance: Callable[[int], object], stopped: threading.Event
+) -> None:
+    """Writes the images of a table to a file of their own. Raises ``InputError`` where the table is not what it
+    was."""
+    found = 0
+
+    def counted(batches: Iterable[pa.Array]) -> Iterator[pa.Array]:
+        nonlocal found
+        for batch in batches:
+            if stopped.is_set():
+                raise InputError("stopped")  # seen by nobody: another table's error is raised
+            found += len(batch)
+            if found > table.num_rows:
+                break
+            yield batch
+        if found != table.num_rows or files.stamp(table.name) not in (None, table.stamp):
+            raise InputError(
+                f"{files.where(table.name)} changed while its images were read: run the same command again"
+            )
+
+    piece_bytes = PIECE_BYTES if files.at_once else LOOK_BYTES
+    with open_table(files, table.name, piece_bytes) as opened:
+        write_spool(folder / table.spool_name, counted(opened.images(table.column)), advance)
+    pa.default_memory_pool().release_unused()  # the pages, of hundreds of megabytes where pyarrow wrote them
+
+
+def _spooled(path: Path, row: int) -> pa.Scalar:
+    try:
+        return read_or_end(path, lambda: read_spooled(path, row))
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path} cannot be read ({error}): delete it, and run the same command again to make it anew"
+        ) from error

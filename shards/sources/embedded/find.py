@@ -1,0 +1,154 @@
+"""Which files of a source are tables with images in them, and what they hold beside these. No image is read."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.json_file import parse_json
+from shards.images.formats import FILE_SUFFIXES
+from shards.images.rejection import RejectedImage
+from shards.sources.class_names import ClassNames, names_in_schema
+from shards.sources.columns import find_columns
+from shards.sources.embedded.columns import image_column
+from shards.sources.embedded.files import ImageTable
+from shards.sources.embedded.reading import reading
+from shards.sources.embedded.table_file import TABLE_SUFFIXES, open_table
+from shards.sources.files import SourceFiles, Stamp
+from shards.sources.layout import Folder
+from shards.sources.rows import is_text_or_number, text_of
+from shards.sources.words import Words
+
+__all__ = ["FoundTable", "Listed", "folder_of", "look_into", "missing_parts", "saved_tables", "tables_among"]
+
+Listed = tuple[str, Stamp | None]
+"""(name, its stamp where the listing gave it)."""
+
+_FEW_IMAGES = 100
+"""Image files beside tables, such as those of a card; a folder with more of them is a folder of images."""
+_STATE = "state.json"
+_LEAST_BYTES = 1 << 14
+"""Of a row in a table that holds images for sure; in one of smaller rows, the first image is looked for."""
+_OF_MANY = re.compile(r"(.*?)[-_.]?\b\d+-of-(\d+)(?:-[0-9a-f]{16})?")
+"""``train-00000-of-00042``, also with the fingerprint that the hub once wrote."""
+_NUMBER = re.compile(r"[-_.]?\d+")
+_PART = re.compile(r"(part|shard|chunk|batch|file|parquet)s?([-_.\d].*)?")
+
+_NOT_INSIDE = (
+    "its column of images has paths at most, and the files lie with who wrote it: write it again with the images "
+    "inside (datasets does so in push_to_hub and save_to_disk), or give the folder of the files"
+)
+"""What to do about a table without images."""
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table with images, and what it says about them."""
+
+    images: ImageTable
+    texts: pa.Table
+    """Columns that may mean something, as texts."""
+    class_names: ClassNames
+
+
+def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
+    """(names of tables among the files of a folder, what was taken from ``listed`` to find them); no tables where
+    it is a folder of images. What they hold is not looked at."""
+    names: list[str] = []
+    seen: list[Listed] = []
+    images = 0
+    for name, stamp in listed:
+        seen.append((name, stamp))
+        suffix = PurePosixPath(name).suffix.lower()
+        images += suffix in FILE_SUFFIXES
+        if images > _FEW_IMAGES:
+            return [], seen
+        if suffix in TABLE_SUFFIXES:
+            names.append(name)
+    return names, seen
+
+
+def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
+    """Of the tables ``names`` those that belong to the data set, sorted: where ``save_to_disk`` wrote, those that its
+    state names, and not what ``map()`` left beside them. Raises ``InputError`` where one is missing."""
+    found: set[str] = set()
+    folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
+    for folder in sorted(folders):
+        try:
+            state = parse_json(files.read(f"{folder}{_STATE}"))
+            parts = [f"{folder}{part['filename']}" for part in state["_data_files"]]
+        except (RejectedImage, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{files.where(folder + _STATE)} is not what save_to_disk writes ({error}): download it again"
+            ) from error
+        if missing := [part for part in parts if part not in listed]:
+            raise InputError(f"{files.where(missing[0])} is missing, which {_STATE} beside it names: download it again")
+        found.update(parts)
+    for name in names:
+        folder, file = name[: len(name) - len(PurePosixPath(name).name)], PurePosixPath(name).name
+        if folder not in folders and not file.startswith("cache-"):
+            found.add(name)
+    return sorted(found)
+
+
+def missing_parts(names: Iterable[str]) -> list[str]:
+    """Notes on tables called ``NAME-00001-of-00042`` of which some are not there."""
+    parts: Counter[tuple[str, int]] = Counter()
+    for name in names:
+        path = PurePosixPath(name)
+        if found := _OF_MANY.fullmatch(path.stem):
+            parts[(str(path.parent / found[1]), int(found[2][:9]))] += 1
+    return [
+        f"of {total:,} tables {name}-…-of-{total:05d}, {count:,} {'is' if count == 1 else 'are'} there"
+        for (name, total), count in parts.items()
+        if count < total
+    ]
+
+
+def folder_of(name: str, words: Words) -> Folder:
+    """The folders of a table, and last what its own name says; numbers and words for parts say nothing."""
+    path = PurePosixPath(name)
+    numbered = _OF_MANY.fullmatch(path.stem)
+    stem = _NUMBER.sub("", numbered[1] if numbered else path.stem) if not _PART.fullmatch(path.stem.lower()) else ""
+    first, _, last = stem.rpartition("-")
+    names = [first, last] if words.of_name(last).split and not words.of_name(stem) else [stem]
+    return (*path.parts[:-1], *filter(None, names))
+
+
+def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
+    """Those of the tables that have images. Raises ``InputError`` where one cannot be read."""
+    with ThreadPoolExecutor(files.at_once or 1) as pool:
+        found = pool.map(lambda name: _look_into(files, name), names)
+        return [table for table in found if table is not None]
+
+
+def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
+    # Asked for by itself, as it is when the images are read: a listing may give another.
+    shown, stamp = files.where(name), files.stamp(name)
+    with open_table(files, name) as table:
+        with reading(shown):  # names that are no UTF-8
+            columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)
+            images = image_column(table.schema, shown, bool(columns.path))
+        if not images:
+            return None
+        wanted = [column for column in columns.names if column != columns.path]
+        texts: dict[str, list[str]] = {column: [] for column in wanted}
+        num_rows = 0
+        for batch in table.texts(wanted):
+            num_rows += batch.num_rows
+            for column in wanted:
+                texts[column] += map(text_of, batch.column(column).to_pylist())
+        num_bytes = table.num_bytes()
+        if num_bytes < num_rows * _LEAST_BYTES and all(
+            batch.null_count == len(batch) for batch in table.images(images)
+        ):
+            raise InputError(f"no row of {shown} holds an image: {_NOT_INSIDE}")
+        found = ImageTable(name, images, num_rows, num_bytes, stamp or (num_bytes, 0))
+        arrays = {column: pa.array(values, pa.string()) for column, values in texts.items()}
+        return FoundTable(found, pa.table(arrays), names_in_schema(table.schema.metadata))

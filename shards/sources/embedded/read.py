@@ -1,0 +1,191 @@
+"""Tables with the images in them: Parquet as most of the Hugging Face hub has it, and ``datasets.save_to_disk``.
+
+What their columns of labels, generators and splits say counts; where they say no labels, the names of folders and
+files do, as for a folder of images. No image is read.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from pathlib import PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.images.formats import FILE_SUFFIXES
+from shards.manifest.schema import CLASS_NAMES
+from shards.sources.class_names import Card, ClassNames
+from shards.sources.columns import Columns, Unclear, find_columns
+from shards.sources.embedded.files import EmbeddedFiles, row_name
+from shards.sources.embedded.find import FoundTable, Listed, folder_of, look_into, missing_parts, saved_tables
+from shards.sources.embedded.table_file import TABLE_SUFFIXES
+from shards.sources.evidence import labels_by_folders, require_not_turned
+from shards.sources.files import SCRATCH_NAME, SourceFiles
+from shards.sources.labels import NO_LABEL
+from shards.sources.layout import Folder, given_split, named_generator, read_layout
+from shards.sources.lists import FOLDER_REMEDY, generators_of, labels_of, splits_of
+from shards.sources.rows import TableRows
+from shards.sources.source_list import (
+    SOURCE_SCHEMA,
+    UNKNOWN_GENERATOR,
+    SourceList,
+    SourceRules,
+    lacking_classes,
+    sorted_table,
+)
+
+__all__ = ["read_embedded"]
+
+_MOST_SHOWN = 3
+_OF_IMAGES = frozenset({*FILE_SUFFIXES, *TABLE_SUFFIXES, ".csv", ".jsonl", ".zip", ".tar", ".gz"})
+"""Suffixes of files that may hold images, or tell of some."""
+
+
+class _Rows(TableRows):
+    """The rows of several tables, one below the other."""
+
+    def __init__(self, shown: str, tables: Sequence[FoundTable], files: SourceFiles) -> None:
+        """Raises ``InputError`` where the tables contradict each other."""
+        names = list(dict.fromkeys(name for table in tables for name in table.texts.column_names))
+        everywhere = [name for name in names if all(name in table.texts.column_names for table in tables)]
+        found = find_columns(names, shown)
+        columns = Columns("", find_columns(everywhere, shown).labels, found.generator, found.group, found.split)
+        joined = {name: pa.chunked_array([_column(table, name) for table in tables]) for name in columns.names}
+        super().__init__(shown, "row", columns, pa.table(joined), _class_names(tables, files))
+        self.starts = list(accumulate((table.images.num_rows for table in tables), initial=0))
+        """The first row of each table, and the number of all rows."""
+        self._names = [files.where(table.images.name) for table in tables]
+
+    @property
+    def num_rows(self) -> int:
+        return self.starts[-1]
+
+    def where(self, row: int) -> str:
+        table = bisect_right(self.starts, row) - 1
+        return f"{self._names[table]}, row {row - self.starts[table] + 1:,}"
+
+    def texts(self, column: str) -> list[str]:
+        return super().texts(column) if column else [""] * self.num_rows
+
+
+def _column(table: FoundTable, name: str) -> pa.Array:
+    """A column of a table, empty in all rows where it has none of that name."""
+    if name in table.texts.column_names:
+        return table.texts.column(name).combine_chunks()
+    return pa.array([""] * table.images.num_rows, pa.string())
+
+
+def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames:
+    found: dict[str, tuple[Mapping[str, str], str]] = {}
+    for table in tables:
+        for column, names in table.class_names.items():
+            before, where = found.setdefault(column, (names, table.images.name))
+            if before != names:
+                raise InputError(
+                    f"{files.where(table.images.name)} names the classes of its column {column} otherwise than "
+                    f"{files.where(where)}: mend one of them, or build a data set of each"
+                )
+    return {column: names for column, (names, _) in found.items()}
+
+
+def read_embedded(
+    files: SourceFiles, names: Sequence[str], rules: SourceRules, listed: Sequence[Listed] = ()
+) -> SourceList | None:
+    """The images in the tables ``names``, ``None`` where none of them has a column of images.
+
+    ``listed`` are the files of their folder. Raises ``InputError`` where a table cannot be read, where labels cannot
+    be told or contradict each other, and where a class is missing.
+    """
+    wanted = saved_tables(files, names, {name for name, _ in listed})
+    tables = look_into(files, wanted)
+    if not tables:
+        return None
+    shown = files.where(tables[0].images.name) if len(tables) == 1 else files.where("").rstrip("/")
+    rows = _Rows(shown, tables, files)
+    columns, notes = _described(tables, rows, rules, Card.beside(files))
+    if (classes := set(columns["label"])) != {0, 1}:
+        only = f"{CLASS_NAMES[min(classes)]} images only" if classes else "no images with a label"
+        raise InputError(f"{shown} has {only}: a detector needs both real and generated ones")
+    taken = {table.images.name: table.images for table in tables}
+    used = {path.rpartition("/")[0] for path in columns["path"]}
+    taken = {name: table for name, table in taken.items() if name in used}
+    megabytes = sum(table.num_bytes for table in taken.values()) / 1e6
+    notes.append(
+        f"images inside {counted(len(taken), 'file')}: unpacked to {SCRATCH_NAME} in the data set's folder while it is "
+        f"built, {megabytes:,.0f} MB"
+    )
+    notes += (missing_parts(wanted) if listed else []) + _passed_over(listed, {table.images.name for table in tables})
+    table = sorted_table(columns)
+    notes += lacking_classes(table.column("split").to_pylist(), table.column("label").to_pylist())
+    return SourceList(EmbeddedFiles(files, taken), table, notes=notes)
+
+
+def _described(
+    tables: Sequence[FoundTable], rows: _Rows, rules: SourceRules, card: Card
+) -> tuple[dict[str, list], list[str]]:
+    """(columns of ``SOURCE_SCHEMA`` of the rows with a label, notes on what was understood)."""
+    folders = [folder_of(table.images.name, rules.words) for table in tables]
+    labels, notes, unclear = _labels(rows, folders, rules, card)
+    bounds = list(pairwise(rows.starts))
+    silent = [place for place, (start, stop) in enumerate(bounds) if (labels[start:stop] == NO_LABEL).all()]
+    counts: Counter[Folder] = Counter()
+    for place in silent:
+        counts[folders[place]] += tables[place].images.num_rows
+    layout = read_layout(counts, rules)
+    generators, splits = generators_of(rows, labels), splits_of(rows, rules)
+    groups = rows.texts(rows.columns.group)
+    columns: dict[str, list] = {name: [] for name in SOURCE_SCHEMA.names}
+    for place, (start, stop) in enumerate(bounds):
+        folder, name = folders[place], tables[place].images.name
+        by_folder = layout.places[folder] if place in silent else None
+        generator = by_folder.generator if by_folder else named_generator(folder, rules)
+        split = given_split(folder, {part: rules.words.of_name(part) for part in folder}, rules)
+        for row in range(start, stop):
+            label = labels[row] if by_folder is None else by_folder.label
+            if label is None or label == NO_LABEL:
+                continue
+            if splits[row] and split and splits[row] != split:
+                raise InputError(
+                    f"{rows.where(row)}: its split is {splits[row]}, and the name of the file or its folder says "
+                    f"{split}: rename it, or let all splits be drawn with --no-given-split"
+                )
+            columns["path"].append(row_name(name, row - start))
+            columns["label"].append(int(label))
+            columns["generator"].append((generators[row] or generator or UNKNOWN_GENERATOR) if label else "")
+            columns["group"].append(groups[row].strip())
+            columns["split"].append(splits[row] or split)
+    if unclear is not None:
+        is_silent = any(layout.places[folder].label is None for folder in counts)
+        if set(columns["label"]) != {0, 1} or (rows.columns.labels and is_silent):
+            raise unclear
+        if rows.columns.labels:
+            notes.append(f"no labels by column: {unclear}")
+    return columns, notes + (layout.notes() if counts else [])
+
+
+def _labels(
+    rows: _Rows, folders: Sequence[Folder], rules: SourceRules, card: Card
+) -> tuple[np.ndarray, list[str], Unclear | None]:
+    """((rows,) int8 labels by the columns, notes, why they say none)."""
+    try:
+        labels, notes = labels_of(rows, rules, card)
+    except Unclear as error:
+        return np.full(rows.num_rows, NO_LABEL, np.int8), [], error
+    shown = ["/".join((*folder, "")) for folder in folders]
+    counts = np.diff(rows.starts)
+    hints = np.repeat(labels_by_folders(shown, rules.words), counts)
+    by = "the names of folders and files"
+    return labels, notes + require_not_turned(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
+
+
+def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:
+    """A note on tables and images that lie beside those that were taken."""
+    others = [name for name, _ in listed if name not in tables]
+    kinds = Counter(suffix for name in others if (suffix := PurePosixPath(name).suffix.lower()) in _OF_IMAGES)
+    if not kinds:
+        return []
+    shown = ", ".join(f"{suffix} {count:,}" for suffix, count in kinds.most_common(_MOST_SHOWN))
+    return [f"passed over {counted(kinds.total(), 'file')} beside the tables with images ({shown})"]

@@ -1,0 +1,40 @@
+"""Whose fault it is that a table cannot be read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import pyarrow as pa
+
+from shards.errors import InputError, disk_failed, is_passing, require_sound_machine
+
+__all__ = ["each", "reading"]
+
+T = TypeVar("T")
+
+
+@contextmanager
+def reading(shown: str) -> Iterator[None]:
+    """Around the reading of a table: what its bytes are at fault for leaves as ``InputError``."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{shown} does not exist") from error
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        if is_passing(error):
+            raise disk_failed(shown, str(error)) from error
+        require_sound_machine(error, shown)
+        kind = "a Parquet file" if shown.lower().endswith(".parquet") else "an Arrow file of datasets"
+        raise InputError(
+            f"{shown} is not {kind} that can be read, maybe cut off ({error}): download or write it again"
+        ) from error
+
+
+def each(read: Iterator[T], shown: str) -> Iterator[T]:
+    """What an iterator over a table gives, :func:`reading`."""
+    while True:
+        with reading(shown):
+            found = next(read, None)
+        if found is None:
+            return
+        yield found

@@ -1,0 +1,67 @@
+"""Files of tables with images in them, read from front to back: Parquet, and the Arrow files of ``datasets``."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from shards.errors import InputError
+from shards.files.parquet_file import open_parquet
+from shards.sources.embedded.arrow_table import MappedArrowTable, StoredArrowTable
+from shards.sources.embedded.parquet_table import ParquetTable
+from shards.sources.embedded.reading import reading
+from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
+from shards.store.range_file import RangeFile
+
+__all__ = ["LOOK_BYTES", "TABLE_SUFFIXES", "TableFile", "open_table"]
+
+TABLE_SUFFIXES = (".parquet", ".arrow")
+LOOK_BYTES = 1 << 20
+"""Length of the pieces in which columns of a local file are read, or of any for a single image."""
+
+
+class TableFile(Protocol):
+    """An open table. All that reads raises ``InputError`` where the file cannot be read."""
+
+    schema: pa.Schema
+
+    def texts(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of some columns, in batches."""
+
+    def images(self, column: str) -> Iterator[pa.Array]:
+        """The bytes of the images of a column, a few at a time; null where a row has none."""
+
+    def num_bytes(self) -> int:
+        """Bytes of all columns together, as the file declares them."""
+
+    def starts(self) -> list[int]:
+        """Rows that :meth:`image_at` reads at little cost, in order; the first one at least."""
+
+    def image_at(self, column: str, start: int) -> pa.Scalar:
+        """The image in one of the rows of :meth:`starts`."""
+
+
+@contextmanager
+def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
+    """A table among the files of a source. ``piece_bytes`` is for columns of images, which come in such pieces; what
+    was read is not kept. Raises ``InputError`` where it is none."""
+    shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
+    source: Path | RangeFile
+    table: TableFile
+    with ExitStack() as held:
+        with reading(shown):
+            if isinstance(files, LocalFiles):
+                source = files.root / name
+            elif isinstance(files, StoredFiles):
+                source = RangeFile.open(files.remote, name)
+            else:
+                raise InputError(f"{shown} lies in an archive: unpack it, and give the folder")
+            if is_parquet:
+                table = ParquetTable(held.enter_context(open_parquet(source, piece_bytes)), shown)
+            elif isinstance(source, Path):
+                table = MappedArrowTable(source, shown)
+            else:
+                table = StoredArrowTable(source, shown)
+        yield table
