@@ -2,11 +2,15 @@
 structure only, as far as their sources show them. The pictures are a few pixels of noise."""
 
 import csv
+import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 __all__ = ["FOLDERS", "Layout", "picture", "write_layout", "written_as"]
@@ -87,6 +91,41 @@ def text(*names: str) -> Callable[[Path], None]:
             (folder / name).write_text("not a picture\n", encoding="utf-8")
 
     return write
+
+
+def inside(
+    columns: Callable[[Sequence[int]], dict[str, object]], image: str = "image", about: dict[str, object] | None = None
+) -> Callable[[Path], None]:
+    """Writes Parquet files for train and test with four images each inside; ``columns`` of their numbers are the rest.
+
+    Images are structures as ``datasets`` writes them, or plain bytes in a column of another name; ``about`` are the
+    features in the schema's metadata.
+    """
+
+    def write(folder: Path) -> None:
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        for split, numbers in (("train", range(4)), ("test", range(4, 8))):
+            images: list[object] = []
+            for number in numbers:
+                picture(number, 99).save(buffer := io.BytesIO(), "PNG")
+                data = buffer.getvalue()
+                images.append({"bytes": data, "path": f"{number}.png"} if image == "image" else data)
+            table = pa.table({image: images, **columns(list(numbers))})
+            if about is not None:
+                info = {"info": {"features": {"image": {"_type": "Image"}, **about}}}
+                table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+            pq.write_table(table, folder / f"data/{split}-00000-of-00001.parquet")
+
+    return write
+
+
+def fake(numbers: Sequence[int]) -> list[bool]:
+    """Every other image is generated."""
+    return [number % 2 == 1 for number in numbers]
+
+
+def _class(*names: str) -> dict[str, object]:
+    return {"names": list(names), "_type": "ClassLabel"}
 
 
 SPLITS = ("train", "valid", "test")
@@ -260,6 +299,81 @@ FOLDERS = (
             )
         ),
         known_as="ArtiFact",
+    ),
+    Layout(
+        "CIFAKE-image-dataset",
+        (),
+        (
+            ("data/train-00000-of-00001.parquet/000000000", 0, "", "train"),
+            ("data/test-00000-of-00001.parquet/000000003", 1, "unknown", "test"),
+        ),
+        write=inside(
+            lambda numbers: {"label": [int(not f) for f in fake(numbers)]}, about={"label": _class("FAKE", "REAL")}
+        ),
+        known_as="CIFAKE, mirror on the hub",
+    ),
+    Layout(
+        "OpenFake",
+        (),
+        (
+            ("data/train-00000-of-00001.parquet/000000001", 1, "sdxl", "train"),
+            ("data/test-00000-of-00001.parquet/000000000", 0, "", "test"),
+        ),
+        write=inside(
+            lambda numbers: {
+                "prompt": ["a cat"] * len(numbers),
+                "label": ["fake" if f else "real" for f in fake(numbers)],
+                "model": ["sdxl" if f else "real" for f in fake(numbers)],
+            }
+        ),
+        known_as="OpenFake",
+    ),
+    Layout(
+        "CommunityForensics-Small",
+        (),
+        (
+            ("data/train-00000-of-00001.parquet/000000001", 1, "sd15", "train"),
+            ("data/test-00000-of-00001.parquet/000000000", 0, "", "test"),
+        ),
+        options=("--label", "0=real", "--label", "1=generated"),
+        write=inside(
+            lambda numbers: {
+                "image_name": [f"{number}.png" for number in numbers],
+                "model_name": ["sd15" if f else "real" for f in fake(numbers)],
+                "label": [int(f) for f in fake(numbers)],
+            },
+            "image_data",
+        ),
+        known_as="Community Forensics, small",
+    ),
+    Layout(
+        "Tiny-GenImage",
+        (),
+        (
+            ("data/train-00000-of-00001.parquet/000000001", 1, "BigGAN", "train"),
+            ("data/test-00000-of-00001.parquet/000000000", 0, "", "test"),
+        ),
+        write=inside(
+            lambda numbers: {
+                "label": [int(f) for f in fake(numbers)],
+                "generator": [2 if f else 0 for f in fake(numbers)],
+            },
+            about={"label": _class("real", "fake"), "generator": _class("Real", "ADM", "BigGAN")},
+        ),
+        known_as="Tiny-GenImage (hub)",
+    ),
+    Layout(
+        "Defactify_Image_Dataset",
+        (),
+        (
+            ("data/train-00000-of-00001.parquet/000000001", 1, "unknown", "train"),
+            ("data/test-00000-of-00001.parquet/000000000", 0, "", "test"),
+        ),
+        options=("--label", "0=real", "--label", "1=generated"),
+        write=inside(
+            lambda numbers: {"Label_A": [int(f) for f in fake(numbers)], "Label_B": [3 * int(f) for f in fake(numbers)]}
+        ),
+        known_as="Defactify",
     ),
     Layout(
         "beside",

@@ -75,7 +75,7 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
     if any(column in card.names and column not in rows.class_names for column in rows.columns.labels):
         notes.append(f"names of the classes by {card.shown}")
     column = rows.columns.generator
-    if column and turned_round(labels, labels_by_generators(rows.texts(column))):
+    if column and turned_round(labels, labels_by_generators(_generator_names(rows))):
         raise InputError(
             f"{rows.shown}: every image with a {column} is real by its labels, and every image without one is "
             "generated: they are turned round: say what the values mean with --label, or rename the column"
@@ -88,12 +88,19 @@ def generators_of(rows: TableRows, labels: np.ndarray) -> list[str]:
     image has one."""
     column = rows.columns.generator
     found = []
-    for row, name in enumerate(rows.texts(column)):
+    for row, name in enumerate(_generator_names(rows)):
         is_real = name.strip().lower() in _REAL_GENERATORS
         if labels[row] == 0 and not is_real and plain_name(column) == "generator":  # a "model" may be a camera
             raise InputError(f"{rows.where(row)}: a real image has generator {name!r}: leave it empty")
         found.append("" if is_real or labels[row] == 0 else name.strip())
     return found
+
+
+def _generator_names(rows: TableRows) -> list[str]:
+    """The values of the column of generators; numbers by the names that the file's schema gives them."""
+    column = rows.columns.generator
+    names = rows.class_names.get(column, {})
+    return [names.get(value.strip(), value) for value in rows.texts(column)]
 
 
 def splits_of(rows: TableRows, rules: SourceRules) -> list[str]:
