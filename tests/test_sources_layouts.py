@@ -82,6 +82,10 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
         (("real",), [], "real images only: a detector needs both"),
         (("real", "masks"), [], "real images only"),
         (("real", "test_unlabelled"), [], "real images only"),
+        (("real", "real_faces"), [], r"real images only \(it holds real_faces/\)"),
+        (("real", "not_fake", "no_ai"), [], r"real images only \(it holds no_ai/, not_fake/\)"),
+        (("nature", "city"), [], r"real images only \(it holds city/\)"),
+        (("human/train", "animal/train"), [], r"real images only \(it holds animal/train/\)"),
         (("real", "fake"), ["fake=maybe"], "--label fake=maybe: give WORD=real or WORD=generated"),
         (("real", "fake"), ["fake"], "--label fake: give WORD=real"),
         (("real", "fake"), ["x=real", "x=fake"], "both meanings"),
@@ -91,6 +95,13 @@ def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):
     source = tmp_path / write_layout(tmp_path, Layout("source", folders, ()))
     with pytest.raises(InputError, match=message):
         read_sources(source, SourceRules(Words(parse_labels(labels))))
+
+
+def test_what_may_be_more_of_the_real_images_is_not_taken_for_generated(tmp_path):
+    folders = ("real", "real_faces", "midjourney")
+    source = read_sources(tmp_path / write_layout(tmp_path, Layout("source", folders, ())))
+    assert {path.split("/")[0] for path in source.table.column("path").to_pylist()} == {"real", "midjourney"}
+    assert any("passed over, as no name says real or generated: real_faces/ (2 images)" in note for note in source.notes)
 
 
 def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
