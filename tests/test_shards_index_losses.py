@@ -143,7 +143,7 @@ def test_folders_that_the_names_of_the_tars_contradict_stop(tmp_path: Path) -> N
         write_tar(tmp_path / f"{word}-0.tar", [(f"{inside}/{seed}.jpg", picture(seed)) for seed in (n, n + 10)])
         for n, (word, inside) in enumerate((("fake", "real"), ("real", "fake")))
     ]
-    with pytest.raises(InputError, match="labels by folder differ from the names of the tars .* in 4 samples of 4"):
+    with pytest.raises(InputError, match=r"labels by folder differ from the names of the tars .* in 4 samples of 4"):
         index(*tars)
 
 

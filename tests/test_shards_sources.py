@@ -235,6 +235,8 @@ def test_lists_that_cannot_be_read(tmp_path):
         ("bad.parquet", b"PAR1 it is not", "not a Parquet file"),
         ("bad.jsonl", b'{"path": "a.jpg"}\n{"path": \n', "line 2: is not JSON"),
         ("list.jsonl", b'["a.jpg", "real"]\n', "line 1: is no JSON object"),
+        ("image.jsonl", b'{"image": {"path": "a.jpg"}, "label": "real"}\n', "line 1: image is an object, where a text"),
+        ("labels.jsonl", b'{"path": "a.jpg", "label": ["real", "fake"]}\n', "line 1: label is a list, where a text"),
         ("half.jsonl", b'{"path": "\\ud800", "label": "real"}\n', "not UTF-8"),
         ("deep.jsonl", b'{"path":' + b"[" * 100_000 + b"\n", "line 1: is not JSON"),
     ):

@@ -15,7 +15,7 @@ from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
 from shards.sources.rows import LIST_SUFFIXES
-from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, lacking_classes, sorted_table
 
 __all__ = ["read_folder"]
 
@@ -49,6 +49,8 @@ def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceL
     found = _sorted_out(files.walk("") if archives is None else archives.opened_among(files.walk("")))
     if archives is not None and archives.archives:
         files = archives.files
+        if found.first_list in archives.members:  # where nobody can give it as it is
+            found.first_list = ""
     metadata = read_metadata(files, found.tables, found.images, rules)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
@@ -60,7 +62,7 @@ def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceL
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = metadata.notes + settled + layout.notes()
+    notes = metadata.notes + settled + layout.notes() + lacking_classes(columns["split"], columns["label"])
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     notes += archives.notes if archives is not None else []
