@@ -65,6 +65,14 @@ def test_folder_names_class_and_generator(tmp_path):
     ]
 
 
+def test_a_folder_that_a_link_leads_to_counts_where_it_lies(tmp_path):
+    touch(tmp_path / "src", "train/real/a.jpg", "train/fake/b.jpg")
+    os.symlink("train", tmp_path / "src" / "test")
+    os.symlink("train/real", tmp_path / "src" / "ai")
+    found = {row["path"]: (row["label"], row["split"]) for row in read_sources(tmp_path / "src").table.to_pylist()}
+    assert found == {"train/real/a.jpg": (0, "train"), "train/fake/b.jpg": (1, "train")}
+
+
 def test_linked_folders_are_followed_once(tmp_path):
     touch(tmp_path / "elsewhere", "a.jpg", "b.jpg")
     touch(tmp_path, "src/generated/c.jpg")

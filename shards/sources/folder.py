@@ -10,6 +10,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
 from shards.manifest.schema import CLASS_NAMES
+from shards.sources.archives.files import PackedFiles
 from shards.sources.archives.find import FoundArchives, is_archive_name, without_archive_suffix
 from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
@@ -49,8 +50,8 @@ def read_folder(files: SourceFiles, rules: SourceRules | None = None) -> SourceL
     found = _sorted_out(files.walk("") if archives is None else archives.opened_among(files.walk("")))
     if archives is not None and archives.archives:
         files = archives.files
-        if found.first_list in archives.members:  # where nobody can give it as it is
-            found.first_list = ""
+    if isinstance(files, PackedFiles) and found.first_list in files.members:  # where nobody can give it
+        found.first_list = ""
     metadata = read_metadata(files, found.tables, found.images, rules)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
