@@ -22,6 +22,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.rejection import REASONS
 from shards.images.stored_form import STORED_FORMATS
+from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import SPLITS
 from shards.sources.dry_run import describe_sources
 from shards.sources.read import read_sources
@@ -144,6 +145,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     if arguments.dry_run:
         sources = read_sources(arguments.source, rules)
+        if arguments.groups is not None:
+            listed = counted(len(read_group_list(arguments.groups).groups), "image")
+            sources.notes.append(f"{arguments.groups} groups {listed}: a dry run does not look for them")
         sources.notes.extend(drawn_again(sources, settings))
         for line in describe_sources(sources, shown_url(as_url(arguments.source) or arguments.source)):
             print(printable(line))

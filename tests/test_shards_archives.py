@@ -151,6 +151,7 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
     sources = read_sources(source)
     assert sources.table.equals(read_sources(folder).table)
     assert any("passed over 2 archives, as the same files lie beside it unpacked" in note for note in sources.notes)
+    assert not any("no images by name" in note and (".zip" in note or ".7z" in note) for note in sources.notes)
 
 
 @pytest.mark.parametrize("form", ["deflated zip", "tar.gz"])
@@ -463,6 +464,12 @@ def test_archives_in_an_archive_are_named(tmp_path):
     path = write_zip(tmp_path / "outer.zip", {"train.zip": inner, "test.zip": inner})
     with pytest.raises(InputError, match=r"outer\.zip holds archives, such as train\.zip, .*: unpack them first"):
         read_sources(path)
+
+
+def test_a_list_in_an_archive_is_not_named_as_one_to_be_given(folder, tmp_path):
+    images = {f"{n}.jpg": data for n, data in enumerate(files_below(folder / "train").values())}
+    with pytest.raises(InputError, match="or give a list with the columns path,label"):
+        read_sources(write_zip(tmp_path / "a.zip", {**images, "train.csv": b"path,label"}))
 
 
 @pytest.mark.parametrize("label", ["cls", "json"])

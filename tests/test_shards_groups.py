@@ -152,6 +152,22 @@ def test_two_splits_in_one_group_are_said_and_can_be_mended_in_place(images):
     assert facts(dataset)[0] == facts(dataset)[1] == ("scene", "test")
 
 
+def test_two_splits_in_one_group_are_said_where_a_split_is_drawn_out_of_train(images):
+    """Valid has no image, so train gives some away; none of them may go to test."""
+    splits = {number: "test" if number < 6 else "train" for number in range(NUM_IMAGES)}
+    groups = write_groups(images, [(0, "scene"), (8, "scene")])
+    with pytest.raises(InputError, match=r"00\.jpg is given to test and 08\.jpg to train.*their group 'scene'"):
+        build(write_source(images, splits=splits), groups)
+
+
+def test_a_dry_run_reads_the_list(images, capsys):
+    groups = write_groups(images, [(0, "scene"), (8, "scene")])
+    assert main([str(images / "list.csv"), "--dry-run", "--groups", str(groups)]) == 0
+    assert f"{groups} groups 2 images: a dry run does not look for them" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"nowhere\.csv cannot be read"):
+        main([str(images / "list.csv"), "--dry-run", "--groups", str(images / "nowhere.csv")])
+
+
 def test_an_empty_list_changes_nothing(images, tmp_path):
     for name in ("none.csv", "none.parquet"):
         empty = write_groups(images, [], name)

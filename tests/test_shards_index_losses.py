@@ -123,6 +123,30 @@ def test_labels_that_are_turned_round_against_folders_and_names_stop(tmp_path: P
         index(*tars)
 
 
+@pytest.mark.parametrize("word", ["real", "fake"])
+def test_numbers_that_the_only_class_in_the_names_contradicts_stop(word: str, tmp_path: Path) -> None:
+    """Beside ``real/`` lie folders of generators, whose names say no class."""
+    for name, label in ((word, int(word == "real")), ("other", int(word != "real"))):
+        members = [(f"{n}.{suffix}", content) for n in range(3) for suffix, content in _numbered(10 * label + n, label)]
+        write_tar(tmp_path / "in" / name / "0.tar", members)
+    with pytest.raises(InputError, match="differ from the names of the tars or of their folders in 3 samples of 3"):
+        index(tmp_path / "in", out=tmp_path / "out")
+    assert len(index(tmp_path / "in", out=tmp_path / "out", values={"1": 0})) == 6
+
+
+def _numbered(seed: int, label: int) -> tuple[tuple[str, bytes], ...]:
+    return ("jpg", picture(seed)), ("cls", b"%d" % label)
+
+
+def test_folders_that_the_names_of_the_tars_contradict_stop(tmp_path: Path) -> None:
+    tars = [
+        write_tar(tmp_path / f"{word}-0.tar", [(f"{inside}/{seed}.jpg", picture(seed)) for seed in (n, n + 10)])
+        for n, (word, inside) in enumerate((("fake", "real"), ("real", "fake")))
+    ]
+    with pytest.raises(InputError, match=r"labels by folder differ from the names of the tars .* in 4 samples of 4"):
+        index(*tars)
+
+
 def test_one_name_that_means_something_else_is_a_note(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "real-world-000.tar", labelled(0))
     assert "differ from the names of the tars or of their folders in 3 samples of 6" in notes(tar)

@@ -78,6 +78,14 @@ def test_a_class_per_tar(names: tuple[str, str], labels_given: list[str], tmp_pa
     assert taken_in([tmp_path / "in"], values=parse_values([], [], labels_given)) == TRUE
 
 
+@pytest.mark.parametrize("names", [("real-0", "not_real-0", "fake-0"), ("real-0", "fake-0", "x/non-fake-0")])
+def test_a_tar_that_is_named_by_what_it_is_not_stops(names: tuple[str, ...], tmp_path: Path) -> None:
+    for n, name in enumerate(names):
+        write_tar(tmp_path / f"in/{name}.tar", [(f"{n}.jpg", image(n))])
+    with pytest.raises(InputError, match=r"(not_real|non-fake)-0.tar: its name and folders say neither label"):
+        taken_in([tmp_path / "in"])
+
+
 @pytest.mark.parametrize(
     ("members", "given", "message"),
     [

@@ -65,6 +65,14 @@ def test_folder_names_class_and_generator(tmp_path):
     ]
 
 
+def test_a_folder_that_a_link_leads_to_counts_where_it_lies(tmp_path):
+    touch(tmp_path / "src", "train/real/a.jpg", "train/fake/b.jpg")
+    os.symlink("train", tmp_path / "src" / "test")
+    os.symlink("train/real", tmp_path / "src" / "ai")
+    found = {row["path"]: (row["label"], row["split"]) for row in read_sources(tmp_path / "src").table.to_pylist()}
+    assert found == {"train/real/a.jpg": (0, "train"), "train/fake/b.jpg": (1, "train")}
+
+
 def test_linked_folders_are_followed_once(tmp_path):
     touch(tmp_path / "elsewhere", "a.jpg", "b.jpg")
     touch(tmp_path, "src/generated/c.jpg")
@@ -235,6 +243,8 @@ def test_lists_that_cannot_be_read(tmp_path):
         ("bad.parquet", b"PAR1 it is not", "not a Parquet file"),
         ("bad.jsonl", b'{"path": "a.jpg"}\n{"path": \n', "line 2: is not JSON"),
         ("list.jsonl", b'["a.jpg", "real"]\n', "line 1: is no JSON object"),
+        ("image.jsonl", b'{"image": {"path": "a.jpg"}, "label": "real"}\n', "line 1: image is an object, where a text"),
+        ("labels.jsonl", b'{"path": "a.jpg", "label": ["real", "fake"]}\n', "line 1: label is a list, where a text"),
         ("half.jsonl", b'{"path": "\\ud800", "label": "real"}\n', "not UTF-8"),
         ("deep.jsonl", b'{"path":' + b"[" * 100_000 + b"\n", "line 1: is not JSON"),
     ):

@@ -82,6 +82,10 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
         (("real",), [], "real images only: a detector needs both"),
         (("real", "masks"), [], "real images only"),
         (("real", "test_unlabelled"), [], "real images only"),
+        (("real", "real_faces"), [], r"real images only \(it holds real_faces/\)"),
+        (("real", "not_fake", "no_ai"), [], r"real images only \(it holds no_ai/, not_fake/\)"),
+        (("nature", "city"), [], r"real images only \(it holds city/\)"),
+        (("human/train", "animal/train"), [], r"real images only \(it holds animal/train/\)"),
         (("real", "fake"), ["fake=maybe"], "--label fake=maybe: give WORD=real or WORD=generated"),
         (("real", "fake"), ["fake"], "--label fake: give WORD=real"),
         (("real", "fake"), ["x=real", "x=fake"], "both meanings"),
@@ -91,6 +95,14 @@ def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):
     source = tmp_path / write_layout(tmp_path, Layout("source", folders, ()))
     with pytest.raises(InputError, match=message):
         read_sources(source, SourceRules(Words(parse_labels(labels))))
+
+
+def test_what_may_be_more_of_the_real_images_is_not_taken_for_generated(tmp_path):
+    folders = ("real", "real_faces", "midjourney")
+    source = read_sources(tmp_path / write_layout(tmp_path, Layout("source", folders, ())))
+    assert {path.split("/")[0] for path in source.table.column("path").to_pylist()} == {"real", "midjourney"}
+    passed_over = "passed over, as no name says real or generated: real_faces/ (2 images)"
+    assert any(note.startswith(passed_over) for note in source.notes)
 
 
 def test_a_word_that_was_given_goes_before_all_others_on_its_path(tmp_path):
@@ -108,6 +120,11 @@ def test_numbers_as_folders_mean_what_was_said(real, generated, tmp_path):
     rules = SourceRules(Words(parse_labels([f"{real}=real", f"{generated}=generated"])))
     labels = {row["path"].split("/")[0]: row["label"] for row in read_sources(source, rules).table.to_pylist()}
     assert labels == {real: 0, generated: 1}
+
+
+def test_a_split_of_one_class_is_said_before_the_work(tmp_path):
+    source = tmp_path / write_layout(tmp_path, Layout("source", ("train/real", "train/fake", "test/fake"), ()))
+    assert [note for note in read_sources(source).notes if note.startswith("split test holds generated images only")]
 
 
 def test_splits_can_be_drawn_whatever_the_folders_say(tmp_path):

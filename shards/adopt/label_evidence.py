@@ -28,6 +28,8 @@ class LabelEvidence:
     """(text, label) → samples."""
     hints: Counter[tuple[str, bool, int | None, int]] = field(default_factory=Counter)
     """(rule, whether its word is certain, label by it, label in force) → samples."""
+    vague: Counter[str] = field(default_factory=Counter)
+    """Rule → samples about which it says a label by a word that may mean something else."""
     examples: dict[tuple[str, bool], str] = field(default_factory=dict)
     """(rule, certain) → the first sample about which it says the other label."""
 
@@ -36,6 +38,7 @@ class LabelEvidence:
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
+            self.vague[hint.rule] += not hint.plain
             if hint.label not in (None, described.label):
                 self.examples.setdefault((hint.rule, hint.certain), where)
 
@@ -43,6 +46,7 @@ class LabelEvidence:
         """Takes in what was found in another tar."""
         self.labels.update(other.labels)
         self.hints.update(other.hints)
+        self.vague.update(other.vague)
         for kind, where in other.examples.items():
             self.examples.setdefault(kind, where)
 
@@ -87,7 +91,7 @@ class LabelEvidence:
             return 0, 0, False
         differ = sum(number for (hinted, label), number in counts.items() if hinted != label)
         agree = sum(counts.values()) - differ
-        return differ, agree, not agree and len({hinted for hinted, _ in counts}) > 1
+        return differ, agree, not agree and (len({hinted for hinted, _ in counts}) > 1 or not self.vague[rule])
 
 
 def _of(

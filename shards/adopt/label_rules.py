@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shards.adopt.key_list import KeyList
-from shards.adopt.label_words import CERTAIN, LabelWords, Said
+from shards.adopt.label_words import LabelWords, Said
 from shards.adopt.listing import TarMember, TarSample
 from shards.adopt.tar_names import NamedTar
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.source_list import UNKNOWN_GENERATOR
-from shards.sources.words import plain_label
+from shards.sources.words import CERTAIN, plain_label
 
 __all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels"]
 
@@ -52,6 +52,8 @@ class Hint:
     """``None`` for a value that is no label."""
     certain: bool
     """A word for a class where labels stand; a number may mean anything, a folder's name too."""
+    plain: bool = False
+    """The name of a folder or tar, of words that mean nothing else."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +179,10 @@ class TarLabels:
             yield Hint(rule, rules.words.of_value(written), written.lower() in CERTAIN)
         said = self._of_folders(texts)
         if rules.label != "folder" and said is not None and said.label is not None and not said.word.isdecimal():
-            yield Hint("folder", said.label, False)
+            yield Hint("folder", said.label, False, said.is_certain)
         by_tar = self._by_tar
-        if rules.label not in ("tar", "folder") and by_tar is not None and by_tar.label is not None:
-            yield Hint("tar", by_tar.label, False)
+        if rules.label != "tar" and by_tar is not None and by_tar.label is not None:
+            yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
         """How much speaks for a rule that nobody asked for: 2 where it finds a label of a sample, 1 where it finds

@@ -11,12 +11,9 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from shards.manifest.schema import CLASS_NAMES
-from shards.sources.words import CLASS_WORDS, FILLERS, SPLIT_WORDS, Meaning, Words, letters_of, plain_label
+from shards.sources.words import CERTAIN, CLASS_WORDS, SPLIT_WORDS, Meaning, Words, denies, plain_label
 
-__all__ = ["CERTAIN", "LabelWords", "Said", "split_of_name"]
-
-CERTAIN = {"real": 0, "generated": 1, "fake": 1}
-"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
+__all__ = ["LabelWords", "Said", "split_of_name"]
 
 _LONGEST = 100  # characters of a label; a caption is none
 
@@ -70,9 +67,7 @@ class LabelWords:
     def is_certain(self, written: str) -> bool:
         """Whether a text can mean nothing but a class: a number counts where labels stand."""
         plain = written.strip().lower()
-        words = [word for word in letters_of(plain[:_LONGEST]) if word not in FILLERS and word not in SPLIT_WORDS]
-        worded = bool(words) and all(word in CERTAIN for word in words)
-        return worded or plain in self.values or plain_label(plain) in self._numbers
+        return self._table.is_certain(plain[:_LONGEST]) or plain in self.values or plain_label(plain) in self._numbers
 
     def of_folders(self, folders: Sequence[str], with_numbers: bool = True) -> Said | None:
         """What the names of folders say; a number only where no word does. ``None`` for nothing."""
@@ -108,6 +103,8 @@ class LabelWords:
         stem = PurePosixPath(name).stem.lower()
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
         given = {word: self.values[word] for word in words if word in self.values}
+        if not given and denies(words):  # folders say nothing about it either: it may be what they are not
+            return None
         found = given or {word: CERTAIN[word] for word in words if word in CERTAIN}
         if len(set(found.values())) > 1:
             return Said(stem, None, clash=" and ".join(f"{word} = {CLASS_NAMES[y]}" for word, y in found.items()))

@@ -155,12 +155,12 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
     taken = [row for row in plan.table.to_pylist() if not row["reason"]]
     given = frozenset(row["split"] for row in taken)
     again = bool(missing_splits(given, settings.split_shares))  # train's images, to give some of them away
-    fixed = ["" if again and row["split"] == TRAIN else row["split"] for row in taken]
     splits = assign_splits(
-        [Splittable(r["sha256"], r["label"], r["group"], s, r["path"]) for r, s in zip(taken, fixed, strict=True)],
+        [Splittable(r["sha256"], r["label"], r["group"], r["split"], r["path"]) for r in taken],
         settings.split_shares,
         settings.split_seed,
         closed=given - {TRAIN} if again else frozenset(),
+        again=TRAIN if again else "",
     )
     names = ("path", "sha256", "format", "label", "generator", "group")
     tile = settings.lossless == "tile" and not plan.recompress_quality

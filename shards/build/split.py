@@ -68,13 +68,17 @@ def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str
 
 
 def assign_splits(
-    samples: Sequence[Splittable], shares: dict[str, float], seed: int, closed: frozenset[str] = frozenset()
+    samples: Sequence[Splittable],
+    shares: dict[str, float],
+    seed: int,
+    closed: frozenset[str] = frozenset(),
+    again: str = "",
 ) -> list[str]:
     """The split of each sample, in the order of ``samples``.
 
     Splits given beforehand hold, also for the rest of their group, and count towards the shares; those
-    that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Raises
-    ``InputError`` where a group or content was given two splits.
+    that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Samples that
+    were given to the split ``again`` are drawn. Raises ``InputError`` where a group or content was given two splits.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}
@@ -84,7 +88,7 @@ def assign_splits(
     counts = {name: [0] * NUM_LABELS for name in SPLITS}
     drawn = []
     for unit in units.values():
-        if unit.split:
+        if unit.split and unit.split != again:
             _count(counts[unit.split], unit)
         else:
             drawn.append(unit)

@@ -1,6 +1,7 @@
 """All files below a folder, in one order, whatever the file system's: for every command alike."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,16 +12,17 @@ def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -
     """(folder, names of the files in it, sorted) for ``root`` and all folders below, hidden files
     and folders left out.
 
-    Links to folders are followed, and no folder is visited twice, so a link that leads back up ends
-    nothing. Folders may lie any number deep. What cannot be listed raises ``OSError``, or is given
-    to ``on_error`` and passed over.
+    Links to folders are followed after all else, and no folder is visited twice: what also lies below
+    ``root`` itself counts where it lies. Folders may lie any number deep. What cannot be listed raises
+    ``OSError``, or is given to ``on_error`` and passed over.
     """
     seen: set[tuple[int, int]] = set()
-    waiting = [str(root)]
-    while waiting:
-        here = waiting.pop()
+    waiting, linked = [str(root)], deque[str]()
+    while waiting or linked:
+        here = waiting.pop() if waiting else linked.popleft()
         files: list[str] = []
         folders: list[str] = []
+        links: list[str] = []
         try:
             status = os.stat(here)
             if (status.st_dev, status.st_ino) in seen:
@@ -29,7 +31,8 @@ def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -
             with os.scandir(here) as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
-                        (folders if _is_folder(entry) else files).append(entry.name)
+                        found = files if not _is_folder(entry) else links if entry.is_symlink() else folders
+                        found.append(entry.name)
         except OSError as error:
             if on_error is None:
                 raise
@@ -37,6 +40,7 @@ def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -
             continue
         yield here, sorted(files)
         waiting += [os.path.join(here, name) for name in sorted(folders, reverse=True)]
+        linked += [os.path.join(here, name) for name in sorted(links)]
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

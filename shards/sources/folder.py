@@ -10,12 +10,13 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
 from shards.manifest.schema import CLASS_NAMES
+from shards.sources.archives.files import PackedFiles
 from shards.sources.archives.find import FoundArchives, is_archive_name, without_archive_suffix
 from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
 from shards.sources.rows import LIST_SUFFIXES
-from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, lacking_classes, sorted_table
 
 __all__ = ["read_folder"]
 
@@ -53,6 +54,8 @@ def read_folder(
     found = _sorted_out(listed if archives is None else archives.opened_among(listed))
     if archives is not None and archives.archives:
         files = archives.files
+    if isinstance(files, PackedFiles) and found.first_list in files.members:  # where nobody can give it
+        found.first_list = ""
     metadata = read_metadata(files, found.tables, found.images, rules)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
@@ -64,7 +67,7 @@ def read_folder(
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = metadata.notes + settled + layout.notes()
+    notes = metadata.notes + settled + layout.notes() + lacking_classes(columns["split"], columns["label"])
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     notes += archives.notes if archives is not None else []

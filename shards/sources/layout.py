@@ -13,7 +13,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import SPLIT_WORDS, Meaning, letters_of
+from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denies, letters_of
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
@@ -25,8 +25,10 @@ _SAY_NOTHING = frozenset(
     {"annotations", "captions", "depth", "doc", "docs", "edges", "extra", "landmarks", "mask", "masks", "meta"}
     | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
     | {"unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
+    | {word for word, label in CLASS_WORDS.items() if label == 0}
 )
-"""Words in the names of folders that lie beside real images and are not taken for a generator's."""
+"""Words in the names of folders that lie beside real images and are not taken for a generator's; ``real_faces`` may
+be more of the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     said = {folder: _said(folder, meanings, rules) for folder in counts}
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
-        beside = _beside_real(said)
+        beside = _beside_real(said, rules)
         said.update({folder: replace(said[folder], label=1, said_by=name) for folder, name in beside.items()})
     # What has no meaning and is no filler is a name of its own: of a generator, a scene, or the source as a whole.
     left = {f: [name for name in f if not meanings[name] and not meanings[name].is_filler] for f in said}
@@ -145,15 +147,18 @@ def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRu
     return splits[0]
 
 
-def _beside_real(said: Mapping[Folder, Place]) -> dict[Folder, str]:
-    """Folders without a class below those in which a folder of real images lies → name beside it."""
-    parents = {folder[: folder.index(place.said_by)] for folder, place in said.items() if place.label is not None}
+def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folder, str]:
+    """Folders without a class below those in which a folder of real images lies → name beside it. A word
+    that may name a scene, such as ``nature``, does not make what lies beside it generated."""
+    real = {folder: place.said_by for folder, place in said.items() if place.label is not None}
+    parents = {folder[: folder.index(name)] for folder, name in real.items() if rules.words.is_certain(name)}
     found = {}
     for folder, place in said.items():
         if place.label is not None:
             continue
         depths = [len(parent) for parent in parents if len(parent) < len(folder) and folder[: len(parent)] == parent]
-        if depths and not _SAY_NOTHING.intersection(letters_of(name := folder[max(depths)])):
+        words = letters_of(name := folder[max(depths)]) if depths else []
+        if depths and _SAY_NOTHING.isdisjoint(words) and not denies(words):
             found[folder] = name
     return found
 

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 
-__all__ = ["CLASS_WORDS", "FILLERS", "SPLIT_WORDS", "Meaning", "Words", "letters_of", "parse_labels", "plain_label"]
+__all__ = [
+    "CERTAIN",
+    "CLASS_WORDS",
+    "FILLERS",
+    "SPLIT_WORDS",
+    "Meaning",
+    "Words",
+    "denies",
+    "letters_of",
+    "parse_labels",
+    "plain_label",
+]
 
 _REAL = (
     "real",
@@ -46,6 +57,11 @@ _GENERATED = (
 )
 CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
 """Word in lower case → label."""
+
+CERTAIN = {"real": 0, "generated": 1, "fake": 1}
+"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
+
+_NEGATIONS = frozenset({"no", "non", "not", "un", "without"})
 
 SPLIT_WORDS = {name: name for name in SPLITS} | {
     "val": "valid",
@@ -97,6 +113,11 @@ def plain_label(text: str) -> str:
     return _SAME_LABELS.get(text, text)
 
 
+def denies(words: Sequence[str]) -> bool:
+    """Whether words of a name say that it is not of a class, as in ``not_fake``."""
+    return not _NEGATIONS.isdisjoint(words) and not CLASS_WORDS.keys().isdisjoint(words)
+
+
 @dataclass(frozen=True, slots=True)
 class Meaning:
     """What one name says."""
@@ -146,6 +167,11 @@ class Words:
             if form in self.given:
                 return self.given[form]
         return self.of_name(plain).label
+
+    def is_certain(self, name: str) -> bool:
+        """Whether a name can mean nothing but a class, by words that have no other meaning or by the person's."""
+        words = [word for word in letters_of(name) if word not in FILLERS and word not in SPLIT_WORDS]
+        return self.of_name(name).is_given or (bool(words) and all(word in CERTAIN for word in words))
 
     def _label(self, word: str) -> int | None:
         return self.given.get(word, CLASS_WORDS.get(word))

@@ -104,8 +104,8 @@ class FoundArchives:
             yield from [(path, stamp)] if names is None else ((name, None) for name in names)
 
     def take(self, name: str) -> list[str] | None:
-        """The names of the files in the archive ``name``, which are taken in; ``None`` where the
-        archive is to be passed over. Raises ``InputError`` as :func:`open_archive`."""
+        """The names of the files in the archive ``name``, which are taken in: none of one that was unpacked;
+        ``None`` where it is no archive. Raises ``InputError`` as :func:`open_archive`."""
         path = self.root / name if name else self.root
         try:
             found = open_archive(path, name, self.ends)
@@ -115,14 +115,14 @@ class FoundArchives:
         except InputError:
             if name and path.with_name(without_archive_suffix(path.name)).is_dir():
                 self.unpacked.append(name)
-                return None
+                return []
             raise
         if found is None:
             return None
         archive, members = found
         if name and _is_unpacked(path, members):
             self.unpacked.append(name)
-            return None
+            return []
         self.archives[name] = archive
         return self._add(name, members)
 
