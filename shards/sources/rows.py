@@ -105,15 +105,11 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
                     else:
                         others[name] = None
                 for name, column in values.items():
-<<<<<<< HEAD
-                    column.append(text_of(record.get(name)))
-=======
                     value = record.get(name)
                     if isinstance(value, dict | list):
                         kind = "an object" if isinstance(value, dict) else "a list"
                         raise Unclear(f"{shown}, line {place}: {name} is {kind}, where a text or a number is needed")
-                    column.append(_text(value))
->>>>>>> wt-breaker
+                    column.append(text_of(value))
                 places.append(place)
         columns = _found(shown, [*values, *others]) if places else Columns()
         table = pa.table({**_as_texts(values), _PLACE: pa.array(places, pa.int64())})
