@@ -133,6 +133,8 @@ def test_folders_that_cannot_be_used(files, message, tmp_path):
 def test_missing_source_and_wrong_kind(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_sources(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="an empty name"):  # and not the folder that the command runs in
+        read_sources("")
     touch(tmp_path, "images.txt")
     with pytest.raises(InputError, match=r"neither a folder, nor a \.zip, \.tar or \.tar\.gz, nor a \.csv"):
         read_sources(tmp_path / "images.txt")

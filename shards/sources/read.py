@@ -34,6 +34,8 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
     rules = rules or SourceRules()
     if (url := as_url(location)) is not None:
         return _read_stored(url, rules)
+    if not str(location).strip():
+        raise InputError("the source is an empty name: give a folder of images, an archive of it or a list of them")
     source = Path(location)
     if source.is_dir():
         try:
