@@ -227,15 +227,15 @@ def test_the_schema_is_what_the_module_says(dataset):
         assert finding["kind"] in KINDS
         assert finding["severity"] in SEVERITIES
         assert isinstance(finding["text"], str)
-    for broken in (
-        [],
-        {**document, "format_version": 2},
-        {name: value for name, value in document.items() if name != "metadata"},
-        {**document, "findings": [{"kind": "metadata"}]},
-        {**document, "findings": [{**document["findings"][0], "kind": "mood"}]},
-        {**document, "severity": "fine"},
+    for broken, words in (
+        ([], "not an object"),
+        ({**document, "format_version": 2}, "version"),
+        ({name: value for name, value in document.items() if name != "metadata"}, "metadata is missing"),
+        ({**document, "findings": [{"kind": "metadata"}]}, r"findings\[0\]\.\w+ is missing"),
+        ({**document, "findings": [{**document["findings"][0], "kind": "mood"}]}, "kind 'mood'"),
+        ({**document, "severity": "fine"}, "severity 'fine'"),
     ):
-        with pytest.raises(ValueError, match=r"field|finding|JSON|severity|format_version|not an object"):
+        with pytest.raises(ValueError, match=words):
             check_audit(broken)
 
 
