@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Info-ZIP zip 3.0 and unzip 6.0 of Debian 12, Python 3.11; seen on 2026-11-29.
+# Info-ZIP zip 3.0-13 and unzip 6.0-28 of Debian 12, Python 3.11; seen on 2026-11-29. Needs apt-get download.
 # One expects: with LANG=C.UTF-8 everything is UTF-8, so a zip made by `zip -r` gives the names back that it got.
 # What happens: zip marks names as UTF-8 only where the locale called en_US.UTF-8 is installed, whatever LANG says. In a
 #   container, where it mostly is not, it stores the same bytes without the mark. unzip does not mind; Python's zipfile,
@@ -10,7 +10,9 @@
 set -euo pipefail
 folder="$(mktemp -d)"
 trap 'rm -rf "$folder"' EXIT
-mkdir -p "$folder/source/größe" "$folder/no_locales" "$folder/unzip"
+mkdir -p "$folder/source/größe" "$folder/no_locales" "$folder/unzip" "$folder/debian"
+(cd "$folder/debian" && apt-get download --quiet zip=3.0-13 unzip=6.0-28 2>/dev/null && for deb in *.deb; do dpkg -x "$deb" .; done)
+export PATH="$folder/debian/usr/bin:$PATH"
 echo "an image" >"$folder/source/größe/猫.jpg"
 export LANG=C.UTF-8 LC_ALL=C.UTF-8
 cd "$folder/source"
