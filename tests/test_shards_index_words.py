@@ -45,6 +45,21 @@ def test_words_mean_what_they_say_wherever_they_stand(place: str, names: tuple[s
     assert taken_in([write_tar(tmp_path / "a.tar", members)], **settings) == TRUE
 
 
+def test_a_word_that_stands_nowhere_is_a_mistake(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", samples("cls", ("nature", "ai")))
+    with pytest.raises(
+        InputError, match="--label natur=real: neither a folder nor a value of a label is called 'natur'"
+    ):
+        index(tar, out=tmp_path / "out", values={"natur": 0})
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
+@pytest.mark.parametrize("name", ["real-esrgan-0", "RealSR_x4", "realvis-00"])
+def test_a_network_whose_name_begins_with_real_says_nothing(name: str) -> None:
+    assert LabelWords().of_tar(f"{name}.tar") is None
+    assert LabelWords({"esrgan": 1, "realsr": 1, "realvis": 1}).of_tar(f"{name}.tar").label == 1  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("pair", [("fake/{}.tar", "real/{}.tar"), ("deep/er/1_fake/{}.tar", "deep/0_real/er/{}.tar")])
 @pytest.mark.parametrize("turned", [False, True])
 def test_numbers_that_tars_contradict_stop(pair: tuple[str, str], turned: bool, tmp_path: Path) -> None:

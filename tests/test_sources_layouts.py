@@ -89,6 +89,7 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
         (("real", "fake"), ["fake=maybe"], "--label fake=maybe: give WORD=real or WORD=generated"),
         (("real", "fake"), ["fake"], "--label fake: give WORD=real"),
         (("real", "fake"), ["x=real", "x=fake"], "both meanings"),
+        (("real", "fake"), ["faek=generated"], "--label faek=generated: neither a folder nor a value .* is spelt"),
     ],
 )
 def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):

@@ -114,6 +114,18 @@ class TestNumbers:
         with pytest.raises(InputError, match=r"differ from the names of the folders in 2 rows of 2.* turned round"):
             labels(path, f"{fake}=real")
 
+    def test_folders_of_one_class_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
+        """By a word that can mean nothing else; a folder of people may be called human."""
+        touch(tmp_path, "real/r.jpg", "z/g.jpg", "human/g.jpg")
+        columns = {"path": ["real/r.jpg", "z/g.jpg"], "label": [1 - fake, fake]}
+        path = write_table(tmp_path / f"list{suffix}", columns)
+        assert labels(path, f"{fake}=fake") == PAIRS
+        with pytest.raises(InputError, match=r"differ from the names of the folders in 1 row of 1.* turned round"):
+            labels(path, f"{fake}=real")
+        columns["path"] = ["z/g.jpg", "human/g.jpg"]
+        path = write_table(tmp_path / f"list{suffix}", columns)
+        assert any("differ from the names" in note for note in understood(path, f"{fake}=fake").notes)
+
     def test_generators_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
         touch(tmp_path, "r.jpg", "g.jpg")
         columns = {"path": ["r.jpg", "g.jpg"], "label": [1 - fake, fake], "model": ["real", "sdxl"]}

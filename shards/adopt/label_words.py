@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from shards.manifest.schema import CLASS_NAMES
@@ -15,6 +16,8 @@ from shards.sources.words import CERTAIN, CLASS_WORDS, SPLIT_WORDS, Meaning, Wor
 
 __all__ = ["LabelWords", "Said", "split_of_name"]
 
+_NETWORKS = frozenset({"realesrgan", "realesrnet", "realsr", "realbasicvsr", "realvis", "realisticvision"})
+"""Generators and networks whose names begin with a word for a class."""
 _LONGEST = 100  # characters of a label; a caption is none
 
 
@@ -58,11 +61,18 @@ class LabelWords:
         plain = written.strip().lower()
         if len(plain) > _LONGEST:
             return None
-        for form in (plain, plain_label(plain)):
-            if form in self.values:
-                return self.values[form]
         number = plain_label(plain)
-        return self._numbers[number] if number in self._numbers else self._table.of_value(plain)
+        for form in (plain, number):
+            if (label := self._table.given_label(form)) is not None:
+                return label
+        if number in self._numbers:
+            self._table.matched.update(self.values.keys() & {"0", "1"})  # one of them says the other
+            return self._numbers[number]
+        return self._table.of_value(plain)
+
+    def require_matched(self) -> None:
+        """As :meth:`shards.sources.words.Words.require_matched`."""
+        self._table.require_matched()
 
     def is_certain(self, written: str) -> bool:
         """Whether a text can mean nothing but a class: a number counts where labels stand."""
@@ -102,10 +112,14 @@ class LabelWords:
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
-        given = {word: self.values[word] for word in words if word in self.values}
+        given = {word: label for word in words if (label := self._table.given_label(word)) is not None}
         if not given and denies(words):  # folders say nothing about it either: it may be what they are not
             return None
-        found = given or {word: CERTAIN[word] for word in words if word in CERTAIN}
+        found = given or {
+            word: CERTAIN[word]
+            for word, following in pairwise([*words, ""])
+            if word in CERTAIN and word + following not in _NETWORKS
+        }
         if len(set(found.values())) > 1:
             return Said(stem, None, clash=" and ".join(f"{word} = {CLASS_NAMES[y]}" for word, y in found.items()))
         if found:

@@ -44,6 +44,7 @@ def understand_tars(
     rules = guess_rules(tars, settings)
     rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
+    rules.words.require_matched()
     notes = notes_on_labels(tars, examined, rules, settings)
     if groups is not None:
         notes.append(join_groups(examined, groups))

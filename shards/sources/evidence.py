@@ -6,6 +6,7 @@ its generator.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.sources.words import Words
 
-__all__ = ["labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
+__all__ = ["FolderHints", "labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
 
 _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
@@ -25,16 +26,31 @@ def turned_round(labels: np.ndarray, hints: np.ndarray) -> bool:
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
 
 
-def labels_by_folders(paths: Sequence[str], words: Words) -> np.ndarray:
-    """(rows,) int8: the label that the names of the folders of each path say, -1 for none or both."""
-    known: dict[str, int] = {}
-    found = np.full(len(paths), -1, np.int8)
+class FolderHints(NamedTuple):
+    """What the names of folders say about the images in them."""
+
+    labels: np.ndarray
+    """(rows,) int8, -1 for none or both."""
+    certain: np.ndarray
+    """(rows,) bool: by a word that can mean nothing but a class."""
+
+    def repeated(self, counts: np.ndarray) -> "FolderHints":
+        """Each entry as often as ``counts``, (rows,) int, says."""
+        return FolderHints(np.repeat(self.labels, counts), np.repeat(self.certain, counts))
+
+
+def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
+    """What the names of the folders of each path say."""
+    known: dict[str, tuple[int, bool]] = {}
+    found = FolderHints(np.full(len(paths), -1, np.int8), np.zeros(len(paths), bool))
     for row, path in enumerate(paths):
         folder = path.rpartition("/")[0]
         if folder not in known:
-            said = {label for name in folder.split("/") if (label := words.of_name(name).label) is not None}
-            known[folder] = said.pop() if len(said) == 1 else -1
-        found[row] = known[folder]
+            named = [name for name in folder.split("/") if words.of_name(name).label is not None]
+            said = {words.of_name(name).label for name in named}
+            label = said.pop() if len(said) == 1 else None
+            known[folder] = (-1, False) if label is None else (label, any(words.is_certain(name) for name in named))
+        found.labels[row], found.certain[row] = known[folder]
     return found
 
 
@@ -49,18 +65,18 @@ def labels_by_generators(names: Sequence[str]) -> np.ndarray:
 
 
 def require_not_turned(
-    labels: np.ndarray, hints: np.ndarray, by: str, remedy: str, shown: str, where: Callable[[int], str]
+    labels: np.ndarray, hints: FolderHints, by: str, remedy: str, shown: str, where: Callable[[int], str]
 ) -> list[str]:
-    """A note on rows for which ``hints`` say the other label. Raises ``InputError`` where the labels are turned
-    round throughout; ``remedy`` says what else may be mended."""
-    both = (hints >= 0) & (labels >= 0)
-    differ = np.flatnonzero(both & (hints != labels))
+    """A note on rows for which ``hints`` say the other label. Raises ``InputError`` where all that have hints are
+    turned round: in both classes, or by words that can mean nothing else; ``remedy`` says what else may be mended."""
+    both = (hints.labels >= 0) & (labels >= 0)
+    differ = np.flatnonzero(both & (hints.labels != labels))
     if not len(differ):
         return []
     text = (
         f"labels of {shown} differ from {by} in {counted(len(differ), 'row')} of {int(both.sum()):,}, such as "
         f"{where(int(differ[0]))}"
     )
-    if turned_round(labels, hints):
+    if turned_round(labels, hints.labels) or (len(differ) == both.sum() and hints.certain[both].all()):
         raise InputError(f"{text}: they are turned round: say what the values mean with --label, or {remedy}")
     return [text]

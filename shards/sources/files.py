@@ -101,8 +101,26 @@ class SourceFiles(Protocol):
         called after ``n`` images. Raises ``InputError``, and ``OSError`` where ``out`` cannot be written."""
 
 
+class _OneImageEach:
+    """What follows where each file holds one image."""
+
+    __slots__ = ()
+
+    def samples(self, names: Sequence[str], most: int) -> list[str]:
+        return evenly(names, most)
+
+    def containers(self) -> dict[str, Stamp]:
+        return {}
+
+    def only(self, names: Sequence[str]) -> Self:
+        return self
+
+    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
+        return self
+
+
 @dataclass(frozen=True, slots=True)
-class LocalFiles:
+class LocalFiles(_OneImageEach):
     """Files below a folder."""
 
     root: Path
@@ -142,21 +160,9 @@ class LocalFiles:
     def has_any(self, names: Sequence[str]) -> bool:
         return any(os.path.exists(self.root / name) for name in names)
 
-    def samples(self, names: Sequence[str], most: int) -> list[str]:
-        return evenly(names, most)
-
-    def containers(self) -> dict[str, Stamp]:
-        return {}
-
-    def only(self, names: Sequence[str]) -> Self:
-        return self
-
-    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
-        return self
-
 
 @dataclass(frozen=True, slots=True)
-class StoredFiles:
+class StoredFiles(_OneImageEach):
     """Files below a URL."""
 
     url: str
@@ -227,18 +233,6 @@ class StoredFiles:
         """Looks for an evenly spaced sample of them: looking for each may take hours."""
         some = names[:: max(len(names) // _ASKED, 1)]
         return any(self.remote.stat(name) is not None for name in some)
-
-    def samples(self, names: Sequence[str], most: int) -> list[str]:
-        return evenly(names, most)
-
-    def containers(self) -> dict[str, Stamp]:
-        return {}
-
-    def only(self, names: Sequence[str]) -> Self:
-        return self
-
-    def prepared(self, out: Path, advance: Callable[[int], object]) -> Self:
-        return self
 
 
 def evenly(names: Sequence[str], most: int) -> list[str]:

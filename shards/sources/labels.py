@@ -153,12 +153,13 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
             if _NUMBER.fullmatch(plain := plain_label(form.strip().lower())):
                 numbers[value] = plain
                 break
-    given = {number: label for number, label in words.given.items() if number in ("0", "1")}
-    if len(given) == 1 and set(numbers.values()) <= {"0", "1"}:
-        ((number, label),) = given.items()
-        given["1" if number == "0" else "0"] = 1 - label
-    given = {**words.given, **given}
-    return {value: given[number] for value, number in numbers.items() if number in given}
+    said = {value: label for value, number in numbers.items() if (label := words.given_label(number)) is not None}
+    binary = [number for number in ("0", "1") if number in words.given]
+    if len(binary) == 1 and set(numbers.values()) <= {"0", "1"}:
+        label = words.given[binary[0]]
+        words.matched.update(binary)
+        said = {value: label if number == binary[0] else 1 - label for value, number in numbers.items()}
+    return said
 
 
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:

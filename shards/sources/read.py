@@ -29,9 +29,16 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
     """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this
     machine, or in a store where it is a URL, archives excepted.
 
-    Raises ``InputError`` for anything else, and where labels or splits cannot be determined.
+    Raises ``InputError`` for anything else, where labels or splits cannot be determined, and where a word of
+    ``--label`` stands nowhere.
     """
     rules = rules or SourceRules()
+    sources = _read(location, rules)
+    rules.words.require_matched()
+    return sources
+
+
+def _read(location: str | Path, rules: SourceRules) -> SourceList:
     if (url := as_url(location)) is not None:
         return _read_stored(url, rules)
     if not str(location).strip():

@@ -140,16 +140,34 @@ class Words:
 
     given: Mapping[str, int] = field(default_factory=dict)
     """Word in lower case → label, as ``--label`` gives them. They go before the table."""
+    matched: set[str] = field(default_factory=set, compare=False, repr=False)
+    """Those of ``given`` that stood somewhere, as far as names and values have been asked for."""
+
+    def given_label(self, text: str) -> int | None:
+        """The label that the person gave for a text in lower case."""
+        if text in self.given:
+            self.matched.add(text)
+        return self.given.get(text)
+
+    def require_matched(self) -> None:
+        """Raises ``InputError`` where a word that the person gave stands nowhere: it was misspelt, or means
+        another source."""
+        if missing := sorted(self.given.keys() - self.matched):
+            word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
+            raise InputError(
+                f"--label {word}={label}: neither a folder nor a value of a label is called {word!r}: check how it "
+                "is spelt, or leave it out"
+            )
 
     def of_name(self, name: str) -> Meaning:
         """The meaning of a folder's name, or of a file's without its suffix."""
         plain = name.strip().lower()
-        if plain in self.given:
-            return Meaning(self.given[plain], is_given=True)
+        if (label := self.given_label(plain)) is not None:
+            return Meaning(label, is_given=True)
         words = [word for word in letters_of(plain) if word not in FILLERS]
         joined = "".join(words)
-        if joined in self.given:
-            return Meaning(self.given[joined], is_given=True)
+        if (label := self.given_label(joined)) is not None:
+            return Meaning(label, is_given=True)
         if joined in CLASS_WORDS:
             return Meaning(CLASS_WORDS[joined])
         labels = {label for word in words if (label := self._label(word)) is not None}
@@ -164,8 +182,8 @@ class Words:
         person said that it means."""
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):
-            if form in self.given:
-                return self.given[form]
+            if (label := self.given_label(form)) is not None:
+                return label
         return self.of_name(plain).label
 
     def is_certain(self, name: str) -> bool:
@@ -174,7 +192,8 @@ class Words:
         return self.of_name(name).is_given or (bool(words) and all(word in CERTAIN for word in words))
 
     def _label(self, word: str) -> int | None:
-        return self.given.get(word, CLASS_WORDS.get(word))
+        given = self.given_label(word)
+        return CLASS_WORDS.get(word) if given is None else given
 
 
 def parse_labels(texts: Sequence[str]) -> dict[str, int]:

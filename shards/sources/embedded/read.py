@@ -85,7 +85,7 @@ def _class_names(tables: Sequence[FoundTable], files: SourceFiles) -> ClassNames
             before, where = found.setdefault(column, (names, table.images.name))
             if before != names:
                 raise InputError(
-                    f"{files.where(table.images.name)} names the classes of its column {column} otherwise than "
+                    f"{files.where(table.images.name)} names the classes of its column {column} differently from "
                     f"{files.where(where)}: mend one of them, or build a data set of each"
                 )
     return {column: names for column, (names, _) in found.items()}
@@ -176,7 +176,7 @@ def _labels(
         return np.full(rows.num_rows, NO_LABEL, np.int8), [], error
     shown = ["/".join((*folder, "")) for folder in folders]
     counts = np.diff(rows.starts)
-    hints = np.repeat(labels_by_folders(shown, rules.words), counts)
+    hints = labels_by_folders(shown, rules.words).repeated(counts)
     by = "the names of folders and files"
     return labels, notes + require_not_turned(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
 
