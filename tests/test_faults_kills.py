@@ -23,6 +23,8 @@ import pytest
 import safetensors.torch
 import torch
 
+from tests.folder_contents import contents
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300
 TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
@@ -111,10 +113,6 @@ def _works(process: subprocess.Popen[bytes], limit: float) -> bool:
         return True
     busy_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return busy_s > 0.7 or time.monotonic() > limit
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def report(what: str, landed: int) -> None:

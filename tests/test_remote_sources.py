@@ -18,6 +18,7 @@ from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.sources.read import read_sources
 from shards.store.http_store import HttpStore
+from tests.folder_contents import assert_same_files
 
 fsspec = pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
@@ -60,17 +61,9 @@ def web(synthetic_images: Path, tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def assert_same_shards(found: Path, expected: Path) -> None:
-    names = sorted(path.name for path in found.iterdir())
-    assert names == sorted(path.name for path in expected.iterdir())
-    for name in names:
-        if name != ".build_plan.parquet":  # it knows when the sources were written
-            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
-
-
 def test_a_folder_in_a_store_gives_the_bytes_of_its_copy(stored: str, synthetic_shards: Path, tmp_path: Path) -> None:
     report = build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
-    assert_same_shards(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", synthetic_shards)
     assert report.notes == [
         "labels by folder: real = real (12), generated = generated (12)",
         "passed over, as no name says real or generated: other/ (1 image) (--label WORD=real|generated)",
@@ -94,7 +87,7 @@ def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: P
     web.fault_share = 0.2
     build_dataset(f"{web.url}/{name}", tmp_path / "out", SETTINGS, progress=False)
     assert sum(count for key, count in web.counts.items() if key.startswith("fault_")) > 5
-    assert_same_shards(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", synthetic_shards)
 
 
 def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
@@ -121,7 +114,7 @@ def test_a_card_beside_a_list_says_what_its_numbers_mean(web: Server) -> None:
 
 def test_workers_fetch_for_themselves(web: Server, synthetic_shards: Path, tmp_path: Path) -> None:
     build_dataset(f"{web.url}/list.csv", tmp_path / "out", SETTINGS, 2, progress=False)
-    assert_same_shards(tmp_path / "out", synthetic_shards)
+    assert_same_files(tmp_path / "out", synthetic_shards)
 
 
 def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Server, tmp_path: Path) -> None:
@@ -129,7 +122,7 @@ def test_a_listed_image_that_is_not_there_is_a_bad_image_as_on_a_disk(web: Serve
     for source, out in ((f"{web.url}/list.csv", "far"), (web.root / "list.csv", "near")):
         report = build_dataset(source, tmp_path / out, SETTINGS, progress=False)
         assert report.info.rejected == {"unreadable": 1}
-    assert_same_shards(tmp_path / "far", tmp_path / "near")
+    assert_same_files(tmp_path / "far", tmp_path / "near")
 
 
 def test_a_store_that_stops_answering_stops_the_build(
@@ -144,7 +137,7 @@ def test_a_store_that_stops_answering_stops_the_build(
             build_dataset(f"{web.url}/list.csv", out, SETTINGS, progress=False)
     web.dead = ()
     build_dataset(f"{web.url}/list.csv", out, SETTINGS, progress=False)
-    assert_same_shards(out, synthetic_shards)
+    assert_same_files(out, synthetic_shards)
 
 
 @pytest.mark.parametrize("path", ["../secret.jpg", "/etc/passwd", "a/../../x.jpg"])

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from shards.build.build import build_dataset
-from shards.build.plan import PLAN_NAME
 from shards.build.settings import BuildSettings
 from shards.build.split import parse_shares
 from shards.errors import InputError
@@ -22,7 +21,8 @@ from shards.images.rejection import RejectedImage
 from shards.sources.dry_run import describe_sources
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
-from tests.test_shards_build import contents, rejected
+from tests.folder_contents import assert_same_files, contents
+from tests.test_shards_build import rejected
 
 SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=5, global_size=32)
 
@@ -98,7 +98,7 @@ def test_an_archive_gives_the_bytes_that_its_folder_gives(form, folder, built, t
     archive = FORMS[form](tmp_path, files_below(folder))
     report = build(archive, tmp_path / "out")
     found = contents(tmp_path / "out")
-    assert_same(found, built)
+    assert_same_files(found, built)
     assert found.keys() == built.keys()
     assert report.info.num_samples == 12
     assert any("no images by name (.txt 1)" in note for note in report.notes)
@@ -206,7 +206,7 @@ def test_a_build_that_dies_while_it_unpacks_begins_that_anew(folder, built, tmp_
     assert list((out / SCRATCH_NAME).iterdir()) == []
     (out / SCRATCH_NAME / ".0.tar.1.tmp").touch()  # as where no handler ran
     assert not build(archive, out).continued
-    assert_same(contents(out), built)
+    assert_same_files(contents(out), built)
 
 
 def test_a_build_that_dies_later_finds_what_was_unpacked(folder, built, tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_build_that_dies_later_finds_what_was_unpacked(folder, built, tmp_path
         patch.setattr("shards.sources.archives.files._copy", killed)
         assert build(archive, out).continued
     assert not (out / SCRATCH_NAME).exists()
-    assert_same(contents(out), built)
+    assert_same_files(contents(out), built)
 
 
 def test_an_archive_that_changed_ends_what_was_begun(folder, tmp_path, monkeypatch):
@@ -243,11 +243,6 @@ def test_an_archive_that_changed_ends_what_was_begun(folder, tmp_path, monkeypat
     os.utime(archive, ns=(0, 0))
     with pytest.raises(InputError, match=r"a\.zip changed while it was read"):
         sources.files.read("train/real/05.jpg")
-
-
-def assert_same(found, built):
-    """All but the plan, which holds times."""
-    assert {n: d for n, d in found.items() if n != PLAN_NAME} == {n: d for n, d in built.items() if n != PLAN_NAME}
 
 
 def read(path, name):

@@ -11,8 +11,8 @@ from PIL import Image
 
 from shards.errors import InputError
 from shards.sources.read import read_sources
-from tests.test_shards_archives import assert_same, build
-from tests.test_shards_build import contents
+from tests.folder_contents import assert_same_files, contents
+from tests.test_shards_archives import build
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +62,7 @@ def test_what_a_program_packs_gives_the_bytes_of_the_folder(way, folder, built, 
     in_folder(folder, WAYS[way].format(out=shlex.quote(str(tmp_path))))
     (archive,) = tmp_path.glob("a.*")
     build(archive, tmp_path / "out", workers=2)
-    assert_same(contents(tmp_path / "out"), built)
+    assert_same_files(contents(tmp_path / "out"), built)
 
 
 def test_a_split_zip_can_be_joined_as_we_say(folder, built, tmp_path):
@@ -73,7 +73,7 @@ def test_a_split_zip_can_be_joined_as_we_say(folder, built, tmp_path):
             read_sources(tmp_path / name)
     subprocess.run(["zip", "-q", "-s", "0", "a.zip", "--out", "whole.zip"], cwd=tmp_path, check=True)
     build(tmp_path / "whole.zip", tmp_path / "out")
-    assert_same(contents(tmp_path / "out"), built)
+    assert_same_files(contents(tmp_path / "out"), built)
 
 
 def test_numbered_parts_can_be_joined_as_we_say(folder, built, tmp_path):
@@ -83,7 +83,7 @@ def test_numbered_parts_can_be_joined_as_we_say(folder, built, tmp_path):
         read_sources(tmp_path)
     in_folder(tmp_path, "cat a.zip.[0-9]* > whole.zip")
     build(tmp_path / "whole.zip", tmp_path / "out")
-    assert_same(contents(tmp_path / "out"), built)
+    assert_same_files(contents(tmp_path / "out"), built)
 
 
 def test_a_zip_with_a_password_is_refused(folder, tmp_path):

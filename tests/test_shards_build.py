@@ -25,6 +25,7 @@ from shards.errors import InputError
 from shards.images.pixels import decode_rgb
 from shards.manifest.dataset import ShardDataset
 from tests.conftest import remount
+from tests.folder_contents import contents
 
 SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per_shard=3, global_size=32)
 
@@ -32,10 +33,6 @@ SETTINGS = BuildSettings(split_shares=parse_shares("0.5,0.25,0.25"), samples_per
 def build(source, out, workers=1, **changes):
     settings = BuildSettings(**{**{n: getattr(SETTINGS, n) for n in SETTINGS.__slots__}, **changes})
     return build_dataset(Path(source), Path(out), settings, workers, progress=False)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def rejected(out: Path) -> dict[str, str]:

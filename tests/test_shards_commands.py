@@ -13,6 +13,7 @@ import pytest
 
 from scripts.build_shards import main
 from shards.errors import InputError
+from tests.folder_contents import contents
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["--global-size", "32", "--samples-per-shard", "4"]
@@ -69,10 +70,6 @@ def wait_for(condition, seconds=120):
 def done(out):
     """How many shards are complete."""
     return len(list(out.glob("*-*.parquet"))) if out.exists() else 0
-
-
-def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_what_a_list_means_is_said_before_the_work(images, tmp_path, capsys, monkeypatch):

@@ -24,6 +24,7 @@ from shards.sources.files import SCRATCH_NAME, LocalFiles
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
 from shards.sources.words import Words, parse_labels
+from tests.folder_contents import assert_same_files
 from tests.image_tables import FORMS, Row, features, rows_of, table_of, write_saved, write_tables
 from tests.killed_at_rename import killed_at_rename
 
@@ -61,14 +62,6 @@ def prepared(sources: SourceList, out: Path) -> EmbeddedFiles:
     files = sources.files.prepared(out, lambda _: None)
     assert isinstance(files, EmbeddedFiles)
     return files
-
-
-def assert_same_set(found: Path, expected: Path) -> None:
-    names = sorted(path.name for path in found.iterdir())
-    assert names == sorted(path.name for path in expected.iterdir())
-    for name in names:
-        if name != ".build_plan.parquet":  # it knows the times of the sources
-            assert (found / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 def samples(folder: Path) -> set[tuple[bytes, int, str, str]]:
@@ -121,7 +114,7 @@ def test_a_killed_build_goes_on(
     build_dataset(built[0], out, SETTINGS, 2, progress=False, rules=DRAWN)
     assert len(again) == 2 - len(whole)
     assert not whole & set(again)
-    assert_same_set(out, built[1])
+    assert_same_files(out, built[1])
 
 
 def test_a_table_that_was_written_again_is_looked_into(
@@ -133,7 +126,7 @@ def test_a_table_that_was_written_again_is_looked_into(
     table = source / "data/train-00001-of-00002.parquet"
     os.utime(table, ns=(1, 1))  # the same images: the build goes on
     build_dataset(source, out, SETTINGS, progress=False, rules=DRAWN)
-    assert_same_set(out, built[1])
+    assert_same_files(out, built[1])
     first = pq.read_table(table)
     pq.write_table(pa.concat_tables([first.slice(1), first.slice(0, 1)]), table)
     with pytest.raises(InputError, match=r"12 files changed|labels, generators, groups or splits"):
@@ -155,7 +148,7 @@ def test_a_label_cannot_turn_round(rows: list[Row], tmp_path: Path) -> None:
         assert [label for label, _ in meanings(understood(path, *given)).values()] == truth
         pq.write_table(table.replace_schema_metadata(features(names[::-1])), tmp_path / "other.parquet")
         pq.write_table(table, tmp_path / "this.parquet")
-        with pytest.raises(InputError, match="names the classes of its column label otherwise than"):
+        with pytest.raises(InputError, match="names the classes of its column label differently from"):
             read_sources(tmp_path)
         for name in ("other.parquet", "this.parquet", path.name):
             (tmp_path / name).unlink()
