@@ -43,27 +43,7 @@ def _parser() -> CommandParser:
         help="print what is understood of SRC (classes, generators, splits, formats, what is passed over), and "
         "build nothing",
     )
-    parser.add_argument(
-        "--label",
-        action="append",
-        default=[],
-        metavar="WORD=real|generated",
-        help="what the name of a folder, or a value of a label, means, such as 0=real (repeatable); goes before "
-        "the words that are known, such as real, nature, fake, ai",
-    )
-    parser.add_argument(
-        "--generator-level",
-        type=at_least_one,
-        metavar="N",
-        help="which folder below SRC names the generator, 1 for the first (default: the first whose name means "
-        "neither class nor split)",
-    )
-    parser.add_argument(
-        "--no-given-split",
-        dest="given_split",
-        action="store_false",
-        help="draw all splits, whatever folders such as train/ and test/, or a list, say",
-    )
+    _add_understanding(parser)
     parser.add_argument(
         "--split",
         default=DEFAULT_SPLIT,
@@ -87,6 +67,44 @@ def _parser() -> CommandParser:
         help="local: processes of this machine; ray: the cluster at RAY_ADDRESS, which needs SRC "
         "and OUT at the same paths everywhere, or in a store (default %(default)s)",
     )
+    _add_stored_form(parser)
+    parser.add_argument(
+        "--reject-unreadable",
+        action="store_true",
+        help="continue without files that the disk or the network file system does not give, also "
+        "after several tries (reason io in rejected.parquet); without it, such a file ends the "
+        "build",
+    )
+    return parser
+
+
+def _add_understanding(parser: CommandParser) -> None:
+    """How the names and labels of the source are to be understood."""
+    parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        metavar="WORD=real|generated",
+        help="what the name of a folder, or a value of a label, means, such as 0=real (repeatable); goes before "
+        "the words that are known, such as real, nature, fake, ai",
+    )
+    parser.add_argument(
+        "--generator-level",
+        type=at_least_one,
+        metavar="N",
+        help="which folder below SRC names the generator, 1 for the first (default: the first whose name means "
+        "neither class nor split)",
+    )
+    parser.add_argument(
+        "--no-given-split",
+        dest="given_split",
+        action="store_false",
+        help="draw all splits, whatever folders such as train/ and test/, or a list, say",
+    )
+
+
+def _add_stored_form(parser: CommandParser) -> None:
+    """In which form images are stored."""
     parser.add_argument(
         "--global-size",
         type=int,
@@ -114,14 +132,6 @@ def _parser() -> CommandParser:
         "(rejected.parquet names them); recompress: re-encode all images as JPEG of one quality, "
         "which changes their pixels (default %(default)s)",
     )
-    parser.add_argument(
-        "--reject-unreadable",
-        action="store_true",
-        help="continue without files that the disk or the network file system does not give, also "
-        "after several tries (reason io in rejected.parquet); without it, such a file ends the "
-        "build",
-    )
-    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
