@@ -11,8 +11,8 @@ from PIL import Image
 
 from shards.errors import InputError
 from shards.sources.read import read_sources
+from tests.archive_forms import build
 from tests.folder_contents import assert_same_files, contents
-from tests.test_shards_archives import build
 
 pytestmark = pytest.mark.slow
 
