@@ -68,7 +68,9 @@ def typical(dataset: "ShardDataset", raw: dict[str, Array], facts: dict[str, Arr
     column = column[column >= 0]
     if not len(column):
         return "none"
-    low, middle, high = (f"{value:.4g}" for value in np.percentile(column, [5, 50, 95]))
+    low, middle, high = (
+        f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}" for value in np.percentile(column, [5, 50, 95])
+    )
     numbers = low if low == high else f"{middle} ({low} to {high})"
     return numbers if silent == "0 %" else f"{numbers}, none {silent}"
 
