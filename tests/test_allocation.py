@@ -10,8 +10,11 @@ import pytest
 from shards.allocation import keep_freed_memory, return_freed_memory
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="thresholds are glibc's")
-ROUNDS, PAGES = 40, 1024
+ROUNDS, BLOCK = 40, 4 << 20
 """Blocks of 4 MB, as an image of a megapixel is in Pillow."""
+FEWEST = 2 * BLOCK // (2 << 20)
+"""Faults of two blocks that come from the kernel: NumPy asks for huge pages of 2 MB, and some machines give
+them. With pages of 4 KB there are 2,048."""
 
 
 def faults_of_reuse() -> float:
@@ -20,7 +23,7 @@ def faults_of_reuse() -> float:
     def fill(rounds):
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
         for _ in range(rounds):
-            held = [np.ones(PAGES * 4096, np.uint8) for _ in range(2)]
+            held = [np.ones(BLOCK, np.uint8) for _ in range(2)]
             del held
         return (resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before) / rounds
 
@@ -41,13 +44,13 @@ def untouched(monkeypatch):
 
 def test_freed_blocks_are_kept_for_the_next_image(untouched):
     return_freed_memory()
-    assert faults_of_reuse() > PAGES  # the counter counts
+    assert faults_of_reuse() >= FEWEST  # the counter counts
     keep_freed_memory()
-    assert faults_of_reuse() < PAGES / 10
+    assert faults_of_reuse() < 1
 
 
 def test_a_threshold_of_the_user_stays(untouched):
     return_freed_memory()
     untouched.setenv("MALLOC_TRIM_THRESHOLD_", "65536")
     keep_freed_memory()
-    assert faults_of_reuse() > PAGES
+    assert faults_of_reuse() >= FEWEST
