@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import RunRecord
 from glass.measure.evaluation import evaluate_table
 from glass.measure.predictions import PREDICTION_SCHEMA, prediction_table
 from glass.measure.result_files import write_evaluation
@@ -31,6 +32,7 @@ from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, duration
 from glass.report.windows import attention_colour
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
+from tests.made_up import made_up
 
 SPLIT, NUM_WINDOWS, CROP = "train", 3, 40
 
@@ -91,7 +93,8 @@ def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPath
             "versions": {"python": "3.11"},
         }
         write_evaluation(folder, document, table)
-        record = {"config": {"model": {"kind": kind}, "epochs": 3}, "data": {"name": "data"}, "finished": {"steps": 9}}
+        digest = dataset_digest(synthetic_dataset.root)
+        record = made_up(RunRecord) | {"config": {"model": {"kind": kind}, "epochs": 3}, "data": digest}
         (folder / "run.json").write_text(json.dumps(record))
         lines = [
             {
@@ -173,7 +176,8 @@ def test_the_document_holds_what_its_reader_expects(runs: list[RunData], synthet
         assert set(metrics) < set(entry[SPLIT])
         for name in ("intervals", "confusion", "per_generator", "samples", "threshold", "timing"):
             assert entry[SPLIT][name] == run.evaluation[name]
-        assert entry["settings"] == {"model.kind": run.name, "epochs": 3, "data.name": "data"}
+        data = {f"data.{name}": value for name, value in dataset_digest(synthetic_dataset.root).items()}
+        assert entry["settings"] == {"model.kind": run.name, "epochs": 3} | data
         assert entry["training"]["finished"] is True
         assert entry["model"]["kind"] == run.name
     counts = document["dataset"]["counts"]
@@ -288,7 +292,8 @@ def test_a_run_on_other_data_is_refused(write_run: WriteRun, synthetic_dataset: 
     ("name", "content", "message"),
     [
         ("run.json", None, "run.json cannot be read"),
-        ("run.json", "[]", "no JSON object"),
+        ("run.json", "[]", r"run.json cannot be read \(document = '\[\]' is not an object\): is its folder"),
+        ("run.json", '{"format_version": 1, "config": {}}', r"run.json cannot be read \(document.data is missing\)"),
         ("metrics.jsonl", None, "metrics.jsonl cannot be read"),
         ("metrics.jsonl", '{"epoch": 1}\n{"epo', "line 2"),
         ("metrics.jsonl", "3\n", "line 1"),
