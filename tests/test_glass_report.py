@@ -375,6 +375,7 @@ def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], syn
             assert (crop[..., 2] == 10 * int(Path(card.source_path).stem)).all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     run = load(write_run("single_view", attention=False), synthetic_dataset)
     gallery = build_gallery([run], synthetic_dataset)
@@ -471,6 +472,7 @@ def test_a_page_says_what_the_document_says(page: str, runs: list[RunData], synt
     assert comparison_sentence(document["comparisons"][0]) in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_class_only_still_gives_a_page(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
     run = load(write_run("glass"), synthetic_dataset)
     table = run.predictions.filter(pa.compute.equal(run.predictions["label"], 1))
@@ -507,6 +509,7 @@ def test_durations_for_people(seconds: float | None, text: str) -> None:
     assert duration(seconds) == text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_findings_of_the_audit_stand_on_top_and_are_escaped(
     runs: list[RunData], synthetic_dataset: ShardDataset
 ) -> None:

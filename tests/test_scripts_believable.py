@@ -32,6 +32,8 @@ from shards.manifest.dataset import ShardDataset
 from tests.knowing import teach_by_heart
 from tests.made_up import made_up
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 VIEWS = ViewSettings(1, "stratified_grid")
 COMMON = ["--draws", "5", "--device", "cpu"]
 

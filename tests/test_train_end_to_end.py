@@ -266,12 +266,12 @@ def spoilt_random(training):
     "spoil",
     [
         lambda training: training.pop("totals"),
-        lambda training: training["progress"].update(surprise=1),
+        pytest.param(lambda training: training["progress"].update(surprise=1), marks=pytest.mark.slow),
         pytest.param(lambda training: training["progress"].update(step="3"), marks=pytest.mark.slow),
         pytest.param(
             lambda training: training["progress"].update(history=[{"loss": float("nan")}]), marks=pytest.mark.slow
         ),
-        lambda training: training["schedule"].update(step=1),
+        pytest.param(lambda training: training["schedule"].update(step=1), marks=pytest.mark.slow),
         pytest.param(lambda training: training["random"][0].update(python=(3, (1, 2), None)), marks=pytest.mark.slow),
         lambda training: training["loader"].update(batches_consumed=-7),
         pytest.param(lambda training: training.update(loader=[]), marks=pytest.mark.slow),
