@@ -136,7 +136,7 @@ def test_a_row_of_an_older_version_is_compared_with_nothing(document, field, tmp
 )
 def test_a_line_that_is_no_result_is_named(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match=r"r.jsonl line 1 is no bench result"):
+    with pytest.raises(InputError, match=r"r.jsonl line 1 is not a bench result"):
         reported(tmp_path)
 
 

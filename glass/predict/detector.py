@@ -7,7 +7,7 @@
 Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
 under any name, as a file of any format, as bytes, Pillow image or array, and the one that
 ``scripts.evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
-reads the bits of a JPEG, and draws evenly where there is none.
+reads the bits of a JPEG, and draws evenly if there is none.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,14 +45,14 @@ class Detector:
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
         Nothing is unpickled. ``calibrated=False`` leaves its calibration unread. Raises
-        ``InputError`` where there is no model or a file of it is missing or damaged; warns with
-        ``DecoderWarning`` where pixels may differ from training's.
+        ``InputError`` if there is no model or a file of it is missing or damaged; warns with
+        ``DecoderWarning`` if pixels may differ from training's.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """The views that the model will have of an image. Raises ``InputError`` where it sees no crops and
+        """The views that the model will have of an image. Raises ``InputError`` if it sees no crops and
         ``options`` ask for some."""
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 

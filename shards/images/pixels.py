@@ -34,7 +34,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
 def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     """Decodes an image that :func:`shards.images.formats.open_image` opened from ``data``, to RGB.
 
-    ``image`` stays usable for its facts. Raises ``RejectedImage``.
+    ``image`` can still be asked for its metadata afterwards. Raises ``RejectedImage``.
     """
     with rejecting(data):
         if is_sixteen_bit(image):
