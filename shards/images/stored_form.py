@@ -13,6 +13,7 @@ from PIL import Image
 
 from shards.images.formats import EXTENSIONS
 from shards.images.pixels import decode_rgb
+from shards.images.tiling import can_tile
 
 __all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
@@ -25,6 +26,8 @@ _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
 """Largest growth of a lossless image: beyond it the tiles are compressed harder, which takes ten times
 as long."""
+_OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
+"""Formats of drawings and screenshots, which may be smaller without the predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,15 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
 def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
     """The tiled TIFF of an image file that decodes to ``rgb``; ``None`` should the pixels come out changed, for us or
     for Pillow."""
-    from shards.images.tiled_tiff import TiledImage, encode_tiled
+    from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
-    # Lossless WebP takes three quarters of the bytes of a PNG, which tiles cannot reach.
-    wanted = pixels.size if kind == "WEBP" else int(_MAX_GROWTH * len(data)) + 1024
-    tiles = encode_tiled(pixels, wanted)
+    if kind not in _OFTEN_DRAWN:  # nor could lossless WebP be reached, three quarters of a PNG
+        tiles = encode_tiled(pixels, pixels.size)
+    elif can_tile(data, kind):
+        tiles = encode_tiled(pixels, int(_MAX_GROWTH * len(data)) + 1024)
+    else:
+        tiles = encode_tiled(pixels, 0, LEVELS[:1])
     if not np.array_equal(TiledImage(tiles).read_all(), pixels):
         return None
     return tiles if np.array_equal(decode_rgb(tiles), pixels) else None

@@ -15,7 +15,7 @@ from shards.jpeg.header import BadJpeg, read_header
 
 __all__ = ["Tiling", "can_tile", "can_tile_lossy"]
 
-# Palettes are no lossless images here: as RGB they would take two to three times the bytes.
+# Palettes count as other images: as RGB they grow.
 _MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"})
 _TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"})
 
