@@ -11,7 +11,7 @@ from shards.errors import InputError
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 
-__all__ = ["draw_splits", "join_groups"]
+__all__ = ["draw_splits", "given_splits", "join_groups"]
 
 
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
@@ -35,7 +35,7 @@ def draw_splits(
     order of ``SPLITS``. Raises ``InputError`` where all images have one label, and where a group
     was given two splits.
     """
-    given = _given_splits(names, examined, by_name=shares is None)
+    given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
     kept: list[list[TarImage]] = []
     labels, last_split = _by_content(examined, given)
@@ -65,7 +65,7 @@ def draw_splits(
     return [[replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept], rejected
 
 
-def _given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
+def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
     """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]

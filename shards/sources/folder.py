@@ -16,7 +16,7 @@ from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
 from shards.sources.rows import LIST_SUFFIXES
-from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, lacking_classes, sorted_table
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
 
 __all__ = ["read_folder"]
 
@@ -67,7 +67,7 @@ def read_folder(
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = metadata.notes + settled + layout.notes() + lacking_classes(columns["split"], columns["label"])
+    notes = metadata.notes + settled + layout.notes()
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     notes += archives.notes if archives is not None else []

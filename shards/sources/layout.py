@@ -13,7 +13,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denies, letters_of
+from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denied, letters_of
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
@@ -69,31 +69,12 @@ class Layout:
             notes.append(f"labels by folder: {_listed(words)}")
         if self.beside_real:
             notes.append("no folder names a class of generated images: those beside real ones were taken for it")
-        if note := self._partly_given():
-            notes.append(note)
         if silent:
             words = [f"{name} ({counted(silent[name], 'image')})" for name in sorted(silent)]
             notes.append(
                 f"passed over, as no name says real or generated: {_listed(words)} (--label WORD=real|generated)"
             )
         return notes
-
-    def _partly_given(self) -> str:
-        """A note where folders give some images a split, and others none: it may be one class only."""
-        given: Counter[str] = Counter()
-        drawn = 0
-        for folder, place in self.places.items():
-            if place.label is not None and place.split:
-                given[place.split] += self.counts[folder]
-            elif place.label is not None:
-                drawn += self.counts[folder]
-        if not given or not drawn:
-            return ""
-        words = ", ".join(f"{split} {count:,}" for split, count in sorted(given.items()))
-        return (
-            f"only some folders name a split ({words}), and the splits of {counted(drawn, 'image')} are drawn: "
-            "--no-given-split draws all"
-        )
 
 
 def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
@@ -131,7 +112,10 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
             "words counts, or rename the other folder"
         )
     split = given_split(folder, meanings, rules)
-    return Place(meanings[named[0]].label if named else None, split, "", named[0] if named else "")
+    label = meanings[named[0]].label if named else None
+    if any(label in denied(letters_of(name)) for name in folder if not meanings[name].is_given):
+        label = None  # as of ai/not_ai
+    return Place(label, split, "", "" if label is None else named[0])
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
@@ -158,7 +142,7 @@ def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folde
             continue
         depths = [len(parent) for parent in parents if len(parent) < len(folder) and folder[: len(parent)] == parent]
         words = letters_of(name := folder[max(depths)]) if depths else []
-        if depths and _SAY_NOTHING.isdisjoint(words) and not denies(words):
+        if depths and _SAY_NOTHING.isdisjoint(words) and not denied(words) and "=" not in name:
             found[folder] = name
     return found
 
