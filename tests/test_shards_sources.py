@@ -228,7 +228,8 @@ def test_what_a_list_means_is_said(tmp_path):
     assert again.startswith(f"1 row of {path} name an image again that stands there already")
     assert [row[1] for row in rows(path, "0=real")] == [0, 0, 1, 1]
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,\n", "a.jpg")
-    assert len(understood(path, "0=real").notes) == 1  # b.jpg may yet come to test
+    _, given = understood(path, "0=real").notes  # nothing of classes: b.jpg may yet come to test
+    assert given.startswith("only some images are given a split (test 1, all of them real), and the splits of 1 image")
     path = write_csv(tmp_path, "path,label,split\na.jpg,0,test\nb.jpg,1,holdout\n", "a.jpg")
     assert [row["split"] for row in understood(path, "0=real", given_split=False).table.to_pylist()] == ["", ""]
 

@@ -1,12 +1,15 @@
 """Which image of a tar made elsewhere goes to which split: by the tar's name, a list, or drawn."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shards.adopt.examine import ExaminedTar, TarImage
 from shards.adopt.label_words import split_of_name
+from shards.build.finish import in_order
 from shards.build.split import Splittable, assign_splits
 from shards.build.writer import Rejection
+from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
@@ -54,6 +57,13 @@ def draw_splits(
             else:
                 kept[-1].append(replace(image, source=source))
     flat = [image.source for images in kept for image in images]
+    named = {split_of_name(name) for name, e in zip(names, examined, strict=True) if e.images or e.rejected}
+    if shares is None and (missing := named - {source.split for source in flat}):
+        reasons = in_order(Counter(rejection.reason for rejection in rejected))
+        raise InputError(
+            f"no image of the tars that are named {min(filter(None, missing))} can be taken in; of all tars, "
+            f"{by_reason(reasons)} were rejected: mend those tars, or give shares with --split"
+        )
     _require_both_classes({source.label for source in flat})
     drawn = iter(
         assign_splits(
