@@ -7,6 +7,7 @@ CSV or Parquet list by key.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -138,6 +139,12 @@ class TarLabels:
                 f"{self._tar.name}, sample {key!r}: its names say both classes ({said.clash}): say with --label "
                 "WORD=real or WORD=generated which of the words counts, or take labels from elsewhere with --label-from"
             )
+        numbers = [name for name in key.split("/")[:-1] if re.fullmatch(r"\d{1,2}", name)]
+        if said is None and self._rules.label == "folder" and numbers:  # a third class beside 0 and 1
+            raise InputError(
+                f"{self._tar.name}, sample {key!r}: its folder {numbers[0]} means neither real nor generated: say with "
+                f"--label {numbers[0]}=real or {numbers[0]}=generated what it means"
+            )
         if said is None and self._rules.label == "tar":
             raise InputError(
                 f"{self._tar.name}: its name and folders say neither label: say what a word of them means with --label "
@@ -157,7 +164,7 @@ class TarLabels:
         if (
             rules.label.startswith("json:")
             and plain_label(plain) in ("0", "1")
-            and not {plain, plain_label(plain)} & set(rules.words.values)
+            and {"0", "1"}.isdisjoint(map(plain_label, rules.words.values))  # one of them says the other
             and not _one_is_generated(rules.label)
         ):
             raise InputError(

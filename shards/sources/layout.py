@@ -5,6 +5,7 @@ what is left names the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake
 What contradicts itself is refused; what says nothing is passed over, and both are named.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ Folder = tuple[str, ...]
 """The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
 
 _MOST_SHOWN = 5
+_NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
+"""``0`` and ``1_fake``."""
 _SAY_NOTHING = frozenset(
     {"annotations", "captions", "depth", "doc", "docs", "edges", "extra", "landmarks", "mask", "masks", "meta"}
     | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
@@ -82,6 +85,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     folder contradict each other."""
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
+    _require_two_classes(said)
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
@@ -94,6 +98,24 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
         for folder, place in said.items()
     }
     return Layout(places, counts, bool(beside))
+
+
+def _require_two_classes(said: Mapping[Folder, Place]) -> None:
+    """Raises ``InputError`` for a third class, as numbers show it: ``2/`` beside ``0/`` and ``1/``, or ``2_edited/``
+    beside ``0_real/``. Without numbers, a folder beside those of the classes may be anything."""
+    forms = {}
+    for folder, place in said.items():
+        if place.label is not None and (number := _NUMBERED.fullmatch(place.said_by)):
+            at = folder.index(place.said_by)
+            forms[folder[:at], bool(number[1])] = f"{place.said_by} = {CLASS_NAMES[place.label]}"
+    for folder, place in said.items():
+        for at, name in enumerate(folder if place.label is None else ()):
+            number = _NUMBERED.fullmatch(name)
+            if number and (other := forms.get((folder[:at], bool(number[1])))):
+                raise InputError(
+                    f"{'/'.join(folder[: at + 1])}/ may be a third class beside {other}: say with --label {name}="
+                    f"{CLASS_NAMES[0]} or {name}={CLASS_NAMES[1]} what it means, or take it out"
+                )
 
 
 def _given(rules: SourceRules, label: int) -> bool:
