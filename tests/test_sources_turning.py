@@ -8,6 +8,7 @@ import pytest
 
 from shards.adopt.label_words import LabelWords
 from shards.adopt.settings import parse_values
+from shards.adopt.tar_names import find_tars
 from shards.errors import InputError
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules
@@ -119,6 +120,40 @@ def test_a_folder_that_denies_the_class_above_it_is_passed_over(
     }
     members = [(f"{folder}/{n}.jpg", image(2 * place + n)) for place, folder in enumerate(folders) for n in range(2)]
     assert set(taken_in([write_tar(tmp_path / "a.tar", members)]).values()) == {int(said == "generated")}
+
+
+@pytest.mark.parametrize("given", ["real", "generated"])
+def test_a_folder_below_real_images_that_speaks_of_generated_ones(given: str, tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "fake-detection/real/a.jpg",
+        "fake-detection/fake/from_real/b.jpg",
+        "fake-detection/real/no_fakes/c.jpg",
+    )
+    assert understood(tmp_path).table.num_rows == 3
+    touch(tmp_path, "fake-detection/real/fake_upscaled/d.jpg")
+    with pytest.raises(InputError, match=r"below real = real, and fake_upscaled may mean generated: say with --label"):
+        understood(tmp_path)
+    found = {
+        Path(row["path"]).stem: row["label"] for row in understood(tmp_path, f"fake_upscaled={given}").table.to_pylist()
+    }
+    assert found == {"a": 0, "b": 1, "c": 0, "d": int(given == "generated")}
+
+
+def test_links_to_tars_keep_their_names(tmp_path: Path) -> None:
+    """As in the cache of the hub, whose files are links to others called by their digests."""
+    (tmp_path / "blobs").mkdir()
+    for n, name in enumerate(("train-real-0", "train-fake-0", "test-real-0", "test-fake-0")):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_tar(tmp_path / "blobs/x.tar", [(f"{n}.jpg", image(n))]).rename(tmp_path / f"blobs/{n:064x}")
+        (tmp_path / f"in/{name}.tar").symlink_to(f"../blobs/{n:064x}")
+    assert taken_in([tmp_path / "in"]) == {image(n): n % 2 for n in range(4)}
+    assert [tar.name for tar in find_tars([tmp_path / "in", tmp_path / "in/test-real-0.tar"])] == sorted(
+        f"{split}-{word}-0.tar" for split in ("train", "test") for word in ("real", "fake")
+    )
+    (tmp_path / "in/fake-again.tar").symlink_to(f"../blobs/{0:064x}")
+    with pytest.raises(InputError, match=r"fake-again\.tar and \S*train-real-0\.tar lead to one tar"):
+        find_tars([tmp_path / "in"])
 
 
 def test_no_humans_among_generated_images_denies_nothing(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from shards.sources.words import (
     Words,
     denied,
     letters_of,
+    may_be_generated,
     plain_label,
     sounds_like,
 )
@@ -103,6 +104,9 @@ class LabelWords:
                 f"{folders[place]} = {CLASS_NAMES[meanings[place].label or 0]}" for place in dict.fromkeys(chosen)
             )
             return Said(folders[chosen[0]], None, clash=clash)
+        if chosen and meanings[chosen[0]].label == 0 and not meanings[chosen[0]].is_given:
+            for name in filter(may_be_generated, folders[chosen[-1] + 1 :]):
+                return Said(name, None, clash=f"{folders[chosen[0]]} = {CLASS_NAMES[0]} and {name}")
         if chosen and self._is_denied(folders, meanings, meanings[chosen[0]].label):
             return None
         return self._said(folders, meanings, chosen[0]) if chosen else None

@@ -14,7 +14,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denied, letters_of
+from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denied, letters_of, may_be_generated
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
@@ -137,7 +137,19 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
     label = meanings[named[0]].label if named else None
     if any(label in denied(letters_of(name)) for name in folder if not meanings[name].is_given):
         label = None  # as of ai/not_ai
+    elif label == 0 and not meanings[named[0]].is_given:
+        _require_real(folder, folder.index(named[-1]) + 1)
     return Place(label, split, "", "" if label is None else named[0])
+
+
+def _require_real(folder: Folder, start: int) -> None:
+    """Raises ``InputError`` where a name below a folder of real images speaks of generated ones: ``real/fake_old``."""
+    for name in folder[start:]:
+        if may_be_generated(name):
+            raise InputError(
+                f"{'/'.join(folder)}/ lies below {folder[start - 1]} = {CLASS_NAMES[0]}, and {name} may mean "
+                f"{CLASS_NAMES[1]}: say with --label {name}={CLASS_NAMES[1]} or {name}={CLASS_NAMES[0]} what it does"
+            )
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "asked_class",
     "denied",
     "letters_of",
+    "may_be_generated",
     "parse_labels",
     "plain_label",
     "sounds_like",
@@ -133,6 +134,12 @@ def denied(words: Sequence[str]) -> set[int]:
     if not _NEGATIONS.isdisjoint(words):
         found |= {CLASS_WORDS[word] for word in words if word in CLASS_WORDS}
     return found
+
+
+def may_be_generated(name: str) -> bool:
+    """Whether the name of a folder below one of real images speaks of generated ones: ``fake_upscaled``."""
+    words = letters_of(name)
+    return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
 
 
 def sounds_like(words: Sequence[str]) -> bool:
