@@ -16,7 +16,7 @@ from shards.build.build import ENGINES, BuildReport, build_dataset, drawn_again
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, LOSSY_FORMS, BuildSettings
 from shards.build.split import parse_shares
-from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.command import CommandParser, one_line, run_command
 from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
 from shards.errors import InputError
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         sources.notes.extend(drawn_again(sources, settings))
         shown = shown_url(as_url(arguments.source) or arguments.source)
         for line in describe_sources(sources, shown, settings.lossy_over):
-            print(printable(line))
+            print(one_line(line))
         return 0
     if arguments.out is None:
         raise InputError("OUT is missing: give a folder for the data set, or --dry-run to see what SRC holds")
@@ -189,13 +189,13 @@ def main(argv: list[str] | None = None) -> int:
         settings,
         arguments.workers,
         engine=arguments.engine,
-        on_note=lambda note: print(printable(note), flush=True),
+        on_note=lambda note: print(one_line(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
         rules=rules,
         groups=arguments.groups,
     )
     for line in summary(replace(report, notes=[]), arguments.out):
-        print(printable(line))
+        print(one_line(line))
     return 0
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from shards.cli.command import one_line
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import open_image
@@ -67,7 +68,7 @@ def _tree(sources: SourceList) -> list[str]:
 
 def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
     for name, below in sorted(branch.inside.items()):
-        yield f"{'  ' * depth}{name}/", below
+        yield f"{'  ' * depth}{one_line(name)}/", below
         if len(below.kinds) > 1:  # else what lies below it says nothing more
             yield from _branches(below, depth + 1)
 
@@ -89,7 +90,9 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     suffixes = Counter(PurePosixPath(path).suffix.lower() or "none" for path in names["path"])
     splits = {name or "to be drawn": names["split"][name] for name in (*SPLITS, "") if names["split"][name]}
     generators = {name: count for name, count in names["generator"].most_common() if name}
-    lines = [_fact("generators", generators), _fact("splits", splits), _fact("suffixes", dict(suffixes.most_common()))]
+    lines = [_fact("generators", generators), _fact("splits", splits)]
+    if suffixes.keys() != {"none"}:  # as images inside of tables, which have no names
+        lines.append(_fact("suffixes", dict(suffixes.most_common())))
     return [*lines, *_looked_at(sources, lossy_over)]
 
 
