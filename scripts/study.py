@@ -17,6 +17,7 @@ from scripts.arguments import EXIT_STOPPED, add_device, choose_device, require_o
 from shards.cli.command import printable, run_command
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+from shards.optional import require_installed
 
 BUDGET_FILE = "budget.json"
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         _write_reports(options.output)
         print(printable(f"{options.output} is finished: see study.html in it"))
         return 0
+    require_installed("optuna", "the search of the study")
     from glass.studies.budgets import BUDGETS
     from glass.studies.study import Study
     from glass.train.run import TrainingStopped

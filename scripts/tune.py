@@ -34,6 +34,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+from shards.optional import require_installed
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
@@ -59,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
+    require_installed("optuna", "a search over settings")
     from glass.studies.search import Search  # seconds of imports, after the mistakes
     from glass.studies.search_space import SearchPlan
     from glass.train.run import TrainingStopped

@@ -88,7 +88,7 @@ def save_model(
         "weights_sha256": _sha256(folder / WEIGHTS_FILE),
         "chosen": chosen,
         "config": config_to_dict(config),
-        "pixels": pixel_record(),
+        "pixels": pixel_record(config.loader),
         "versions": installed_versions(),
     }
     write_text_atomic(folder / CARD_FILE, document_text(card, ModelCard, ascii_only=True))
