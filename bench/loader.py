@@ -41,7 +41,7 @@ from shards.store.folder import as_url
 __all__ = ["main"]
 
 BENCH = "loader"
-BACKENDS = ("turbo", "dali", "reference")
+BACKENDS = ("turbo", "dali", "nvjpeg", "reference")
 MODES = ("window", "auto", "full")
 WHERE = "bench.methods.loader:LoaderBatches"
 
