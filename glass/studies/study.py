@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glass.auditing.audit import audit_summary, read_audit
+from glass.auditing.document import audit_summary, read_audit
 from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig
 from glass.config.versions import installed_versions
@@ -182,7 +182,7 @@ class Study:
         config = self.budget.config(model, self.data.dataset)
         steps = config.grad_accum_steps
         loader = replace(config.loader, global_batch_size=self.budget.crop_batch // steps)
-        return replace(config, loader=loader, epochs=self.budget.crop_epochs, tensorboard=False)
+        return replace(config, loader=loader, epochs=self.budget.crop_epochs).untracked()
 
 
 def _sees_crops(model: StudyModel) -> bool:

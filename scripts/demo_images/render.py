@@ -4,22 +4,24 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.demo_images.camera import draw_camera, photograph
-from scripts.demo_images.encoding import encode
-from scripts.demo_images.generators import SIZE_MULTIPLE, regenerate
-from scripts.demo_images.photos import cut_scene, open_half
-from scripts.demo_images.plan import Job, Rendition
-from scripts.demo_images.randomness import Stream, stream
-from scripts.demo_images.scenes import draw_scene
 from shards.files.atomic import write_bytes_atomic
+
+from .camera import draw_camera, photograph
+from .encoding import encode
+from .generators import SIZE_MULTIPLE, regenerate
+from .photos import cut_scene, open_half
+from .plan import Job, Rendition
+from .randomness import Stream, stream
+from .scenes import draw_scene
 
 __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` under ``out`` and returns how many pixels they have."""
-    half = open_half(job.photo) if job.photo else None
-    for rendition in job.renditions:
+    """Writes every rendition of ``job`` under ``out`` that is not there yet; returns how many pixels they have."""
+    missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
+    half = open_half(job.photo) if job.photo and missing else None
+    for rendition in missing:
         image = render(rendition, half, seed)
         write_bytes_atomic(out / rendition.path, encode(image, rendition.encoding))
     return sum(rendition.width * rendition.height for rendition in job.renditions)

@@ -9,7 +9,9 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NoReturn
 
 from shards.allocation import keep_freed_memory
@@ -18,11 +20,28 @@ from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
-__all__ = ["CommandParser", "run_command"]
+__all__ = ["CommandParser", "called_as", "one_line", "printable", "program_name", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+
+_CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
+
+
+@contextmanager
+def called_as(program: str) -> Iterator[None]:
+    """Within, a command that is run as part of another program bears the name that a person typed."""
+    token = _CALLED_AS.set(program)
+    try:
+        yield
+    finally:
+        _CALLED_AS.reset(token)
+
+
+def program_name(alone: str) -> str:
+    """The name for ``prog`` of a parser: ``alone`` where the command is a program of its own."""
+    return _CALLED_AS.get() or alone
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -30,13 +49,18 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # It quotes what was typed, which may be an address with a password in it.
-        message = printable(without_secrets(message))
+        message = one_line(without_secrets(message))
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped: names of files are untrusted, terminals obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """:func:`printable` without line breaks: a name with one in it makes no line of its own."""
+    return printable(text).replace("\n", "\\n")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -104,4 +128,4 @@ def _of_a_file(error: Exception) -> Exception | None:
 
 
 def _print_error(sentence: str) -> None:
-    print(f"error: {printable(without_secrets(sentence))}", file=sys.stderr)
+    print(f"error: {one_line(without_secrets(sentence))}", file=sys.stderr)
