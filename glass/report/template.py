@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from glass.report import tables
 from shards.cli.command import printable
+from shards.cli.wording import counted
 
 __all__ = ["render"]
 
@@ -29,6 +30,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "counted": counted,
         "number": tables.number,
         "percent": tables.percent,
         "duration": tables.duration,
