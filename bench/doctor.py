@@ -66,7 +66,7 @@ def _libraries(_: argparse.Namespace) -> Answer:
     from glass.config.versions import installed_versions
 
     found = installed_versions()
-    missing = [name for name in ("torch", "timm", "accelerate", "simplejpeg") if name not in found]
+    missing = [name for name in ("torch", "timm", "accelerate") if name not in found]
     if missing:
         return WRONG, f"{', '.join(missing)} missing: pip install -e ."
     return GOOD, ", ".join(f"{name} {version}" for name, version in found.items())

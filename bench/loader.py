@@ -42,7 +42,7 @@ from shards.store.folder import as_url
 __all__ = ["main", "parser"]
 
 BENCH = "loader"
-BACKENDS = ("turbo", "dali", "reference")
+BACKENDS = ("turbo", "dali", "nvjpeg", "reference")
 MODES = ("window", "auto", "full")
 WHERE = "bench.methods.loader:LoaderBatches"
 

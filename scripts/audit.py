@@ -23,7 +23,7 @@ from shards.files.outputs import check_output, holds_mark, is_json_with
 from .arguments import script_parser, thread_count
 
 if TYPE_CHECKING:
-    from glass.auditing.audit import Audit
+    from glass.auditing.document import Audit
     from glass.auditing.duplicates import Duplicates
     from shards.manifest.dataset import ShardDataset
 
@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     if arguments.near:
         dataset.require_local()  # before a bar begins
-    from glass.auditing.audit import AUDIT_NAME, audit_dataset
+    from glass.auditing.audit import audit_dataset
+    from glass.auditing.document import AUDIT_NAME
 
     own = dataset.root / AUDIT_NAME
     _check_outputs(arguments, own)

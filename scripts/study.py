@@ -15,6 +15,7 @@ from pathlib import Path
 from shards.cli.command import CommandParser, printable, run_command
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+from shards.optional import require_installed
 
 from .arguments import EXIT_STOPPED, add_device, choose_device, require_one_process, script_parser
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
         _write_reports(options.output)
         print(printable(f"{options.output} is finished: see study.html in it"))
         return 0
+    require_installed("optuna", "the search of the study")
     from glass.studies.budgets import BUDGETS
     from glass.studies.study import Study
     from glass.train.run import TrainingStopped

@@ -24,6 +24,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
+from shards.optional import require_installed
 
 from .arguments import (
     EXIT_STOPPED,
@@ -61,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     for split in (config.train_split, config.valid_split):
         dataset.split_rows(split)
     choose_device(options.device)
+    require_installed("optuna", "a search over settings")
     from glass.studies.search import Search  # seconds of imports, after the mistakes
     from glass.studies.search_space import SearchPlan
     from glass.train.run import TrainingStopped

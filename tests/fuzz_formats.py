@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from loaders.decode.dali_files import not_for_dali
+from loaders.decode.dali_files import not_for_dali, not_for_nvjpeg
 from loaders.decode.encoded_image import decode_file
 from loaders.decode.jobs import WholeJob
 from shards.build.make_sample import build_sample
@@ -23,8 +23,8 @@ from shards.images import formats as image_formats
 from shards.images.formats import known_format
 from shards.images.pixels import pixel_sha256
 from shards.images.rejection import RejectedImage
-from shards.images.stored_form import can_tile
 from shards.images.tiled_tiff import encode_tiled
+from shards.images.tiling import can_tile
 from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
 from tests.fuzz_harness import mutated, run_main
 from tests.image_files import png, tiff
@@ -205,7 +205,8 @@ class FormatTarget:
             kind,
             row["mode"],
         )
-        not_for_dali(job)
+        not_for_dali(job, on_gpu=False)
+        not_for_nvjpeg(job)
         return "taken"
 
 

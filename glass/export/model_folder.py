@@ -91,7 +91,7 @@ def save_model(
         "chosen": chosen,
         "weight_average": config.train.ema,
         "config": config_to_dict(config),
-        "pixels": pixel_record(),
+        "pixels": pixel_record(config.loader),
         "versions": installed_versions(),
     }
     write_text_atomic(folder / CARD_FILE, document_text(card, ModelCard, ascii_only=True))
