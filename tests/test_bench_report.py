@@ -54,6 +54,8 @@ def test_machines_stand_side_by_side(document, tmp_path):
     assert "&lt;window&gt;" in page
     assert "<svg" in page
     assert "<window>" not in page
+    assert "images per second" in page
+    assert 'name="viewport"' in page
 
 
 def test_every_field_of_the_identity_is_in_the_schema():

@@ -229,7 +229,7 @@ def test_matching_does_not_depend_on_order_and_keeps_the_proportion():
     ],
 )
 def test_the_option_has_a_value(options, method):
-    assert build_shards._parser().parse_args(options).equalise == method
+    assert build_shards.parser().parse_args(options).equalise == method
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from huggingface_hub.utils import get_session
 from shards.cli.shown_url import safe_text
 from shards.errors import InputError
 
-__all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
+__all__ = ["MODEL_FILES", "cache_only_if_unreachable", "local_folder", "model_folder", "publish"]
 
 MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
 """All that is fetched or published of a model; nothing else in a repository is looked at."""
@@ -54,6 +54,13 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
     Raises ``InputError`` if there is none, or the hub cannot be reached and the cache lacks it.
     """
+    here = local_folder(path_or_hub_id)
+    return _fetch(str(path_or_hub_id), revision) if here is None else here
+
+
+def local_folder(path_or_hub_id: str | Path) -> Path | None:
+    """That of :func:`model_folder` where it lies here, or None for a name on the hub, which is not asked. Needs no
+    torch."""
     path = Path(path_or_hub_id)
     if path.exists():
         if not path.is_dir():
@@ -64,7 +71,7 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
             f"{path_or_hub_id} does not exist: give the folder of a trained run or of an exported"
             " model, or USER/NAME on the Hugging Face hub"
         )
-    return _fetch(str(path_or_hub_id), revision)
+    return None
 
 
 def _fetch(repo_id: str, revision: str | None) -> Path:
