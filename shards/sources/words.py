@@ -8,6 +8,7 @@ A name is taken apart into words of letters; numbers and words without a meaning
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
@@ -20,6 +21,7 @@ __all__ = [
     "SPLIT_WORDS",
     "Meaning",
     "Words",
+    "answered_class",
     "asked_class",
     "denied",
     "letters_of",
@@ -158,6 +160,17 @@ def asked_class(name: str) -> int | None:
     words = [word for word in words_of_field(name) if word != "is"]
     forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
     return next((label for form in forms if (label := Words().of_name(form).label) is not None), None)
+
+
+@cache
+def answered_class(name: str) -> int | None:
+    """The class for which 1 stands in a field that is called as a column of labels may be, or denies what one says
+    (``not_fake``); ``None`` for all others: ``human`` may be what a picture shows."""
+    if plain_name(name) in _OF_LABELS:
+        return asked_class(name)
+    words = [word for word in words_of_field(name) if word != "is"]
+    of_classes = all(word in CERTAIN or word in _NEGATIONS or _GLUED.fullmatch(word) for word in words)
+    return 1 - denied(words).pop() if of_classes and len(denied(words)) == 1 else None
 
 
 def truth_of(text: str) -> bool | None:
