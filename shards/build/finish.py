@@ -21,6 +21,7 @@ from shards.images.rejection import REASONS
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.manifest.schema import BUILD_ID, CLASS_NAMES, REJECTED_NAME, SAMPLE_SCHEMA, SPLITS
+from shards.manifest.tiled_bytes import tiled_bytes
 
 __all__ = [
     "finish",
@@ -158,6 +159,7 @@ def write_data_set(
         rejected=reasons,
         shards=tuple(record.info for record in records if record.info.samples),
         stored_as=stored_as_counts(table),
+        tiled=tiled_bytes(table),
         **fields,
     )
     return write_description(info, table, out)
