@@ -20,16 +20,8 @@ from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.columns import LABEL_COLUMNS, plain_name
 from shards.sources.source_list import UNKNOWN_GENERATOR
-from shards.sources.words import (
-    CERTAIN,
-    CLASS_WORDS,
-    answered_class,
-    asked_class,
-    denied,
-    plain_label,
-    truth_of,
-    words_of_field,
-)
+from shards.sources.word_table import CERTAIN, CLASS_WORDS, denied
+from shards.sources.words import answered_class, asked_class, plain_label, truth_of, words_of_field
 
 __all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels"]
 
