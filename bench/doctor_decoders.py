@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from shards.optional import optional
+
 __all__ = [
     "ABSENT",
     "GOOD",
@@ -65,8 +67,9 @@ def built_in_images() -> dict[str, tuple[bytes, Pixels]]:
 
 def check_cpu_decoding(_: argparse.Namespace) -> Answer:
     """libjpeg-turbo against Pillow, and how fast it is."""
-    import simplejpeg
-
+    simplejpeg = optional("simplejpeg")
+    if simplejpeg is None:
+        return ABSENT, "no simplejpeg here: torchvision decodes where its pixels are equal, else Pillow"
     unequal = _above(_differences(lambda data: simplejpeg.decode_jpeg(data, "RGB")), 0)
     if unequal:
         return WRONG, f"libjpeg-turbo and Pillow decode differently ({unequal}): reinstall both"
@@ -80,9 +83,7 @@ def check_cpu_decoding(_: argparse.Namespace) -> Answer:
 
 def check_dali(_: argparse.Namespace) -> Answer:
     """DALI on the CPU against Pillow."""
-    try:
-        import nvidia.dali  # noqa: F401
-    except ImportError:
+    if optional("nvidia.dali") is None:
         return ABSENT, "no DALI here (Linux only): decoding by libjpeg-turbo, which needs no GPU"
     unequal = _above(_differences(lambda data: decode_by_dali(data, "cpu")), 0)
     if unequal:

@@ -11,7 +11,7 @@ from shards.settings import Seed, Share, check_settings
 
 __all__ = ["LoaderConfig"]
 
-Backend = Literal["auto", "dali", "turbo", "reference"]
+Backend = Literal["auto", "dali", "nvjpeg", "turbo", "reference"]
 Decode = Literal["auto", "window", "full"]
 Device = Literal["cpu", "cuda"]
 Verify = Literal["first-touch", "off"]
@@ -28,8 +28,9 @@ class LoaderConfig:
     """Settings of :func:`loaders.build_loader`. Raises ``InputError`` naming the value at fault."""
 
     backend: Backend = "auto"
-    """The decoder: ``dali``, ``turbo`` (libjpeg-turbo in threads) or ``reference`` (Pillow);
-    ``auto`` is ``dali`` on a GPU and ``turbo`` on a CPU."""
+    """The decoder: ``dali``, ``nvjpeg`` (by torchvision, which takes libjpeg-turbo on a CPU), ``turbo``
+    (libjpeg-turbo in threads) or ``reference`` (Pillow); ``auto`` is ``turbo`` on a CPU, and on a GPU ``dali``,
+    or ``nvjpeg`` where DALI is not installed."""
     decode: Decode = "auto"
     """``window`` splices each crop out of the JPEG, ``full`` decodes whole images, ``auto`` takes
     per image whichever costs less."""

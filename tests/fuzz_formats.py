@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from loaders.decode.dali_files import not_for_dali
+from loaders.decode.dali_files import not_for_dali, not_for_nvjpeg
 from loaders.decode.encoded_image import decode_file
 from loaders.decode.jobs import WholeJob
 from shards.build.make_sample import build_sample
@@ -205,7 +205,8 @@ class FormatTarget:
             kind,
             row["mode"],
         )
-        not_for_dali(job)
+        not_for_dali(job, on_gpu=False)
+        not_for_nvjpeg(job)
         return "taken"
 
 

@@ -378,6 +378,8 @@ def test_other_decoders_warn(run, tmp_path):
     cases = [
         ({"decoders": record["decoders"] | {"pillow": "9.9"}}, "decode a test file alike"),
         ({"probe": {}}, "decode differently"),
+        ({"decoders": record["decoders"] | {"crops": "nvJPEG of torchvision 0.26"}}, "decode differently"),
+        ({"decoders": record["decoders"] | {"simplejpeg": None}}, "decode a test file alike"),
         ({"rules_version": 9}, "other rules for pixels"),
     ]
     for change, words in cases:

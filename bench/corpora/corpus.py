@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
 from bench.corpora.repeated import copy_content_id
 from loaders.windows.sampling import crop_windows, sampling_rule
@@ -29,6 +28,7 @@ from shards.files.atomic import write_bytes_atomic, write_text_atomic
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import DatasetInfo
 from shards.manifest.schema import CLASS_NAMES
+from shards.optional import required
 
 __all__ = [
     "CROP_SIZE",
@@ -50,6 +50,7 @@ SEED = 0
 MIN_IMAGES_PER_EPOCH = 256
 """Images are used again, with other windows, until there are at least so many sets of crops."""
 PRECUT_QUALITY = 92
+_PURPOSE = "storing crops as JPEGs of their own"
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -211,7 +212,7 @@ def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
     with ExitStack() as stack:
         files = {n: stack.enter_context((corpus.root / f"crops-{n}.bin").open("wb")) for n in windows}
         for index in range(len(corpus)):
-            image = simplejpeg.decode_jpeg(corpus.path(index).read_bytes(), "RGB")
+            image = required("simplejpeg", _PURPOSE).decode_jpeg(corpus.path(index).read_bytes(), "RGB")
             for n, file in files.items():
                 for copy in range(corpus.copies):
                     for slot, (top, left, height, width) in enumerate(windows[n][copy, index]):
@@ -224,7 +225,7 @@ def _store_crops(corpus: Corpus, crop_counts: Sequence[int]) -> None:
 
 
 def _encoded(crop: Bytes) -> bytes:
-    return simplejpeg.encode_jpeg(
+    return required("simplejpeg", _PURPOSE).encode_jpeg(
         np.ascontiguousarray(crop), quality=PRECUT_QUALITY, colorspace="RGB", colorsubsampling="444"
     )
 

@@ -128,6 +128,31 @@ class Doctor(TypedDict):
     rows: list[DoctorRow]
 
 
+class GpuRow(TypedDict):
+    """A measurement of ``bench gpu``."""
+
+    part: str
+    cell: str
+    state: str
+    """``done``, ``failed``, ``skipped`` or ``cut off``."""
+    words: str
+    time_s: Number
+    figures: dict[str, Any]
+
+
+class Gpu(TypedDict):
+    """``bench gpu``."""
+
+    bench: str
+    device: str
+    minutes: Number
+    data: str
+    rows: list[GpuRow]
+    verdicts: dict[str, str]
+    """Part → a sentence; parts that did not begin are missing."""
+    environment: Environment
+
+
 class RunOfAll(TypedDict):
     """One of the benches that ``bench all`` ran."""
 
@@ -165,6 +190,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "soak": Soak,
     "spectrum": Spectrum,
     "doctor": Doctor,
+    "gpu": Gpu,
     "all": All,
     "report": Report,
 }

@@ -2,7 +2,7 @@
 
 import torch
 from PIL import Image
-from torchvision.transforms import functional  # type: ignore[import-untyped]
+from torchvision.transforms import functional
 
 from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE
 from bench.harness.task import Task

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
-from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+from torchvision.io import ImageReadMode, decode_jpeg
+from torchvision.transforms.v2 import functional
 
 from bench.corpora.corpus import CROP_SIZE, GLOBAL_SIZE, Corpus
 from bench.harness.task import Method, Task

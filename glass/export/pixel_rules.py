@@ -15,12 +15,14 @@ from functools import cache
 from typing import Any, TypedDict
 
 import numpy as np
-import simplejpeg
 from PIL import features
 
 from glass.config.versions import installed_versions
+from loaders.config import LoaderConfig
+from loaders.decode.choose import inexact_decoder
 from shards.cli.command import printable
 from shards.images.pixels import decode_rgb, global_view
+from shards.optional import optional
 
 __all__ = ["DecoderWarning", "PixelRecord", "pixel_record", "print_decoder_warnings", "warn_of_other_pixels"]
 
@@ -61,10 +63,13 @@ class DecoderWarning(UserWarning):
 
 
 @cache
-def pixel_record() -> PixelRecord:
-    """For ``config.json`` of an exported model: rules, decoders, digests of the test file."""
-    pillow, turbo = decode_rgb(PROBE_JPEG), simplejpeg.decode_jpeg(PROBE_JPEG, "RGB")
+def pixel_record(loader: LoaderConfig) -> PixelRecord:
+    """For ``config.json`` of an exported model whose crops come from ``loader``: rules, decoders, digests of the test
+    file. A decoder on a GPU is recorded under ``crops``, because its pixels may differ."""
+    pillow, simplejpeg = decode_rgb(PROBE_JPEG), optional("simplejpeg")
     versions = installed_versions()
+    turbo = {"simplejpeg": _digest(simplejpeg.decode_jpeg(PROBE_JPEG, "RGB"))} if simplejpeg else {}
+    crops = inexact_decoder(loader)
     # Wide and tall: Pillow 13 shrinks tall images columns first, which rounds otherwise.
     views = [global_view(part, 17) for part in (pillow, np.ascontiguousarray(pillow[:, :18]))]
     return {
@@ -73,18 +78,19 @@ def pixel_record() -> PixelRecord:
             "pillow": versions.get("pillow"),
             "libjpeg_turbo_of_pillow": features.version_feature("libjpeg_turbo"),
             "simplejpeg": versions.get("simplejpeg"),
+            **({"crops": crops} if crops else {}),
         },
-        "probe": {"pillow": _digest(pillow), "simplejpeg": _digest(turbo), "global_view": _digest(np.stack(views))},
+        "probe": {"pillow": _digest(pillow), **turbo, "global_view": _digest(np.stack(views))},
     }
 
 
-def warn_of_other_pixels(recorded: PixelRecord | None, where: str) -> None:
-    """Warns with :class:`DecoderWarning` where the rules or decoders here are not those recorded
+def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: LoaderConfig) -> None:
+    """Warns with :class:`DecoderWarning` where the rules, or the decoders of ``loader`` here, are not those recorded
     with the model ``where``; silent for a model without a record. The warning points three
     frames up, at the caller of the function that opens the model."""
     if recorded is None:
         return
-    here = pixel_record()
+    here = pixel_record(loader)
     if recorded["rules_version"] != here["rules_version"]:
         warnings.warn(
             f"{where} was made with other rules for pixels (version"
@@ -93,12 +99,13 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str) -> None:
             stacklevel=4,
         )
         return
-    if recorded["probe"] != here["probe"]:
-        verdict = "which decode differently: scores may differ"
-    else:
-        verdict = "which decode a test file alike: scores should agree"
     then, now = recorded["decoders"], here["decoders"]
-    if then != now or recorded["probe"] != here["probe"]:
+    same_pixels = _agree(recorded["probe"], here["probe"]) and then.get("crops") == now.get("crops")
+    if same_pixels:
+        verdict = "which decode a test file alike: scores should agree"
+    else:
+        verdict = "which decode differently: scores may differ"
+    if then != now or not same_pixels:
         warnings.warn(
             f"{where} was made with {_listed(then)}; here is {_listed(now)}, {verdict}", DecoderWarning, stacklevel=4
         )
@@ -120,6 +127,12 @@ def print_decoder_warnings() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:
+    """Whether all digests are equal that both sides have: simplejpeg may be missing on one."""
+    both = recorded.keys() & here.keys()
+    return "pillow" in both and all(recorded[name] == here[name] for name in both)
 
 
 def _listed(decoders: Any) -> str:

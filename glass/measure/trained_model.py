@@ -5,7 +5,7 @@ here, take the settings of their loader from it, and score batches with it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +69,7 @@ class TrainedModel:
         model, config = load_model(folder, where)
         sha256 = card["weights_sha256"]
         calibration = read_calibration(folder, sha256) if calibrated else None
-        warn_of_other_pixels(card.get("pixels"), name)
+        warn_of_other_pixels(card.get("pixels"), name, replace(config.loader, device=where))
         return cls(name, model, config, card, calibration, read_learnt_ids(folder, sha256), where)
 
     @property
@@ -90,11 +90,14 @@ class TrainedModel:
     @property
     def identity(self) -> MeasuredModel:
         """The model, as documents name it."""
-        return {
+        identity: MeasuredModel = {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,
             "chosen": self.card.get("chosen"),
         }
+        if (decay := self.card.get("weight_average")) is not None:
+            identity["weight_average"] = decay
+        return identity
 
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1

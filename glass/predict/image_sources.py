@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 from PIL import Image
 
 from loaders.decode.encoded_image import decode_file
+from shards.files.crc32 import crc32
 from shards.files.limits import limit
 from shards.files.patience import patiently
 from shards.files.regular_file import open_regular
@@ -172,7 +172,7 @@ class MemberSource:
             raise unread(error, self.tar) from error
         if len(data) < self.length:
             raise RejectedImage("truncated", "the tar ends before the image does")
-        if self.crc32 is not None and isal_zlib.crc32(data) != self.crc32:
+        if self.crc32 is not None and crc32(data) != self.crc32:
             raise RejectedImage("corrupt", "its bytes are not those that were written")
         if self.identity is None:
             loaded = _identified(data)

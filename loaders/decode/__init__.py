@@ -1,1 +1,1 @@
-"""Encoded bytes to pixels: libjpeg-turbo, DALI, Pillow."""
+"""Encoded bytes to pixels: libjpeg-turbo, DALI, nvJPEG, Pillow."""

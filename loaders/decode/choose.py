@@ -1,21 +1,40 @@
-"""Which decoder a loader's settings ask for."""
+"""Which decoder a loader's settings ask for, and which stands in where its package is missing."""
 
-from loaders.config import LoaderConfig
-from loaders.decode.jobs import Decoder
+import io
+import logging
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from loaders.config import Backend, LoaderConfig
+from loaders.decode.jobs import Decoder, WholeJob
+from loaders.decode.reference import ReferenceDecoder
 from loaders.stats import LoaderStats
+from shards.optional import is_installed, optional, required
 
-__all__ = ["choose_decoder", "choose_host_decoder"]
+__all__ = ["choose_decoder", "choose_host_decoder", "inexact_decoder"]
+
+logger = logging.getLogger(__name__)
+
+_DALI = "nvidia.dali"
 
 
 def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderStats) -> Decoder:
-    """The decoder of whole batches of ``device_batch_size`` samples."""
-    backend = config.backend
-    if backend == "auto":
-        # Measured on a CPU: libjpeg-turbo in threads beats DALI by 10–25 % (docs/LOG.md).
-        backend = "dali" if config.device == "cuda" else "turbo"
+    """The decoder of whole batches of ``device_batch_size`` samples.
+
+    Raises ``InputError`` where DALI is asked for and not installed.
+    """
+    backend = _backend(config)
+    if backend == "nvjpeg":
+        from loaders.decode.torchvision_jpeg import TorchvisionDecoder
+
+        return TorchvisionDecoder(config.device, stats)
     if backend != "dali":
         return choose_host_decoder(backend)
-    from loaders.decode.dali import DaliDecoder  # no DALI wheel exists outside Linux
+    required(_DALI, "loader.backend='dali'")
+    from loaders.decode.dali import DaliDecoder
 
     return DaliDecoder(
         config.device,
@@ -30,9 +49,68 @@ def choose_decoder(config: LoaderConfig, device_batch_size: int, stats: LoaderSt
 def choose_host_decoder(backend: str) -> Decoder:
     """The decoder for ``backend`` that works in the calling thread and in host memory."""
     if backend == "reference":
-        from loaders.decode.reference import ReferenceDecoder
-
         return ReferenceDecoder()
+    if not is_installed("simplejpeg"):
+        return _instead_of_simplejpeg()
     from loaders.decode.turbo import TurboDecoder
 
     return TurboDecoder()
+
+
+def inexact_decoder(config: LoaderConfig) -> str | None:
+    """The decoder of crops whose pixels may differ from the oracle's, with its version; ``None`` where they are
+    equal."""
+    if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
+        return None
+    library = _DALI if backend == "dali" else "torchvision"
+    version = getattr(optional(library), "__version__", "of unknown version")
+    return f"nvJPEG of {library.split('.')[-1]} {version}"
+
+
+def _backend(config: LoaderConfig) -> Backend:
+    """The backend that ``auto`` stands for."""
+    if config.backend != "auto":
+        return config.backend
+    if config.device == "cpu":
+        return "turbo"  # measured: libjpeg-turbo in threads beats DALI by 10–25 % (docs/LOG.md)
+    return _gpu_backend()
+
+
+@cache
+def _gpu_backend() -> Backend:
+    if optional(_DALI) is not None:
+        return "dali"
+    logger.warning("DALI is not installed: torchvision's nvJPEG decodes instead, and its pixels may differ slightly")
+    return "nvjpeg"
+
+
+@cache
+def _instead_of_simplejpeg() -> Decoder:
+    from loaders.decode.torchvision_jpeg import TorchvisionDecoder
+
+    decoder = TorchvisionDecoder("cpu")
+    if all(_is_exact(decoder, subsampling) for subsampling in (0, 1, 2)):
+        logger.warning("simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels")
+        return decoder
+    logger.warning(
+        "simplejpeg is not installed, and torchvision decodes to other pixels: Pillow decodes instead, more slowly"
+    )
+    return ReferenceDecoder()
+
+
+def _is_exact(decoder: Decoder, subsampling: int) -> bool:
+    """Whether it decodes a JPEG of hard edges and that ``subsampling`` (as Pillow numbers them) to Pillow's pixels."""
+    import torch
+
+    pixels = np.random.default_rng(subsampling).integers(0, 256, (12, 16, 3), np.uint8).repeat(3, 0).repeat(3, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=75, subsampling=subsampling)
+    job = _whole(np.frombuffer(file.getvalue(), np.uint8), pixels.shape[0], pixels.shape[1])
+    both = torch.zeros((2, 1, 48, 48, 3), dtype=torch.uint8)
+    failures = decoder.decode([job], both[0]) + ReferenceDecoder().decode([job], both[1])
+    return not failures and torch.equal(both[0], both[1])
+
+
+def _whole(data: npt.NDArray[np.uint8], height: int, width: int) -> WholeJob:
+    window = np.array([[0, 0, height, width]], np.int32)
+    return WholeJob(data, height, width, window, np.arange(1), 0, "JPEG", "RGB")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from nvidia.dali import fn, pipeline_def, types
 
-from loaders.decode.dali_files import REFUSED, not_for_dali
+from loaders.decode.dali_files import not_for_dali
 from loaders.decode.jobs import DecodeFailure, Job, WholeJob, WindowJob
 from loaders.decode.reference import ReferenceDecoder
 from loaders.stats import LoaderStats
@@ -25,6 +25,7 @@ __all__ = ["DECODER", "EXACT", "DaliDecoder", "define_spliced_pipeline", "define
 
 Device = Literal["cpu", "cuda"]
 Slots = npt.NDArray[np.int64]
+REFUSED = "refused by DALI"
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
 # The oracle's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
@@ -125,7 +126,7 @@ class DaliDecoder:
         whole: list[WholeJob] = []
         spliced: list[WindowJob] = []
         for job in jobs:
-            if reason := not_for_dali(job):
+            if reason := not_for_dali(job, on_gpu=self._device == "cuda"):
                 self._stats.reason("on_host", reason)
                 on_host.append(job)
             elif isinstance(job, WindowJob):
@@ -133,7 +134,7 @@ class DaliDecoder:
             elif isinstance(job, WholeJob):
                 whole.append(job)
         failures = self._run("whole", whole, crops) + self._run("spliced", spliced, crops)
-        return failures + self._decode_on_host(on_host, crops)
+        return failures + self._reference.decode(on_host, crops)
 
     def close(self) -> None:
         """Drops the pipelines and, with them, their threads and buffers."""
@@ -172,7 +173,7 @@ class DaliDecoder:
                 # The last word is the oracle's: it names what is broken, or decodes what DALI
                 # refuses.
                 self._stats.reason("on_host", REFUSED)
-                return self._decode_on_host(jobs, crops)
+                return self._reference.decode(jobs, crops)
         return [failure for job in jobs for failure in self._run(kind, [job], crops)]
 
     def _run_at_once(self, kind: str, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
@@ -199,7 +200,7 @@ class DaliDecoder:
             return []
         found = np.asarray(image_shapes[0].as_array())[:, :2].tolist()
         wrong = [j for j, shape in zip(jobs, found, strict=True) if shape != [j.height, j.width]]
-        return self._decode_on_host(wrong, crops)
+        return self._reference.decode(wrong, crops)
 
     def _starts(self, job: WindowJob | WholeJob) -> npt.NDArray[np.int32]:
         """The input of a pipeline: (2,) of a spliced JPEG, and (N, 2) of a whole image, zeros where it has fewer
@@ -216,16 +217,6 @@ class DaliDecoder:
         slots = [np.asarray(job.slots, np.int64) for job in jobs]
         places = [number * given + np.arange(len(wanted)) for number, wanted in enumerate(slots)]
         return np.concatenate(slots), np.concatenate(places)
-
-    def _decode_on_host(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        if self._device == "cpu":
-            return self._reference.decode(jobs, crops)
-        failures = []
-        for job in jobs:
-            host = torch.empty((len(job.slots), *crops.shape[1:]), dtype=torch.uint8)
-            failures += self._reference.decode([job.into_first_slots()], host)
-            crops[torch.tensor(job.slots, device=crops.device)] = host.to(crops.device)
-        return failures
 
 
 def _paste_all(decoded: Any, jobs: Sequence[WindowJob | WholeJob], pixels: npt.NDArray[np.uint8]) -> None:

@@ -1,8 +1,8 @@
-"""Which files are left to DALI: those of which it must show the same picture as the oracle.
+"""Which files are left to DALI and to nvJPEG: those of which they must show the same picture as the oracle.
 
 A file may hold several pictures, or leave open what its numbers mean; decoders then differ without
 a word. DALI 2.4 shows the first frame of an animated PNG whose default image is no frame, where
-Pillow shows the default image. So this is a list of what is allowed, the same for CPU and GPU.
+Pillow shows the default image. So these are lists of what is allowed.
 """
 
 import re
@@ -10,17 +10,17 @@ import re
 import numpy as np
 
 from loaders.decode.jobs import Job, TiledJob, WholeJob, WindowJob
-from shards.jpeg.header import BadJpeg, SegmentParser, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader, SegmentParser, read_header
 
-__all__ = ["REFUSED", "not_for_dali"]
+__all__ = ["not_for_dali", "not_for_nvjpeg"]
 
-REFUSED = "refused by DALI"
 _MOST_CHUNKS = 256  # of a PNG before its pixels
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # but fill bytes and those inside a scan
+_JFIF = b"\xff\xe0"
 _SEQUENTIAL_OR_PROGRESSIVE = (0xC0, 0xC1, 0xC2)
 
 
-def not_for_dali(job: Job) -> str | None:
+def not_for_dali(job: Job, *, on_gpu: bool) -> str | None:
     """Why an image is decoded on the host, as a short fixed phrase; ``None`` where DALI may decode it.
 
     A file that DALI gets states the size that the manifest states: DALI makes room for whatever a file
@@ -28,13 +28,31 @@ def not_for_dali(job: Job) -> str | None:
     """
     if isinstance(job, TiledJob):
         return f"format {job.image_format}"
-    if isinstance(job, WindowJob):
+    if isinstance(job, WindowJob) and not on_gpu:  # by libjpeg-turbo
         return None if job.turbo_decodes else f"JPEG of mode {job.mode}"
-    if job.image_format == "PNG":
+    if job.image_format == "PNG" and isinstance(job, WholeJob):
         return _png(job) if job.mode in ("RGB", "L") else f"PNG of mode {job.mode}"
-    if job.image_format == "JPEG":
-        return _jpeg(job) if job.turbo_decodes else f"JPEG of mode {job.mode}"
-    return f"format {job.image_format}"
+    return not_for_nvjpeg(job)
+
+
+def not_for_nvjpeg(job: Job) -> str | None:
+    """Why an image is decoded on the host, as a short fixed phrase; ``None`` where nvJPEG may decode it."""
+    if isinstance(job, TiledJob) or job.image_format != "JPEG":
+        return f"format {job.image_format}"
+    if not job.turbo_decodes:
+        return f"JPEG of mode {job.mode}"
+    return _spliced(job) if isinstance(job, WindowJob) else _jpeg(job)
+
+
+def _spliced(job: WindowJob) -> str | None:
+    """The splicer wrote the file; only its colours are those of the source."""
+    data = job.data
+    if data[2:4].tobytes() == _JFIF:  # where the splicer writes it, so that most files need no parsing
+        return None
+    try:
+        return _unusual_colours(read_header(data))
+    except BadJpeg:
+        return "unusual header"
 
 
 def _is_whole(jpeg: bytes) -> bool:
@@ -90,6 +108,10 @@ def _jpeg(job: WholeJob) -> str | None:
         return "unusual JPEG process"
     if header.progressive and not _is_whole(bytes(job.data)):
         return "JPEG without all of its scans"  # libjpeg smooths those, others need not
+    return _unusual_colours(header)
+
+
+def _unusual_colours(header: JpegHeader) -> str | None:
     identifiers = tuple(component.id for component in header.components)
     if header.has_jfif or len(identifiers) == 1:
         return None

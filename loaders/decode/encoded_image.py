@@ -2,10 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 
 from shards.images.formats import open_image
 from shards.images.pixels import RejectedImage, decode_rgb
+from shards.optional import optional
 
 __all__ = ["decode_file"]
 
@@ -19,7 +19,8 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
     image = open_image(data)
     if image.format != "JPEG":
         return decode_rgb(data)
-    if image.mode in ("RGB", "L"):  # Pillow converts CMYK in its own way
+    simplejpeg = optional("simplejpeg")  # torchvision's decoder would not report damage
+    if simplejpeg and image.mode in ("RGB", "L"):  # Pillow converts CMYK in its own way
         try:
             pixels = simplejpeg.decode_jpeg(data, "RGB")
         except ValueError:
@@ -31,7 +32,7 @@ def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def _by_the_oracle(data: bytes) -> npt.NDArray[np.uint8]:
-    """Where libjpeg-turbo complained: a walk through the scan tells harmless from damaged."""
+    """Where libjpeg-turbo complained, or was not asked: a walk through the scan tells harmless from damaged."""
     # Numba takes a second to import, which sound files need not spend.
     from shards.jpeg.entry_points import NotIndexable, build_entry_points
 

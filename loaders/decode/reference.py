@@ -2,6 +2,7 @@
 slicing. Images stored as tiles are read tile by tile where a job asks for that."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,12 @@ from shards.images.tiled_tiff import BadTiles
 
 __all__ = ["ReferenceDecoder", "blank", "place_windows"]
 
+PixelsT = TypeVar("PixelsT", npt.NDArray[np.uint8], torch.Tensor)
 
-def place_windows(image: npt.NDArray[np.uint8], job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
-    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), both uint8;
-    zeros below and to the right."""
+
+def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> None:
+    """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), both uint8 arrays
+    or both tensors of one device; zeros below and to the right."""
     crop_size = crops.shape[1]
     for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
@@ -54,7 +57,9 @@ class ReferenceDecoder:
     splits_batches = True
 
     def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
-        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies in host memory."""
+        """See :class:`loaders.decode.jobs.Decoder`; ``crops`` lies on any device."""
+        if crops.device.type != "cpu":
+            return self._decode_to_device(jobs, crops)
         pixels = crops.numpy()
         failures = []
         for job in jobs:
@@ -79,6 +84,15 @@ class ReferenceDecoder:
         except (RejectedImage, BadTiles) as error:
             return DecodeFailure(job.sample, "undecodable", str(error))
         return None
+
+    def _decode_to_device(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
+        failures = []
+        for job in jobs:
+            host = torch.empty((len(job.slots), *crops.shape[1:]), dtype=torch.uint8)
+            failures += self.decode([job.into_first_slots()], host)
+            slots = torch.from_numpy(np.asarray(job.slots, np.int64))
+            crops.index_copy_(0, slots.to(crops.device), host.to(crops.device))
+        return failures
 
     def close(self) -> None:
         """Nothing is held."""

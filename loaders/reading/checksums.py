@@ -9,7 +9,8 @@ points that differ cost a full decode and no sample. docs/LOG.md has what the ch
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
+
+from shards.files.crc32 import crc32
 
 __all__ = ["BadChecksum", "Checksums"]
 
@@ -42,7 +43,7 @@ class Checksums:
         """Compares members, name → (bytes, CRC-32), and remembers the outcome; returns how many
         bytes it read. Raises ``BadChecksum`` naming the first that differs."""
         for name, (data, expected) in members.items():
-            if isal_zlib.crc32(data) != expected:
+            if crc32(data) != expected:
                 self._state[row] = _DAMAGED
                 raise BadChecksum(f"the bytes of {name} are not those that were written")
         self._state[row] = _SOUND

@@ -15,7 +15,6 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from isal import isal_zlib
 
 from loaders.reading.batch_plan import Reads
 from loaders.reading.cached_shards import CachedShards, RemoteTar, remote_tars
@@ -25,6 +24,7 @@ from loaders.reading.fetched_batch import FetchedBatch, FetchedSample
 from loaders.reading.link import Link, measure_link
 from loaders.reading.mapped_shards import UnreadableMember
 from loaders.reading.sample_table import Member, SampleTable
+from shards.files.crc32 import crc32
 from shards.files.limits import limit
 from shards.images.tiled_tiff import BadTiles, TiledImage, head_bytes
 from shards.jpeg.ranges import (
@@ -239,7 +239,7 @@ class RangeReader:
             return np.frombuffer(self._remote.read_range(tar.name, start, stop), np.uint8)
 
     def _is_damaged(self, name: str, row: int, data: Bytes) -> bool:
-        return bool(isal_zlib.crc32(data) != int(self._samples.crc32[name][row]))
+        return bool(crc32(data) != int(self._samples.crc32[name][row]))
 
 
 def _nothing(length: int) -> Bytes:

@@ -27,6 +27,7 @@ from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.group_list import read_group_list
 from shards.manifest.info import INFO_NAME, DatasetInfo, read_info
 from shards.manifest.schema import REJECTED_NAME, SPLITS, TRAIN
+from shards.optional import require_installed
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList, SourceRules
@@ -117,6 +118,7 @@ def _build(
         sources = _unpacked(sources, out, progress, elsewhere)
     if plan is None:
         passes = 1 if settings.equalise == "none" else 2
+        require_installed("webdataset", "building shards")  # now, not after the first pass
         with progress_bar(passes * sources.table.num_rows, "reading", progress) as bar:
             threads = max(2 * workers, sources.files.at_once)
             plan = make_plan(sources, settings, threads, bar.update, reject_unreadable)

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from shards.optional import required
+
 __all__ = ["Member", "ShardTar", "dali_index"]
 
 Member = tuple[str, int, int, str]
@@ -60,10 +62,9 @@ class ShardTar:
 
     def __init__(self, path: Path) -> None:
         # WebDataset imports torch, which takes seconds: once per process, and only to write.
-        from webdataset import TarWriter
-
+        writer = required("webdataset", "writing shards")
         self._file = _HashedFile(path)
-        self._writer: Any = TarWriter(
+        self._writer: Any = writer.TarWriter(
             self._file, user="", group="", mode=0o644, mtime=_MTIME, compress=False, encoder=False
         )
         self._position = 0

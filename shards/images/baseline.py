@@ -16,8 +16,8 @@ import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from typing import Any
 
-import jpeglib
 import numpy as np
 
 from shards.errors import MachineTrouble
@@ -26,6 +26,7 @@ from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
 from shards.jpeg.header import BadJpeg, JpegHeader, Segment, read_header
 from shards.jpeg.standard_bits import standard_tables
+from shards.optional import required
 
 __all__ = ["NotConvertible", "to_baseline"]
 
@@ -159,11 +160,11 @@ def _without(jpeg: bytes, segments: list[Segment]) -> bytes:
     return b"".join([*parts, jpeg[end:]])
 
 
-def _read(jpeg: bytes) -> jpeglib.DCTJPEG:
+def _read(jpeg: bytes) -> Any:
     with _memory_file() as path:
         with open(path, "wb") as file:
             file.write(jpeg)
-        coefficients = jpeglib.read_dct(path)
+        coefficients = required("jpeglib", "making a progressive JPEG baseline").read_dct(path)
         coefficients.load()
     return coefficients
 
@@ -193,7 +194,7 @@ def _content(path: str) -> bytes:
         return file.read()
 
 
-def _same_coefficients(one: jpeglib.DCTJPEG, other: jpeglib.DCTJPEG) -> bool:
+def _same_coefficients(one: Any, other: Any) -> bool:
     """Coefficients of all planes and the quantisation of each component."""
     planes = zip((one.Y, one.Cb, one.Cr, one.K), (other.Y, other.Cb, other.Cr, other.K), strict=True)
     tables = zip(one.qt[one.quant_tbl_no], other.qt[other.quant_tbl_no], strict=True)

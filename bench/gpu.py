@@ -1,0 +1,200 @@
+"""``python -m bench gpu``: everything that is to be measured on a GPU, in one command of minutes.
+
+Question: do decoding, loading and training work on this GPU, how fast, with which pixels and how much memory?
+Method: parts in order, each with a share of ``--minutes``, of which what one leaves the next ones get: machine, tests,
+pixels, loader, training, memory, compile. Each row is written to ``--out`` at once, so that a run that is cut off
+keeps what it has; where a part's time is over, its other rows say ``cut off``. Shares are of wall time; a part that
+hangs is ended and the next one begins in a new process.
+
+    python -m bench gpu --minutes 8 --data data/shards --out gpu.json
+
+``--device cpu`` rehearses all of it with small models. Its figures are those of a CPU.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from bench.gpu_parts.parts import PARTS
+from bench.harness.arguments import bench_parser, progress, scratch_folder
+from bench.harness.environment import environment
+from bench.harness.schemas import check_result, print_result
+from shards.cli.command import CommandParser, printable
+from shards.errors import InputError
+from shards.files.atomic import write_text_atomic
+from shards.files.outputs import check_output, is_json_with
+
+__all__ = ["main", "parser"]
+
+BENCH = "gpu"
+GRACE_S, GRACE_SHARE = 5.0, 0.3
+"""A cell that began in time may run longer by so much, and by this share of the part's time, and is ended then. That
+is late, because a new process takes seconds to begin."""
+START_S = 120.0
+WORKER = [sys.executable, "-m", "bench.gpu_parts.worker"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, or 1 where a row failed."""
+    options = _parse(argv)
+    end = time.monotonic() + 60 * options.minutes
+    with scratch_folder() as scratch:
+        setting = {
+            "device": options.device,
+            "data": None if options.data is None else str(options.data.resolve()),
+            "scratch": str(scratch),
+            "threads": len(os.sched_getaffinity(0)),
+        }
+        runner = _Runner(setting)
+        try:
+            document = _measure(runner, setting, end, options)
+        finally:
+            runner.end()
+    for part, verdict in document["verdicts"].items():
+        print(printable(f"{part}: {verdict}"))
+    print_result(document, None, BENCH)
+    return 1 if any(row["state"] == "failed" for row in document["rows"]) else 0
+
+
+def _measure(runner: "_Runner", setting: dict[str, Any], end: float, options: argparse.Namespace) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "bench": BENCH,
+        "device": setting["device"],
+        "minutes": options.minutes,
+        "data": "" if setting["data"] is None else Path(setting["data"]).name,
+        "rows": [],
+        "verdicts": {},
+        "environment": environment(sorted(os.sched_getaffinity(0))),
+    }
+    runner.start(min(START_S, end - time.monotonic()))
+    shares = {name: part.share for name, part in PARTS.items()}
+    for name, part in PARTS.items():
+        left = end - time.monotonic() - GRACE_S
+        seconds = max(0.0, left * shares[name] / sum(shares[other] for other in list(PARTS)[list(PARTS).index(name) :]))
+        progress(f"{name}: at most {seconds:.0f} s")
+        for row in runner.rows(name, seconds, end):
+            document["rows"].append(row)
+            print(printable(f"{row['state']:>8}  {row['part']}, {row['cell']}: {row['words']}"), flush=True)
+            _write(document, options.out)
+        document["verdicts"][name] = part.verdict([row for row in document["rows"] if row["part"] == name])
+        _write(document, options.out)
+    return document
+
+
+def _write(document: dict[str, Any], out: Path) -> None:
+    check_result(BENCH, document)
+    write_text_atomic(out, json.dumps(document, indent=1) + "\n")
+
+
+class _Runner:
+    """The measuring process, and another one after it had to be ended."""
+
+    def __init__(self, setting: dict[str, Any]) -> None:
+        self._setting = setting
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: SimpleQueue[str] = SimpleQueue()
+
+    def start(self, seconds: float) -> None:
+        """Starts the process. Raises ``InputError`` where it refuses the setting."""
+        self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._lines = SimpleQueue()
+        threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
+        self._send(self._setting)
+        answer = self._next(time.monotonic() + seconds)
+        if answer is not None and "refused" in answer:
+            raise InputError(answer["refused"])
+
+    def rows(self, part: str, seconds: float, end: float) -> Iterator[dict[str, Any]]:
+        """The rows of a part, at the latest at ``end``; where it hangs or crashes, those that it still owes, without
+        figures."""
+        end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
+        owed: list[str] = []
+        if self._process is None:
+            self.start(end - time.monotonic())
+        self._send({"part": part, "seconds": seconds})
+        while True:
+            answer = self._next(end)
+            if answer is None:
+                break
+            if "end" in answer:
+                return
+            if "cells" in answer:
+                owed = answer["cells"]
+            elif "cell" in answer:
+                owed.remove(answer["cell"])
+                yield answer
+        crashed = self._process is not None and self._process.poll() is not None
+        self.end()
+        state, words = (
+            ("failed", "the process ended") if crashed else ("cut off", "it was ended when its time was over")
+        )
+        for cell in owed or ["all"]:
+            yield {"part": part, "cell": cell, "state": state, "words": words, "time_s": 0.0, "figures": {}}
+            if crashed:
+                state, words = "cut off", "the process had ended"
+
+    def end(self) -> None:
+        """Ends the process, even while it works."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        self._process = None
+
+    def _send(self, document: dict[str, Any]) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(document) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # the missing answer shows it
+
+    def _next(self, end: float) -> dict[str, Any] | None:
+        """The next answer, or None where the process ended or gave none in time."""
+        try:
+            line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
+        except Empty:
+            return None
+        return json.loads(line) if line else None
+
+
+def _forward(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> None:
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.put(line)
+    except ValueError:  # closed after the process was ended
+        pass
+    lines.put("")
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    parser = bench_parser(BENCH, "Everything that is to be measured on a GPU, in one command of minutes.")
+    parser.add_argument("--minutes", type=float, default=8, metavar="M", help="for all parts together")
+    parser.add_argument("--data", type=Path, metavar="SHARDS", help="shards to load and to train on")
+    parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE", help="the result, row by row")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
+    if not 0.1 <= options.minutes <= 600:
+        raise InputError(f"--minutes {options.minutes:g}: must be 0.1 … 600")
+    if options.data is not None and not options.data.is_dir():
+        raise InputError(f"--data {options.data} does not exist or is no folder: give shards")
+    check_output(options.out, is_json_with("bench", "verdicts"), "give another --out")
+    return options

@@ -1,0 +1,22 @@
+"""The shards that parts of ``bench gpu`` are measured on."""
+
+from functools import cache
+
+from bench.corpora.repeated import repeat_dataset
+from bench.gpu_parts.part import Setting
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["SPLIT", "repeated"]
+
+SPLIT = "train"
+SAMPLES = {"cuda": 4096, "cpu": 256}
+"""An epoch must not end while it is measured: reading ahead begins anew then."""
+
+
+@cache
+def repeated(setting: Setting) -> ShardDataset:
+    """The training split of ``setting.data``, as often as it takes, with other windows each time."""
+    assert setting.data is not None
+    dataset = ShardDataset.open(setting.data)
+    copies = -(-SAMPLES[setting.device] // len(dataset.split_rows(SPLIT)))
+    return repeat_dataset(dataset, SPLIT, copies, setting.scratch_path / f"repeated-{copies}")

@@ -1,0 +1,99 @@
+"""JPEGs by torchvision: nvJPEG on a GPU without DALI, and libjpeg-turbo on a CPU by the same code.
+
+On a GPU torchvision decodes on a stream of its own, which ends before the caller's goes on. What it does not wait
+for is the caller's stream, from which its memory comes: that stream has to be idle before.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from loaders.decode.dali_files import not_for_nvjpeg
+from loaders.decode.jobs import DecodeFailure, Job, WholeJob, WindowJob
+from loaders.decode.reference import ReferenceDecoder, place_windows
+from loaders.stats import LoaderStats
+
+__all__ = ["TorchvisionDecoder"]
+
+REFUSED = "refused by torchvision"
+PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
+"""Decoded images live together until their windows are cut: 800 MB on a GPU, where a call should have many."""
+
+
+class TorchvisionDecoder:
+    """``decode_jpeg`` on lists of JPEGs; what it must not decode goes to the oracle."""
+
+    def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
+        """``stats`` counts under ``on_host``, by reason, what is left to the oracle."""
+        self.splits_batches = device == "cpu"  # on a GPU a batch is one piece of work on the loader's stream
+        self._device = device
+        self._stats = stats or LoaderStats()
+        self._reference = ReferenceDecoder()
+
+    def decode(self, jobs: Sequence[Job], crops: torch.Tensor) -> list[DecodeFailure]:
+        """See :class:`loaders.decode.jobs.Decoder`."""
+        on_host: list[Job] = []
+        here: list[WindowJob | WholeJob] = []
+        for job in jobs:
+            if reason := not_for_nvjpeg(job):
+                self._stats.reason("on_host", reason)
+                on_host.append(job)
+            elif isinstance(job, WindowJob | WholeJob):
+                here.append(job)
+        failures = [f for group in _groups(here, PIXELS_AT_A_TIME[self._device]) for f in self._decode(group, crops)]
+        return failures + self._reference.decode(on_host, crops)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _decode(self, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        """Decodes all jobs in one call; where that fails, one by one, so that one file costs no other."""
+        try:
+            return self._decode_at_once(jobs, crops)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            if len(jobs) == 1:
+                self._stats.reason("on_host", REFUSED)
+                return self._reference.decode(jobs, crops)
+        return [failure for job in jobs for failure in self._decode([job], crops)]
+
+    def _decode_at_once(self, jobs: Sequence[WindowJob | WholeJob], crops: torch.Tensor) -> list[DecodeFailure]:
+        encoded = [_tensor(job.data) for job in jobs]
+        stream = torch.cuda.current_stream() if self._device == "cuda" else None
+        if stream:
+            stream.synchronize()  # it may still read the memory that torchvision gets and writes to
+        wrong = []
+        for job, image in zip(jobs, decode_jpeg(encoded, ImageReadMode.RGB, self._device), strict=True):
+            if image.shape != (3, job.height, job.width):
+                wrong.append(job)
+            elif stream:
+                place_windows(image.permute(1, 2, 0), job, crops)
+            else:
+                place_windows(image.permute(1, 2, 0).numpy(), job, crops.numpy())
+        if stream:
+            stream.synchronize()  # nvJPEG may read the files until then
+        return self._reference.decode(wrong, crops)
+
+
+def _tensor(data: npt.NDArray[np.uint8]) -> torch.Tensor:
+    """``data`` as a tensor, copied where it lies in a mapped shard, which torch does not take."""
+    return torch.from_numpy(data if data.flags.writeable else data.copy())
+
+
+def _groups(jobs: Sequence[WindowJob | WholeJob], most_pixels: int) -> Iterator[list[WindowJob | WholeJob]]:
+    """``jobs`` in order, in groups of at most so many pixels, or of one job."""
+    group: list[WindowJob | WholeJob] = []
+    pixels = 0
+    for job in jobs:
+        if group and pixels + job.height * job.width > most_pixels:
+            yield group
+            group, pixels = [], 0
+        group.append(job)
+        pixels += job.height * job.width
+    if group:
+        yield group

@@ -1,0 +1,113 @@
+"""Without DALI, webdataset, simplejpeg, jpeglib, isal and optuna: shards built elsewhere train and are scored, and what
+needs one of these says so."""
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from loaders import LoaderConfig, build_loader
+from loaders.decode import choose
+from loaders.decode.reference import ReferenceDecoder
+from loaders.decode.torchvision_jpeg import TorchvisionDecoder
+from tests.lean_machine import lean_python, needed_by
+from tests.without_packages import HIDDEN
+
+ROOT = Path(__file__).resolve().parent.parent
+DISTRIBUTIONS = frozenset({"nvidia-dali-cuda130", "webdataset", "simplejpeg", "jpeglib", "isal", "optuna"})
+SENTENCES = {
+    "dali": "loader.backend='dali' needs the package nvidia.dali",
+    "build": "building shards needs the package webdataset",
+    "tune": "a search over settings needs the package optuna",
+}
+
+
+def dependencies() -> list[str]:
+    """The distributions that the project needs."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def outcome(command: list[str | Path], shards: Path, images: Path, out: Path) -> dict:
+    done = subprocess.run([*command, shards, images, out], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(found: dict) -> None:
+    assert found["loaded"] == []
+    steps = found["steps"]
+    for name in ("train", "evaluate", "predict"):
+        assert steps[name][0] == 0, (name, steps[name])
+    for name, sentence in SENTENCES.items():
+        assert steps[name][0] == 2, (name, steps[name])
+        assert steps[name][1].startswith(sentence)
+    logged = steps["train"][1]
+    assert "isal is not installed: zlib computes" in logged
+    assert "simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels" in logged
+
+
+def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
+    """Imports of them are refused, wherever they stand."""
+    command = [sys.executable, "-m", "tests.without_packages", "--refuse"]
+    check(outcome(command, synthetic_shards, synthetic_images, tmp_path))
+
+
+@pytest.mark.slow
+def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_images, tmp_path):
+    """The project's other dependencies, and nothing else."""
+    python = lean_python(tmp_path, needed_by(*dependencies(), without=DISTRIBUTIONS))
+    for name in HIDDEN:
+        probe = f"import importlib.util as u\ntry: print(u.find_spec({name!r}))\nexcept ImportError: print(None)"
+        assert subprocess.run([python, "-c", probe], capture_output=True, text=True).stdout == "None\n"
+    check(outcome([python, "-m", "tests.without_packages"], synthetic_shards, synthetic_images, tmp_path / "out"))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_without_simplejpeg_torchvision_decodes_where_its_pixels_are_equal(monkeypatch, caplog, exact):
+    """And Pillow does otherwise."""
+    choose._instead_of_simplejpeg.cache_clear()
+    monkeypatch.setattr(choose, "is_installed", lambda name: False)
+    if not exact:
+        real = TorchvisionDecoder.decode
+
+        def inexact(self, jobs, crops):
+            failures = real(self, jobs, crops)
+            crops[:, 0, 0] ^= 1
+            return failures
+
+        monkeypatch.setattr(TorchvisionDecoder, "decode", inexact)
+    decoder = choose.choose_host_decoder("turbo")
+    choose._instead_of_simplejpeg.cache_clear()
+    assert type(decoder) is (TorchvisionDecoder if exact else ReferenceDecoder)
+    assert ("to the same pixels" if exact else "Pillow decodes instead, more slowly") in caplog.text
+
+
+def test_nvjpeg_is_taken_on_a_gpu_without_dali(monkeypatch, caplog):
+    """It is announced once, and recorded with the model, because its pixels may differ."""
+    on_gpu = LoaderConfig(device="cuda")
+    choose._gpu_backend.cache_clear()
+    monkeypatch.setattr(choose, "optional", lambda name: None)
+    assert choose.inexact_decoder(on_gpu) == "nvJPEG of torchvision of unknown version"
+    assert choose.inexact_decoder(LoaderConfig(device="cuda", backend="turbo")) is None
+    assert choose.inexact_decoder(LoaderConfig()) is None
+    assert caplog.text.count("torchvision's nvJPEG decodes instead") == 1
+    choose._gpu_backend.cache_clear()
+
+
+@pytest.mark.parametrize("split", ["train", "valid+test"])
+def test_batches_of_torchvision_equal_those_of_libjpeg_turbo(synthetic_shards, split):
+    """By the code that decodes on a GPU; through the whole loader, windows of spliced JPEGs and whole images."""
+    config = LoaderConfig(global_batch_size=4, crop_size=48, global_size=64, decode="window")
+    batches = []
+    for backend in ("nvjpeg", "turbo"):
+        with build_loader(synthetic_shards, split, LoaderConfig(**(vars(config) | {"backend": backend}))) as loader:
+            batches.append(list(loader))
+            assert loader.stats()["windowed"] > 0
+    for one, other in zip(*batches, strict=True):
+        assert torch.equal(one["local_crops"], other["local_crops"])
+        assert np.array_equal(one["is_valid"], other["is_valid"])
