@@ -90,7 +90,7 @@ def test_every_part_has_cells_for_every_device_and_a_verdict_on_nothing():
 def test_a_part_that_hangs_or_crashes_keeps_its_rows(monkeypatch):
     """The next part begins in a new process."""
     monkeypatch.setattr(gpu, "WORKER", [sys.executable, "-c", HANGS])
-    monkeypatch.setattr(gpu, "GRACE_S", 0.2)
+    monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     runner = gpu._Runner({})
     runner.start(10)
     states = {}
