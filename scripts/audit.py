@@ -22,7 +22,7 @@ from shards.files.atomic import write_text_atomic
 from shards.files.outputs import check_output, holds_mark, is_json_with
 
 if TYPE_CHECKING:
-    from glass.auditing.audit import Audit
+    from glass.auditing.document import Audit
     from glass.auditing.duplicates import Duplicates
     from shards.manifest.dataset import ShardDataset
 
@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     if arguments.near:
         dataset.require_local()  # before a bar begins
-    from glass.auditing.audit import AUDIT_NAME, audit_dataset
+    from glass.auditing.audit import audit_dataset
+    from glass.auditing.document import AUDIT_NAME
 
     own = dataset.root / AUDIT_NAME
     _check_outputs(arguments, own)

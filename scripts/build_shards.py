@@ -14,9 +14,9 @@ from pathlib import Path
 from scripts.arguments import add_groups, add_workers, at_least_one
 from shards.build.build import ENGINES, BuildReport, build_dataset, drawn_again
 from shards.build.equalise import METHODS
-from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, BuildSettings
+from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, LOSSY_FORMS, BuildSettings
 from shards.build.split import parse_shares
-from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.command import CommandParser, one_line, run_command
 from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
 from shards.errors import InputError
@@ -24,6 +24,7 @@ from shards.images.rejection import REASONS
 from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import SPLITS
+from shards.manifest.tiled_bytes import describe_price
 from shards.sources.dry_run import describe_sources
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules, lacking_classes
@@ -120,6 +121,21 @@ def _add_stored_form(parser: CommandParser) -> None:
         "crops are read many times as fast; keep: they stay as they are (default %(default)s)",
     )
     parser.add_argument(
+        "--lossy",
+        choices=LOSSY_FORMS,
+        default="keep",
+        help="tiles: lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF, palettes and JPEGs in CMYK or with arithmetic "
+        "coding become tiled TIFF with the same pixels, too, whose crops are read many times as fast and which take "
+        "many times the bytes (docs/data.md); --dry-run estimates both sizes (default %(default)s)",
+    )
+    parser.add_argument(
+        "--lossy-over",
+        type=float,
+        default=0.0,
+        metavar="MP",
+        help="with --lossy tiles: only images of more than MP megapixels",
+    )
+    parser.add_argument(
         "--keep-progressive",
         action="store_true",
         help="leave progressive JPEGs as they are; else they become baseline, with the same pixels",
@@ -145,6 +161,8 @@ def main(argv: list[str] | None = None) -> int:
         samples_per_shard=arguments.samples_per_shard,
         global_size=arguments.global_size,
         lossless=arguments.lossless,
+        lossy=arguments.lossy,
+        lossy_over=arguments.lossy_over,
         keep_progressive=arguments.keep_progressive,
         equalise=arguments.equalise,
     )
@@ -159,8 +177,9 @@ def main(argv: list[str] | None = None) -> int:
             listed = counted(len(read_group_list(arguments.groups).groups), "image")
             sources.notes.append(f"{arguments.groups} groups {listed}: a dry run does not look for them")
         sources.notes.extend(drawn_again(sources, settings))
-        for line in describe_sources(sources, shown_url(as_url(arguments.source) or arguments.source)):
-            print(printable(line))
+        shown = shown_url(as_url(arguments.source) or arguments.source)
+        for line in describe_sources(sources, shown, settings.lossy_over):
+            print(one_line(line))
         return 0
     if arguments.out is None:
         raise InputError("OUT is missing: give a folder for the data set, or --dry-run to see what SRC holds")
@@ -170,13 +189,13 @@ def main(argv: list[str] | None = None) -> int:
         settings,
         arguments.workers,
         engine=arguments.engine,
-        on_note=lambda note: print(printable(note), flush=True),
+        on_note=lambda note: print(one_line(note), flush=True),
         reject_unreadable=arguments.reject_unreadable,
         rules=rules,
         groups=arguments.groups,
     )
     for line in summary(replace(report, notes=[]), arguments.out):
-        print(printable(line))
+        print(one_line(line))
     return 0
 
 
@@ -205,6 +224,8 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     converted = {name: info.stored_as[name] for name in same_pixels if name in info.stored_as}
     if converted:
         lines.append(f"  stored otherwise, with the same pixels:{_in_brackets(converted)}")
+    if info.tiled:
+        lines.append(f"  bytes as tiles ÷ before: {describe_price(info.tiled)}")
     if info.not_indexable:
         lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
     if info.rejected:

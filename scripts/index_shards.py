@@ -14,7 +14,7 @@ from shards.adopt.adopt import index_tars
 from shards.adopt.dry_run import describe_tars
 from shards.adopt.settings import IndexSettings, parse_values
 from shards.build.settings import DEFAULT_SPLIT
-from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.command import CommandParser, one_line, run_command
 from shards.errors import InputError
 
 __all__ = ["main"]
@@ -118,11 +118,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     if arguments.dry_run:
         for line in describe_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups):
-            print(printable(line))
+            print(one_line(line))
         return 0
     report = index_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups)
     for line in summary(report, arguments.out or _folder_of(arguments.tars)):
-        print(printable(line))
+        print(one_line(line))
     return 0
 
 

@@ -1,14 +1,21 @@
 """Makes demo images: real ones by a camera model, generated ones by simulated generators.
 
     python -m scripts.make_demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
+    python -m scripts.make_demo OUT --photos DIR --networks [NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
 OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of
 a detector here are no evidence of its scores on the images of real generators.
+
+With --networks, real images are parts of the photographs as they are, and generated ones were shrunk and
+enlarged by published networks (extra `networks`). The list then names the split too, train or test by
+picture, and OUT/control.csv lists images enlarged without a network, for a score of their own. A second
+run continues what was interrupted.
 """
 
 import argparse
 import csv
+import hashlib
 import io
 import multiprocessing
 import os
@@ -25,11 +32,13 @@ from typing import Any
 from tqdm import tqdm
 
 from scripts.arguments import script_parser
-from scripts.demo_images.generators import GENERATORS
+from scripts.demo_images.networks import DEFAULT_NETWORKS, NETWORKS, require_networks
 from scripts.demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
 from scripts.demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
 from scripts.demo_images.randomness import Stream, stream
+from scripts.demo_images.readmes import of_networks, of_simulation
 from scripts.demo_images.render import render_job
+from scripts.demo_images.rerendering import CONTROL, Cutting, PhotoJob, plan_rerendered, render_photo
 from shards.cli.command import printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
@@ -38,44 +47,33 @@ from shards.files.atomic import write_text_atomic
 __all__ = ["main"]
 
 LIST_NAME = "images.csv"
+UNFINISHED = "unfinished"
+"""File that marks the folder until all images are there."""
 MAX_PHOTOS = 400  # all pairs are compared; more would only lengthen the start
 MIN_PICTURES = 3  # one for each of train, valid and test
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-
-README = """\
-These images are a simulation, made by `python -m scripts.make_demo`.
-
-real/       {scenes} seen by a camera model: colour mosaic, sensor noise, demosaic, sharpening.
-generated/  {scenes} of the same kind, made anew by the last stage of {count} simulated generators:
-            {names}.
-images.csv  path, label, generator, group; renditions of one scene share a group, which must never
-            be spread over training and test.
-
-The classes differ at native resolution only, by how neighbouring pixels are correlated. Sizes,
-formats and qualities are drawn alike for both. A detector that separates them shows that the
-software works. It does not show how well the detector does on images of real generators.
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Makes the images; returns the exit code."""
     args = _parse(argv)
     start = time.perf_counter()
-    _require_new(args.out)
+    if args.networks:
+        require_networks(args.networks)
+    _require_free(args.out)
     with _mapping(args.workers) as parallel_map:
-        if args.photos:
-            jobs = _plan_photos(args, parallel_map)
-        else:
-            jobs = plan_drawn(args.images, args.seed)
-        megapixels = _render(jobs, args, parallel_map) / 1e6
+        jobs, render_one = _plan(args, parallel_map)
+        _begin(args.out, jobs, args.seed)
+        megapixels = _render(jobs, render_one, args, parallel_map) / 1e6
     renditions = sorted((r for job in jobs for r in job.renditions), key=lambda r: r.number)
-    _write_list(args.out, renditions, "parts of photographs" if args.photos else "drawn scenes")
-    counts = Counter(rendition.generator or "real" for rendition in renditions)
+    _write_lists(args, renditions)
+    counts = Counter(rendition.path.parts[-2] for rendition in renditions)
     print(f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of")
     print(f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:", end="")
     print("", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    print("A simulation: scores on these images say nothing about real generators.")
+    if not args.networks:
+        print("A simulation: scores on these images say nothing about real generators.")
     print(f"List with labels and groups: {args.out / LIST_NAME}")
     return 0
 
@@ -86,11 +84,21 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=600, help="how many, half of them real (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument("--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR")
+    parser.add_argument(
+        "--networks",
+        metavar="NAME,…",
+        nargs="?",
+        type=lambda names: tuple(dict.fromkeys(names.split(","))),
+        const=DEFAULT_NETWORKS,
+        help=f"re-render by networks instead: {', '.join(NETWORKS)} (default: {','.join(DEFAULT_NETWORKS)})",
+    )
     parser.add_argument("--workers", type=int, default=_usable_cores(), help="processes (default: one per core)")
     args = parser.parse_args(argv)
     for name, least in (("images", MIN_IMAGES), ("seed", 0), ("workers", 1)):
         if getattr(args, name) < least:
             parser.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
+    if args.networks and not args.photos:
+        parser.error("--networks re-renders photographs: give their folder with --photos DIR")
     return args
 
 
@@ -98,12 +106,30 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _require_new(out: Path) -> None:
+def _require_free(out: Path) -> None:
     """Files of the user may neither be overwritten nor be mixed with those that are made."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
         raise InputError(f"{out} is not empty: give a new folder, or delete this one first.")
+
+
+def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:
+    """Marks ``out`` as unfinished, by what shall be made there; only the same may be continued."""
+    plan = hashlib.sha256(repr((seed, jobs)).encode()).hexdigest()
+    mark = out / UNFINISHED
+    try:
+        if mark.is_file():
+            if mark.read_text(encoding="utf-8", errors="replace") != plan:
+                raise InputError(
+                    f"{out} holds part of other images: repeat the command that made them, or give a new folder."
+                )
+            print(f"continuing in {out}: images that are there stay")
+        else:
+            out.mkdir(parents=True, exist_ok=True)
+            write_text_atomic(mark, plan)
+    except OSError as error:
+        raise InputError(f"cannot write into {out}: {error}.") from error
 
 
 @contextmanager
@@ -125,7 +151,18 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _plan_photos(args: argparse.Namespace, parallel_map: Map) -> list[Job]:
+def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | PhotoJob], Callable[..., int]]:
+    """What to make, and the function that makes a job of it."""
+    if not args.photos:
+        return plan_drawn(args.images, args.seed), render_job
+    photos, pictures = _photos(args, parallel_map)
+    if args.networks:
+        return plan_rerendered(args.images, args.seed, photos, pictures, args.networks), render_photo
+    return plan_photos(args.images, args.seed, photos, pictures), render_job
+
+
+def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], list[int]]:
+    """The usable photographs, and the number of the picture that each shows."""
     paths = find_photos(args.photos)
     if len(paths) > MAX_PHOTOS:
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)
@@ -143,18 +180,21 @@ def _plan_photos(args: argparse.Namespace, parallel_map: Map) -> list[Job]:
             f"least {MIN_PICTURES} are needed: give photographs of {MIN_PIXELS / 1e6} megapixels "
             "or more."
         )
-    return plan_photos(args.images, args.seed, photos, pictures)
+    return photos, pictures
 
 
-def _render(jobs: Sequence[Job], args: argparse.Namespace, parallel_map: Map) -> int:
+def _render(
+    jobs: Sequence[Job | PhotoJob], render_one: Callable[..., int], args: argparse.Namespace, parallel_map: Map
+) -> int:
     """Makes and writes the images; returns how many pixels they have together."""
     pixels = 0
+    renditions = [rendition for job in jobs for rendition in job.renditions]
     try:
-        for folder in ("real", *(f"generated/{name}" for name in GENERATORS)):
+        for folder in sorted({rendition.path.parent for rendition in renditions}):
             (args.out / folder).mkdir(parents=True, exist_ok=True)
-        render_one = partial(render_job, out=args.out, seed=args.seed)
-        with tqdm(desc="making images", total=args.images, unit=" images") as progress:
-            for job, made in zip(jobs, parallel_map(render_one, jobs), strict=True):
+        make = partial(render_one, out=args.out, seed=args.seed)
+        with tqdm(desc="making images", total=len(renditions), unit=" images") as progress:
+            for job, made in zip(jobs, parallel_map(make, jobs), strict=True):
                 pixels += made
                 progress.update(len(job.renditions))
     except OSError as error:
@@ -162,19 +202,34 @@ def _render(jobs: Sequence[Job], args: argparse.Namespace, parallel_map: Map) ->
     return pixels
 
 
-def _write_list(out: Path, renditions: Sequence[Rendition], scenes: str) -> None:
+def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutting]) -> None:
+    cuttings = [rendition for rendition in renditions if isinstance(rendition, Cutting)]
+    control = [cutting for cutting in cuttings if cutting.maker == CONTROL]
+    of_a_class = [rendition for rendition in renditions if rendition not in control]
+    if args.networks:
+        readme = of_networks(args.networks)
+    else:
+        readme = of_simulation("parts of photographs" if args.photos else "drawn scenes")
+    try:
+        write_text_atomic(args.out / "README.txt", readme)
+        if control:
+            write_text_atomic(args.out / "control.csv", _list(control))
+        write_text_atomic(args.out / LIST_NAME, _list(of_a_class))  # after all that it lists
+        (args.out / UNFINISHED).unlink()
+    except OSError as error:
+        raise InputError(f"cannot write into {args.out}: {error}.") from error
+
+
+def _list(renditions: Sequence[Rendition | Cutting]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "generator", "group"])
+    with_split = isinstance(renditions[0], Cutting)
+    writer.writerow(["path", "label", "generator", "group", *(["split"] if with_split else [])])
     for rendition in renditions:
         label = "generated" if rendition.generator else "real"
-        writer.writerow([rendition.path, label, rendition.generator, rendition.group])
-    readme = README.format(scenes=scenes, count=len(GENERATORS), names=", ".join(GENERATORS))
-    try:
-        write_text_atomic(out / "README.txt", readme)
-        write_text_atomic(out / LIST_NAME, text.getvalue())  # last: its presence means "complete"
-    except OSError as error:
-        raise InputError(f"cannot write into {out}: {error}.") from error
+        split = [rendition.split] if isinstance(rendition, Cutting) else []
+        writer.writerow([rendition.path, label, rendition.generator, rendition.group, *split])
+    return text.getvalue()
 
 
 if __name__ == "__main__":

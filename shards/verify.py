@@ -26,6 +26,7 @@ from shards.files.tar_headers import walk_tar
 from shards.images.stored_form import member_extension
 from shards.manifest.dataset import MANIFEST_NAME, ShardDataset, ShardInfo
 from shards.manifest.schema import MEMBERS, REJECTED_NAME
+from shards.manifest.tiled_bytes import tiled_bytes
 
 __all__ = ["CHECKS", "Finding", "verify_dataset"]
 
@@ -91,6 +92,8 @@ def _check_counts(dataset: ShardDataset) -> Iterator[Finding]:
         "tars": (sorted(shard.sidecar or shard.name for shard in info.shards), sorted(_tars_in(dataset))),
         "rejected": (dict(info.rejected), _rejected(dataset.root / REJECTED_NAME)),
     }
+    if info.tiled:  # older descriptions do not say it
+        found["tiled"] = dict(info.tiled), tiled_bytes(table)
     if not info.describes(dataset.root / MANIFEST_NAME):
         yield Finding("manifest", MANIFEST_NAME, "has another SHA-256 than dataset.json says")
     for what, (recorded, counted) in found.items():

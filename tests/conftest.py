@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -42,18 +41,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-FIRST = "test_loaders_splice"
-"""Needs every kernel of the splice, which a fresh clone compiles for half a minute."""
-
-
 def pytest_collection() -> None:
     """Nothing is garbage while all is imported, and looking for it takes a quarter of that time."""
     gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Orders the files for ``--no-loadscope-reorder``, skips GPU tests where there is no GPU."""
-    items.sort(key=_turn_of_files(items))
+    """Skips GPU tests where there is no GPU."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -69,24 +63,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def _turn_of_files(items: list[pytest.Item]) -> Callable[[pytest.Item], tuple[int, int, str]]:
-    """The key of a test's file: one worker compiles the kernels, others run what needs none, then the rest follows,
-    files of many tests first, so that no worker is left alone with a long one."""
-    counts = Counter(item.path for item in items)
-    of_shards = {item.path for item in items if {"synthetic_shards", "four_splits"} & set(_fixtures(item))}
-
-    def turn(item: pytest.Item) -> tuple[int, int, str]:
-        name = item.path.stem
-        needs_kernels = item.path in of_shards or not name.startswith("test_glass")
-        return (0 if name == FIRST else 1 + needs_kernels, -counts[item.path], name)
-
-    return turn
-
-
-def _fixtures(item: pytest.Item) -> list[str]:
-    return item.fixturenames if isinstance(item, pytest.Function) else []
 
 
 def draw_coded(index: int, width: int, height: int) -> np.ndarray:
@@ -167,6 +143,12 @@ def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFa
 def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
     """``synthetic_shards``, opened."""
     return ShardDataset.open(synthetic_shards)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots stay empty, which takes a tenth of the time: for tests of what stands around them."""
+    monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
 
 
 @pytest.fixture

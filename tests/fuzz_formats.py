@@ -23,8 +23,8 @@ from shards.images import formats as image_formats
 from shards.images.formats import known_format
 from shards.images.pixels import pixel_sha256
 from shards.images.rejection import RejectedImage
-from shards.images.stored_form import can_tile
 from shards.images.tiled_tiff import encode_tiled
+from shards.images.tiling import can_tile
 from shards.manifest.schema import MEMBERS, SAMPLE_SCHEMA
 from tests.fuzz_harness import mutated, run_main
 from tests.image_files import png, tiff

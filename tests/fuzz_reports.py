@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import RunRecord
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
 from glass.measure.evaluation import evaluate_table
 from glass.measure.fit_calibration import fit_calibration
@@ -22,6 +23,7 @@ from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.conftest import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
+from tests.made_up import made_up
 
 __all__ = ["ReportTarget"]
 
@@ -96,7 +98,7 @@ class ReportTarget:
         write_evaluation(self._run, document, table)
 
     def _write_records(self) -> None:
-        record = {"config": {"epochs": 2}, "data": {"name": "d"}, "finished": {"steps": 9}}
+        record = made_up(RunRecord) | {"config": {"epochs": 2}}
         (self._run / "run.json").write_text(json.dumps(record))
         line = {"train_loss": 0.5, "valid_loss": 0.4, "train_images": 9, "train_time_s": 1.0}
         lines = [json.dumps(line | {"epoch": epoch}) + "\n" for epoch in (1, 2)]

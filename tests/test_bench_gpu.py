@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from bench import gpu
-from bench.gpu_parts import worker
-from bench.gpu_parts.part import Cell, CutOff, Part, Setting, Skipped
-from bench.gpu_parts.parts import PARTS
+from bench.gpu import command as gpu
+from bench.gpu import worker
+from bench.gpu.part import Cell, CutOff, Part, Setting, Skipped
+from bench.gpu.parts import PARTS
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 

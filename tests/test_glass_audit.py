@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.auditing.audit import audit_dataset, check_audit, read_audit
+from glass.auditing.audit import audit_dataset
 from glass.auditing.dataset_facts import raw_facts
+from glass.auditing.document import check_audit, read_audit
 from glass.auditing.duplicates import find_duplicates
 from glass.auditing.findings import KINDS, SEVERITIES, Finding
 from glass.auditing.metadata_audit import FEATURES, audit_metadata

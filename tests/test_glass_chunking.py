@@ -117,7 +117,7 @@ def test_half_precision_loses_no_more_than_plainly(backbone):
 
 
 @pytest.mark.parametrize("chunk", CHUNKS)
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batchnorm_takes_each_chunk_by_itself(keep_all, chunk, bf16):
     """Gradients, running statistics and counts are those of chunks one by one."""
     batch = make_batch()
@@ -211,7 +211,7 @@ def test_thirty_steps_of_training_coincide(accelerator, backbone):
     assert chunked == pytest.approx(plain, abs=1e-3)
 
 
-@pytest.mark.parametrize("chunk", [None, 2])
+@pytest.mark.parametrize("chunk", [pytest.param(None, marks=pytest.mark.slow), 2])
 def test_a_step_does_not_wait_for_the_device(accelerator, chunk):
     """No number is read out of a tensor, which on a GPU would wait for all that is queued."""
     from torch.utils._python_dispatch import TorchDispatchMode

@@ -97,7 +97,7 @@ def test_what_all_study_presets_share(name):
 
 
 def test_every_preset_knows_its_name_and_survives_json():
-    assert set(preset_names()) == {*STUDY, *BASELINE, "glass_tiny", "single_view_tiny"}
+    assert set(preset_names()) == {*STUDY, *BASELINE, "glass_lite0", "glass_tiny", "single_view_tiny"}
     for name in preset_names():
         config = load_preset(name)
         assert config.preset == name

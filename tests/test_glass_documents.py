@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from glass.auditing.audit import Audit, check_audit
+from glass.auditing.document import Audit, check_audit
 from glass.measure.evaluation_schema import Evaluation, check_evaluation
 from glass.measure.robustness_schema import Robustness, check_robustness
 from glass.predict.prediction_files import Predictions

@@ -15,8 +15,9 @@ from glass.model.view_sizes import check_views, require_runs
 from loaders import LoaderConfig
 from shards.errors import InputError
 
-SMALL = [("vit_tiny_patch16_224", 40), ("test_resnet", 37), ("test_convnext", 44), ("test_efficientnet", 45)]
+SMALL = [("test_vit", 40), ("test_resnet", 37), ("test_convnext", 44), ("test_efficientnet", 45)]
 LARGER = [
+    ("vit_tiny_patch16_224", 40),
     ("tnt_s_legacy_patch16_224", 40),
     ("eva02_tiny_patch14_224", 40),
     ("convnext_atto", 70),

@@ -15,7 +15,7 @@ from glass.config.run_folder import RunFolder
 from glass.export.model_folder import read_model_card
 from glass.measure.predictions import PREDICTION_SCHEMA, read_predictions
 from glass.predict.source_paths import find_images
-from glass.report.run_data import _read_epochs, _read_json
+from glass.report.run_data import _read_epochs, _read_record
 from glass.train.checkpoint import CheckpointStore
 from shards.adopt.key_list import read_key_list
 from shards.build.first_pass import examine
@@ -53,7 +53,7 @@ def test_json_bombs_in_every_place(what, data, tmp_path):
     run = tmp_path / "run"
     (run / "model").mkdir(parents=True)
     (run / "run.json").write_bytes(BOMBS[what])
-    with pytest.raises(InputError, match=r"run\.json is damaged"):
+    with pytest.raises(InputError, match=r"run\.json is not a run of this version"):
         RunFolder(run).is_finished(RunConfig(), {})
     (run / "model" / "config.json").write_bytes(BOMBS[what])
     with pytest.raises(InputError, match=r"config\.json"):
@@ -68,7 +68,7 @@ def test_json_bombs_in_every_place(what, data, tmp_path):
 def test_json_bombs_in_a_report_and_in_a_tar(what, tmp_path):
     (tmp_path / "run.json").write_bytes(BOMBS[what])
     with pytest.raises(InputError, match=r"run\.json"):
-        dict(_read_json(tmp_path / "run.json"))["config"]
+        _read_record(tmp_path / "run.json")
     (tmp_path / "metrics.jsonl").write_bytes(BOMBS[what] + b"\n")
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
         _read_epochs(tmp_path / "metrics.jsonl")

@@ -33,6 +33,8 @@ from shards.images.pixels import decode_rgb, pixel_sha256
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import content_id, content_id_from_hex, content_id_hex
 from shards.verify import verify_dataset
+from tests.jpeg_variants import photograph
+from tests.lossy_files import WRITERS
 
 QUICK = PredictOptions(stability=False, num_threads=1)
 LOSSLESS = {"PNG": {}, "BMP": {}, "TIFF": {}, "WEBP": {"lossless": True}}
@@ -145,6 +147,36 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
         found = detector.predict_iter(find_images([str(dataset.root)]).sources, QUICK)
         for verdict in found:
             assert verdict.windows.tolist() == expected[verdict.content_id].windows.tolist()
+
+
+def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path: Path) -> None:
+    """Evaluated, predicted from the data set, from its tars, and from the files."""
+    names = ("lossy.webp", "colour.avif", "cmyk.jpg", "plain.gif", "lossy.jp2", "palette.png")
+    for seed, name in enumerate(names):
+        folder = tmp_path / "images" / ("real" if seed % 2 else "generated")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(WRITERS[name](Image.fromarray(photograph(230, 210 + seed, seed))))
+    files = find_images([str(tmp_path / "images")]).sources
+    detector = Detector.from_pretrained(run, device="cpu")
+    expected = {verdict.content_id: verdict for verdict in detector.predict_iter(files, QUICK)}
+    assert len(expected) == len(names)
+    rows = []
+    for lossy in ("keep", "tiles"):
+        shares = {"train": 0.0, "valid": 0.0, "test": 1.0}
+        out = tmp_path / lossy
+        form = BuildSettings(split_shares=shares, global_size=64, lossless="keep", lossy=lossy)
+        info = build_dataset(tmp_path / "images", out, form, progress=False).info
+        assert info.stored_as == {"source" if lossy == "keep" else "tiled": len(names)}
+        table = evaluate_run(run, ShardDataset.open(out), "test", EvaluationOptions(device="cpu", draws=5))[1]
+        found = {row["content_id"]: row for row in table.to_pylist()}
+        rows.append({key: (row["crop_windows"], row["probability"]) for key, row in found.items()})
+        for sources in ([str(out)], [str(path) for path in sorted(out.glob("*.tar"))]):
+            verdicts = list(detector.predict_iter(find_images(sources).sources, QUICK))
+            assert {verdict.content_id for verdict in verdicts} == set(expected)
+            for verdict in verdicts:
+                assert verdict.windows.tolist() == expected[verdict.content_id].windows.tolist()
+                assert verdict.score == pytest.approx(expected[verdict.content_id].score, abs=1e-6)
+    assert rows[0] == rows[1]
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,5 +1,6 @@
 """Images stored as tiles: windows cost tiles, pixels are the source's, damage costs one sample."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +31,12 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def dataset(images: Path, tmp_path: Path) -> ShardDataset:
+@pytest.fixture(scope="module")
+def dataset(images: Path, tmp_path_factory: pytest.TempPathFactory) -> ShardDataset:
     settings = BuildSettings(split_shares=parse_shares("1,0,0"), global_size=32)
-    build_dataset(images, tmp_path / "shards", settings, progress=False)
-    return ShardDataset.open(tmp_path / "shards")
+    out = tmp_path_factory.mktemp("tiles") / "shards"
+    build_dataset(images, out, settings, progress=False)
+    return ShardDataset.open(out)
 
 
 @pytest.mark.parametrize("backend", ["reference", "turbo", "dali"])
@@ -70,7 +72,8 @@ def test_fewer_bytes_are_read(dataset: ShardDataset) -> None:
 
 @pytest.mark.parametrize("what", ["directory", "tiles"])
 @pytest.mark.parametrize("decode", ["window", "full"])
-def test_a_damaged_image_costs_one_sample(dataset: ShardDataset, what: str, decode: str) -> None:
+def test_a_damaged_image_costs_one_sample(dataset: ShardDataset, what: str, decode: str, tmp_path: Path) -> None:
+    dataset = ShardDataset.open(shutil.copytree(dataset.root, tmp_path / "shards"))
     row = int(np.flatnonzero(dataset.column("source_path") == "real/a.png")[0])
     path = dataset.shard_path(dataset.column("shard")[row])
     start, length = (int(dataset.column(f"image_{n}")[row]) for n in ("offset", "length"))

@@ -28,7 +28,7 @@ from shards.files import patience
 from shards.images.formats import rejecting
 from shards.images.pixels import decode_rgb
 from shards.images.rejection import RejectedImage
-from shards.images.stored_form import can_tile
+from shards.images.tiling import can_tile
 from shards.metadata.facts import read_facts
 from shards.sources.files import LocalFiles, read_image_file
 from shards.verify import verify_dataset

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from glass.train.processes import lost_process
-from tests.test_train_end_to_end import PATIENCE_S, arguments, curve, start
+from tests.short_runs import PATIENCE_S, arguments, curve, start
 
 SMALL = ["model.dropout=0", "epochs=2", "loader.global_batch_size=4"]
 ENDLESS = ["epochs=500", "loader.global_batch_size=6", "process_timeout_s=60"]

@@ -1,24 +1,16 @@
-"""A stranger's data set over the wire: what it claims reaches no file, no memory and no cache."""
+"""A stranger's data set in a store: its names reach no file, and errors blame the right thing."""
 
-import json
-import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pytest
 
 from bench.corpora.range_server import Server, serving
 from glass.config.dataset_digest import dataset_digest
 from loaders import LoaderConfig, build_loader
-from loaders.reading.link import Link
 from loaders.reading.open_shards import OpenShards
 from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
@@ -26,17 +18,17 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.file_names import is_digest, is_file_name, within
-from shards.images.rejection import RejectedImage
 from shards.manifest.dataset import ShardDataset
-from shards.manifest.fetch import _download
 from shards.manifest.info import read_info
-from shards.sources.files import StoredFiles
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
-from shards.store.settings import RemoteSettings
+from tests.strangers import answering, edit_info, edit_rows
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
+
+
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
+
 
 CONFIG = LoaderConfig(
     global_batch_size=4,
@@ -63,28 +55,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def far(synthetic_shards: Path, tmp_path: Path) -> Path:
     """A copy of the shards that a test may change before it is served."""
     return shutil.copytree(synthetic_shards, tmp_path / "far")
-
-
-def edit_info(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    path = folder / "dataset.json"
-    fields = json.loads(path.read_text())
-    edit(fields)
-    path.write_text(json.dumps(fields))
-
-
-def edit_rows(folder: Path, edit: Callable[[list[dict[str, Any]]], object]) -> None:
-    """Rewrites the manifest, and makes the description accept it."""
-    table = ShardDataset.open(folder).table
-    rows = table.to_pylist()
-    edit(rows)
-    changed = pa.Table.from_pylist(rows, schema=table.schema).combine_chunks()
-    with pa.ipc.new_file(folder / "new.arrow", changed.schema) as writer:
-        writer.write_table(changed)
-    (folder / "new.arrow").rename(folder / "samples.arrow")
-    edit_info(folder, lambda info: info.update(manifest_sha256=""))
-
-
-# -- names ---------------------------------------------------------------------------------------
 
 
 def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(far: Path, cache: Path, tmp_path: Path) -> None:
@@ -176,185 +146,6 @@ def test_a_plan_out_of_a_store_names_no_folder(synthetic_images: Path, tmp_path:
     pq.write_table(table.set_column(table.column_names.index("format"), "format", words), plan)
     with pytest.raises(InputError, match=r"\.build_plan\.parquet is damaged \(its format '\.\./x'"):
         build_dataset(synthetic_images, tmp_path / "out", settings, progress=False)
-
-
-# -- sizes ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of every range that is asked for."""
-    sizes: list[int] = []
-    read_range = RemoteFolder.read_range
-
-    def noted(self: RemoteFolder, name: str, start: int, stop: int) -> bytes:
-        sizes.append(stop - start)
-        return read_range(self, name, start, stop)
-
-    monkeypatch.setattr(RemoteFolder, "read_range", noted)
-    return sizes
-
-
-CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
-    "image": lambda row: row.update(image_length=1 << 40),
-    "global view": lambda row: row.update(global_length=1 << 40),
-    "entry points": lambda row: row.update(mcu_length=1 << 40),
-    "what lies between": lambda row: row.update(mcu_offset=3_000_000),
-}
-
-
-@pytest.mark.parametrize("what", CLAIMS)
-def test_a_manifest_that_claims_terabytes_costs_a_sample(
-    what: str, far: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And no more than an image may have is asked for, or given a place."""
-    monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "300000")
-    monkeypatch.setattr("loaders.reading.range_reader._nothing", placed := PlacedBytes())
-
-    def claim(rows: list[dict[str, Any]]) -> None:
-        row = next(r for r in rows if r["split"] == "train" and r["mcu_length"])
-        CLAIMS[what](row)
-
-    edit_rows(far, claim)
-    edit_info(far, lambda info: [shard.update(num_bytes=1 << 50) for shard in info["shards"]])
-    for path in far.glob("*.tar"):
-        os.truncate(path, 4_000_000)
-    with serving(far) as server, OpenShards(ShardDataset.open(server.url)) as data:
-        assert data.ranges is not None
-        data.ranges.link = Link(latency_s=0.01, bytes_per_s=1e6, connections=4)
-        with build_loader(data, "train", replace(CONFIG, remote_reads="range")) as loader:
-            valid = sum(int(batch["is_valid"].sum()) for batch in loader)
-            reasons = [bad.reason for bad in loader.bad_samples()]
-    # Entry points that are none cost a full decode, and no sample.
-    assert reasons == ([] if what == "what lies between" else ["unreadable member"])
-    assert valid == loader.num_samples - len(reasons)
-    assert max(asked) <= 300_000
-    assert max(placed.sizes, default=0) <= 300_000
-
-
-class PlacedBytes:
-    """Stands in for the buffers of images, and notes their sizes."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def __call__(self, length: int) -> np.ndarray:
-        self.sizes.append(length)
-        assert length < 1 << 30
-        return np.zeros(length, np.uint8)
-
-
-class Answers(BaseHTTPRequestHandler):
-    """A server that answers everything alike; what it says of itself need not be true."""
-
-    protocol_version = "HTTP/1.1"
-    page = b""
-    claimed: int | None = None
-    asked: list[str]
-    sent = 0
-
-    def log_message(self, format: str, *arguments: object) -> None: ...
-
-    def do_HEAD(self) -> None:
-        self._head(200)
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        if self.headers.get("Range") and self.claimed is not None:
-            self._head(206)
-        else:
-            self._head(200)
-        if self.page:
-            self.wfile.write(self.page)
-            return
-        self.close_connection = True
-        try:
-            while True:
-                self.wfile.write(bytes(1 << 16))
-                type(self).sent += 1 << 16
-        except OSError:
-            return
-
-    def _head(self, status: int) -> None:
-        self.send_response(status)
-        length = self.claimed if self.claimed is not None else len(self.page) or None
-        if length is not None:
-            self.send_header("Content-Length", str(length))
-        else:
-            self.send_header("Connection", "close")
-        self.end_headers()
-
-
-@contextmanager
-def answering(**what: object) -> Iterator[tuple[str, type[Answers]]]:
-    handler = type("H", (Answers,), {"asked": [], **what})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", handler
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.mark.parametrize("claimed", [None, 300 << 20], ids=["without a length", "with one"])
-def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is a bad image, as on a disk, and what is too much of it is not read."""
-    monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "1000000")
-    with answering(claimed=claimed) as (url, handler):
-        with pytest.raises(RejectedImage, match="more than GLASS_MAX_IMAGE_BYTES=1000000") as found:
-            StoredFiles(url).read("a.jpg")
-        assert found.value.reason == "too_large"
-        assert handler.asked == ["/a.jpg"]
-    assert handler.sent < 64 << 20  # what the sockets took before they were closed
-
-
-def old_shard(cache: Path) -> Path:
-    """A shard that somebody else needs."""
-    path = cache / "shards" / f"{'0' * 64}.tar"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(bytes(1000))
-    os.utime(path, (0, 0))
-    return path
-
-
-@pytest.mark.parametrize("claimed", [500 << 30, 90_000_000_000], ids=["above the limit", "below"])
-def test_a_manifest_is_given_room_as_it_comes(cache: Path, claimed: int) -> None:
-    """A claim of 500 GiB emptied the cache that all data sets share."""
-    kept = old_shard(cache)
-    settings = RemoteSettings(cache, cache_gigabytes=90, attempts=1, timeout_s=2)
-    with answering(claimed=claimed) as (url, _):
-        remote = RemoteFolder(url, settings)
-        (cache / "datasets").mkdir()
-        with pytest.raises(InputError, match=r"raise GLASS_CACHE_GB|is not read"):
-            _download(remote, "samples.arrow", cache / "datasets" / "samples.arrow")
-    assert kept.exists()
-
-
-def test_a_shard_is_given_room_as_it_comes(far: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = old_shard(cache)
-    edit_info(far, lambda info: [s.update(num_bytes=90_000_000_000) for s in info["shards"]])
-    monkeypatch.setenv("GLASS_CACHE_GB", "90")
-    with serving(far) as server, pytest.raises(InputError):
-        list(build_loader(server.url, "train", replace(CONFIG, remote_reads="whole")))
-    assert kept.exists()
-
-
-def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(far: Path, cache: Path) -> None:
-    """Another data set may know its digest, and say what it likes of its length."""
-    info = read_info(far).shards[0]
-    shards = ShardCache(cache, 10**9)
-    data = (far / info.name).read_bytes()
-    shards.mapped(info.sha256, len(data), lambda path: path.write_bytes(data) and None, "x")
-    with pytest.raises(InputError, match="is damaged, or is not to be trusted"):
-        shards.mapped(info.sha256, info.num_bytes + 1, lambda p: None, "x")
-    assert shards.holds(info.sha256)
-
-
-# -- words ---------------------------------------------------------------------------------------
 
 
 def test_errors_about_a_set_in_a_store_name_its_address(

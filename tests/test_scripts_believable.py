@@ -12,6 +12,7 @@ import torch
 
 from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds
+from glass.config.run_folder import RunRecord
 from glass.export.model_folder import read_model_card, save_model
 from glass.measure.calibration import Calibration, ViewSettings, read_calibration, sigmoid, write_calibration
 from glass.measure.fit_calibration import calibration_fault, fit_calibration
@@ -29,6 +30,9 @@ from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.knowing import teach_by_heart
+from tests.made_up import made_up
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 VIEWS = ViewSettings(1, "stratified_grid")
 COMMON = ["--draws", "5", "--device", "cpu"]
@@ -51,7 +55,7 @@ def run(tmp_path: Path, synthetic_shards: Path) -> Iterator[Path]:
     torch.manual_seed(0)
     config = load_preset("single_view_tiny")
     save_model(folder / "model", build_model(config), config, {"epoch": 1})
-    record = {"finished": {}, "config": {}, "data": dataset_digest(synthetic_shards)}
+    record = made_up(RunRecord) | {"data": dataset_digest(synthetic_shards)}
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "metrics.jsonl").write_text('{"epoch": 1, "train_loss": 0.7}\n')
     return folder

@@ -12,6 +12,8 @@ from scripts import calibrate, evaluate, predict, robustness
 from shards.errors import InputError
 from tests.conftest import remount
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_calibrate_then_evaluate_and_predict(knowing, four_splits, paths, tmp_path, capsys):
     """One calibration, used by both, and by neither at another number of crops."""

@@ -15,6 +15,8 @@ from glass.presets import load_preset
 from scripts import evaluate, robustness
 from shards.manifest.dataset import ShardDataset
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 COMMON = ["--draws", "5", "--device", "cpu"]
 
 

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from glass.config.dataset_digest import dataset_digest
+from glass.config.run_folder import RunRecord
 from scripts import evaluate, report, robustness
 from shards.errors import InputError
+from tests.made_up import made_up
 
 MakeRun = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
+def make_run(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     """``make_run(preset)``: a run folder as training leaves it, with the untrained model."""
 
     def make(preset: str) -> Path:
@@ -29,7 +32,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
         torch.manual_seed(0)
         config = load_preset(preset)
         save_model(run / "model", build_model(config), config, {"epoch": 1})
-        (run / "run.json").write_text('{"finished": {}, "config": {"epochs": 1}}')
+        (run / "run.json").write_text(json.dumps(made_up(RunRecord) | {"data": dataset_digest(synthetic_shards)}))
         (run / "metrics.jsonl").write_text('{"epoch": 1, "train_loss": 0.7}\n')
         return run
 

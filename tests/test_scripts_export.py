@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from glass.auditing.document import Audit
 from glass.config.dataset_digest import dataset_digest
 from glass.export.model_folder import save_model
 from glass.model.model import build_model
@@ -15,6 +16,7 @@ from glass.predict.detector import Detector
 from glass.presets import load_preset
 from scripts import calibrate, evaluate, export
 from shards.errors import InputError
+from tests.made_up import made_up
 
 
 def made_up_audit(sha256):
@@ -29,16 +31,8 @@ def made_up_audit(sha256):
         "count": None,
         "examples": [["secret/a.png", "secret/b.png"]],
     }
-    return {
-        "format_version": 1,
-        "dataset": {"name": "d", "dataset_json_sha256": sha256},
-        "samples": {"all": 2, "real": 1, "generated": 1},
-        "equalised": "",
-        "metadata": None,
-        "duplicates": {},
-        "findings": [finding],
-        "severity": "serious",
-    }
+    dataset = {"name": "d", "dataset_json_sha256": sha256}
+    return made_up(Audit) | {"dataset": dataset, "findings": [finding], "severity": "serious"}
 
 
 def test_the_card_finds_the_audit_of_the_data_trained_on(run, four_splits, tmp_path):

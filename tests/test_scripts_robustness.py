@@ -70,6 +70,7 @@ def test_the_grid_is_the_fields() -> None:
         chosen_rows(["sepia"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_decoders_are_told(
     run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +139,7 @@ def test_the_table_of_a_model(
         assert text in printed
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tmp_path: Path) -> None:
     """Which has no fp16: in float32, by evaluate as well, as predict does."""
     run = make_run(tmp_path / "run", 0, precision="fp16")
@@ -152,6 +154,7 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
     assert [settings["precision"] for settings in told] == ["auto", "auto"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     """On the same pixels: a copy differs from the first by nothing, another model by something;
     an exported model's folder will do."""
@@ -170,6 +173,7 @@ def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Pa
         assert row["differences"]["after"]["difference"] == pytest.approx(gain)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "noise-0.03"]
     one = measured([*arguments, "--threads", "1"], tmp_path / "one")
@@ -180,6 +184,7 @@ def test_threads_and_order_change_nothing(run: Path, synthetic_shards: Path, tmp
 
 
 @pytest.mark.parametrize("half", [False, True])
+@pytest.mark.usefixtures("undrawn")
 def test_an_image_that_cannot_be_read_is_left_out(
     run: Path, synthetic_shards: Path, tmp_path: Path, half: bool
 ) -> None:
@@ -199,6 +204,7 @@ def test_an_image_that_cannot_be_read_is_left_out(
     assert [row["undecodable"] for row in document["rows"]] == [1, 1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_changed_images_are_looked_at_by_detail_too(
     synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +228,7 @@ def test_changed_images_are_looked_at_by_detail_too(
     assert per_row == [[True] * len(test), of_files.tolist(), [True] * len(test)]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_scores_that_are_no_numbers_are_told(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     broken = make_run(tmp_path / "broken", 0, float("nan"))
     models = ["--model", f"sound={run}", "--model", f"broken={broken}"]
@@ -230,6 +237,7 @@ def test_scores_that_are_no_numbers_are_told(run: Path, synthetic_shards: Path, 
     assert not list(run.glob("robustness*"))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     data = ["--data", str(synthetic_shards)]
     (tmp_path / "robustness-test.json").write_text("{}")
@@ -250,6 +258,7 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refuses", ["file", "file/out", "disk/out"])
+@pytest.mark.usefixtures("undrawn")
 def test_an_output_that_cannot_be_written_is_told_before_the_work(
     run: Path,
     synthetic_shards: Path,
@@ -268,6 +277,7 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(
 
 
 @pytest.mark.parametrize("name", ["robustness-test.png", "robustness-test.json"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
     """A picture is ours where the table of the same name is."""
     (tmp_path / name).write_text("mine")
@@ -277,6 +287,7 @@ def test_a_file_of_someone_elses_is_not_replaced(run: Path, synthetic_shards: Pa
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     run: Path, synthetic_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +301,7 @@ def test_a_model_of_the_hub_leaves_no_folder_of_its_name(
     measured(arguments, tmp_path / "out")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_document_is_noticed(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--data", str(synthetic_shards), "--rows", "clean"]
     document = measured(arguments, tmp_path)

@@ -120,14 +120,21 @@ def begun(kind: str, data: OpenShards, output: Path, *overrides: str, **changes)
                 baseline_memory(data, config, 1, output)
 
 
-@pytest.mark.parametrize("kind", ["tune", "final_runs", "crop_study", "baseline"])
+WRONG = [
+    ("loader.global_size=96", "set loader.global_size=64"),
+    ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
+    ("loader.sampling=test", "loader.sampling='test'"),
+    ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
+]
+KINDS = ["tune", "final_runs", "crop_study", "baseline"]
+
+
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("kind", "wrong", "message"),
     [
-        ("loader.global_size=96", "set loader.global_size=64"),
-        ("model.global_backbone=test_resne", "no backbone called 'test_resne'"),
-        ("loader.sampling=test", "loader.sampling='test'"),
-        ("model.global_weights=nowhere.safetensors", "nowhere.safetensors"),
+        pytest.param(kind, *wrong, marks=[] if kind == KINDS[place] else pytest.mark.slow)
+        for place, wrong in enumerate(WRONG)
+        for kind in KINDS
     ],
 )
 def test_what_an_error_advises_is_not_refused_afterwards(synthetic_dataset, tmp_path, kind, wrong, message):

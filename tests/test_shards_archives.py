@@ -86,8 +86,28 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
     (source / "train" / "real.7z").write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(40))
     sources = read_sources(source)
     assert sources.table.equals(read_sources(folder).table)
-    assert any("passed over 2 archives, as the same files lie beside it unpacked" in note for note in sources.notes)
+    assert any("passed over 1 archive, as the same files lie beside it unpacked" in note for note in sources.notes)
+    assert any("passed over 1 archive that cannot be read here, as a folder of its" in note for note in sources.notes)
     assert not any("no images by name" in note and (".zip" in note or ".7z" in note) for note in sources.notes)
+
+
+@pytest.mark.parametrize("form", ["deflated zip", "tar", "tar.gz"])
+def test_what_was_unpacked_is_told_by_its_bytes(form, tmp_path):
+    """The same names and sizes may be other images; a part of the images is not all of them."""
+    files = {f"{word}/{n}.jpg": bytes([n]) * 50 for word in ("real", "fake") for n in range(30)}
+    source = tmp_path / "source"
+    for name, data in files.items():
+        (source / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / "a" / name).write_bytes(data)
+    archive = FORMS[form](source, {**files, "__MACOSX/real/._1.jpg": b"x", "readme.txt": b"not unpacked"})
+    assert len(read_sources(source).table) == 60
+    (source / "a/fake/3.jpg").unlink()
+    with pytest.raises(InputError, match=r"a\..* is unpacked in .*/source/a only in part \(59 of 60 files are there\)"):
+        read_sources(source)
+    FORMS[form](source, {name: data[::-1].replace(data[:1], b"x") for name, data in files.items()})
+    assert len(read_sources(source).table) == 119
+    archive.unlink()
+    assert len(read_sources(source).table) == 59
 
 
 @pytest.mark.parametrize("form", ["deflated zip", "tar.gz"])

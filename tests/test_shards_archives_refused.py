@@ -240,8 +240,15 @@ def test_archives_in_an_archive_are_named(tmp_path):
 
 def test_a_list_in_an_archive_is_not_named_as_one_to_be_given(folder, tmp_path):
     images = {f"{n}.jpg": data for n, data in enumerate(files_below(folder / "train").values())}
-    with pytest.raises(InputError, match="or give a list with the columns path,label"):
+    with pytest.raises(InputError, match=r"holds 1 table in an archive, such as train\.csv, .*: unpack the archive"):
         read_sources(write_zip(tmp_path / "a.zip", {**images, "train.csv": b"path,label"}))
+    tables = {"data/train-00000-of-00001.parquet": b"PAR1", "README.md": b"x"}
+    with pytest.raises(InputError, match=r"such as data/train-00000-of-00001\.parquet, .*: unpack the archive"):
+        read_sources(write_zip(tmp_path / "b.zip", tables))
+    (note,) = [
+        n for n in read_sources(write_zip(tmp_path / "c.zip", {**files_below(folder), **tables})).notes if "table" in n
+    ]
+    assert note.startswith("passed over 1 table in an archive, such as data/train-00000-of-00001.parquet")
 
 
 @pytest.mark.parametrize("label", ["cls", "json"])

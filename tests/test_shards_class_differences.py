@@ -16,7 +16,7 @@ from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-COUNT = 120
+COUNT = 80
 
 
 def app11(size: int) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from shards.build.make_sample import build_sample
 from shards.build.packing import PackedSource
 from shards.images.pixels import RejectedImage, decode_rgb, pixel_sha256
-from shards.images.stored_form import can_tile
+from shards.images.tiling import can_tile
 from shards.manifest.schema import SAMPLE_SCHEMA
 from shards.metadata.facts import _fitted, read_facts
 from tests.image_files import chunk

@@ -14,7 +14,7 @@ from webdataset import TarWriter
 from shards.adopt.examine import examine_tar, guess_rules
 from shards.adopt.settings import IndexSettings, parse_values
 from shards.adopt.tar_names import find_tars, name_tars
-from tests.test_shards_indexing import Members, as_json, picture, write_tar
+from tests.labelled_tars import Members, as_json, picture, write_tar
 
 Sample = Callable[[int, int], Members]
 """(number, label) → members of a sample whose image is ``image(number)``."""

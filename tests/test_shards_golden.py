@@ -56,7 +56,7 @@ JPEG_WITH_RESTARTS = """
 """
 
 BUILT = {
-    "dataset.json": "3a392aab88563b7a",
+    "dataset.json": "66aed9505bfed4c7",
     "rejected.parquet": "12ddab0ef7e1ae04",
     "samples.arrow": "781c7e7855afb8fc",
     "test-000004.idx": "cbddf574dccf0486",
@@ -80,7 +80,7 @@ INDEXED = {
     "a.sidecar.parquet": "a8b48c454e6a2f8a",
     "b.sidecar": "4c087c007d83412e",
     "b.sidecar.parquet": "4644e9e4fe0a2851",
-    "dataset.json": "d05d12f324acb9ad",
+    "dataset.json": "47c47766f9780749",
     "rejected.parquet": "18a62de1b3f7f0eb",
     "samples.arrow": "124519f3fe755f69",
 }

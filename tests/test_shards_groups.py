@@ -20,7 +20,7 @@ from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.group_list import check_group_output, read_group_list, write_group_list
 from shards.manifest.groups import joined_groups
-from tests.test_shards_indexing import labelled, write_tar
+from tests.labelled_tars import labelled, write_tar
 
 SETTINGS = BuildSettings(split_shares=parse_shares("0.4,0.3,0.3"), samples_per_shard=5, global_size=16)
 NUM_IMAGES = 20

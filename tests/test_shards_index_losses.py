@@ -12,7 +12,7 @@ from shards.adopt.listing import list_tar
 from shards.adopt.settings import IndexSettings
 from shards.errors import InputError
 from shards.verify import verify_dataset
-from tests.test_shards_indexing import Members, as_json, index, labelled, picture, rejected, write_tar
+from tests.labelled_tars import Members, as_json, index, labelled, picture, rejected, write_tar
 
 
 def notes(*tars: Path, out: Path | None = None, **settings: Any) -> str:

@@ -11,8 +11,8 @@ from shards.adopt.label_words import LabelWords, split_of_name
 from shards.adopt.settings import parse_values
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
+from tests.labelled_tars import Members, as_json, index, labelled, labels, picture, write_tar
 from tests.test_shards_foreign_tars import image, taken_in
-from tests.test_shards_indexing import Members, as_json, index, labelled, labels, picture, write_tar
 
 TRUE = {image(n): n % 2 for n in range(6)}
 

@@ -13,8 +13,8 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.build.split import parse_shares
 from shards.images.pixels import decode_rgb
-from shards.images.stored_form import can_tile
 from shards.images.tiled_tiff import TiledImage
+from shards.images.tiling import can_tile
 from shards.jpeg.header import read_header
 from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset

@@ -216,6 +216,8 @@ def test_images_that_are_not_inside(rows: list[Row], tmp_path: Path) -> None:
     pq.write_table(table_of([Row(row.name, None, row.label) for row in rows]), path)
     with pytest.raises(InputError, match=r"no row of .*a\.parquet holds an image: .* push_to_hub and save_to_disk"):
         read_sources(path)
+    pq.write_table(table_of(rows), tmp_path / "b.parquet")  # of several tables, one may be so
+    assert len(meanings(read_sources(tmp_path))) == 2 * len(rows)
     write_saved(tmp_path / "saved", [table_of([Row(row.name, None, row.label) for row in rows])])
     with pytest.raises(InputError, match=r"no row of .*\.arrow holds an image"):
         read_sources(tmp_path / "saved")

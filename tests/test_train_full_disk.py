@@ -39,7 +39,7 @@ def test_each_refusal_is_one_sentence_and_the_run_goes_on(synthetic_shards, tmp_
             break
         except InputError as error:
             refusals.append(str(error))
-        kilobytes *= 2
+        kilobytes *= 4
         remount(disk, f"size={kilobytes}k")
     assert len(refusals) >= 4
     assert all("full" in words or "cannot be written" in words for words in refusals)

@@ -16,7 +16,7 @@ from bench.harness.result import check_rates
 from bench.harness.step_documents import Memory, Train
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
-from shards.files.documents import Number, typed_document
+from shards.files.documents import Interval, Number, typed_document
 from shards.files.outputs import check_output, is_json_with
 
 __all__ = ["SCHEMAS", "Environment", "ImageRow", "Line", "check_line", "check_result", "print_result"]
@@ -87,6 +87,27 @@ class Soak(TypedDict):
     environment: Environment
     soak: SoakSummary
     series: SoakSeries
+
+
+class SpectrumRow(TypedDict):
+    """The images of one generator, or of all, against all real ones."""
+
+    generator: str
+    images: int
+    auroc: Number | None
+    interval: Interval
+
+
+class Spectrum(TypedDict):
+    """``bench spectrum``."""
+
+    bench: str
+    data: str
+    train_split: str
+    split: str
+    real: int
+    rows: list[SpectrumRow]
+    environment: Environment
 
 
 class DoctorRow(TypedDict):
@@ -167,6 +188,7 @@ SCHEMAS: dict[str, type[Mapping[str, Any]]] = {
     "scale": Scale,
     "remote": Remote,
     "soak": Soak,
+    "spectrum": Spectrum,
     "doctor": Doctor,
     "gpu": Gpu,
     "all": All,

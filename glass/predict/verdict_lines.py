@@ -7,7 +7,7 @@ from glass.predict.detector import Detector
 from glass.predict.options import PredictOptions
 from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
-from shards.cli.command import printable
+from shards.cli.command import one_line, printable
 from shards.cli.wording import counted
 
 __all__ = ["document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
@@ -57,7 +57,7 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 def verdict_line(verdict: ImageVerdict) -> str:
     """Word, probability or raw score, stability, path, and remarks; of an unreadable image the reason."""
-    path = printable(verdict.path).replace("\n", "\\n")
+    path = one_line(verdict.path)
     if verdict.reason is not None:
         return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
     value = verdict.score if verdict.probability is None else verdict.probability

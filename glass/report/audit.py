@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from glass.auditing.audit import Audit, AuditSummary
+from glass.auditing.document import Audit, AuditSummary
 from glass.auditing.metadata_findings import BELOW_GUESSING, below_guessing
 from glass.report.template import render
 

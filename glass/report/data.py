@@ -10,7 +10,7 @@ written in ``glass.report.document``):
 ``dataset``         ``name``, ``dataset_json_sha256``, ``counts`` (rows of ``split``, ``class``,
                     ``generator``, ``images``), ``evaluated`` (per class of the evaluated split:
                     ``formats``, ``median_megapixels``)
-``audit``           ``severity`` and ``findings`` of ``glass.auditing.audit``; null where the data
+``audit``           ``severity`` and ``findings`` of :class:`glass.auditing.document.Audit`; null where the data
                     set was not audited
 ``comparisons``     the first run against each other: ``run``, ``baseline``, ``metric`` "auroc",
                     ``images`` and the parts of ``glass.measure.bootstrap.paired_difference``
@@ -34,10 +34,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from glass.auditing.audit import audit_summary, read_audit
+from glass.auditing.document import audit_summary, read_audit
 from glass.config.dataset_digest import dataset_digest
 from glass.config.overrides import flat_settings
-from glass.config.run_folder import EpochLine
+from glass.config.run_folder import EpochLine, RunRecord
 from glass.measure.bootstrap import paired_difference
 from glass.measure.evaluation_schema import Evaluation
 from glass.report.document import (
@@ -88,7 +88,7 @@ def report_document(
         document[run.name] = {
             split: {**evaluation["metrics"], **_split_results(evaluation)},
             "training": {
-                "finished": run.record.get("finished") is not None,
+                "finished": run.record["finished"] is not None,
                 **training_summary(run.epochs, (evaluation["model"]["chosen"] or {}).get("epoch")),
             },
             "model": evaluation["model"],
@@ -172,9 +172,9 @@ def dataset_summary(dataset: "ShardDataset", split: str) -> DatasetSummary:
     }
 
 
-def _settings(record: Mapping[str, Any]) -> dict[str, Any]:
-    around = {name: record[name] for name in ("data", "environment") if name in record}
-    settings = flat_settings(record.get("config", {})) | flat_settings(around)
+def _settings(record: RunRecord) -> dict[str, Any]:
+    around = {"data": record["data"], "environment": record.get("environment", {})}
+    settings = flat_settings(record["config"]) | flat_settings(around)
     settings.pop("data.path", None)  # it describes a machine, not a run
     return settings
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from glass.auditing.audit import AuditSummary
+from glass.auditing.document import AuditSummary
 from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
 from glass.measure.applied_calibration import AppliedCalibration

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from glass.config.dataset_digest import dataset_digest
-from glass.config.run_folder import EpochLine
+from glass.config.run_folder import EpochLine, RunRecord, read_record
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.predictions import read_predictions
 from glass.measure.result_files import EVALUATION, found_of, read_evaluation
@@ -15,7 +15,7 @@ from glass.measure.robustness_schema import Robustness
 from glass.report.robustness import own_robustness
 from shards.errors import InputError
 from shards.files.documents import typed_document
-from shards.files.json_file import parse_json, read_json, read_json_bytes
+from shards.files.json_file import parse_json, read_json_bytes
 
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
@@ -30,8 +30,7 @@ class RunData:
     name: str
     """Its name in the report."""
     folder: Path
-    record: dict[str, Any]
-    """``run.json``."""
+    record: RunRecord
     epochs: list[EpochLine]
     """Lines of ``metrics.jsonl`` by epoch; of an epoch run twice (after a resume) the last."""
     evaluation: Evaluation
@@ -51,11 +50,10 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
             f"{folder} was evaluated on another data set than {dataset.where} (or on it before it "
             "was rebuilt): give the data set it was evaluated on, or evaluate again"
         )
-    record = _read_json(folder / "run.json")
     return RunData(
         name=name,
         folder=folder,
-        record=record,
+        record=_read_record(folder / "run.json"),
         epochs=_read_epochs(folder / "metrics.jsonl"),
         evaluation=evaluation,
         predictions=read_predictions(folder, split, variant),
@@ -63,17 +61,11 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_record(path: Path) -> RunRecord:
     try:
-        document = read_json(path)
+        return read_record(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): is its folder a finished run?") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path} holds no JSON object: is its folder a finished run?")
-    for name in ("config", "data", "environment"):
-        if not isinstance(document.get(name, {}), dict):
-            raise InputError(f"{path} is damaged: its {name} is no object")
-    return document
 
 
 def _read_epochs(path: Path) -> list[EpochLine]:

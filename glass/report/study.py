@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from glass.auditing.audit import AuditSummary
+from glass.auditing.document import AuditSummary
 from glass.report.audit import audit_sentence
 from glass.report.crop_plots import crop_svgs
 from glass.report.crop_tables import (

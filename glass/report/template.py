@@ -1,6 +1,6 @@
 """The templates of all pages: one environment, in which no text of the data can do anything."""
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,11 @@ def render(template: str, **values: Any) -> str:
     Every text is escaped by Jinja2, and characters that do not print (control characters, marks that turn
     the direction of writing) are shown as escapes, since names of files are untrusted.
     """
+    return _environment().get_template(template).render(values)
+
+
+@cache
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -35,7 +40,7 @@ def render(template: str, **values: Any) -> str:
         "between": tables.interval_text,
         "percent_between": partial(tables.interval_text, show=tables.percent),
     }
-    return environment.get_template(template).render(values)
+    return environment
 
 
 def _shown(value: Any) -> Any:

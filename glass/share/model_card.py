@@ -5,7 +5,7 @@ Filled from the files in the run's folder; a result that was not measured is mar
 
 from pathlib import Path
 
-from glass.auditing.audit import Audit, FindingRecord, check_audit, read_audit
+from glass.auditing.document import Audit, FindingRecord, check_audit, read_audit
 from glass.config.dataset_digest import dataset_digest
 from glass.config.run_folder import RunFolder
 from glass.export.model_folder import ModelCard, read_model_card

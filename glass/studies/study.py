@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from glass.auditing.audit import audit_summary, read_audit
+from glass.auditing.document import audit_summary, read_audit
 from glass.config.dataset_digest import dataset_digest
 from glass.config.run_config import RunConfig
 from glass.config.versions import installed_versions

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from glass.auditing.audit import AuditSummary
+from glass.auditing.document import AuditSummary
 from glass.config.dataset_digest import DatasetDigest
 from glass.studies.crop_documents import BaselineCost, CropStudy
 from glass.studies.final_documents import FinalRuns

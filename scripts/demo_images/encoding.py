@@ -25,18 +25,18 @@ class Encoding:
     suffix: str
     """One of :data:`FORMATS`."""
     quality: int
-    """Quality of JPEG and lossy WebP, 90 … 97."""
+    """Quality of JPEG and lossy WebP."""
     subsampling: str
     """Chroma subsampling of a JPEG, one of :data:`SUBSAMPLINGS`."""
     progressive: bool
     """Whether a JPEG is stored in several scans."""
 
 
-def draw_encoding(rng: np.random.Generator) -> Encoding:
+def draw_encoding(rng: np.random.Generator, qualities: tuple[int, int] = QUALITIES) -> Encoding:
     """Mostly JPEG, some PNG and WebP. Draws the same count of numbers for every format."""
     return Encoding(
         suffix=str(rng.choice(FORMATS, p=FORMAT_SHARES)),
-        quality=int(rng.integers(QUALITIES[0], QUALITIES[1] + 1)),
+        quality=int(rng.integers(qualities[0], qualities[1] + 1)),
         subsampling=str(rng.choice(SUBSAMPLINGS, p=SUBSAMPLING_SHARES)),
         progressive=bool(rng.random() < PROGRESSIVE_SHARE),
     )

@@ -14,7 +14,16 @@ from PIL import Image
 from shards.errors import InputError
 from shards.files.folder_walk import walk_folder
 
-__all__ = ["MIN_PIXELS", "Photo", "cut_scene", "find_photos", "fingerprint", "group_pictures", "open_half"]
+__all__ = [
+    "MIN_PIXELS",
+    "Photo",
+    "cut_scene",
+    "find_photos",
+    "fingerprint",
+    "group_pictures",
+    "open_half",
+    "open_whole",
+]
 
 SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif"])
 MODES = frozenset(["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
@@ -101,6 +110,12 @@ def open_half(path: Path) -> Image.Image:
         drafted = image.size != image.info["full_size"]
         rgb = image.convert("RGB")
     return rgb if drafted else rgb.reduce(2)
+
+
+def open_whole(path: Path) -> Image.Image:
+    """The photograph in RGB with its own pixels."""
+    with _open(path) as image:
+        return image.convert("RGB")
 
 
 def cut_scene(half: Image.Image, rng: np.random.Generator, width: int, height: int) -> np.ndarray:

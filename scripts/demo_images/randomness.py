@@ -17,6 +17,8 @@ class Stream(IntEnum):
     CAMERA = 5  # lens, sensor noise and sharpening
     GENERATOR = 6  # the detail a generator invents
     PHOTOS = 7  # which photographs are used where there are more than needed
+    SPLIT = 8  # which pictures are for the test
+    RESIZE = 9  # filters and factors of what is shrunk and enlarged
 
 
 def stream(seed: int, purpose: Stream, number: int = 0) -> np.random.Generator:

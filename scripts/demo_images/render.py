@@ -17,9 +17,10 @@ __all__ = ["render", "render_job"]
 
 
 def render_job(job: Job, out: Path, seed: int) -> int:
-    """Writes every rendition of ``job`` under ``out`` and returns how many pixels they have."""
-    half = open_half(job.photo) if job.photo else None
-    for rendition in job.renditions:
+    """Writes every rendition of ``job`` under ``out`` that is not there yet; returns how many pixels they have."""
+    missing = [rendition for rendition in job.renditions if not (out / rendition.path).exists()]
+    half = open_half(job.photo) if job.photo and missing else None
+    for rendition in missing:
         image = render(rendition, half, seed)
         write_bytes_atomic(out / rendition.path, encode(image, rendition.encoding))
     return sum(rendition.width * rendition.height for rendition in job.renditions)

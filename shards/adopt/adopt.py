@@ -158,6 +158,7 @@ def _finish(
         [task.manifest for task in tasks],
         rejected,
         out,
+        {} if shares else {image.source.path: image.source.split for task in tasks for image in task.images},
         global_size=settings.global_size,
         split_seed=settings.split_seed,
         split_shares=shares,

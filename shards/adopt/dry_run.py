@@ -10,6 +10,7 @@ from shards.adopt.tar_names import find_tars, folder_of, name_tars
 from shards.adopt.understand import UnderstoodTars, understand_tars
 from shards.build.finish import in_order
 from shards.build.packing import PackedSource
+from shards.cli.command import one_line
 from shards.cli.wording import counted
 from shards.images.rejection import REASONS
 from shards.manifest.group_list import read_group_list
@@ -62,10 +63,11 @@ def _classes(sources: Sequence[PackedSource]) -> str:
 
 def _by_tar(understood: UnderstoodTars) -> list[str]:
     shown = list(zip(understood.tars, understood.images, strict=True))[:_MOST_TARS]
-    width = max(len(tar.below) for tar, _ in shown)
+    names = [one_line(tar.below) for tar, _ in shown]
+    width = max(map(len, names))
     lines = [
-        f"  {tar.below:<{width}}  {len(images):>9,}  {_classes([image.source for image in images])}"
-        for tar, images in shown
+        f"  {name:<{width}}  {len(images):>9,}  {_classes([image.source for image in images])}"
+        for name, (_, images) in zip(names, shown, strict=True)
     ]
     left = len(understood.tars) - len(shown)
     return lines + ([f"  … and {counted(left, 'tar')} more"] if left else [])

@@ -14,6 +14,7 @@ from shards.errors import InputError
 from shards.files.parquet_file import open_parquet
 from shards.files.regular_file import require_regular
 from shards.manifest.schema import SPLITS
+from shards.sources.rows import csv_reader
 from shards.sources.words import SPLIT_WORDS
 
 __all__ = ["KeyList", "read_key_list"]
@@ -88,7 +89,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         if path.suffix.lower() == ".csv":
             require_regular(path)
             with path.open(encoding="utf-8-sig", newline="") as file:
-                rows: list[dict[str, Any]] = list(csv.DictReader(file, strict=True))
+                rows: list[dict[str, Any]] = list(csv_reader(file, {"key", "label"}.issubset))
         else:
             with open_parquet(path) as parquet:
                 rows = parquet.read().to_pylist()

@@ -12,7 +12,18 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from shards.manifest.schema import CLASS_NAMES
-from shards.sources.words import CERTAIN, CLASS_WORDS, SPLIT_WORDS, Meaning, Words, denies, plain_label
+from shards.sources.words import (
+    CERTAIN,
+    CLASS_WORDS,
+    SPLIT_WORDS,
+    Meaning,
+    Words,
+    denied,
+    letters_of,
+    may_be_generated,
+    plain_label,
+    sounds_like,
+)
 
 __all__ = ["LabelWords", "Said", "split_of_name"]
 
@@ -93,7 +104,17 @@ class LabelWords:
                 f"{folders[place]} = {CLASS_NAMES[meanings[place].label or 0]}" for place in dict.fromkeys(chosen)
             )
             return Said(folders[chosen[0]], None, clash=clash)
+        if chosen and meanings[chosen[0]].label == 0 and not meanings[chosen[0]].is_given:
+            for name in filter(may_be_generated, folders[chosen[-1] + 1 :]):
+                return Said(name, None, clash=f"{folders[chosen[0]]} = {CLASS_NAMES[0]} and {name}")
+        if chosen and self._is_denied(folders, meanings, meanings[chosen[0]].label):
+            return None
         return self._said(folders, meanings, chosen[0]) if chosen else None
+
+    def _is_denied(self, folders: Sequence[str], meanings: Sequence[Meaning], label: int | None) -> bool:
+        """Whether a folder says that what lies in it is not of the class that another names: ``ai/not_ai``."""
+        names = [name for name, meaning in zip(folders, meanings, strict=True) if not meaning.is_given]
+        return any(label in denied(letters_of(name)) for name in names)
 
     def _said(self, folders: Sequence[str], meanings: Sequence[Meaning], place: int) -> Said:
         """The label of the folder at ``place``; the first below it that has a name of its own, and is no split, is
@@ -112,9 +133,14 @@ class LabelWords:
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
-        given = {word: label for word in words if (label := self._table.given_label(word)) is not None}
-        if not given and denies(words):  # folders say nothing about it either: it may be what they are not
+        for form in (stem, stem.rstrip("-_.0123456789")):
+            if (label := self._table.given_label(form)) is not None:
+                return Said(form, label, is_certain=True)
+        if (
+            denied(words) or sounds_like(words) or "=" in stem
+        ):  # folders say nothing either: it may be what they are not
             return None
+        given = {word: label for word in words if (label := self._table.given_label(word)) is not None}
         found = given or {
             word: CERTAIN[word]
             for word, following in pairwise([*words, ""])

@@ -1,17 +1,20 @@
 """Which image of a tar made elsewhere goes to which split: by the tar's name, a list, or drawn."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shards.adopt.examine import ExaminedTar, TarImage
 from shards.adopt.label_words import split_of_name
+from shards.build.finish import in_order
 from shards.build.split import Splittable, assign_splits
 from shards.build.writer import Rejection
+from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 
-__all__ = ["draw_splits", "join_groups"]
+__all__ = ["draw_splits", "given_splits", "join_groups"]
 
 
 def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
@@ -35,7 +38,7 @@ def draw_splits(
     order of ``SPLITS``. Raises ``InputError`` where all images have one label, and where a group
     was given two splits.
     """
-    given = _given_splits(names, examined, by_name=shares is None)
+    given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]
     kept: list[list[TarImage]] = []
     labels, last_split = _by_content(examined, given)
@@ -54,6 +57,13 @@ def draw_splits(
             else:
                 kept[-1].append(replace(image, source=source))
     flat = [image.source for images in kept for image in images]
+    named = {split_of_name(name) for name, e in zip(names, examined, strict=True) if e.images or e.rejected}
+    if shares is None and (missing := named - {source.split for source in flat}):
+        reasons = in_order(Counter(rejection.reason for rejection in rejected))
+        raise InputError(
+            f"no image of the tars that are named {min(filter(None, missing))} can be taken in; of all tars, "
+            f"{by_reason(reasons)} were rejected: mend those tars, or give shares with --split"
+        )
     _require_both_classes({source.label for source in flat})
     drawn = iter(
         assign_splits(
@@ -65,7 +75,7 @@ def draw_splits(
     return [[replace(i, source=replace(i.source, split=next(drawn))) for i in images] for images in kept], rejected
 
 
-def _given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
+def given_splits(names: Sequence[str], examined: Sequence[ExaminedTar], by_name: bool) -> list[list[str]]:
     """The split of every image by a list or by the name of its tar, ``""`` where it is drawn."""
     named = [split_of_name(name) or "" if by_name else "" for name in names]
     return [[image.source.split or split for image in e.images] for split, e in zip(named, examined, strict=True)]

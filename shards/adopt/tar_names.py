@@ -40,20 +40,30 @@ class NamedTar:
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars, each once, sorted; of folders all below them, sidecars left out. A path that
-    does not exist may be a pattern. Raises ``InputError``, also for compressed tars."""
+    """The tars, each once, sorted; of folders all below them, sidecars left out. A link to a tar, as caches have them,
+    keeps its own name. A path that does not exist may be a pattern. Raises ``InputError``, also for compressed tars."""
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():
-            found.update(dict.fromkeys(p.resolve() for p in _in_folder(path)))
+            found.update(dict.fromkeys(path.resolve() / tar.relative_to(path) for tar in _in_folder(path)))
         elif path.exists():
             kind = archive_kind(path)
             if kind not in ("", "tar"):
                 raise InputError(unpack_first(path, kind, "a plain .tar"))
-            found[path.resolve()] = None
+            found[path.parent.resolve() / path.name] = None
         else:
-            found.update(dict.fromkeys(p.resolve() for p in _matching(path)))
-    return sorted(found)
+            found.update(dict.fromkeys(tar.parent.resolve() / tar.name for tar in _matching(path)))
+    return _each_once(sorted(found))
+
+
+def _each_once(tars: Sequence[Path]) -> list[Path]:
+    """The tars without links to others among them. Raises ``InputError`` where several links lead to one."""
+    taken: dict[Path, Path] = {}
+    for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
+        other = taken.setdefault(tar.resolve(), tar)
+        if other not in (tar, tar.resolve()):
+            raise InputError(f"{other} and {tar} lead to one tar, {tar.resolve()}: take one of the links out")
+    return sorted(taken.values())
 
 
 def _is_tar(name: str) -> bool:

@@ -9,7 +9,7 @@ from shards.adopt.examine import ExaminedTar, TarImage, examine_tar, guess_rules
 from shards.adopt.label_rules import LabelRules
 from shards.adopt.notes import lost_images, notes_on_labels, unread_ends
 from shards.adopt.settings import IndexSettings
-from shards.adopt.split import draw_splits, join_groups
+from shards.adopt.split import draw_splits, given_splits, join_groups
 from shards.adopt.tar_names import NamedTar
 from shards.build.finish import in_order
 from shards.build.writer import Rejection
@@ -17,6 +17,7 @@ from shards.cli.progress import progress_bar
 from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.manifest.group_list import GroupList
+from shards.sources.source_list import notes_on_splits
 
 __all__ = ["UnderstoodTars", "understand_tars"]
 
@@ -50,6 +51,9 @@ def understand_tars(
         notes.append(join_groups(examined, groups))
     names = [tar.below for tar in tars]
     shares = settings.shares(names)
+    given = [split for splits in given_splits(names, examined, by_name=shares is None) for split in splits]
+    labels = [image.source.label for found in examined for image in found.images]
+    notes += notes_on_splits(given, labels, "--split, without splits in a list,")
     try:
         images, rejected = draw_splits(names, examined, shares, settings.split_seed)
         if not any(images):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shards.build.finish import finish, is_finished
+from shards.build.finish import finish, is_finished, require_left
 from shards.build.packing import ShardPlan
 from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged, write_plan
 from shards.build.ray_engine import write_shards_on_ray
@@ -129,6 +129,7 @@ def _build(
     else:
         require_unchanged(plan, sources, settings, out, finished)
         shards = plan_shards(plan)
+    require_left(plan, sources.misnamed, out)
     if sources.groups is not None:
         sources.notes.append(sources.groups.note(plan.table.column("sha256").to_pylist()))
         on_note(sources.notes[-1])

@@ -1,7 +1,7 @@
 """The last step of a build: one manifest for all shards, the list of rejects, ``dataset.json``."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from shards.images.rejection import REASONS
 from shards.manifest.dataset import MANIFEST_NAME
 from shards.manifest.info import INFO_NAME, DatasetInfo, SplitCounts
 from shards.manifest.schema import BUILD_ID, CLASS_NAMES, REJECTED_NAME, SAMPLE_SCHEMA, SPLITS
+from shards.manifest.tiled_bytes import tiled_bytes
 
 __all__ = [
     "finish",
     "in_order",
     "is_finished",
     "not_indexable_counts",
+    "require_left",
     "split_counts",
     "stored_as_counts",
     "write_data_set",
@@ -56,17 +58,14 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
     All shards must be done. Raises as :func:`write_data_set`.
     """
     manifests = [out / f"{shard.stem}.parquet" for shard in shards]
-    found = [
-        Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
-        for row in plan.table.to_pylist()
-        if row["reason"]
-    ]
-    found += [Rejection(name, None, None, "file_name", "") for name in misnamed]
+    paths, splits = (plan.table.column(name).to_pylist() for name in ("path", "split"))
+    given = {path: split for path, split in zip(paths, splits, strict=True) if split}
     settings = plan.settings
     return write_data_set(
         manifests,
-        found,
+        _rejected_first(plan, misnamed),
         out,
+        given,
         global_size=settings.global_size,
         split_seed=settings.split_seed,
         split_shares=settings.split_shares,
@@ -76,15 +75,64 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
     )
 
 
+def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
+    """Raises ``InputError``, with only the list of rejects written, where the first pass has left no image of a class,
+    or of a split that was given: what is built of the others would be no data set of both."""
+    lost: dict[str, Counter[str]] = {}
+    left: set[str] = set()
+    rows = zip(*(plan.table.column(name).to_pylist() for name in ("label", "split", "reason")), strict=True)
+    for label, split, reason in rows:
+        for kind in _kinds(label, split):
+            if reason:
+                lost.setdefault(kind, Counter())[reason] += 1
+            else:
+                left.add(kind)
+    if left and lost.keys() - left:  # where nothing at all is left, the last step says so
+        _write_rejected(_rejected_first(plan, misnamed), out / REJECTED_NAME)
+        _require_kinds(lost, left, out)
+
+
+def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]:
+    """What the first pass rejected, and files whose names are none."""
+    found = [
+        Rejection(row["path"], row["label"], row["generator"], row["reason"], row["detail"])
+        for row in plan.table.to_pylist()
+        if row["reason"]
+    ]
+    return found + [Rejection(name, None, None, "file_name", "") for name in misnamed]
+
+
+def _kinds(label: int | None, split: str) -> list[str]:
+    """What an image is one of, for a person; ``split`` is the one that it was given, ``""`` for none."""
+    of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
+    return of_class + ([f"images given to the split {split}"] if split else [])
+
+
+def _require_kinds(lost: Mapping[str, Counter[str]], left: Collection[str], out: Path) -> None:
+    """Raises ``InputError`` where all images of a kind are ``lost``, kind → reason → images."""
+    for kind, reasons in lost.items():
+        if kind not in left:
+            raise InputError(
+                f"none of the {reasons.total():,} {kind} was taken in ({by_reason(in_order(reasons))}): see "
+                f"{out / REJECTED_NAME}, mend or leave out what it names, and build into another folder"
+            )
+
+
 def write_data_set(
-    manifests: Sequence[Path], rejected: Sequence[Rejection], out: Path, samples_per_shard: int = 0, **fields: Any
+    manifests: Sequence[Path],
+    rejected: Sequence[Rejection],
+    out: Path,
+    given: Mapping[str, str],
+    samples_per_shard: int = 0,
+    **fields: Any,
 ) -> DatasetInfo:
     """Joins the shards' ``manifests`` to ``samples.arrow``, split after split, and writes the list of
     rejects and, last of all, ``dataset.json``, whose contents are returned.
 
     ``rejected`` are the images that came into no shard's work, ``samples_per_shard`` the limit that
-    was set, 0 for none; other ``fields`` are those of :class:`DatasetInfo`. Raises ``InputError``,
-    with only the list of rejects written, where there is no sample.
+    was set, 0 for none; other ``fields`` are those of :class:`DatasetInfo`. ``given`` has the splits that images were
+    given, by their source paths. Raises ``InputError``, with only the list of rejects written, where there is no
+    sample, or none of a class or given split that images were rejected of.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -95,6 +143,14 @@ def write_data_set(
             f"not one of {counted(sum(reasons.values()), 'image')} was taken in ({by_reason(reasons)}): "
             f"see {out / REJECTED_NAME}"
         )
+    lost: dict[str, Counter[str]] = {}
+    for rejection in found:
+        for kind in _kinds(rejection.label, given.get(rejection.source_path, "")):
+            lost.setdefault(kind, Counter())[rejection.reason] += 1
+    if lost:
+        paths, labels = (table.column(name).to_pylist() for name in ("source_path", "label"))
+        pairs = {(label, given.get(path, "")) for path, label in zip(paths, labels, strict=True)}
+        _require_kinds(lost, {kind for pair in pairs for kind in _kinds(*pair)}, out)
     info = DatasetInfo(
         samples_per_shard=samples_per_shard or max(record.info.samples for record in records),
         num_samples=table.num_rows,
@@ -103,6 +159,7 @@ def write_data_set(
         rejected=reasons,
         shards=tuple(record.info for record in records if record.info.samples),
         stored_as=stored_as_counts(table),
+        tiled=tiled_bytes(table),
         **fields,
     )
     return write_description(info, table, out)

@@ -15,7 +15,7 @@ from shards.errors import MachineTrouble, disk_failed
 from shards.files.patience import TRIES
 from shards.images.formats import known_format
 from shards.images.rejection import RejectedImage
-from shards.images.stored_form import can_tile
+from shards.images.tiling import Tiling
 from shards.manifest.schema import SPLITS
 from shards.sources.files import SourceFiles, Stamp, require_size
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
@@ -29,7 +29,7 @@ SCAN_SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),  # of a file in a store: a number that changes with it
         ("sha256", pa.binary()),  # empty where the file could not be read
         ("format", pa.string()),  # "" where rejected
-        ("can_tile", pa.bool_()),  # lossless, of one frame, and of a kind that tiles suit
+        ("tiled", pa.bool_()),  # to be stored as tiles, see shards.images.tiling
         ("reason", pa.string()),  # key of REASONS, "" where taken
         ("detail", pa.string()),
     ]
@@ -37,6 +37,7 @@ SCAN_SCHEMA = pa.schema(
 
 T = TypeVar("T")
 
+_ALL_KEPT = Tiling(lossless=False)
 _SLICE = 4096  # rows in flight, so that a list of millions does not become millions of futures
 
 
@@ -48,16 +49,16 @@ class FileState:
     mtime_ns: int = 0
     sha256: bytes = b""
     format: str = ""
-    can_tile: bool = False
+    tiled: bool = False
     reason: str = ""
     detail: str = ""
 
 
-def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileState:
+def examine(files: SourceFiles, name: str, known: Stamp | None = None, tiling: Tiling = _ALL_KEPT) -> FileState:
     """Reads one file and recognises its format; a file that is not a usable image is returned with a reason.
 
-    ``known`` is its stamp, where that is known. Safe in threads. Raises ``InputError`` where a store does not answer,
-    ``MachineTrouble`` where the machine cannot read it now.
+    ``known`` is its stamp, where that is known; ``tiling`` says which images become tiles. Safe in threads.
+    Raises ``InputError`` where a store does not answer, ``MachineTrouble`` where the machine cannot read it now.
     """
     try:
         # Before the bytes: if the file changes in between, the stamp is old and it is read again.
@@ -71,13 +72,14 @@ def examine(files: SourceFiles, name: str, known: Stamp | None = None) -> FileSt
         kind = known_format(data)
     except RejectedImage as rejected:
         return replace(state, reason=rejected.reason, detail=rejected.detail)
-    return replace(state, format=kind, can_tile=can_tile(data, kind))
+    return replace(state, format=kind, tiled=tiling.takes(data, kind))
 
 
 def scan(
-    sources: SourceList, threads: int, advance: Callable[[int], object], reject_unreadable: bool = False
+    sources: SourceList, threads: int, advance: Callable[[int], object], tiling: Tiling, reject_unreadable: bool = False
 ) -> pa.Table:
     """Examines every file of ``sources``, in ``threads`` threads. ``advance(n)`` is called after every ``n`` files.
+    ``tiling`` says which images become tiles.
 
     Returns a table of ``SCAN_SCHEMA``: the rows of ``sources`` in their order, with what was found. Rejected are all
     files of equal bytes that have both labels, and, of equal files that were given to several splits, those outside the
@@ -89,7 +91,7 @@ def scan(
     paths = sources.table.column("path")
 
     def one(name: str) -> FileState:
-        state = examine(sources.files, name, sources.stamps.get(name))
+        state = examine(sources.files, name, sources.stamps.get(name), tiling)
         if state.reason == "io" and not reject_unreadable:
             raise image_not_given(sources.files.where(name), state.detail)
         return state

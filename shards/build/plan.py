@@ -91,7 +91,7 @@ def make_plan(
 ) -> BuildPlan:
     """Does the first pass; writes nothing."""
     containers = sources.files.containers()
-    table = with_groups(scan(sources, threads, advance, reject_unreadable), sources.groups)
+    table = with_groups(scan(sources, threads, advance, settings.tiling, reject_unreadable), sources.groups)
     decided = equalise(
         settings.equalise, table, sources.files, settings.split_seed, threads, advance, reject_unreadable
     )
@@ -127,7 +127,7 @@ def read_plan(out: Path) -> BuildPlan | None:
         record = typed_document(fields, PlanRecord, "plan")
         table = table.replace_schema_metadata(None)
         if table.schema != SCAN_SCHEMA:
-            raise ValueError("other columns")
+            raise ValueError("other columns, as of another version")
         _require_known_words(table)
         settings = BuildSettings(**record["settings"])
         containers = {name: (stamp[0], stamp[1]) for name, stamp in record.get("containers", {}).items()}
@@ -163,12 +163,11 @@ def plan_shards(plan: BuildPlan) -> list[ShardPlan]:
         again=TRAIN if again else "",
     )
     names = ("path", "sha256", "format", "label", "generator", "group")
-    tile = settings.lossless == "tile" and not plan.recompress_quality
     packed = (
         PackedSource(
             **{name: row[name] for name in names},
             split=split,
-            tiled=tile and row["can_tile"],
+            tiled=row["tiled"],
             recompress_quality=plan.recompress_quality,
         )
         for row, split in zip(taken, splits, strict=True)

@@ -7,14 +7,20 @@ from msgspec import Meta
 
 from shards.build.equalise import Method
 from shards.build.split import parse_shares
+from shards.errors import InputError
+from shards.images.formats import MAX_PIXELS
+from shards.images.tiling import Tiling
 from shards.settings import Seed, check_settings
 
-__all__ = ["DEFAULT_SPLIT", "LOSSLESS_FORMS", "BuildSettings", "GlobalSize"]
+__all__ = ["DEFAULT_SPLIT", "LOSSLESS_FORMS", "LOSSY_FORMS", "BuildSettings", "GlobalSize"]
 
 DEFAULT_SPLIT = "0.7,0.15,0.15"
 Lossless = Literal["tile", "keep"]
 LOSSLESS_FORMS = get_args(Lossless)
+Lossy = Literal["keep", "tiles"]
+LOSSY_FORMS = get_args(Lossy)
 GlobalSize = Annotated[int, Meta(ge=16, le=4096)]
+Megapixels = Annotated[float, Meta(ge=0, le=MAX_PIXELS / 1e6)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,12 @@ class BuildSettings:
     """``tile``: lossless images are stored as tiled TIFF with the same pixels, of which a crop is
     read 5 (1 megapixel) to 40 times (8) as fast as of a PNG; ``keep``: as they are, for readers
     whose TIFF lacks zstd (docs/readers.md)."""
+    lossy: Lossy = "keep"
+    """``tiles``: images of which no crop can be read by itself (lossy WebP, AVIF, HEIC, JPEG XL, JPEG 2000, GIF,
+    palettes, JPEGs with arithmetic coding or in CMYK, TIFFs with JPEG inside) are stored as tiled TIFF with the same
+    pixels, too, which takes many times their bytes (docs/data.md); ``keep``: as they are."""
+    lossy_over: Megapixels = 0.0
+    """With ``lossy="tiles"``: only images of more than so many megapixels."""
     keep_progressive: bool = False
     """Leave progressive JPEGs as they are instead of making them baseline."""
     equalise: Method = "none"
@@ -41,3 +53,18 @@ class BuildSettings:
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
+        if self.lossy_over and self.lossy == "keep":
+            raise InputError(
+                f"--lossy-over {self.lossy_over:g} is about images that become tiles: give --lossy tiles, too"
+            )
+        if self.lossy == "tiles" and self.equalise == "recompress":
+            raise InputError(
+                "--equalise recompress stores every image as JPEG, so none is left for --lossy tiles: give one "
+                "of the two"
+            )
+
+    @property
+    def tiling(self) -> Tiling:
+        """The images that become tiles; none where every image becomes a JPEG."""
+        lossless = self.lossless == "tile" and self.equalise != "recompress"
+        return Tiling(lossless, self.lossy == "tiles", self.lossy_over)

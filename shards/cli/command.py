@@ -18,7 +18,7 @@ from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
-__all__ = ["CommandParser", "run_command"]
+__all__ = ["CommandParser", "one_line", "printable", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_BUG = 1
@@ -30,13 +30,18 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # It quotes what was typed, which may be an address with a password in it.
-        message = printable(without_secrets(message))
+        message = one_line(without_secrets(message))
         self.exit(EXIT_INPUT_ERROR, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
 def printable(text: str) -> str:
     """``text`` with control characters escaped: names of files are untrusted, terminals obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """:func:`printable` without line breaks: a name with one in it makes no line of its own."""
+    return printable(text).replace("\n", "\\n")
 
 
 def run_command(main: Callable[[], int | None]) -> NoReturn:
@@ -104,4 +109,4 @@ def _of_a_file(error: Exception) -> Exception | None:
 
 
 def _print_error(sentence: str) -> None:
-    print(f"error: {printable(without_secrets(sentence))}", file=sys.stderr)
+    print(f"error: {one_line(without_secrets(sentence))}", file=sys.stderr)

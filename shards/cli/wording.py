@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-__all__ = ["by_reason", "counted"]
+__all__ = ["by_reason", "counted", "size_in_words"]
 
 _IRREGULAR = {"entry": "entries", "class": "classes", "process": "processes", "copy": "copies"}
 
@@ -13,6 +13,16 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     before, space, last = noun.rpartition(" ")
     return f"{number:,} {before}{space}{_IRREGULAR.get(last, last + 's')}"
+
+
+def size_in_words(num_bytes: float) -> str:
+    """ "13 kB", "8.2 MB", "120 GB": two digits or more, of 1,000 bytes each step."""
+    units = ["TB", "GB", "MB", "kB", "bytes"]
+    while num_bytes >= 999.5 and len(units) > 1:
+        num_bytes /= 1000
+        units.pop()
+    unit = units[-1]
+    return f"{num_bytes:.1f} {unit}" if num_bytes < 9.95 and unit != "bytes" else f"{num_bytes:,.0f} {unit}"
 
 
 def by_reason(rejected: Mapping[str, int]) -> str:

@@ -8,15 +8,20 @@ from pathlib import Path
 __all__ = ["walk_folder"]
 
 
-def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[tuple[str, list[str]]]:
+def walk_folder(
+    root: Path,
+    on_error: Callable[[OSError], None] | None = None,
+    on_again: Callable[[str, str], None] = lambda link, folder: None,
+) -> Iterator[tuple[str, list[str]]]:
     """(folder, names of the files in it, sorted) for ``root`` and all folders below, hidden files
     and folders left out.
 
     Links to folders are followed after all else, and no folder is visited twice: what also lies below
     ``root`` itself counts where it lies. Folders may lie any number deep. What cannot be listed raises
-    ``OSError``, or is given to ``on_error`` and passed over.
+    ``OSError``, or is given to ``on_error`` and passed over. ``on_again`` gets each link to a folder that was visited
+    already, and where that was.
     """
-    seen: set[tuple[int, int]] = set()
+    seen: dict[tuple[int, int], str] = {}
     waiting, linked = [str(root)], deque[str]()
     while waiting or linked:
         here = waiting.pop() if waiting else linked.popleft()
@@ -25,9 +30,9 @@ def walk_folder(root: Path, on_error: Callable[[OSError], None] | None = None) -
         links: list[str] = []
         try:
             status = os.stat(here)
-            if (status.st_dev, status.st_ino) in seen:
+            if (before := seen.setdefault((status.st_dev, status.st_ino), here)) != here:
+                on_again(here, before)
                 continue
-            seen.add((status.st_dev, status.st_ino))
             with os.scandir(here) as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):

@@ -2,8 +2,8 @@
 
 ``source``: the source's bytes, untouched. Two kinds are stored in another form, with the same pixels, so
 that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
-tables, become ``baseline`` JPEGs with the same coefficients; lossless images become ``tiled``
-TIFFs. Both are checked before they are used.
+tables, become ``baseline`` JPEGs with the same coefficients; lossless images, and others if the build is told
+to (``shards.images.tiling``), become ``tiled`` TIFFs. Both are checked before they are used.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from shards.images.containers import riff_chunks
-from shards.images.formats import EXTENSIONS, count_frames, open_image
+from shards.images.formats import EXTENSIONS
 from shards.images.pixels import decode_rgb
-from shards.images.rejection import RejectedImage
+from shards.images.tiling import can_tile
 
-__all__ = ["STORED_FORMATS", "StoredImage", "can_tile", "entry_points_of", "member_extension", "stored_form"]
+__all__ = ["STORED_FORMATS", "StoredImage", "as_tiles", "entry_points_of", "member_extension", "stored_form"]
 
 STORED_FORMATS = {"baseline": "JPEG", "tiled": "TIFF", "recompressed": "JPEG"}
 """``stored_as`` → format of the member, where that is not the source's. Only ``recompressed`` has
@@ -27,11 +26,8 @@ _CONVERTIBLE = ("progressive", "several scans", "missing table")
 _MAX_GROWTH = 1.1
 """Largest growth of a lossless image: beyond it the tiles are compressed harder, which takes ten times
 as long."""
-
-
-# Palettes are passed over: as RGB they would take two to three times the bytes.
-_MODES = frozenset({"L", "LA", "RGB", "RGBA", "RGBX", "CMYK", "I;16", "I;16B", "I;16L", "I;16N", "I"})
-_TIFF_COMPRESSIONS = frozenset({"raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd"})
+_OFTEN_DRAWN = frozenset({"PNG", "BMP", "TIFF", "GIF"})
+"""Formats of drawings and screenshots, which may be smaller without the predictor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
     With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as
     baseline unless ``keep_progressive``.
     """
-    if tiled and (tiles := _as_tiles(data, kind, rgb)):
+    if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))
     entry_points, not_indexable = entry_points_of(data, kind)
     if not_indexable in _CONVERTIBLE and not keep_progressive and (jpeg := _as_baseline(data)):
@@ -64,14 +60,18 @@ def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_prog
     return StoredImage(data, EXTENSIONS[kind], "source", entry_points, not_indexable)
 
 
-def _as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
-    """``None`` should the pixels come out changed, for us or for Pillow."""
-    from shards.images.tiled_tiff import TiledImage, encode_tiled
+def as_tiles(data: bytes, kind: str, rgb: Image.Image) -> bytes | None:
+    """The tiled TIFF of an image file that decodes to ``rgb``; ``None`` should the pixels come out changed, for us or
+    for Pillow."""
+    from shards.images.tiled_tiff import LEVELS, TiledImage, encode_tiled
 
     pixels = np.asarray(rgb)
-    # Lossless WebP takes three quarters of the bytes of a PNG, which tiles cannot reach.
-    wanted = pixels.size if kind == "WEBP" else int(_MAX_GROWTH * len(data)) + 1024
-    tiles = encode_tiled(pixels, wanted)
+    if kind not in _OFTEN_DRAWN:  # nor could lossless WebP be reached, three quarters of a PNG
+        tiles = encode_tiled(pixels, pixels.size)
+    elif can_tile(data, kind):
+        tiles = encode_tiled(pixels, int(_MAX_GROWTH * len(data)) + 1024)
+    else:
+        tiles = encode_tiled(pixels, 0, LEVELS[:1])
     if not np.array_equal(TiledImage(tiles).read_all(), pixels):
         return None
     return tiles if np.array_equal(decode_rgb(tiles), pixels) else None
@@ -106,22 +106,3 @@ def entry_points_of(data: bytes, kind: str) -> tuple[bytes, str | None]:
 def member_extension(stored_as: str, kind: str) -> str:
     """The extension of an image member, from the manifest's ``stored_as`` and ``format``."""
     return EXTENSIONS[STORED_FORMATS.get(stored_as, kind)]
-
-
-def can_tile(data: bytes, kind: str) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is lossless, of one frame, and no palette.
-
-    Reads the header only. ``False`` for damaged files, too.
-    """
-    if kind == "WEBP":
-        streams = (chunk.name for chunk in riff_chunks(data) if chunk.name in (b"VP8L", b"VP8 ", b"ANIM"))
-        return next(streams, b"") == b"VP8L"
-    if kind not in ("PNG", "BMP", "TIFF"):
-        return False
-    try:
-        image = open_image(data)
-    except RejectedImage:
-        return False
-    if kind == "TIFF" and image.info.get("compression") not in _TIFF_COMPRESSIONS:
-        return False
-    return count_frames(image) == 1 and image.mode in _MODES

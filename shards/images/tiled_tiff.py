@@ -11,6 +11,7 @@ The reader takes only files of exactly this layout, and trusts nothing in them.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,16 +60,16 @@ class BadTiles(ValueError):
     """The bytes are no tiled TIFF of this layout, or are damaged; the message says where."""
 
 
-def encode_tiled(pixels: np.ndarray, wanted_bytes: int) -> bytes:
+def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = LEVELS) -> bytes:
     """The TIFF file of (height, width, 3) uint8 pixels.
 
     Grey pixels are stored as one channel. Where the file comes out larger than ``wanted_bytes``,
-    other settings are tried, and the smallest file is taken.
+    other settings (``levels`` of zstd, without the predictor) are tried, and the smallest file is taken.
     """
     if (pixels[..., :1] == pixels[..., 1:]).all():
         pixels = pixels[..., :1]
     smallest: bytes | None = None
-    for level in LEVELS:
+    for level in levels:
         for predictor in (_HORIZONTAL, _NO_PREDICTOR):
             file = _encode(pixels, predictor, level)
             if len(file) <= wanted_bytes:

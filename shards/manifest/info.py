@@ -16,7 +16,7 @@ from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import file_sha256
 from shards.manifest.schema import FORMAT_VERSION, require_format
 
-__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "parse_info", "read_info"]
+__all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "TiledBytes", "parse_info", "read_info"]
 
 INFO_NAME = "dataset.json"
 
@@ -63,6 +63,16 @@ class SplitCounts(Struct, frozen=True, forbid_unknown_fields=True):
     """Generated samples by generator."""
 
 
+class TiledBytes(Struct, frozen=True, forbid_unknown_fields=True):
+    """What samples of one kind take as tiles."""
+
+    samples: Count
+    source_bytes: Count
+    """Of the images as they came."""
+    tiled_bytes: Count
+    """Of the same images as tiled TIFF, in the shards."""
+
+
 class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of ``dataset.json``."""
 
@@ -83,6 +93,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     shards: tuple[ShardInfo, ...]
     stored_as: Mapping[str, Count] = {}
     """Form (see ``shards.images.stored_form``) → samples."""
+    tiled: Mapping[str, TiledBytes] = {}
+    """Format of the source, see ``shards.manifest.tiled_bytes`` → what its images take as tiles."""
     equalised: str = ""
     """What was done so that the files of both classes look alike, in words; empty for nothing."""
     written_by: Mapping[str, str] = {}

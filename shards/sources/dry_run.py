@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from shards.cli.command import one_line
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import open_image
 from shards.images.rejection import RejectedImage
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
+from shards.sources.tiles_price import TilesPrice
 
 __all__ = ["describe_sources"]
 
@@ -32,9 +34,10 @@ class _Branch:
     inside: dict[str, "_Branch"] = field(default_factory=dict)
 
 
-def describe_sources(sources: SourceList, shown: str) -> list[str]:
+def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
     """Lines: how many images of which class; what the words were taken to mean; a tree with counts, class,
-    generator and split; generators, splits, suffixes; formats and megapixels of some images."""
+    generator and split; generators, splits, suffixes; formats and megapixels of some images; what ``--lossy tiles``
+    would cost, where some are of more than ``lossy_over`` megapixels and can be read as a whole only."""
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
     lines = [f"{shown}: {counted(sources.table.num_rows, 'image')}, {classes}"]
@@ -42,7 +45,7 @@ def describe_sources(sources: SourceList, shown: str) -> list[str]:
     if sources.misnamed:
         lines.append(f"  passed over {counted(len(sources.misnamed), 'file')} whose name is not valid UTF-8")
     lines += ["", *_tree(sources), ""]
-    return lines + _facts(sources)
+    return lines + _facts(sources, lossy_over)
 
 
 def _tree(sources: SourceList) -> list[str]:
@@ -65,7 +68,7 @@ def _tree(sources: SourceList) -> list[str]:
 
 def _branches(branch: _Branch, depth: int) -> Iterator[tuple[str, _Branch]]:
     for name, below in sorted(branch.inside.items()):
-        yield f"{'  ' * depth}{name}/", below
+        yield f"{'  ' * depth}{one_line(name)}/", below
         if len(below.kinds) > 1:  # else what lies below it says nothing more
             yield from _branches(below, depth + 1)
 
@@ -82,13 +85,15 @@ def _said(branch: _Branch) -> str:
     return ", ".join(part for part in (words, split) if part)
 
 
-def _facts(sources: SourceList) -> list[str]:
+def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     names = {name: Counter(sources.table.column(name).to_pylist()) for name in ("generator", "split", "path")}
     suffixes = Counter(PurePosixPath(path).suffix.lower() or "none" for path in names["path"])
     splits = {name or "to be drawn": names["split"][name] for name in (*SPLITS, "") if names["split"][name]}
     generators = {name: count for name, count in names["generator"].most_common() if name}
-    lines = [_fact("generators", generators), _fact("splits", splits), _fact("suffixes", dict(suffixes.most_common()))]
-    return [*lines, *_looked_at(sources)]
+    lines = [_fact("generators", generators), _fact("splits", splits)]
+    if suffixes.keys() != {"none"}:  # as images inside of tables, which have no names
+        lines.append(_fact("suffixes", dict(suffixes.most_common())))
+    return [*lines, *_looked_at(sources, lossy_over)]
 
 
 def _fact(what: str, counts: Mapping[str, int]) -> str:
@@ -97,15 +102,18 @@ def _fact(what: str, counts: Mapping[str, int]) -> str:
     return f"  {what:<11}{', '.join(parts)}" + (f" and {left:,} more" if left > 0 else "")
 
 
-def _looked_at(sources: SourceList) -> list[str]:
+def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
     """Formats and sizes of some images, and what cannot be read of them."""
     formats: Counter[str] = Counter()
     megapixels: list[float] = []
     unread: Counter[str] = Counter()
+    price = TilesPrice(sources.files, lossy_over)
     names = sources.files.samples(sources.table.column("path").to_pylist(), _LOOKED_AT)
     for name in names:
         try:
-            image = open_image(sources.files.read(name))
+            data = sources.files.read(name)
+            image = open_image(data)
+            price.look_at(name, data, image)
             formats[str(image.format)] += 1
             megapixels.append(image.width * image.height / 1e6)
         except RejectedImage as rejected:
@@ -116,6 +124,10 @@ def _looked_at(sources: SourceList) -> list[str]:
     if megapixels:
         low, middle, high = (f"{f(megapixels):.2g}" for f in (min, statistics.median, max))
         lines.append("  megapixels " + (low if low == high else f"{low} to {high}, median {middle}"))
+    try:
+        lines += price.lines(sources.table.num_rows)
+    except InputError as error:
+        lines.append(f"  whole      what tiles would take is not known: {error}")
     if unread:
         lines.append(_fact("rejected", dict(unread)) + " among those looked at")
     return lines

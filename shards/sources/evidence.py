@@ -12,7 +12,7 @@ import numpy as np
 
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.sources.words import Words
+from shards.sources.words import Words, denied, letters_of
 
 __all__ = ["FolderHints", "labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
 
@@ -49,6 +49,7 @@ def labels_by_folders(paths: Sequence[str], words: Words) -> FolderHints:
             named = [name for name in folder.split("/") if words.of_name(name).label is not None]
             said = {words.of_name(name).label for name in named}
             label = said.pop() if len(said) == 1 else None
+            label = None if any(label in denied(letters_of(name)) for name in folder.split("/")) else label
             known[folder] = (-1, False) if label is None else (label, any(words.is_certain(name) for name in named))
         found.labels[row], found.certain[row] = known[folder]
     return found

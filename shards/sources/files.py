@@ -135,9 +135,11 @@ class LocalFiles(_OneImageEach):
     def folders(self, folder: str = "") -> list[str]:
         return sorted(entry.name for entry in (self.root / folder).iterdir() if entry.is_dir())
 
-    def walk(self, folder: str) -> Iterator[tuple[str, Stamp | None]]:
-        """Links to folders are followed, once each."""
-        for here, files in walk_folder(self.root / folder):
+    def walk(
+        self, folder: str, on_again: Callable[[str, str], None] = lambda link, folder: None
+    ) -> Iterator[tuple[str, Stamp | None]]:
+        """Links to folders are followed, once each; ``on_again`` is that of ``walk_folder``."""
+        for here, files in walk_folder(self.root / folder, on_again=on_again):
             below = Path(here).relative_to(self.root)
             yield from ((str(below / name), None) for name in files)
 

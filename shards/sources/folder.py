@@ -12,11 +12,12 @@ from shards.images.formats import FILE_SUFFIXES
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.archives.files import PackedFiles
 from shards.sources.archives.find import FoundArchives, is_archive_name, without_archive_suffix
+from shards.sources.embedded.table_file import TABLE_SUFFIXES
 from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
 from shards.sources.rows import LIST_SUFFIXES
-from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, lacking_classes, sorted_table
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
 
 __all__ = ["read_folder"]
 
@@ -36,7 +37,10 @@ class _Found:
     """One that was passed over."""
     tables: list[str] = field(default_factory=list)
     """Of images in the folders, see ``shards.sources.metadata``."""
-    first_list: str = ""
+    lists: list[str] = field(default_factory=list)
+    """Lists, and tables that may have images inside, that were passed over."""
+    packed_tables: list[str] = field(default_factory=list)
+    """Lists, and tables with images inside, that are passed over as they lie in archives."""
 
 
 def read_folder(
@@ -54,8 +58,9 @@ def read_folder(
     found = _sorted_out(listed if archives is None else archives.opened_among(listed))
     if archives is not None and archives.archives:
         files = archives.files
-    if isinstance(files, PackedFiles) and found.first_list in files.members:  # where nobody can give it
-        found.first_list = ""
+    if isinstance(files, PackedFiles):  # where nobody can give them
+        found.packed_tables = [name for name in found.lists if name in files.members]
+        found.lists = [name for name in found.lists if name not in files.members]
     metadata = read_metadata(files, found.tables, found.images, rules)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
@@ -67,9 +72,11 @@ def read_folder(
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = metadata.notes + settled + layout.notes() + lacking_classes(columns["split"], columns["label"])
+    notes = metadata.notes + settled + layout.notes()
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
+    if found.packed_tables:
+        notes.append(f"passed over {_packed(found.packed_tables)}: it is read where it was unpacked only")
     notes += archives.notes if archives is not None else []
     return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps)
 
@@ -111,7 +118,8 @@ def _sorted_out(listed: Iterable[tuple[str, Stamp | None]]) -> _Found:
         elif suffix not in FILE_SUFFIXES:
             found.passed_over[suffix] += 1
             found.first_archive = found.first_archive or (path if is_archive_name(path) else "")
-            found.first_list = found.first_list or (path if suffix in LIST_SUFFIXES else "")
+            if suffix in (*LIST_SUFFIXES, *TABLE_SUFFIXES):
+                found.lists.append(path)
         elif not _is_utf8(path):
             found.misnamed.append(path.encode("utf-8", "backslashreplace").decode())
         else:
@@ -134,10 +142,16 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
         return
     if found.first_archive and not labels:
         raise InputError(_only_archives(root, found.first_archive))
+    if found.packed_tables and not labels:
+        raise InputError(
+            f"{root} holds {_packed(found.packed_tables)}, and no images with a class: unpack the archive, and "
+            "give the folder or the list"
+        )
     if not found.images:
         raise InputError(f"{root} has no image files: {_what_to_give(root)}")
     if not labels:
-        listed = f"the list {root}/{found.first_list}, which lies there," if found.first_list else "a list"
+        lists = [name for name in found.lists if name.lower().endswith(LIST_SUFFIXES)]
+        listed = f"the list {root}/{lists[0]}, which lies there," if lists else "a list"
         raise InputError(
             f"{root} has {counted(len(found.images), 'image')}, but no name of a folder says real or generated"
             f"{_held(layout)}: say what the names mean with --label NAME=real and --label NAME=generated, or "
@@ -158,6 +172,10 @@ def _only_archives(root: str, first: str) -> str:
             "makes a data set of tars, and one that build_shards made is one already"
         )
     return f"{root} holds archives, such as {first}, and no images with a class: unpack them first"
+
+
+def _packed(tables: Sequence[str]) -> str:
+    return f"{counted(len(tables), 'table')} in an archive, such as {tables[0]}"
 
 
 def _what_to_give(root: str) -> str:

@@ -16,9 +16,9 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.class_names import ClassNames
-from shards.sources.columns import LABEL_COLUMNS, Unclear, plain_name
+from shards.sources.columns import LABEL_COLUMNS, Unclear
 from shards.sources.evidence import turned_round
-from shards.sources.words import Words, plain_label
+from shards.sources.words import Words, asked_class, plain_label, truth_of
 
 __all__ = ["NO_LABEL", "read_labels"]
 
@@ -28,7 +28,6 @@ NO_LABEL = -1
 _MOST_VALUES = 12
 _EMPTY = frozenset({"", "nan", "none", "null"})
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?|true|false")
-_TRUTH = {"1": True, "yes": True, "0": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,10 @@ def read_labels(
     if not columns:
         raise Unclear(
             f"{shown} has no column of labels: add one called label, with real and generated in it, or name it "
-            f"{', '.join(LABEL_COLUMNS[1:5])}, is_fake or is_real"
+            f"{', '.join(LABEL_COLUMNS[1:5])}, is_fake or is_real; or give the folder of the images "
+            "instead, where names of folders such as real/ and fake/ may say it"
         )
-    read = [_read(table.column(name), name, words, class_names.get(name, {})) for name in columns]
+    read = [_read(table.column(name), name, words, class_names.get(name, {}), shown) for name in columns]
     clear = [column for column in read if column.is_clear]
     _require_said(read, clear, where)
     if not clear and not any(column.texts for column in read):
@@ -113,7 +113,8 @@ def read_labels(
     return labels, notes
 
 
-def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str]) -> _Column:
+def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str, str], shown: str) -> _Column:
+    """Raises ``InputError`` where the names of the classes contradict that of the column."""
     encoded = values.combine_chunks().dictionary_encode()
     texts = {}
     for value in encoded.dictionary.to_pylist():
@@ -121,9 +122,15 @@ def _read(values: pa.ChunkedArray, column: str, words: Words, names: Mapping[str
         if plain not in _EMPTY and not (names and plain.startswith("-")):  # datasets writes -1 for none
             texts[value] = names.get(plain, value)
     own = {value: label for value, text in texts.items() if (label := _spoken(text, column, words)) is not None}
+    worded = [value for value, text in texts.items() if _word(text, words) is not None]
+    if turned := [value for value in worded if _spoken(value, column, words) == 1 - own[value]]:
+        raise InputError(
+            f"{shown}: {turned[0]} of the column {column} is {texts[turned[0]]!r} by the names of its classes, and by "
+            "the column's own name the other class: mend one of the two"
+        )
     said = _said(texts, words)
     contested = next((value for value in own if said.get(value, own[value]) != own[value]), "")
-    spoken = [text for text in texts.values() if _word(text, words) is not None]
+    spoken = [texts[value] for value in worded]
     if said.keys() - own.keys() or any(text.strip().lower() in words.given for text in spoken):
         by = "--label"
     else:
@@ -140,8 +147,7 @@ def _spoken(text: str, column: str, words: Words) -> int | None:
     """The label that a word means, or a number or truth value by the name of its column."""
     if (label := _word(text, words)) is not None:
         return label
-    truth = _TRUTH.get(plain_label(text.strip().lower()))
-    asked = Words().of_name(plain_name(column).removeprefix("is")).label  # the class for which 1 stands
+    truth, asked = truth_of(text), asked_class(column)
     return None if asked is None or truth is None else asked if truth else 1 - asked
 
 

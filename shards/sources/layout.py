@@ -5,6 +5,7 @@ what is left names the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake
 What contradicts itself is refused; what says nothing is passed over, and both are named.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denies, letters_of
+from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denied, letters_of, may_be_generated
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 
@@ -21,6 +22,8 @@ Folder = tuple[str, ...]
 """The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
 
 _MOST_SHOWN = 5
+_NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
+"""``0`` and ``1_fake``."""
 _SAY_NOTHING = frozenset(
     {"annotations", "captions", "depth", "doc", "docs", "edges", "extra", "landmarks", "mask", "masks", "meta"}
     | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
@@ -69,8 +72,6 @@ class Layout:
             notes.append(f"labels by folder: {_listed(words)}")
         if self.beside_real:
             notes.append("no folder names a class of generated images: those beside real ones were taken for it")
-        if note := self._partly_given():
-            notes.append(note)
         if silent:
             words = [f"{name} ({counted(silent[name], 'image')})" for name in sorted(silent)]
             notes.append(
@@ -78,29 +79,13 @@ class Layout:
             )
         return notes
 
-    def _partly_given(self) -> str:
-        """A note where folders give some images a split, and others none: it may be one class only."""
-        given: Counter[str] = Counter()
-        drawn = 0
-        for folder, place in self.places.items():
-            if place.label is not None and place.split:
-                given[place.split] += self.counts[folder]
-            elif place.label is not None:
-                drawn += self.counts[folder]
-        if not given or not drawn:
-            return ""
-        words = ", ".join(f"{split} {count:,}" for split, count in sorted(given.items()))
-        return (
-            f"only some folders name a split ({words}), and the splits of {counted(drawn, 'image')} are drawn: "
-            "--no-given-split draws all"
-        )
-
 
 def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     """The layout of folders with their numbers of images. Raises ``InputError`` where the names of a
     folder contradict each other."""
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
+    _require_two_classes(said)
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
@@ -113,6 +98,24 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
         for folder, place in said.items()
     }
     return Layout(places, counts, bool(beside))
+
+
+def _require_two_classes(said: Mapping[Folder, Place]) -> None:
+    """Raises ``InputError`` for a third class, as numbers show it: ``2/`` beside ``0/`` and ``1/``, or ``2_edited/``
+    beside ``0_real/``. Without numbers, a folder beside those of the classes may be anything."""
+    forms = {}
+    for folder, place in said.items():
+        if place.label is not None and (number := _NUMBERED.fullmatch(place.said_by)):
+            at = folder.index(place.said_by)
+            forms[folder[:at], bool(number[1])] = f"{place.said_by} = {CLASS_NAMES[place.label]}"
+    for folder, place in said.items():
+        for at, name in enumerate(folder if place.label is None else ()):
+            number = _NUMBERED.fullmatch(name)
+            if number and (other := forms.get((folder[:at], bool(number[1])))):
+                raise InputError(
+                    f"{'/'.join(folder[: at + 1])}/ may be a third class beside {other}: say with --label {name}="
+                    f"{CLASS_NAMES[0]} or {name}={CLASS_NAMES[1]} what it means, or take it out"
+                )
 
 
 def _given(rules: SourceRules, label: int) -> bool:
@@ -131,7 +134,22 @@ def _said(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -
             "words counts, or rename the other folder"
         )
     split = given_split(folder, meanings, rules)
-    return Place(meanings[named[0]].label if named else None, split, "", named[0] if named else "")
+    label = meanings[named[0]].label if named else None
+    if any(label in denied(letters_of(name)) for name in folder if not meanings[name].is_given):
+        label = None  # as of ai/not_ai
+    elif label == 0 and not meanings[named[0]].is_given:
+        _require_real(folder, folder.index(named[-1]) + 1)
+    return Place(label, split, "", "" if label is None else named[0])
+
+
+def _require_real(folder: Folder, start: int) -> None:
+    """Raises ``InputError`` where a name below a folder of real images speaks of generated ones: ``real/fake_old``."""
+    for name in folder[start:]:
+        if may_be_generated(name):
+            raise InputError(
+                f"{'/'.join(folder)}/ lies below {folder[start - 1]} = {CLASS_NAMES[0]}, and {name} may mean "
+                f"{CLASS_NAMES[1]}: say with --label {name}={CLASS_NAMES[1]} or {name}={CLASS_NAMES[0]} what it does"
+            )
 
 
 def given_split(folder: Folder, meanings: Mapping[str, Meaning], rules: SourceRules) -> str:
@@ -158,7 +176,7 @@ def _beside_real(said: Mapping[Folder, Place], rules: SourceRules) -> dict[Folde
             continue
         depths = [len(parent) for parent in parents if len(parent) < len(folder) and folder[: len(parent)] == parent]
         words = letters_of(name := folder[max(depths)]) if depths else []
-        if depths and _SAY_NOTHING.isdisjoint(words) and not denies(words):
+        if depths and _SAY_NOTHING.isdisjoint(words) and not denied(words) and "=" not in name:
             found[folder] = name
     return found
 

@@ -17,8 +17,9 @@ from shards.sources.columns import plain_name
 from shards.sources.evidence import labels_by_folders, labels_by_generators, require_not_turned, turned_round
 from shards.sources.files import LocalFiles, SourceFiles
 from shards.sources.labels import NO_LABEL, read_labels
+from shards.sources.layout import named_generator
 from shards.sources.rows import TableRows, read_rows
-from shards.sources.source_list import UNKNOWN_GENERATOR, SourceList, SourceRules, lacking_classes, sorted_table
+from shards.sources.source_list import SourceList, SourceRules, sorted_table
 from shards.sources.words import SPLIT_WORDS
 
 __all__ = ["FOLDER_REMEDY", "generators_of", "labels_of", "read_list", "splits_of"]
@@ -54,14 +55,14 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
         "path": paths,
         "label": labels.tolist(),
         "generator": [
-            name or UNKNOWN_GENERATOR if label else "" for name, label in zip(generators, labels, strict=True)
+            name or named_generator(tuple(path.split("/")[:-1]), rules) if label else ""
+            for name, path, label in zip(generators, paths, labels, strict=True)
         ],
         "group": [group.strip() for group in rows.texts(rows.columns.group)],
         "split": splits,
     }
     taken = np.flatnonzero(labels != NO_LABEL)
     table = sorted_table({name: [values[row] for row in taken] for name, values in columns.items()})
-    notes += lacking_classes(table.column("split").to_pylist(), table.column("label").to_pylist())
     if again := _listed_again(table, shown):
         notes.append(again)
     return SourceList(files, table, notes=notes)

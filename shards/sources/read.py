@@ -1,10 +1,14 @@
 """The images that SRC names, whatever SRC is: a folder, an archive of one or a list, here or in a store."""
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import pyarrow as pa
+
+from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.archives import archive_kind
 from shards.files.file_names import within
@@ -13,11 +17,12 @@ from shards.sources.archives.find import FoundArchives, is_archive_name
 from shards.sources.embedded.find import tables_among
 from shards.sources.embedded.read import read_embedded
 from shards.sources.embedded.table_file import TABLE_SUFFIXES
-from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
+from shards.sources.files import LocalFiles, SourceFiles, Stamp, StoredFiles
 from shards.sources.folder import read_folder
+from shards.sources.links import notes_on_links
 from shards.sources.lists import read_list
 from shards.sources.rows import LIST_SUFFIXES
-from shards.sources.source_list import SourceList, SourceRules
+from shards.sources.source_list import UNKNOWN_GENERATOR, SourceList, SourceRules, notes_on_splits
 from shards.store.folder import as_url
 
 __all__ = ["read_sources"]
@@ -35,7 +40,26 @@ def read_sources(location: str | Path, rules: SourceRules | None = None) -> Sour
     rules = rules or SourceRules()
     sources = _read(location, rules)
     rules.words.require_matched()
-    return sources
+    splits, labels = (sources.table.column(name).to_pylist() for name in ("split", "label"))
+    further = [*notes_on_splits(splits, labels, "--no-given-split"), *_unknown_generators(sources.table, rules)]
+    return replace(sources, notes=sources.notes + further)
+
+
+def _unknown_generators(table: pa.Table, rules: SourceRules) -> list[str]:
+    """A note on generated images that lie less deep than the folder that is said to name the generator. Raises
+    ``InputError`` where all of them do."""
+    if rules.generator_level is None:
+        return []
+    names = [name for name in table.column("generator").to_pylist() if name]
+    if not (missing := names.count(UNKNOWN_GENERATOR)):
+        return []
+    text = (
+        f"--generator-level {rules.generator_level}: {missing:,} of {counted(len(names), 'generated image')} lie less "
+        "deep than that"
+    )
+    if missing == len(names):
+        raise InputError(f"{text}: give the number of a folder on the way to them, 1 for those right below the source")
+    return [f"{text}, and their generator is unknown"]
 
 
 def _read(location: str | Path, rules: SourceRules) -> SourceList:
@@ -59,9 +83,14 @@ def _read(location: str | Path, rules: SourceRules) -> SourceList:
     return read_list(source, files, rules)
 
 
-def _read_folder(files: SourceFiles, rules: SourceRules) -> SourceList:
-    """The images in the tables of a folder, or else those that lie in it as files."""
-    listed = files.walk("")
+def _read_folder(files: LocalFiles, rules: SourceRules) -> SourceList:
+    again: list[tuple[str, str]] = []
+    sources = _read_listed(files, files.walk("", lambda link, way: again.append((link, way))), rules)
+    return replace(sources, notes=sources.notes + notes_on_links(files.root, again, rules.words))
+
+
+def _read_listed(files: SourceFiles, listed: Iterator[tuple[str, Stamp | None]], rules: SourceRules) -> SourceList:
+    """The images in the tables of a folder, or else those that lie in it as files, which are ``listed``."""
     tables, seen = tables_among(listed)
     if tables and (found := read_embedded(files, tables, rules, seen)) is not None:
         return found
@@ -88,7 +117,8 @@ def _read_stored(url: str, rules: SourceRules) -> SourceList:
     if is_archive_name(url):
         raise InputError(f"{url} is an archive: download it first, and give the file or the folder that it lies in")
     if not url.lower().endswith((*LIST_SUFFIXES, *TABLE_SUFFIXES)):
-        return _read_folder(StoredFiles(url), rules)
+        files = StoredFiles(url)
+        return _read_listed(files, files.walk(""), rules)
     folder, _, name = url.rpartition("/")
     files = StoredFiles(folder)
     is_table = name.lower().endswith(TABLE_SUFFIXES) and files.remote.has_ranges(name)

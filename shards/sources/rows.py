@@ -20,11 +20,14 @@ from shards.sources.class_names import ClassNames, names_in_schema
 from shards.sources.columns import PATH_COLUMNS, Columns, Unclear, find_columns
 from shards.sources.files import LocalFiles, SourceFiles
 
-__all__ = ["LIST_SUFFIXES", "TableRows", "is_text_or_number", "read_rows", "table_file", "text_of"]
+__all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "read_rows", "table_file", "text_of"]
 
 LIST_SUFFIXES = (".csv", ".jsonl", ".parquet")
 _PLACE = "\0place"
 """Column of the line or row that each row stands in."""
+
+_SEPARATORS = (",", ";", "\t", "|")
+_LONGEST_HEADER = 1 << 16  # characters
 
 Record = Mapping[str, Any]
 
@@ -122,9 +125,21 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
     return TableRows(shown, "line", columns, table, {})
 
 
+def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
+    """A reader of a CSV file from its beginning. Its fields are parted by what parts its first line to a header that is
+    one, and by commas where nothing does."""
+    first = file.readline(_LONGEST_HEADER)
+    file.seek(0)
+    for separator in _SEPARATORS:
+        names = next(csv.reader([first], delimiter=separator), [])
+        if is_header([name.strip() for name in names]):
+            return csv.DictReader(file, strict=True, delimiter=separator)
+    return csv.DictReader(file, strict=True)
+
+
 def _csv_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
     """(line, header included; row) of a CSV file."""
-    reader = csv.DictReader(file, strict=True)
+    reader = csv_reader(file, lambda names: bool(find_columns(names, shown).path))
     reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
     _found(shown, list(reader.fieldnames))  # also of a table without rows, and of names that come twice
     for row in reader:

@@ -1,17 +1,27 @@
 """The images that a build is asked to take in: one Arrow table, sorted, so that neither the order of a
 directory nor that of a list matters; and the rules by which it was made."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from shards.cli.wording import counted
 from shards.manifest.group_list import GroupList
-from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 from shards.sources.files import SourceFiles, Stamp
 from shards.sources.words import Words
 
-__all__ = ["SOURCE_SCHEMA", "UNKNOWN_GENERATOR", "SourceList", "SourceRules", "lacking_classes", "sorted_table"]
+__all__ = [
+    "SOURCE_SCHEMA",
+    "UNKNOWN_GENERATOR",
+    "SourceList",
+    "SourceRules",
+    "lacking_classes",
+    "notes_on_splits",
+    "sorted_table",
+]
 
 UNKNOWN_GENERATOR = "unknown"
 """Generator of generated images whose generator is not known."""
@@ -74,3 +84,32 @@ def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
         for label in range(len(CLASS_NAMES))
         if (name, label) in pairs and (name, 1 - label) not in pairs
     ]
+
+
+def notes_on_splits(splits: Sequence[str], labels: Sequence[int], remedy: str) -> list[str]:
+    """Sentences on splits that were given to some images only, or to one class only, and on a train split that no
+    image was given to; ``remedy`` says how all splits are drawn."""
+    kinds = Counter(zip(splits, labels, strict=True))
+    given = [name for name in SPLITS if name in {split for split, _ in kinds}]
+    notes = lacking_classes(splits, labels)
+    if not given:
+        return notes
+    if drawn := sum(count for (split, _), count in kinds.items() if not split):
+        words = ", ".join(f"{name} {_counts(kinds, name)}" for name in given)
+        notes.append(
+            f"only some images are given a split ({words}), and the splits of {counted(drawn, 'image')} are drawn: "
+            f"{remedy} draws all"
+        )
+    elif TRAIN not in given:
+        notes.append(
+            f"no image is given to {TRAIN}, only to {' and '.join(given)}: the data set measures detectors and trains "
+            f"none; {remedy} draws all splits"
+        )
+    return notes
+
+
+def _counts(kinds: Mapping[tuple[str, int], int], split: str) -> str:
+    """The number of images in a split, and their class where it is one only."""
+    found = [(kinds[(split, label)], name) for label, name in enumerate(CLASS_NAMES) if (split, label) in kinds]
+    number = f"{sum(count for count, _ in found):,}"
+    return f"{number}, all of them {found[0][1]}" if len(found) == 1 else number

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.sources.columns import LABEL_COLUMNS, plain_name
 
 __all__ = [
     "CERTAIN",
@@ -19,10 +20,15 @@ __all__ = [
     "SPLIT_WORDS",
     "Meaning",
     "Words",
-    "denies",
+    "asked_class",
+    "denied",
     "letters_of",
+    "may_be_generated",
     "parse_labels",
     "plain_label",
+    "sounds_like",
+    "truth_of",
+    "words_of_field",
 ]
 
 _REAL = (
@@ -58,10 +64,16 @@ _GENERATED = (
 CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
 """Word in lower case → label."""
 
-CERTAIN = {"real": 0, "generated": 1, "fake": 1}
+CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
 """Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
 
-_NEGATIONS = frozenset({"no", "non", "not", "un", "without"})
+_NEGATIONS = frozenset(
+    {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}
+)
+_GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
+"""``notfake``, ``isnotfake``."""
+_SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
+"""Words beside which a word for a class is a question, or only what something looks like."""
 
 SPLIT_WORDS = {name: name for name in SPLITS} | {
     "val": "valid",
@@ -100,6 +112,8 @@ FILLERS = frozenset(
 
 _WORD = re.compile(r"[^\W\d_]+")
 _SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
+_TRUTH = {"1": True, "yes": True, "0": False, "no": False}
+_OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def letters_of(name: str) -> list[str]:
@@ -113,9 +127,42 @@ def plain_label(text: str) -> str:
     return _SAME_LABELS.get(text, text)
 
 
-def denies(words: Sequence[str]) -> bool:
-    """Whether words of a name say that it is not of a class, as in ``not_fake``."""
-    return not _NEGATIONS.isdisjoint(words) and not CLASS_WORDS.keys().isdisjoint(words)
+def denied(words: Sequence[str]) -> set[int]:
+    """The classes of which the words of a name say that it is not, as in ``not_fake`` and ``nonfake``."""
+    glued = (_GLUED.fullmatch(word) for word in words)
+    found = {CLASS_WORDS[match["word"]] for match in glued if match}
+    if not _NEGATIONS.isdisjoint(words):
+        found |= {CLASS_WORDS[word] for word in words if word in CLASS_WORDS}
+    return found
+
+
+def may_be_generated(name: str) -> bool:
+    """Whether the name of a folder below one of real images speaks of generated ones: ``fake_upscaled``."""
+    words = letters_of(name)
+    return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
+
+
+def sounds_like(words: Sequence[str]) -> bool:
+    """Whether the words of a name only say what something looks like, or ask for it: ``real_looking``, ``is_fake``."""
+    return not _SEEMING.isdisjoint(words)
+
+
+def words_of_field(name: str) -> list[str]:
+    """The words of the name of a column or field in lower case: ``isNotFake`` → ``["is", "not", "fake"]``."""
+    return letters_of(re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
+
+
+def asked_class(name: str) -> int | None:
+    """The class for which 1, yes or true stands in a column or field of this name, such as ``isReal``; ``None`` for
+    a name that asks for none, or says what something is not."""
+    words = [word for word in words_of_field(name) if word != "is"]
+    forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
+    return next((label for form in forms if (label := Words().of_name(form).label) is not None), None)
+
+
+def truth_of(text: str) -> bool | None:
+    """What a value says in answer to the name of its column; ``None`` for what is no answer."""
+    return _TRUTH.get(plain_label(text.strip().lower()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +211,8 @@ class Words:
         plain = name.strip().lower()
         if (label := self.given_label(plain)) is not None:
             return Meaning(label, is_given=True)
+        if "=" in plain:
+            return self._of_partition(*plain.split("=", 1))
         words = [word for word in letters_of(plain) if word not in FILLERS]
         joined = "".join(words)
         if (label := self.given_label(joined)) is not None:
@@ -176,6 +225,17 @@ class Words:
         if not words or not known or len(labels) > 1 or len(splits) > 1:
             return Meaning(is_filler=not words)
         return Meaning(next(iter(labels), None), next(iter(splits), ""))
+
+    def _of_partition(self, column: str, value: str) -> Meaning:
+        """The meaning of a folder that is called as Hive and Spark do it: ``label=fake``, ``is_fake=0``."""
+        if plain_name(column) == "split":
+            return Meaning(split=self.of_name(value).split)
+        if plain_name(column) not in _OF_LABELS:
+            return Meaning()
+        label, truth = self.of_value(value), truth_of(value)
+        if truth is not None and (asked := asked_class(column)) is not None:
+            label = asked if truth else 1 - asked
+        return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
         """The label that a value of a table or of a tar's member means; a number means only what a

@@ -13,6 +13,7 @@ from shards.files.archives import archive_kind, unpack_first
 from shards.sources.archives.files import Archive, PackedFiles
 from shards.sources.archives.member import OpenedAs, PackedMember, is_hidden, is_unsafe, plain_name
 from shards.sources.archives.tar_listing import list_tar_members
+from shards.sources.archives.unpacked import is_unpacked
 from shards.sources.archives.zip_listing import has_zip_end, join_parts, list_zip
 from shards.sources.files import Stamp
 
@@ -24,8 +25,6 @@ _ARCHIVE = re.compile(
     r"\.(tar\.gz|tgz|zip|tar|7z|rar|tar\.bz2|tbz2|tar\.xz|txz|tar\.zst|tzst|tar\.lz4|z\d{2,}|zip\.\d{3,})$",
     re.IGNORECASE,
 )
-_COMPARED = 20
-"""Members that are looked for beside an archive: where all are there, it was unpacked already."""
 
 Members = Sequence[tuple[str, PackedMember]]
 
@@ -81,16 +80,25 @@ class FoundArchives:
     members: dict[str, PackedMember] = field(default_factory=dict)
     unpacked: list[str] = field(default_factory=list)
     """Archives that are passed over, as what they were unpacked to lies beside them."""
+    unread: list[str] = field(default_factory=list)
+    """Archives that are passed over, as they are not read here and a folder of their name lies beside them."""
     ends: list[str] = field(default_factory=list)
     """Notes on the ends of tars."""
 
     @property
     def notes(self) -> list[str]:
         """Sentences for a person."""
-        if not self.unpacked:
-            return self.ends
-        count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
-        return [*self.ends, f"passed over {count}, as the same files lie beside it unpacked, such as {first}"]
+        notes = list(self.ends)
+        if self.unpacked:
+            count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
+            notes.append(f"passed over {count}, as the same files lie beside it unpacked, such as {first}")
+        if self.unread:
+            count, first = counted(len(self.unread), "archive"), self.unread[0]
+            notes.append(
+                f"passed over {count} that cannot be read here, as a folder of its name lies beside it, such as "
+                f"{first}: whether all of it was unpacked there is not known"
+            )
+        return notes
 
     @property
     def files(self) -> PackedFiles:
@@ -105,7 +113,8 @@ class FoundArchives:
 
     def take(self, name: str) -> list[str] | None:
         """The names of the files in the archive ``name``, which are taken in: none of one that was unpacked;
-        ``None`` where it is no archive. Raises ``InputError`` as :func:`open_archive`."""
+        ``None`` where it is no archive. Raises ``InputError`` as :func:`open_archive`, and where it was unpacked in
+        part."""
         path = self.root / name if name else self.root
         try:
             found = open_archive(path, name, self.ends)
@@ -114,13 +123,13 @@ class FoundArchives:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
         except InputError:
             if name and path.with_name(without_archive_suffix(path.name)).is_dir():
-                self.unpacked.append(name)
+                self.unread.append(name)
                 return []
             raise
         if found is None:
             return None
         archive, members = found
-        if name and _is_unpacked(path, members):
+        if name and is_unpacked(archive.opened, path.with_name(without_archive_suffix(path.name)), members):
             self.unpacked.append(name)
             return []
         self.archives[name] = archive
@@ -137,17 +146,3 @@ class FoundArchives:
                 member = replace(member, fault=("duplicate_key", f"{counts[name]} files of the archive have this name"))
             self.members[f"{archive}/{name}" if archive else name] = member
         return [f"{archive}/{name}" if archive else name for name in counts]
-
-
-def _is_unpacked(path: Path, members: Members) -> bool:
-    """Whether the files of an archive lie beside it, or in a folder of its name."""
-    some = [row for row in members if not is_unsafe(row[0])][:: max(len(members) // _COMPARED, 1)]
-    places = (path.parent, path.with_name(without_archive_suffix(path.name)))
-    return bool(some) and any(all(_is_same(place / name, member) for name, member in some) for place in places)
-
-
-def _is_same(path: Path, member: PackedMember) -> bool:
-    try:
-        return os.stat(path).st_size == member.num_bytes
-    except (OSError, ValueError):
-        return False

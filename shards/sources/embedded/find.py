@@ -55,6 +55,8 @@ class FoundTable:
     texts: pa.Table
     """Columns that may mean something, as texts."""
     class_names: ClassNames
+    is_empty: bool = False
+    """None of its rows holds an image."""
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
@@ -122,10 +124,13 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Those of the tables that have images. Raises ``InputError`` where one cannot be read."""
+    """Those of the tables that have images. Raises ``InputError`` where one cannot be read, and where the columns of
+    images are empty in all of them; in some, as img2dataset leaves them, it is for the build to reject the rows."""
     with ThreadPoolExecutor(files.at_once or 1) as pool:
-        found = pool.map(lambda name: _look_into(files, name), names)
-        return [table for table in found if table is not None]
+        found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]
+    if found and all(table.is_empty for table in found):
+        raise InputError(f"no row of {files.where(found[0].images.name)} holds an image: {_NOT_INSIDE}")
+    return found
 
 
 def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
@@ -145,10 +150,9 @@ def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
             for column in wanted:
                 texts[column] += map(text_of, batch.column(column).to_pylist())
         num_bytes = table.num_bytes()
-        if num_bytes < num_rows * _LEAST_BYTES and all(
+        is_empty = num_bytes < num_rows * _LEAST_BYTES and all(
             batch.null_count == len(batch) for batch in table.images(images)
-        ):
-            raise InputError(f"no row of {shown} holds an image: {_NOT_INSIDE}")
+        )
         found = ImageTable(name, images, num_rows, num_bytes, stamp or (num_bytes, 0))
         arrays = {column: pa.array(values, pa.string()) for column, values in texts.items()}
-        return FoundTable(found, pa.table(arrays), names_in_schema(table.schema.metadata))
+        return FoundTable(found, pa.table(arrays), names_in_schema(table.schema.metadata), is_empty)

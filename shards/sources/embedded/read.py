@@ -28,14 +28,7 @@ from shards.sources.labels import NO_LABEL
 from shards.sources.layout import Folder, given_split, named_generator, read_layout
 from shards.sources.lists import FOLDER_REMEDY, generators_of, labels_of, splits_of
 from shards.sources.rows import TableRows
-from shards.sources.source_list import (
-    SOURCE_SCHEMA,
-    UNKNOWN_GENERATOR,
-    SourceList,
-    SourceRules,
-    lacking_classes,
-    sorted_table,
-)
+from shards.sources.source_list import SOURCE_SCHEMA, UNKNOWN_GENERATOR, SourceList, SourceRules, sorted_table
 
 __all__ = ["read_embedded"]
 
@@ -118,9 +111,7 @@ def read_embedded(
         f"built, {megabytes:,.0f} MB"
     )
     notes += (missing_parts(wanted) if listed else []) + _passed_over(listed, {table.images.name for table in tables})
-    table = sorted_table(columns)
-    notes += lacking_classes(table.column("split").to_pylist(), table.column("label").to_pylist())
-    return SourceList(EmbeddedFiles(files, taken), table, notes=notes)
+    return SourceList(EmbeddedFiles(files, taken), sorted_table(columns), notes=notes)
 
 
 def _described(

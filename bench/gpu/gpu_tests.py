@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_parts.part import Answer, Cell, CutOff, Part, Setting, Skipped, done
+from bench.gpu.part import Answer, Cell, CutOff, Part, Setting, Skipped, done
 
 __all__ = ["SHARDS_VARIABLE", "TESTS"]
 

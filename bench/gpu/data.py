@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.corpora.repeated import repeat_dataset
-from bench.gpu_parts.part import Setting
+from bench.gpu.part import Setting
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["SPLIT", "repeated"]

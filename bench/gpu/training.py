@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bench.gpu_parts.data import SPLIT, repeated
-from bench.gpu_parts.part import Answer, Cell, Part, Setting, done, figure
+from bench.gpu.data import SPLIT, repeated
+from bench.gpu.part import Answer, Cell, Part, Setting, done, figure
 from glass.config.run_config import RunConfig
 from shards.cli.wording import counted
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from bench.gpu_parts.parts import PARTS
+from bench.gpu.parts import PARTS
 from bench.harness.arguments import bench_parser, progress, scratch_folder
 from bench.harness.environment import environment
 from bench.harness.schemas import check_result, print_result
@@ -41,7 +41,7 @@ is late, because it may still compile kernels, which take half a minute in a fre
 LAST_S = 2.0
 """So long before the end everything is ended, to write what there is."""
 START_S = 120.0
-WORKER = [sys.executable, "-m", "bench.gpu_parts.worker"]
+WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,0 +1,181 @@
+"""``audit.json``: what an audit found out about a data set, as it is written, read and shown."""
+
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+from msgspec import Meta
+
+from glass.auditing.findings import KINDS, SEVERITIES
+from glass.config.dataset_digest import DatasetDigest, dataset_digest
+from shards.errors import InputError
+from shards.files.documents import Count, Interval, Number, versioned_document
+from shards.files.json_file import read_json
+
+__all__ = [
+    "AUDIT_NAME",
+    "FORMAT_VERSION",
+    "Audit",
+    "AuditSummary",
+    "DuplicatesRecord",
+    "FindingRecord",
+    "PairRecord",
+    "audit_summary",
+    "check_audit",
+    "read_audit",
+]
+
+AUDIT_NAME = "audit.json"
+FORMAT_VERSION = 1
+
+
+class FindingRecord(TypedDict):
+    """A :class:`Finding` as JSON."""
+
+    kind: str
+    severity: str
+    text: str
+    advice: str
+    feature: str | None
+    auroc: Number | None
+    interval: Interval
+    count: int | None
+    examples: list[list[str]]
+
+
+class AuditSamples(TypedDict):
+    """Samples by class."""
+
+    all: Count
+    real: Count
+    generated: Count
+
+
+class FeatureRecord(TypedDict):
+    """A :class:`glass.auditing.metadata_audit.FeatureAudit` as JSON."""
+
+    feature: str
+    name: str
+    """For people."""
+    auroc: Number
+    importance: Number
+    real: str
+    generated: str
+    in_pixels: bool
+    differs: bool
+
+
+class Separation(TypedDict):
+    """How well facts separate the classes."""
+
+    auroc: Number
+    interval: Interval
+
+
+class MetadataRecord(Separation):
+    """A :class:`glass.auditing.metadata_audit.MetadataAudit` as JSON."""
+
+    noise: Number
+    images: Count
+    features: list[FeatureRecord]
+    generators: dict[str, Number]
+    """Generator → AUROC."""
+    not_in_pixels: Separation | None
+    """By the facts that leave no trace in the pixels; None where none of them varies."""
+    quant_tables: dict[str, Count]
+    """Class → number of distinct sets of JPEG quantisation tables."""
+
+
+class PairSample(TypedDict):
+    """One of two images that show the same."""
+
+    path: str
+    split: str
+    class_name: str
+    generator: str
+    group: str
+    width: Count
+    height: Count
+
+
+class PairRecord(TypedDict):
+    """Two images that show the same."""
+
+    kind: str
+    """``same_file``, ``same_pixels`` or ``near``."""
+    detail: Number
+    """Correlation of fine detail after alignment, 1 for equal pixels."""
+    differ: list[str]
+    """In what the two files differ, in words."""
+    samples: Annotated[list[PairSample], Meta(min_length=2, max_length=2)]
+
+
+class DuplicatesRecord(TypedDict):
+    """Pairs of images that show the same, and how many were compared to find them."""
+
+    same_file: Count
+    same_pixels: Count
+    """These among them."""
+    near: Count | None
+    """None where near duplicates were not searched, as of the two below."""
+    candidates: Count | None
+    compared: Count | None
+    pairs: list[PairRecord]
+    """The first 1,000, the worst first."""
+
+
+class AuditSummary(TypedDict):
+    """The parts of an audit that reports show."""
+
+    severity: str
+    """The worst of the findings."""
+    equalised: str
+    """What the build did about differences between the classes, "" for nothing."""
+    findings: list[FindingRecord]
+    """The most severe first."""
+
+
+class Audit(AuditSummary):
+    """``audit.json``."""
+
+    format_version: int
+    dataset: DatasetDigest
+    samples: AuditSamples
+    metadata: MetadataRecord | None
+    """None for a small set."""
+    duplicates: DuplicatesRecord
+
+
+def read_audit(root: Path) -> Audit | None:
+    """``audit.json`` of the data set in ``root``, None where there is none of this very data set.
+
+    Raises ``InputError`` for a file that is damaged.
+    """
+    path = root / AUDIT_NAME
+    try:
+        document = check_audit(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} is no audit of this version ({error}): run python -m scripts.audit {root} again"
+        ) from error
+    own = dataset_digest(root)["dataset_json_sha256"]
+    return document if document["dataset"]["dataset_json_sha256"] == own else None
+
+
+def audit_summary(audit: Audit) -> AuditSummary:
+    """What reports show of ``audit``."""
+    return {"severity": audit["severity"], "equalised": audit["equalised"], "findings": audit["findings"]}
+
+
+def check_audit(document: object) -> Audit:
+    """``document``, an audit. Raises ``ValueError`` naming the first place that is not as declared."""
+    audit = versioned_document(document, Audit, FORMAT_VERSION)
+    for finding in audit["findings"]:
+        if set(finding) != set(FindingRecord.__annotations__):
+            raise ValueError("a finding has a field too many")
+        if finding["kind"] not in KINDS or finding["severity"] not in SEVERITIES:
+            raise ValueError(f"a finding is of kind {finding['kind']!r}, {finding['severity']!r}")
+    if audit["severity"] not in SEVERITIES:
+        raise ValueError(f"severity {audit['severity']!r} is none of {', '.join(SEVERITIES)}")
+    return audit

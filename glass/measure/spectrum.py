@@ -1,0 +1,81 @@
+"""A floor for every detector: logistic regression on power spectra, without a network.
+
+Layers that enlarge leave periodic traces and a falling spectrum (e.g. arXiv 2003.08685; arXiv 1911.06465),
+which some forty numbers a channel show. A trained network that does not pass this floor has not seen the traces
+that a spectrum shows. It scores batches as a model does, so that it is measured in the same way.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["NUM_CROPS", "WINDOW", "SpectrumClassifier", "fit_spectrum", "log_spectra"]
+
+WINDOW = 128
+"""Side of the windows in pixels, the loader's ``crop_size``."""
+NUM_CROPS = 8
+BINS = 48
+"""Rings of equal width from the mean to the corner of the spectrum."""
+NOISE = 1e-3
+"""Power added before the logarithm, of pixels in 0 … 1: less than that of rounding to eight bits."""
+
+
+class SpectrumClassifier(nn.Module):
+    """Fitted by :func:`fit_spectrum`; called as :class:`glass.model.model.Glass` is."""
+
+    def __init__(self, weight: np.ndarray, bias: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.from_numpy(weight.astype(np.float64)))
+        self.bias = bias
+
+    def forward(
+        self, global_view: torch.Tensor, local_crops: torch.Tensor, crop_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        """Logits (B, 2) float32 of real and generated; the global view is not looked at."""
+        margin = log_spectra(local_crops, crop_mask).double() @ self.weight + self.bias
+        return torch.stack([torch.zeros_like(margin), margin], dim=1).float(), None
+
+
+def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Tensor:
+    """(B, 3 · BINS) float32: per channel and ring of frequencies the mean logarithm of the power, averaged
+    over the windows that ``crop_mask`` (B, N) names, of ``local_crops`` (B, N, 3, C, C) uint8; 0 for an image
+    without windows."""
+    side = local_crops.shape[-1]
+    hann = torch.hann_window(side, periodic=False, device=local_crops.device)
+    pixels = local_crops.float() / 255
+    pixels = (pixels - pixels.mean(dim=(-2, -1), keepdim=True)) * hann * hann[:, None]
+    power = torch.log(torch.fft.rfft2(pixels).abs().square() + NOISE).flatten(-2)
+    rings = _rings(side).to(local_crops.device)
+    sums = torch.zeros(*power.shape[:-1], BINS, device=power.device).index_add_(-1, rings, power)
+    spectra = sums / torch.bincount(rings, minlength=BINS)
+    weights = crop_mask.float() / crop_mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return torch.einsum("bn,bncr->bcr", weights, spectra).flatten(1)
+
+
+def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
+    """The classifier of the samples that ``loader`` gives, each once. Raises ``ValueError`` where they are not of
+    two classes."""
+    # Takes a second to import, which only this needs.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = [], []
+    for batch in loader:
+        valid = batch["is_valid"]
+        features.append(log_spectra(batch["local_crops"], batch["crop_mask"])[valid].double().numpy())
+        labels.append(batch["label"][valid].numpy())
+    scaler = StandardScaler()
+    scaled = scaler.fit_transform(np.concatenate(features))
+    fitted = LogisticRegression(max_iter=5000).fit(scaled, np.concatenate(labels))
+    weight = fitted.coef_[0] / scaler.scale_
+    return SpectrumClassifier(weight, float(fitted.intercept_[0] - weight @ scaler.mean_))
+
+
+def _rings(side: int) -> torch.Tensor:
+    """(side · (side // 2 + 1),) int64: the ring of each frequency of ``rfft2``."""
+    rows, columns = torch.fft.fftfreq(side), torch.fft.rfftfreq(side)
+    radius = torch.hypot(rows[:, None], columns[None, :]).flatten()
+    return (radius / radius.max() * (BINS - 1e-3)).long()

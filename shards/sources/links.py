@@ -1,0 +1,31 @@
+"""Links to folders that a source leads to more than once: their images are read once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.sources.evidence import labels_by_folders
+from shards.sources.words import Words
+
+__all__ = ["notes_on_links"]
+
+
+def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -> list[str]:
+    """A note on links in ``root`` whose folders were read by another way already: (link, that way). Raises
+    ``InputError`` where a folder outside of ``root`` is linked as both classes."""
+    inside = os.path.realpath(root)
+    for link, way in again:
+        names = [os.path.relpath(path, root) for path in (link, way)]
+        labels = labels_by_folders([f"{name}/" for name in names], words).labels
+        # One inside of the root is what its own place says; of two links, neither is better than the other.
+        if set(labels.tolist()) == {0, 1} and os.path.commonpath([inside, os.path.realpath(way)]) != inside:
+            raise InputError(
+                f"{link} and {way} lead to one folder, {os.path.realpath(link)}, as real and as generated images: take "
+                "one of the links out"
+            )
+    if not again:
+        return []
+    link, way = again[0]
+    return [f"passed over {counted(len(again), 'link')} to folders that are read already, such as {link} (as {way})"]

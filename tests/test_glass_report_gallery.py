@@ -1,0 +1,128 @@
+"""The gallery of a report: which samples it shows, and their crops."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from glass.measure.predictions import PREDICTION_SCHEMA
+from glass.report import RunData, build_gallery, render_html, report_document
+from glass.report.embed import encoder, shrink
+from glass.report.selection import MAX_CARDS, choose_samples
+from glass.report.windows import attention_colour
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+from tests.made_up_runs import NUM_WINDOWS, SPLIT, WriteRun, load, run_writer, skilled_and_guessing
+
+
+@pytest.fixture(scope="module")
+def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
+    return run_writer(synthetic_dataset, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def runs(write_run: WriteRun, synthetic_dataset: ShardDataset) -> list[RunData]:
+    return skilled_and_guessing(write_run, synthetic_dataset)
+
+
+def selection_table(probability: list[float], label: list[int], generator: list[str]) -> pa.Table:
+    count = len(label)
+    columns: dict[str, list[Any]] = {name: [None] * count for name in PREDICTION_SCHEMA.names}
+    columns |= {"probability": probability, "label": label, "generator": generator}
+    return pa.table(columns, schema=PREDICTION_SCHEMA)
+
+
+def test_the_gallery_shows_mistakes_first_and_every_kind() -> None:
+    table = selection_table(
+        [0.1, 0.9, 0.45, 0.2, 0.99, 0.05, 0.55, 0.8, 0.7],
+        [0, 0, 0, 0, 1, 1, 1, 1, 1],
+        ["", "", "", "", "a", "a", "a", "b", "b"],
+    )
+    picks = choose_samples(table, 0.5)
+    assert [(pick.row, pick.reason) for pick in picks[:3]] == [
+        (1, "surest mistake"),
+        (5, "surest mistake"),
+        (2, "nearest to the threshold"),  # no image of b is mistaken
+    ]
+    rows = [pick.row for pick in picks]
+    assert len(set(rows)) == len(rows)
+    assert {0, 4, 7} <= set(rows)  # the surest right verdicts of each kind
+    assert picks == choose_samples(table, 0.5)
+
+
+def test_the_gallery_has_an_end() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 400)
+    generator = [f"g{n % 30}" if y else "" for n, y in enumerate(label)]
+    table = selection_table(rng.random(400).tolist(), label.tolist(), generator)
+    picks = choose_samples(table, 0.5)
+    assert len(picks) == MAX_CARDS
+    assert {pick.reason for pick in picks} == {"surest mistake"}
+
+
+def test_crops_come_from_the_place_that_the_frame_marks(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
+    """The images are coded: red is x // 2, green y // 2, blue 10 × the number in the name."""
+    gallery = build_gallery(runs, synthetic_dataset)
+    assert (gallery.run, gallery.has_attention, gallery.crop_format) == ("glass", True, "PNG")
+    lossless = [card for card in gallery.cards if card.source_path.endswith(".png")]
+    assert lossless
+    for card in gallery.cards:
+        assert len(card.windows) == NUM_WINDOWS - 1  # the empty place is not drawn
+        weights = [window.weight for window in card.windows]
+        assert weights == sorted(weights, reverse=True)
+        assert sum(weights) == pytest.approx(1, abs=1e-5)
+        assert [v["run"] for v in card.verdicts] == ["glass", "single_view"]
+        for verdict in card.verdicts:
+            assert verdict["right"] == (verdict["verdict"] == card.label)
+    for card in lossless:
+        for window in card.windows:
+            crop = np.asarray(Image.open(io.BytesIO(base64.b64decode(window.crop.split(",")[1]))))
+            assert crop.shape == (window.height, window.width, 3)
+            assert (crop[0, :, 0] == (window.left + np.arange(window.width)) // 2).all()
+            assert (crop[:, 0, 1] == (window.top + np.arange(window.height)) // 2).all()
+            assert (crop[..., 2] == 10 * int(Path(card.source_path).stem)).all()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:
+    run = load(write_run("single_view", attention=False), synthetic_dataset)
+    gallery = build_gallery([run], synthetic_dataset)
+    assert not gallery.has_attention
+    assert {window.weight for card in gallery.cards for window in card.windows} == {None}
+    document = report_document([run], synthetic_dataset, SPLIT)
+    assert "does not weigh" in render_html(document, [run], gallery)
+
+
+def test_a_shard_that_is_gone_is_told(write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
+    run = load(write_run("glass"), synthetic_dataset)
+    moved = ShardDataset(tmp_path / "nowhere", synthetic_dataset.info, synthetic_dataset.table)
+    with pytest.raises(InputError, match=r"cannot be read.*verify_shards"):
+        build_gallery([run], moved)
+
+
+def test_attention_colours_run_from_pale_to_red() -> None:
+    assert attention_colour(0.0, 4) == "rgb(255, 237, 160)"
+    assert attention_colour(0.25, 4) == "rgb(253, 141, 60)"
+    assert attention_colour(0.5, 4) == attention_colour(0.9, 4) == "rgb(189, 0, 38)"
+    assert attention_colour(1.0, 1) == "rgb(253, 141, 60)"  # the only window: an equal share
+
+
+def test_images_are_embedded_within_their_budget() -> None:
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
+    kinds, sizes = [], []
+    for budget in (10**6, 20_000, 10):
+        as_uri, kind = encoder(noise, budget, lossless=True)
+        kinds.append(kind)
+        sizes.append(sum(len(base64.b64decode(as_uri(image).split(",")[1])) for image in noise))
+    assert kinds[0] == "PNG"
+    assert kinds[1].startswith("JPEG ")
+    assert sizes[1] <= 20_000
+    assert kinds[2] == "JPEG 40"  # nothing fits: the smallest, and no endless search
+    assert shrink(np.zeros((10, 4000, 3), np.uint8), 500).shape == (1, 500, 3)
+    assert shrink(noise[0], 500).shape == (64, 64, 3)

@@ -1,0 +1,144 @@
+"""Demo images re-rendered by networks: which are made, how they are listed, and that a run goes on where it stopped."""
+
+import csv
+import importlib.util
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scripts import make_demo
+from scripts.build_shards import main as build_shards
+from scripts.demo_images import networks, rerendering
+from shards.errors import InputError
+
+SIDES = (1900, 1300)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(4):
+        coarse = np.random.default_rng(seed).integers(0, 256, (130, 190, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(SIDES, Image.Resampling.NEAREST).save(folder / f"{seed}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture
+def without_ncnn(monkeypatch):
+    """Each network is a plain filter here; what it was asked for is counted."""
+    asked = Counter()
+
+    def enlarge(name, image):
+        asked[name] += 1
+        scale = networks.NETWORKS[name].scale
+        return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+    monkeypatch.setattr(rerendering, "enlarge", enlarge)
+    monkeypatch.setattr(make_demo, "require_networks", lambda names: None)
+    return asked
+
+
+def run(out, photos, *more, images="12"):
+    return make_demo.main([str(out), "--photos", str(photos), "--images", images, "--workers", "1", *more])
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
+    out = tmp_path / "demo"
+    assert run(out, photos, "--networks", images="24") == 0
+    rows, control = rows_of(out / "images.csv"), rows_of(out / "control.csv")
+    assert Counter(row["label"] for row in rows) == {"real": 12, "generated": 12}
+    assert Counter(row["generator"] for row in rows if row["generator"]) == {"upconv7": 6, "animevideo": 6}
+    assert without_ncnn == {"upconv7": 6, "animevideo": 6}
+    assert sum(row["path"].startswith("real/enlarged/") for row in rows) == 3
+    splits = {}
+    for row in rows + control:
+        splits.setdefault(row["group"], set()).add(row["split"])
+        with Image.open(out / row["path"]) as image:
+            assert 500 <= image.width <= 768
+            assert 500 <= image.height <= 768
+    assert sorted(map(sorted, splits.values())) == [["test"], ["train"], ["train"], ["train"]]
+    per_picture = Counter((row["group"], row["label"]) for row in rows)
+    assert set(per_picture.values()) == {3}, "a picture must not tell the class"
+    assert {(row["label"], row["generator"], row["split"]) for row in control} == {("real", "", "test")}
+    assert not {row["path"] for row in control} & {row["path"] for row in rows}
+    readme = (out / "README.txt").read_text(encoding="utf-8")
+    assert "waifu2x" in readme
+    assert "MIT" in readme
+
+
+@pytest.mark.slow  # a whole build; lists with splits are tested beside the builds
+def test_the_list_builds_with_its_splits(photos, tmp_path, without_ncnn):
+    run(tmp_path / "demo", photos, "--networks", "cunet")
+    assert build_shards([str(tmp_path / "demo/images.csv"), str(tmp_path / "shards"), "--workers", "1"]) == 0
+    assert {path.name.split("-")[0] for path in (tmp_path / "shards").glob("*.tar")} >= {"train", "test"}
+
+
+def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch):
+    run(tmp_path / "whole", photos, "--networks", "cunet")
+    render = rerendering.render
+    made = []
+
+    def interrupted(cutting, photo, seed):
+        if len(made) == 7:
+            raise KeyboardInterrupt
+        made.append(cutting.path)
+        return render(cutting, photo, seed)
+
+    monkeypatch.setattr(rerendering, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "demo", photos, "--networks", "cunet")
+    assert not (tmp_path / "demo/images.csv").exists()
+    with pytest.raises(InputError, match="part of other images"):
+        run(tmp_path / "demo", photos, "--networks", "cunet", "--seed", "1")
+
+    def rest(cutting, photo, seed):
+        assert cutting.path not in made
+        return render(cutting, photo, seed)
+
+    monkeypatch.setattr(rerendering, "render", rest)
+    assert run(tmp_path / "demo", photos, "--networks", "cunet") == 0
+    files = {path.relative_to(tmp_path / "demo") for path in (tmp_path / "demo").rglob("*")}
+    assert files == {path.relative_to(tmp_path / "whole") for path in (tmp_path / "whole").rglob("*")}
+    for name in files:
+        if (tmp_path / "demo" / name).is_file():
+            assert (tmp_path / "demo" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(InputError, match="is not empty"):
+        run(tmp_path / "demo", photos, "--networks", "cunet")
+
+
+def test_mistakes(photos, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match="no network 'dalle'; there are upconv7,"):
+        run(tmp_path / "a", photos, "--networks", "dalle")
+    with pytest.raises(SystemExit):
+        make_demo.main([str(tmp_path / "a"), "--networks"])
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    networks._load.cache_clear()
+    with pytest.raises(InputError, match=r"pip install 'glass-hires\[networks\]'"):
+        run(tmp_path / "a", photos, "--networks")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.slow  # seconds of computing for each network
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_a_network_enlarges_in_place(name):
+    """Twice the same, of the right size, and where a plain filter puts it."""
+    for package in ("ncnn", networks.NETWORKS[name].package.replace("-", "_")):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
+    scale = networks.NETWORKS[name].scale
+    small = Image.effect_mandelbrot((64, 48), (-2, -1.2, 0.8, 1.2), 60).convert("RGB")
+    first, second = networks.enlarge(name, small), networks.enlarge(name, small)
+    assert first.size == (64 * scale, 48 * scale)
+    assert first.tobytes() == second.tobytes()
+    made = np.asarray(first.convert("L"), float)
+    plain = np.asarray(small.resize(first.size, Image.Resampling.BICUBIC).convert("L"), float)
+    inside = slice(networks.MARGIN, -networks.MARGIN)
+    difference = [np.abs(np.roll(plain, shift, (0, 1)) - made)[inside, inside].mean() for shift in (0, -1, 1)]
+    assert difference[0] == min(difference)

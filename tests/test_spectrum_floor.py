@@ -1,0 +1,76 @@
+"""The spectrum as a floor: it sees how pixels were enlarged, and is measured as a model is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.spectrum import main
+from glass.measure.metrics import binary_metrics
+from glass.measure.spectrum import BINS, WINDOW, fit_spectrum, log_spectra
+from shards.errors import InputError
+
+
+def batches(seed, number=4, size=8):
+    """Noise as it is (real), and enlarged by two (generated), of equal deviation."""
+    rng = np.random.default_rng(seed)
+    for _ in range(number):
+        label = rng.integers(0, 2, size)
+        label[:2] = 0, 1
+        crops = [[_noise(rng, bool(one)) for _ in range(2)] for one in label]
+        yield {
+            "local_crops": torch.from_numpy(np.stack(crops)).permute(0, 1, 4, 2, 3),
+            "crop_mask": torch.ones(size, 2, dtype=torch.bool),
+            "label": torch.from_numpy(label),
+            "is_valid": torch.ones(size, dtype=torch.bool),
+        }
+
+
+def _noise(rng, enlarged):
+    side = WINDOW // 2 if enlarged else WINDOW
+    noise = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8)).resize((WINDOW, WINDOW))
+    values = np.asarray(noise, float)
+    return (128 + 30 * (values - values.mean()) / values.std()).clip(0, 255).astype(np.uint8)
+
+
+def test_enlarged_pixels_are_told_from_native_ones():
+    classifier = fit_spectrum(batches(0))
+    batch = next(batches(1, size=24))
+    logits, attention = classifier(torch.zeros(24, 3, 8, 8), batch["local_crops"], batch["crop_mask"])
+    assert attention is None
+    assert (logits.shape, logits.dtype) == ((24, 2), torch.float32)
+    probability = logits.softmax(1)[:, 1].double().numpy()
+    assert binary_metrics(batch["label"].numpy(), probability)["auroc"] == 1.0
+
+
+def test_windows_that_do_not_exist_count_for_nothing():
+    crops = next(batches(0))["local_crops"]
+    mask = torch.tensor([[True, False]] * 4 + [[False, False]] * 4)
+    spectra = log_spectra(crops, mask)
+    assert spectra.shape == (8, 3 * BINS)
+    assert torch.allclose(spectra[:4], log_spectra(crops[:4, :1], mask[:4, :1]), atol=1e-5)
+    assert not spectra[4:].any()
+    assert spectra[:4].isfinite().all()
+
+
+def test_samples_that_could_not_be_read_are_left_out():
+    some = list(batches(0))
+    for batch in some:
+        batch["is_valid"][0] = False
+        batch["local_crops"][0] = 0
+    less = [{name: values[1:] for name, values in batch.items()} for batch in some]
+    assert torch.equal(fit_spectrum(some).weight, fit_spectrum(less).weight)
+
+
+def test_the_command_measures_a_split_by_another(synthetic_shards, capsys):
+    arguments = ["--data", str(synthetic_shards), "--split", "test", "--draws", "20", "--threads", "1"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    document = json.loads(printed.splitlines()[-1])
+    assert document["rows"][0]["generator"] == "(all)"
+    assert sum(row["images"] for row in document["rows"][1:]) == document["rows"][0]["images"]
+    assert "a spectrum alone reaches" in printed
+    with pytest.raises(InputError, match="share images"):
+        main([*arguments, "--train-split", "train+test"])
