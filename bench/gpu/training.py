@@ -55,12 +55,16 @@ def _step(config: RunConfig) -> Iterator["Step"]:
 
 def _synthetic_rate(step: "Step", seconds: float) -> float:
     """Images per second with the batch that lies on the device."""
+    import torch
+
     for _ in range(WARM_UP_STEPS):
         step.take()
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        step.take()
+        step.engine.step([step.batch], step.totals)  # waits for nothing, as in training
         steps += 1
+    if step.device.type == "cuda":
+        torch.cuda.synchronize()
     return steps * step.config.loader.global_batch_size / (time.perf_counter() - start)
 
 
