@@ -103,11 +103,12 @@ class _Runner:
         self._setting = setting
         self._process: subprocess.Popen[str] | None = None
         self._lines: SimpleQueue[str] = SimpleQueue()
+        self._crashed = False
 
     def start(self, seconds: float) -> None:
         """Starts the process. Raises ``InputError`` where it refuses the setting."""
         self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._lines = SimpleQueue()
+        self._lines, self._crashed = SimpleQueue(), False
         threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
         self._send(self._setting)
         answer = self._next(time.monotonic() + seconds)
@@ -131,7 +132,7 @@ class _Runner:
             elif "cell" in answer:
                 owed.remove(answer["cell"])
                 yield answer
-        crashed = self._process is not None and self._process.poll() is not None
+        crashed = self._crashed
         self.end()
         state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was over")
         for cell in owed or ["all"]:
@@ -167,6 +168,7 @@ class _Runner:
             line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             return None
+        self._crashed = not line  # its output ended
         return json.loads(line) if line else None
 
 
