@@ -21,7 +21,7 @@ from typing import Any
 from bench.harness.arguments import bench_parser, names_among, progress
 from bench.harness.schemas import check_line, print_result
 from bench.registry import BENCHES
-from shards.cli.command import printable
+from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.json_file import parse_json
@@ -112,7 +112,8 @@ def _arguments(name: str, options: argparse.Namespace) -> list[str]:
     return []
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Several benches in turn, kept as lines of results.")
     parser.add_argument("--machine", required=True, metavar="NAME", help="as in xeon-2-cores")
     parser.add_argument("--data", type=Path, metavar="SHARDS", help=f"for {', '.join(NEEDS_DATA)}")
@@ -124,7 +125,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--benches", default=",".join(DEFAULT), metavar="NAME,…", help=f"of {', '.join(KNOWN)}")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="DIR")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,60}", options.machine):
         raise InputError(f"--machine {options.machine!r}: small letters, digits and . _ - only, it names a file")
     _check_results(options)

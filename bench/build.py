@@ -20,8 +20,9 @@ from bench.harness.result import ratio_fields, row_of
 from bench.harness.schemas import print_result
 from bench.harness.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
 from bench.harness.task import MethodInfo, Task
+from shards.cli.command import CommandParser
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "build"
 METHODS = {
@@ -37,7 +38,7 @@ METHODS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a method crashed."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])
     warn_if_busy(found)
@@ -78,11 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Building a sample and its entry points beside one full decode.")
     add_images(parser)
     add_measuring(parser, threads="1")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _tasks(image_set: ImageSet, options: argparse.Namespace, cores: dict[int, list[int]]) -> list[Task]:

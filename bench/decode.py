@@ -44,8 +44,9 @@ from bench.harness.task import MethodInfo, Task
 from bench.methods import METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
+from shards.cli.command import CommandParser
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "decode"
 SIZE_METHOD = "window"
@@ -54,7 +55,7 @@ SIZE_METHOD = "window"
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a method crashed."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     crop_counts = whole_numbers("--crops", options.crops)
     methods = _chosen(options)
     cores = check_measuring(options)
@@ -82,7 +83,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if run.failed else 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Images to a global view and N crops: our loader and other ways.")
     add_images(parser)
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
@@ -93,7 +95,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"also the same job on other libraries, where installed: {', '.join(PEERS)}",
     )
     add_measuring(parser, threads="1")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:

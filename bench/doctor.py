@@ -23,7 +23,7 @@ from bench.doctor_gpu import GPU_CHECKS, check_presence, has_gpu
 from bench.harness.arguments import bench_parser, check_output
 from bench.harness.environment import QUIET_CORES, busy_cores, environment
 from bench.harness.schemas import print_result
-from shards.cli.command import printable
+from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 
 __all__ = ["CPU_CHECKS", "main"]
@@ -131,11 +131,16 @@ CPU_CHECKS: dict[str, Check] = {
 }
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Checks this machine and reports what is slow or wrong.")
     parser.add_argument("--folder", type=Path, default=Path("."), help="where shards will lie")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     check_output(options)
     if not options.folder.is_dir():
         raise InputError(f"--folder {options.folder} is no folder: give one that exists")

@@ -33,12 +33,13 @@ from bench.harness.schemas import print_result
 from bench.harness.table import print_ratios, print_rows, print_skipped, print_stages
 from bench.harness.task import Task
 from loaders import LoaderConfig
+from shards.cli.command import CommandParser
 from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
 from shards.manifest.dataset import ShardDataset
 from shards.store.folder import as_url
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "loader"
 BACKENDS = ("turbo", "dali", "nvjpeg", "reference")
@@ -48,7 +49,7 @@ WHERE = "bench.methods.loader:LoaderBatches"
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a combination crashed."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     dataset = ShardDataset.open(options.data)
     samples = dataset.split_rows(options.split)
     pixels = dataset.column("width").astype(np.int64) * dataset.column("height")
@@ -84,7 +85,8 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if outcome.failed else 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Batches per second of the loader on shards that exist.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
     parser.add_argument("--split", default="train", help="or several, as in train+valid")
@@ -93,7 +95,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--decode", default=",".join(MODES), metavar="MODE,…", help="modes")
     parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="samples")
     add_measuring(parser, threads="1,2")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _tasks(options: argparse.Namespace) -> list[Task]:

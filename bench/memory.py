@@ -33,6 +33,7 @@ from bench.harness.task import Task
 from bench.plots import plot_memory
 from glass.memory.memory_model import MEMORY_MODEL, save_rows
 from glass.presets import load_preset, preset_names
+from shards.cli.command import CommandParser
 from shards.errors import InputError
 from shards.files.outputs import cannot_write
 
@@ -46,7 +47,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a process crashed: a plain step may not fit where another does."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     presets, crops, timed = _check(options)
     cores = choose_cores(options.threads)
     found = environment(cores)
@@ -156,7 +157,8 @@ def memory_ratios(
     return ratios, ranges
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Memory and time of a training step, plain and in chunks of crops.")
     add = parser.add_argument
     add("--presets", "--preset", default="glass_vit_base,glass_resnet50", metavar="P,…")
@@ -176,7 +178,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
     add("--save-model", action="store_true", help="keep the rows where scripts.plan finds them, in place of older ones")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _check(options: argparse.Namespace) -> tuple[list[str], list[int], list[int]]:

@@ -25,13 +25,12 @@ from bench.corpora.range_server import Server, serving
 from bench.harness.arguments import bench_parser, check_output, progress
 from bench.harness.environment import environment
 from bench.harness.schemas import print_result
-from loaders import LoaderConfig, build_loader
-from loaders.reading.open_shards import OpenShards
-from loaders.reading.ranges_or_whole import range_mode_cost_s, whole_cost_s
+from loaders import LoaderConfig
+from shards.cli.command import CommandParser
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "remote"
 
@@ -71,6 +70,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _epoch(server: Server, split: str, config: LoaderConfig) -> dict[str, Any]:
     """An epoch through the server, from an empty cache, as a row."""
+    from loaders import build_loader
+    from loaders.reading.open_shards import OpenShards
+    from loaders.reading.ranges_or_whole import range_mode_cost_s, whole_cost_s
+
     with TemporaryDirectory() as cache:
         os.environ["GLASS_CACHE_DIR"] = cache
         dataset = ShardDataset.open(server.url)
@@ -128,7 +131,8 @@ def _links(text: str) -> list[tuple[float, float]]:
     return links
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Bytes and seconds per image out of a store.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a local folder")
     parser.add_argument("--split", default="train", help="or several, as in train+valid")
@@ -140,6 +144,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="latencies in milliseconds and bandwidths in Mbit/s",
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     check_output(options)
     return options

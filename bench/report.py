@@ -9,7 +9,6 @@ not compared, and a note names them; the other benches are.
     python -m bench report OUT bench/results/*.jsonl --bench loader
 """
 
-import argparse
 import html
 import io
 from collections import Counter
@@ -19,12 +18,12 @@ from pathlib import Path
 from bench.comparison import METRICS, Comparison, NotAlike, Result, compare, read_results
 from bench.harness.arguments import bench_parser
 from bench.harness.schemas import print_result
-from shards.cli.command import printable
+from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.outputs import cannot_write, check_output, holds_mark, make_folder, starts_with
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "report"
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -40,7 +39,7 @@ svg {{ max-width: 100%; height: auto }}</style></head><body>{body}</body></html>
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     results, left_out = read_results(options.files)
     compared: list[Comparison] = []
     refused: dict[str, str] = {}
@@ -138,9 +137,10 @@ def _plot(compared: Comparison) -> str:
     return text[text.index("<svg") :]
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Results of machines and commits side by side.")
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for bench.md and .html")
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="bench/results/*.jsonl")
     parser.add_argument("--bench", help="only this one")
-    return parser.parse_args(argv)
+    return parser

@@ -26,6 +26,7 @@ from bench.harness.arguments import bench_parser, check_at_least, check_output, 
 from bench.harness.environment import environment, warn_if_busy
 from bench.harness.schemas import print_result
 from bench.harness.table import new_table, print_spanning, spanned
+from shards.cli.command import CommandParser
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -151,7 +152,8 @@ def _row(samples: int, rounds: list[dict[str, float]], folder: Path) -> dict[str
     return row
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Cost of opening, shuffling and resuming by number of samples.")
     parser.add_argument(
         "--samples",
@@ -161,7 +163,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=3, help="processes per size")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     check_at_least(1, options, "rounds")
     check_output(options)
     return options

@@ -24,12 +24,12 @@ from bench.harness.arguments import bench_parser, check_output, progress, scratc
 from bench.harness.environment import environment
 from bench.harness.schemas import print_result
 from bench.plots import plot_soak
-from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads
-from loaders import LoaderConfig, build_loader
+from loaders import LoaderConfig
+from shards.cli.command import CommandParser
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "soak"
 CONFIG = LoaderConfig(global_batch_size=16, num_crops=2, crop_size=64, global_size=64, num_threads=2, seed=1)
@@ -45,6 +45,8 @@ HANDLES_ALLOWED = 2
 def main(argv: list[str] | None = None) -> int:
     """Runs the soak; exit code 1 where it was not flat."""
     options = _parse(argv)
+    from bench.soak_faults import KilledTraining, damaged_shards, faulty_reads  # seconds of imports
+
     found = environment([])
     with scratch_folder() as folder:
         progress("building damaged shards")
@@ -117,6 +119,8 @@ class Soaked:
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
     """Loads and trains for a time. ``tend()`` is called with every sample, and returns the resident
     memory of the process that it looks after."""
+    from loaders import build_loader
+
     dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()
     step = _training_step()
     keys = sorted(dataset.column("sample_key")[dataset.split_rows("train")].tolist())
@@ -215,13 +219,18 @@ def verdict(soaked: Soaked) -> dict[str, Any]:
     }
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, (__doc__ or "").partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=5.0, help="duration")
     parser.add_argument("--seed", type=int, default=0, help="seed of faults, pauses and kills")
     parser.add_argument("--no-training", action="store_true", help="leave out the run that is killed")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write JSON and plot here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if not 0 < options.minutes <= 10_000:
         raise InputError(f"--minutes {options.minutes:g}: must lie between 0 and 10000")
     check_output(options)

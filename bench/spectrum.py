@@ -16,11 +16,11 @@ from bench.harness.environment import environment
 from bench.harness.schemas import Environment, Spectrum, SpectrumRow, print_result
 from bench.harness.table import new_table, print_spanning
 from loaders import LoaderConfig, build_loader
-from shards.cli.command import printable
+from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "spectrum"
 ALL = "(all)"
@@ -103,7 +103,8 @@ def _print(document: Spectrum) -> None:
         print(f"a spectrum alone reaches {whole:.2f}: a detector worth its training is above that")
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "A floor for detectors: logistic regression on power spectra.")
     parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder of shards")
     parser.add_argument("--split", default="test", help="measured on")
@@ -111,7 +112,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=1000, help="of the bootstrap")
     parser.add_argument("--threads", type=int, default=2, help="that read and decode")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the JSON document here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     check_at_least(1, options, "draws", "threads")
     check_output(options)
     return options

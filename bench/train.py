@@ -31,6 +31,7 @@ from bench.harness.table import print_step_times
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
+from shards.cli.command import CommandParser
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -215,7 +216,8 @@ def _settings(preset: str, dataset: ShardDataset, options: argparse.Namespace) -
     return apply_overrides(load_preset(preset), [*changes, *options.set])
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Where a training step's time goes, beside the loader's rate.")
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
     parser.add_argument("--presets", default="glass_tiny,single_view_tiny", metavar="NAME,…")
@@ -225,7 +227,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="threads of the model and of the loader")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="settings")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write the document here")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     check_at_least(1, options, "rounds", "steps", "threads")
     check_output(options)
     return options

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from shards.cli.command import CommandParser
+from shards.cli.command import CommandParser, program_name
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
 
@@ -41,9 +41,11 @@ def thread_count(text: str) -> int:
     return number
 
 
-def script_parser(name: str, doc: str | None) -> CommandParser:
-    """A parser for ``python -m scripts.NAME``, described by the first line of its module's ``doc``."""
-    return CommandParser(prog=f"python -m scripts.{name}", description=(doc or "").partition("\n")[0])
+def script_parser(name: str, doc: str | None = None, *, description: str | None = None) -> CommandParser:
+    """A parser for ``python -m scripts.NAME``, described by ``description``, or else by the first line of its
+    module's ``doc``."""
+    about = (doc or "").partition("\n")[0] if description is None else description
+    return CommandParser(prog=program_name(f"python -m scripts.{name}"), description=about)
 
 
 def add_data_and_preset(parser: CommandParser) -> None:

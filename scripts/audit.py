@@ -14,19 +14,20 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.arguments import script_parser, thread_count
-from shards.cli.command import printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.outputs import check_output, holds_mark, is_json_with
+
+from .arguments import script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.auditing.document import Audit
     from glass.auditing.duplicates import Duplicates
     from shards.manifest.dataset import ShardDataset
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 EXIT_SERIOUS = 1
 _IS_FINDINGS = is_json_with("severity", "findings")
@@ -35,7 +36,7 @@ _IS_FINDINGS = is_json_with("severity", "findings")
 
 def main(argv: list[str] | None = None) -> int:
     """Audits, writes, prints; 1 where a finding is serious, else 0."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     from shards.manifest.dataset import ShardDataset
 
     dataset = ShardDataset.open(arguments.data)
@@ -70,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
     return EXIT_SERIOUS if document["severity"] == "serious" else 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("audit", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings here, too")
@@ -89,7 +91,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="leave out near duplicates, for which all global views are read",
     )
     parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from scripts.arguments import add_groups, add_workers, at_least_one
 from shards.build.build import ENGINES, BuildReport, build_dataset, drawn_again
 from shards.build.equalise import METHODS
 from shards.build.settings import DEFAULT_SPLIT, LOSSLESS_FORMS, LOSSY_FORMS, BuildSettings
@@ -31,11 +30,14 @@ from shards.sources.source_list import SourceRules, lacking_classes
 from shards.sources.words import Words, parse_labels
 from shards.store.folder import as_url
 
+from .arguments import add_groups, add_workers, at_least_one, script_parser
+
 __all__ = ["main", "summary"]
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="build_shards", description=__doc__.split("\n\n")[1])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("build_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument("source", metavar="SRC", help="folder of images, or list; a path or a URL")
     parser.add_argument("out", metavar="OUT", nargs="?", help="folder for the data set, or s3://… or gs://…")
     parser.add_argument(
@@ -152,7 +154,7 @@ def _add_stored_form(parser: CommandParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")
     settings = BuildSettings(

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
+
+from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.calibration import Calibration
@@ -30,7 +31,7 @@ FEW_REAL = 300
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, scores the split, fits, writes, prints."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.manifest.dataset import ShardDataset
 
@@ -66,8 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.calibrate", description=(__doc__ or "").partition("\n")[0])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("calibrate", __doc__)
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default=SPLIT, help=f"default: {SPLIT}; others need --held-out")
@@ -91,7 +93,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=at_least_one, default=1, help="draws of windows")
     parser.add_argument("--threads", type=thread_count, default=2)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _share(text: str) -> float:

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset
-from scripts.arguments import (
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.outputs import make_folder
+from shards.manifest.dataset import ShardDataset
+
+from .arguments import (
     EXIT_STOPPED,
     add_data_and_preset,
     add_device,
@@ -26,11 +32,6 @@ from scripts.arguments import (
     require_one_process,
     script_parser,
 )
-from shards.cli.command import printable, run_command
-from shards.cli.wording import counted
-from shards.errors import InputError
-from shards.files.outputs import make_folder
-from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
     from glass.studies.crop_documents import CropStudy
@@ -42,6 +43,8 @@ FIXED = {
     "loader.global_batch_size": "give --batch",
     "loader.device": "give --device",
     "tensorboard": "its runs write none, so leave it out",
+    "train.trackers": "its runs are tracked nowhere, so leave it out",
+    "train.patience": "its runs are equally long, so leave it out",
 }
 
 
@@ -75,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("crop_study", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--output", type=Path, help="folder (default runs/crops-PRESET)")
@@ -89,7 +93,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
     add_settings(parser)
     add_device(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     options.output = options.output or Path("runs") / f"crops-{options.preset}"
     return options
 

@@ -5,12 +5,10 @@ python -m scripts.data_stats DATA [--output DIR]
 From the manifest alone, in seconds for a million samples. With --output also data_stats.json.
 """
 
-import argparse
 from itertools import pairwise
 from pathlib import Path
 
-from scripts.arguments import script_parser
-from shards.cli.command import printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.documents import typed_document, write_document
@@ -18,6 +16,8 @@ from shards.files.outputs import check_output, is_json_with
 from shards.images.channel_stats import CHANNELS
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.statistics import DataStatistics, GroupStatistics, data_statistics
+
+from .arguments import script_parser
 
 
 class DataStats(DataStatistics):
@@ -34,7 +34,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, counts, prints."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     if options.output is not None:
         check_output(options.output / FILE_NAME, _OURS, "give another --output", folder_is_made=True)
     dataset = ShardDataset.open(options.data)
@@ -45,11 +45,12 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("data_stats", __doc__)
     parser.add_argument("data", type=Path, metavar="DATA", help="folder of shards")
     parser.add_argument("--output", type=Path, metavar="DIR", help="also write data_stats.json")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _write(document: DataStats, output: Path) -> None:

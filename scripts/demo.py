@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.arguments import add_device
 from shards.cli.command import CommandParser, run_command
 from shards.errors import InputError
+
+from .arguments import add_device, script_parser
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector
@@ -23,14 +24,19 @@ SWEEP_EVERY_S = 60
 """Interval at which old uploads are looked for."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Parses, loads, serves until it is interrupted."""
-    parser = CommandParser(prog="python -m scripts.demo", description=(__doc__ or "").partition("\n\n")[2])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("demo", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("model", metavar="MODEL", help="run, exported model, or USER/NAME")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=_port, default=7860)
     add_device(parser)
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, loads, serves until it is interrupted."""
+    arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
     from glass.predict.detector import Detector
     from glass.share.uploads import upload_folder

@@ -6,15 +6,15 @@ Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then ho
 generated/, links, or copies with --copy, which scripts.build_shards takes.
 """
 
-import argparse
 import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.arguments import script_parser
-from shards.cli.command import printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.shown_url import safe_text
 from shards.errors import InputError
+
+from .arguments import script_parser
 
 DATASET = "tristanzhang32/ai-generated-images-vs-real-images"
 ADDRESS = f"https://www.kaggle.com/datasets/{DATASET}"
@@ -24,7 +24,7 @@ FOLDER, CLASSES = "test", {"real": "real", "fake": "generated"}
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, downloads, lays out."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     out: Path = options.output
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is not an empty folder: give a new one")
@@ -46,12 +46,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("download_data", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="new folder for the images")
     parser.add_argument("--source", type=Path, help="the unpacked data set, downloaded by hand")
     parser.add_argument("--copy", action="store_true", help="copy instead of linking to the cache")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _by_hand() -> str:

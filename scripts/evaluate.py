@@ -7,13 +7,13 @@ RUN/predictions-<split>.parquet (every image's score, windows and attention), an
 For another data set than the run was trained on, the names end in -of- and the data set's digest.
 """
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
+
+from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.evaluation_schema import Evaluation
@@ -23,7 +23,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, evaluates, writes, prints."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     run: Path = arguments.run
     if not (run / "model" / "config.json").is_file():
         raise InputError(
@@ -80,8 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.evaluate", description=(__doc__ or "").partition("\n")[0])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("evaluate", __doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a training run")
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test; valid+test joins two")
@@ -95,7 +96,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="another number of crops than in training; the files are then named …-cropsN",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
 def _print(document: "Evaluation") -> None:
@@ -110,8 +111,10 @@ def _print(document: "Evaluation") -> None:
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)
     samples, threshold = document["samples"], document["threshold"]
+    decay = document["model"].get("weight_average")
+    average = "" if decay is None else f", moving average of weights (decay {decay:g}),"
     title = (
-        f"{document['model']['kind']} on {printable(document['dataset']['name'])}, split "
+        f"{document['model']['kind']}{average} on {printable(document['dataset']['name'])}, split "
         f"{document['split']}: {samples['real']} real and {samples['generated']} generated images "
         f"of {samples['scenes']} scenes, {samples['undecodable']} unreadable; threshold "
         f"{threshold['value']:.4g} ({threshold['source']})"

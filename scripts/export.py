@@ -12,6 +12,8 @@ from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 from shards.files.outputs import check_new_folder
 
+from .arguments import script_parser
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, checks, writes."""
@@ -55,8 +57,9 @@ def _check_targets(to: Path | None, onnx: Path | None) -> None:
             raise InputError(f"the folder {onnx.parent} does not exist: make it first")
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.export", description=(__doc__ or "").partition("\n\n")[2])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
     parser.add_argument("--to", type=Path, metavar="DIR")
     parser.add_argument("--push", metavar="USER/NAME")
@@ -76,9 +79,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="add the ids of the images it learnt from: others can check that they test it on none of"
         " them, and the owner of an image whether it was among them",
     )
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    command = parser()
+    arguments = command.parse_args(argv)
     if not (arguments.to or arguments.push or arguments.onnx):
-        parser.error("give at least one output: --to DIR, --push USER/NAME or --onnx FILE")
+        command.error("give at least one output: --to DIR, --push USER/NAME or --onnx FILE")
     return arguments
 
 

@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset
-from scripts.arguments import (
+from shards.cli.command import CommandParser, printable, run_command
+from shards.errors import InputError
+from shards.files.outputs import make_folder
+from shards.manifest.dataset import ShardDataset
+
+from .arguments import (
     EXIT_STOPPED,
     add_data_and_preset,
     add_device,
@@ -24,10 +29,6 @@ from scripts.arguments import (
     require_one_process,
     script_parser,
 )
-from shards.cli.command import printable, run_command
-from shards.errors import InputError
-from shards.files.outputs import make_folder
-from shards.manifest.dataset import ShardDataset
 
 if TYPE_CHECKING:
     from glass.studies.final_documents import FinalRuns
@@ -72,7 +73,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
@@ -88,7 +90,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add_settings(parser)
     add_device(parser)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if not 0 < options.hold_out < 1:
         raise InputError(f"--hold-out {options.hold_out:g} must lie between 0 and 1")
     options.output = options.output or Path("runs") / f"final-{options.preset}"

@@ -8,8 +8,6 @@ list; rules that are not given are guessed from the first samples and printed.
 
 from pathlib import Path
 
-from scripts.arguments import add_groups, add_workers
-from scripts.build_shards import summary
 from shards.adopt.adopt import index_tars
 from shards.adopt.dry_run import describe_tars
 from shards.adopt.settings import IndexSettings, parse_values
@@ -17,11 +15,15 @@ from shards.build.settings import DEFAULT_SPLIT
 from shards.cli.command import CommandParser, one_line, run_command
 from shards.errors import InputError
 
-__all__ = ["main"]
+from .arguments import add_groups, add_workers, script_parser
+from .build_shards import summary
+
+__all__ = ["main", "parser"]
 
 
-def _parser() -> CommandParser:
-    parser = CommandParser(prog="index_shards", description=__doc__.split("\n\n")[1])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("index_shards", description=__doc__.split("\n\n")[1])
     parser.add_argument(
         "tars", metavar="TAR", nargs="+", type=Path, help="tar, pattern, or folder of tars, which may lie deeper in it"
     )
@@ -102,7 +104,7 @@ def _listed(text: str) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; the exit code is 0, mistakes raise ``InputError``."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     if arguments.workers < 1:
         raise InputError(f"--workers {arguments.workers}: must be at least 1")
     settings = IndexSettings(

@@ -31,20 +31,21 @@ from typing import Any
 
 from tqdm import tqdm
 
-from scripts.arguments import script_parser
-from scripts.demo_images.networks import DEFAULT_NETWORKS, NETWORKS, require_networks
-from scripts.demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
-from scripts.demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
-from scripts.demo_images.randomness import Stream, stream
-from scripts.demo_images.readmes import of_networks, of_simulation
-from scripts.demo_images.render import render_job
-from scripts.demo_images.rerendering import CONTROL, Cutting, PhotoJob, plan_rerendered, render_photo
-from shards.cli.command import printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 
-__all__ = ["main"]
+from .arguments import script_parser
+from .demo_images.networks import DEFAULT_NETWORKS, NETWORKS, require_networks
+from .demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
+from .demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
+from .demo_images.randomness import Stream, stream
+from .demo_images.readmes import of_networks, of_simulation
+from .demo_images.render import render_job
+from .demo_images.rerendering import CONTROL, Cutting, PhotoJob, plan_rerendered, render_photo
+
+__all__ = ["main", "parser"]
 
 LIST_NAME = "images.csv"
 UNFINISHED = "unfinished"
@@ -78,7 +79,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
     parser.add_argument("--images", type=int, default=600, help="how many, half of them real (default: 600)")
@@ -93,12 +95,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help=f"re-render by networks instead: {', '.join(NETWORKS)} (default: {','.join(DEFAULT_NETWORKS)})",
     )
     parser.add_argument("--workers", type=int, default=_usable_cores(), help="processes (default: one per core)")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    command = parser()
+    args = command.parse_args(argv)
     for name, least in (("images", MIN_IMAGES), ("seed", 0), ("workers", 1)):
         if getattr(args, name) < least:
-            parser.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
+            command.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
     if args.networks and not args.photos:
-        parser.error("--networks re-renders photographs: give their folder with --photos DIR")
+        command.error("--networks re-renders photographs: give their folder with --photos DIR")
     return args
 
 

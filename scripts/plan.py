@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from glass.config.overrides import apply_overrides
 from glass.config.run_config import RunConfig
 from glass.presets import load_preset, preset_names
-from scripts.arguments import script_parser
-from shards.cli.command import run_command
+from shards.cli.command import CommandParser, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
+
+from .arguments import script_parser
 
 if TYPE_CHECKING:
     from glass.memory.memory_plan import Plan, Planner
@@ -28,7 +29,7 @@ SHOWN = 10
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the plans that fit; returns 0. Raises ``InputError`` where none does."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     config = _settings(options)
     from glass.memory.memory_plan import Planner, usable_bytes  # seconds of imports
     from glass.train.counted_step import count_by_shapes
@@ -58,7 +59,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("plan", __doc__)
     add = parser.add_argument
     add("--preset", required=True, help=", ".join(preset_names()))
@@ -71,7 +73,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         help="what the GPU will compute in (default: bf16)",
     )
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the preset")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _settings(options: argparse.Namespace) -> RunConfig:

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.outputs import check_new_folder
+
+from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
@@ -76,8 +77,9 @@ def _listed() -> Iterable[bytes]:
     return sys.stdin.buffer
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.predict", description=(__doc__ or "").partition("\n")[2].strip())
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
     parser.add_argument("model", metavar="MODEL")
     parser.add_argument("paths", metavar="PATH", nargs="+")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
@@ -104,9 +106,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    command = parser()
+    arguments = command.parse_args(argv)
     if arguments.dense and arguments.heatmaps is None:
-        parser.error("--dense needs --heatmaps DIR")
+        command.error("--dense needs --heatmaps DIR")
     return arguments
 
 

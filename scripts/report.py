@@ -6,7 +6,6 @@ Each run must have been evaluated on the split (python -m scripts.evaluate). The
 compared with each of the others. Writes OUT/report.html, self-contained, and OUT/report.json.
 """
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -15,13 +14,15 @@ from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 from shards.files.outputs import check_output, holds_mark, is_json_with
 
+from .arguments import script_parser
+
 MARK = 'name="generator" content="glass-hires report"'
 """In every page of ours: only such a one is replaced."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, reads the runs, writes both files."""
-    arguments = _parse(argv)
+    arguments = parser().parse_args(argv)
     folders = _named_runs(arguments.run)
     page, data = arguments.output / "report.html", arguments.output / "report.json"
     _check_outputs(arguments.output, page, data)
@@ -51,8 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.report", description=(__doc__ or "").partition("\n")[0])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("report", __doc__)
     parser.add_argument("output", type=Path, metavar="OUT", help="folder for report.html and .json")
     parser.add_argument(
         "--run",
@@ -64,7 +66,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test")
     parser.add_argument("--note", help="what a reader must know first, shown on top")
-    return parser.parse_args(argv)
+    return parser
 
 
 def _named_runs(texts: list[str]) -> dict[str, Path]:

@@ -12,11 +12,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.arguments import at_least_one, thread_count
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 from shards.files.json_file import read_json
 from shards.files.outputs import check_output, is_json_with
+
+from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.perturbations import Perturbation
@@ -63,8 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(prog="python -m scripts.robustness", description=(__doc__ or "").partition("\n")[0])
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("robustness", __doc__)
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder of a training run or an exported model")
     parser.add_argument(
         "--model",
@@ -87,7 +89,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=thread_count, help="default: one per core")
     parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    arguments = parser().parse_args(argv)
     arguments.models = _models(arguments.model, arguments.named)
     return arguments
 

@@ -9,22 +9,22 @@ minutes on two free cores and the demo's shards, whose global views are small: o
 build_shards makes them by default, its networks compute three to twelve times as much.
 """
 
-import argparse
 import time
 from pathlib import Path
 
-from scripts.arguments import EXIT_STOPPED, add_device, choose_device, require_one_process, script_parser
-from shards.cli.command import printable, run_command
+from shards.cli.command import CommandParser, printable, run_command
 from shards.files.outputs import make_folder
 from shards.manifest.dataset import ShardDataset
 from shards.optional import require_installed
+
+from .arguments import EXIT_STOPPED, add_device, choose_device, require_one_process, script_parser
 
 BUDGET_FILE = "budget.json"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, studies, writes the report."""
-    options = _parse(argv)
+    options = parser().parse_args(argv)
     require_one_process("scripts.study")
     dataset = ShardDataset.open(options.data)
     for split in ("train", "valid", "test"):
@@ -63,13 +63,14 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
     parser.add_argument("--budget", choices=("tiny", "paper"), default="paper")
     add_device(parser)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:

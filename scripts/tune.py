@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from glass.config.overrides import apply_overrides, refuse_fixed
 from glass.config.run_config import RunConfig, SelectBy
 from glass.presets import load_preset
-from scripts.arguments import (
+from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.files.outputs import make_folder
+from shards.manifest.dataset import ShardDataset
+from shards.optional import require_installed
+
+from .arguments import (
     EXIT_STOPPED,
     add_data_and_preset,
     add_device,
@@ -29,12 +36,6 @@ from scripts.arguments import (
     require_one_process,
     script_parser,
 )
-from shards.cli.command import printable, run_command
-from shards.cli.wording import counted
-from shards.errors import InputError
-from shards.files.outputs import make_folder
-from shards.manifest.dataset import ShardDataset
-from shards.optional import require_installed
 
 if TYPE_CHECKING:
     from glass.studies.search import Search
@@ -46,6 +47,7 @@ FIXED = {
     "select_by": "give --metric",
     "loader.device": "give --device",
     "tensorboard": "its trials write none, so leave it out",
+    "train.trackers": "its trials are tracked nowhere, so leave it out",
 }
 
 
@@ -89,7 +91,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("tune", __doc__)
     add_data_and_preset(parser)
@@ -110,7 +112,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_settings(parser, "change a setting that is not searched, as in train.py (repeatable)")
     add_device(parser)
     parser.add_argument("--as-worker", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    options = parser().parse_args(argv)
     options.output = options.output or Path("runs") / f"tune-{options.preset}"
     return options
 
@@ -177,7 +184,7 @@ def _start_worker(words: list[str], number: int) -> "subprocess.Popen[bytes]":
 
     gpu = gpu_of_worker(number, torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     environment = os.environ | ({} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu})
-    return subprocess.Popen([sys.executable, "-m", "scripts.tune", *words, "--as-worker"], env=environment)
+    return subprocess.Popen([sys.executable, "-m", f"{__package__}.tune", *words, "--as-worker"], env=environment)
 
 
 def gpu_of_worker(number: int, count: int, visible: str | None) -> str | None:

@@ -13,22 +13,23 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from scripts.arguments import thread_count
 from shards.build.plan import current_versions
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, Finding, verify_dataset
 
+from .arguments import script_parser, thread_count
+
 __all__ = ["main"]
 
 EXIT_FINDINGS = 1
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command and returns its exit code; mistakes raise ``InputError``."""
-    parser = CommandParser(
-        prog="verify_shards",
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser(
+        "verify_shards",
         description="Checks hashes, members, counts, pixels and entry points of a data set. "
         "Exit code 0: clean, 1: findings, 2: no data set.",
     )
@@ -37,7 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
     )
     parser.add_argument("--show", type=int, default=20, metavar="N", help="findings to list (default %(default)s)")
-    arguments = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code; mistakes raise ``InputError``."""
+    arguments = parser().parse_args(argv)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()  # before a bar begins
     with tqdm(total=len(dataset), desc="verifying", unit=" images", mininterval=0.5) as bar:

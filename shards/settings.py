@@ -74,6 +74,8 @@ def _limits(kind: Any) -> Meta | None:
 
 
 def _within(limits: Meta) -> str:
+    if limits.gt is not None:
+        return f"lie above {_number(limits.gt)} and below {_number(limits.lt)}"
     low, high = limits.ge, limits.le
     return f"be at least {_number(low)}" if high is None else f"lie between {_number(low)} and {_number(high)}"
 

@@ -113,7 +113,9 @@ def wheels_of_what_is_here(folder: Path) -> None:
     folder.mkdir()
     for name in needed_by(*lines) - needed_by(*MACHINE):
         one = metadata.distribution(name)
-        tag = next(line for line in (one.read_text("WHEEL") or "").splitlines() if line.startswith("Tag: ")).split()[1]
+        lines = (one.read_text("WHEEL") or "").splitlines()
+        tags = zip(*(line.split()[1].split("-") for line in lines if line.startswith("Tag: ")), strict=True)
+        tag = "-".join(".".join(dict.fromkeys(part)) for part in tags)
         with zipfile.ZipFile(folder / f"{name.replace('-', '_')}-{one.version}-{tag}.whl", "w") as archive:
             for file in one.files or []:
                 source = Path(file.locate())

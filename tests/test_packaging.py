@@ -1,10 +1,11 @@
-"""The house rules: imports point one way, the wheel holds the four packages, cheap imports stay
-cheap."""
+"""The house rules: imports point one way, the wheel holds the packages, cheap imports stay cheap."""
 
 import ast
 import graphlib
+import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from collections import Counter
 from functools import cache
@@ -102,11 +103,12 @@ def test_no_room_is_crowded(package):
 
 
 def test_no_relative_imports_and_no_vague_names():
-    """One import path per module, and no drawer for what found no name."""
+    """One import path per module (but of ``scripts``, see below), and no drawer for what found no name."""
     for package in CHAIN:
         for path in files_of(package):
             assert path.stem not in {"utils", "common", "helpers", "misc"}, path
-            assert not any(isinstance(node, ast.ImportFrom) and node.level for node in imports_in(path)), path
+            relative = any(isinstance(node, ast.ImportFrom) and node.level for node in imports_in(path))
+            assert not relative or package == "scripts", path
 
 
 def test_every_module_says_what_it_is():
@@ -155,20 +157,79 @@ def test_the_compiler_of_torch_works_after_timm_came_without_it():
     assert done.stdout.splitlines() == ["1.0"]
 
 
+def test_commands_can_bear_another_name():
+    """A wheel calls ``scripts`` otherwise, so its modules name it nowhere in an import."""
+    for path in files_of("scripts"):
+        assert "scripts" not in imported_packages(path), path
+    assert not any('import_module("scripts' in path.read_text("utf-8") for path in files_of("scripts"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
 @pytest.mark.slow
-def test_wheel_holds_the_four_packages_and_nothing_else(tmp_path):
+def test_wheel_holds_the_packages_and_nothing_else(wheel):
     """hatchling honours .gitignore and drops what it matches: count what is really inside."""
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
-    (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
-    assert tops == {"shards", "loaders", "glass", "bench"}
-    for package in tops:
+    assert tops == {"shards", "loaders", "glass", "bench", "glass_commands"}
+    for package in tops - {"glass_commands"}:
         here = {str(path.relative_to(ROOT)) for path in files_of(package)}
         assert here <= set(names)
+    commands = {str(path.relative_to(ROOT / "scripts")) for path in files_of("scripts")}
+    inside = {name.removeprefix("glass_commands/") for name in names if name.startswith("glass_commands/")}
+    assert inside == {name for name in commands if not name.startswith("editable/")}
     assert {str(p.relative_to(ROOT)) for p in (ROOT / "glass").rglob("*.j2")} <= set(names)
+
+
+def environment_with(folder: Path, *install: str) -> Path:
+    """A virtual environment that borrows this one's libraries, but not this project, and has ``install``."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files do not count
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--no-build-isolation", "--ignore-installed", *install], check=True)
+    return folder / "bin"
+
+
+def outcome(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
+    """Of a command in ``folder``, which sees nothing of this repository by accident."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([str(word) for word in command], cwd=folder, env=clean, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_has_the_command(wheel, tmp_path):
+    programs = environment_with(tmp_path / "venv", str(wheel))
+    where = outcome(tmp_path, programs / "python", "-c", "import glass_commands; print(glass_commands.__file__)")
+    assert where.stdout.startswith(str(tmp_path / "venv"))
+    assert "No module named" in outcome(tmp_path, programs / "python", "-c", "import scripts").stderr
+    assert " final-runs " in outcome(tmp_path, programs / "glass", "--help").stdout
+    assert outcome(tmp_path, programs / "glass", "--version").stdout.startswith("python 3.")
+    mistake = outcome(tmp_path, programs / "glass", "audit", "nowhere")
+    assert mistake.returncode == 2
+    assert mistake.stderr.startswith("error: ")
+    assert mistake.stderr.count("\n") == 1
+    made = outcome(tmp_path, programs / "glass", "make-demo", "images", "--images", "24", "--workers", "2")
+    assert (made.returncode, made.stderr.count("Traceback")) == (0, 0), made.stderr
+    built = outcome(tmp_path, programs / "glass", "build", "images/images.csv", "data", "--global-size", "64")
+    assert built.returncode == 0, built.stderr
+    assert outcome(tmp_path, programs / "glass", "verify", "data").returncode == 0
+    module = outcome(tmp_path, programs / "python", "-m", "glass_commands.data_stats", "data")
+    assert module.returncode == 0, module.stderr
+
+
+@pytest.mark.slow
+def test_an_editable_install_has_the_command_and_the_folder(tmp_path):
+    programs = environment_with(tmp_path / "venv", "--editable", str(ROOT))
+    assert " final-runs " in outcome(tmp_path, programs / "glass", "--help").stdout
+    usage = outcome(tmp_path, programs / "glass", "predict", "--help")
+    assert usage.stdout.startswith("usage: glass predict "), usage.stderr
+    assert outcome(tmp_path, programs / "python", "-m", "scripts.predict", "--help").returncode == 0
+    assert outcome(tmp_path, programs / "glass", "bench").stdout.startswith("usage: glass bench NAME")

@@ -27,12 +27,12 @@ from bench.gpu.parts import PARTS
 from bench.harness.arguments import bench_parser, progress, scratch_folder
 from bench.harness.environment import environment
 from bench.harness.schemas import check_result, print_result
-from shards.cli.command import printable
+from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.outputs import check_output, is_json_with
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 BENCH = "gpu"
 GRACE_S, GRACE_SHARE = 30.0, 0.3
@@ -182,13 +182,18 @@ def _forward(process: "subprocess.Popen[str]", lines: "SimpleQueue[str]") -> Non
     lines.put("")
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parser() -> CommandParser:
+    """The command line."""
     parser = bench_parser(BENCH, "Everything that is to be measured on a GPU, in one command of minutes.")
     parser.add_argument("--minutes", type=float, default=8, metavar="M", help="for all parts together")
     parser.add_argument("--data", type=Path, metavar="SHARDS", help="shards to load and to train on")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), metavar="FILE", help="the result, row by row")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a rehearsal with small models")
-    options = parser.parse_args(argv)
+    return parser
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    options = parser().parse_args(argv)
     if not 0.1 <= options.minutes <= 600:
         raise InputError(f"--minutes {options.minutes:g}: must be 0.1 … 600")
     if options.data is not None and not options.data.is_dir():

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.harness.pinning import choose_cores
-from shards.cli.command import CommandParser
+from shards.cli.command import CommandParser, program_name
 from shards.errors import InputError
 from shards.files.outputs import make_folder
 
@@ -29,7 +29,9 @@ __all__ = [
 def bench_parser(name: str, about: str) -> CommandParser:
     """A parser for ``python -m bench NAME``."""
     return CommandParser(
-        prog=f"python -m bench {name}", description=about, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog=program_name(f"python -m bench {name}"),
+        description=about,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
 

@@ -32,7 +32,7 @@ def step_config(options: dict[str, str], num_crops: int, threads: int) -> RunCon
             *filter(None, options.get("set", "").split("\n")),
         ],
     )
-    return replace(config, tensorboard=False, grad_accum_steps=1)
+    return replace(config, grad_accum_steps=1).untracked()
 
 
 class TrainingStep(Method):

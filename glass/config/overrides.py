@@ -10,7 +10,15 @@ from glass.config.run_config import RunConfig
 from shards.errors import InputError
 from shards.settings import describe_type, is_union
 
-__all__ = ["SHORTHANDS", "apply_overrides", "flat_settings", "nearest", "refuse_fixed", "setting_names"]
+__all__ = [
+    "SHORTHANDS",
+    "apply_overrides",
+    "apply_settings",
+    "flat_settings",
+    "nearest",
+    "refuse_fixed",
+    "setting_names",
+]
 
 SHORTHANDS = {
     "optim.lr": ("optim.lr_global", "optim.lr_local", "optim.lr_head"),
@@ -27,22 +35,34 @@ class _NotThisType(ValueError):
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """``config`` with each ``"key=value"`` applied, the last one for a key winning.
-
-    Raises ``InputError`` for an unknown key (naming the nearest), a value of another type, or one
-    that the configuration refuses. All changes are made together, so that settings that depend
-    on each other may come in any order.
-    """
-    types_by_key = dict(_settings(config))
-    changes: dict[str, Any] = {}
+    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`."""
+    settings = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"--set {override!r} must have the form key=value")
+        settings.append((key, text))
+    return apply_settings(config, settings, "--set ", "train.py --help lists them all")
+
+
+def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origin: str, where: str) -> RunConfig:
+    """``config`` with each (key, value as text) applied, the last one for a key winning.
+
+    Raises ``InputError`` for an unknown key (naming the nearest, and ``where`` all are listed), a value of another
+    type, or one that the configuration refuses; ``origin`` stands before the key. All changes are made together, so
+    that settings that depend on each other may come in any order.
+    """
+    types_by_key = dict(_settings(config))
+    changes: dict[str, Any] = {}
+    for key, text in settings:
         for name in SHORTHANDS.get(key, (key,)):
             if name not in types_by_key:
-                raise InputError(_unknown_key(key, types_by_key))
-            changes[name] = _value(key, text, types_by_key[name])
+                close = ", ".join(nearest(key, [*types_by_key, *SHORTHANDS]))
+                raise InputError(f"{origin}{key}: there is no such setting; the nearest are {close} ({where})")
+            try:
+                changes[name] = _parsed(text, types_by_key[name])
+            except _NotThisType:
+                raise InputError(f"{origin}{key}={text}: must be {describe_type(types_by_key[name])}") from None
     return _replaced(config, changes)
 
 
@@ -91,18 +111,6 @@ def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
         return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
 
     return sorted(names, key=likeness, reverse=True)[:count]
-
-
-def _unknown_key(key: str, types_by_key: dict[str, Any]) -> str:
-    close = ", ".join(nearest(key, [*types_by_key, *SHORTHANDS]))
-    return f"--set {key}: there is no such setting; the nearest are {close} (train.py --help lists them all)"
-
-
-def _value(key: str, text: str, annotation: Any) -> Any:
-    try:
-        return _parsed(text, annotation)
-    except _NotThisType:
-        raise InputError(f"--set {key}={text}: must be {describe_type(annotation)}") from None
 
 
 def _parsed(text: str, annotation: Any) -> Any:

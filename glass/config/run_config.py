@@ -5,7 +5,8 @@ single settings from the command line.
 """
 
 import dataclasses
-from dataclasses import dataclass, field, fields, is_dataclass
+import math
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, Literal, get_type_hints
 
 from msgspec import Meta
@@ -15,7 +16,7 @@ from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
 from shards.settings import Seed, Share, check_settings
 
-__all__ = ["ModelConfig", "OptimConfig", "RunConfig", "config_from_dict", "config_to_dict"]
+__all__ = ["ModelConfig", "OptimConfig", "RunConfig", "TrainConfig", "config_from_dict", "config_to_dict"]
 
 Kind = Literal["glass", "single_view"]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
@@ -24,6 +25,7 @@ Width = Annotated[int, Meta(ge=1, le=65536)]
 Rate = Annotated[float, Meta(ge=0, le=0.99)]
 Step = Annotated[float, Meta(ge=0, le=10)]
 """A learning rate or a weight decay."""
+MOST_WEIGHT = 1e6
 SelectBy = Literal["accuracy", "balanced_accuracy", "auroc", "loss"]
 
 
@@ -125,6 +127,52 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class TrainConfig:
+    """How the epochs go. Raises ``InputError`` naming the value at fault."""
+
+    patience: Positive | None = None
+    """End the run after this many epochs in a row whose ``select_by`` was not better than before; None: train all
+    ``epochs``."""
+    ema: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, such as 0.999, which is what is validated and exported;
+    None: the weights of the last step are."""
+    class_weights: str | None = None
+    """Weights of real and generated images in the training loss: two numbers, as in ``1,3``, or ``balanced``, which
+    gives both classes of the training split the same sum; None: every image counts alike."""
+    trackers: str | None = None
+    """Where else the curves go, by Accelerate's names, as in ``wandb`` or ``wandb,mlflow`` (extra ``trackers``)."""
+
+    def __post_init__(self) -> None:
+        check_settings(self, "train.")
+        if self.class_weights not in (None, "balanced"):
+            self.given_weights()
+        names = self.tracker_names
+        if not all(names) or len(set(names)) < len(names) or "tensorboard" in names:
+            raise InputError(
+                f"train.trackers={self.trackers!r} must be names with commas between, as in wandb,mlflow; for"
+                " TensorBoard there is tensorboard=true"
+            )
+
+    @property
+    def tracker_names(self) -> tuple[str, ...]:
+        """The names in ``trackers``."""
+        return tuple(self.trackers.split(",")) if self.trackers is not None else ()
+
+    def given_weights(self) -> tuple[float, float]:
+        """The two numbers of ``class_weights``: real, generated."""
+        try:
+            real, generated = (float(part) for part in str(self.class_weights).split(","))
+        except ValueError:
+            real = generated = math.nan
+        if not (0 < real <= MOST_WEIGHT and 0 < generated <= MOST_WEIGHT):
+            raise InputError(
+                f"train.class_weights={self.class_weights!r} must be balanced, or two numbers above 0 and up to"
+                f" {MOST_WEIGHT:g}, for real and generated images, as in 1,3"
+            )
+        return real, generated
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """A whole training run. The optimiser's batch is ``loader.global_batch_size`` (one loader
     batch, a micro-step) times ``grad_accum_steps``."""
@@ -134,6 +182,7 @@ class RunConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
     epochs: Positive = 50
     """Passes over the training split."""
     seed: Seed = 0
@@ -167,6 +216,10 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def untracked(self) -> "RunConfig":
+        """The same without curves for people, for one of many runs."""
+        return replace(self, tensorboard=False, train=replace(self.train, trackers=None))
 
 
 def config_to_dict(config: Any) -> dict[str, Any]:

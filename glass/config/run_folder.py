@@ -1,8 +1,8 @@
 """The folder of a training run: its settings, how it went, and whose it is.
 
-``run.json`` (settings, data, versions, hardware, whether finished), ``learnt_ids.parquet`` (which
-images it learns from), ``metrics.jsonl`` (a line per epoch), ``checkpoints/``, ``model/`` (the
-exported model of the best epoch), ``tensorboard/``.
+``run.json`` (settings, data, versions, hardware, whether finished), ``run.toml`` (the settings, for
+another run), ``learnt_ids.parquet`` (which images it learns from), ``metrics.jsonl`` (a line per epoch),
+``checkpoints/``, ``model/`` (the exported model of the best epoch), ``tensorboard/``.
 """
 
 import json
@@ -16,6 +16,7 @@ from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import LEARNT_FILE
 from glass.config.overrides import flat_settings
 from glass.config.run_config import RunConfig, config_to_dict
+from glass.config.run_file import run_file_text
 from glass.config.versions import installed_versions
 from shards.errors import InputError
 from shards.files.atomic import final_name, remove_temporaries, write_text_atomic
@@ -30,12 +31,12 @@ FORMAT_VERSION = 1
 FREE_TO_CHANGE = frozenset(
     {"cpu_threads", "max_bad_samples", "loader.verify"}
     | {f"loader.{name}" for name in ("backend", "decode", "num_threads", "prefetch_batches")}
-    | {"loader.remote_reads", "process_timeout_s"}
+    | {"loader.remote_reads", "process_timeout_s", "train.trackers"}
     | {"loader.device"}
 )
 """Settings that may differ when a run goes on: they change how fast it gets the same pixels."""
 
-WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
+WRITTEN_UNDER_THE_LOCK = frozenset({"run.json", "run.toml", "metrics.jsonl", "bad_samples.jsonl", LEARNT_FILE})
 MODEL_FILES = frozenset({"model.safetensors", "config.json"})
 """What training writes into the folder and into ``model/``. An evaluation or a calibration may
 write other files there at the same time."""
@@ -171,6 +172,7 @@ class RunFolder:
             "finished": None,
         }
         self._write(record)
+        write_text_atomic(self.path / "run.toml", run_file_text(config))
 
     def note_backbones(self, backbones: dict[str, Any]) -> None:
         """Notes in ``run.json`` what the backbones are: part → timm's ``name``, and

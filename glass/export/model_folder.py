@@ -52,6 +52,8 @@ class ModelCard(TypedDict):
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
     """Why it is this one: epoch and metrics."""
+    weight_average: NotRequired[float | None]
+    """Decay of the moving average that the weights are; None where they are those of a step."""
     config: dict[str, Any]
     """See :func:`glass.config.run_config.config_to_dict`."""
     pixels: NotRequired[PixelRecord | None]
@@ -87,6 +89,7 @@ def save_model(
         "backbones": {name: backbone.architecture for name, backbone in _backbones(model)},
         "weights_sha256": _sha256(folder / WEIGHTS_FILE),
         "chosen": chosen,
+        "weight_average": config.train.ema,
         "config": config_to_dict(config),
         "pixels": pixel_record(config.loader),
         "versions": installed_versions(),

@@ -44,6 +44,8 @@ class MeasuredModel(TypedDict):
     """Digest of ``model.safetensors``."""
     chosen: dict[str, Any] | None
     """The epoch that it is of and why, as training recorded it; None where nobody did."""
+    weight_average: NotRequired[float]
+    """Decay of the moving average that the weights are; absent where they are those of a step."""
 
 
 class EvaluationSettings(TypedDict):

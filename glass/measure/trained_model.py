@@ -90,11 +90,14 @@ class TrainedModel:
     @property
     def identity(self) -> MeasuredModel:
         """The model, as documents name it."""
-        return {
+        identity: MeasuredModel = {
             "kind": self.config.model.kind,
             "weights_sha256": self.weights_sha256,
             "chosen": self.card.get("chosen"),
         }
+        if (decay := self.card.get("weight_average")) is not None:
+            identity["weight_average"] = decay
+        return identity
 
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1

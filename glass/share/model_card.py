@@ -57,7 +57,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
         "---\npipeline_tag: image-classification\ntags:\n- ai-generated-image-detection\n---",
         "# Detector of AI-generated images",
         f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
-        f" {views}. It says how likely an image is to be AI-generated.",
+        f" {views}. It says how likely an image is to be AI-generated.{_average(card)}",
         "```python\nfrom glass.predict.detector import Detector\n\n"
         'detector = Detector.from_pretrained("THIS MODEL")\n'
         'detector.predict(["photo.jpg"])\n```',
@@ -73,6 +73,11 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
         _pixels(card),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _average(card: ModelCard) -> str:
+    decay = card.get("weight_average")
+    return "" if decay is None else f" Its weights are a moving average (decay {decay:g}) over the steps."
 
 
 def _results(run: Path | None, weights_sha256: str) -> list[str]:

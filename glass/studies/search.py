@@ -11,7 +11,6 @@ import logging
 import shutil
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ class Search:
                 report(line)
             return True
 
-        finished = train(self.data, replace(config, tensorboard=False), folder, on_epoch=on_epoch)
+        finished = train(self.data, config.untracked(), folder, on_epoch=on_epoch)
         if not finished:
             raise TrainingStopped
         return best.value

@@ -95,7 +95,7 @@ NETWORKS = frozenset({"model.global_backbone", "model.local_backbone"})
 FILES = frozenset({"model.global_weights", "model.local_weights"})
 """Settings whose value may cause a request to a server, or the reading of a file."""
 
-OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard"})
+OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
 """Settings that a search makes for its trials, and that a run with its best values should not take over."""
 
 

@@ -142,7 +142,7 @@ def _refuse_fixed(name: str) -> None:
         raise InputError(
             f"--search {name}: it changes how fast trials are, or when they stop, and not how good: give --set {name}=…"
         )
-    if name == "tensorboard":
+    if name in ("tensorboard", "train.trackers"):
         raise InputError(f"--search {name}: trials write none: leave it out")
 
 

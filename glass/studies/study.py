@@ -182,7 +182,7 @@ class Study:
         config = self.budget.config(model, self.data.dataset)
         steps = config.grad_accum_steps
         loader = replace(config.loader, global_batch_size=self.budget.crop_batch // steps)
-        return replace(config, loader=loader, epochs=self.budget.crop_epochs, tensorboard=False)
+        return replace(config, loader=loader, epochs=self.budget.crop_epochs).untracked()
 
 
 def _sees_crops(model: StudyModel) -> bool:

@@ -36,7 +36,7 @@ def training_cost(data: OpenShards, config: RunConfig, steps: int | None, folder
     Raises ``TrainingStopped`` where a signal asked to stop, and any error of too little memory.
     """
     if not (folder / ROW_FILE).is_file():
-        row = _measure(data, replace(config, tensorboard=False), steps, folder)
+        row = _measure(data, config.untracked(), steps, folder)
         write_document(folder / ROW_FILE, row, TrainingRow)
         shutil.rmtree(RunFolder(run_folder(folder)).checkpoints, ignore_errors=True)
     return read_document(

@@ -34,7 +34,7 @@ class BestModel:
         that what was exported is never lost to a run that goes on from the one before."""
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
-            save_model(self.folder.model, self.state.plain_model, self.config, best)
+            save_model(self.folder.model, self.state.judged_model, self.config, best)
 
     def restore(self) -> None:
         """Makes ``model/`` that of the best epoch again, where a kill came before its export, or

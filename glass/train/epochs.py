@@ -16,7 +16,7 @@ from glass.train.bad_samples import BadSampleLedger
 from glass.train.best_model import BestModel
 from glass.train.checkpoint import CheckpointStore
 from glass.train.divergence import require_finite_loss, require_finite_scores
-from glass.train.metrics_line import describe, epoch_line
+from glass.train.metrics_line import describe, epoch_line, epochs_without_gain
 from glass.train.processes import StopSignal
 from glass.train.progress import ProgressDisplay, report_if_slow
 from glass.train.state import BatchLoader, RunState
@@ -49,6 +49,7 @@ class Trainer:
         folder: RunFolder,
         *,
         precision: str,
+        class_weights: tuple[float, float] | None = None,
         checkpoint_every: int | None = None,
         on_epoch: Callable[[dict[str, Any]], bool] | None = None,
     ) -> None:
@@ -59,7 +60,7 @@ class Trainer:
         self.ledger = BadSampleLedger(folder.path / "bad_samples.jsonl", self.accelerator, config.max_bad_samples)
         self.best = BestModel(config, state, folder)
         self._warm = False
-        self.engine = Engine(config, self.accelerator, state.model, state.optimizer)
+        self.engine = Engine(config, self.accelerator, state.model, state.optimizer, class_weights)
 
     def resume(self) -> bool:
         """Goes on from the newest checkpoint and logs that; False where there is none."""
@@ -87,11 +88,10 @@ class Trainer:
             raise InputError("; ".join(summary for summary in summaries if summary))
 
     def fit(self) -> bool:
-        """Trains until the last epoch is done and returns True; False where a signal or
+        """Trains until the last epoch is done, or patience is over, and returns True; False where a signal or
         ``on_epoch`` stopped it before, with a checkpoint to go on from."""
-        progress = self.state.progress
         with StopSignal() as stop:
-            while progress.epoch < self.config.epochs:
+            while not self._is_over():
                 line = self._finish_epoch(stop) if self._train_epoch(stop) else None
                 self.state.save(self.store)
                 if line is None:
@@ -100,7 +100,19 @@ class Trainer:
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
                     break
-        return progress.epoch == self.config.epochs
+        return self._is_over()
+
+    def _is_over(self) -> bool:
+        """A function of the history, so that a run that goes on ends where it would have ended."""
+        progress, patience = self.state.progress, self.config.train.patience
+        if progress.epoch >= self.config.epochs:
+            return True
+        if patience is None or progress.step_in_epoch:
+            return False
+        waited = epochs_without_gain(progress.history, self.config.select_by)
+        if waited >= patience:
+            logger.info("no better %s for %d epochs: training ends", self.config.select_by, waited)
+        return waited >= patience
 
     def _train_epoch(self, stop: StopSignal) -> bool:
         """The rest of the current epoch; False where it was stopped before its end."""
@@ -117,6 +129,7 @@ class Trainer:
                 totals.train_time_s += clock - before
                 progress.step += 1
                 progress.step_in_epoch += 1
+                self.state.follow()
                 self._look(display)
                 if progress.step_in_epoch == steps:  # the end of an epoch saves itself
                     # One in which nobody looked before is trained again once the shards are mended.

@@ -16,7 +16,7 @@ import torch
 from glass.train.state import Progress
 from glass.train.step import Totals
 
-__all__ = ["describe", "epoch_line", "is_better"]
+__all__ = ["describe", "epoch_line", "epochs_without_gain", "is_better"]
 
 Line = dict[str, Any]
 
@@ -61,13 +61,24 @@ def is_better(line: Line, best: Line | None, select_by: str) -> bool:
     return best is None or _rank(line, select_by) > _rank(best, select_by)
 
 
+def epochs_without_gain(history: list[Line], select_by: str) -> int:
+    """How many epochs lie behind the one whose validation metric ``select_by`` was the best, the first of equal ones.
+
+    A tie counts as no gain, unlike in :func:`is_better`: what the metric cannot show is no reason to train on.
+    """
+    values = [_value(line, select_by) for line in history]
+    return len(values) - 1 - values.index(max(values)) if values else 0
+
+
 def _rank(line: Line, select_by: str) -> tuple[float, ...]:
-    values = []
-    for name in (select_by, "auroc", "loss"):
-        value = line[f"valid_{name}"]
-        sign = -1.0 if name == "loss" else 1.0
-        values.append(-math.inf if value is None else sign * value)
-    return tuple(values)
+    return tuple(_value(line, name) for name in (select_by, "auroc", "loss"))
+
+
+def _value(line: Line, name: str) -> float:
+    """A validation metric, the higher the better; an undefined one is worst."""
+    value = line[f"valid_{name}"]
+    sign = -1.0 if name == "loss" else 1.0
+    return -math.inf if value is None else sign * value
 
 
 def describe(line: Line, epochs: int, better: bool) -> str:

@@ -72,7 +72,6 @@ def make_accelerator(config: RunConfig, output: Path) -> tuple[Accelerator, str]
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         dynamo_backend="no",  # ``prepared_model`` compiles the backbones
         step_scheduler_with_optimizer=False,  # once per epoch, not once per step and process
-        log_with="tensorboard" if config.tensorboard else None,
         project_dir=str(output),
         kwargs_handlers=[
             DistributedDataParallelKwargs(gradient_as_bucket_view=True),

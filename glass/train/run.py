@@ -5,13 +5,14 @@ out by rank themselves.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 from accelerate.utils import broadcast_object_list
 
 from glass.config.dataset_digest import dataset_digest
@@ -20,12 +21,15 @@ from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder, TrainedOn
 from glass.model.backbones import Backbone
 from glass.model.model import build_model, check_backbones, compile_backbones
+from glass.model.timm_library import timm
+from glass.train.class_weights import class_weights
 from glass.train.epochs import Trainer
 from glass.train.optim import build_optimizer, build_schedule, parameter_groups
 from glass.train.processes import environment, make_accelerator
 from glass.train.progress import report_if_slow
 from glass.train.random_state import seed_all
 from glass.train.state import RunState
+from glass.train.trackers import check_trackers, start_trackers
 from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 from shards.files.outputs import report_full_disk
@@ -48,19 +52,24 @@ def train(
     *,
     checkpoint_every: int | None = None,
     on_epoch: Callable[[dict[str, Any]], bool] | None = None,
+    trackers: Sequence[GeneralTracker] = (),
 ) -> bool:
     """Trains on the shards in ``data`` into the folder ``output``, or goes on where it stopped.
 
     ``OpenShards`` stay open, so that many runs on the same data open them once.
     ``checkpoint_every`` steps adds checkpoints to those at the end of each epoch; ``on_epoch`` gets
-    each epoch's line of metrics and ends the run by returning False. Returns whether the run is
-    finished. Raises ``InputError`` for data, settings or a folder that do not fit, and for a disk
-    that is full.
+    each epoch's line of metrics and ends the run by returning False; ``trackers`` get the curves,
+    beside those that the settings name. Returns whether the run is finished. Raises ``InputError``
+    for data, settings or a folder that do not fit, and for a disk that is full.
     """
     if not isinstance(data, OpenShards):
         dataset = data if isinstance(data, ShardDataset) else ShardDataset.open(data)
         with OpenShards(dataset) as shards:
-            return train(shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch)
+            return train(
+                shards, config, output, checkpoint_every=checkpoint_every, on_epoch=on_epoch, trackers=trackers
+            )
+    check_trackers(config)
+    weights = class_weights(config, data.dataset)
     with report_if_slow("asking both backbones whether they take the views"):
         check_backbones(config)
     accelerator, precision = make_accelerator(config, Path(output))
@@ -84,6 +93,7 @@ def train(
             fresh = not _has_checkpoints(folder)
             parts = prepared_model(config, accelerator, with_weights=fresh)
             state = RunState(accelerator, *parts, train_loader, config.seed)
+            state.average = _average(state.plain_model, config.train.ema)
             if main and fresh:
                 folder.note_backbones(_backbones(state.plain_model))
             trainer = Trainer(
@@ -92,12 +102,13 @@ def train(
                 valid_loader,
                 folder,
                 precision=precision,
+                class_weights=weights,
                 checkpoint_every=checkpoint_every,
                 on_epoch=on_epoch,
             )
             trainer.resume()
             trainer.refuse_if_still_bad(data.dataset)
-            _start_tracker(accelerator, state.progress.step)
+            start_trackers(accelerator, config, folder.path, state.progress.step, trackers)
             finished = trainer.fit()
         if main and finished:
             folder.finish({"best": state.progress.best, "steps": state.progress.step})
@@ -163,8 +174,6 @@ def _has_checkpoints(folder: RunFolder) -> bool:
     return broadcast_object_list([folder.has_checkpoints()])[0]
 
 
-def _start_tracker(accelerator: Accelerator, step: int) -> None:
-    """TensorBoard; what an earlier attempt wrote after ``step`` is not shown."""
-    if accelerator.log_with:
-        purge = {"tensorboard": {"purge_step": step + 1}}
-        accelerator.init_trackers("tensorboard", init_kwargs=purge)
+def _average(model: Any, decay: float | None) -> Any:
+    """A moving average of all weights and statistics. It warms up: early steps, far from what follows, fade fast."""
+    return None if decay is None else timm.utils.ModelEmaV3(model, decay, use_warmup=True)

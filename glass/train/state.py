@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from accelerate.utils import broadcast_object_list, gather_object
 
 from glass.export.model_folder import load_state
+from glass.model.timm_library import timm
 from glass.train.bad_samples import LedgerLoader
 from glass.train.checkpoint import CheckpointStore
 from glass.train.random_state import get_random_state, seed_all, set_random_state
@@ -69,6 +70,8 @@ class RunState:
     schedule: Any
     loader: BatchLoader
     seed: int
+    average: "timm.utils.ModelEmaV3 | None" = None
+    """The moving average of the weights, on every process, where there is one."""
     progress: Progress = field(default_factory=Progress)
     totals: Totals = field(init=False)
 
@@ -79,6 +82,16 @@ class RunState:
     def plain_model(self) -> Any:
         """The model without the wrappers of DistributedDataParallel and ``torch.compile``."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    @property
+    def judged_model(self) -> Any:
+        """The model that is validated and exported: the average, where there is one."""
+        return self.plain_model if self.average is None else self.average.module
+
+    def follow(self) -> None:
+        """Takes the weights of the step just taken into the average; the first one's count as a whole."""
+        if self.average is not None:
+            self.average.update(self.plain_model, self.progress.step)
 
     def save(self, store: CheckpointStore) -> None:
         """A checkpoint of the state after the last optimiser step, written by the main process."""
@@ -91,6 +104,7 @@ class RunState:
             "loader": self.loader.state_dict() if self.progress.step_in_epoch else None,
             "totals": self.totals.state(self.accelerator),
             "random": gather_object([get_random_state(self.accelerator.device)]),
+            "average": None if self.average is None else self.average.module.state_dict(),
         }
         if self.accelerator.is_main_process:
             store.save(self.progress.step, self.plain_model.state_dict(), self.optimizer.state_dict(), training)
@@ -129,6 +143,8 @@ class RunState:
         self.totals.load_state(training["totals"], self.accelerator.is_main_process)
         if training["loader"] is not None:
             self.loader.load_state_dict(training["loader"])
+        if self.average is not None:
+            self.average.module.load_state_dict(training["average"])
         self._restore_random(training["random"])
 
     def _restore_random(self, states: list[dict[str, Any]]) -> None:

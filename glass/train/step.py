@@ -60,13 +60,22 @@ class Totals:
 
 
 class Engine:
-    """Takes optimiser steps with what ``accelerator`` prepared."""
+    """Takes optimiser steps with what ``accelerator`` prepared; ``class_weights`` are those of real and generated
+    images in the loss."""
 
-    def __init__(self, config: RunConfig, accelerator: Any, model: Any, optimizer: Any) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        accelerator: Any,
+        model: Any,
+        optimizer: Any,
+        class_weights: tuple[float, float] | None = None,
+    ) -> None:
         self.config = config
         self.accelerator = accelerator
         self.model = model
         self.optimizer = optimizer
+        self.class_weights = None if class_weights is None else torch.tensor(class_weights, device=accelerator.device)
 
     def step(self, batches: list[Batch], totals: Totals) -> None:
         """One optimiser step over ``batches`` (its micro-steps, at least one), noted in ``totals``.
@@ -107,6 +116,8 @@ class Engine:
             batch["crop_mask"].to(device, non_blocking=True),
         )
         losses = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self.config.label_smoothing)
+        if self.class_weights is not None:
+            losses = losses * self.class_weights[label]
         # Not a product with the mask: what does not count must not even pass on a NaN.
         losses = torch.where(is_valid, losses, torch.zeros_like(losses))
         self.accelerator.backward(losses.sum() * scale)

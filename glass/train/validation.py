@@ -25,7 +25,7 @@ def validation_scores(
     processes. ``precision`` is that of the run's settings. With several processes the model's buffers, such as
     batch statistics, become those of the main process.
     """
-    model = state.plain_model
+    model = state.judged_model
     if state.accelerator.num_processes > 1:
         # Each process has updated its own batch statistics since the last exchange; what is
         # validated must be what is exported, so the main process's count for all.

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from scripts.demo_images.encoding import Encoding, draw_encoding, draw_size
-from scripts.demo_images.generators import GENERATORS, SIZE_MULTIPLE
-from scripts.demo_images.photos import Photo
-from scripts.demo_images.randomness import Stream, stream
+from .encoding import Encoding, draw_encoding, draw_size
+from .generators import GENERATORS, SIZE_MULTIPLE
+from .photos import Photo
+from .randomness import Stream, stream
 
 __all__ = ["MIN_IMAGES", "REAL", "Job", "Rendition", "plan_drawn", "plan_photos"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from scripts.demo_images.generators import GENERATORS
-from scripts.demo_images.networks import NETWORKS
-from scripts.demo_images.rerendering import CONTROL
+from .generators import GENERATORS
+from .networks import NETWORKS
+from .rerendering import CONTROL
 
 __all__ = ["of_networks", "of_simulation"]
 

@@ -4,14 +4,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from scripts.demo_images.camera import draw_camera, photograph
-from scripts.demo_images.encoding import encode
-from scripts.demo_images.generators import SIZE_MULTIPLE, regenerate
-from scripts.demo_images.photos import cut_scene, open_half
-from scripts.demo_images.plan import Job, Rendition
-from scripts.demo_images.randomness import Stream, stream
-from scripts.demo_images.scenes import draw_scene
 from shards.files.atomic import write_bytes_atomic
+
+from .camera import draw_camera, photograph
+from .encoding import encode
+from .generators import SIZE_MULTIPLE, regenerate
+from .photos import cut_scene, open_half
+from .plan import Job, Rendition
+from .randomness import Stream, stream
+from .scenes import draw_scene
 
 __all__ = ["render", "render_job"]
 

@@ -14,11 +14,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from scripts.demo_images.encoding import Encoding, draw_encoding, encode
-from scripts.demo_images.networks import MARGIN, NETWORKS, enlarge
-from scripts.demo_images.photos import Photo, open_whole
-from scripts.demo_images.randomness import Stream, stream
 from shards.files.atomic import write_bytes_atomic
+
+from .encoding import Encoding, draw_encoding, encode
+from .networks import MARGIN, NETWORKS, enlarge
+from .photos import Photo, open_whole
+from .randomness import Stream, stream
 
 __all__ = ["CONTROL", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 

@@ -9,7 +9,9 @@ import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NoReturn
 
 from shards.allocation import keep_freed_memory
@@ -18,11 +20,28 @@ from shards.cli.shown_url import SafeFormatter, without_secrets
 from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
-__all__ = ["CommandParser", "one_line", "printable", "run_command"]
+__all__ = ["CommandParser", "called_as", "one_line", "printable", "program_name", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_BUG = 1
 EXIT_INTERRUPTED = 130
+
+_CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
+
+
+@contextmanager
+def called_as(program: str) -> Iterator[None]:
+    """Within, a command that is run as part of another program bears the name that a person typed."""
+    token = _CALLED_AS.set(program)
+    try:
+        yield
+    finally:
+        _CALLED_AS.reset(token)
+
+
+def program_name(alone: str) -> str:
+    """The name for ``prog`` of a parser: ``alone`` where the command is a program of its own."""
+    return _CALLED_AS.get() or alone
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 __all__ = ["explain_silence", "progress_bar"]
 
@@ -76,6 +78,8 @@ def _files(frame: FrameType | None) -> Iterator[str]:
 def progress_bar(total: int, what: str, progress: bool, initial: int = 0, delay_s: float = 0.0) -> "tqdm[None]":
     """A bar on stderr that counts images; shows nothing without ``progress``, nor where the work
     ends within ``delay_s``."""
+    from tqdm import tqdm  # half of the time that it takes to say --help
+
     return tqdm(
         total=total,
         initial=initial,

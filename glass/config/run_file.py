@@ -1,0 +1,108 @@
+"""A run's settings as a file: ``run.toml`` is written by every run, and ``--config`` takes it.
+
+TOML has no null, so a setting that is None is written as "none", as on the command line.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from glass.config.overrides import apply_settings, flat_settings
+from glass.config.run_config import RunConfig, config_to_dict
+from shards.errors import InputError, machine_spared
+from shards.files.regular_file import open_regular
+
+__all__ = ["read_run_file", "run_file_text"]
+
+FORMAT_VERSION = 1
+MOST_BYTES = 1 << 20
+HEAD = """\
+# The settings of a run of GLASS. Another run with the same ones:
+#   train.py --config run.toml --data DATA --output NEW
+# --set KEY=VALUE changes single ones; docs/training.md explains the rest.
+"""
+
+
+def run_file_text(config: RunConfig) -> str:
+    """The file that repeats a run with ``config``: all of its settings. Raises ``InputError`` for text in it that is
+    no UTF-8."""
+    values = config_to_dict(config)
+    plain = {"format_version": FORMAT_VERSION} | {
+        name: value for name, value in values.items() if not isinstance(value, dict)
+    }
+    lines = [HEAD, *_lines(plain)]
+    for name, section in values.items():
+        if isinstance(section, dict):
+            lines += ["", f"[{name}]", *_lines(section)]
+    text = "\n".join(lines) + "\n"
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = error.object[max(error.start - 60, 0) : error.end].rpartition("\n")[2]
+        raise InputError(f"{shown!r} is no UTF-8, and so cannot stand in run.toml: rename that file") from error
+    return text
+
+
+def _lines(section: dict[str, Any]) -> list[str]:
+    return [f"{name} = {_toml(value)}" for name, value in section.items()]
+
+
+def _toml(value: Any) -> str:
+    if value is None:
+        return '"none"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # of JSON's texts, TOML lacks but this
+
+
+def read_run_file(path: Path, preset: str | None, load: Callable[[str], RunConfig]) -> RunConfig:
+    """``preset``, or else the one that the file names, with the settings in the file; ``load`` gives a preset's.
+
+    Raises ``InputError`` for a file that cannot be read, is of another version, names another preset than ``preset``
+    or none at all, or holds a setting that does not exist or has a value that does not fit.
+    """
+    values = _parsed(path)
+    version = values.pop("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the version of this"
+            " project that wrote it"
+        )
+    named = values.pop("preset", None)
+    if preset is not None and named not in (None, preset):
+        raise InputError(f"{path} is of the preset {named!r}, not {preset!r}: leave out --preset")
+    if not isinstance(named, str | None):
+        raise InputError(f"{path}: preset={named!r}: must be the name of a preset")
+    name = preset or named
+    if not name:
+        raise InputError(f"{path} names no preset: give --preset")
+    flat = flat_settings(values)
+    settings = [(key, _as_typed(path, key, value)) for key, value in flat.items()]
+    return apply_settings(load(name), settings, f"{path}: ", "glass presets NAME shows them all")
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with machine_spared(path), open_regular(path) as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        return tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"the settings {path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        what = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InputError(f"{path} is no TOML of settings: {what}") from error
+
+
+def _as_typed(path: Path, key: str, value: Any) -> str:
+    """A value as it would be typed on the command line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float | str):
+        return str(value)
+    raise InputError(f"{path}: {key}: a setting is a text, a number, or true or false")

@@ -1,0 +1,29 @@
+"""The weights of both classes in the training loss (``train.class_weights``)."""
+
+import numpy as np
+
+from glass.config.run_config import RunConfig
+from shards.errors import InputError
+from shards.manifest.dataset import ShardDataset
+
+__all__ = ["class_weights"]
+
+
+def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, float] | None:
+    """(real, generated), or None where every image counts alike.
+
+    ``balanced`` ones have the mean 1 over the training split, so that they change no learning rate. Raises
+    ``InputError`` for them where a class has no image there.
+    """
+    if config.train.class_weights is None:
+        return None
+    if config.train.class_weights != "balanced":
+        return config.train.given_weights()
+    labels = dataset.column("label")[dataset.split_rows(config.train_split)]
+    real, generated = (int(count) for count in np.bincount(labels, minlength=2)[:2])
+    if not (real and generated):
+        raise InputError(
+            f"train.class_weights=balanced: split {config.train_split} holds {real:,} real and {generated:,}"
+            " generated images, and one class cannot outweigh none: leave the setting out"
+        )
+    return (real + generated) / (2 * real), (real + generated) / (2 * generated)

@@ -1,0 +1,56 @@
+"""Where a run's curves go: TensorBoard's files in its folder, and what ``train.trackers`` names."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, filter_trackers
+
+from glass.config.overrides import flat_settings
+from glass.config.run_config import RunConfig, config_to_dict
+from shards.errors import InputError
+
+__all__ = ["check_trackers", "start_trackers"]
+
+PROJECT = "glass-hires"
+"""The project of W&B, or the experiment of MLflow."""
+
+
+def check_trackers(config: RunConfig) -> None:
+    """Raises ``InputError`` for a tracker that Accelerate does not know, or whose library is not installed."""
+    for name in config.train.tracker_names:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            known = ", ".join(sorted(set(LOGGER_TYPE_TO_CLASS) - {"tensorboard"}))
+            raise InputError(f"train.trackers={name}: there is no such tracker; there are {known}")
+        if not filter_trackers([name], logging_dir="."):
+            raise InputError(f"train.trackers={name}: the library {name} is not installed: run pip install {name}")
+
+
+def start_trackers(
+    accelerator: Any, config: RunConfig, folder: Path, step: int, others: Sequence[GeneralTracker] = ()
+) -> None:
+    """Starts all trackers, ``others`` too, and notes the settings in all but TensorBoard.
+
+    What an earlier attempt wrote for TensorBoard after ``step`` is not shown; elsewhere a run that goes on is a new
+    one, whose steps begin there.
+    """
+    made: list[GeneralTracker] = []
+    if config.tensorboard:
+        made.append(LOGGER_TYPE_TO_CLASS["tensorboard"]("tensorboard", str(folder), purge_step=step + 1))
+    beside = [*(_tracker(name, folder) for name in config.train.tracker_names), *others]
+    accelerator.log_with = [*made, *beside]
+    if not accelerator.log_with:
+        return
+    accelerator.init_trackers(PROJECT)
+    if accelerator.is_main_process:
+        for tracker in beside:
+            tracker.store_init_configuration(flat_settings(config_to_dict(config)))
+
+
+def _tracker(name: str, folder: Path) -> GeneralTracker:
+    kind = LOGGER_TYPE_TO_CLASS[name]
+    if name == "wandb":
+        return kind(PROJECT, name=folder.resolve().name, dir=str(folder))
+    if name == "mlflow":
+        return kind(PROJECT, run_name=folder.resolve().name)
+    return kind(PROJECT, str(folder)) if kind.requires_logging_directory else kind(PROJECT)

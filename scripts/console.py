@@ -1,0 +1,90 @@
+"""``glass COMMAND …``: all commands under one name.
+
+A command is imported when it is called, so that ``glass --help`` needs none of them; its arguments are
+those of ``python -m scripts.NAME``.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from shards.cli.command import CommandParser, called_as, run_command
+
+__all__ = ["COMMANDS", "Command", "glass_parser", "main", "run"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand."""
+
+    module: str
+    """Has ``parser()`` and ``main(argv)``; imported when it is called."""
+    about: str
+
+
+def _own(module: str, about: str) -> Command:
+    """A command of this folder, whatever the name that it is installed under."""
+    return Command(f"{__package__}.{module}", about)
+
+
+COMMANDS = {
+    "make-demo": _own(
+        "make_demo", "make demo images: real ones by a camera model, generated ones by simulated generators"
+    ),
+    "download-data": _own("download_data", "download the study's images from Kaggle"),
+    "build": _own("build_shards", "pack images into shards"),
+    "index": _own("index_shards", "make a data set of WebDataset tars that were made elsewhere"),
+    "verify": _own("verify_shards", "check a data set byte by byte"),
+    "data-stats": _own("data_stats", "counts, sizes, formats and channel means of a data set"),
+    "audit": _own("audit", "look for what gives the classes away, and for leaks between splits"),
+    "presets": _own("presets", "show the presets and their settings"),
+    "plan": _own("plan", "say which batch, number of crops and chunk fit into a GPU"),
+    "train": _own("train", "train a detector, in one process"),
+    "evaluate": _own("evaluate", "score a split and measure the detector, with intervals"),
+    "calibrate": _own("calibrate", "choose temperature and threshold on a split of their own"),
+    "robustness": _own("robustness", "score images that were re-saved, resized, blurred and disturbed"),
+    "report": _own("report", "write one page about evaluated runs, side by side"),
+    "predict": _own("predict", "verdicts on files, folders and shards"),
+    "demo": _own("demo", "serve a page to drop images on"),
+    "export": _own("export", "take a model out of a run: a folder, the hub, ONNX"),
+    "tune": _own("tune", "search the settings of a preset"),
+    "final-runs": _own("final_runs", "train with several seeds and test each once"),
+    "crop-study": _own("crop_study", "measure what more crops cost and bring"),
+    "study": _own("study", "the whole reference study in one command"),
+    "bench": Command("bench.__main__", "benchmarks; glass bench lists them"),
+    "completion": _own("completion", "print the completion of this command for a shell"),
+}
+
+
+def run() -> NoReturn:
+    """The console command ``glass``."""
+    run_command(main)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command that the first word names."""
+    words = sys.argv[1:] if argv is None else argv
+    parser = glass_parser()
+    if not words:
+        parser.print_help()
+        return 0
+    if words[0] == "--version":
+        from .versions import version_lines  # imports libraries to ask them
+
+        print(*version_lines(), sep="\n")
+        return 0
+    name = parser.parse_args(words[:1]).command
+    with called_as(f"glass {name}"):
+        return int(importlib.import_module(COMMANDS[name].module).main(words[1:]))
+
+
+def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:
+    """The parser of the first word; ``arguments(name)`` are parsers whose arguments a command is to have."""
+    parser = CommandParser(prog="glass", description="Train and run detectors of AI-generated images.")
+    parser.add_argument("--version", action="store_true", help="versions of what decides the pixels, and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=command.about, parents=arguments(name), add_help=not arguments(name))
+    return parser

@@ -1,0 +1,64 @@
+"""Shows the presets, or the settings of one, as a file for train.py --config.
+
+python -m scripts.presets [NAME] [--set KEY=VALUE]
+"""
+
+import importlib
+
+from rich.console import Console
+from rich.table import Table
+
+from glass.config.overrides import apply_overrides
+from glass.config.run_file import run_file_text
+from glass.presets import load_preset, preset_names
+from shards.cli.command import CommandParser, run_command
+from shards.errors import InputError
+
+from .arguments import add_settings, script_parser
+
+__all__ = ["main", "parser"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses, prints."""
+    options = parser().parse_args(argv)
+    if options.name is not None:
+        print(run_file_text(apply_overrides(load_preset(options.name), options.set)), end="")
+        return 0
+    if options.set:
+        raise InputError("--set changes the settings of a preset: name one")
+    Console().print(_table())
+    return 0
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    parser = script_parser("presets", __doc__)
+    parser.add_argument("name", nargs="?", metavar="NAME", help=", ".join(preset_names()))
+    add_settings(parser, "with NAME: change a setting, as in train.py (repeatable)")
+    return parser
+
+
+def _table() -> Table:
+    table = Table()
+    for title in ("preset", "backbone", "views", "batch", "epochs", "in words"):
+        table.add_column(title, justify="right" if title in ("batch", "epochs") else "left")
+    for name in preset_names():
+        config = load_preset(name)
+        loader = config.loader
+        crops = f" + {loader.num_crops} × {loader.crop_size}" if config.model.kind == "glass" else ""
+        about = (importlib.import_module(f"glass.presets.{name}").__doc__ or "").partition("\n\n")[0]
+        batch = str(loader.global_batch_size * config.grad_accum_steps)
+        table.add_row(
+            name,
+            config.model.global_backbone,
+            f"{loader.global_size}{crops}",
+            batch,
+            str(config.epochs),
+            " ".join(about.split()),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,195 @@
+"""Trains a detector on shards; run again, the same command goes on where it stopped.
+
+accelerate launch --quiet --config_file accelerate_config.yaml train.py \\
+    --data OUT --preset glass_resnet50 --output RUN [--set optim.lr_local=1e-4]
+
+``python train.py …`` and bare ``accelerate launch train.py …`` do the same on one device, and
+``torchrun --nproc-per-node 2 train.py …`` starts two processes, on GPUs or on CPUs.
+
+SIGTERM, SIGUSR1 or Ctrl-C finishes the step, writes a checkpoint and exits with code 75 (try
+again): run the same command to go on; so does a process that another one left alone. A second
+Ctrl-C ends at once, with code 130. Exit code 0: the run is finished; 2: a mistake in what was asked
+for. ``accelerate launch`` turns every code but 0 into 1, after a trace of its own that --quiet
+leaves out.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from glass.config.dataset_digest import dataset_digest
+from glass.config.overrides import apply_overrides, setting_names
+from glass.config.run_config import RunConfig
+from glass.config.run_file import read_run_file
+from glass.config.run_folder import RunFolder
+from glass.presets import load_preset, preset_names
+from glass.train.progress import report_if_slow
+from loaders.fits import check_fits
+from shards.cli.command import CommandParser, program_name, run_command
+from shards.cli.shown_url import SafeFormatter
+from shards.errors import InputError, MachineTrouble
+from shards.manifest.dataset import ShardDataset
+
+EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
+RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
+AUGMENT_SHARE = 0.5
+"""The share of --augment without a number."""
+PATIENCE_S = 20
+"""How long another process waits, after a mistake, for the main one to report it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains; returns the exit code. On a person's mistake only the main process speaks."""
+    try:
+        return run(argv)
+    except (InputError, MachineTrouble):
+        if RANK == 0:
+            raise
+        # The first process that exits ends the others: let that be the one that has spoken. Who
+        # still lives after that is alone with his mistake.
+        time.sleep(PATIENCE_S)
+        raise
+
+
+def run(argv: list[str] | None) -> int:
+    """The run in its order: settings, data, folder, training, outcome."""
+    options = parse(argv)
+    config = settings(options)
+    dataset = ShardDataset.open(options.data)
+    folder = RunFolder(options.output)
+    if folder.is_finished(config, dataset_digest(dataset.root)):
+        say(f"{options.output} is finished: {outcome(folder)}")
+        return EXIT_FINISHED
+    for split in (config.train_split, config.valid_split):
+        check_fits(dataset, split, config.loader)
+    log_to_stderr()
+
+    with report_if_slow("loading PyTorch, timm and Accelerate"):  # after the mistakes that need none
+        from glass.train.run import train
+
+    try:
+        finished = train(dataset, config, folder.path, checkpoint_every=options.checkpoint_every)
+    except RuntimeError as error:
+        from glass.train.processes import end_at_once, lost_process
+
+        lost = lost_process(error, config.process_timeout_s)
+        if lost is None or "WORLD_SIZE" not in os.environ:
+            raise
+        end_at_once(lost, EXIT_STOPPED)
+    if not finished:
+        say("stopped, with a checkpoint: run the same command to go on")
+        return EXIT_STOPPED
+    if RANK == 0:  # which writes the outcome, perhaps after the others have come here
+        say(f"finished: {outcome(folder)}")
+    return EXIT_FINISHED
+
+
+def parser() -> CommandParser:
+    """The command line."""
+    command = CommandParser(
+        prog=program_name("train.py"),
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog=f"settings (explained in glass/config/run_config.py): {', '.join(setting_names(RunConfig()))}",
+    )
+    command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
+    command.add_argument("--preset", help=", ".join(preset_names()))
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="a run.toml, whose settings change those of the preset it names"
+    )
+    command.add_argument("--output", type=Path, help="folder of this run")
+    command.add_argument("--params", type=Path, metavar="FILE", help="a best.json of scripts.tune, for this preset")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a setting of the preset, e.g. epochs=3 or optim.lr_local=1e-4 (repeatable)",
+    )
+    command.add_argument(
+        "--augment",
+        nargs="?",
+        type=float,
+        const=AUGMENT_SHARE,
+        metavar="SHARE",
+        help="change this share of the training images as the world does: JPEG, WebP, blur, "
+        f"resize, noise (default {AUGMENT_SHARE})",
+    )
+    command.add_argument("--seed", type=int, help="seed of weights, dropout, order and windows")
+    command.add_argument(
+        "--checkpoint-every",
+        type=int,
+        metavar="STEPS",
+        help="optimiser steps between checkpoints within an epoch (default: at its end only)",
+    )
+    return command
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The options; what is missing is asked for in one sentence."""
+    options = parser().parse_args(argv)
+    if options.data is None:
+        raise InputError(
+            "there is nothing to train on: run python -m scripts.build_shards SRC OUT, then"
+            " train.py --data OUT --preset glass_resnet50 --output RUN"
+        )
+    if options.preset is None and options.config is None:
+        raise InputError(f"give --preset, one of {', '.join(preset_names())}; or a file with --config")
+    if options.output is None:
+        raise InputError("give --output, a folder for the run, such as runs/first")
+    if options.checkpoint_every is not None and options.checkpoint_every < 1:
+        raise InputError(f"--checkpoint-every {options.checkpoint_every} must be at least 1")
+    return options
+
+
+def settings(options: argparse.Namespace) -> RunConfig:
+    """The preset with ``--config``, then ``--params``, then ``--seed`` and ``--augment``, then ``--set``, applied."""
+    flags = [] if options.seed is None else [f"seed={options.seed}", f"loader.seed={options.seed}"]
+    if options.augment is not None:
+        flags.append(f"loader.augment={options.augment}")
+    if options.config is None:
+        preset = load_preset(options.preset)
+    else:
+        preset = read_run_file(options.config, options.preset, load_preset)
+    if options.params is not None:
+        from glass.studies.search_records import apply_params
+
+        preset = apply_params(preset, options.params, options.set)
+    return apply_overrides(preset, [*flags, *options.set])
+
+
+def log_to_stderr() -> None:
+    """What the project's modules log, from the main process alone; of others, warnings."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(SafeFormatter("%(message)s"))
+    if RANK == 0:
+        for package in ("glass", "loaders"):
+            logging.getLogger(package).setLevel(logging.INFO)
+    else:
+        logging.disable(logging.CRITICAL)
+
+
+def outcome(folder: RunFolder) -> str:
+    """The epoch that was kept, its metrics, and where its model lies."""
+    record = folder.record()
+    assert record is not None
+    best = (record["finished"] or {})["best"]
+    metrics = ", ".join(
+        f"{words} {best[name]:.3f}"
+        for name, words in (("valid_accuracy", "accuracy"), ("valid_auroc", "AUROC"))
+        if best[name] is not None
+    )
+    return f"best epoch {best['epoch']} (validation {metrics}), model in {folder.model}"
+
+
+def say(text: str) -> None:
+    """To the person, once and not once per process."""
+    if RANK == 0:
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
