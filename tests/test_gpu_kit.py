@@ -133,7 +133,7 @@ def test_a_kit_runs_on_a_machine_with_nothing_else(tmp_path):
         Image.fromarray(noise).resize((600, 450)).save(photographs / f"{number}.jpg")
     wheels_of_what_is_here(tmp_path / "wheels")
     kit = tmp_path / "kit"
-    given = ["--photos", photographs, "--wheels", tmp_path / "wheels", "--demo", "8", "--piece-mb", "20"]
+    given = ["--photos", photographs, "--wheels", tmp_path / "wheels", "--demo", "12", "--piece-mb", "20"]
     packed = subprocess.run(
         ["bash", ROOT / "scripts/gpu_kit.sh", kit, "--python", VERSION, *given], capture_output=True, text=True
     )

@@ -13,6 +13,6 @@ if [ ! -e kit/unpacked ]; then
   "$python" kit/source/scripts/kit/wheels.py unpack kit/wheels kit/site
   touch kit/unpacked
 fi
-export PYTHONPATH="$here/kit/source:$here/kit/site"
+export PYTHONPATH="$here/kit/source:$here/kit/site" GLASS_GPU_TEST_SHARDS="$here/kit/demo"
 cd kit/source
 exec "$python" -m bench gpu --data "$here/kit/photographs" --out "$here/gpu.json" "$@"
