@@ -13,8 +13,8 @@ from shards.errors import InputError
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules
 from shards.sources.words import Words, asked_class, parse_labels
+from tests.labelled_tars import as_json, write_tar
 from tests.test_shards_foreign_tars import image, taken_in
-from tests.test_shards_indexing import as_json, write_tar
 from tests.test_sources_tables import PAIRS, card, labels, touch, understood, write_table
 
 

@@ -22,7 +22,6 @@ from glass.model.hub import model_folder
 from glass.predict.image_scores import ImageScores, verdict_on
 from glass.predict.image_sources import ImageSource, MemberSource, sources_of
 from glass.predict.options import PredictOptions
-from glass.predict.shard_scores import scores_of_rows
 from glass.predict.source_scores import scores_of_sources
 from glass.predict.verdicts import ImageVerdict
 from loaders.config import LoaderConfig
@@ -96,6 +95,8 @@ class Detector:
     def _from_shards(
         self, dataset: ShardDataset, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
+        from glass.predict.shard_scores import scores_of_rows  # the loader takes a second to import, files need none
+
         done = 0
         rows = [source.row for source in sources]
         for place, scores in scores_of_rows(self.trained, dataset, rows, self._loader_config(options)):
