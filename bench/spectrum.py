@@ -1,7 +1,7 @@
 """``python -m bench spectrum``: what a classifier without a network reaches on the same images.
 
 Question: does a trained detector know more of this data set than a power spectrum tells?
-Method: logistic regression on radial log-spectra of windows of 128 pixels (``glass.measure.spectrum``), fitted
+Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``), fitted
 on one split and measured on another exactly as ``scripts.evaluate`` measures a model: same metrics, same intervals.
 
     python -m bench spectrum --data data/shards --split test
@@ -44,10 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _measured(dataset: ShardDataset, options: argparse.Namespace) -> Spectrum:
     from bench.corpora.corpus import data_digest
+    from bench.methods.spectrum import NUM_CROPS, WINDOW, fit_spectrum
     from glass.measure.evaluation import evaluate_table
     from glass.measure.predictions import prediction_table
     from glass.measure.scoring import score
-    from glass.measure.spectrum import NUM_CROPS, WINDOW, fit_spectrum
     from loaders import build_loader
 
     config = LoaderConfig(

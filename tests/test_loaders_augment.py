@@ -335,7 +335,7 @@ def test_a_wrong_share_is_refused(share: Any) -> None:
 
 
 def test_train_takes_a_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    import train
+    from scripts import train
 
     needed = ["--data", "d", "--preset", "glass_tiny", "--output", "o"]
     for flags, share in (([], 0.0), (["--augment"], train.AUGMENT_SHARE), (["--augment", "1"], 1.0)):

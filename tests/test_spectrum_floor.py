@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from bench.methods.spectrum import BINS, WINDOW, fit_spectrum, log_spectra
 from bench.spectrum import main
 from glass.measure.metrics import binary_metrics
-from glass.measure.spectrum import BINS, WINDOW, fit_spectrum, log_spectra
 from shards.errors import InputError
 
 
