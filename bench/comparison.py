@@ -156,7 +156,7 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
     """(All results of this version of the benches, a sentence for every other line).
 
-    ``InputError`` names the file and line that is no result at all.
+    ``InputError`` names the file and line that is not a result at all.
     """
     results: list[Result] = []
     left_out: list[str] = []
@@ -175,14 +175,14 @@ def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
 
 
 def _result(where: str, text: str) -> Result:
-    """``InputError`` where the line is no result, ``ValueError`` where it is one of another version."""
+    """``InputError`` if the line is not a result, ``ValueError`` if it is one of another version."""
     try:
         line = parse_json(text.encode("utf-8"))
         bench, document = line["bench"], line["document"]
         if bench not in SCHEMAS or not isinstance(document, dict) or "environment" not in document:
             raise ValueError(f"it has no document of {', '.join(SCHEMAS)}")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where} is no bench result ({error})") from error
+        raise InputError(f"{where} is not a bench result ({error})") from error
     check_line(line)
     return Result(bench, line["machine"], document, line["exit_code"])
 

@@ -29,7 +29,7 @@ def has_gpu() -> bool:
 
 
 def driver_version() -> str | None:
-    """The version of NVIDIA's driver, from the kernel or else ``nvidia-smi``; None where neither knows one."""
+    """The version of NVIDIA's driver, from the kernel or else ``nvidia-smi``; None if neither knows one."""
     try:
         text = DRIVER_FILE.read_text(encoding="ascii", errors="replace")
     except OSError:  # missing in some containers, and under Windows

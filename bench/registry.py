@@ -25,7 +25,7 @@ BENCHES = {
     "spectrum": Bench("bench.spectrum", "the floor for detectors: what a power spectrum alone tells"),
     "scale": Bench("bench.scale", "opening, shuffling and resuming, from 10³ to 10⁷ samples"),
     "doctor": Bench("bench.doctor", "is this machine set up well, and what is slow or wrong"),
-    "gpu": Bench("bench.gpu", "all that is to be measured on a GPU, in one command of minutes"),
+    "gpu": Bench("bench.gpu.command", "all that is to be measured on a GPU, in one command of minutes"),
     "all": Bench("bench.all", "several benches in turn, their results kept as lines"),
     "report": Bench("bench.report", "results of machines and commits side by side"),
 }

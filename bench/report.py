@@ -26,9 +26,17 @@ from shards.files.outputs import cannot_write, check_output, holds_mark, make_fo
 __all__ = ["main", "parser"]
 
 BENCH = "report"
+FIGURES = {
+    "images_per_s": ("images per second", 1),
+    "peak_bytes": ("peak memory (MiB)", 1 << 20),
+    "open_s": ("time to open (s)", 1),
+}
+"""The figure that is drawn → the words below its axis, and its unit there."""
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Benchmarks</title><style>
+:root {{ color-scheme: light; background: #fff; color: #1d2126 }} .scroll {{ overflow-x: auto }}
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
 padding: 0 1rem }}
 table {{ border-collapse: collapse }} th, td {{ padding: .2rem .7rem; text-align: right;
@@ -109,7 +117,7 @@ def _html(compared: Comparison) -> str:
     head, *rows = compared.table()
     table = line(head, "th") + "".join(line(row, "td") for row in rows)
     notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in compared.notes())
-    return f"<h2>{compared.bench}</h2>{notes}<table>{table}</table>{_plot(compared)}"
+    return f'<h2>{compared.bench}</h2>{notes}<div class="scroll"><table>{table}</table></div>{_plot(compared)}'
 
 
 def _plot(compared: Comparison) -> str:
@@ -118,17 +126,18 @@ def _plot(compared: Comparison) -> str:
     from matplotlib.figure import Figure
 
     metric = METRICS[compared.bench][0]
+    words, unit = FIGURES[metric]
     count, results = len(compared.common), compared.results
     figure = Figure(figsize=(9, 0.9 + 0.3 * count * len(results)), layout="constrained")
     axes = figure.subplots()
     for number, result in enumerate(results):
         places = [k + 0.8 * number / len(results) for k in range(count)]
-        values = [result.rows[key][metric] for key in compared.common]
+        values = [result.rows[key][metric] / unit for key in compared.common]
         axes.barh(places, values, height=0.75 / len(results), align="edge", label=result.label)
     axes.set_yticks([k + 0.4 for k in range(count)], [compared.row_name(key) for key in compared.common])
     axes.tick_params(labelsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel=metric)
+    axes.set(xlabel=words)
     axes.legend(fontsize=7)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "bench"}):  # an unchanged figure is an unchanged page

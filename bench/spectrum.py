@@ -15,7 +15,7 @@ from bench.harness.arguments import bench_parser, check_at_least, check_output, 
 from bench.harness.environment import environment
 from bench.harness.schemas import Environment, Spectrum, SpectrumRow, print_result
 from bench.harness.table import new_table, print_spanning
-from loaders import LoaderConfig, build_loader
+from loaders import LoaderConfig
 from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
@@ -48,6 +48,7 @@ def _measured(dataset: ShardDataset, options: argparse.Namespace) -> Spectrum:
     from glass.measure.predictions import prediction_table
     from glass.measure.scoring import score
     from glass.measure.spectrum import NUM_CROPS, WINDOW, fit_spectrum
+    from loaders import build_loader
 
     config = LoaderConfig(
         backend="turbo",

@@ -7,7 +7,7 @@ key             shape                 dtype    meaning
 ==============  ====================  =======  ==================================================
 global_view     (B, 3, S, S)          uint8    the shrunken image, channels-last in memory
 local_crops     (B, N, 3, C, C)       uint8    native-resolution crops, channels-last in memory
-crop_mask       (B, N)                bool     False where there is no crop
+crop_mask       (B, N)                bool     False if there is no crop
 label           (B,)                  int64    1 generated, 0 real
 crop_windows    (B, N, 4)             int32    (top, left, height, width) in source pixels
 sample_key      list of B             str      where the sample lies

@@ -9,7 +9,7 @@ __all__ = ["check_fits"]
 
 
 def check_fits(dataset: ShardDataset, split: str, config: LoaderConfig) -> None:
-    """Raises ``InputError`` where ``split`` cannot be read with these settings, before anything is
+    """Raises ``InputError`` if ``split`` cannot be read with these settings, before anything is
     opened."""
     stored = dataset.info.global_size
     if config.global_size != stored:

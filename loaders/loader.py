@@ -28,7 +28,7 @@ def build_loader(
 ) -> "Loader":
     """A loader over ``split`` ("train", "train+valid", …) of the shards in ``data``.
 
-    Of ``OpenShards`` it uses what is open, and leaves it open. Raises ``InputError`` where the data
+    Of ``OpenShards`` it uses what is open, and leaves it open. Raises ``InputError`` if the data
     set, the split or a setting does not fit.
     """
     opened = data if isinstance(data, OpenShards) else None
@@ -112,7 +112,7 @@ class Loader:
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up a position, on any number of ranks; ``InputError`` where it is one of another
+        """Takes up a position, on any number of ranks; ``InputError`` if it is one of another
         run."""
         for name, value in self._identity().items():
             if state.get(name) != value:

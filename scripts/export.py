@@ -19,11 +19,12 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, checks, writes."""
     arguments = _parse(argv)
     _check_targets(arguments.to, arguments.onnx)
-    from glass.export.model_folder import load_model, read_model_card
     from glass.model.hub import model_folder, publish
+
+    folder = model_folder(arguments.run)  # before torch is imported, which takes seconds
+    from glass.export.model_folder import load_model, read_model_card
     from glass.share.bundle import bundle_files, write_bundle
 
-    folder = model_folder(arguments.run)
     model, config = load_model(folder, "cpu")  # which finds all faults of the files
     try:
         as_files = arguments.to is not None or arguments.push is not None

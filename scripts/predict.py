@@ -41,6 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     from glass.predict.source_paths import find_images
 
     _check_outputs(arguments)
+    from glass.model.hub import local_folder
+
+    local_folder(arguments.model)
     found = find_images(arguments.paths, _listed() if "-" in arguments.paths else ())
     if not found.sources:
         raise InputError(f"no images in {' '.join(arguments.paths)}")

@@ -86,7 +86,7 @@ def _named_by(error: OSError) -> str:
 
 
 def require_sound_machine(error: BaseException, what: object = "") -> None:
-    """Raises ``MachineTrouble`` where ``error`` is the machine's: for handlers that would otherwise
+    """Raises ``MachineTrouble`` if ``error`` is the machine's: for handlers that would otherwise
     draw a conclusion about ``what``. ``MemoryError`` is raised as it is: it has handlers of its
     own."""
     if isinstance(error, MemoryError):
@@ -97,7 +97,7 @@ def require_sound_machine(error: BaseException, what: object = "") -> None:
 
 
 def require_openable(path: Path) -> None:
-    """Raises ``MachineTrouble`` where the machine cannot open ``path`` now: for handlers of
+    """Raises ``MachineTrouble`` if the machine cannot open ``path`` now: for handlers of
     libraries that do not pass on the system's error. Other errors are ignored."""
     try:
         with path.open("rb"):

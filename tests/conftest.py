@@ -37,6 +37,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 """Before anything imports torch. Tests run beside each other: threads that spin while waiting for one another took two
 thirds of the time of some files. Tests of threads ask for them."""
 
+os.fsync = lambda descriptor: None
+"""No power fails here, and a disk takes milliseconds to be sure of a file: a fifth of the seconds of some files."""
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the background; some tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

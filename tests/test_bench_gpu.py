@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from bench import gpu
-from bench.gpu_parts import worker
-from bench.gpu_parts.part import Cell, CutOff, Part, Setting, Skipped
-from bench.gpu_parts.parts import PARTS
+from bench.gpu import command as gpu
+from bench.gpu import worker
+from bench.gpu.part import Cell, CutOff, Part, Setting, Skipped
+from bench.gpu.parts import PARTS
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
@@ -90,7 +90,7 @@ def test_every_part_has_cells_for_every_device_and_a_verdict_on_nothing():
 def test_a_part_that_hangs_or_crashes_keeps_its_rows(monkeypatch):
     """The next part begins in a new process."""
     monkeypatch.setattr(gpu, "WORKER", [sys.executable, "-c", HANGS])
-    monkeypatch.setattr(gpu, "GRACE_S", 0.2)
+    monkeypatch.setattr(gpu, "GRACE_S", 0.5)
     runner = gpu._Runner({})
     runner.start(10)
     states = {}

@@ -54,6 +54,8 @@ def test_machines_stand_side_by_side(document, tmp_path):
     assert "&lt;window&gt;" in page
     assert "<svg" in page
     assert "<window>" not in page
+    assert "images per second" in page
+    assert 'name="viewport"' in page
 
 
 def test_every_field_of_the_identity_is_in_the_schema():
@@ -136,7 +138,7 @@ def test_a_row_of_an_older_version_is_compared_with_nothing(document, field, tmp
 )
 def test_a_line_that_is_no_result_is_named(line, tmp_path):
     (tmp_path / "r.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match=r"r.jsonl line 1 is no bench result"):
+    with pytest.raises(InputError, match=r"r.jsonl line 1 is not a bench result"):
         reported(tmp_path)
 
 

@@ -191,3 +191,21 @@ def test_zsh_completes(completions, tmp_path):
     finally:
         os.close(terminal)
         os.waitpid(process, 0)
+
+
+@pytest.mark.parametrize(
+    "words", [["predict", "gone/away/here", "README.md"], ["export", "gone/away/here", "--onnx", "x.onnx"]]
+)
+def test_a_model_that_is_not_there_is_said_before_torch_is_loaded(words):
+    code = (
+        "import sys\n"
+        "from scripts.console import main\n"
+        "from shards.errors import InputError\n"
+        "try: main(sys.argv[1:])\n"
+        "except InputError as error: print(error)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True)
+    sentence, loaded = done.stdout.splitlines()
+    assert sentence.startswith("gone/away/here does not exist: give the folder of a trained run")
+    assert loaded == "False"

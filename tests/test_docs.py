@@ -13,6 +13,7 @@ import pytest
 from bench.registry import BENCHES
 from glass.config.overrides import setting_names
 from glass.config.run_config import RunConfig
+from scripts.console import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "findings" / "README.md"]
@@ -61,8 +62,8 @@ def test_files_that_are_named_exist(page: Path) -> None:
 @living_page
 def test_settings_and_variables_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    named = re.findall(r"\b((?:loader|model|optim)\.[a-z_]+)\b(?!\()", text)
-    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors"))}
+    named = re.findall(r"\b((?:loader|model|optim|train)\.[a-z_]+)\b(?!\()", text)
+    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv"))}
     assert settings - set(setting_names(RunConfig())) == set()
     sources = [path for folder in ("shards", "scripts") for path in (ROOT / folder).rglob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
@@ -77,15 +78,21 @@ def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
             if "-m" in words and len(rest := words[words.index("-m") + 1 :]) > 1:
                 yield (f"bench {rest[1]}", rest[2:]) if rest[0] == "bench" else (rest[0], rest[1:])
             elif "train.py" in words:
-                yield "train", words[words.index("train.py") + 1 :]
+                yield "scripts.train", words[words.index("train.py") + 1 :]
+            elif words[:1] == ["glass"]:
+                yield (
+                    (f"bench {words[2]}", words[3:]) if words[1] == "bench" else (COMMANDS[words[1]].module, words[2:])
+                )
     for module in re.findall(r"`python -m (scripts\.\w+|bench \w+|tests\.\w+)", text):
         yield module, []
+    for name in re.findall(r"`glass ([a-z][a-z-]*)(?: [^`]*)?`", text):
+        yield COMMANDS[name].module, []
 
 
 @living_page
 def test_commands_that_are_shown_exist_with_their_flags(page: Path) -> None:
     for module, words in commands_of(page.read_text(encoding="utf-8")):
-        if module in ("bench NAME", "venv", "pip", "scripts.NAME"):
+        if module in ("bench NAME", "bench.__main__", "venv", "pip", "scripts.NAME"):
             continue
         if module.startswith("tests."):
             assert (ROOT / f"{module.replace('.', '/')}.py").exists() or module == "tests.fuzz_NAME", module
@@ -105,11 +112,11 @@ def test_flags_in_running_text_exist(page: Path) -> None:
 def test_the_readme_has_a_row_for_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Commands") : text.index("## What was not measured")]
-    named = re.findall(r"^\| `([^`]+)` \| (.+) \|$", table, re.MULTILINE)
-    scripts = [module.removeprefix("scripts.") for module in FLAGS if module.startswith("scripts.")]
-    assert sorted(name for name, _ in named) == sorted([*scripts, "train.py", "python -m bench NAME"])
-    assert all(about for _, about in named)
-    (benches,) = [about for name, about in named if name == "python -m bench NAME"]
+    named = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| (.+) \|$", table, re.MULTILINE)
+    modules = {name: command.module.removesuffix(".__main__") for name, command in COMMANDS.items()}
+    assert [(name, module) for name, module, _ in named] == [*modules.items()]
+    assert all(about for *_, about in named)
+    (benches,) = [about for name, _, about in named if name == "bench"]
     assert set(benches.removeprefix("benchmarks: ").split(", ")) == set(BENCHES)
 
 

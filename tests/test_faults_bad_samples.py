@@ -148,7 +148,7 @@ def test_too_little_memory_is_no_fault_of_a_sample(synthetic_shards, monkeypatch
         raise MemoryError
 
     if place == "Pillow":
-        monkeypatch.setattr("shards.images.pixels.load_rgb", fail)
+        monkeypatch.setattr("loaders.decode.reference.load_rgb", fail)
     else:
         monkeypatch.setattr(SampleReader, place, fail)
     config = replace(CONFIG, backend="reference", decode="full")

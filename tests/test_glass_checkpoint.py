@@ -270,7 +270,7 @@ def test_a_run_killed_while_it_writes_its_first_record_can_begin_again(tmp_path)
     (path / ".thesis.txt.17.tmp").unlink()
     begin(path)
     assert not left.exists()
-    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json", "run.toml"]
 
 
 def test_what_kills_left_in_a_run_goes_and_nothing_of_others(begun):

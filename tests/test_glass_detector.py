@@ -25,10 +25,10 @@ from glass.predict.preparation import every_cell
 from glass.predict.source_paths import find_images, row_sources
 from glass.presets import load_preset
 from glass.share.demo_page import answer, describe, look
-from loaders.decode.pixel_batch import image_views
+from loaders.decode.pixel_batch import DecodedImage, image_views
 from loaders.windows.grid import grid_shape
 from shards.errors import InputError
-from shards.images.pixels import decode_rgb
+from shards.images.pixels import decode_rgb, global_view
 from shards.manifest.dataset import ShardDataset
 
 QUICK = PredictOptions(stability=False)
@@ -225,7 +225,7 @@ def test_coverage_all_reaches_the_whole_of_a_long_image(detector, coded_image):
     strip = coded_image(1, 50, 500)
     (verdict,) = detector.predict([strip], QUICK, coverage="all")
     assert len(verdict.windows) == 8
-    rows = image_views(strip, 1, every_cell(detector.trained.config.loader, 500, 50), range(200))
+    rows = image_views(DecodedImage(strip), 1, every_cell(detector.trained.config.loader, 500, 50), range(200))
     for number, tops in enumerate(np.transpose([row.windows[:, 0] for row in rows])):
         start, stop = number * 500 // 8, (number + 1) * 500 // 8
         assert (tops.min(), tops.max()) == (start, stop - 48)
@@ -233,15 +233,36 @@ def test_coverage_all_reaches_the_whole_of_a_long_image(detector, coded_image):
 
 def test_harmless_changes_are_what_they_say(coded_image):
     pixels = coded_image(3, 200, 100)
-    changes = harmless_changes(pixels)
+    changes = harmless_changes(pixels, global_view(pixels, 64))
     assert tuple(changes) == CHANGES
-    saved, resized, shifted = changes.values()
-    assert saved.pixels.shape == pixels.shape
-    assert 0 < np.abs(saved.pixels.astype(int) - pixels).mean() < 3
-    assert np.array_equal(decode_rgb(saved.encoded), saved.pixels)
-    assert resized.pixels.shape == (90, 180, 3)
-    assert np.array_equal(shifted.pixels, pixels[5:, 3:])
-    assert [c.pixels.shape for c in harmless_changes(pixels[:1, :1]).values()] == [(1, 1, 3)] * 3
+    saved, smaller, shifted = (change.image.pixels for change in changes.values())
+    assert saved.shape == pixels.shape
+    assert 0 < np.abs(saved.astype(int) - pixels).mean() < 3
+    assert np.array_equal(decode_rgb(changes[CHANGES[0]].encoded), saved)
+    assert smaller.shape == (90, 180, 3)
+    assert np.array_equal(shifted, pixels[5:, 3:])
+    dot = pixels[:1, :1]
+    assert [c.image.size for c in harmless_changes(dot, global_view(dot, 64)).values()] == [(1, 1)] * 3
+
+
+@pytest.mark.parametrize(("height", "width"), [(257, 301), (256, 768), (700, 259)])
+@pytest.mark.parametrize("kernels", [False, True])
+def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, width, kernels, monkeypatch):
+    """Re-saved and resized; so many windows that in the end all of it is changed. Only its view stays its own."""
+    monkeypatch.setattr("shards.images.resize._PILLOWS_SHARE", 0 if kernels else 10**9)
+    pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    view, rng = global_view(pixels, 32), np.random.default_rng(5)
+    whole = harmless_changes(pixels, global_view(pixels, 64), with_file=True)
+    for name, change in harmless_changes(pixels, view).items():
+        tall, wide = change.image.size
+        assert (tall, wide) == whole[name].image.size
+        for _ in range(12):
+            windows = np.array([[0, 0, 40, 40], [tall - 40, wide - 40, 40, 40], [0, 0, 0, 0]], np.int32)
+            windows = np.append(windows, [[*rng.integers(0, (tall - 60, wide - 60)), 60, 60]], axis=0).astype(np.int32)
+            np.testing.assert_array_equal(change.image.crops(windows, 60), whole[name].image.crops(windows, 60))
+        own = name != "grid shifted"
+        assert np.array_equal(change.image.view(32), view) == own
+        assert np.abs(change.image.view(32).astype(int) - whole[name].image.view(32)).max() <= 3
 
 
 def test_an_image_too_long_for_a_jpeg_is_changed_otherwise(detector, files, encode_image):
@@ -334,7 +355,10 @@ def test_unstable_is_any_other_verdict(run, tmp_path, files):
 @pytest.mark.parametrize("options", [{"draws": 3}, {"draws": 2, "coverage": "all"}])
 def test_changes_are_asked_with_as_many_draws(detector, files, monkeypatch, options):
     """So a change that changes nothing moves no score."""
-    monkeypatch.setattr("glass.predict.preparation.harmless_changes", lambda pixels: {"nothing": ChangedImage(pixels)})
+    monkeypatch.setattr(
+        "glass.predict.preparation.harmless_changes",
+        lambda pixels, view, with_file: {"nothing": ChangedImage(DecodedImage(pixels))},
+    )
     for verdict in detector.predict(files[:5], **options):
         assert np.ptp(verdict.draw_scores) > 1e-4
         assert verdict.change_scores["nothing"] == pytest.approx(verdict.score, abs=1e-6)

@@ -244,7 +244,7 @@ class TestMistakes:
         self.refused(r"the name is hf-hub:timm/resnet18\.a1_in1k", "timm/resnet18.a1_in1k")
 
     def test_a_network_elsewhere_that_is_not_there(self, tmp_path):
-        self.refused("the description of local-dir:.* cannot be had", f"local-dir:{tmp_path}/no")
+        self.refused("the description of local-dir:.* cannot be obtained", f"local-dir:{tmp_path}/no")
 
     def test_a_network_elsewhere_with_arguments_of_its_own(self, tmp_path):
         name = described(tmp_path / "net", model_args={"depth": 2})

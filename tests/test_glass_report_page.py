@@ -10,8 +10,8 @@ import pytest
 
 from glass.measure.evaluation import evaluate_table
 from glass.report import RunData, build_gallery, render_html, report_document
-from glass.report.plots import NUM_RUN_COLOURS, roc_svg
-from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence
+from glass.report.plots import NUM_RUN_COLOURS, roc_svg, training_svg
+from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, few_for_reliability, few_for_roc
 from shards.manifest.dataset import ShardDataset
 from tests.made_up_runs import SPLIT, WriteRun, load, run_writer, skilled_and_guessing
 
@@ -135,7 +135,7 @@ def test_plots_take_the_colours_of_the_page(runs: list[RunData]) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_findings_of_the_audit_stand_on_top_and_are_escaped(
+def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     runs: list[RunData], synthetic_dataset: ShardDataset
 ) -> None:
     document = report_document(runs, synthetic_dataset, SPLIT)
@@ -179,8 +179,34 @@ def test_findings_of_the_audit_stand_on_top_and_are_escaped(
     assert f"{runs[0].name}: {IN_SAMPLE_WARNING}" not in page
     for words in ("Promised: at most 1.0 %", "22.5 %, 9 of 40", ": not kept.", "Uncertain: 10.0 %"):
         assert words in page
-    assert page.index("&lt;i&gt;format") < page.index('class="tiles"')
+    assert page.index('class="tiles"') < page.index("<summary>1 finding of the audit</summary>")
+    assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")
     assert "&lt;b&gt;a&lt;/b&gt;\\x1b.png" in page
     assert "&lt;u&gt;JPEG" in page
     assert "0.200 before, 0.030 after" in page
     assert not {"<i>", "<b>a", "<u>"} & set(re.findall(r"<[biu]>a?", page)) - {"<b>"}
+
+
+def test_curves_of_few_images_say_so(page: str) -> None:
+    assert "Few images: one false alarm among" in page
+    assert "so a zigzag is chance" in page
+    many = {"real": 100, "scored": 300}
+    assert few_for_roc([many, many]) is None
+    assert few_for_reliability([many]) is None
+    few = {"real": 1, "scored": 299}
+    assert "among 1 real image is 100 %" in str(few_for_roc([many, few]))
+    assert "299 images in up to 15 bins" in str(few_for_reliability([many, few]))
+    assert few_for_roc([{"real": 0, "scored": 9}]) is None
+
+
+def test_every_axis_has_a_label_and_loss_its_unit(runs: list[RunData]) -> None:
+    loss, auroc = training_svg(runs)
+    assert {"loss (nats)", "epoch"} <= set(re.findall(r"<text[^>]*>([^<]*)<", loss))
+    assert {"AUROC", "epoch"} <= set(re.findall(r"<text[^>]*>([^<]*)<", auroc))
+
+
+def test_captions_of_wide_tables_keep_to_the_window(page: str) -> None:
+    captions = re.findall(r"<caption>(.*?)</caption>", page, re.DOTALL)
+    assert captions
+    assert all(re.fullmatch(r"<span>.*</span>", caption, re.DOTALL) for caption in captions)
+    assert re.search(r"caption > span \{[^}]*position: sticky[^}]*100vw", page)

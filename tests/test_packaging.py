@@ -148,6 +148,13 @@ def test_timm_comes_without_the_compiler_of_torch():
     assert done.stdout.splitlines() == ["False torch.compiler"]
 
 
+def test_a_verdict_on_a_file_needs_no_kernels():
+    """Numba and the loader, with what they import, would add a fifth to the seconds before it."""
+    code = "import sys, glass.predict.detector\nprint({'numba', 'loaders.loader'} & set(sys.modules))\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set()"]
+
+
 @pytest.mark.slow
 def test_the_compiler_of_torch_works_after_timm_came_without_it():
     code = SCORES_IMAGES + (

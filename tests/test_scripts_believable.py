@@ -32,8 +32,6 @@ from shards.manifest.dataset import ShardDataset
 from tests.knowing import teach_by_heart
 from tests.made_up import made_up
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 VIEWS = ViewSettings(1, "stratified_grid")
 COMMON = ["--draws", "5", "--device", "cpu"]
 
@@ -69,6 +67,7 @@ def digest_of(data: Path) -> str:
     return dataset_digest(data)["dataset_json_sha256"]
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestTwoDataSets:
     def test_one_never_replaces_the_others_results_and_reports_find_both(
         self, run: Path, synthetic_shards: Path, other_shards: Path, tmp_path: Path
@@ -110,6 +109,7 @@ class TestTwoDataSets:
         assert named_of(tmp_path, EVALUATION, "test", own) == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestFilesOfOthers:
     @pytest.mark.parametrize("name", ["evaluation-test.json", "predictions-test.parquet"])
     def test_evaluate_leaves_them_and_says_so_before_it_scores(
@@ -168,6 +168,7 @@ class TestFilesOfOthers:
             predict.main([str(run), first, second, "--json", str(tmp_path / "out--json")])
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestImagesThatWereLearnt:
     def test_calibrate_refuses_them(self, run: Path, other_shards: Path) -> None:
         learn(run, other_shards, "calibration", "valid")
@@ -269,6 +270,7 @@ class TestImagesThatWereLearnt:
             assert (Detector.from_pretrained(to, device="cpu").trained.learnt is not None) == known
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestCalibrationsThatCalibrateNothing:
     @pytest.mark.parametrize(
         ("margin", "words"),

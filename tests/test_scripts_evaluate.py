@@ -146,7 +146,7 @@ def test_the_report_shows_what_robustness_found(
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "once images were changed" not in page
     path.write_text("{}")
-    with pytest.raises(InputError, match=r"robustness-test\.json is no table"):
+    with pytest.raises(InputError, match=r"robustness-test\.json is not a table"):
         report.main(arguments)
 
 

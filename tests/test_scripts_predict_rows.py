@@ -86,7 +86,7 @@ def test_the_second_of_two_tars_joined_by_cat_is_a_row_with_a_reason(run, paths,
     code, found = rows(run, tmp_path, both)
     assert code == 3
     assert found[0] == ("0.png", None)
-    assert "bytes behind its end were not read" in found[1][1]
+    assert "bytes after its end were not read" in found[1][1]
 
 
 def test_linked_folders_are_followed_once(run, paths, tmp_path):

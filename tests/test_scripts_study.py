@@ -247,7 +247,7 @@ def test_defaults_are_the_studys():
     crops = crop_study._parse(words)
     assert crops.crops == tuple(range(1, 17))
     assert (crops.batch, crops.epochs, crops.steps) == (32, 25, None)
-    assert study._parse(["--data", "d", "--output", "o"]).budget == "paper"
+    assert study.parser().parse_args(["--data", "d", "--output", "o"]).budget == "paper"
 
 
 @pytest.mark.parametrize("name", preset_names())

@@ -102,7 +102,7 @@ def test_what_was_unpacked_is_told_by_its_bytes(form, tmp_path):
     archive = FORMS[form](source, {**files, "__MACOSX/real/._1.jpg": b"x", "readme.txt": b"not unpacked"})
     assert len(read_sources(source).table) == 60
     (source / "a/fake/3.jpg").unlink()
-    with pytest.raises(InputError, match=r"a\..* is unpacked in .*/source/a only in part \(59 of 60 files are there\)"):
+    with pytest.raises(InputError, match=r"a\..* is unpacked in .*/source/a only in part \(59 of 60 files\)"):
         read_sources(source)
     FORMS[form](source, {name: data[::-1].replace(data[:1], b"x") for name, data in files.items()})
     assert len(read_sources(source).table) == 119

@@ -179,13 +179,13 @@ def test_an_empty_list_changes_nothing(images, tmp_path):
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("", "no list of groups that can be read"),
+        ("", "not a list of groups that can be read"),
         ("sha256,path\n", "no column 'group': a list of groups has the columns sha256,group,source_path"),
         ("path,group\nx,y\n", "no column 'sha256'"),
         (f"sha256,group\n{'0' * 64},a\nabc,b\n", r"row 2: sha256 'abc' is not 64 hexadecimal digits"),
-        (f"sha256,group\n{'0' * 64},a,b\n", "no list of groups that can be read"),
+        (f"sha256,group\n{'0' * 64},a,b\n", "not a list of groups that can be read"),
         (f"sha256,group\n{'0' * 64},a\n", "names none of these images"),
-        (f"sha256,group\n{'0' * 64},\udcff\n", "no list of groups that can be read"),
+        (f"sha256,group\n{'0' * 64},\udcff\n", "not a list of groups that can be read"),
     ],
 )
 def test_lists_that_are_none_are_refused_in_a_sentence(text, what, images):
@@ -202,7 +202,7 @@ def test_other_kinds_of_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_group_list(tmp_path / "groups.csv")
     (tmp_path / "text.parquet").write_text("sha256,group\n")
-    with pytest.raises(InputError, match="no list of groups that can be read"):
+    with pytest.raises(InputError, match="not a list of groups that can be read"):
         read_group_list(tmp_path / "text.parquet")
     pq.write_table(pa.table({"sha256": [bytes(32)], "group": ["a"]}), tmp_path / "bytes.parquet")
     with pytest.raises(InputError, match="row 1: sha256"):

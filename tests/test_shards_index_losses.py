@@ -67,7 +67,7 @@ def test_where_a_class_lies_behind_the_end_that_is_said(tmp_path: Path) -> None:
     joined = tmp_path / "joined" / "a.tar"
     joined.parent.mkdir()
     joined.write_bytes(b"".join(half.read_bytes() for half in halves))
-    with pytest.raises(InputError, match=r"all images .* are real.*; a\.tar: .* behind its end"):
+    with pytest.raises(InputError, match=r"all images .* are real.*; a\.tar: .* after its end"):
         index(joined)
 
 
@@ -214,7 +214,7 @@ def test_two_tars_joined_by_cat_are_said(tmp_path: Path) -> None:
     one.write_bytes(one.read_bytes() + other.read_bytes())
     said = notes(one)
     assert "0.tar: " in said
-    assert "bytes behind its end were not read: where tars were joined by cat" in said
+    assert "bytes after its end were not read: where tars were joined by cat" in said
 
 
 def test_a_tar_without_its_end_is_said_and_a_damaged_header_refused(tmp_path: Path) -> None:

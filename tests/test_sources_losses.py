@@ -8,9 +8,9 @@ from scripts.build_shards import main as build_shards
 from scripts.index_shards import main as index_shards
 from shards.errors import InputError
 from shards.files.parquet_file import read_parquet
+from tests.labelled_tars import picture as coded
+from tests.labelled_tars import write_tar
 from tests.layouts import picture
-from tests.test_shards_indexing import picture as coded
-from tests.test_shards_indexing import write_tar
 
 SAID = ["--global-size", "16", "--workers", "1"]
 

@@ -13,7 +13,7 @@ from shards.errors import InputError
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules
 from shards.sources.words import Words, asked_class, parse_labels
-from tests.labelled_tars import as_json, write_tar
+from tests.labelled_tars import as_json, index, write_tar
 from tests.test_shards_foreign_tars import image, taken_in
 from tests.test_sources_tables import PAIRS, card, labels, touch, understood, write_table
 
@@ -53,6 +53,37 @@ def test_a_field_that_asks_for_generated_does_not(field: str, tmp_path: Path) ->
         members += [(f"{n}.jpg", image(n)), *as_json(str(n), **value)]
     tar = write_tar(tmp_path / "a.tar", members)
     assert taken_in([tar], label_from=f"json:{field}") == {image(n): n % 2 for n in range(4)}
+
+
+@pytest.mark.parametrize("member", ["cls", "json"])
+@pytest.mark.parametrize(
+    ("field", "of_generated"),
+    [("is_fake", 1), ("isReal", 0), ("not_fake", 0), ("notReal", 1), ("ai_generated", True), ("is_real", "no")],
+)
+def test_a_number_is_held_against_the_fields_beside_it(
+    member: str, field: str, of_generated: Any, tmp_path: Path
+) -> None:
+    """0 and 1 as ``label`` or ``cls``, and a field whose name says what they mean."""
+    other = {1: 0, 0: 1, "no": "yes"}[of_generated]
+    for turned in (False, True):
+        members = []
+        for n in range(4):
+            number = n % 2 ^ turned
+            fields = {field: of_generated if n % 2 else other, "human": 1}
+            members += [
+                (f"{n}.jpg", image(n)),
+                *as_json(str(n), **fields, **({"label": number} if member == "json" else {})),
+            ]
+            members += [(f"{n}.cls", b"%d" % number)] if member == "cls" else []
+        tar = write_tar(tmp_path / "a.tar", members)
+        if turned:
+            with pytest.raises(
+                InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 samples of 4"
+            ):
+                index(tar, out=tmp_path / "out")
+        found = taken_in([tar], values=parse_values([], [], ["1=real"] if turned else []))
+        assert found == {image(n): n % 2 for n in range(4)}
+    assert len(index(tar, out=tmp_path / "out", values={"1": 0})) == 4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Mistakes of a user of ``train.py``: each gives one sentence."""
 
+from pathlib import Path
+
 import pytest
 
 import train
@@ -14,6 +16,14 @@ def on_the_cpu():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCELERATE_USE_CPU", "true")
         yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
+    """A run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train.main(arguments(synthetic_shards, run)) == 0
+    return run
 
 
 class TestMistakes:

@@ -47,7 +47,7 @@ def find_photographs(folder: Path, min_megapixels: float) -> FoundPhotographs:
 
     Links and copies of a file count once. Other formats, images that the decoders convert
     differently and those below ``min_megapixels`` (thumbnails) are left out and counted. Raises
-    ``InputError`` where nothing is left.
+    ``InputError`` if nothing is left.
     """
     if not folder.is_dir():
         raise InputError(f"--photos {folder}: no such folder")

@@ -24,7 +24,7 @@ CHUNK = 1_000_000
 
 
 def write_dataset(folder: Path, samples: int) -> None:
-    """A data set of ``samples`` rows, each with an identity, hashes and a path of its own."""
+    """A data set of ``samples`` rows, each with an identity, hashes and its own path."""
     with TemporaryDirectory(dir=folder.parent) as scratch:
         images = Path(scratch) / "images"
         _draw(images)

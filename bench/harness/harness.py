@@ -1,4 +1,4 @@
-"""Alternated rounds: every method in a process of its own, all in turn, A B C A B C …
+"""Alternated rounds: every method in its own process, all in turn, A B C A B C …
 
 The load and the clock frequency of a machine drift by 10–15 % within minutes. Methods measured one
 after the other would be compared across that drift; in turn, round r of one stands beside round r
@@ -79,7 +79,7 @@ def alternate(tasks: Sequence[Task], rounds: int, progress: Callable[[str], None
     times.
 
     A method that cannot run here is skipped; one that crashes is reported in ``failed`` and the
-    others go on.
+    others continue.
     """
     outcome = Outcome([], {}, {})
     workers: list[_Worker] = []
@@ -114,7 +114,7 @@ def _is_built(worker: "_Worker", outcome: Outcome) -> bool:
 
 
 def _ask(worker: "_Worker", request: str, outcome: Outcome) -> dict[str, Any]:
-    """The answer, or nothing where the process died; ``outcome`` then holds the last line that it printed."""
+    """The answer, or nothing if the process died; ``outcome`` then holds the last line that it printed."""
     try:
         return worker.ask(request)
     except WorkerDied as error:

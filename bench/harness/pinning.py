@@ -22,7 +22,7 @@ def choose_cores(threads: int) -> list[int]:
     """``threads`` logical CPUs out of those that this process may use, one per physical core as
     long as there are any.
 
-    Raises ``InputError`` where there are fewer CPUs than threads.
+    Raises ``InputError`` if there are fewer CPUs than threads.
     """
     available = sorted(os.sched_getaffinity(0))
     if threads > len(available):

@@ -52,7 +52,7 @@ def reset_peak_rss() -> None:
 def wait_until_idle(timeout_s: float = 5.0) -> None:
     """Returns once this process and its children have stopped computing.
 
-    Prefetched work that goes on after a turn would run while another method is timed.
+    Prefetched work that continues after a turn would run while another method is timed.
     """
     deadline = time.monotonic() + timeout_s
     before = _cpu_s()

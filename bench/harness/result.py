@@ -1,4 +1,4 @@
-"""Rows and ratios of the document that a bench prints, and the goals that ratios are held against."""
+"""Rows and ratios of the document that a bench prints, and the goals that ratios are compared with."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ def ratio_fields(ratios: Mapping[str, Ratio]) -> dict[str, dict[str, Any]]:
 
 
 def check_rates(where: str, row: Mapping[str, Any]) -> None:
-    """Raises ``ValueError`` where a figure is below 0, or the median is not within its spread."""
+    """Raises ``ValueError`` if a figure is below 0, or the median is not within its spread."""
     for name, value in row.items():
         if isinstance(value, int | float) and value < 0:
             raise ValueError(f"{where}.{name} = {value!r} is not a number of at least 0")

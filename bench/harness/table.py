@@ -1,4 +1,4 @@
-"""Tables for people, before the JSON document."""
+"""Readable tables, printed before the JSON document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -98,7 +98,7 @@ def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_ratios(ratios: Mapping[str, float], ranges: Mapping[str, Sequence[float]], title: str) -> None:
-    """One line per ratio, with its goal where there is one."""
+    """One line per ratio, with its goal if there is one."""
     if not ratios:
         return
     table = new_table(title, "ratio", "median", "min – max", "goal", "")

@@ -1,4 +1,4 @@
-"""One thing to measure: a method on a corpus with so many crops and threads."""
+"""One thing to measure: a method on a corpus with this many crops and threads."""
 
 import json
 import time

@@ -143,7 +143,7 @@ class DaliFull(_DaliPasses):
 
 
 class DaliRegions(_DaliPasses):
-    """Decode N regions, each by a walk of its own through the file."""
+    """Decode N regions, each by its own walk through the file."""
 
     def graph(self, encoded: Any, windows: Any, num_crops: int) -> tuple[Any, ...]:
         """See :class:`_DaliPasses`."""

@@ -1,7 +1,7 @@
-"""The same job on other loading libraries, each set up as its documentation advises.
+"""The same job done by other loading libraries, each set up as its documentation advises.
 
-All decode the whole image, since none can do otherwise, and cut the same windows out of it; uint8,
-not normalised. They run their usual parallelism: worker processes of a ``DataLoader`` (none where
+All of them decode the whole image, since none can decode a part, and cut the same windows out of it; uint8,
+not normalised. They run their usual parallelism: worker processes of a ``DataLoader`` (none if
 there is one thread, which spares them the pickling), or threads for SPDL.
 """
 

@@ -38,7 +38,7 @@ def same_picture_scores(first: list[np.ndarray], second: list[np.ndarray]) -> tu
     """(detail, coarse): correlations in [-1, 1] of two pyramids after they were aligned.
 
     ``coarse`` is that of the finest level; ``detail`` that of what a blur over five pixels takes
-    away from it. Both are 0 where no alignment was found, or a coarser level disagrees already.
+    away from it. Both are 0 if no alignment was found, or a coarser level disagrees already.
     Of two flat pictures both are 1 if they are of the same grey values, else 0. Not symmetric: a
     crop is the more surely found as ``second``.
     """

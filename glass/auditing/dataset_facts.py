@@ -36,7 +36,7 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """(rows, names) float64 for a model: numbers, -1 where a file is silent (a column of nothing
+    """(rows, names) float64 for a model: numbers, -1 if a file is silent (a column of nothing
     but NaN, as a fold may have it, ends in an error); names by rank of their frequency, as a model
     takes few categories."""
     columns = []

@@ -80,7 +80,7 @@ class MetadataRecord(Separation):
     generators: dict[str, Number]
     """Generator → AUROC."""
     not_in_pixels: Separation | None
-    """By the facts that leave no trace in the pixels; None where none of them varies."""
+    """By the facts that leave no trace in the pixels; None if none of them varies."""
     quant_tables: dict[str, Count]
     """Class → number of distinct sets of JPEG quantisation tables."""
 
@@ -116,7 +116,7 @@ class DuplicatesRecord(TypedDict):
     same_pixels: Count
     """These among them."""
     near: Count | None
-    """None where near duplicates were not searched, as of the two below."""
+    """None if near duplicates were not searched, as of the two below."""
     candidates: Count | None
     compared: Count | None
     pairs: list[PairRecord]
@@ -146,7 +146,7 @@ class Audit(AuditSummary):
 
 
 def read_audit(root: Path) -> Audit | None:
-    """``audit.json`` of the data set in ``root``, None where there is none of this very data set.
+    """``audit.json`` of the data set in ``root``, None if there is none of this very data set.
 
     Raises ``InputError`` for a file that is damaged.
     """

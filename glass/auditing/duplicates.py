@@ -67,7 +67,7 @@ class Duplicates:
     same_pixels: np.ndarray
     """(m,) bool: True for exact duplicates (equal decoded pixels), False for near ones."""
     near: NearDuplicates | None
-    """None where near duplicates were not searched."""
+    """None if near duplicates were not searched."""
 
 
 def find_duplicates(
@@ -116,7 +116,7 @@ def near_duplicates(
     """Pairs of samples that show the same picture, have different pixels and do not share a group.
 
     Reads every global view once and those of candidates again; ``advance(n)`` is called
-    after every ``n`` views of the first pass. Keeps 400 bytes per sample. Raises ``InputError`` where a shard
+    after every ``n`` views of the first pass. Keeps 400 bytes per sample. Raises ``InputError`` if a shard
     cannot be read.
     """
     # Numba takes a second to import.

@@ -25,7 +25,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One result of the audit, for a person to read and act on."""
+    """One result of the audit, for the user to read and act on."""
 
     kind: str
     """Key of ``KINDS``."""
@@ -40,7 +40,7 @@ class Finding:
     auroc: float | None = None
     """AUROC of a model that knows the metadata alone: 0.5 is chance."""
     interval: tuple[float, float] | None = None
-    """95 % interval of ``auroc``, where there is one."""
+    """95 % interval of ``auroc``, if there is one."""
     count: int | None = None
     """Number of pairs of duplicates, or of groups."""
     examples: tuple[tuple[str, ...], ...] = ()

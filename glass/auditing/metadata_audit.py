@@ -35,7 +35,7 @@ __all__ = ["FEATURES", "FeatureAudit", "MetadataAudit", "OutsideAudit", "audit_m
 Array = npt.NDArray[Any]
 
 FEATURES = FACT_NAMES
-"""Feature → its name for people. Of two equivalent features, the first is named."""
+"""Feature → its name for display. Of two equivalent features, the first is named."""
 
 _MAX_SAMPLES = 50_000  # more would only narrow an interval of ±0.005
 _MIN_SCENES = 20  # of each class; with fewer there is nothing to validate on
@@ -80,7 +80,7 @@ class MetadataAudit:
     interval: tuple[float, float]
     """95 %, by resampling scenes."""
     noise: float
-    """Standard deviation of the AUROC of a guesser, given so many scenes."""
+    """Standard deviation of the AUROC of a guesser, given this many scenes."""
     images: int
     """Images that were used: all, or a random part of a large set."""
     features: tuple[FeatureAudit, ...]
@@ -88,7 +88,7 @@ class MetadataAudit:
     generators: dict[str, tuple[float, float]]
     """Generator → AUROC of the whole model, its images against all real ones, and its noise."""
     not_in_pixels: OutsideAudit | None = None
-    """None where no such fact varies."""
+    """None if no such fact varies."""
     quant_tables: dict[str, int] = field(default_factory=dict)
     """Class → number of distinct sets of JPEG quantisation tables."""
 
@@ -163,7 +163,7 @@ def audit_metadata(dataset: "ShardDataset", seed: int = 0) -> MetadataAudit | No
 def _examine(
     facts: Mapping[str, Array], names: Iterable[str], sampled: _Sampled
 ) -> tuple[Array | None, dict[str, tuple[float, float]]]:
-    """Scores by a model of all these facts that vary, None where none does, and fact → (AUROC of a
+    """Scores by a model of all these facts that vary, None if none does, and fact → (AUROC of a
     model of it alone, importance)."""
     rows, label = sampled.rows, sampled.label
     varying = [name for name in names if len(np.unique(facts[name][rows])) > 1]

@@ -26,7 +26,7 @@ _MOST_LISTED = 3
 
 
 def metadata_findings(audit: MetadataAudit | None, real: int, generated: int, equalised: str = "") -> list[Finding]:
-    """The findings of ``audit``, the result of :func:`glass.auditing.metadata_audit.audit_metadata` for so many
+    """The findings of ``audit``, the result of :func:`glass.auditing.metadata_audit.audit_metadata` for this many
     images: always at least one. ``equalised`` states how the build reduced differences, as in ``dataset.json``."""
     if audit is None and not (real and generated):
         kind = "real" if real else "generated"

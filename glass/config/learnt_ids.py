@@ -1,7 +1,7 @@
 """Which images a model learnt from, so that a number measured on them is not taken for a test.
 
 A run keeps ``learnt_ids.parquet``: the content id of every image that it was trained on, and of
-those that its epoch was chosen by (validation). An exported model has the file only where it was
+those that its epoch was chosen by (validation). An exported model has the file only if it was
 asked for, bound to its weights: with the ids, anyone who has an image can find out whether it was among them.
 
 ``content_id`` int64, ascending, each once; ``chosen_on`` bool: whether it was for choosing alone.
@@ -84,7 +84,7 @@ class LearntIds:
         return np.where(found, np.where(self.chosen_on[places], 1, 2), 0).astype(np.int8)
 
     def use_of(self, content_id: int) -> str | None:
-        """``"train"``, ``"valid"`` or ``""`` for one image; None where that is not known."""
+        """``"train"``, ``"valid"`` or ``""`` for one image; None if that is not known."""
         if not self.is_comparable:
             return None
         return ("", CHOSEN_BY, TRAINED_ON)[int(self.uses(content_id)[0])]
@@ -107,7 +107,7 @@ class LearntIds:
 
 
 def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | None:
-    """How many of the images with these ids the model learnt from; None where that is not known."""
+    """How many of the images with these ids the model learnt from; None if that is not known."""
     if learnt is None or not learnt.is_comparable:
         return None
     counts = np.bincount(learnt.uses(content_id), minlength=3).tolist()
@@ -116,13 +116,13 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 def learnt_path(folder: Path) -> Path | None:
     """The file of the model in ``folder``: beside an exported model, or in the run around it; None
-    where there is none."""
+    if there is none."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 
 
 def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
-    """What the model in ``folder`` learnt from, None where that is not known: a run of before, or
+    """What the model in ``folder`` learnt from, None if that is not known: a run of before, or
     an export without it. Raises ``InputError`` for a file that is damaged or another model's."""
     path = learnt_path(folder)
     if path is None:

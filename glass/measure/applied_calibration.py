@@ -119,7 +119,7 @@ def applicable(calibration: Calibration | None, views: ViewSettings) -> Calibrat
 
 
 def why_not_applicable(calibration: Calibration, views: ViewSettings) -> str | None:
-    """Why a calibration says nothing of scores seen with ``views``; None where it does."""
+    """Why a calibration says nothing of scores seen with ``views``; None if it does."""
     if calibration.is_at_bound:
         return (
             f"the calibration beside the model has the temperature {calibration.temperature:.4g},"

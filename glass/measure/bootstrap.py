@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 class Difference(TypedDict):
-    """How much better a model is than another; None where undefined."""
+    """How much better a model is than another; None if undefined."""
 
     difference: Number | None
     interval: Interval
@@ -42,9 +42,9 @@ def bootstrap_intervals(
 
     The unit that is resampled, with replacement, is the *scene*: samples of one group are drawn together,
     because renderings of one scene err together and counting them as independent makes intervals
-    too narrow. A sample with the group ``""``, or every sample where ``groups`` is None, is a scene
-    of its own. Scenes are not drawn class by class: a class of few scenes, each in a stratum of its
-    own, would never vary. A draw that misses what a metric needs is left out for that metric.
+    too narrow. A sample with the group ``""`` is a scene by itself, as is every sample if ``groups`` is
+    None. Scenes are not drawn class by class: a class of few scenes, drawn by itself, would never vary. A draw
+    that lacks what a metric needs is left out for that metric.
 
     A metric undefined in more than half the draws has the interval None. An interval of width zero
     says that no draw showed an error, not that there can be none.

@@ -149,9 +149,9 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, weights_sha256: str) -> Calibration | None:
-    """The calibration beside an exported model, None where it was never calibrated.
+    """The calibration beside an exported model, None if it was never calibrated.
 
-    Raises ``InputError`` where the file is damaged or was made with other weights.
+    Raises ``InputError`` if the file is damaged or was made with other weights.
     """
     path = folder / CALIBRATION_FILE
     if not path.is_file():

@@ -30,7 +30,7 @@ class ChangedImage:
     pixels: npt.NDArray[np.uint8]
     """(H, W, 3)."""
     detail: Detail | None
-    """Its detail for sampling rules that read a file's bits; None where none of them does."""
+    """Its detail for sampling rules that read a file's bits; None if none of them does."""
 
 
 class SplitImages:
@@ -45,7 +45,7 @@ class SplitImages:
         self._checksums = Checksums(len(dataset))
 
     def changed(self, row: int, perturbation: Perturbation) -> ChangedImage | None:
-        """The changed image of a manifest row; None where it cannot be read, decoded or saved,
+        """The changed image of a manifest row; None if it cannot be read, decoded or saved,
         or where its bytes are not those that were written."""
         samples = self.samples
         where = int(samples.image.offset[row]), int(samples.image.length[row])

@@ -39,7 +39,7 @@ class EvaluationOptions:
     """The settings of an evaluation; None keeps those the run was trained with."""
 
     device: str = "auto"
-    """"cpu", "cuda", or "auto": the GPU where there is one."""
+    """"cpu", "cuda", or "auto": the GPU if there is one."""
     num_crops: int | None = None
     batch_size: int | None = None
     num_threads: int | None = None
@@ -48,7 +48,7 @@ class EvaluationOptions:
     seed: int = 0
     """Seed of the bootstrap; the windows keep the run's own."""
     calibrated: bool = True
-    """Use the calibration beside the model, where there is one of the views asked for."""
+    """Use the calibration beside the model, if there is one of the views asked for."""
     progress: bool = False
     """Show a progress bar on stderr."""
 
@@ -59,8 +59,8 @@ def evaluate_run(
     """Scores ``split`` with ``run``'s exported model: the document and the table of predictions.
 
     Windows are those of epoch 0, so a score is a function of image, weights and seed. Raises
-    ``InputError`` for a split that is not there, a run without a model, or a loader that refuses;
-    warns with ``DecoderWarning`` where pixels may differ from training's.
+    ``InputError`` for a split that is missing, a run without a model, or a loader that refuses;
+    warns with ``DecoderWarning`` if pixels may differ from training's.
     """
     rows = dataset.split_rows(split)
     trained = TrainedModel.open(run / "model", device=options.device, calibrated=options.calibrated, name=str(run))
@@ -97,7 +97,7 @@ def evaluate_run(
 def _scores(
     trained: TrainedModel, dataset: ShardDataset, split: str, config: LoaderConfig, progress: bool
 ) -> tuple[Predictions, list[dict[str, Any]]]:
-    """The scores, and the samples that have none. Raises ``InputError`` where no sample has any."""
+    """The scores, and the samples that have none. Raises ``InputError`` if no sample has any."""
     with build_loader(dataset, split, config) as loader:
         predictions = trained.score(tqdm(loader, f"scoring {split}", unit=" batches", disable=not progress))
         missing = bad_sample_rows(loader.bad_samples(), split)

@@ -39,7 +39,7 @@ def fit_calibration(
 ) -> Calibration:
     """The calibration of n images with (n,) margins and labels (1 generated, 0 real).
 
-    Raises ``InputError`` where a class is missing or a margin is not finite.
+    Raises ``InputError`` if a class is missing or a margin is not finite.
     """
     margin, label = np.asarray(margin, np.float64), np.asarray(label)
     if not np.isfinite(margin).all():
@@ -67,7 +67,7 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """Why ``calibration``, fitted to (n,) margins and labels, calibrates nothing; None where it
+    """Why ``calibration``, fitted to (n,) margins and labels, calibrates nothing; None if it
     does. The model's ranking is held against chance by Mann and Whitney's test, one-sided."""
     from scipy.stats import mannwhitneyu
 
@@ -124,7 +124,7 @@ def _thresholds(real: Array, generated: Array, max_fpr: float, max_misses: float
         if not threshold > limit:  # two neighbouring floats have no middle
             threshold = lowest
     allowed = min(int(max_misses * len(generated) + 1e-9), len(generated) - 1)
-    lower = float(np.sort(generated)[allowed])  # so many of them lie below
+    lower = float(np.sort(generated)[allowed])  # this many of them lie below
     return threshold, min(lower, threshold)
 
 

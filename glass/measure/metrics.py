@@ -45,7 +45,7 @@ class ReliabilityBin(TypedDict):
 
 
 def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> Metrics:
-    """The metrics of ``METRIC_NAMES`` as floats, None where undefined (all None without samples).
+    """The metrics of ``METRIC_NAMES`` as floats, None if undefined (all None without samples).
 
     ``label`` (n,) of 0 and 1; ``probability`` (n,) in [0, 1]; an image is flagged as generated when
     its probability is at least ``threshold``. Raises ``ValueError`` for anything else. The definitions
@@ -63,7 +63,7 @@ def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc 
 
     Points in the middle of a straight stretch are left out, and of a longer curve the about
     ``max_points`` that lie evenly along it are kept: every point is a threshold that exists. The
-    first threshold, above every score, is written as 1 + the highest probability. None where only
+    first threshold, above every score, is written as 1 + the highest probability. None if only
     one class is there.
     """
     label, probability = checked_samples(label, probability)

@@ -43,7 +43,7 @@ class Perturbation:
     def on_image(self, pixels: npt.NDArray[np.uint8], content_id: int) -> npt.NDArray[np.uint8]:
         """The changed image of ``pixels`` (H, W, 3) uint8.
 
-        Raises ``ValueError`` or ``OSError`` where a format cannot hold an image of that size.
+        Raises ``ValueError`` or ``OSError`` if a format cannot hold an image of that size.
         """
         return self.change((pixels.shape[0], pixels.shape[1]), content_id).on_image(pixels)
 
@@ -101,7 +101,7 @@ PERTURBATIONS: dict[str, Perturbation] = {row.name: row for row in _grid()}
 
 def chosen_rows(patterns: Sequence[str]) -> list[Perturbation]:
     """The rows whose names match one of ``patterns`` ("jpeg-*"), and always ``clean``, in the
-    table's order; all where there are none. ``InputError`` for a pattern that matches nothing."""
+    table's order; all if there are none. ``InputError`` for a pattern that matches nothing."""
     if not patterns:
         return list(PERTURBATIONS.values())
     for pattern in patterns:

@@ -39,7 +39,7 @@ PREDICTION_SCHEMA = pa.schema(
 def prediction_table(predictions: "Predictions", dataset: "ShardDataset", split: str) -> pa.Table:
     """``predictions`` with generator, group and source path of each sample: PREDICTION_SCHEMA.
 
-    Raises ``ValueError`` where a scored sample is not in the manifest, or is another image there.
+    Raises ``ValueError`` if a scored sample is not in the manifest, or is another image there.
     """
     columns = ["sample_key", "content_id", "generator", "group", "source_path"]
     manifest = dataset.table.select(columns).take(pa.array(dataset.split_rows(split)))
@@ -74,7 +74,7 @@ def predictions_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def read_predictions(run: Path, split: str, variant: str = "") -> pa.Table:
-    """The table of PREDICTION_SCHEMA of ``split`` in ``run``; ``InputError`` where it is not."""
+    """The table of PREDICTION_SCHEMA of ``split`` in ``run``; ``InputError`` if it is not."""
     path = predictions_path(run, split, variant)
     try:
         table = read_parquet(path)

@@ -2,7 +2,7 @@
 
 The bootstrap says nothing of a rate of 0 or 1: no draw shows what the sample does not. Intervals of
 shares are Clopper and Pearson's therefore, and images of one scene, which err together, count as
-so many images as would vary as much alone (Korn and Graubard 1998).
+as many images as would vary as much alone (Korn and Graubard 1998).
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ def metric_intervals(
     all others.
 
     Of shares whose threshold or whole is chance as well (detected at few false alarms, precision)
-    the bootstrap knows more, but nothing where every draw has 0 or 1: then :func:`rate_interval`'s.
+    the bootstrap knows more, but nothing if every draw has 0 or 1: then :func:`rate_interval`'s.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label

@@ -1,4 +1,4 @@
-"""Results in the folder of a run: those of one data set never take the place of another's.
+"""Results in the folder of a run: those of one data set never replace those of another.
 
 ``evaluation-<split>.json`` and ``robustness-<split>.json`` are results on the data set that the run
 was trained on, as its ``run.json`` says; in a folder without such a record, on the data set that
@@ -57,7 +57,7 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 
 
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """As :func:`named_of`, of results that are there; those without a digest where there are
+    """As :func:`named_of`, of results that are there; those without a digest if there are
     none."""
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
@@ -87,7 +87,7 @@ def write_evaluation(run: Path, document: Evaluation, table: pa.Table, variant: 
 
 
 def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
-    """The evaluation of ``split`` in ``run``; ``InputError`` where there is none that is whole."""
+    """The evaluation of ``split`` in ``run``; ``InputError`` if there is none that is whole."""
     path = evaluation_path(run, split, variant)
     if not path.is_file():
         raise InputError(
@@ -98,12 +98,12 @@ def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
 
 
 def evaluation_in(path: Path) -> Evaluation:
-    """The evaluation in ``path``; ``InputError`` where it is not whole."""
+    """The evaluation in ``path``; ``InputError`` if it is not whole."""
     try:
         return check_evaluation(read_json(path))
     except (ValueError, OSError) as error:
         raise InputError(
-            f"{path} is no evaluation of this version ({error}): move it away and evaluate again"
+            f"{path} is not an evaluation of this version ({error}): move it away and evaluate again"
         ) from error
 
 
@@ -113,7 +113,7 @@ def write_robustness(path: Path, document: Robustness) -> None:
 
 
 def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | None:
-    """The table of ``split`` in ``run``, None where there is none; ``InputError`` where it is not whole."""
+    """The table of ``split`` in ``run``, None if there is none; ``InputError`` if it is not whole."""
     path = robustness_path(run, split, variant)
     if not path.is_file():
         return None
@@ -121,7 +121,7 @@ def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | No
         return check_robustness(read_json(path))
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} is no table of this version ({error}): run python -m scripts.robustness again"
+            f"{path} is not a table of this version ({error}): run python -m scripts.robustness again"
         ) from error
 
 
@@ -134,7 +134,7 @@ def _ending(digest: str) -> str:
 
 
 def _digest_in(path: Path, entry: str) -> str | None:
-    """The digest of the data set that a JSON document is about; None where it does not say."""
+    """The digest of the data set that a JSON document is about; None if it does not say."""
     try:
         document: Any = read_json(path)
         digest = document[entry]["dataset_json_sha256"]

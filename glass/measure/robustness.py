@@ -73,8 +73,8 @@ def measure_robustness(
     """The document of ``models`` on ``rows``, of which the first is the clean one.
 
     ``threads`` decode and change images, ``loader_threads`` read those of the clean row (None: as in
-    training); ``draws`` and ``seed`` are the bootstrap's. Raises ``InputError`` for a split that is not
-    there or holds nothing readable, and for a model whose scores are not finite.
+    training); ``draws`` and ``seed`` are the bootstrap's. Raises ``InputError`` for a split that is
+    missing or holds nothing readable, and for a model whose scores are not finite.
     """
     start = time.perf_counter()
     contenders = {name: _contender(trained, loader_threads, dataset, split) for name, trained in models.items()}

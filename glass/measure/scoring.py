@@ -62,8 +62,8 @@ def score(
 
     ``precision`` as in ``RunConfig``. Fillers and samples that could not be decoded are left out.
     With a process group and ``gather`` every rank brings the loader of its own rank, all call this
-    together, and all get all predictions. Raises ``ValueError`` where the loader gives no batch,
-    ``DoesNotFit`` where the memory is too small for one.
+    together, and all get all predictions. Raises ``ValueError`` if the loader gives no batch,
+    ``DoesNotFit`` if the memory is too small for one.
     """
     number_format, _ = resolve_precision(precision, device)
     was_training = model.training

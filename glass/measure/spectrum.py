@@ -56,7 +56,7 @@ def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Ten
 
 
 def fit_spectrum(loader: Iterable[Mapping[str, Any]]) -> SpectrumClassifier:
-    """The classifier of the samples that ``loader`` gives, each once. Raises ``ValueError`` where they are not of
+    """The classifier of the samples that ``loader`` gives, each once. Raises ``ValueError`` if they are not of
     two classes."""
     # Takes a second to import, which only this needs.
     from sklearn.linear_model import LogisticRegression

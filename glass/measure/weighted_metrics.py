@@ -61,7 +61,7 @@ class SortedSamples:
     probability: Array  # (n,) float64
     predicted: Array  # (n,) float64, 0 or 1
     confidence: Array  # (n,) float64, probability of the likelier class
-    likelier_right: Array  # (n,) float64, 1 where that is the label
+    likelier_right: Array  # (n,) float64, 1 if that is the label
     tie_starts: Array  # first position of each run of equal probabilities
     cluster: Array  # (n,) int64, 0 … clusters - 1
 

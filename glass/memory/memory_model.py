@@ -75,7 +75,7 @@ def is_measured(backbone: str, precision: str) -> bool:
 
 
 def view_costs(backbone: str, precision: str) -> ViewCosts:
-    """The costs from the measured rows. Raises ``InputError``, with the command that measures, where there are none."""
+    """The costs from the measured rows. Raises ``InputError``, with the command that measures, if there are none."""
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
@@ -103,7 +103,7 @@ def fitted(rows: Sequence[Row]) -> ViewCosts:
 
 
 def _measured(backbone: str, precision: str) -> list[Row]:
-    """The rows of two backbones of this architecture, those of a GPU alone where there are any."""
+    """The rows of two backbones of this architecture, those of a GPU alone if there are any."""
     rows = [row for row in _read() if row["backbone"] == backbone and row["precision"] == precision]
     on_gpu = [row for row in rows if row["device"] != "cpu"]
     return on_gpu or rows

@@ -165,7 +165,7 @@ class Planner:
         return costs.bytes_per_view * area * (1.0 if learns else FROZEN_SHARE)
 
     def _fixed(self) -> float:
-        """Halved where there is one backbone, because two were measured."""
+        """Halved if there is one backbone, because two were measured."""
         one_backbone = not self.has_crops or self.config.model.share_backbone
         fixed = self.global_costs.fixed_bytes / 2 + self.local_costs.fixed_bytes / 2
         reserve = max(self.global_costs.reserve_bytes, self.local_costs.reserve_bytes)
@@ -175,7 +175,7 @@ class Planner:
 def advice(config: RunConfig, precision: str, memory_bytes: float, processes: int = 1) -> str:
     """The settings that should fit, as ``--set …`` to add; in words another remedy where none does.
 
-    Raises ``InputError`` where the backbones were not measured."""
+    Raises ``InputError`` if the backbones were not measured."""
     plans = Planner(config, precision).plans(usable_bytes(memory_bytes), config.loader.num_crops)
     whole = config.loader.global_batch_size * config.grad_accum_steps
     plans = [plan for plan in plans if plan.batch * processes <= whole]

@@ -26,7 +26,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 @contextmanager
 def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
     """Around the forward pass over (B, N, 3, S, S) crops outside of training: raises ``DoesNotFit``
-    where the memory is too small for it."""
+    if the memory is too small for it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -39,8 +39,8 @@ class Architecture:
 
 @cache
 def architecture(name: str) -> Architecture:
-    """The network that ``name`` stands for. Raises ``InputError`` where timm knows no such network, and
-    where the description of one elsewhere cannot be fetched or names something else."""
+    """The network that ``name`` stands for. Raises ``InputError`` if timm knows no such network, and
+    if the description of one elsewhere cannot be fetched or names something else."""
     if ":" in name:
         return _described(name)
     if not timm.is_model(name):
@@ -92,7 +92,7 @@ def _described(name: str) -> Architecture:
     except Exception as error:  # of a dozen unrelated types, timm's and the hub client's
         reason = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
         raise InputError(
-            f"the description of {name} cannot be had ({reason}): check the name and the network,"
+            f"the description of {name} cannot be obtained ({reason}): check the name and the network,"
             " or give a network of timm's with --set model.global_weights=FILE"
         ) from error
     if not timm.is_model(own_name):

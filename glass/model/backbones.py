@@ -93,7 +93,7 @@ def create_backbone(name: str, image_size: int, *, pretrained: bool, weights: st
 
     ``weights`` names a local file to start from, or a package (:mod:`glass.model.packaged_weights`); without
     it ``pretrained`` fetches timm's own.
-    Raises ``InputError`` for an unknown name, weights that cannot be had, and weights of another
+    Raises ``InputError`` for an unknown name, weights that cannot be obtained, and weights of another
     network.
     """
     network = _create(name, image_size, pretrained and weights is None)
@@ -121,7 +121,7 @@ def weights_digest(network: nn.Module) -> str:
 
 
 def _create(name: str, image_size: int, pretrained: bool) -> nn.Module:
-    architecture(name)  # what is wrong with the name has a sentence of its own
+    architecture(name)  # what is wrong with the name has its own sentence
     try:
         return create_network(name, image_size, pretrained=pretrained)
     except Exception as error:
@@ -154,7 +154,7 @@ def _can_be_made(name: str, image_size: int) -> bool:
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a ``.safetensors`` or torch file, by name; code in a torch file never runs.
 
-    Raises ``InputError`` where the file is missing or holds anything else.
+    Raises ``InputError`` if the file is missing or holds anything else.
     """
     if not path.is_file():
         raise InputError(f"the weights file {path} does not exist")
@@ -191,7 +191,7 @@ def _load_weights(
     network: nn.Module, name: str, state: dict[str, torch.Tensor], path: Path, may_be_left: set[str]
 ) -> None:
     """Through timm's own loading, which renames keys and resizes position tables; of what ``state``
-    holds beside the network's, only ``may_be_left`` is no mistake."""
+    holds beside the network's, only ``may_be_left`` is not a mistake."""
     found: list[Any] = []
     handle = network.register_load_state_dict_post_hook(lambda _, keys: found.append(keys))
     rename = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)

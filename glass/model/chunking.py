@@ -5,7 +5,7 @@ what stays are the features. The last chunk keeps its own, because the backward 
 it: so one chunk of activations lives at any moment, and one chunk less is computed twice.
 
 The result is that of all crops in one pass, wherever crops do not meet: dropout and stochastic
-depth draw the same masks again, and gradients of all chunks add up in float32 also where the
+depth draw the same masks again, and gradients of all chunks add up in float32 even if the
 network computes in half precision. In BatchNorm layers crops do meet:
 
 * a chunk is normalised by the mean and variance of its own B · ``crop_chunk`` crops;
@@ -56,7 +56,7 @@ class RunningStatistics:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """A context in which the layers compute as ever and learn no statistics."""
+        """A context in which the layers compute as usual and learn no statistics."""
         before = self.copy()
         try:
             yield

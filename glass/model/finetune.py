@@ -31,7 +31,7 @@ ADAPTER = "default"
 def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: bool) -> None:
     """Freezes what ``model`` does not let learn; ``frozen`` all of it.
 
-    Raises ``InputError`` where the backbone lacks the blocks or layers that are asked for.
+    Raises ``InputError`` if the backbone lacks the blocks or layers that are asked for.
     """
     if frozen:
         backbone.requires_grad_(False)
@@ -42,7 +42,7 @@ def choose_weights_to_tune(backbone: Backbone, model: "ModelConfig", *, frozen: 
 
 
 def checkpoint_activations(backbone: Backbone) -> None:
-    """timm's gradient checkpointing; ``InputError`` where the architecture has none."""
+    """timm's gradient checkpointing; ``InputError`` if the architecture has none."""
     try:
         backbone.network.set_grad_checkpointing(True)
     except (AttributeError, AssertionError):
@@ -126,7 +126,7 @@ def _add_lora(backbone: Backbone, rank: int) -> None:
 
 def _require_reached(backbone: Backbone, targets: list[str]) -> None:
     """Some networks (BEiT, EVA with separate biases) read a projection's weight and never call it:
-    its correction would learn nothing, without a word."""
+    its correction would learn nothing, silently."""
     missed = set(targets)
     layers = [(name, backbone.network.get_submodule(name)) for name in targets]
     handles = [layer.register_forward_pre_hook(lambda _, __, name=name: missed.discard(name)) for name, layer in layers]

@@ -1,7 +1,7 @@
 """The model hub: fetching and publishing detectors, as files that need no pickle.
 
-It is asked once whether it is there: its client retries for four minutes before it gives up, also
-where the files are in the cache already.
+It is asked once whether it is there: its client retries for four minutes before it gives up, even
+if the files are in the cache already.
 """
 
 import importlib
@@ -16,7 +16,7 @@ from huggingface_hub.utils import get_session
 from shards.cli.shown_url import safe_text
 from shards.errors import InputError
 
-__all__ = ["MODEL_FILES", "cache_only_if_unreachable", "model_folder", "publish"]
+__all__ = ["MODEL_FILES", "cache_only_if_unreachable", "local_folder", "model_folder", "publish"]
 
 MODEL_FILES = ("config.json", "model.safetensors", "calibration.json", "README.md", "learnt_ids.parquet")
 """All that is fetched or published of a model; nothing else in a repository is looked at."""
@@ -52,8 +52,15 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
     """The folder that holds a model: a run's ``model``, an exported folder, or the cache's copy of
     ``user/name`` on the hub at ``revision``. A folder that exists goes before a name on the hub.
 
-    Raises ``InputError`` where there is none, or the hub cannot be reached and the cache lacks it.
+    Raises ``InputError`` if there is none, or the hub cannot be reached and the cache lacks it.
     """
+    here = local_folder(path_or_hub_id)
+    return _fetch(str(path_or_hub_id), revision) if here is None else here
+
+
+def local_folder(path_or_hub_id: str | Path) -> Path | None:
+    """That of :func:`model_folder` where it lies here, or None for a name on the hub, which is not asked. Needs no
+    torch."""
     path = Path(path_or_hub_id)
     if path.exists():
         if not path.is_dir():
@@ -64,7 +71,7 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
             f"{path_or_hub_id} does not exist: give the folder of a trained run or of an exported"
             " model, or USER/NAME on the Hugging Face hub"
         )
-    return _fetch(str(path_or_hub_id), revision)
+    return None
 
 
 def _fetch(repo_id: str, revision: str | None) -> Path:
@@ -91,11 +98,11 @@ def _fetch(repo_id: str, revision: str | None) -> Path:
 
 def publish(folder: Path, repo_id: str, *, private: bool = True) -> str:
     """Uploads the model in ``folder`` to ``user/name`` on the hub, made if it is new, and returns
-    its address. Raises ``InputError`` where the network or the permission is missing."""
+    its address. Raises ``InputError`` if the network or the permission is missing."""
     from huggingface_hub import HfApi
 
     if not _HUB_ID.fullmatch(repo_id):
-        raise InputError(f"{repo_id!r} is no name on the hub: give USER/NAME")
+        raise InputError(f"{repo_id!r} is not a name on the hub: give USER/NAME")
     if not _answers(huggingface_hub.constants.ENDPOINT):
         raise InputError(f"cannot publish {repo_id}: the hub cannot be reached, so check the network")
     api = HfApi()

@@ -109,14 +109,14 @@ def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> N
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` where a backbone of ``config`` does not take its views, or would never read a
+    """Raises ``InputError`` if a backbone of ``config`` does not take its views, or would never read a
     rim of them. Nothing is downloaded, and the answer of a backbone is found once."""
     for setting, (name, size) in _views(config).items():
         check_views(name, size, setting)
 
 
 def require_views_run(model: "Glass | SingleView", config: "RunConfig") -> None:
-    """Raises ``InputError`` where a backbone of the finished ``model`` stops at a view of its
+    """Raises ``InputError`` if a backbone of the finished ``model`` stops at a view of its
     size."""
     for setting, (name, size) in _views(config).items():
         is_local = setting == "loader.crop_size" and isinstance(model, Glass)

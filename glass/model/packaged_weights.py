@@ -56,7 +56,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
 
 def with_names_of_timm(state: dict[str, torch.Tensor], network: nn.Module, path: Path) -> dict[str, torch.Tensor]:
     """``state``, as read from ``path``, under the names that timm's ``network`` (without its classifier)
-    gives the same layers. Raises ``InputError`` where the layers differ."""
+    gives the same layers. Raises ``InputError`` if the layers differ."""
     wanted = network.state_dict()
     *tensors, weight, bias = state.items()
     kinds = [(name.rpartition(".")[2], tensor.shape) for name, tensor in tensors]

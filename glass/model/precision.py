@@ -15,7 +15,7 @@ ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
     """(``bf16`` | ``fp16`` | ``float32``, why in words) for a ``precision`` setting on a device.
 
-    Raises ``InputError`` where the device cannot compute in what was asked for.
+    Raises ``InputError`` if the device cannot compute in what was asked for.
     """
     cuda = torch.device(device).type == "cuda"
     if setting == "float32":

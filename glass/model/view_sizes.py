@@ -51,7 +51,7 @@ class _Reduction:
 
 
 def check_views(name: str, size: int, setting: str) -> None:
-    """Raises ``InputError`` where the timm network ``name`` gives no vector for views of ``size``
+    """Raises ``InputError`` if the timm network ``name`` gives no vector for views of ``size``
     pixels a side, or would never read some of them.
 
     ``setting`` is the key that sets the size; sizes nearby that fit are named.
@@ -69,7 +69,7 @@ def _no_vector(name: str, gives: str) -> str:
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
-    """Passes one black image through ``backbone``; ``InputError``, as of :func:`check_views`, where
+    """Passes one black image through ``backbone``; ``InputError``, as of :func:`check_views`, if
     that fails or gives no vector. A network on the meta device is let be."""
     if any(weight.is_meta for weight in backbone.parameters()):
         return

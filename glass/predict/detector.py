@@ -7,7 +7,7 @@
 Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
 under any name, as a file of any format, as bytes, Pillow image or array, and the one that
 ``scripts.evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
-reads the bits of a JPEG, and draws evenly where there is none.
+reads the bits of a JPEG, and draws evenly if there is none.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,6 @@ from glass.model.hub import model_folder
 from glass.predict.image_scores import ImageScores, verdict_on
 from glass.predict.image_sources import ImageSource, MemberSource, sources_of
 from glass.predict.options import PredictOptions
-from glass.predict.shard_scores import scores_of_rows
 from glass.predict.source_scores import scores_of_sources
 from glass.predict.verdicts import ImageVerdict
 from loaders.config import LoaderConfig
@@ -45,14 +44,14 @@ class Detector:
         """The detector in a folder (a run, or an exported model), or ``user/name`` on the hub.
 
         Nothing is unpickled. ``calibrated=False`` leaves its calibration unread. Raises
-        ``InputError`` where there is no model or a file of it is missing or damaged; warns with
-        ``DecoderWarning`` where pixels may differ from training's.
+        ``InputError`` if there is no model or a file of it is missing or damaged; warns with
+        ``DecoderWarning`` if pixels may differ from training's.
         """
         folder = model_folder(path_or_hub_id, revision)
         return cls(TrainedModel.open(folder, device=device, calibrated=calibrated, name=str(path_or_hub_id)))
 
     def views(self, options: PredictOptions) -> ViewSettings:
-        """The views that the model will have of an image. Raises ``InputError`` where it sees no crops and
+        """The views that the model will have of an image. Raises ``InputError`` if it sees no crops and
         ``options`` ask for some."""
         return self.trained.views(options.num_crops, options.sampling, options.coverage, options.draws)
 
@@ -96,6 +95,8 @@ class Detector:
     def _from_shards(
         self, dataset: ShardDataset, sources: list[MemberSource], options: PredictOptions
     ) -> Iterator[ImageVerdict]:
+        from glass.predict.shard_scores import scores_of_rows  # the loader takes a second to import, files need none
+
         done = 0
         rows = [source.row for source in sources]
         for place, scores in scores_of_rows(self.trained, dataset, rows, self._loader_config(options)):

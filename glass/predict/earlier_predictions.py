@@ -14,7 +14,7 @@ _REMEDY = "give another name, or move the file away"
 
 
 def require_none_lost(json_file: Path | None, csv_file: Path | None, weights_sha256: str, names: Iterable[str]) -> None:
-    """Raises ``InputError`` where a file that is to be written holds verdicts by another model, or
+    """Raises ``InputError`` if a file that is to be written holds verdicts by another model, or
     on images that are not among ``names``: they are somebody's results, and would be gone. The same
     command run again, or with more images, replaces its own."""
     asked = set(names)

@@ -1,4 +1,4 @@
-"""How a detector is asked to look at images."""
+"""The options of a prediction."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """Verdicts on the disk as they come, so that a run that is stopped leaves what it has scored.
 
-While a run goes on, ``FILE.partial`` lies beside each file that it is to write. Beside a table that
+While a run continues, ``FILE.partial`` lies beside each file that it is to write. Beside a table that
 is the table so far. Beside a JSON document it is JSON Lines: the document without its images, then
 a line for each of them. A run that ends deletes them.
 """
@@ -20,16 +20,16 @@ __all__ = ["PartialRows", "partial_path", "require_no_partial"]
 
 
 def partial_path(path: Path) -> Path:
-    """Where the rows of ``path`` lie while a run goes on."""
+    """Where the rows of ``path`` lie while a run continues."""
     return path.with_name(f"{path.name}.partial")
 
 
 def require_no_partial(path: Path) -> None:
-    """Raises ``InputError`` where an earlier run was stopped and left its rows."""
+    """Raises ``InputError`` if an earlier run was stopped and left its rows."""
     partial = partial_path(path)
     if partial.exists() or partial.is_symlink():
         raise InputError(
-            f"{partial} holds what a run had scored that was stopped, or goes on: move it away or "
+            f"{partial} holds what a run had scored that was stopped, or is still running: move it away or "
             "delete it, then run this again"
         )
 
@@ -37,7 +37,7 @@ def require_no_partial(path: Path) -> None:
 class PartialRows:
     """Writes each verdict at once; use as a context. The files stay, but for those without a row.
 
-    Raises ``OSError`` where they cannot be written.
+    Raises ``OSError`` if they cannot be written.
     """
 
     def __init__(self, json_path: Path | None, csv_path: Path | None, head: PredictionHead) -> None:

@@ -58,17 +58,17 @@ class Predictions(PredictionHead):
 
 
 def check_json_target(path: Path) -> None:
-    """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
+    """``InputError`` if ``path`` cannot be written, or is a file that is not ours."""
     check_output(path, starts_with(_JSON_START))
 
 
 def check_csv_target(path: Path) -> None:
-    """``InputError`` where ``path`` cannot be written, or is a file that is not ours."""
+    """``InputError`` if ``path`` cannot be written, or is a file that is not ours."""
     check_output(path, starts_with(_CSV_START))
 
 
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """``head`` and ``images``, a record for each verdict; ``ValueError`` where one is not as declared."""
+    """``head`` and ``images``, a record for each verdict; ``ValueError`` if one is not as declared."""
     document: Predictions = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

@@ -4,13 +4,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from glass.predict.harmless_changes import harmless_changes
+from glass.predict.harmless_changes import ChangedImage, harmless_changes
 from glass.predict.image_sources import ImageSource
 from glass.predict.options import PredictOptions
 from loaders.config import LoaderConfig
-from loaders.decode.pixel_batch import ImageViews, image_views
+from loaders.decode.pixel_batch import DecodedImage, ImageViews, SeenImage, image_views
 from loaders.windows.grid import grid_shape
 from loaders.windows.sampling import sampling_rule
 from shards.errors import machine_spared, require_sound_machine
@@ -51,15 +50,17 @@ def _prepared(source: ImageSource, config: LoaderConfig, options: PredictOptions
     rule = sampling_rule(config.sampling)
     detail = rule.detail_of_file(image.encoded)
 
-    def rows_of(pixels: npt.NDArray[np.uint8], known: "Detail | None") -> list[ImageViews]:
-        settings = every_cell(config, *pixels.shape[:2]) if options.coverage == "all" else config
-        return image_views(pixels, image.content_id, settings, range(options.draws), known)
+    def rows_of(seen: SeenImage, known: "Detail | None") -> list[ImageViews]:
+        settings = every_cell(config, *seen.size) if options.coverage == "all" else config
+        return image_views(seen, image.content_id, settings, range(options.draws), known)
 
-    rows = rows_of(image.pixels, detail)
-    changes = harmless_changes(image.pixels) if options.stability else {}
+    rows = rows_of(DecodedImage(image.pixels), detail)
+    changes: dict[str, ChangedImage] = {}
+    if options.stability:
+        changes = harmless_changes(image.pixels, rows[0].global_view, with_file=rule.reads_files)
     for changed in changes.values():
         # Cells are shares of an image, so the original's detail is that of its changes.
-        rows += rows_of(changed.pixels, rule.detail_of_file(changed.encoded) or detail)
+        rows += rows_of(changed.image, rule.detail_of_file(changed.encoded) or detail)
     height, width = image.pixels.shape[:2]
     return PreparedImage(rows, tuple(changes), (height, width), image.content_id)
 

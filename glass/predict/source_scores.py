@@ -104,7 +104,7 @@ def _score_rows(trained: TrainedModel, rows: Sequence[ImageViews], size: int) ->
 
 def score_covering_row(trained: TrainedModel, row: ImageViews) -> tuple[float, Attention]:
     """The margin of a row of any number of crops and its attention weights (N,), None without attention.
-    It is a batch of its own, of a shape that depends on the image alone."""
+    It is a batch by itself, of a shape that depends on the image alone."""
     count = len(row.crops)
     padded = -(-count // COVERING_STEP) * COVERING_STEP
     found = trained.score([stack_views([row], trained.device, num_crops=padded)])

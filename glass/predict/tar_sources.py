@@ -38,7 +38,7 @@ def images_of_tar(path: Path) -> TarImages:
     """The images in a tar, in its order: one source for each member with an image's extension.
 
     A member that is a link or otherwise not a regular file becomes an ``UnreadableSource``, and so does whatever lies
-    after the tar's end-of-archive marker, or the lack of one. Raises ``InputError`` where the file is not a tar, is
+    after the tar's end-of-archive marker, or the lack of one. Raises ``InputError`` if the file is not a tar, is
     damaged or is cut off, and ``MachineTrouble``.
     """
     images: list[TarMember | UnreadableSource] = []
@@ -90,7 +90,7 @@ class _Written:
     member: TarMember
 
     def check(self, data: bytes, pixels: npt.NDArray[np.uint8]) -> None:
-        """Raises ``RejectedImage`` where the image is not the one that was written. JPEGs that were
+        """Raises ``RejectedImage`` if the image is not the one that was written. JPEGs that were
         re-encoded are not looked at: their pixels are those of this very decoder."""
         facts = read_facts(self.tar, self.member)
         stored = facts.get("stored_as")

@@ -66,24 +66,24 @@ class ImageVerdict:
 
     path: str
     reason: str | None = None
-    """Why there is no verdict; None where there is one."""
+    """Why there is no verdict; None if there is one."""
     score: float | None = None
     """Softmax probability of "generated" as the network says it, 0 … 1."""
     margin: float | None = None
     """Logit of "generated" minus logit of "real": ``score`` before it is squeezed."""
     probability: float | None = None
-    """Calibrated; None where the model is not calibrated for these views."""
+    """Calibrated; None if the model is not calibrated for these views."""
     verdict: str | None = None
     """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None = None
     """Whether a harmless change makes another verdict, be it only from ``real`` to ``uncertain``;
-    None where that was not tried."""
+    None if that was not tried."""
     width: int | None = None
     height: int | None = None
     content_id: int | None = None
     learnt: str | None = None
     """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it;
-    "": neither; None where that is not known."""
+    "": neither; None if that is not known."""
     windows: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros((0, 4), np.int32))
     """(n, 4) top, left, height, width in source pixels, of the first draw."""
     attention: npt.NDArray[np.float32] | None = None
@@ -96,7 +96,7 @@ class ImageVerdict:
 
 
 def json_row(verdict: ImageVerdict) -> ImageRecord:
-    """The record for ``--json``: plain values, None where there is nothing to say."""
+    """The record for ``--json``: plain values, None if there is nothing to say."""
     attention = verdict.attention
     windows: list[WindowRecord] = [
         {
@@ -126,7 +126,7 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
 
 
 def csv_row(verdict: ImageVerdict) -> list[str]:
-    """The row for ``--csv``, in the order of ``CSV_COLUMNS``; empty where there is nothing to say.
+    """The row for ``--csv``, in the order of ``CSV_COLUMNS``; empty if there is nothing to say.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front.
     """

@@ -15,7 +15,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str) -> RunConfig:
-    """The settings of preset ``name``; ``InputError`` listing the presets where there is none."""
+    """The settings of preset ``name``; ``InputError`` listing the presets if there is none."""
     if name not in preset_names():
         raise InputError(f"there is no preset called {name!r}; there are {', '.join(preset_names())}")
     return importlib.import_module(f"glass.presets.{name}").preset()

@@ -1,4 +1,4 @@
-"""The audit of a data set as a page of its own, and as the section on top of a report."""
+"""The audit of a data set as a separate page, and as the section on top of a report."""
 
 from collections.abc import Sequence
 

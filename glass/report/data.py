@@ -66,7 +66,7 @@ def report_document(
 ) -> dict[str, Any]:
     """The content of ``report.json``; see the module. The first run is the one compared.
 
-    Raises ``InputError`` for a run named like a field of the document, and where a run's files hold
+    Raises ``InputError`` for a run named like a field of the document, and if a run's files hold
     what does not belong there.
     """
     audit = read_audit(Path(dataset.root))
@@ -202,6 +202,6 @@ def _file_facts(table: pa.Table) -> FileFacts:
 
 
 def _total(entries: Sequence[Mapping[str, Any]], name: str) -> float | None:
-    """Sum over all entries; None where there are none or one does not say."""
+    """Sum over all entries; None if there are none or one does not say."""
     values = [entry[name] for entry in entries if entry.get(name) is not None]
     return float(sum(values)) if values and len(values) == len(entries) else None

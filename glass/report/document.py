@@ -102,7 +102,7 @@ class SplitResults(TypedDict):
 
 
 class TrainingSummary(TypedDict):
-    """How training went; None where ``metrics.jsonl`` does not say."""
+    """How training went; None if ``metrics.jsonl`` does not say."""
 
     epochs: int
     kept_epoch: int | None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["heat_map_png"]
 
 METRICS = (("auroc", "AUROC", 0.5), ("tpr_at_fpr_1", "detected at ≤ 1 % false alarms", 0.0))
-"""Metric, its name for people, where its colours begin."""
+"""Metric, its name for display, where its colours begin."""
 
 ALL = "all"
 MAX_GENERATORS = 12

@@ -22,7 +22,7 @@ BUDGET_BYTES = 900_000
 def pair_pictures(dataset: ShardDataset, duplicates: Duplicates) -> list[tuple[str, str]]:
     """Data URIs of both pictures of each of the first ``MOST_PAIRS`` pairs.
 
-    They are the stored global views in the proportions of their images. Raises ``InputError`` where
+    They are the stored global views in the proportions of their images. Raises ``InputError`` if
     a shard cannot be read.
     """
     pairs = duplicates.pairs[:MOST_PAIRS].tolist()

@@ -109,8 +109,8 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
         if kept is not None and kept in epochs:
             ring = {"color": colour, "marker": "o", "markersize": 11, "fillstyle": "none"}
             auroc.plot(kept, scores[epochs.index(kept)], **ring)
-    loss.set(xlabel="epoch", title="loss", ylim=(0, None))
-    auroc.set(xlabel="epoch", title="validation AUROC", ylim=(lowest - 0.04, 1.01))
+    loss.set(xlabel="epoch", ylabel="loss (nats)", title="loss")
+    auroc.set(xlabel="epoch", ylabel="AUROC", title="validation AUROC", ylim=(lowest - 0.04, 1.01))
     for axes in (loss, auroc):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         add_legend(axes, "best")
@@ -155,10 +155,14 @@ def _finish(axes: "Axes") -> None:
         spine.set_visible(name in ("left", "bottom"))
     legend = axes.get_legend()
     if legend is not None:
-        legend.set_frame_on(False)
-        for text in legend.get_texts():
-            text.set_color(INK)
-            text.set_fontsize(9)
+        _finish_legend(legend)
+
+
+def _finish_legend(legend: Any) -> None:
+    legend.set_frame_on(False)
+    for text in (*legend.get_texts(), legend.get_title()):
+        text.set_color(INK)
+        text.set_fontsize(9)
 
 
 def as_svg(figure: "Figure", title: str) -> str:
@@ -167,6 +171,8 @@ def as_svg(figure: "Figure", title: str) -> str:
 
     for axes in figure.axes:
         _finish(axes)
+    for legend in figure.legends:
+        _finish_legend(legend)
     buffer = io.StringIO()
     # The salt keeps ids of clip paths apart between figures, and equal between runs.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):

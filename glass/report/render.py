@@ -46,6 +46,10 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
             "reliability": [Markup(svg) for svg in reliability_svg(runs)],
             "training": [Markup(svg) for svg in training_svg(runs)],
         },
+        few={
+            "roc": tables.few_for_roc([document[name][split]["samples"] for name in names]),
+            "reliability": tables.few_for_reliability([document[name][split]["samples"] for name in names]),
+        },
         gallery=gallery,
         num_colours=NUM_RUN_COLOURS,
     )

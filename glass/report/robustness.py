@@ -19,7 +19,7 @@ DIFFERENCE = "AUROC against the first"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
-    """The table beside ``evaluation`` in ``run``, None where there is none of these weights on this
+    """The table beside ``evaluation`` in ``run``, None if there is none of these weights on this
     data. Raises ``InputError`` for a file that is damaged."""
     split, digest = evaluation["split"], evaluation["dataset"]["dataset_json_sha256"]
     document = read_robustness(run, split, found_of(run, ROBUSTNESS, split, digest))

@@ -37,7 +37,7 @@ class RunData:
     predictions: pa.Table
     """``glass.measure.predictions.PREDICTION_SCHEMA``."""
     robustness: Robustness | None = None
-    """None where these weights were not measured on this data."""
+    """None if these weights were not measured on this data."""
 
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:

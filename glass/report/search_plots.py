@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def search_svgs(document: Tuning) -> dict[str, str]:
     if document["importance"]:
         svgs["importance"] = _importance(document["importance"])
     if complete:
-        svgs["parallel"] = _parallel(complete, document["metric"])
+        svgs["parallel"] = _parallel(complete, document["metric"], document["settings"].get("space", ()))
     return svgs
 
 
@@ -59,7 +60,7 @@ def _history(document: Tuning) -> str:
         if rows and state == "complete":
             best = np.minimum if document["metric"] == "loss" else np.maximum
             axes.step(numbers, best.accumulate(values), where="post", color=INK, linewidth=1, label="best so far")
-    axes.set(xlabel="trial", ylabel=f"validation {document['metric']}", title="history")
+    axes.set(xlabel="trial", ylabel=_unit(document["metric"]), title="history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_legend(axes, "best")
     return as_svg(figure, f"History of the search {document['study']}")
@@ -73,51 +74,67 @@ def _importance(importance: Mapping[str, float]) -> str:
     return as_svg(figure, "Importance of the settings")
 
 
-def _parallel(complete: Sequence[tuple[float, Trial]], metric: str) -> str:
-    """One line per complete trial over all settings, dark where the metric is good."""
+def _parallel(complete: Sequence[tuple[float, Trial]], metric: str, space: Sequence[Mapping[str, Any]]) -> str:
+    """One line per complete trial over all settings, dark where the metric is good. An axis is as the setting was
+    searched: its whole range, logarithmic, or its options at equal distances."""
     names = list(complete[0][1]["params"])
-    figure, axes = panel(11.0, 3.6)
-    order = [row for _, row in sorted(complete, key=lambda found: found[0], reverse=metric == "loss")]
-    heights = {name: _heights([row["params"][name] for row in order]) for name in names}
-    for place, _ in enumerate(order):
+    dimensions = {dimension["name"]: dimension for dimension in space}
+    figure, axes = panel(11.0, 3.8)
+    order = sorted(complete, key=lambda found: found[0], reverse=metric == "loss")
+    scales = [_scale(dimensions.get(name, {}), [row["params"][name] for _, row in order]) for name in names]
+    shown = {len(order) - 1: "best", len(order) // 2: "middle", 0: "worst"} if len(order) > 2 else {}
+    for place, (value, row) in reversed([*enumerate(order)]):
         good = (place + 1) / len(order)
         axes.plot(
             range(len(names)),
-            [heights[name][0][place] for name in names],
+            [scale.height(row["params"][name]) for name, scale in zip(names, scales, strict=True)],
             color=run_style(0)["color"],
             alpha=0.15 + 0.85 * good**2,
             linewidth=2.4 if good == 1 else 1.1,
+            label=f"{shown[place]}: {value:.3g}" if place in shown else None,
         )
-    for place, name in enumerate(names):
+    for place, scale in enumerate(scales):
         axes.axvline(place, color=GRID, linewidth=1)
-        low, high = heights[name][1]
-        for height, text, above in ((0, low, False), (1, high, True)):
-            axes.annotate(
-                text,
-                (place, height),
-                (0, 6 if above else -6),
-                textcoords="offset points",
-                ha="center",
-                va="bottom" if above else "top",
-                fontsize=8,
-                color=INK,
-            )
-    axes.set_xticks(range(len(names)), names)
-    axes.set(yticks=[], ylim=(-0.18, 1.18), title=f"complete trials, dark: best {metric}")
+        for text, height in scale.marks:
+            axes.annotate(text, (place, height), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+    labels = [f"{name}{UNITS.get(name, '')}{scale.kind}" for name, scale in zip(names, scales, strict=True)]
+    axes.set_xticks(range(len(names)), labels)
+    axes.set(yticks=[], ylim=(-0.06, 1.06), xlim=(-0.2, len(names) - 0.3), title=f"complete trials by {_unit(metric)}")
+    if shown:
+        figure.legend(loc="outside right upper", title=_unit(metric))
     return as_svg(figure, "Settings of the complete trials")
 
 
-def _heights(values: Sequence[Any]) -> tuple[list[float], tuple[str, str]]:
-    """Values as heights of 0 … 1, logarithmic where they span a factor of 20, and the end texts."""
-    if not all(isinstance(value, int | float) for value in values):
-        places = sorted(set(map(str, values)))
-        return ([places.index(str(value)) / max(len(places) - 1, 1) for value in values], (places[0], places[-1]))
-    low, high = min(values), max(values)
-    if high == low:
-        return [0.5] * len(values), ("", f"{high:.3g}")
-    if low > 0 and high / low > 20:
-        span = math.log(high / low)
-        heights = [math.log(value / low) / span for value in values]
-    else:
-        heights = [(value - low) / (high - low) for value in values]
-    return heights, (f"{low:.3g}", f"{high:.3g}")
+UNITS = {"batch": "\n(images)", "num_crops": "\n(per image)", "dropout": "\n(rate)"}
+"""Of settings that have one."""
+
+
+def _unit(metric: str) -> str:
+    return "validation loss (nats)" if metric == "loss" else f"validation {metric}"
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """An axis from 0 to 1."""
+
+    height: Callable[[Any], float]
+    marks: list[tuple[str, float]]
+    """Text and height of each."""
+    kind: str = ""
+
+
+def _scale(dimension: Mapping[str, Any], values: Sequence[Any]) -> _Scale:
+    """Of a dimension of the search space; from the values alone where the document does not hold it."""
+    if "low" in dimension:
+        low, high = math.log10(dimension["low"]), math.log10(dimension["high"])
+        powers = range(math.ceil(low - 1e-9), math.floor(high + 1e-9) + 1)
+        marks = [(f"1e{power}", (power - low) / (high - low)) for power in powers]
+        ends = [(f"{dimension['low']:.3g}", 0.0), (f"{dimension['high']:.3g}", 1.0)]
+        return _Scale(lambda value: (math.log10(value) - low) / (high - low), marks or ends, "\n(logarithmic)")
+    options = dimension.get("options") or sorted(set(values), key=lambda value: (str(type(value)), value))
+    heights = {option: k / (len(options) - 1) if len(options) > 1 else 0.5 for k, option in enumerate(options)}
+    return _Scale(lambda value: heights[value], [(_short(option), height) for option, height in heights.items()])
+
+
+def _short(option: Any) -> str:
+    return f"{option:.3g}" if isinstance(option, float) else str(option)

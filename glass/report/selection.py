@@ -25,10 +25,10 @@ class Pick:
 
 
 def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
-    """Picks, of real images and of each generator, the surest mistake, the one nearest to the threshold,
-    the surest right verdict and the one in the middle; at most MAX_CARDS, none twice.
+    """Picks, of real images and of each generator, the most confident mistake, the one nearest to the threshold,
+    the most confident right verdict and the one in the middle; at most MAX_CARDS, and each once.
 
-    Mistakes come first, so that with many generators they are what is kept.
+    Mistakes come first, so that with many generators they are kept and others are dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
     right = (probability >= threshold) == (label == 1)
@@ -54,7 +54,7 @@ def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
 
 
 def _kinds(predictions: pa.Table, label: npt.NDArray[Any]) -> list[Rows]:
-    """Rows of the real images, and of each generator by name, where there are any."""
+    """Rows of the real images, and of each generator by name, if there are any."""
     generator = predictions["generator"].to_numpy(zero_copy_only=False)
     kinds = [np.flatnonzero(label == 0)]
     for name in sorted(set(generator[label == 1])):

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from glass.config.learnt_ids import Overlap
 from glass.measure.applied_calibration import AppliedCalibration
+from glass.measure.evaluation_schema import Samples
 from glass.measure.generators import PerGenerator
+from glass.measure.weighted_metrics import NUM_ECE_BINS
 from glass.report.document import Comparison
 from shards.cli.wording import counted
 
@@ -19,6 +21,8 @@ __all__ = [
     "cell",
     "comparison_sentence",
     "duration",
+    "few_for_reliability",
+    "few_for_roc",
     "generator_rows",
     "interval_text",
     "learnt_sentence",
@@ -80,6 +84,32 @@ class GeneratorRow:
     """AUROC, AP, detected at ≤ 1 %, 5 % and 10 % false alarms, detected at the threshold."""
     kind: str
     """"generator", "summary" or "real"."""
+
+
+FEW_PER_POINT = 100
+"""With fewer real images, one false alarm is more than the 1 % that the left ROC plot is about."""
+FEW_PER_BIN = 20
+"""With fewer images per bar, chance moves a point of the reliability diagram by a fifth and more."""
+
+
+def few_for_roc(samples: Sequence[Samples]) -> str | None:
+    """A note where the ROC curves stand on few real images; None where they do not."""
+    real = min(one["real"] for one in samples)
+    if not 0 < real < FEW_PER_POINT:
+        return None
+    share = f"one false alarm among {counted(real, 'real image')} is {100 / real:.0f} %"
+    return f"Few images: {share}, so read the intervals below, and not single steps of a curve."
+
+
+def few_for_reliability(samples: Sequence[Samples]) -> str | None:
+    """A note where the reliability diagram stands on few images; None where it does not."""
+    scored = min(one["scored"] for one in samples)
+    if scored >= FEW_PER_BIN * NUM_ECE_BINS:
+        return None
+    return (
+        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag is chance; judge by the"
+        " calibration error and its interval."
+    )
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from glass.report import tables
 from shards.cli.command import printable
+from shards.cli.wording import counted
 
 __all__ = ["render"]
 
@@ -34,6 +35,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "counted": counted,
         "number": tables.number,
         "percent": tables.percent,
         "duration": tables.duration,

@@ -46,7 +46,7 @@ class Window:
     height: int
     width: int
     weight: float | None
-    """Attention weight, 0 … 1; None where the model has no attention."""
+    """Attention weight, 0 … 1; None if the model has no attention."""
     colour: str
     crop: str
     """Data URI of its pixels, unscaled."""
@@ -96,7 +96,7 @@ class _Sample:
 def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery:
     """Images chosen by, and windows of, the first run with attention, else the first run.
 
-    Verdicts of all runs stand under each image. Raises ``InputError`` where a shard cannot be read.
+    Verdicts of all runs stand under each image. Raises ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
     picks = choose_samples(shown.predictions, shown.evaluation["threshold"]["value"])

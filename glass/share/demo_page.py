@@ -35,7 +35,7 @@ _STABILITY = {
 def look(detector: "Detector", path: Path, dense: bool) -> tuple[ImageVerdict, Image.Image | None, Image.Image | None]:
     """(verdict on the file at ``path``, the image with its windows drawn in, the image with the dense attention map).
 
-    The map is None unless ``dense`` and the model sees crops; both images are None where the file cannot be read, which
+    The map is None unless ``dense`` and the model sees crops; both images are None if the file cannot be read, which
     the verdict's ``reason`` explains.
     """
     source = FileSource(path)
@@ -64,7 +64,7 @@ def describe(verdict: ImageVerdict) -> str:
         for name, score in {"as it is": verdict.score, **verdict.change_scores}.items()
     )
     stable = _STABILITY[verdict.unstable]
-    learnt = "<p><b>The model learnt from this very image</b>: its verdict is no test.</p>" if verdict.learnt else ""
+    learnt = "<p><b>The model learnt from this very image</b>: its verdict is not a test.</p>" if verdict.learnt else ""
     return (
         f'<p style="font-size:1.6em"><b style="color:{COLOURS[verdict.verdict]}">'
         f"{verdict.verdict}</b></p>"
@@ -83,7 +83,7 @@ def answer(detector: "Detector", upload: str | None, dense: bool) -> tuple[str, 
 
 
 def build_page(detector: "Detector") -> Any:
-    """The Gradio app, not launched. Raises ``InputError`` where the extra is missing."""
+    """The Gradio app, not launched. Raises ``InputError`` if the extra is missing."""
     try:
         import gradio
     except ImportError as error:

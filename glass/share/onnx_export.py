@@ -36,8 +36,8 @@ class _LogitsOnly(nn.Module):
 
 
 def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: Any) -> None:
-    """Writes ``model`` (on the CPU, in evaluation mode) as ONNX; the views it wants stand in the
-    file's metadata. Raises ``InputError`` where the extra is missing, and where the exporter cannot
+    """Writes ``model`` (on the CPU, in evaluation mode) as ONNX; the views it wants are in the
+    file's metadata. Raises ``InputError`` if the extra is missing, and if the exporter cannot
     follow a backbone."""
     try:
         import onnx

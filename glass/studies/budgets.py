@@ -67,7 +67,7 @@ class Budget:
         return replace(config, loader=loader)
 
     def check(self, dataset: ShardDataset) -> None:
-        """Raises ``InputError`` where any part of the study, after hours of searches, would refuse ``dataset``."""
+        """Raises ``InputError`` if any part of the study, after hours of searches, would refuse ``dataset``."""
         stored = dataset.info.global_size
         for model in self.models:
             config = self.config(model, dataset)

@@ -104,4 +104,4 @@ class BaselineCost(TypedDict):
     epoch_time_s: Number | None
     """At this batch, over as many images as in the crop studies."""
     why: str | None
-    """Why it was not measured; None where it was."""
+    """Why it was not measured; None if it was."""

@@ -1,6 +1,6 @@
 """The cost and gain of one more crop: training, and prediction with one trained model, for each number of crops N.
 
-Each N has a folder, so a study that was killed goes on. Straight lines are fitted to memory and time against N, as in
+Each N has a folder, so a study that was killed continues. Straight lines are fitted to memory and time against N, as in
 the reference study. An N that does not fit into memory is noted and left out.
 """
 
@@ -39,7 +39,7 @@ class CropPlan:
     config: RunConfig
     crops: tuple[int, ...]
     steps: int | None = None
-    """Optimiser steps, instead of whole epochs: one epoch over so many batches' images."""
+    """Optimiser steps, instead of whole epochs: one epoch over this many batches' images."""
     draws: int = 1000
     """Bootstrap draws of the inference curve's intervals."""
 
@@ -48,15 +48,16 @@ class CropPlan:
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """The number of crops that the inference curve's model was trained with: the preset's, or the nearest."""
+        """The number of crops that the inference curve's model was trained with: that of the preset, or the
+        nearest one that was trained."""
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 
 
 def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropStudy | None:
-    """``crop_study.json`` where the study in ``output`` is done; None where it is not.
+    """``crop_study.json`` where the study in ``output`` is done; None if it is not.
 
-    Raises ``InputError`` where ``output`` holds another study, and where this one cannot be trained."""
+    Raises ``InputError`` if ``output`` holds another study, and if this one cannot be trained."""
     if not (output / PLAN_FILE).exists():
         check_trainable(data.dataset, plan.config)
     settings = measured_settings(data, plan.config, plan.steps)
@@ -74,7 +75,7 @@ def finished_crop_study(plan: CropPlan, output: Path, data: OpenShards) -> CropS
 def run_crop_study(data: OpenShards, plan: CropPlan, output: Path, report: Report = lambda _: None) -> CropStudy:
     """Trains and measures each number of crops that is not done; writes and returns ``crop_study.json``.
 
-    ``report`` gets a line per number. Raises ``TrainingStopped`` where a signal asked to stop."""
+    ``report`` gets a line per number. Raises ``TrainingStopped`` if a signal asked to stop."""
     make_folder(output)
     document = finished_crop_study(plan, output, data)
     if document is not None:
@@ -189,7 +190,7 @@ def line_fit(x: Sequence[float], y: Sequence[float]) -> Fit:
 
 
 def _fits(rows: Sequence[TrainingRow]) -> dict[str, Fit]:
-    """Lines of memory, step and epoch time against N, where there are two N or more."""
+    """Lines of memory, step and epoch time against N, if there are two N or more."""
     if len(rows) < 2:
         return {}
     crops = [row["num_crops"] for row in rows]

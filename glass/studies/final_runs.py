@@ -1,8 +1,8 @@
 """The study's protocol for a final figure: several seeds, each of which is tested once on the test split.
 
 train and valid are merged, and 5 % are held back to choose the epoch; the model of the best epoch is tested. Each seed
-has a folder, so runs that were killed go on, and a finished seed is left alone. Seeds may be added later, but none may
-be left out: figures of selected seeds would mean nothing.
+has a folder, so runs that were killed continue, and a finished seed is left alone. Seeds may be added later, but none
+may be left out: figures of selected seeds would mean nothing.
 """
 
 import copy
@@ -65,8 +65,8 @@ def seed_folder(output: Path, seed: int) -> Path:
 def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
     """Whether every seed is trained and tested.
 
-    Raises ``InputError`` where ``output`` holds runs with other settings, another share held back, or seeds that the
-    plan leaves out, and where the plan cannot be trained."""
+    Raises ``InputError`` if ``output`` holds runs with other settings, another share held back, or seeds that the
+    plan leaves out, and if the plan cannot be trained."""
     configs = {seed: plan.for_seed(seed) for seed in plan.seeds}  # before a seed is noted
     if not (output / PLAN_FILE).exists():
         held = hold_back(data.dataset, "train+valid", plan.hold_out)
@@ -87,7 +87,7 @@ def is_finished(plan: FinalPlan, output: Path, data: OpenShards) -> bool:
 
 
 def _settle_seeds(seeds: Sequence[int], output: Path) -> None:
-    """Notes the seeds before they are run; ``InputError`` where noted ones are left out."""
+    """Notes the seeds before they are run; ``InputError`` if noted ones are left out."""
     path = output / SEEDS_FILE
     before: list[int] = []
     if path.exists():
@@ -115,7 +115,7 @@ def run_seeds(
 ) -> FinalRuns:
     """Trains and tests every seed that is not done; writes and returns ``final_runs.json``.
 
-    ``report`` gets a line per seed. Raises ``TrainingStopped`` where a signal asked to stop.
+    ``report`` gets a line per seed. Raises ``TrainingStopped`` if a signal asked to stop.
     """
     make_folder(output)
     if is_finished(plan, output, data):

@@ -32,7 +32,7 @@ def hold_back(
     """Divides the samples of ``splits`` anew: about ``share`` of each class is held back.
 
     Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
-    function of the samples alone. Raises ``InputError``, ending in ``remedy``, where one of the
+    function of the samples alone. Raises ``InputError``, ending in ``remedy``, if one of the
     parts would be empty.
     """
     rows = dataset.split_rows(splits)

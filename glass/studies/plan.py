@@ -1,6 +1,6 @@
 """What a study needs before its first run: settings that can be trained, and a note of them in its folder.
 
-A command that goes on after a kill compares its settings with the note. Otherwise figures of different settings, data
+A command that continues after a kill compares its settings with the note. Otherwise figures of different settings, data
 or devices would stand in one table.
 """
 
@@ -36,7 +36,7 @@ class Plan(TypedDict):
 
 
 def check_trainable(dataset: ShardDataset, config: RunConfig) -> None:
-    """Raises ``InputError`` where the splits, the network or the weight files of ``config`` are not available.
+    """Raises ``InputError`` if the splits, the network or the weight files of ``config`` are not available.
 
     Downloads nothing. Call it before :func:`settle_plan`: once a plan that cannot be trained is noted, the corrected
     settings would be refused as another study's.

@@ -14,7 +14,7 @@ from glass.studies.search_space import SAMPLER_SEED
 __all__ = ["REDUCTION_FACTOR", "RepeatableHyperband", "SeededTPE"]
 
 REDUCTION_FACTOR = 3
-"""One of so many trials goes on at each rung."""
+"""One of this many trials continues at each rung."""
 
 
 class SeededTPE(BaseSampler):
@@ -78,7 +78,7 @@ class RepeatableHyperband(HyperbandPruner):
         ]
         maximize = study.direction == StudyDirection.MAXIMIZE
         values.sort(reverse=maximize)
-        # Of the first trials of a rung, the best one goes on.
+        # Of the first trials of a rung, the best one continues.
         last_to_go_on = values[max(len(values) // REDUCTION_FACTOR, 1) - 1]
         return value < last_to_go_on if maximize else value > last_to_go_on
 

@@ -122,7 +122,7 @@ class SearchStore:
         return self.folder / TRIALS / f"trial-{number:04d}"
 
     def _lock(self, number: int) -> int | None:
-        """The open, locked file of a trial, or None where another process holds it."""
+        """The open, locked file of a trial, or None if another process holds it."""
         return try_lock(self.folder / TRIALS / f"trial-{number:04d}.lock")
 
     @contextmanager
@@ -156,7 +156,7 @@ class SearchStore:
 
 
 def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """The storage behind a URL; ``InputError`` where it cannot be opened, or belongs to another program."""
+    """The storage behind a URL; ``InputError`` if it cannot be opened, or belongs to another program."""
     try:
         if url.startswith("journal:///"):
             from optuna.storages.journal import JournalFileBackend
@@ -203,7 +203,7 @@ def _require_journal(path: Path) -> None:
     except ValueError:
         first = None
     if not isinstance(first, dict) or "op_code" not in first:
-        raise ValueError("the file holds something else than a journal")
+        raise ValueError("the file holds something other than a journal")
 
 
 @contextmanager

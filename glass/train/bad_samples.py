@@ -2,7 +2,7 @@
 
 ``RUN/bad_samples.jsonl`` has a line per sample: split, shard, key, reason, the decoder's words, and
 the epoch in which it was met first. No times: equal runs on equal data write equal files. A bad
-sample is masked wherever it comes up; it is never replaced by another. A run that goes on reads
+sample is masked wherever it comes up; it is never replaced by another. A run that continues reads
 those once more and counts what is still bad: a limit that stopped it is not passed by starting it
 again.
 """
@@ -143,7 +143,7 @@ class BadSampleLedger:
         return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _summary(self, split: str, num_samples: int) -> str | None:
-        """The message for a person once there are too many."""
+        """The message for the user once there are too many."""
         reasons = Counter(row["reason"] for (of, _), row in self._rows.items() if of == split)
         found = sum(reasons.values())
         if found <= allowed_bad_samples(self.max_share, num_samples):

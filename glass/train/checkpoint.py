@@ -52,7 +52,7 @@ class CheckpointStore:
         """Writes the state after optimiser step ``step`` and removes what is older than ``KEEP``.
 
         ``optimizer`` and ``training`` hold tensors and plain containers. Raises ``InputError``
-        where the disk refuses; the checkpoints that were there are untouched then.
+        if the disk refuses; the checkpoints that were there are untouched then.
         """
         final = self.folder / f"step-{step:08d}"
         temporary = self.folder / f".{final.name}.tmp"
@@ -90,10 +90,10 @@ class CheckpointStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def newest(self) -> Path | None:
-        """The newest checkpoint that is whole; None where there is no checkpoint at all.
+        """The newest checkpoint that is whole; None if there is no checkpoint at all.
 
         Newer ones that are damaged are set aside, and a warning is logged: they may be worth a look, and must
-        not take the place of a good one among the ``KEEP``. Raises ``InputError`` where all are damaged.
+        not take the place of a good one among the ``KEEP``. Raises ``InputError`` if all are damaged.
         """
         folders = self._folders()
         for place, folder in enumerate(folders):

@@ -132,7 +132,7 @@ class Step:
 
 
 def count_by_shapes(config: RunConfig) -> dict[str, Any]:
-    """A row as ``bench memory --count shapes`` gives it: the bytes of a plain step of ``config`` on a CPU."""
+    """A row of ``bench memory --count shapes``: the bytes of a plain step of ``config`` on a CPU."""
     with mock.patch.dict(os.environ, ACCELERATE_USE_CPU="true"), without_numbers(FakeTensorMode()):
         step = Step(config)
         figures = step.count_by_storages()
@@ -148,7 +148,7 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """Inside, a :class:`Step` is made and taken with tensors that have a shape and a storage's size, and no numbers."""
+    """While entered, a :class:`Step` is made and run with tensors that have shapes and storage sizes but no values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),

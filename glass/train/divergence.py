@@ -1,4 +1,4 @@
-"""A training that has diverged: found by numbers that are no longer finite, and named for a person."""
+"""A training that has diverged: found by numbers that are no longer finite, and named for the user."""
 
 import math
 from typing import NoReturn
@@ -24,7 +24,7 @@ def require_finite_loss(loss: float, progress: Progress, steps: int) -> None:
 
 
 def require_finite_scores(logits: npt.NDArray[np.floating], progress: Progress) -> None:
-    """Raises ``TrainingDiverged`` where one of the ``logits`` of the validation split is not finite."""
+    """Raises ``TrainingDiverged`` if one of the ``logits`` of the validation split is not finite."""
     if not np.isfinite(logits).all():
         _give_up("the scores of the validation split are no longer finite", progress)
 

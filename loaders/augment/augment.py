@@ -95,7 +95,7 @@ class ChangedSample:
 
     change: Change
     windows: npt.NDArray[np.int32]
-    """(N, 4) of (top, left, height, width) in the changed image, zeros where there is no crop."""
+    """(N, 4) of (top, left, height, width) in the changed image, zeros if there is no crop."""
 
 
 def scaled(size: Size, percent: int) -> tuple[Operation, ...]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from shards.images.tiled_tiff import TiledImage
+if TYPE_CHECKING:  # Numba takes a second to import
+    from shards.images.tiled_tiff import TiledImage
 
 __all__ = ["DecodeFailure", "Decoder", "Job", "TiledJob", "WholeJob", "Window", "WindowJob"]
 
@@ -114,7 +115,7 @@ class WholeJob:
 class TiledJob:
     """An image stored in tiles; only the tiles that the windows touch are read."""
 
-    tiles: TiledImage
+    tiles: "TiledImage"
     windows: npt.NDArray[np.int32]
     """(K, 4) of (top, left, height, width) in the image."""
     slots: npt.NDArray[np.int64]

@@ -6,7 +6,7 @@ the pixels handed over.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from shards.images.pixels import global_view
 if TYPE_CHECKING:  # Numba takes a second to import
     from loaders.windows.detail import Detail
 
-__all__ = ["ImageViews", "cut_windows", "image_views", "pixel_batch", "stack_views"]
+__all__ = ["DecodedImage", "ImageViews", "SeenImage", "cut_windows", "image_views", "pixel_batch", "stack_views"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -40,27 +40,66 @@ class ImageViews:
     content_id: int
 
 
+class SeenImage(Protocol):
+    """An image that can be looked at, whether all of its pixels are at hand or not."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        ...
+
+    def view(self, size: int) -> Pixels:
+        """The global view, (``size``, ``size``, 3)."""
+        ...
+
+    def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
+        """See :func:`cut_windows`."""
+        ...
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """A :class:`SeenImage` that is decoded."""
+
+    pixels: Pixels
+    """(H, W, 3)."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.pixels.shape[:2]
+        return height, width
+
+    def view(self, size: int) -> Pixels:
+        """See :class:`SeenImage`."""
+        return global_view(self.pixels, size)
+
+    def crops(self, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
+        """See :class:`SeenImage`."""
+        return cut_windows(self.pixels, windows, crop_size)
+
+
 def image_views(
-    pixels: Pixels,
+    image: SeenImage,
     content_id: int,
     config: LoaderConfig,
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """The views that evaluation has of an image, ``pixels`` (H, W, 3) uint8, and further draws of its windows.
+    """The views that evaluation has of ``image``, and further draws of its windows.
 
     Windows are those of evaluation: (``config.seed``, epoch 0, content id) in ``appearances`` 0, other
     ones in 1, 2, …. ``detail`` is what the sampling rule read off its file. Of ``config`` only
     ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` count.
     """
-    small = global_view(np.ascontiguousarray(pixels), config.global_size)
-    return [_one_draw(pixels, small, content_id, config, number, detail) for number in appearances]
+    small = image.view(config.global_size)
+    return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]
 
 
 def _one_draw(
-    pixels: Pixels, small: Pixels, content_id: int, config: LoaderConfig, appearance: int, detail: "Detail | None"
+    image: SeenImage, small: Pixels, content_id: int, config: LoaderConfig, appearance: int, detail: "Detail | None"
 ) -> ImageViews:
-    height, width = pixels.shape[:2]
+    height, width = image.size
     windows, mask = crop_windows(
         sampling_rule(config.sampling),
         np.array([height]),
@@ -74,8 +113,7 @@ def _one_draw(
         details=[detail],
     )
     windows[~mask] = 0
-    crops = cut_windows(pixels, windows[0], config.crop_size)
-    return ImageViews(small, crops, windows[0], mask[0], content_id)
+    return ImageViews(small, image.crops(windows[0], config.crop_size), windows[0], mask[0], content_id)
 
 
 def cut_windows(image: Pixels, windows: npt.NDArray[np.int32], crop_size: int) -> Pixels:
@@ -154,6 +192,6 @@ def pixel_batch(
     rows = [
         row
         for image, identity, detail in zip(images, content_ids, known, strict=True)
-        for row in image_views(image, int(identity), config, (appearance,), detail)
+        for row in image_views(DecodedImage(image), int(identity), config, (appearance,), detail)
     ]
     return stack_views(rows, config.device, labels=labels)

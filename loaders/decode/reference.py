@@ -12,7 +12,6 @@ from PIL import Image
 from loaders.decode.jobs import DecodeFailure, Job, TiledJob, WholeJob, WindowJob
 from shards.images.formats import open_image
 from shards.images.pixels import RejectedImage, load_rgb
-from shards.images.tiled_tiff import BadTiles
 
 __all__ = ["ReferenceDecoder", "blank", "place_windows"]
 
@@ -70,18 +69,26 @@ class ReferenceDecoder:
         return failures
 
     def _decode(self, job: Job, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
+        if isinstance(job, TiledJob):
+            return self._read_tiles(job, pixels)
         try:
-            if isinstance(job, TiledJob):
-                blank(job, pixels)
-                job.tiles.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
-                return None
             data = job.data.tobytes()
             image = load_rgb(open_image(data), data)
             if image.size != (job.width, job.height):
                 detail = f"{image.width}x{image.height}, not {job.width}x{job.height}"
                 return DecodeFailure(job.sample, "size differs from manifest", detail)
             _place_windows_of(image, job, pixels)
-        except (RejectedImage, BadTiles) as error:
+        except RejectedImage as error:
+            return DecodeFailure(job.sample, "undecodable", str(error))
+        return None
+
+    def _read_tiles(self, job: TiledJob, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
+        from shards.images.tiled_tiff import BadTiles  # whoever made the job has imported Numba
+
+        blank(job, pixels)
+        try:
+            job.tiles.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
+        except BadTiles as error:
             return DecodeFailure(job.sample, "undecodable", str(error))
         return None
 

@@ -34,7 +34,7 @@ def windows_are_cheaper(
     num_bytes: npt.NDArray[np.integer],
     windows: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.bool_]:
-    """For B images of that size and their ``windows`` (B, N, 4), zeros where there is none, whether splicing costs
+    """For B images of that size and their ``windows`` (B, N, 4), zeros if there is none, whether splicing costs
     less than one full decode, as (B,) bool. Bytes are taken to lie evenly over the image."""
     pixels = height.astype(float) * width
     wide = np.minimum(windows[..., 3] + MARGIN, width[:, None]).astype(float)

@@ -54,7 +54,7 @@ def balanced_order(
     Every sample of the more frequent label comes once. Those of the rarer one repeat, each as often as any other give
     or take one, in a new permutation each time round. ``content_id`` and ``label`` (0 or 1) are (n,). Returns two
     arrays of (2 · m,), m being the size of the more frequent class: rows (int64), positions in ``label``; and
-    appearances (int32), how often that row came before in this epoch. Raises ``InputError`` where only one label
+    appearances (int32), how often that row came before in this epoch. Raises ``InputError`` if only one label
     exists.
     """
     classes = [np.flatnonzero(label == value) for value in (0, 1)]
@@ -102,7 +102,7 @@ def epoch_order(
 
 
 def check_partition(global_batch_size: int, rank: int, world_size: int) -> int:
-    """The samples per rank and batch; ``InputError`` where the numbers do not fit together."""
+    """The samples per rank and batch; ``InputError`` if the numbers do not fit together."""
     if world_size < 1 or not 0 <= rank < world_size:
         raise InputError(f"rank {rank} of world size {world_size}: must be 0 … world size - 1")
     if global_batch_size % world_size:

@@ -40,9 +40,9 @@ class BatchPlan:
 
     slice: BatchSlice
     epoch: int
-    """Epoch of the windows: 0 where the loader does not shuffle."""
+    """Epoch of the windows: 0 if the loader does not shuffle."""
     crop_windows: npt.NDArray[np.int32]
-    """(B, N, 4) of (top, left, height, width) in source pixels that the crops show, zeros where there is no crop. In
+    """(B, N, 4) of (top, left, height, width) in source pixels that the crops show, zeros if there is no crop. In
     changed samples more than that is read."""
     mask: npt.NDArray[np.bool_]
     """(B, N): which crops there are."""

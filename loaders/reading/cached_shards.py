@@ -85,7 +85,7 @@ class CachedShards:
         """A read-only view of ``length`` bytes at ``offset`` of the shard, which is fetched if it
         is not there.
 
-        Raises ``UnreadableMember`` where they lie outside the file, ``InputError`` where the store
+        Raises ``UnreadableMember`` if they lie outside the file, ``InputError`` if the store
         fails to deliver it.
         """
         data = result_of(self._begin(shard))

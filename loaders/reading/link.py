@@ -1,8 +1,8 @@
 """The cost of a store: its latency and bandwidth, measured, and the choices that follow from them.
 
 Two numbers decide how shards are read. A request costs its latency divided by the requests under
-way at once, a byte the inverse of the bandwidth. So bytes are worth skipping only where they take
-longer than a request more, and ranges are worth it only where they come to less than the shard.
+way at once, a byte the inverse of the bandwidth. So bytes are worth skipping only if they take
+longer than a request more, and ranges are worth it only if they come to less than the shard.
 """
 
 import time
@@ -45,7 +45,7 @@ class Link:
         return int(min(max(self.bytes_per_s * self.request_s, _SMALLEST_GAP), _LARGEST_GAP))
 
     def cost_s(self, num_bytes: float, requests: float) -> float:
-        """Seconds of the link that so many bytes in so many requests take."""
+        """Seconds of the link that this many bytes in this many requests take."""
         return num_bytes / self.bytes_per_s + requests * self.request_s
 
 

@@ -53,8 +53,8 @@ class MappedShards:
     def member(self, shard: int, offset: int, length: int) -> Bytes:
         """A read-only view of ``length`` bytes at ``offset`` of the shard.
 
-        Raises ``UnreadableMember`` where they lie outside the file (``FailedDisk`` where the disk
-        fails to deliver it), ``InputError`` where it is gone, and ``MachineTrouble``. A file that is
+        Raises ``UnreadableMember`` if they lie outside the file (``FailedDisk`` if the disk
+        fails to deliver it), ``InputError`` if it is gone, and ``MachineTrouble``. A file that is
         cut off while it is mapped would end the process at the next touch of what is missing, so
         its size is asked for each time (2 µs).
         """
@@ -140,7 +140,7 @@ def read_global_view(member: Bytes, header: bytes, out: Bytes) -> None:
     """Copies a stored global view into ``out`` (S, S, 3).
 
     The header is compared as bytes rather than parsed: shards are untrusted, and parsing costs 30
-    µs. Raises ``UnreadableMember`` where it is another array.
+    µs. Raises ``UnreadableMember`` if it is another array.
     """
     start = len(header)
     if member.size != start + out.size or member[:start].tobytes() != header:

@@ -28,12 +28,12 @@ Bytes = npt.NDArray[np.uint8]
 class Members(Protocol):
     """Reads members of samples. Safe to use from several threads.
 
-    Every method but ``is_checked`` raises ``UnreadableMember`` where a member cannot be read, ``BadChecksum`` where
-    its bytes are not those that were written, and ``InputError`` where that concerns the whole data set.
+    Every method but ``is_checked`` raises ``UnreadableMember`` if a member cannot be read, ``BadChecksum`` if
+    its bytes are not those that were written, and ``InputError`` if that concerns the whole data set.
     """
 
     def is_checked(self, row: int) -> bool:
-        """Whether image and view need no comparison with their checksums (any more). Raises ``BadChecksum`` where
+        """Whether image and view need no comparison with their checksums (any more). Raises ``BadChecksum`` if
         they were found damaged before."""
         ...
 

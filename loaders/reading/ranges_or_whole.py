@@ -27,7 +27,7 @@ def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: Loader
 
     Shards that all fit into the cache are fetched whole: that is paid once and not per epoch. Where
     one of them does not fit, ranges are the only way.
-    Raises ``InputError`` where ranges are asked for and cannot be had.
+    Raises ``InputError`` if ranges are asked for and cannot be obtained.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
         return data.ranges

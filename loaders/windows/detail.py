@@ -59,7 +59,7 @@ def _edges(length: int, count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[
 
 
 def read_detail(jpeg: Bytes, entry_points: Bytes) -> Detail | None:
-    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None where that is empty, damaged or
+    """The detail of ``jpeg`` from ``entry_points``, its ``.mcu`` member; None if that is empty, damaged or
     another file's. Both are 1-D uint8. Of the JPEG only the header and the beginning of the scan are read."""
     if not entry_points.size:
         return None

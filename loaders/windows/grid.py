@@ -6,7 +6,7 @@ shape, and the cells cover every pixel.
 
 Cells are drawn by systematic sampling with weights along a Hilbert curve: with cells laid end to
 end, each as long as its weight, every total / N-th point is taken from a random start on. So cells
-come as often as they weigh, none twice, and neighbours on the curve, which are neighbours in the
+come as often as they weigh, none of them twice, and neighbours on the curve, which are neighbours in the
 image, seldom together. All in whole numbers, so that every machine draws the same.
 """
 

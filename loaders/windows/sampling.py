@@ -2,7 +2,7 @@
 
 A rule sees a whole batch at once: heights, widths, crop size, N, a stream per sample. It returns ``crop_windows``
 (B, N, 4) int32 rows of (top, left, height, width) in source pixels, half-open and inside the image,
-and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to give.
+and ``crop_mask`` (B, N) bool, False if a rule has fewer than N windows to give.
 
 ===================  =============================================================================
 ``stratified_grid``  the paper's: distinct cells of a square number of cells; where an image is too
@@ -13,7 +13,7 @@ and ``crop_mask`` (B, N) bool, False where a rule has fewer than N windows to gi
 ``all``              every cell of that grid once, the rest masked; where it has more than N, N of
                      them spread evenly over the image
 ``texture``          cells of that grid spread over the image, by weights that grow with the bits that
-                     the JPEG spends on them; all cells alike where there is no JPEG. So this rule
+                     the JPEG spends on them; all cells alike if there is no JPEG. So this rule
                      alone depends on the file: the same pixels as JPEG, PNG or array have other windows
 ===================  =============================================================================
 """
@@ -39,7 +39,7 @@ Windows = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Bytes = npt.NDArray[np.uint8]
 Details = Sequence["Detail | None"] | None
-"""For each sample its detail, None where that is not known; None: of no sample is it known."""
+"""For each sample its detail, None if that is not known; None: of no sample is it known."""
 Placing = Callable[..., tuple[Windows, Mask]]
 """(heights (B,), widths (B,), crop size, N, streams (B,), of rules that read files ``Details``) → windows, mask."""
 
@@ -52,7 +52,7 @@ half are the same for every cell, so that the plainest one is still seen."""
 
 
 def _uniform(height: Sizes, width: Sizes, crop_size: int, draw_top: U64, draw_left: U64) -> tuple[Sizes, Sizes]:
-    """Uniform positions over the image; 0 where it is smaller than the crop."""
+    """Uniform positions over the image; 0 if it is smaller than the crop."""
     room_down = np.maximum(height - crop_size, 0)[:, None] + 1
     room_right = np.maximum(width - crop_size, 0)[:, None] + 1
     return bounded(draw_top, room_down), bounded(draw_left, room_right)

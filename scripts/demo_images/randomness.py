@@ -16,7 +16,7 @@ class Stream(IntEnum):
     FRAMING = 4  # which part of a photograph an image shows
     CAMERA = 5  # lens, sensor noise and sharpening
     GENERATOR = 6  # the detail a generator invents
-    PHOTOS = 7  # which photographs are used where there are more than needed
+    PHOTOS = 7  # which photographs are used if there are more than needed
     SPLIT = 8  # which pictures are for the test
     RESIZE = 9  # filters and factors of what is shrunk and enlarged
 

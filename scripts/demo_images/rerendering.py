@@ -110,7 +110,7 @@ def plan_rerendered(
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
-    """Writes every cutting of ``job`` under ``out`` that is not there yet; returns how many pixels they have."""
+    """Writes every cutting of ``job`` under ``out`` that is missing yet; returns how many pixels they have."""
     missing = [cutting for cutting in job.renditions if not (out / cutting.path).exists()]
     if missing:
         photo = open_whole(job.photo)

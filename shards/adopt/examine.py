@@ -54,7 +54,7 @@ class ExaminedTar:
     further: Counter[str] = field(default_factory=Counter)
     """Extension → images beside the one that was chosen of their sample."""
     folded: str = ""
-    """An image that shares its key with others, where there is one."""
+    """An image that shares its key with others, if there is one."""
     keys: set[str] = field(default_factory=set)
     """Keys of the samples that a list describes, where labels come from a list."""
 
@@ -80,7 +80,7 @@ def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
 def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
     """The rules by which samples are labelled, see :class:`shards.adopt.label_guess.RuleChoice`.
 
-    Raises ``InputError`` where no sample has an image, and for what the rules are refused for.
+    Raises ``InputError`` if no sample has an image, and for what the rules are refused for.
     """
     choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, settings.values)
     without: str = ""
@@ -109,7 +109,7 @@ def _choose_image(sample: TarSample, image_ext: Sequence[str]) -> TarMember:
     """The image of a sample: the first extension of ``image_ext`` that it has, or, where that is
     empty, its only one that is known to be of images.
 
-    Raises ``RejectedImage`` where it has none, ``InputError`` where it has several to choose from.
+    Raises ``RejectedImage`` if it has none, ``InputError`` if it has several to choose from.
     """
     found = [e for e in image_ext if e in sample.members] if image_ext else []
     if not image_ext:

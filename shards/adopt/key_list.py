@@ -15,7 +15,7 @@ from shards.files.parquet_file import open_parquet
 from shards.files.regular_file import require_regular
 from shards.manifest.schema import SPLITS
 from shards.sources.rows import csv_reader
-from shards.sources.words import SPLIT_WORDS
+from shards.sources.word_table import SPLIT_WORDS
 
 __all__ = ["KeyList", "read_key_list"]
 

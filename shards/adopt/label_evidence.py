@@ -1,4 +1,4 @@
-"""Counts of the values that labels of tars were read from: for a person to see, and to find labels
+"""Counts of the values that labels of tars were read from: shown to the user, and used to find labels
 that are turned round.
 
 A ``.cls`` member holds a number, and a program that numbers folders in the order of their names
@@ -34,7 +34,7 @@ class LabelEvidence:
     """(rule, certain) → the first sample about which it says the other label."""
 
     def add(self, where: str, described: Description, hints: Iterable[Hint]) -> None:
-        """Takes in a sample, ``where`` for a person."""
+        """Adds a sample; ``where`` names its place in messages."""
         self.labels[described.text.lower()[:40], described.label] += 1
         for hint in hints:
             self.hints[hint.rule, hint.certain, hint.label, described.label] += 1
@@ -51,7 +51,7 @@ class LabelEvidence:
             self.examples.setdefault(kind, where)
 
     def meaning(self, rules: LabelRules) -> str:
-        """ "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)", for a person."""
+        """ "labels by cls: 0 = real (30 samples), 1 = generated (30 samples)", for the user."""
         by = f"the list {rules.listed.path}" if rules.label == "list" else rules.label
         shown = [
             f"{text!r} = {CLASS_NAMES[label]} ({number:,})"
@@ -63,8 +63,8 @@ class LabelEvidence:
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
         """Notes on rules that say another label than the one in force.
 
-        Raises ``InputError`` where labels are contradicted by words for the classes, or turned
-        round throughout; not where the person ``asked_for`` the rule in force.
+        Raises ``InputError`` if labels are contradicted by words for the classes, or turned
+        round throughout; not where the user ``asked_for`` the rule in force.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):

@@ -21,7 +21,7 @@ class RuleChoice:
     """Looks at the first samples that have an image, then chooses the rules.
 
     A rule that was not given is guessed: the one that finds a label for most of them, and among equals
-    the one that comes first. Words that may mean something else than a class count where no others are.
+    the one that comes first. Words that may mean something other than a class count only if there are no others.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class RuleChoice:
                     self._votes[weight][rule] += 1
 
     def rules(self) -> LabelRules:
-        """Raises ``InputError`` where nothing can be guessed."""
+        """Raises ``InputError`` if nothing can be guessed."""
         label = self._label
         if label is None:
             votes = self._votes[2] or self._votes[1]

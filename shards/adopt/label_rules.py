@@ -20,7 +20,8 @@ from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.columns import LABEL_COLUMNS, plain_name
 from shards.sources.source_list import UNKNOWN_GENERATOR
-from shards.sources.words import CERTAIN, CLASS_WORDS, asked_class, denied, plain_label, words_of_field
+from shards.sources.word_table import CERTAIN, CLASS_WORDS, denied
+from shards.sources.words import answered_class, asked_class, plain_label, truth_of, words_of_field
 
 __all__ = ["Description", "Hint", "LabelRules", "SampleTexts", "TarLabels"]
 
@@ -86,17 +87,29 @@ class SampleTexts:
             return None
         if not path:
             return self._read(member).decode("utf-8", "replace").strip()
-        if self._json is None:
-            try:
-                self._json = json.loads(self._read(member))
-            except (ValueError, RecursionError):
-                raise RejectedImage("no_label", f"{member.name} is not JSON") from None
-        found = self._json
+        found = self._document(member)
         for name in path.split("."):
             found = found.get(name) if isinstance(found, dict) else None
         if found is None or isinstance(found, (dict, list)):
             return None
         return str(found).lower() if isinstance(found, bool) else str(found)
+
+    def fields(self) -> list[str]:
+        """The names of the fields of the ``.json`` member; none where it has none, or is no JSON."""
+        member = self.sample.members.get("json")
+        try:
+            document = self._document(member) if member is not None else None
+        except RejectedImage:
+            return []
+        return list(document) if isinstance(document, dict) else []
+
+    def _document(self, member: TarMember) -> Any:
+        if self._json is None:
+            try:
+                self._json = json.loads(self._read(member))
+            except (ValueError, RecursionError):
+                raise RejectedImage("no_label", f"{member.name} is not JSON") from None
+        return self._json
 
 
 class TarLabels:
@@ -184,6 +197,11 @@ class TarLabels:
             if written is None or (rule == "txt" and written.lower() not in CERTAIN):
                 continue
             yield Hint(rule, rules.words.of_value(written), written.lower() in CERTAIN)
+        for name in texts.fields():
+            if f"json:{name}" != rules.label and (asked := answered_class(name)) is not None:
+                truth = truth_of(texts.value(f"json:{name}") or "")
+                if truth is not None:
+                    yield Hint(f"json:{name}", asked if truth else 1 - asked, False, plain=True)
         said = self._of_folders(texts)
         if rules.label != "folder" and said is not None and said.label is not None and not said.word.isdecimal():
             yield Hint("folder", said.label, False, said.is_certain)

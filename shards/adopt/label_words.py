@@ -12,18 +12,16 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from shards.manifest.schema import CLASS_NAMES
-from shards.sources.words import (
+from shards.sources.word_table import (
     CERTAIN,
     CLASS_WORDS,
     SPLIT_WORDS,
-    Meaning,
-    Words,
     denied,
     letters_of,
     may_be_generated,
-    plain_label,
     sounds_like,
 )
+from shards.sources.words import Meaning, Words, plain_label
 
 __all__ = ["LabelWords", "Said", "split_of_name"]
 

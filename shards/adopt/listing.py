@@ -64,7 +64,7 @@ def list_tar(path: Path, last_dot: bool = False) -> TarListing:
 
     A key ends at the first dot of a name, or at its last one with ``last_dot``. Links, devices, and
     names that lead out of the tar are bad members; so is a whole sample in which a name comes twice. Raises
-    ``InputError`` where the file is not a tar, is damaged or is cut off.
+    ``InputError`` if the file is not a tar, is damaged or is cut off.
     """
     listing = TarListing()
     samples: dict[str, TarSample] = {}

@@ -1,4 +1,4 @@
-"""Notes for a person on tars that were indexed: how they were read, and what was left out."""
+"""Notes for the user on tars that were indexed: how they were read, and what was left out."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ def notes_on_labels(
 ) -> list[str]:
     """The rule by which the samples were labelled, and the evidence against it.
 
-    Raises ``InputError`` where labels are contradicted, and where a list does not say which of
+    Raises ``InputError`` if labels are contradicted, and if a list does not say which of
     several tars a key is of.
     """
     evidence = LabelEvidence()

@@ -46,7 +46,7 @@ class IndexSettings:
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
         """Split → share, or ``None`` where the names of ``tars`` say the split.
 
-        Raises ``InputError`` where they were to say it and do not.
+        Raises ``InputError`` if they were to say it and do not.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)

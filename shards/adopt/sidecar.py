@@ -1,5 +1,4 @@
-"""The sidecar of a tar made elsewhere: the members that our shards hold beside the image, in a tar of
-its own.
+"""The sidecar of a tar made elsewhere: the members that our shards hold beside the image, in its own tar.
 
 ``NAME.sidecar``, a tar, holds KEY.json, KEY.global.npy and KEY.mcu of every sample, and
 ``NAME.sidecar.parquet`` its rows of the manifest, whose image lies in the tar itself. That one is
@@ -63,7 +62,7 @@ class SidecarTask:
         """Decodes the images and writes sidecar and manifest.
 
         ``advance()`` is called after every image; what it raises stops the work. Raises ``OSError``
-        where the files cannot be written, ``InputError`` where the tar has changed.
+        if the files cannot be written, ``InputError`` if the tar has changed.
         """
         rows: list[dict[str, Any]] = []
         rejected: list[Rejection] = []

@@ -48,7 +48,7 @@ PIXEL_FACTS = {
     "size": "exact size",
     "bits_per_pixel": "number of bits per pixel",
 }
-"""Facts that leave traces in the pixels, so that a detector can learn them → names for people. Where
+"""Facts that leave traces in the pixels, so that a detector can learn them → names for display. Where
 two agree, the first explains the other."""
 
 FILE_FACTS = {
@@ -90,7 +90,7 @@ LEAST = 0.05
 
 _LIKELY = 4.0  # standard deviations: chance passes once in 30,000, and some dozen facts are tried
 _OPEN = ("size", "quant_digest", "metadata")  # any number of names, of which most may be rare
-_COMMON = 0.01  # share of the images from which such a name is a cell of its own
+_COMMON = 0.01  # share of the images from which on such a name has its own cell
 _MOST_BINS, _FEWEST_BINS = 20, 3
 _PER_CELL = 10  # images of the smaller class that a cell should hold
 
@@ -106,7 +106,7 @@ class Difference:
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than chance and more than a little."""
+        """Whether the difference is larger than chance explains, and large enough to matter."""
         return self.excess > _LIKELY and self.auroc - 0.5 > LEAST
 
 
@@ -114,7 +114,7 @@ def compared_facts(raw: Mapping[str, Array], among: Array | None = None) -> dict
     """Each of ``FACT_NAMES`` (n,) from ``raw``, which has ``RAW_FACTS`` and ``file_bytes``, the
     lengths of the files.
 
-    Names become codes from 0, and numbers float64 with -1 where the file does not state them. Which
+    Names become codes from 0, and numbers float64 with -1 if the file does not state them. Which
     of many names are rare follows the images ``among`` (n,) bool, by default all.
     """
     among = np.ones(len(raw["width"]), bool) if among is None else among
@@ -155,10 +155,11 @@ def scene_numbers(groups: Array) -> Array:
 
 
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
-    """Cells (n,) int64 from 0 of a fact: codes as they are, numbers in bins of about equal counts.
+    """The cell, (n,) int64 from 0, that each value of a fact falls in: codes as they are, numbers in bins of about
+    equal counts.
 
-    Bins are as fine as a smaller class of ``smaller`` images allows, and wider where ``graded``
-    facts are cut together; ``finer`` times as many are cut.
+    There are as many bins as a smaller class of ``smaller`` images allows, fewer if ``graded`` facts are divided
+    together, and ``finer`` times as many of them.
     """
     if name not in GRADED:
         return values.astype(np.int64)

@@ -67,7 +67,7 @@ def equalise(
     """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
 
     Reads the files' headers again; ``advance(n)`` is called after every ``n``. Raises
-    ``InputError`` where no images of both classes can be matched. A file that the disk does not
+    ``InputError`` if no images of both classes can be matched. A file that the disk does not
     give any more is rejected with ``reject_unreadable``, and ends the work without: what is decided
     must not depend on it.
     """

@@ -61,7 +61,7 @@ def parse_shares(text: str) -> dict[str, float]:
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
     """Splits that are to be drawn out of train: where every image has a given split, train among them,
-    those with a share that no image was given to. ``given`` holds ``""`` where an image has none."""
+    those with a share that no image was given to. ``given`` holds ``""`` if an image has none."""
     if "" in given or TRAIN not in given:
         return []
     return [name for name, share in shares.items() if share > 0 and name not in given]
@@ -78,7 +78,7 @@ def assign_splits(
 
     Splits given beforehand hold, also for the rest of their group, and count towards the shares; those
     that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Samples that
-    were given to the split ``again`` are drawn. Raises ``InputError`` where a group or content was given two splits.
+    were given to the split ``again`` are drawn. Raises ``InputError`` if a group or content was given two splits.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -2,7 +2,7 @@
 
 A local folder holds the plan and the shards' manifests, which are small; a shard's tar is deleted
 once the store has it. The store's copy of a shard's manifest is sent last and says that the shard
-is done, so any machine can go on with an interrupted build.
+is done, so any machine can continue with an interrupted build.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class UploadedShardTask:
     task: ShardTask
     url: str
     elsewhere: bool
-    """It may run on another machine than the one that began the build: then it works in a folder
-    of its own, under that machine's settings, and leaves nothing there."""
+    """It may run on another machine than the one that began the build: then it works in its own
+    folder, under that machine's settings, and leaves nothing there."""
 
     @property
     def num_images(self) -> int:
@@ -88,7 +88,7 @@ class RemoteOutput:
     """The store that a build writes to, and the local folder that it works in."""
 
     def __init__(self, url: str, plan_name: str) -> None:
-        """Raises ``InputError`` where the store holds something else."""
+        """Raises ``InputError`` if the store holds something else."""
         self.remote = RemoteFolder(url)
         if url.startswith(("http://", "https://", "hf://")):
             raise InputError(

@@ -70,7 +70,7 @@ class ShardTask:
     global_size: int
     keep_progressive: bool = False
     reject_unreadable: bool = False
-    """Whether to go on without a source that the disk fails to deliver."""
+    """Whether to continue without a source that the disk fails to deliver."""
 
     @property
     def manifest(self) -> Path:
@@ -92,7 +92,7 @@ class _NoSamples(Exception):
 def write_shard(task: ShardTask, advance: Callable[[], object]) -> None:
     """Builds the shard. ``advance()`` is called after every image; an exception from it stops the work.
 
-    Raises ``OSError`` where the files cannot be written, ``InputError`` where a source has changed
+    Raises ``OSError`` if the files cannot be written, ``InputError`` if a source has changed
     since the first pass, and ``MachineTrouble``. Files appear whole or not at all.
     """
     plan = task.plan
@@ -174,7 +174,7 @@ def write_shard_manifest(path: Path, rows: Iterable[dict[str, Any]], record: Sha
 
 
 def read_shard_manifest(manifest: Path) -> pa.Table:
-    """The rows of a shard's Parquet file, of ``SAMPLE_SCHEMA``. ``InputError`` where it is not
+    """The rows of a shard's Parquet file, of ``SAMPLE_SCHEMA``. ``InputError`` if it is not
     ours."""
     try:
         table = read_parquet(manifest)
@@ -187,7 +187,7 @@ def read_shard_manifest(manifest: Path) -> pa.Table:
 
 
 def read_record(manifest: Path) -> ShardRecord:
-    """The description in a shard's Parquet file. ``InputError`` where it is not ours."""
+    """The description in a shard's Parquet file. ``InputError`` if it is not ours."""
     try:
         require_regular(manifest)
         with machine_spared(manifest):

@@ -1,1 +1,1 @@
-"""How commands speak to a person: errors, streams, addresses, numbers, silences."""
+"""How commands speak to the user: errors, streams, addresses, numbers and long waits."""

@@ -6,7 +6,7 @@ import sys
 
 __all__ = ["not_installed"]
 
-_LIBRARIES = ("accelerate", "numba", "numpy", "PIL", "pyarrow", "rich", "timm", "torch", "tqdm")
+_LIBRARIES = ("accelerate", "msgspec", "numba", "numpy", "PIL", "pyarrow", "rich", "timm", "torch", "tqdm")
 
 
 def not_installed() -> str:

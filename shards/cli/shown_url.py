@@ -66,7 +66,7 @@ def _shown_match(found: "re.Match[str]") -> str:
 
 def safe_text(error: BaseException, url: str = "") -> str:
     """The message of a library's error about ``url``: its first line, without secrets; or the error's type
-    alone, where there is no message or it quotes a part of the password."""
+    alone, if there is no message or it quotes a part of the password."""
     lines = str(error).strip().splitlines() or [""]
     text = lines[0].replace(url, shown_url(url)) if url else lines[0]
     text = without_secrets(text).strip()[:200]
@@ -76,7 +76,7 @@ def safe_text(error: BaseException, url: str = "") -> str:
 
 
 def safe_words(error: BaseException, url: str = "") -> str:
-    """:func:`safe_text` behind the name of the error's type."""
+    """:func:`safe_text` after the name of the error's type."""
     kind, text = type(error).__name__, safe_text(error, url)
     return kind if text == kind else f"{kind}: {text}"
 

@@ -2,8 +2,8 @@
 
 Printing must neither end a command half-way nor turn its work into a traceback. Text that cannot be
 written is dropped, and whether requested output was lost is known at the end. Descriptors 0
-to 2 are always taken, so that no file of the person's is opened as one of them and then holds what
-some library prints.
+to 2 are always taken, so that none of the user's files is opened as one of them and then holds
+what some library prints.
 """
 
 import codecs
@@ -64,7 +64,7 @@ class _Stream:
     """A text stream whose errors end no work: after the first, what is written goes nowhere.
 
     ``output`` notes it; without one nobody asked. A pipe that stdout's reader closed is an error as
-    ever, for nobody wants the rest of the work.
+    usual, for nobody wants the rest of the work.
     """
 
     def __init__(self, stream: TextIO, output: Output | None) -> None:

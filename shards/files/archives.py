@@ -22,13 +22,13 @@ def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
 
 
 def compressed_with(start: bytes) -> str:
-    """The program that packed a file with these first (eight) bytes, ``""`` for none known here;
-    zip, 7z and rar count as well."""
+    """The program whose packed files begin with these eight bytes, zip, 7z and rar among them; ``""`` if none is
+    known."""
     return _by_start(start, _COMPRESSED | _ARCHIVES)
 
 
 def archive_kind(path: Path) -> str:
-    """``zip``, ``gzip``, ``tar`` …, ``""`` for what is no archive or cannot be read."""
+    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or cannot be read."""
     try:
         with open_regular(path) as file:
             start = file.read(512)
@@ -38,7 +38,7 @@ def archive_kind(path: Path) -> str:
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:
-    """The sentence for a person who gives a packed file; ``into`` says what to give instead."""
+    """The sentence for the user who gives a packed file; ``into`` says what to give instead."""
     command = f" ({_UNPACKERS[packer]} '{path}')" if packer in _UNPACKERS else ""
     return (
         f"{path} is packed or compressed with {packer}: unpack it to {into} first{command}, because members "

@@ -91,7 +91,7 @@ def is_compressed(metadata: pa.Buffer) -> bool:
 
 
 def _field(data: memoryview, table: int, number: int) -> int:
-    """Offset of a field of a FlatBuffer's table; 0 where it is left out."""
+    """Offset of a field of a FlatBuffer's table; 0 if it is left out."""
     vtable = table - int.from_bytes(_bytes(data, table, 4), "little", signed=True)
     place = 4 + 2 * number
     if place + 2 > int.from_bytes(_bytes(data, vtable, 2), "little"):

@@ -38,7 +38,7 @@ MAX_FLOAT = 1.7976931348623157e308
 Number = Annotated[float, Meta(ge=-MAX_FLOAT, le=MAX_FLOAT)]
 """A finite number, whole or not."""
 Interval = Annotated[list[Number], Meta(min_length=2, max_length=2)] | None
-"""[low, high]; None where it is not defined."""
+"""[low, high]; None if it is not defined."""
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 Kind = TypeVar("Kind")
@@ -159,7 +159,7 @@ def _with_part(values: Any, steps: list[Any], part: object) -> Any:
 
 
 def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> Kind:
-    """The document in ``path``; ``InputError``, ending in ``remedy``, where it is missing or is not
+    """The document in ``path``; ``InputError``, ending in ``remedy``, if it is missing or is not
     ``what`` ("a …")."""
     try:
         return typed_document(read_json(path), kind)
@@ -171,7 +171,7 @@ def read_document(path: Path, kind: type[Kind], what: str, remedy: str = "") -> 
 
 
 def document_text(document: object, kind: type[Any], indent: int = 2, *, ascii_only: bool = False) -> str:
-    """The JSON text of ``document``, once what a reader gets from it is a ``kind``; ``ValueError``."""
+    """The JSON text of ``document``. Raises ``ValueError`` unless a reader of the text gets a ``kind`` from it."""
     values = json.loads(json.dumps(document, default=_fields))
     typed_document(values, kind)
     return json.dumps(values, indent=indent, ensure_ascii=ascii_only, allow_nan=False) + "\n"
@@ -180,7 +180,7 @@ def document_text(document: object, kind: type[Any], indent: int = 2, *, ascii_o
 def _fields(record: object) -> Any:
     if isinstance(record, msgspec.Struct):
         return msgspec.to_builtins(record)
-    raise TypeError(f"{type(record).__name__} is no part of a document")
+    raise TypeError(f"{type(record).__name__} cannot be a part of a document")
 
 
 def write_document(path: Path, document: object, kind: type[Any]) -> None:

@@ -34,7 +34,7 @@ def is_relative_path(text: str) -> bool:
 
 
 def within(folder: Path, name: str) -> Path:
-    """The file ``name`` of ``folder``. Raises ``InputError`` where the name leads elsewhere."""
+    """The file ``name`` of ``folder``. Raises ``InputError`` if the name leads elsewhere."""
     if not is_file_name(name):
         raise InputError(
             f"{name[:100]!r} is no name of a file in a folder: what names it is damaged, or is not to be trusted"

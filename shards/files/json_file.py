@@ -14,13 +14,13 @@ __all__ = ["parse_json", "read_json", "read_json_bytes"]
 
 
 def read_json(path: Path) -> Any:
-    """The document in ``path``. Raises ``OSError``, and ``ValueError`` where it is too large, is
-    nested too deeply, or is no JSON."""
+    """The document in ``path``. Raises ``OSError``, and ``ValueError`` if it is too large, is
+    nested too deeply, or is not JSON."""
     return parse_json(read_json_bytes(path))
 
 
 def read_json_bytes(path: Path) -> bytes:
-    """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` where
+    """All bytes of a file of JSON, or of lines of it. Raises ``OSError``, and ``ValueError`` if
     it is too large."""
     most = limit("MAX_JSON_BYTES")
     with machine_spared(path):

@@ -27,7 +27,7 @@ _DEFAULTS = {
 
 
 def limit(name: str) -> int:
-    """The limit called ``name``. Raises ``InputError`` where the variable is no number."""
+    """The limit called ``name``. Raises ``InputError`` if the variable is not a number."""
     text = os.environ.get(f"GLASS_{name}", "")
     if not text:
         return _DEFAULTS[name]

@@ -1,7 +1,7 @@
 """Locks of files and folders among the processes of a machine. All end with the process.
 
 A process that is stopped, and not ended, keeps its locks. So a process that has waited for some seconds
-logs, once, the lock and its holder, and goes on waiting.
+logs, once, the lock and its holder, and continues waiting.
 """
 
 import fcntl
@@ -79,7 +79,7 @@ def try_lock(path: Path) -> int | None:
 def new_locked_file(choose: Callable[[], Path]) -> tuple[Path, int]:
     """A new, empty file at a path that ``choose`` gives, and its descriptor, which holds its lock
     until it is closed. Where files cannot be locked it is not: then only its name shows whose it is.
-    Raises ``OSError`` where it cannot be made."""
+    Raises ``OSError`` if it cannot be made."""
     while True:
         path = choose()
         try:
@@ -108,7 +108,7 @@ def open_shared(path: Path) -> int | None:
 @contextmanager
 def lock_unused(path: Path, flags: int = os.O_RDONLY) -> Iterator[None]:
     """Context manager that opens a file or folder with ``flags`` and holds an exclusive lock on it. Raises
-    ``BlockingIOError`` where another process uses it."""
+    ``BlockingIOError`` if another process uses it."""
     descriptor = os.open(path, flags)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

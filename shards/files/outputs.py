@@ -44,8 +44,8 @@ HEAD_BYTES = 4096
 def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, folder_is_made: bool = False) -> bool:
     """Whether ``path`` holds a file of ours, which the command will replace.
 
-    Raises ``InputError``, ending in ``remedy``, where ``path`` cannot be written, or holds
-    something else than ``ours``. ``folder_is_made``: the command makes the folder of ``path``.
+    Raises ``InputError``, ending in ``remedy``, if ``path`` cannot be written, or holds
+    something other than ``ours``. ``folder_is_made``: the command makes the folder of ``path``.
     """
     if path.is_dir():
         raise InputError(f"{path} is a folder: give the name of a file, or move the folder away")
@@ -78,7 +78,7 @@ def _not_writable(folder: Path, error: OSError, remedy: str) -> str:
 
 
 def check_new_folder(folder: Path, what: str = "a new folder") -> None:
-    """Raises ``InputError`` where ``folder`` is a file or holds anything. Makes nothing."""
+    """Raises ``InputError`` if ``folder`` is a file or holds anything. Makes nothing."""
     try:
         taken = folder.is_dir() and any(folder.iterdir())
     except OSError as error:
@@ -157,7 +157,7 @@ def locked(out: Path) -> Iterator[None]:
 def make_folder(folder: Path, option: str = "--output") -> None:
     """Makes the folder that ``option`` names, before long work whose result it is to take.
 
-    Raises ``InputError`` where that cannot be, or nothing can be written in it.
+    Raises ``InputError`` if that cannot be, or nothing can be written in it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -167,7 +167,7 @@ def make_folder(folder: Path, option: str = "--output") -> None:
 
 
 def cannot_write(out: Path, error: OSError) -> str:
-    """The sentence for a person when work that writes to ``out`` failed: it names the machine's trouble,
+    """The sentence for the user when work that writes to ``out`` failed: it names the machine's trouble,
     or else the file at fault."""
     named = error.filename if isinstance(error.filename, str | os.PathLike) else out
     elsewhere = not _on_one_line(Path(named).absolute(), out.absolute())
@@ -191,7 +191,7 @@ def _on_one_line(path: Path, folder: Path) -> bool:
 
 @contextmanager
 def report_full_disk(out: Path) -> Iterator[None]:
-    """Around work that also writes to ``out``: raises ``InputError`` where the disk is full, or
+    """Around work that also writes to ``out``: raises ``InputError`` if the disk is full, or
     became read-only; other mistakes of the system pass."""
     try:
         yield

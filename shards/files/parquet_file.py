@@ -21,10 +21,10 @@ __all__ = ["open_parquet", "read_parquet"]
 def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
     """The file, opened, its footer read; a file of this machine, or what reads one elsewhere. With
     ``buffer_bytes`` its columns come in pieces of that length, and what was read of a file is not kept
-    (pyarrow otherwise keeps all of it, also where it is read in batches).
+    (pyarrow otherwise keeps all of it, even if it is read in batches).
 
-    Raises ``OSError`` or an Arrow exception where it is none, ``ValueError`` where it claims more rows or bytes
-    than ``shards.files.limits`` allow. Ours have checksums, and what is read of them raises ``OSError`` where
+    Raises ``OSError`` or an Arrow exception if it is none, ``ValueError`` if it claims more rows or bytes
+    than ``shards.files.limits`` allow. Ours have checksums, and what is read of them raises ``OSError`` if
     bytes have changed."""
     if isinstance(path, Path):
         require_regular(path)

@@ -51,7 +51,7 @@ def patiently(read: Callable[[], T]) -> T:
 
 def read_or_end(path: object, read: Callable[[], T]) -> T:
     """The result of ``read()`` of the file ``path``, on which all further work depends: asked for
-    :func:`patiently`, and ``MachineTrouble`` where the disk fails at every try. So nobody calls a
+    :func:`patiently`, and ``MachineTrouble`` if the disk fails at every try. So nobody calls a
     file damaged that could not be read."""
     try:
         return patiently(read)

@@ -19,7 +19,7 @@ __all__ = ["file_sha256", "map_regular", "open_regular", "require_regular"]
 
 
 def open_regular(path: Path | str) -> io.BufferedReader:
-    """``path`` opened for reading bytes. Raises ``OSError`` where it is not there, or is a folder,
+    """``path`` opened for reading bytes. Raises ``OSError`` if it is not there, or is a folder,
     a pipe, a device or a socket, and ``MachineTrouble``; never waits for one."""
     require_regular(path)
     with machine_spared(path):

@@ -41,7 +41,7 @@ def walk_tar(path: Path, unread: list[str] | None = None, *, gzipped: bool = Fal
     allows a tar packed by gzip; offsets are then those in the unpacked tar.
 
     Appends a note to ``unread`` if the end-of-archive marker is missing or is followed by unread bytes. Raises
-    ``InputError`` where the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
+    ``InputError`` if the file cannot be read, is not a tar, is damaged or is cut off, and ``MachineTrouble``.
     """
     try:
         num_bytes, beginning = read_or_end(path, lambda: _size_and_beginning(path))
@@ -100,13 +100,13 @@ def _too_long(path: Path, info: tarfile.TarInfo, gzipped: bool) -> str:
 def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
     """A note on a tar whose last member ends at ``offset``, empty for a sound one.
 
-    Raises ``InputError`` where a damaged header stands there.
+    Raises ``InputError`` if a damaged header stands there.
     """
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
     if not block:
         return (
-            "it has no end mark, so it may have been cut off behind its last member: compare it with where it came from"
+            "it has no end mark, so it may have been cut off after its last member: compare it with where it came from"
         )
     if block.strip(b"\0"):
         raise InputError(
@@ -118,7 +118,7 @@ def _end_of(path: Path, file: BinaryIO, offset: int) -> str:
         return ""
     behind = "bytes" if isinstance(file, gzip.GzipFile) else counted(os.fstat(file.fileno()).st_size - offset, "byte")
     return (
-        f"{behind} behind its end were not read: where tars were joined by cat, give each by itself or join them "
+        f"{behind} after its end were not read: where tars were joined by cat, give each by itself or join them "
         "with tar -A"
     )
 

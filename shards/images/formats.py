@@ -158,7 +158,7 @@ def _is_cut(error: Exception, data: bytes) -> bool:
 
 
 def known_format(data: bytes) -> str:
-    """:func:`sniff_format`, or ``RejectedImage`` with the true reason where it is unknown."""
+    """:func:`sniff_format`, or ``RejectedImage`` with the true reason if it is unknown."""
     if not data:
         raise RejectedImage("empty_file")
     if kind := sniff_format(data):

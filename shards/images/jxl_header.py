@@ -17,7 +17,7 @@ _RATIOS = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 
 
 
 class BadJxl(ValueError):
-    """The bytes are no JPEG XL, or are cut off in its head."""
+    """The bytes are not JPEG XL, or are cut off in its head."""
 
 
 @dataclass(frozen=True, slots=True)

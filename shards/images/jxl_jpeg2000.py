@@ -65,7 +65,7 @@ class StoredJpeg2000(Jpeg2KImagePlugin.Jpeg2KImageFile):
 
 
 def jxl_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
-    """The reader of JPEG XL. Raises ``RejectedImage`` where the extra is not installed."""
+    """The reader of JPEG XL. Raises ``RejectedImage`` if the extra is not installed."""
     try:
         return _jxl_class()
     except ImportError:
@@ -120,7 +120,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
 
 
 def _decoded(decode: Callable[[], None]) -> None:
-    """Runs ``decode``. The plugin is written in Rust, whose panics are no ``Exception``."""
+    """Runs ``decode``. The plugin is written in Rust, whose panics are not ``Exceptions``."""
     try:
         decode()
     except Exception:

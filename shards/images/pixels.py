@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
+from shards.images.resize import resized
 from shards.images.sixteen_bit import is_sixteen_bit, sixteen_bit_to_rgb
 
 __all__ = ["RejectedImage", "decode_rgb", "global_view", "load_rgb", "pixel_sha256", "shrink"]
@@ -34,7 +35,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
 def load_rgb(image: ImageFile.ImageFile, data: bytes) -> Image.Image:
     """Decodes an image that :func:`shards.images.formats.open_image` opened from ``data``, to RGB.
 
-    ``image`` stays usable for its facts. Raises ``RejectedImage``.
+    ``image`` can still be asked for its metadata afterwards. Raises ``RejectedImage``.
     """
     with rejecting(data):
         if is_sixteen_bit(image):
@@ -60,7 +61,7 @@ def global_view(rgb: np.ndarray, size: int) -> np.ndarray:
 
     ``rgb`` is (height, width, 3) uint8. Bilinear with antialiasing: Pillow's ``resize``.
     """
-    return shrink(Image.fromarray(rgb), size)
+    return resized(rgb, size, size)
 
 
 def pixel_sha256(pixels: np.ndarray | Image.Image) -> bytes:

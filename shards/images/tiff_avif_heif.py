@@ -105,7 +105,7 @@ def heif_reader() -> Callable[[io.BytesIO], ImageFile.ImageFile]:
     """A function that opens a HEIC or HEIF file (a ``BytesIO``) as a Pillow image whose pixels are as stored, not
     turned.
 
-    Raises ``RejectedImage`` where the extra ``heic`` is not installed, or is too old.
+    Raises ``RejectedImage`` if the extra ``heic`` is not installed, or is too old.
     """
     try:
         return _heif_class()

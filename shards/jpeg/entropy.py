@@ -47,8 +47,8 @@ def unstuff(data: np.ndarray, start: Scalar, end: Scalar, out: np.ndarray, at: S
     """Copies ``data[start:end]`` to ``out[at:]`` without stuffed zeros, up to the first marker.
 
     Returns where it stopped in ``data`` (``end``, or the FF of a marker) and in ``out``. The caller
-    sees to ``end <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place
-    counts as data: whether a zero or a marker follows is beyond what was asked for.
+    ensures ``end <= data.size`` and ``at + (end - start) + 8 <= out.size``. An FF in the last place
+    counts as data, since the byte that would tell a zero from a marker lies outside the range.
     """
     while start + U8 <= end:
         word = load_word(data, start)

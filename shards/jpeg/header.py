@@ -45,7 +45,7 @@ SUBSAMPLING_NAMES: dict[tuple[float, float], str] = {
 
 
 class BadJpeg(ValueError):
-    """The bytes are no JPEG, or its header contradicts itself; the message says where."""
+    """The bytes are not a JPEG, or its header contradicts itself; the message says where."""
 
 
 @dataclass(frozen=True, slots=True)

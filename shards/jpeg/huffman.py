@@ -56,7 +56,7 @@ PAIR_WORDS = ENCODER + 16
 def _canonical(table: np.ndarray, words: np.ndarray, slow: Scalar) -> Scalar:
     """Fills the slow part at ``words[slow:]`` from ``table`` (Tc/Th byte, 16 counts, symbols).
 
-    Returns the number of symbols, or 0 where libjpeg would refuse the table: no symbol, codes that
+    Returns the number of symbols, or 0 if libjpeg would refuse the table: no symbol, codes that
     overflow their length, or a code of all ones.
     """
     code = 0
@@ -115,7 +115,7 @@ def _pack(bits: Scalar, reach: Scalar, eob: Scalar) -> Scalar:
 
 @compiled
 def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> Scalar:
-    """Entry of the first code in the 16 bits ``window`` (int64), 0 where there is none."""
+    """Entry of the first code in the 16 bits ``window`` (int64), 0 if there is none."""
     if is_dc:
         length, symbol = _find(words, pair + SLOW_DC, window)
         return _dc_entry(length, symbol) if length > 0 else uint32(0)
@@ -125,7 +125,7 @@ def slow_entry(words: np.ndarray, pair: Scalar, window: Scalar, is_dc: bool) -> 
 
 @compiled
 def slow_dc(words: np.ndarray, pair: Scalar, window: Scalar) -> Scalar:
-    """Code length | category << 8 of the DC code in the 16 bits ``window``, 0 where none."""
+    """Code length | category << 8 of the DC code in the 16 bits ``window``, 0 if none."""
     length, symbol = _find(words, pair + SLOW_DC, window)
     if length == 0 or symbol > MAX_DC_CATEGORY:
         return uint32(0)
@@ -248,7 +248,7 @@ def augment_dc(table: np.ndarray, out: np.ndarray) -> Scalar:
 
     Categories it lacks get codes of 16 bits, after all others, so no code that was there changes.
     The code of all ones stays free, because decoders reject it. Returns the length in bytes, or 0
-    where there is no room.
+    if there is no room.
     """
     code = 0
     count = 0

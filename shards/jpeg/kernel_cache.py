@@ -1,7 +1,7 @@
 """Where compiled kernels are kept, and what they are made of.
 
 Numba keeps compiled code beside the sources or in the user's cache folder, and ends a program that
-may write to neither: in a container with ``--user``, or under a read-only home. Here it goes on
+may write to neither: in a container with ``--user``, or under a read-only home. Here it continues
 with a folder for temporary files, then without one, and says so once.
 
 Numba also takes kept code for fresh as long as the kernel's own file is as it was. A kernel that
@@ -113,7 +113,7 @@ def _temporary_folder() -> str | None:
 
 
 class _Cache(FunctionCache):
-    """Numba's, but what cannot be read or written costs time only: kept code is no result."""
+    """Numba's, but what cannot be read or written costs time only: kept code is not a result."""
 
     _said = False
 

@@ -158,7 +158,7 @@ def load64_little(data: np.ndarray, at: Scalar) -> Scalar:
 
 def address_of(array: np.ndarray) -> int:
     """The memory address of ``array``, which the caller keeps alive while the address is used. Raises ``ValueError``
-    where it is not C-contiguous."""
+    if it is not C-contiguous."""
     if not array.flags.c_contiguous:
         raise ValueError(f"need a contiguous array, not strides {array.strides}")
     return int(array.__array_interface__["data"][0])

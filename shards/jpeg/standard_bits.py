@@ -63,7 +63,7 @@ def standard_scale(data: bytes, header: JpegHeader) -> float:
 
 
 def _expected_bits(table: bytes, usual: bytes, blocks: int, ends_block: bool) -> tuple[float, float]:
-    """Bits of so many blocks by ``table``, and by ``usual``, with the bits that follow symbols."""
+    """Bits of this many blocks by ``table``, and by ``usual``, with the bits that follow symbols."""
     lengths = _lengths(table)
     share = np.where(lengths > 0, 0.5**lengths, 0.0)
     share /= max(share.sum(), 1e-9)

@@ -135,7 +135,7 @@ class ShardDataset:
         return np.flatnonzero(np.isin(codes, wanted)).astype(np.int64)
 
     def shard_path(self, name: str) -> Path:
-        """Where the tar called ``name`` lies. Raises ``InputError`` where that is in a store."""
+        """Where the tar called ``name`` lies. Raises ``InputError`` if that is in a store."""
         return self._local(name)
 
     @property
@@ -155,12 +155,12 @@ class ShardDataset:
 
     @property
     def where(self) -> str:
-        """The data set for a person: its folder, or its address in a store, never the folder of the
+        """The data set for the user: its folder, or its address in a store, never the folder of the
         cache that keeps its description."""
         return str(self.root if self.remote is None else self.remote)
 
     def require_local(self) -> None:
-        """Raises ``InputError`` where the shards lie in a store, for those who read them without a
+        """Raises ``InputError`` if the shards lie in a store, for those who read them without a
         loader: before their work, and before they show any of it."""
         if self.remote is not None:
             raise InputError(

@@ -25,7 +25,7 @@ __all__ = ["fetch_description", "name_of", "shard_cache"]
 def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
     """A local folder with ``dataset.json`` and the manifest of the data set.
 
-    Raises ``InputError`` where the store fails to deliver them or they cannot be written to the disk.
+    Raises ``InputError`` if the store fails to deliver them or they cannot be written to the disk.
     """
     try:
         description = remote.read(INFO_NAME, limit("MAX_JSON_BYTES"))
@@ -55,7 +55,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
 
 
 def _require_its_own(info: DatasetInfo, remote: RemoteFolder, folder: Path, manifest_name: str) -> None:
-    """Forgets what was fetched, and raises ``InputError``, where the manifest is not the one that
+    """Forgets what was fetched, and raises ``InputError``, if the manifest is not the one that
     was written with ``dataset.json``."""
     if info.describes(folder / manifest_name):
         return

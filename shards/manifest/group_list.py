@@ -49,7 +49,7 @@ class GroupList:
         """The groups of images of these SHA-256 when those that they were ``given`` (``""`` for
         none) are joined with the list's. Equal names, given or listed, mean one group.
 
-        Raises ``InputError`` where the list names none of the images.
+        Raises ``InputError`` if the list names none of the images.
         """
         listed = [self.groups.get(sha256, ()) for sha256 in hashes]
         if self.groups and not any(listed):
@@ -72,7 +72,7 @@ class GroupList:
 def read_group_list(path: Path) -> GroupList:
     """The list in ``path``; rows without a group are passed over.
 
-    Raises ``InputError`` where it cannot be read or lacks a column, and naming the first row whose
+    Raises ``InputError`` if it cannot be read or lacks a column, and naming the first row whose
     ``sha256`` is none.
     """
     _require_suffix(path)
@@ -88,7 +88,7 @@ def read_group_list(path: Path) -> GroupList:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except (pa.ArrowException, ValueError, TypeError) as error:
-        raise InputError(f"{path} is no list of groups that can be read ({error})") from error
+        raise InputError(f"{path} is not a list of groups that can be read ({error})") from error
     hashes = pc.utf8_lower(hashes)
     wrong = pc.index(pc.match_substring_regex(hashes, "^[0-9a-f]{64}$"), False).as_py()
     if wrong >= 0:
@@ -108,7 +108,7 @@ def _read_csv(path: Path) -> pa.Table:
 
 
 def check_group_output(path: Path) -> None:
-    """Raises ``InputError`` where no list can be written to ``path``; an earlier list is replaced."""
+    """Raises ``InputError`` if no list can be written to ``path``; an earlier list is replaced."""
     _require_suffix(path)
     is_csv = path.suffix.lower() == ".csv"
     check_output(path, starts_with(",".join(_COLUMNS)) if is_csv else is_parquet_with(_COLUMNS))

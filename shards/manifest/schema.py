@@ -90,7 +90,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("has_icc", pa.bool_(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("bit_depth", pa.int8(), nullable=False),
-        # Bytes of the file that hold pixels, 0 where none were found; see shards.metadata.pixel_bytes.
+        # Bytes of the file that hold pixels, 0 if none were found; see shards.metadata.pixel_bytes.
         pa.field("pixel_bytes", pa.int64(), nullable=False),
         pa.field("standard_bytes", pa.int64(), nullable=False),  # see shards.metadata.facts
         pa.field("colour_transform", _NAME, nullable=False),  # "" where the file is silent
@@ -139,7 +139,7 @@ _NEWER = "use the version of the program that wrote it"
 
 
 def require_format(where: object, version: Any, sidecars: bool = False) -> None:
-    """Raises ``InputError`` unless ``version``, which stands in ``where``, is the one read here.
+    """Raises ``InputError`` unless ``version``, which is in ``where``, is the one read here.
 
     ``sidecars``: it describes tars that were made elsewhere. Versions come from files, so
     they may be of any type.

@@ -96,7 +96,7 @@ class DataStatistics(TypedDict):
 
 
 def data_statistics(dataset: ShardDataset) -> DataStatistics:
-    """Counted from the manifest. Raises ``InputError`` where ``rejected.parquet`` cannot be read."""
+    """Counted from the manifest. Raises ``InputError`` if ``rejected.parquet`` cannot be read."""
     label = dataset.column("label")
     generator, generators = dataset.codes("generator")
     split, splits = dataset.codes("split")

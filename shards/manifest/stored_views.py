@@ -46,7 +46,7 @@ class StoredViews:
         return len(self._offset)
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """The view of a row, (S, S, 3) uint8, not writable. Raises ``InputError`` where a shard is missing, or
+        """The view of a row, (S, S, 3) uint8, not writable. Raises ``InputError`` if a shard is missing, or
         holds something else in its place."""
         name = self._names[self._shard[row]]
         start, size = int(self._offset[row]), self._dataset.info.global_size

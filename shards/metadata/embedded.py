@@ -59,7 +59,7 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
     """The names, sorted and joined by commas, of what lies in ``data`` beside the picture.
 
     ``image`` was opened from ``data``, and the first picture ends at ``end``; ``header`` is that of
-    a JPEG. Empty where there is nothing.
+    a JPEG. Empty if there is nothing.
     """
     names: set[str] = set()
     match image.format:

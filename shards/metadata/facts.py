@@ -56,7 +56,7 @@ class ImageFacts:
     mode: str
     """Pillow's mode before the conversion to RGB; ``RGB;16`` and the like for 16-bit colour."""
     subsampling: str
-    """Subsampling of the chroma: ``4:2:0`` …, ``grey``; empty where pixels are coded as RGB, or the file
+    """Subsampling of the chroma: ``4:2:0`` …, ``grey``; empty if pixels are coded as RGB, or the file
     does not state it."""
     progressive: bool
     """Whether a JPEG is progressive."""
@@ -67,7 +67,7 @@ class ImageFacts:
     has_exif: bool
     """Whether the file carries EXIF data, whatever it says."""
     exif_orientation: int
-    """1 … 8, how a viewer turns the stored pixels; 1 also where the file does not state it. In HEIC and
+    """1 … 8, how a viewer turns the stored pixels; 1 even if the file does not state it. In HEIC and
     AVIF the boxes take precedence over EXIF. Recorded, never applied."""
     has_icc: bool
     """Whether a colour profile is embedded. It is not applied."""
@@ -77,17 +77,17 @@ class ImageFacts:
     bit_depth: int
     """Bits per channel in the file, or per palette index."""
     pixel_bytes: int
-    """Bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 where none are found."""
+    """Bytes that hold the pixels, see ``shards.metadata.pixel_bytes``; 0 if none are found."""
     standard_bytes: int
     """``pixel_bytes`` on one scale, by which files are compared: those of a JPEG as they would be
     with the standard's Huffman tables, about (``shards.jpeg.standard_bits``). 0 also for files without
     loss, of which it would say how hard they were packed (zlib's level, filters, effort), which
     leaves no trace in the pixels."""
     colour_transform: str
-    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty where the file
+    """How colours are coded: ``ycbcr``, ``rgb``, ``grey``, ``cmyk``, ``ycck``; empty if the file
     does not state it."""
     lossless: bool
-    """Whether the coding changes no pixel; ``False`` also where the file does not state it."""
+    """Whether the coding changes no pixel; ``False`` even if the file does not state it."""
     quant_digest: str
     """Digest of the quantisation tables of a JPEG, 16 hexadecimal digits; empty for other formats."""
     huffman: str

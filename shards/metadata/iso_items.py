@@ -56,7 +56,7 @@ class IsoPicture:
         ]
 
     def property(self, name: bytes) -> bytes | None:
-        """The first of :meth:`properties`; None where there is none."""
+        """The first of :meth:`properties`; None if there is none."""
         return next(iter(self.properties(name)), None)
 
 

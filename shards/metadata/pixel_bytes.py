@@ -1,7 +1,7 @@
 """How many bytes of an image file hold its pixels: what "bits per pixel" is measured by.
 
 Everything else that lies in a file (EXIF with a thumbnail, colour profiles, signatures, text, a
-second picture, bytes behind the end) takes room and changes no pixel. Counted are
+second picture, bytes after the end) takes room and changes no pixel. Counted are
 
 ======  ===========================================================================
 JPEG    entropy-coded bytes of all scans of the first picture, without restart markers
@@ -39,7 +39,7 @@ class Extent(NamedTuple):
     """Where the first picture of a file lies."""
 
     pixel_bytes: int
-    """Bytes that hold its pixels, 0 where none are found."""
+    """Bytes that hold its pixels, 0 if none are found."""
     end: int
     """Offset of the first byte after it; the length of the file where that is unknown."""
 

@@ -1,7 +1,7 @@
 """Names of the classes that numbers stand for, as a file's own schema or the card of its data set gives them.
 
 ``datasets`` writes its features into the schema of a Parquet file; a card, the ``README.md`` of a data set on the
-Hugging Face hub, has them as YAML in front of its text. Both come from strangers: what is no such thing, or is
+Hugging Face hub, has them as YAML in front of its text. Both come from strangers: what is not such a thing, or is
 too large, has no names.
 """
 
@@ -26,7 +26,7 @@ _CARD = "README.md"
 _MAX_FRONT_MATTER = 1 << 18  # characters; the largest cards of hundreds of configurations have 100,000
 _MAX_CLASSES = 10_000
 _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What PyYAML raises on texts that are no YAML, or whose tags and dates make no sense."""
+"""What PyYAML raises on texts that are not YAML, or whose tags and dates make no sense."""
 
 
 def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
@@ -90,11 +90,11 @@ class Card:
 
     names: ClassNames = field(default_factory=dict)
     shown: str = ""
-    """The card, for a person."""
+    """The card, for the user."""
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
-        """The card in a folder, or else the one above it; without names where there is none."""
+        """The card in a folder, or else the one above it; without names if there is none."""
         for place in (files, _above(files)):
             if place is None:
                 continue
@@ -108,7 +108,7 @@ class Card:
 
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
         """The names of a file's schema, and of the card for columns that the schema has none for. Raises
-        ``InputError`` where they contradict each other."""
+        ``InputError`` if they contradict each other."""
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):
                 own, other = schema[column][value], self.names[column][value]

@@ -12,7 +12,8 @@ import numpy as np
 
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.sources.words import Words, denied, letters_of
+from shards.sources.word_table import denied, letters_of
+from shards.sources.words import Words
 
 __all__ = ["FolderHints", "labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
 

@@ -14,7 +14,8 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.words import CLASS_WORDS, SPLIT_WORDS, Meaning, denied, letters_of, may_be_generated
+from shards.sources.word_table import CLASS_WORDS, SPLIT_WORDS, denied, letters_of, may_be_generated
+from shards.sources.words import Meaning
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
 

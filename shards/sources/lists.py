@@ -20,7 +20,7 @@ from shards.sources.labels import NO_LABEL, read_labels
 from shards.sources.layout import named_generator
 from shards.sources.rows import TableRows, read_rows
 from shards.sources.source_list import SourceList, SourceRules, sorted_table
-from shards.sources.words import SPLIT_WORDS
+from shards.sources.word_table import SPLIT_WORDS
 
 __all__ = ["FOLDER_REMEDY", "generators_of", "labels_of", "read_list", "splits_of"]
 

@@ -40,7 +40,7 @@ class Described:
     split: str
     """By the table, or else by the names of folders."""
     where: str
-    """The row, for a person."""
+    """The row, for the user."""
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Metadata:
     """(why a table says no labels, the images that it names): an error where folders do not say them either."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
-        """Notes on tables whose labels mean nothing. Raises ``Unclear`` where an image of such a table, or the
+        """Notes on tables whose labels mean nothing. Raises ``Unclear`` if an image of such a table, or the
         data set, lacks a label."""
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
@@ -63,8 +63,8 @@ class Metadata:
 
 
 def read_metadata(files: SourceFiles, tables: Sequence[str], images: Sequence[str], rules: SourceRules) -> Metadata:
-    """What ``tables`` say about ``images``, both by their names in ``files``. Raises ``InputError`` where a table
-    cannot be read, and where tables contradict each other or the folders."""
+    """What ``tables`` say about ``images``, both by their names in ``files``. Raises ``InputError`` if a table
+    cannot be read, and if tables contradict each other or the folders."""
     found, known = Metadata(), frozenset(images)
     card = Card.beside(files) if tables else Card()
     evidence: list[tuple[int, str, str]] = []
@@ -127,7 +127,7 @@ def _add(
 
 
 def _within(folder: str, name: str, known: AbstractSet[str]) -> str:
-    """The image that a row names, by its name in the source; ``""`` where there is none."""
+    """The image that a row names, by its name in the source; ``""`` if there is none."""
     for form in (name, name.replace("\\", "/")):
         if (path := posixpath.normpath(posixpath.join(folder, form))) in known:
             return path

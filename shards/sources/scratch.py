@@ -19,7 +19,7 @@ def open_scratch(out: Path) -> Path:
 
 
 def require_room(scratch: Path, num_bytes: int, what: str) -> None:
-    """Raises ``InputError`` where unpacking ``what`` takes more bytes than are free."""
+    """Raises ``InputError`` if unpacking ``what`` takes more bytes than are free."""
     if num_bytes > (free := shutil.disk_usage(scratch).free):
         raise InputError(
             f"unpacking {what} takes {num_bytes:,} bytes in {scratch}, where {free:,} are free: make room, or "

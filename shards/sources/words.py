@@ -1,4 +1,4 @@
-"""What the words of a data set mean: names of folders, of files, and values of labels, in one table.
+"""What the words of a data set mean: names of folders, of files and of columns, and values of labels.
 
 A name is taken apart into words of letters; numbers and words without a meaning of their own, such as
 ``images``, are left out. It has a meaning only where every word that is left has one: ``0_real``,
@@ -8,143 +8,42 @@ A name is taken apart into words of letters; numbers and words without a meaning
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from shards.errors import InputError
-from shards.manifest.schema import CLASS_NAMES, SPLITS
+from shards.manifest.schema import CLASS_NAMES
 from shards.sources.columns import LABEL_COLUMNS, plain_name
+from shards.sources.word_table import (
+    CERTAIN,
+    CLASS_WORDS,
+    FILLERS,
+    NEGATIONS,
+    SPLIT_WORDS,
+    denied,
+    is_glued_denial,
+    letters_of,
+)
 
 __all__ = [
-    "CERTAIN",
-    "CLASS_WORDS",
-    "FILLERS",
-    "SPLIT_WORDS",
     "Meaning",
     "Words",
+    "answered_class",
     "asked_class",
-    "denied",
-    "letters_of",
-    "may_be_generated",
     "parse_labels",
     "plain_label",
-    "sounds_like",
     "truth_of",
     "words_of_field",
 ]
 
-_REAL = (
-    "real",
-    "reals",
-    "realart",
-    "nature",
-    "natural",
-    "photo",
-    "photos",
-    "photograph",
-    "photographs",
-    "human",
-    "authentic",
-    "genuine",
-    "pristine",
-    "original",
-)
-_GENERATED = (
-    "generated",
-    "fake",
-    "fakes",
-    "ai",
-    "aigc",
-    "aigenerated",
-    "aiart",
-    "aiartdata",
-    "synthetic",
-    "synth",
-    "synthesized",
-    "artificial",
-)
-CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
-"""Word in lower case → label."""
-
-CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
-"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
-
-_NEGATIONS = frozenset(
-    {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}
-)
-_GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
-"""``notfake``, ``isnotfake``."""
-_SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
-"""Words beside which a word for a class is a question, or only what something looks like."""
-
-SPLIT_WORDS = {name: name for name in SPLITS} | {
-    "val": "valid",
-    "validation": "valid",
-    "training": "train",
-    "testing": "test",
-}
-"""Word in lower case → split."""
-
-FILLERS = frozenset(
-    [
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "picture",
-        "pictures",
-        "pic",
-        "pics",
-        "data",
-        "dataset",
-        "datasets",
-        "set",
-        "file",
-        "files",
-        "all",
-        "sample",
-        "samples",
-        "jpg",
-        "jpeg",
-        "png",
-        "webp",
-    ]
-)
-"""Words of names that say nothing about what lies below."""
-
-_WORD = re.compile(r"[^\W\d_]+")
 _SAME_LABELS = {"true": "1", "1.0": "1", "false": "0", "0.0": "0"}
 _TRUTH = {"1": True, "yes": True, "0": False, "no": False}
 _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
-
-
-def letters_of(name: str) -> list[str]:
-    """The words of a name in lower case, without numbers and marks."""
-    return _WORD.findall(name.lower())
 
 
 def plain_label(text: str) -> str:
     """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
     and tables have true and false, and 1.0 where another row has no number."""
     return _SAME_LABELS.get(text, text)
-
-
-def denied(words: Sequence[str]) -> set[int]:
-    """The classes of which the words of a name say that it is not, as in ``not_fake`` and ``nonfake``."""
-    glued = (_GLUED.fullmatch(word) for word in words)
-    found = {CLASS_WORDS[match["word"]] for match in glued if match}
-    if not _NEGATIONS.isdisjoint(words):
-        found |= {CLASS_WORDS[word] for word in words if word in CLASS_WORDS}
-    return found
-
-
-def may_be_generated(name: str) -> bool:
-    """Whether the name of a folder below one of real images speaks of generated ones: ``fake_upscaled``."""
-    words = letters_of(name)
-    return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
-
-
-def sounds_like(words: Sequence[str]) -> bool:
-    """Whether the words of a name only say what something looks like, or ask for it: ``real_looking``, ``is_fake``."""
-    return not _SEEMING.isdisjoint(words)
 
 
 def words_of_field(name: str) -> list[str]:
@@ -158,6 +57,17 @@ def asked_class(name: str) -> int | None:
     words = [word for word in words_of_field(name) if word != "is"]
     forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
     return next((label for form in forms if (label := Words().of_name(form).label) is not None), None)
+
+
+@cache
+def answered_class(name: str) -> int | None:
+    """The class for which 1 stands in a field that is called as a column of labels may be, or denies what one says
+    (``not_fake``); ``None`` for all others: ``human`` may be what a picture shows."""
+    if plain_name(name) in _OF_LABELS:
+        return asked_class(name)
+    words = [word for word in words_of_field(name) if word != "is"]
+    of_classes = all(word in CERTAIN or word in NEGATIONS or is_glued_denial(word) for word in words)
+    return 1 - denied(words).pop() if of_classes and len(denied(words)) == 1 else None
 
 
 def truth_of(text: str) -> bool | None:

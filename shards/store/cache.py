@@ -56,7 +56,7 @@ class ShardCache:
 
         ``fetch(path)`` writes into the file at ``path``, and calls :meth:`grow` before it writes beyond the first
         ``PIECE_BYTES``. ``name`` stands for the file in messages.
-        Raises ``InputError`` where the disk is full, the file is larger than the cache, its bytes
+        Raises ``InputError`` if the disk is full, the file is larger than the cache, its bytes
         have another checksum, or ``sha256`` is none.
         """
         path = self._path(sha256)
@@ -72,7 +72,7 @@ class ShardCache:
             raise InputError(cannot_write(self._folder, error)) from error
 
     def require_fits(self, num_bytes: int, name: str, instead: str = "") -> None:
-        """Raises ``InputError`` where a file is larger than the whole cache, before anything is
+        """Raises ``InputError`` if a file is larger than the whole cache, before anything is
         deleted for it; ``instead`` says what else can be done."""
         if num_bytes > self._max_bytes:
             raise InputError(
@@ -153,7 +153,7 @@ class ShardCache:
         """Context manager: evicts unused files until ``wanted`` bytes fit, and keeps the cache locked while its block
         makes a file of that length. ``own`` is that file if it exists already; its bytes are not counted twice.
 
-        Raises ``InputError``, before it deletes anything, where ``wanted`` exceeds the limit of the cache.
+        Raises ``InputError``, before it deletes anything, if ``wanted`` exceeds the limit of the cache.
         """
         self.require_fits(wanted, "what is to be fetched")
         self._folder.mkdir(parents=True, exist_ok=True)

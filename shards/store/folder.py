@@ -52,7 +52,7 @@ class RemoteFolder:
     """
 
     def __init__(self, url: str, settings: RemoteSettings | None = None, clock: Clock | None = None) -> None:
-        """Opens nothing yet. Raises ``InputError`` where the protocol's library is missing."""
+        """Opens nothing yet. Raises ``InputError`` if the protocol's library is missing."""
         self.settings = settings or RemoteSettings.from_environment()
         self.url = url
         self.counts: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class RemoteFolder:
         self._count(bytes_sent=expected)
 
     def stat(self, name: str) -> StoredFile | None:
-        """The store's description of a file, ``None`` where there is none."""
+        """The store's description of a file, ``None`` if there is none."""
         path = self._store.path(name)
         try:
             return self._retried(name, lambda: self._store.stat(path))
@@ -148,13 +148,13 @@ class RemoteFolder:
             raise
 
     def size(self, name: str) -> int | None:
-        """The length of a file in bytes, ``None`` where there is none or the store does not say."""
+        """The length of a file in bytes, ``None`` if there is none or the store does not say."""
         found = self.stat(name)
         return None if found is None else found.size
 
     def children(self) -> list[tuple[str, bool]]:
         """(name, whether it is a folder) of all that lies right in the folder, sorted; nothing
-        where there is no such folder."""
+        if there is no such folder."""
         path = self._store.path("")
         try:
             return self._retried("", lambda: self._store.children(path))

@@ -54,7 +54,7 @@ class StoredFile:
     size: int | None
     """In bytes; ``None`` where the store does not report it."""
     token: str
-    """Changes when the file is written again; empty where the store gives none."""
+    """Changes when the file is written again; empty if the store gives none."""
 
 
 def require_length(num_bytes: int | None, most: int) -> None:
@@ -100,7 +100,7 @@ class FsspecStore:
         store says how many there are."""
         size = self.stat(path).size
         if size == 0:
-            return b""  # a part of it, which is what is asked for below, cannot be had
+            return b""  # a part of it, which is what is asked for below, cannot be obtained
         require_length(size, most)
         stop = most + 1 if size is None else size
         limit_s = self._limit_s(size or _USUAL_BYTES)
@@ -165,7 +165,7 @@ class FsspecStore:
         return sorted(names)
 
     def _limit_s(self, num_bytes: int) -> float:
-        """How long so many bytes may take: the limit of time for each piece."""
+        """How long this many bytes may take: the limit of time for each piece."""
         return self.settings.timeout_s * (1 + num_bytes // PIECE_BYTES)
 
     def _call(self, method: str, *arguments: Any, limit_s: float = 0, **named: Any) -> Any:

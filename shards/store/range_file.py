@@ -1,4 +1,4 @@
-"""A file in a store as one that can be read at any place, each part with a request of its own."""
+"""A file in a store as one that can be read at any place, each part with its own request."""
 
 import io
 from typing import Any, Self
@@ -20,7 +20,7 @@ class RangeFile(io.RawIOBase):
 
     @classmethod
     def open(cls, remote: RemoteFolder, name: str) -> Self:
-        """Asks the store for the length. Raises ``RemoteUnavailable`` also where it gives none, or no parts."""
+        """Asks the store for the length. Raises ``RemoteUnavailable``, also if it gives none, or no parts."""
         size = remote.size(name)
         if size is None or not remote.has_ranges(name):
             raise RemoteUnavailable(

@@ -51,7 +51,7 @@ def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_t
     """Calls ``request`` until it succeeds. ``on_try(again)`` is called before every try.
 
     Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;
-    ``OSError`` or ``MemoryError`` where this machine is at its end: full, or out of descriptors.
+    ``OSError`` or ``MemoryError`` if this machine is at its end: full, or out of descriptors.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
@@ -85,7 +85,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _asked_for_s(error: BaseException | None) -> float:
-    """Seconds that the store asked for, 0 where it did not: in the answer's head, which aiohttp
+    """Seconds that the store asked for, 0 if it did not: in the answer's head, which aiohttp
     keeps with the error and botocore with the error behind s3fs's."""
     while error is not None:
         headers: Any = getattr(error, "headers", None)

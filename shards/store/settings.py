@@ -1,5 +1,5 @@
 """How this machine reads from stores. Of the machine, not of a run: so it comes from the
-environment and stands in no record of a run."""
+environment and is in no record of a run."""
 
 import math
 import os

@@ -1,7 +1,7 @@
 """Writing entropy-coded bits, inside compiled code.
 
 ``held`` holds the last ``count`` (below 8) bits that do not fill a byte yet; the functions take and
-return ``(at, held, count)``. The caller sees to room in ``out``: 16 bytes, and twice the bytes
+return ``(at, held, count)``. The caller ensures room in ``out``: 16 bytes, and twice the bytes
 copied, because every byte written may be an FF that takes a stuffed zero.
 """
 

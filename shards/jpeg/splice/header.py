@@ -156,7 +156,7 @@ def _copy(data: np.ndarray, start: Scalar, length: Scalar, out: np.ndarray, at: 
 
 @compiled
 def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: Scalar, completed: np.ndarray) -> Scalar:
-    """One segment for every table in use, DC tables completed. -1 where there is no room for it."""
+    """One segment for every table in use, DC tables completed. -1 if there is no room for it."""
     used = int64(0)
     for c in range(info[COMPONENTS]):
         used |= 1 << info[DC_OF + c] | 16 << info[AC_OF + c]
@@ -183,7 +183,7 @@ def template(
     ``completed`` is scratch of ``MAX_TABLE_BYTES``.
 
     Returns its length, where the height and width belong, and where the restart interval (or 0).
-    The length is -1 where a DC table has no room.
+    The length is -1 if a DC table has no room.
     """
     out[0] = uint8(0xFF)
     out[1] = uint8(0xD8)

@@ -121,7 +121,7 @@ def _read_fixed(mcu: np.ndarray, jpeg_size: Scalar, info: np.ndarray) -> Scalar:
 
 @compiled
 def _reference_length(jpeg: np.ndarray, kind: Scalar, at: Scalar, end: Scalar) -> Scalar:
-    """Length of the header part of ``kind`` at ``at``, or -1 where it does not end by ``end``."""
+    """Length of the header part of ``kind`` at ``at``, or -1 if it does not end by ``end``."""
     length = int64(-1)
     if kind == 0 and at + 9 <= end:
         length = 9 + 3 * int64(jpeg[at + 8])
@@ -219,7 +219,7 @@ def _set_grid(info: np.ndarray, max_h: Scalar, max_v: Scalar, min_h: Scalar, min
     # Interpolating upsampling looks one chroma sample further, in subsampled directions alone.
     info[MARGIN_X] = (max_h // min_h + 1) // 2 if max_h > min_h else 0
     info[MARGIN_Y] = (max_v // min_v + 1) // 2 if max_v > min_v else 0
-    # libjpeg-turbo interpolates only where a component is 3 samples wide or more. So a spliced
+    # libjpeg-turbo interpolates only if a component is 3 samples wide or more. So a spliced
     # image must be as wide as that wherever the whole image is.
     info[SHARPEST_X] = 2 * (max_h // min_h) + 1 if max_h > min_h else 1
     if info[NUM_MCUS] < 1:

@@ -46,7 +46,7 @@ __all__ = ["BAD_SCAN", "BAD_WINDOW", "TAIL_BYTES", "Memory", "splice_windows"]
 
 BAD_SCAN = 5
 BAD_WINDOW = 6
-MORE_ROOM = 7  # inside this file only: the caller grows the buffers and goes on
+MORE_ROOM = 7  # inside this file only: the caller grows the buffers and continues
 
 # libjpeg-turbo's fast path wants 512 bytes per block of an MCU still ahead of it. Whoever hands it
 # a spliced JPEG together with what follows in the buffer lets it run to the end.
@@ -99,7 +99,7 @@ class Memory(NamedTuple):
 
 @compiled
 def _measure(info: np.ndarray, window: np.ndarray, area: np.ndarray) -> bool:
-    """Widens a window by the margin, out to whole MCUs; false where it leaves the image.
+    """Widens a window by the margin, out to whole MCUs; false if it leaves the image.
 
     The right and lower border stay where the margin ends: a decoder skips what lies beyond.
     """
@@ -302,7 +302,7 @@ def _splice_windows(memory: Memory, window: Scalar, restarts: bool) -> tuple[Sca
 def _compile(digest: str) -> Any:
     @cached(_nrt=False)
     def kernel(memory: Memory, window: Scalar, restarts: bool) -> Any:
-        """Splices from ``window`` on. Returns the window to go on from once there is room for the
+        """Splices from ``window`` on. Returns the window to continue from once there is room for the
         two numbers that follow: bytes of scratch, and of output."""
         _ = digest
         return _splice_windows(memory, window, restarts)

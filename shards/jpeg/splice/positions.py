@@ -37,7 +37,7 @@ class EntryPositions(NamedTuple):
 
 
 def read_positions(jpeg: Bytes, mcu: Bytes) -> EntryPositions | None:
-    """The positions of a ``.mcu`` member, both 1-D; None where it is empty, damaged or another file's. Of the JPEG
+    """The positions of a ``.mcu`` member, both 1-D; None if it is empty, damaged or another file's. Of the JPEG
     the header is read, and the beginning of its scan."""
     info = np.zeros(INFO_SIZE, np.int64)
     # An entry takes at least a bit of the member, so there is room whatever it claims.

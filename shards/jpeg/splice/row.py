@@ -221,7 +221,7 @@ def _load_piece(work: Work, tail: Scalar, jump: bool, exact: bool) -> bool:
 
 @compiled
 def _recode(work: Work, pair: Scalar, value: Scalar, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the DC difference ``value``; false where there is no code for it."""
+    """Appends the DC difference ``value``; false if there is no code for it."""
     magnitude = abs(value)
     category = int64(0)
     while category <= MAX_DC_CATEGORY and magnitude >> category > 0:
@@ -328,7 +328,7 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 
 @compiled
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the MCUs ``start`` … ``stop - 1``; false where bits or index are not sound.
+    """Appends the MCUs ``start`` … ``stop - 1``; false if bits or index are not sound.
 
     The memory at ``Work.last`` holds the predictors of the output, and gets those after the row
     where they are ``needed``.

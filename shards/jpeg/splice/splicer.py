@@ -38,7 +38,7 @@ class Spliced:
     """Small JPEGs of a batch, one per window, end to end."""
 
     data: np.ndarray
-    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty where it failed.
+    """uint8; ``data[offsets[i]:offsets[i + 1]]`` is the JPEG of window i, empty if it failed.
     ``TAIL_BYTES`` or more follow the last one: libjpeg-turbo is faster when it is handed a buffer
     that reaches this far beyond the end of an image, and reads no meaning into it."""
     offsets: np.ndarray

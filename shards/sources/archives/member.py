@@ -66,7 +66,7 @@ def is_hidden(name: str) -> bool:
 def read_member(archive: OpenedAs, member: PackedMember) -> bytes:
     """The bytes of a member, never more than an image may have.
 
-    Raises ``RejectedImage`` where they are damaged or refused, ``InputError`` where the archive is no
+    Raises ``RejectedImage`` if they are damaged or refused, ``InputError`` if the archive is no
     longer the one that was listed, and ``MachineTrouble``.
     """
     if member.fault is not None:

@@ -25,7 +25,7 @@ def list_tar_members(path: Path, archive: str, notes: list[str], *, gzipped: boo
     which have their labels beside the images.
 
     A hard link is the file that it names. Members that must not be read have a fault. A note on the tar's
-    end is added to ``notes``. Raises ``InputError`` where it is damaged, cut off or lists too much.
+    end is added to ``notes``. Raises ``InputError`` if it is damaged, cut off or lists too much.
     """
     unread: list[str] = []
     walked = _members(path, archive, unread, gzipped)

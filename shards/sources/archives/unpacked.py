@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.images.formats import FILE_SUFFIXES
 from shards.images.rejection import RejectedImage
@@ -34,7 +35,7 @@ def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, Pa
         if len(there) == len(wanted):
             return True
         raise InputError(
-            f"{archive.path} is unpacked in {place} only in part ({len(there):,} of {len(wanted):,} files are there): "
+            f"{archive.path} is unpacked in {place} only in part ({len(there):,} of {counted(len(wanted), 'file')}): "
             "unpack it again, or move it to a folder of its own to have it read, too"
         )
     return False

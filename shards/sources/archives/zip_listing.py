@@ -46,7 +46,7 @@ def has_zip_end(path: Path) -> bool:
 def list_zip(path: Path, archive: str) -> list[tuple[str, PackedMember]]:
     """(name, member) of the files in a zip, in its order; names have ``/`` between their parts.
 
-    Members that must not be read have a fault. Raises ``InputError`` where the zip is damaged, split,
+    Members that must not be read have a fault. Raises ``InputError`` if the zip is damaged, split,
     encrypted, packed by a method that is not read here, or lists too much.
     """
     try:
@@ -73,7 +73,7 @@ def _directory(path: Path) -> tuple[list[zipfile.ZipInfo], int]:
     with open_regular(path) as file:
         end = _end_of_directory(file)
         if end is None:
-            raise zipfile.BadZipFile("its directory, which stands at the end, is not there")
+            raise zipfile.BadZipFile("its directory, which should be at its end, is missing")
         disk, num_bytes, begins_by = end
         if disk:
             raise InputError(join_parts(path))

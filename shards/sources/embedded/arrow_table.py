@@ -21,7 +21,7 @@ from shards.store.range_file import RangeFile
 __all__ = ["MappedArrowTable", "StoredArrowTable"]
 
 _BATCH_BYTES = 4 << 20
-"""About so many bytes of images are given at a time."""
+"""About this many bytes of images are given at a time."""
 _FORGET_BYTES = 64 << 20
 """Of a mapped file, no more than that and a batch stays in memory after it was read."""
 _END = b"\xff\xff\xff\xff\0\0\0\0"
@@ -83,14 +83,14 @@ class _Arrow:
         raise NotImplementedError
 
     def _forget(self, num_bytes: int) -> None:
-        """Called after so many bytes were worked with."""
+        """Called after this many bytes were worked with."""
 
 
 class MappedArrowTable(_Arrow):
     """One on this machine."""
 
     def __init__(self, path: Path, shown: str) -> None:
-        """Raises ``ValueError`` where it has no end, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if it has no end, ``OSError`` and Arrow's exceptions."""
         self._shown, self._read_bytes = shown, 0
         with machine_spared(path):
             self._mapped = read_or_end(path, lambda: map_regular(path))
@@ -118,7 +118,7 @@ class StoredArrowTable(_Arrow):
     """One in a store, which is read whole for its labels and again for its images."""
 
     def __init__(self, file: RangeFile, shown: str) -> None:
-        """Raises ``ValueError`` where it has no end, ``InputError``, ``OSError`` and Arrow's exceptions."""
+        """Raises ``ValueError`` if it has no end, ``InputError``, ``OSError`` and Arrow's exceptions."""
         self._shown, self._file = shown, file
         file.seek(max(file.size() - len(_END), 0))
         _require_end(file.read(len(_END)) or b"")

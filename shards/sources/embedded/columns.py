@@ -20,17 +20,17 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 def _is_image(kind: pa.DataType) -> bool:
     """Whether it is what ``datasets`` makes of images: their bytes, and a path. Reads all names, so that none that is
-    no UTF-8 comes up later."""
+    not UTF-8 comes up later."""
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
     inside = {field.name: field.type for field in fields}
     return "bytes" in inside and is_bytes(inside["bytes"])
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
-    """The column of images, ``""`` where there is none. ``has_paths``: another column names files, so bytes of a
-    column whose name says nothing are no images.
+    """The column of images, ``""`` if there is none. ``has_paths``: another column names files, so bytes of a
+    column whose name says nothing are not images.
 
-    Raises ``InputError`` where the images cannot be told, or come as lists.
+    Raises ``InputError`` if the images cannot be determined, or come as lists.
     """
     structs = [field.name for field in schema if _is_image(field.type)]
     plain = [field.name for field in schema if is_bytes(field.type)]

@@ -150,7 +150,7 @@ class EmbeddedFiles:
 def _spool(
     files: SourceFiles, table: ImageTable, folder: Path, advance: Callable[[int], object], stopped: threading.Event
 ) -> None:
-    """Writes the images of a table to a file of their own. Raises ``InputError`` where the table is not what it
+    """Writes the images of a table to a file of their own. Raises ``InputError`` if the table is not what it
     was."""
     found = 0
 

@@ -12,7 +12,7 @@ from shards.sources.embedded.reading import each
 __all__ = ["ParquetTable"]
 
 _BATCH_BYTES, _MOST_IN_BATCH = 4 << 20, 256
-"""What is taken out of a page at a time: about so many bytes, at most so many images."""
+"""What is taken out of a page at a time: about this many bytes, at most this many images."""
 
 
 class ParquetTable:

@@ -21,7 +21,7 @@ _MOST_OPEN = 32
 
 def write_spool(path: Path, images: Iterable[pa.Array], advance: Callable[[int], object]) -> None:
     """Writes the images, arrays of bytes, to ``path``, which appears whole or not at all. ``advance(n)`` is called
-    after ``n`` of them. Raises ``OSError`` where the disk does not take them, and what ``images`` raises."""
+    after ``n`` of them. Raises ``OSError`` if the disk does not take them, and what ``images`` raises."""
     with (
         atomic_path(path) as temporary,
         pa.OSFile(str(temporary), "wb") as file,

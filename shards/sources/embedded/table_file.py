@@ -23,7 +23,7 @@ LOOK_BYTES = 1 << 20
 
 
 class TableFile(Protocol):
-    """An open table. All that reads raises ``InputError`` where the file cannot be read."""
+    """An open table. All that reads raises ``InputError`` if the file cannot be read."""
 
     schema: pa.Schema
 
@@ -46,7 +46,7 @@ class TableFile(Protocol):
 @contextmanager
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
     """A table among the files of a source. ``piece_bytes`` is for columns of images, which come in such pieces; what
-    was read is not kept. Raises ``InputError`` where it is none."""
+    was read is not kept. Raises ``InputError`` if it is none."""
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
     source: Path | RangeFile
     table: TableFile

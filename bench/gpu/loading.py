@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bench.gpu_parts.data import repeated
-from bench.gpu_parts.part import Answer, Cell, Part, Setting, done, figure
+from bench.gpu.data import repeated
+from bench.gpu.part import Answer, Cell, Part, Setting, done, figure
 from shards.cli.wording import counted
 
 __all__ = ["LOADER"]

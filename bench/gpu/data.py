@@ -1,9 +1,11 @@
 """The shards that parts of ``bench gpu`` are measured on."""
 
+import tempfile
 from functools import cache
+from pathlib import Path
 
 from bench.corpora.repeated import repeat_dataset
-from bench.gpu_parts.part import Setting
+from bench.gpu.part import Setting
 from shards.manifest.dataset import ShardDataset
 
 __all__ = ["SPLIT", "repeated"]
@@ -19,4 +21,4 @@ def repeated(setting: Setting) -> ShardDataset:
     assert setting.data is not None
     dataset = ShardDataset.open(setting.data)
     copies = -(-SAMPLES[setting.device] // len(dataset.split_rows(SPLIT)))
-    return repeat_dataset(dataset, SPLIT, copies, setting.scratch_path / f"repeated-{copies}")
+    return repeat_dataset(dataset, SPLIT, copies, Path(tempfile.mkdtemp(dir=setting.scratch)) / "shards")

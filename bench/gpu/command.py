@@ -23,7 +23,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from bench.gpu_parts.parts import PARTS
+from bench.gpu.parts import PARTS
 from bench.harness.arguments import bench_parser, progress, scratch_folder
 from bench.harness.environment import environment
 from bench.harness.schemas import check_result, print_result
@@ -35,11 +35,13 @@ from shards.files.outputs import check_output, is_json_with
 __all__ = ["main", "parser"]
 
 BENCH = "gpu"
-GRACE_S, GRACE_SHARE = 5.0, 0.3
+GRACE_S, GRACE_SHARE = 30.0, 0.3
 """A cell that began in time may run longer by so much, and by this share of the part's time, and is ended then. That
-is late, because a new process takes seconds to begin."""
+is late, because it may still compile kernels, which take half a minute in a fresh checkout, and begin anew."""
+LAST_S = 2.0
+"""So long before the end everything is ended, to write what there is."""
 START_S = 120.0
-WORKER = [sys.executable, "-m", "bench.gpu_parts.worker"]
+WORKER = [sys.executable, "-m", "bench.gpu.worker"]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,10 +79,10 @@ def _measure(runner: "_Runner", setting: dict[str, Any], end: float, options: ar
     runner.start(min(START_S, end - time.monotonic()))
     shares = {name: part.share for name, part in PARTS.items()}
     for name, part in PARTS.items():
-        left = end - time.monotonic() - GRACE_S
+        left = end - time.monotonic() - LAST_S
         seconds = max(0.0, left * shares[name] / sum(shares[other] for other in list(PARTS)[list(PARTS).index(name) :]))
         progress(f"{name}: at most {seconds:.0f} s")
-        for row in runner.rows(name, seconds, end):
+        for row in runner.rows(name, seconds, end - LAST_S):
             document["rows"].append(row)
             print(printable(f"{row['state']:>8}  {row['part']}, {row['cell']}: {row['words']}"), flush=True)
             _write(document, options.out)
@@ -101,11 +103,12 @@ class _Runner:
         self._setting = setting
         self._process: subprocess.Popen[str] | None = None
         self._lines: SimpleQueue[str] = SimpleQueue()
+        self._crashed = False
 
     def start(self, seconds: float) -> None:
         """Starts the process. Raises ``InputError`` where it refuses the setting."""
         self._process = subprocess.Popen(WORKER, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._lines = SimpleQueue()
+        self._lines, self._crashed = SimpleQueue(), False
         threading.Thread(target=_forward, args=(self._process, self._lines), daemon=True).start()
         self._send(self._setting)
         answer = self._next(time.monotonic() + seconds)
@@ -117,13 +120,11 @@ class _Runner:
         figures."""
         end = min(end, time.monotonic() + seconds * (1 + GRACE_SHARE) + GRACE_S)
         owed: list[str] = []
-        if self._process is None:
+        if self._process is None and seconds > 0:
             self.start(end - time.monotonic())
-        self._send({"part": part, "seconds": seconds})
-        while True:
-            answer = self._next(end)
-            if answer is None:
-                break
+        if self._process is not None:
+            self._send({"part": part, "seconds": seconds})
+        while (answer := self._next(end)) is not None:
             if "end" in answer:
                 return
             if "cells" in answer:
@@ -131,11 +132,9 @@ class _Runner:
             elif "cell" in answer:
                 owed.remove(answer["cell"])
                 yield answer
-        crashed = self._process is not None and self._process.poll() is not None
+        crashed = self._crashed
         self.end()
-        state, words = (
-            ("failed", "the process ended") if crashed else ("cut off", "it was ended when its time was over")
-        )
+        state, words = ("failed", "the process ended") if crashed else ("cut off", "its time was over")
         for cell in owed or ["all"]:
             yield {"part": part, "cell": cell, "state": state, "words": words, "time_s": 0.0, "figures": {}}
             if crashed:
@@ -162,11 +161,14 @@ class _Runner:
             pass  # the missing answer shows it
 
     def _next(self, end: float) -> dict[str, Any] | None:
-        """The next answer, or None where the process ended or gave none in time."""
+        """The next answer, or None where there is no process, or it ended, or gave none in time."""
+        if self._process is None:
+            return None
         try:
             line = self._lines.get(timeout=max(0.0, end - time.monotonic()))
         except Empty:
             return None
+        self._crashed = not line  # its output ended
         return json.loads(line) if line else None
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bench.gpu_parts.data import SPLIT, repeated
-from bench.gpu_parts.part import Answer, Cell, Part, Setting, done, figure
+from bench.gpu.data import SPLIT, repeated
+from bench.gpu.part import Answer, Cell, Part, Setting, done, figure
 from glass.config.run_config import RunConfig
 from shards.cli.wording import counted
 
@@ -55,12 +55,16 @@ def _step(config: RunConfig) -> Iterator["Step"]:
 
 def _synthetic_rate(step: "Step", seconds: float) -> float:
     """Images per second with the batch that lies on the device."""
+    import torch
+
     for _ in range(WARM_UP_STEPS):
         step.take()
     start, steps = time.perf_counter(), 0
     while time.perf_counter() - start < seconds:
-        step.take()
+        step.engine.step([step.batch], step.totals)  # waits for nothing, as in training
         steps += 1
+    if step.device.type == "cuda":
+        torch.cuda.synchronize()
     return steps * step.config.loader.global_batch_size / (time.perf_counter() - start)
 
 

@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.gpu_parts.part import Answer, Cell, CutOff, Part, Setting, Skipped, done
+from bench.gpu.part import Answer, Cell, CutOff, Part, Setting, Skipped, done
 
 __all__ = ["SHARDS_VARIABLE", "TESTS"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHARDS_VARIABLE = "GLASS_GPU_TEST_SHARDS"
-"""Names shards for the tests, which else build some."""
+"""Names shards for the tests. Where it is not set they take those that are measured, or else build some."""
 # Plugins and warnings of a machine that is not ours: what pyproject.toml asks for may not be there.
 PLAIN = ["-o", "addopts=--import-mode=importlib", "-o", "filterwarnings=default", "-p", "no:cacheprovider"]
 _OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", re.MULTILINE)
@@ -41,7 +41,7 @@ def _run(path: Path, setting: Setting, seconds: float) -> Answer:
         ran = subprocess.run(
             command,
             cwd=ROOT,
-            env={**os.environ, **named},
+            env={**named, **os.environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=max(seconds, 1),

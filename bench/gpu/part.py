@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 __all__ = ["Answer", "Cell", "CutOff", "Part", "Setting", "Skipped", "State", "done", "figure"]
@@ -45,11 +44,6 @@ class Setting:
     def presets(self) -> tuple[str, ...]:
         """The models; on a CPU a small one stands in."""
         return ("glass_resnet50", "glass_vit_base") if self.on_gpu else ("glass_tiny",)
-
-    @property
-    def scratch_path(self) -> Path:
-        """``scratch``."""
-        return Path(self.scratch)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from bench.corpora.synthetic import draw_photograph
-from bench.gpu_parts.part import Answer, Cell, Part, Setting, done, figure
+from bench.gpu.part import Answer, Cell, Part, Setting, done, figure
 
 __all__ = ["PIXELS", "spliced_jobs"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from bench.gpu_parts.part import Answer, Cell, Part, Setting, done
+from bench.gpu.part import Answer, Cell, Part, Setting, done
 
 __all__ = ["MACHINE"]
 

@@ -1,4 +1,4 @@
-"""The measuring process of ``bench gpu``: ``python -m bench.gpu_parts.worker`` reads its setting and then parts.
+"""The measuring process of ``bench gpu``: ``python -m bench.gpu.worker`` reads its setting and then parts.
 
 One JSON document per line. Standard input: the setting, then ``{"part": name, "seconds": …}`` any number of times.
 Standard output: ``{"ready": true}`` or ``{"refused": sentence}``; then per part ``{"cells": [name, …]}``, a row per
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-from bench.gpu_parts.part import Cell, CutOff, Part, Setting, Skipped, State
-from bench.gpu_parts.parts import PARTS
+from bench.gpu.part import Cell, CutOff, Part, Setting, Skipped, State
+from bench.gpu.parts import PARTS
 from shards.errors import InputError
 
 __all__ = ["main"]
@@ -50,7 +50,7 @@ def _require(setting: Setting) -> None:
     if setting.on_gpu and not torch.cuda.is_available():
         raise InputError("no CUDA device is available: give --device cpu, where glass_tiny stands in")
     if setting.data is not None:
-        from bench.gpu_parts.data import SPLIT
+        from bench.gpu.data import SPLIT
         from shards.manifest.dataset import ShardDataset
 
         ShardDataset.open(setting.data).split_rows(SPLIT)
@@ -58,7 +58,7 @@ def _require(setting: Setting) -> None:
 
 def _warm_up() -> None:
     """Compiles the kernels of a fresh checkout, half a minute's work, while the tests run in their own process."""
-    from bench.gpu_parts.pixels import spliced_jobs
+    from bench.gpu.pixels import spliced_jobs
 
     with suppress(Exception):  # whoever needs them meets it again, and reports it
         spliced_jobs("4:2:0")

@@ -1,0 +1,28 @@
+"""Prints what this project needs and a rented GPU machine lacks, a requirement a line: ``missing.py [--no-dali]``.
+
+Such a machine has the packages of ``THERE`` and what these need.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+THERE = ("torch", "timm", "accelerate", "numba", "numpy", "pyarrow", "pillow", "safetensors", "pyyaml", "psutil")
+"""A machine with PyTorch, torchvision, timm, Accelerate, Numba, pyarrow, Pillow and pytest has these."""
+TESTS = ("pytest-timeout",)
+
+
+def main() -> int:
+    """Returns 0."""
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    lines = [line.split(";")[0].strip() for line in wanted]
+    if "--no-dali" in sys.argv[1:]:
+        lines = [line for line in lines if "dali" not in line]
+    print("\n".join([line for line in lines if re.split(r"[<>=!~ ]", line)[0] not in THERE] + list(TESTS)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

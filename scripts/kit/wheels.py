@@ -1,0 +1,129 @@
+"""Checks wheels, and unpacks those that this Python lacks: ``wheels.py note WHEELS VERSION`` where they are packed,
+``wheels.py unpack WHEELS SITE`` on the machine that is to have them.
+
+``note`` requires each wheel to fit Python VERSION on Linux, drops what such a machine has, and writes the checksums;
+``unpack`` compares these. Needs nothing but Python: pip may be missing, or may want to reach a registry.
+"""
+
+import hashlib
+import platform
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+SUMS = "SHA256SUMS"
+THERE = {"torch", "torchvision", "triton", "timm", "accelerate", "numba", "llvmlite", "numpy", "pyarrow", "pillow"}
+"""A wheel of these, fetched because another package needs it, would replace what the machine has."""
+
+
+class Refused(Exception):
+    """One sentence."""
+
+
+def main(words: list[str]) -> int:
+    """Returns 0, or 2 for wheels that do not fit or are damaged."""
+    try:
+        if words[0] == "note":
+            note(Path(words[1]), words[2])
+        else:
+            unpack(Path(words[1]), Path(words[2]))
+    except Refused as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def note(wheels: Path, version: str) -> None:
+    """Checks the tags of all wheels in ``wheels`` and writes their checksums."""
+    lines = []
+    for wheel in sorted(wheels.glob("*.whl")):
+        if name_of(wheel) in THERE:
+            wheel.unlink()
+            continue
+        require_fits(wheel, version)
+        lines.append(f"{_sha256(wheel)}  {wheel.name}\n")
+    if not lines:
+        raise Refused(f"there is no wheel in {wheels}: pip has fetched none")
+    (wheels / SUMS).write_text("".join(lines), encoding="ascii")
+
+
+def unpack(wheels: Path, site: Path) -> None:
+    """Compares the checksums of ``wheels``, and unpacks into ``site`` those that this Python lacks."""
+    version = "{}.{}".format(*platform.python_version_tuple())
+    sums = [line.split() for line in (wheels / SUMS).read_text(encoding="ascii").splitlines()]
+    unpacked = []
+    for sha256, wheel in sums:
+        path = wheels / wheel
+        if not path.is_file() or _sha256(path) != sha256:
+            raise Refused(f"{wheel} is missing or damaged: bring the kit here again")
+        require_fits(path, version)
+        if not _is_installed(name_of(path)):
+            _extract(path, site)
+            unpacked.append(name_of(path))
+    print(f"unpacked {len(unpacked)} of {len(sums)} wheels, which are missing here: {', '.join(unpacked)}")
+
+
+def name_of(wheel: Path) -> str:
+    """The distribution's name, normalised."""
+    return re.sub(r"[-_.]+", "-", wheel.name.split("-")[0]).lower()
+
+
+def require_fits(wheel: Path, version: str) -> None:
+    """Raises ``Refused`` where the tags of a wheel are not for CPython ``version`` on Linux of this machine's kind."""
+    pythons, abis, systems = wheel.name.removesuffix(".whl").split("-")[-3:]
+    digits = version.replace(".", "")
+    older = {f"cp3{minor}" for minor in range(2, int(version.split(".")[1]) + 1)}
+    fits = any(
+        (python in ("py3", f"py{digits}", "py2.py3") and abi == "none")
+        or (python == f"cp{digits}" and abi in (f"cp{digits}", "abi3", "none"))
+        or (python in older and abi == "abi3")
+        for python in pythons.split(".")
+        for abi in abis.split(".")
+    )
+    machine = platform.machine()
+    here = any(one == "any" or ("linux" in one and one.endswith(machine)) for one in systems.split("."))
+    if not (fits and here):
+        raise Refused(f"{wheel.name} is not for Python {version} on Linux {machine}: pack the kit for this machine")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _extract(wheel: Path, site: Path) -> None:
+    """As pip lays a wheel out, without commands and without compiled code."""
+    with zipfile.ZipFile(wheel) as archive:
+        for member, target in _targets(archive):
+            path = site / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(archive.read(member))
+
+
+def _targets(archive: zipfile.ZipFile) -> Iterator[tuple[str, PurePosixPath]]:
+    for member in archive.namelist():
+        path = PurePosixPath(member)
+        if member.endswith("/"):
+            continue
+        if path.is_absolute() or ".." in path.parts:
+            raise Refused(f"{archive.filename} has a file outside of it: {member!r}")
+        if path.parts[0].endswith(".data"):
+            if path.parts[1] not in ("purelib", "platlib"):
+                continue
+            path = PurePosixPath(*path.parts[2:])
+        yield member, path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,130 @@
+"""The words for classes and splits, and the words that take the meaning of a class away from a name."""
+
+import re
+from collections.abc import Sequence
+
+from shards.manifest.schema import SPLITS
+
+__all__ = [
+    "CERTAIN",
+    "CLASS_WORDS",
+    "FILLERS",
+    "NEGATIONS",
+    "SPLIT_WORDS",
+    "denied",
+    "is_glued_denial",
+    "letters_of",
+    "may_be_generated",
+    "sounds_like",
+]
+
+_REAL = (
+    "real",
+    "reals",
+    "realart",
+    "nature",
+    "natural",
+    "photo",
+    "photos",
+    "photograph",
+    "photographs",
+    "human",
+    "authentic",
+    "genuine",
+    "pristine",
+    "original",
+)
+_GENERATED = (
+    "generated",
+    "fake",
+    "fakes",
+    "ai",
+    "aigc",
+    "aigenerated",
+    "aiart",
+    "aiartdata",
+    "synthetic",
+    "synth",
+    "synthesized",
+    "artificial",
+)
+CLASS_WORDS = dict.fromkeys(_REAL, 0) | dict.fromkeys(_GENERATED, 1)
+"""Word in lower case → label."""
+
+CERTAIN = {"real": 0, "reals": 0, "generated": 1, "aigenerated": 1, "aigc": 1, "fake": 1, "fakes": 1}
+"""Words that name a class wherever they stand; ``photo``, ``human`` or ``ai`` may also name a scene."""
+
+NEGATIONS = frozenset(
+    {"no", "non", "not", "un", "without", "free", "false", "never", "neither", "nor", "anti", "isn", "isnt"}
+)
+_GLUED = re.compile(rf"(is)?(?P<negation>no|non|not)(?P<word>{'|'.join(CLASS_WORDS)})")
+"""``notfake``, ``isnotfake``."""
+_SEEMING = frozenset({"is", "like", "looking", "pseudo", "quasi", "almost", "nearly", "hyper", "semi"})
+"""Words beside which a word for a class is a question, or only what something looks like."""
+
+SPLIT_WORDS = {name: name for name in SPLITS} | {
+    "val": "valid",
+    "validation": "valid",
+    "training": "train",
+    "testing": "test",
+}
+"""Word in lower case → split."""
+
+FILLERS = frozenset(
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "data",
+        "dataset",
+        "datasets",
+        "set",
+        "file",
+        "files",
+        "all",
+        "sample",
+        "samples",
+        "jpg",
+        "jpeg",
+        "png",
+        "webp",
+    ]
+)
+"""Words of names that say nothing about what lies below."""
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def letters_of(name: str) -> list[str]:
+    """The words of a name in lower case, without numbers and marks."""
+    return _WORD.findall(name.lower())
+
+
+def denied(words: Sequence[str]) -> set[int]:
+    """The classes of which the words of a name say that it is not, as in ``not_fake`` and ``nonfake``."""
+    glued = (_GLUED.fullmatch(word) for word in words)
+    found = {CLASS_WORDS[match["word"]] for match in glued if match}
+    if not NEGATIONS.isdisjoint(words):
+        found |= {CLASS_WORDS[word] for word in words if word in CLASS_WORDS}
+    return found
+
+
+def may_be_generated(name: str) -> bool:
+    """Whether the name of a folder below one of real images speaks of generated ones: ``fake_upscaled``."""
+    words = letters_of(name)
+    return {CERTAIN[word] for word in words if word in CERTAIN} == {1} and not denied(words)
+
+
+def sounds_like(words: Sequence[str]) -> bool:
+    """Whether the words of a name only say what something looks like, or ask for it: ``real_looking``, ``is_fake``."""
+    return not _SEEMING.isdisjoint(words)
+
+
+def is_glued_denial(word: str) -> bool:
+    """Whether it is a word such as ``notfake``."""
+    return _GLUED.fullmatch(word) is not None

@@ -1,0 +1,51 @@
+"""Resizing has Pillow's bits, whoever does it, and whether all of an image is asked for or a part."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from shards.images import resize
+from shards.images.resampling import resampled
+from shards.images.resize import columns_come_first, resized, resized_part
+
+SIDES = st.integers(1, 12) | st.integers(1, 260)
+
+
+def by_pillow(pixels, width, height, cubic):
+    kind = Image.Resampling.BICUBIC if cubic else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize((width, height), kind))
+
+
+@settings(max_examples=60, deadline=None)
+@given(SIDES, SIDES, SIDES, SIDES, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
+def test_kernels_equal_pillow(height, width, tall, wide, cubic, extreme, random):
+    """Pixels of 0 and 255 alone make the cubic filter leave the range of a byte."""
+    pixels = np.random.default_rng(height * 997 + width).integers(0, 256, (height + 2, width + 1, 3), np.uint8)
+    if extreme:
+        pixels = np.where(pixels > 127, 255, 0).astype(np.uint8)
+    pixels = pixels[2:, 1:]  # rows lie apart
+    if columns_come_first((height, width), (tall, wide)):
+        return
+    expected = by_pillow(pixels, wide, tall, cubic)
+    np.testing.assert_array_equal(resampled(pixels, (tall, wide), (0, 0, tall, wide), cubic), expected)
+    top, left = random.randrange(tall), random.randrange(wide)
+    part = (top, left, random.randint(1, tall - top), random.randint(1, wide - left))
+    cut = expected[top : top + part[2], left : left + part[3]]
+    np.testing.assert_array_equal(resampled(pixels, (tall, wide), part, cubic), cut)
+
+
+@pytest.mark.parametrize("size", [(400, 90), (90, 400)])
+def test_pillow_first_then_kernels(size, monkeypatch):
+    """A process that resizes little does not load Numba for it; tall images stay Pillow's."""
+    asked = []
+    monkeypatch.setattr(resize, "_by_pillow", 0)
+    monkeypatch.setattr(resize, "_PILLOWS_SHARE", 2 * 400 * 90)
+    monkeypatch.setattr("shards.images.resampling.resampled", lambda *given: asked.append(given) or resampled(*given))
+    pixels = np.random.default_rng(1).integers(0, 256, (*size, 3), dtype=np.uint8)
+    expected = by_pillow(pixels, 64, 64, False)
+    for _ in range(4):
+        np.testing.assert_array_equal(resized(pixels, 64, 64), expected)
+        np.testing.assert_array_equal(resized_part(pixels, 64, 64, 3, 5, 20, 30), expected[3:23, 5:35])
+    assert len(asked) == (0 if columns_come_first(size, (64, 64)) else 6)
