@@ -49,6 +49,13 @@ def test_batches_are_equal_to_the_bit(sets: list[ShardDataset], backend: str, de
         assert tiled.stats()["windowed"] >= (0 if decode == "full" else len(WRITERS))
 
 
+def test_every_kind_is_stored_as_tiles(sets: list[ShardDataset]) -> None:
+    paths, forms = (sets[1].table.column(name).to_pylist() for name in ("source_path", "stored_as"))
+    names = {path.partition("/")[2]: form for path, form in zip(paths, forms, strict=True)}
+    assert {name for name, form in names.items() if form == "tiled"} == set(WRITERS)
+    assert set(names) == set(WRITERS | KEPT)
+
+
 def test_pixels_are_read_window_by_window(sets: list[ShardDataset]) -> None:
     """Of tiles, not of the whole file: an image of several costs a part of its bytes."""
     read = []
