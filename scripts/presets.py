@@ -50,7 +50,7 @@ def _table() -> Table:
     for title in ("preset", "backbone", "views", "batch", "epochs", "in words"):
         # A name that is cut off cannot be copied; words are broken instead.
         justify: Literal["left", "right"] = "right" if title in ("batch", "epochs") else "left"
-        table.add_column(title, justify=justify, no_wrap=title != "in words")
+        table.add_column(title, justify=justify, no_wrap=title != "in words", overflow="fold")
     for name in preset_names():
         config = load_preset(name)
         loader = config.loader
