@@ -9,15 +9,21 @@ by round. A line on each method, below the table, lists the work that it include
 
     python -m bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
     python -m bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
+
+With ``--formats`` the photographs are shrunk to each size and written in each format, and the loader, on the files as
+they are and on what a build can store instead, stands beside Pillow, OpenCV and torchvision.
+
+    python -m bench decode --formats --photos DIR --images 16 --output runs/bench
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.corpora.corpus import CROP_SIZE
+from bench.corpora.encoded import FORMATS
 from bench.corpora.image_sets import (
     SYNTHETIC,
     ImageSet,
@@ -26,6 +32,8 @@ from bench.corpora.image_sets import (
     entry_point_ratios,
     reference_set,
 )
+from bench.formats.methods import METHODS as FORMAT_METHODS
+from bench.formats.run import SIZES, measure_formats
 from bench.harness.arguments import (
     add_measuring,
     bench_parser,
@@ -57,29 +65,28 @@ def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a method crashed."""
     options = parser().parse_args(argv)
     crop_counts = whole_numbers("--crops", options.crops)
-    methods = _chosen(options)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])
     warn_if_busy(found)
-    with scratch_folder() as folder:
-        sets = build_image_sets(options, folder, crop_counts)
-        run = _Run(options.rounds, options.seconds_per_round, methods, cores)
-        for image_set in sets:
-            for num_crops in crop_counts:
-                run.measure_cell(image_set, num_crops)
-        run.compare(sets, reference_crops(crop_counts))
-    document = {
+    measure = _measure if options.formats is None else measure_formats
+    run = measure(BENCH, options, crop_counts, cores)
+    document: dict[str, Any] = {
         "bench": BENCH,
         "rows": run.rows,
         **ratio_fields(run.ratios),
         "environment": found,
-        "image_sets": [image_set.describe() for image_set in sets],
-        "methods": {name: info.about for name, info in methods.items()},
+        "image_sets": [image_set.describe() for image_set in run.sets],
+        "methods": {name: info.about for name, info in run.methods.items()},
         "skipped": run.skipped,
         "failed": run.failed,
     }
-    _show(document)
-    print_result(document, options.output, BENCH, partial(plot_rows, run.rows))
+    print(f"{found['cpu']}, cores {found['cores_used']}, commit {found['commit']}, {found['date']}")
+    print("files in the page cache; turns from empty queues to the last result\n")
+    run.show()
+    print_about(document["methods"])
+    print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
+    print_skipped(document["skipped"], document["failed"])
+    print_result(document, options.output, BENCH, run.draw)
     return 1 if run.failed else 0
 
 
@@ -94,8 +101,31 @@ def parser() -> CommandParser:
         action="store_true",
         help=f"also the same job on other libraries, where installed: {', '.join(PEERS)}",
     )
+    parser.add_argument(
+        "--formats",
+        nargs="?",
+        const="",
+        metavar="NAME,…",
+        help="instead: the photographs of --photos in these formats (without a NAME all: "
+        f"{', '.join(FORMATS)}) and in the sizes --megapixels, here {SIZES} if not given; the loader beside Pillow, "
+        f"OpenCV and torchvision; --methods are then of {', '.join(FORMAT_METHODS)}",
+    )
     add_measuring(parser, threads="1")
     return parser
+
+
+def _measure(
+    bench: str, options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
+) -> "_Run":
+    """All methods on all sets of images. Raises ``InputError`` naming the argument at fault."""
+    run = _Run(bench, options.rounds, options.seconds_per_round, _chosen(options), cores)
+    with scratch_folder() as folder:
+        run.sets = build_image_sets(options, folder, crop_counts)
+        for image_set in run.sets:
+            for num_crops in crop_counts:
+                run.measure_cell(image_set, num_crops)
+        run.compare(run.sets, reference_crops(crop_counts))
+    return run
 
 
 def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
@@ -111,10 +141,12 @@ def _chosen(options: argparse.Namespace) -> dict[str, MethodInfo]:
 class _Run:
     """Measures cell by cell and collects rows and ratios."""
 
+    bench: str
     rounds: int
     seconds_per_round: float
     methods: Mapping[str, MethodInfo]
     cores: Mapping[int, list[int]]
+    sets: list[ImageSet] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -133,7 +165,7 @@ class _Run:
         measured = self._alternate(tasks)
         self._cells[image_set.suffix, num_crops] = measured
         fields = {**image_set.row_fields, "crop_size": CROP_SIZE}
-        self.rows += [row_of(BENCH, one, image_set.corpus.megapixels, **fields) for one in measured]
+        self.rows += [row_of(self.bench, one, image_set.corpus.megapixels, **fields) for one in measured]
 
     def compare(self, sets: Sequence[ImageSet], num_crops: int) -> None:
         """The ratios, at ``num_crops``; those of the reference set without a suffix."""
@@ -145,6 +177,21 @@ class _Run:
         by_size = [image_set for image_set in sets if image_set.kind == SYNTHETIC]
         if len(by_size) > 1 and SIZE_METHOD in self.methods:
             self.ratios.update(self._size_ratios(by_size, num_crops))
+
+    def show(self) -> None:
+        """The table for people."""
+        print_image_sets([image_set.describe() for image_set in self.sets])
+        print_rows(self.rows, "medians over alternated rounds")
+        for row in self.rows:
+            if row["method"] == SIZE_METHOD and row["windowed_share"] < 1:
+                print(
+                    f"{row['images']} {row['megapixels']} megapixels: only {row['windowed_share']:.0%} "
+                    "of the images could be read by windows, the others were decoded whole"
+                )
+
+    def draw(self, output: Path) -> list[Path]:
+        """The plots in the folder ``output``."""
+        return plot_rows(self.rows, output)
 
     def _add_ratios(self, image_set: ImageSet, num_crops: int, suffix: str) -> None:
         measured = self._cells[image_set.suffix, num_crops]
@@ -191,21 +238,3 @@ class _Run:
             self.skipped[name] = reason + hint
         self.failed.update(outcome.failed)
         return outcome.measurements
-
-
-def _show(document: Mapping[str, Any]) -> None:
-    """The table for people."""
-    print_image_sets(document["image_sets"])
-    found = document["environment"]
-    print(f"{found['cpu']}, cores {found['cores_used']}, commit {found['commit']}, {found['date']}")
-    print("files in the page cache; turns from empty queues to the last result\n")
-    print_rows(document["rows"], "medians over alternated rounds")
-    for row in document["rows"]:
-        if row["method"] == SIZE_METHOD and row["windowed_share"] < 1:
-            print(
-                f"{row['images']} {row['megapixels']} megapixels: only {row['windowed_share']:.0%} "
-                "of the images could be read by windows, the others were decoded whole"
-            )
-    print_about(document["methods"])
-    print_ratios(document["ratios"], document["ratio_ranges"], "\nratios, round by round")
-    print_skipped(document["skipped"], document["failed"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.corpora.image_sets import SYNTHETIC
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_memory", "plot_rows", "plot_soak"]
+__all__ = ["plot_formats", "plot_memory", "plot_rows", "plot_soak"]
 
 STYLES = {
     "recipe": ("#7f7f7f", "o"),
@@ -23,6 +24,12 @@ STYLES = {
     "auto": ("#e377c2", "x"),
     "precut": ("#2ca02c", "P"),
     "decode_only": ("#17becf", "*"),
+    "kept": ("#e377c2", "x"),
+    "tiles": ("#d62728", "o"),
+    "baseline": ("#ff7f0e", "^"),
+    "pillow": ("#7f7f7f", "o"),
+    "opencv": ("#bcbd22", "s"),
+    "torchvision": ("#9467bd", "D"),
 }
 MEMORY_COLOURS = {"plain": "#d62728", "chunked": "#1f77b4"}
 GIB = 1 << 30
@@ -72,7 +79,39 @@ def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int)
     return figure
 
 
-def _draw_panel(place: "Axes", rows: Rows, axis: str) -> None:
+def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, str], output: Path) -> list[Path]:
+    """Images per second of ``bench decode --formats`` against megapixels, a panel per format; ``methods`` and
+    ``formats`` hold the words for the names in the rows.
+
+    Writes ``decode-formats.png`` and ``.svg``; returns the files.
+    """
+    names = [name for name in formats if any(row["images"] == name for row in rows)]
+    if not names:
+        return []
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = _figure(3.2 * across + 2.2, 2.6 * down + 0.6)
+    places = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for place, name in zip(places.flat, names, strict=False):
+        _draw_panel(place, [row for row in rows if row["images"] == name], "megapixels", methods)
+        place.set_title(formats[name], fontsize=10)
+        place.set_xlabel("")
+    for number, place in enumerate(places.flat):
+        place.tick_params(labelbottom=number + across >= len(names))
+        place.set_visible(number < len(names))
+    crops, threads = rows[0]["num_crops"], rows[0]["threads"]
+    figure.supxlabel("megapixels per image", fontsize=10)
+    figure.supylabel(f"images/s, {crops} crops, {threads} thread{'s' * (threads > 1)}, median and range", fontsize=10)
+    drawn = {
+        label: handle for place in places.flat for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
+    }
+    words = [word for word in methods.values() if word in drawn]
+    figure.legend([drawn[word] for word in words], words, fontsize=8, loc="outside right center", frameon=False)
+    return _save(figure, output / "decode-formats")
+
+
+def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str] = MappingProxyType({})) -> None:
+    """``words`` of a method stand in the legend in place of its name."""
     for method in dict.fromkeys(row["method"] for row in rows):
         line = sorted((row for row in rows if row["method"] == method), key=lambda row: row[axis])
         x, y = [row[axis] for row in line], [row["images_per_s"] for row in line]
@@ -80,7 +119,15 @@ def _draw_panel(place: "Axes", rows: Rows, axis: str) -> None:
         above = [row["spread"][1] - row["images_per_s"] for row in line]
         colour, marker = STYLES.get(method, (None, "."))
         place.errorbar(
-            x, y, yerr=[below, above], label=method, color=colour, marker=marker, capsize=2, markersize=5, linewidth=1.3
+            x,
+            y,
+            yerr=[below, above],
+            label=words.get(method, method),
+            color=colour,
+            marker=marker,
+            capsize=2,
+            markersize=5,
+            linewidth=1.3,
         )
     place.set_xscale("log", base=2)
     place.set_yscale("log")

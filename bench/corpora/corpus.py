@@ -25,6 +25,7 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic, write_text_atomic
+from shards.images.formats import EXTENSIONS, known_format
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import DatasetInfo
 from shards.manifest.schema import CLASS_NAMES
@@ -149,16 +150,16 @@ def mapped(path: Path) -> Bytes:
         return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
 
 
-def build_corpus(root: Path, photographs: Sequence[Path], crop_counts: Sequence[int]) -> Corpus:
-    """Builds shards from ``photographs`` in the new folder ``root``, takes the images out again and
-    stores crops apart.
-
-    Raises ``InputError`` where fewer than two photographs can be used.
-    """
+def build_corpus(
+    root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
+) -> Corpus:
+    """Builds shards from ``photographs`` in the new folder ``root``, takes the images out again and stores crops apart,
+    for which all must be JPEGs. Raises ``InputError`` where fewer than two photographs can be used."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two photographs that differ")
     (root / "files").mkdir(parents=True)
-    report = build_dataset(_list_sources(root, photographs), root / "shards", BuildSettings(), progress=False)
+    sources = _list_sources(root, photographs)
+    report = build_dataset(sources, root / "shards", settings or BuildSettings(), progress=False)
     dataset = ShardDataset.open(root / "shards")
     corpus = Corpus(
         root,
@@ -168,7 +169,8 @@ def build_corpus(root: Path, photographs: Sequence[Path], crop_counts: Sequence[
         entry_point_shares(dataset),
     )
     corpus.write()
-    _store_crops(corpus, crop_counts)
+    if crop_counts:
+        _store_crops(corpus, crop_counts)
     return corpus
 
 
@@ -199,8 +201,9 @@ def _take_out(dataset: ShardDataset, root: Path) -> list[CorpusImage]:
     file_ids = np.ascontiguousarray(dataset.column("sha256")[:, :8]).view(">i8")[:, 0].tolist()
     images = []
     for row, (offset, length, width, height, content_id) in enumerate(zip(*columns, strict=True)):
-        file = f"files/{row:06d}.jpg"
-        write_bytes_atomic(root / file, tars[codes[row]][offset : offset + length].tobytes())
+        data = tars[codes[row]][offset : offset + length].tobytes()
+        file = f"files/{row:06d}.{EXTENSIONS[known_format(data)]}"
+        write_bytes_atomic(root / file, data)
         images.append(CorpusImage(file, width, height, content_id, file_ids[row], length))
     return images
 

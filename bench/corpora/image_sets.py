@@ -24,6 +24,7 @@ __all__ = [
     "build_image_sets",
     "entry_point_ratios",
     "reference_set",
+    "spread",
 ]
 
 PHOTOGRAPHS, SYNTHETIC = "photographs", "synthetic"
@@ -36,12 +37,12 @@ class ImageSet:
     """Images of one kind and size."""
 
     kind: str
-    """``photographs`` or ``synthetic``."""
+    """``photographs``, ``synthetic``, or the format that photographs were written in."""
     corpus: Corpus
     skipped: dict[str, int]
     """Reason → files of ``--photos`` that were left out."""
     asked_megapixels: float | None = None
-    """Size of synthetic images; None for photographs."""
+    """Size of synthetic images, or that photographs were shrunk to; None for photographs as they are."""
 
     @property
     def suffix(self) -> str:
@@ -99,7 +100,7 @@ def build_image_sets(options: argparse.Namespace, folder: Path, crop_counts: Seq
     sets = []
     if options.photos is not None:
         found = find_photographs(options.photos, options.min_megapixels)
-        paths = _spread(found.paths, options.images)
+        paths = spread(found.paths, options.images)
         progress(f"building shards of {len(paths)} photographs")
         corpus = build_corpus(folder / PHOTOGRAPHS, paths, crop_counts)
         sets.append(ImageSet(PHOTOGRAPHS, corpus, found.skipped))
@@ -135,7 +136,7 @@ def entry_point_ratios(image_set: ImageSet) -> dict[str, Ratio]:
     }
 
 
-def _spread(paths: list[Path], limit: int | None) -> list[Path]:
+def spread(paths: list[Path], limit: int | None) -> list[Path]:
     """At most ``limit`` of them, evenly over the sorted list."""
     if limit is None or limit >= len(paths):
         return paths

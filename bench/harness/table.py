@@ -12,6 +12,7 @@ from bench.harness.result import GOALS
 __all__ = [
     "new_table",
     "print_about",
+    "print_formats",
     "print_image_sets",
     "print_memory",
     "print_ratios",
@@ -28,7 +29,7 @@ WIDE = 130
 """For tables of many figures, each with its range below it."""
 WIDEST = 160
 MIB = 1 << 20
-TEXTS = ("images", "method", "preset", "ratio")
+TEXTS = ("format", "images", "method", "preset", "ratio")
 """Columns of words."""
 MEMORY_PARTS = ("weights", "gradients", "optimiser", "activations", "input")
 
@@ -79,6 +80,21 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
             f"{row['peak_rss_mib']:,.0f}",
         )
     _console().print(table)
+
+
+def print_formats(rows: Sequence[Mapping[str, Any]], methods: Mapping[str, str], formats: Mapping[str, str]) -> None:
+    """Images per second: one line per format and size, one column per method, by the words of both."""
+    names = [name for name in methods if any(row["method"] == name for row in rows)]
+    titles = [methods[name].replace(", ", ",\n").replace(": ", ":\n") for name in names]
+    table = new_table("images/s, medians over alternated rounds", "format", "MP", *titles)
+    cells: dict[tuple[str, float], dict[str, str]] = {}
+    for row in rows:
+        cells.setdefault((row["images"], row["megapixels"]), {})[row["method"]] = _short(row["images_per_s"])
+    for (name, megapixels), found in sorted(
+        cells.items(), key=lambda cell: (list(formats).index(cell[0][0]), cell[0][1])
+    ):
+        table.add_row(formats[name], f"{megapixels:g}", *(found.get(method, "–") for method in names))
+    print_spanning(table)
 
 
 def print_stages(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from PIL import Image
 
 from bench.corpora.corpus import GLOBAL_SIZE, SPLIT
+from bench.corpora.encoded import register_plugins
 from bench.harness.task import Task
 from bench.methods.file_passes import FilePasses
 from shards.build.make_sample import build_sample
@@ -25,6 +26,10 @@ class _EncodedPasses(FilePasses):
 
 class PillowDecode(FilePasses):
     """One full decode, nothing more: ``convert`` would copy an RGB image once again."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        register_plugins()
 
     def one(self, copy: int, index: int, turn: int) -> Any:
         """See :class:`FilePasses`."""

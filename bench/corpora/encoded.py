@@ -1,0 +1,110 @@
+"""Photographs made smaller and written in every format, as ``bench decode --formats`` measures them."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from shards.files.atomic import write_bytes_atomic
+from shards.images.formats import EXTENSIONS
+from shards.images.pixels import decode_rgb
+from shards.images.rejection import RejectedImage
+from shards.optional import optional
+
+__all__ = ["FORMATS", "Format", "encode", "register_plugins", "shrink_photographs", "why_not", "write_photographs"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to write an image."""
+
+    label: str
+    """In tables and plots."""
+    kind: str
+    """A key of ``shards.images.formats.EXTENSIONS``, and Pillow's name of the format."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """For Pillow's ``save``."""
+    stored_as: str | None = "tiles"
+    """The form of which a crop can be read by itself, that a build can store it in: ``tiles``, ``baseline`` or
+    None where the file is of that form already."""
+    extra: str = ""
+    """The extra of this package that brings the plugin."""
+
+
+FORMATS = {
+    "jpeg": Format("JPEG", "JPEG", {"quality": 90}, stored_as=None),
+    "progressive": Format("progressive JPEG", "JPEG", {"quality": 90, "progressive": True}, stored_as="baseline"),
+    "png": Format("PNG", "PNG"),
+    "webp": Format("WebP, lossy", "WEBP", {"quality": 85}),
+    "webp_lossless": Format("WebP, lossless", "WEBP", {"lossless": True, "method": 0}),
+    "avif": Format("AVIF", "AVIF", {"quality": 75, "speed": 8}),
+    # x265's default takes a minute for 8 megapixels.
+    "heic": Format("HEIC", "HEIF", {"quality": 80, "enc_params": {"preset": "ultrafast"}}, extra="heic"),
+    "jxl": Format("JPEG XL", "JXL", {"quality": 90, "effort": 3}, extra="jxl"),
+    "jp2": Format(
+        "JPEG 2000", "JPEG2000", {"irreversible": True, "quality_mode": "rates", "quality_layers": [12], "mct": 1}
+    ),
+}
+"""Name → format."""
+
+
+def register_plugins() -> None:
+    """Lets Pillow read and write HEIC and JPEG XL where their plugins are installed."""
+    if heif := optional("pillow_heif"):
+        heif.register_heif_opener()
+    optional("pillow_jxl")  # registers itself
+
+
+def why_not(name: str) -> str | None:
+    """Why the libraries here cannot write and read the format ``name``, or None where they can."""
+    chosen = FORMATS[name]
+    hint = f": pip install -e '.[{chosen.extra}]'" if chosen.extra else ""
+    register_plugins()
+    Image.init()
+    if chosen.kind not in Image.SAVE:
+        return f"Pillow cannot write {chosen.label} here{hint}"
+    try:
+        data = encode(Image.new("RGB", (64, 64), "teal"), name)
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"Pillow cannot write {chosen.label} here ({error}){hint}"
+    try:
+        decode_rgb(data)
+    except RejectedImage as error:
+        return f"{chosen.label} cannot be read here ({error}){hint}"
+    return None
+
+
+def encode(image: Image.Image, name: str) -> bytes:
+    """An RGB image in the format ``name``."""
+    buffer = io.BytesIO()
+    image.save(buffer, FORMATS[name].kind, **FORMATS[name].options)
+    return buffer.getvalue()
+
+
+def shrink_photographs(photographs: Sequence[Path], megapixels: float, folder: Path) -> list[Path]:
+    """The photographs as RGB at about so many megapixels, without compression, in the new ``folder``."""
+    folder.mkdir(parents=True)
+    paths = []
+    for number, photograph in enumerate(photographs):
+        with Image.open(photograph) as opened:
+            image = opened.convert("RGB")
+        scale = (megapixels * 1e6 / (image.width * image.height)) ** 0.5
+        width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        paths.append(folder / f"{number:06d}.bmp")
+        image.resize((width, height), Image.Resampling.LANCZOS).save(paths[-1])
+    return paths
+
+
+def write_photographs(images: Sequence[Path], name: str, folder: Path) -> list[Path]:
+    """The image files ``images`` in the format ``name``, in the new ``folder``."""
+    register_plugins()
+    folder.mkdir(parents=True)
+    paths = []
+    for image in images:
+        paths.append(folder / f"{image.stem}.{EXTENSIONS[FORMATS[name].kind]}")
+        with Image.open(image) as opened:
+            write_bytes_atomic(paths[-1], encode(opened, name))
+    return paths

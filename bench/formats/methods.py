@@ -1,0 +1,51 @@
+"""What ``bench decode --formats`` compares: name → its words in table and plot, its work, and its class."""
+
+from collections.abc import Iterator
+
+from bench.corpora.encoded import FORMATS
+from bench.harness.task import MethodInfo
+
+__all__ = ["LABELS", "METHODS", "STORED", "methods_of"]
+
+_LOADER = "bench.methods.loader:LoaderPath"
+_AUTO = {"backend": "turbo", "decode": "auto"}
+_WHOLE = "decodes the whole file, a global view and N crops out of it, uint8"
+
+METHODS = {
+    "kept": MethodInfo("our loader, decode=auto, on the file as it is", _LOADER, _AUTO),
+    "tiles": MethodInfo("our loader, decode=auto, on the same pixels as a tiled TIFF (--lossy tiles)", _LOADER, _AUTO),
+    "baseline": MethodInfo(
+        "our loader, decode=auto, on the progressive JPEG made baseline, as builds do by default", _LOADER, _AUTO
+    ),
+    "pillow": MethodInfo(f"Pillow {_WHOLE}", "bench.methods.readers:PillowViews"),
+    "opencv": MethodInfo(f"OpenCV {_WHOLE}", "bench.methods.readers:OpenCvViews"),
+    "torchvision": MethodInfo(f"torchvision {_WHOLE}", "bench.methods.readers:TorchvisionViews"),
+    "decode_only": MethodInfo(
+        "the floor of whole images: libjpeg-turbo decodes a JPEG, Pillow any other file; no global view, no crops",
+        "bench.methods.building:PillowDecode",
+    ),
+}
+LABELS = {
+    "kept": "this loader",
+    "tiles": "this loader, tiles",
+    "baseline": "this loader, baseline",
+    "pillow": "Pillow",
+    "opencv": "OpenCV",
+    "torchvision": "torchvision",
+    "decode_only": "floor: decode alone",
+}
+"""Name of a method → its words in table and plot."""
+STORED = ("tiles", "baseline")
+"""Methods that read what a build made of the files, instead of the files."""
+
+
+def methods_of(format_name: str) -> Iterator[tuple[str, MethodInfo]]:
+    """The methods that there are for a format."""
+    chosen = FORMATS[format_name]
+    for name, info in METHODS.items():
+        if name in STORED and name != chosen.stored_as:
+            continue
+        if name == "decode_only" and chosen.kind == "JPEG":
+            yield name, MethodInfo(info.about, "bench.methods.libjpeg:WholeImages")
+        else:
+            yield name, info

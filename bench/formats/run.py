@@ -1,0 +1,159 @@
+"""Cell by cell, a format at a size: its files, its shards, and all methods on them in turn."""
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.corpus import CROP_SIZE, build_corpus
+from bench.corpora.encoded import FORMATS, shrink_photographs, why_not, write_photographs
+from bench.corpora.image_sets import ImageSet, spread
+from bench.corpora.photographs import find_photographs
+from bench.formats.methods import LABELS, METHODS, STORED, methods_of
+from bench.harness.arguments import names_among, numbers, progress, scratch_folder
+from bench.harness.harness import Measurement, Ratio, alternate, ratio
+from bench.harness.result import row_of
+from bench.harness.table import print_formats
+from bench.harness.task import MethodInfo, Task
+from bench.plots import plot_formats
+from shards.build.settings import BuildSettings
+from shards.errors import InputError
+from shards.optional import is_installed
+
+__all__ = ["SIZES", "FormatsRun", "measure_formats"]
+
+SIZES = "0.25,1,8"
+KEPT = BuildSettings(lossless="keep", keep_progressive=True)
+BUILT = BuildSettings(lossy="tiles")
+PAIRS = (("kept", "decode_only"), ("tiles", "kept"), ("tiles", "decode_only"), ("baseline", "kept"))
+FORMAT_LABELS = {name: one.label for name, one in FORMATS.items()}
+
+
+@dataclass
+class FormatsRun:
+    """Measures cell by cell and collects rows and ratios."""
+
+    bench: str
+    methods: Mapping[str, MethodInfo]
+    num_crops: int
+    cores: list[int]
+    """One per thread."""
+    rounds: int
+    seconds_per_round: float
+    photographs_skipped: dict[str, int]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
+    sets: list[ImageSet] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Format, or method (and ``of`` the format it does not read) → why it was left out."""
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
+        """Writes the images in the format ``name``, builds their shards and measures all methods on them."""
+        with scratch_folder() as folder:
+            progress(f"{FORMATS[name].label}, {megapixels:g} megapixels: writing {len(images)} images, building shards")
+            paths = write_photographs(images, name, folder / "written")
+
+            def image_set(settings: BuildSettings, place: str) -> ImageSet:
+                corpus = build_corpus(folder / place, paths, [], settings)
+                return ImageSet(name, corpus, self.photographs_skipped, megapixels)
+
+            kept = image_set(KEPT, "kept")
+            built = image_set(BUILT, "built") if FORMATS[name].stored_as in self.methods else None
+            outcome = alternate([*self._tasks(name, kept, built)], self.rounds, progress)
+            self._add(kept, built, outcome.measurements)
+        self.skipped.update({f"{method} of {name}": why for method, why in outcome.skipped.items()})
+        self.failed.update({f"{method} of {name}": why for method, why in outcome.failed.items()})
+
+    def show(self) -> None:
+        """The table for people."""
+        print(f"{len(self.sets[0].corpus)} photographs in each cell" if self.sets else "no format can be written here")
+        for reason, number in self.photographs_skipped.items():
+            print(f"  left out {number}: {reason}")
+        print_formats(self.rows, LABELS, FORMAT_LABELS)
+
+    def draw(self, output: Path) -> list[Path]:
+        """The plots in the folder ``output``."""
+        return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
+
+    def _tasks(self, format_name: str, kept: ImageSet, built: ImageSet | None) -> Iterator[Task]:
+        for name, info in methods_of(format_name):
+            read = built if name in STORED else kept
+            if read is not None and name in self.methods and name not in self.skipped:
+                yield Task(
+                    method=name,
+                    where=info.where,
+                    data=str(read.corpus.root),
+                    num_crops=self.num_crops,
+                    threads=len(self.cores),
+                    cores=self.cores,
+                    seconds_per_round=self.seconds_per_round,
+                    options=info.options or {"format": format_name},
+                )
+
+    def _add(self, kept: ImageSet, built: ImageSet | None, measured: Sequence[Measurement]) -> None:
+        self.sets.append(kept)
+        by_method = {one.task.method: one for one in measured}
+        for name, one in by_method.items():
+            read = built if built is not None and name in STORED else kept
+            fields = {**read.row_fields, "crop_size": CROP_SIZE}
+            self.rows.append(row_of(self.bench, one, read.corpus.megapixels, **fields))
+        for above, below in PAIRS:
+            if above in by_method and below in by_method:
+                name = f"{above}_over_{below}@{kept.kind}{kept.suffix}"
+                self.ratios[name] = ratio(by_method[above], by_method[below])
+
+
+def measure_formats(
+    bench: str, options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
+) -> FormatsRun:
+    """Measures the formats of ``--formats``. Raises ``InputError`` naming the argument at fault."""
+    names = names_among("--formats", options.formats, FORMATS) if options.formats else [*FORMATS]
+    methods = names_among("--methods", options.methods, METHODS) if options.methods else [*METHODS]
+    sizes = _checked_sizes(options, crop_counts, cores)
+    found = find_photographs(options.photos, max(*sizes, options.min_megapixels))
+    photographs = spread(found.paths, options.images)
+    if len(photographs) < 2:
+        raise InputError(
+            f"--photos {options.photos}: holds one photograph of {max(sizes):g} megapixels, a comparison needs two"
+        )
+    run = FormatsRun(
+        bench,
+        {name: info for name, info in METHODS.items() if name in methods},
+        crop_counts[0],
+        next(iter(cores.values())),
+        options.rounds,
+        options.seconds_per_round,
+        found.skipped,
+    )
+    run.skipped = {name: why for name in names if (why := why_not(name))}
+    if "opencv" in run.methods and not is_installed("cv2"):  # once, not for every format
+        run.skipped["opencv"] = "OpenCV is not installed: pip install opencv-python-headless"
+    for size in sizes:
+        with scratch_folder() as folder:
+            progress(f"shrinking {len(photographs)} photographs to {size:g} megapixels")
+            images = shrink_photographs(photographs, size, folder / "shrunk")
+            for name in names:
+                if name not in run.skipped:
+                    run.measure_cell(name, size, images)
+    return run
+
+
+def _checked_sizes(
+    options: argparse.Namespace, crop_counts: Sequence[int], cores: Mapping[int, list[int]]
+) -> list[float]:
+    """Megapixels. Raises ``InputError`` where arguments do not go together."""
+    if options.photos is None:
+        raise InputError("--formats is measured on photographs: give --photos DIR")
+    if options.peers:
+        raise InputError("--peers read JPEGs only: give it without --formats")
+    if len(crop_counts) > 1 or len(cores) > 1:
+        raise InputError("--formats takes one number for --crops and one for --threads")
+    if options.images is not None and options.images < 2:
+        raise InputError(f"--images {options.images}: must be at least 2")
+    text = SIZES if options.megapixels is None else options.megapixels
+    sizes = numbers("--megapixels", text)
+    if not 0.01 <= min(sizes) <= max(sizes) <= 200:
+        raise InputError(f"--megapixels {text}: must be 0.01 … 200 with --formats")
+    return sizes

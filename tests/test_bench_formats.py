@@ -1,0 +1,160 @@
+"""``python -m bench decode --formats``: every format is written, read by all that read it, and measured."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench.__main__ import main
+from bench.corpora.corpus import build_corpus
+from bench.corpora.encoded import FORMATS, shrink_photographs, why_not, write_photographs
+from bench.corpora.synthetic import draw_photograph
+from bench.formats.methods import LABELS, METHODS, methods_of
+from bench.formats.run import BUILT, KEPT
+from bench.harness.pinning import choose_cores
+from bench.harness.schemas import check_result
+from bench.harness.task import Method, NotAvailable, Task
+from shards.errors import InputError
+from shards.images.formats import sniff_format
+from shards.images.pixels import decode_rgb
+from shards.manifest.dataset import ShardDataset
+
+CROPS = 2
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Two JPEGs of 0.2 megapixels."""
+    folder = tmp_path_factory.mktemp("photographs")
+    for number in range(2):
+        pixels = draw_photograph(540, 400, np.random.default_rng(number))
+        Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpora(photographs, tmp_path_factory):
+    """Format → its corpus as kept, and as a build stores it; each is built once."""
+    folder = tmp_path_factory.mktemp("corpora")
+    shrunk = shrink_photographs(sorted(photographs.iterdir()), 0.1, folder / "shrunk")
+    found = {}
+
+    def of(name: str):
+        if name not in found:
+            paths = write_photographs(shrunk, name, folder / name)
+            pair = [build_corpus(folder / f"{name}-{i}", paths, [], s) for i, s in enumerate((KEPT, BUILT))]
+            found[name] = (paths, *pair)
+        return found[name]
+
+    return of
+
+
+def usable(name: str) -> str:
+    """The format's name, or the test is skipped with the reason that the bench prints."""
+    if why := why_not(name):
+        pytest.skip(why)
+    return name
+
+
+def built(format_name: str, method: str, corpus) -> Method:
+    """A method as the measured process builds it."""
+    info = dict(methods_of(format_name))[method]
+    options = info.options or {"format": format_name}
+    task = Task(method, info.where, str(corpus.root), CROPS, 1, choose_cores(1), 0.01, options)
+    module, kind = info.where.split(":")
+    return getattr(importlib.import_module(module), kind)(task)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_is_kept_to_the_byte_and_stored_with_the_same_pixels(corpora, name):
+    paths, kept, stored = corpora(usable(name))
+    sources = {path.read_bytes() for path in paths}
+    assert {kept.path(k).read_bytes() for k in range(len(kept))} == sources
+    assert {sniff_format(data) for data in sources} == {FORMATS[name].kind}
+    for k in range(2):
+        assert kept.images[k].content_id == stored.images[k].content_id
+        assert kept.images[k].width * kept.images[k].height == pytest.approx(1e5, rel=0.02)
+        stored_kind = sniff_format(stored.path(k).read_bytes())
+        assert stored_kind == ("TIFF" if FORMATS[name].stored_as == "tiles" else "JPEG")
+    has_entry_points = bool((ShardDataset.open(stored.shards).column("mcu_length") > 0).all())
+    assert has_entry_points == (FORMATS[name].kind == "JPEG")
+    assert bool((ShardDataset.open(kept.shards).column("mcu_length") > 0).all()) == (name == "jpeg")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("method", ["pillow", "opencv", "torchvision"])
+def test_a_library_cuts_the_loader_s_windows_or_is_left_out(corpora, name, method):
+    _, kept, _ = corpora(usable(name))
+    try:
+        one = built(name, method, kept)
+    except ImportError as error:
+        pytest.skip(str(error))
+    except NotAvailable as error:
+        left_out = {"opencv": ["jxl", "heic", "avif", "jp2"], "torchvision": ["jxl", "heic", "avif", "jp2"]}
+        if name not in left_out.get(method, []):
+            raise
+        pytest.skip(str(error))
+    view, crops = one.one(1, 0, 0)
+    one.close()
+    if method == "torchvision":
+        view, crops = view.permute(1, 2, 0).numpy(), crops.permute(0, 2, 3, 1).numpy()
+    assert view.shape == (224, 224, 3)
+    pixels = decode_rgb(kept.path(0).read_bytes()).astype(int)
+    for crop, (top, left, height, width) in zip(crops, kept.windows(CROPS)[1, 0], strict=True):
+        wanted = pixels[top : top + height, left : left + width]
+        assert np.abs(crop[:height, :width] - wanted).mean() < 1  # decoders differ by a grey level
+        assert not crop[height:].any()
+        assert not crop[:, width:].any()
+
+
+def test_a_format_that_cannot_be_written_is_named_with_the_extra(monkeypatch):
+    monkeypatch.delitem(Image.SAVE, "HEIF", raising=False)
+    monkeypatch.setattr("bench.corpora.encoded.register_plugins", lambda: None)
+    assert why_not("heic") == "Pillow cannot write HEIC here: pip install -e '.[heic]'"
+    assert why_not("png") is None
+
+
+def test_every_method_has_words():
+    assert list(LABELS) == list(METHODS)
+
+
+def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
+    words = ["decode", "--formats", "webp,progressive", "--photos", str(photographs), "--megapixels", "0.1"]
+    words += ["--min-megapixels", "0.1", "--methods", "tiles,decode_only", "--crops", "2", "--rounds", "1"]
+    assert main([*words, "--seconds-per-round", "0.02", "--output", str(tmp_path)]) == 0
+    table, _, document_text = capsys.readouterr().out.rstrip().rpartition("\n")
+    document = json.loads(document_text)
+    check_result("decode", document)
+    assert document["failed"] == document["skipped"] == {}
+    cells = [(row["images"], row["megapixels"], row["method"]) for row in document["rows"]]
+    assert cells == [("webp", 0.1, "tiles"), ("webp", 0.1, "decode_only"), ("progressive", 0.1, "decode_only")]
+    assert list(document["ratios"]) == ["tiles_over_decode_only@webp@0.1mp"]
+    drawn = (tmp_path / "decode-formats.svg").read_text()
+    for words_of_both in ("this loader, tiles", "WebP, lossy", "progressive JPEG"):
+        assert words_of_both.split(", ")[0] in table
+        assert f"<!-- {words_of_both} -->" in drawn
+    assert (tmp_path / "decode-formats.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "--formats is measured on photographs: give --photos DIR"),
+        (["--photos", "{photos}"], r"holds no JPEG to measure on \(2 below 8 megapixels\)"),
+        (["--photos", "{photos}", "--peers"], "--peers read JPEGs only"),
+        (["--photos", "{photos}", "--crops", "1,4"], "takes one number for --crops and one for --threads"),
+        (["--photos", "{photos}", "--megapixels", "0.001"], r"--megapixels 0.001: must be 0.01 … 200"),
+        (["--photos", "{photos}", "--methods", "window"], "--methods: 'window' is not known; there are kept, tiles"),
+        (["--photos", "{photos}", "--images", "1"], "--images 1: must be at least 2"),
+    ],
+)
+def test_mistakes_get_one_sentence(photographs, more, message):
+    with pytest.raises(InputError, match=message):
+        main(["decode", "--formats", *(word.format(photos=photographs) for word in more)])
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(InputError, match="--formats: 'bmp' is not known; there are jpeg, progressive, png"):
+        main(["decode", "--formats", "bmp", "--photos", "."])
