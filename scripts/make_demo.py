@@ -118,7 +118,7 @@ def _require_free(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give the name of a new folder.")
     if out.is_dir() and any(out.iterdir()) and not (out / UNFINISHED).is_file():
-        raise InputError(f"{out} is not empty: give a new folder, or delete this one first.")
+        raise InputError(f"{out} is not empty: give a new folder.")
 
 
 def _begin(out: Path, jobs: Sequence[Job | PhotoJob], seed: int) -> None:

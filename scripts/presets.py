@@ -4,6 +4,7 @@ python -m scripts.presets [NAME] [--set KEY=VALUE]
 """
 
 import importlib
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,8 @@ from .arguments import add_settings, script_parser
 
 __all__ = ["main", "parser"]
 
+WIDTH_WITHOUT_TERMINAL = 120
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, prints."""
@@ -27,7 +30,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if options.set:
         raise InputError("--set changes the settings of a preset: name one")
-    Console().print(_table())
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_WITHOUT_TERMINAL)
+    console.print(_table())
     return 0
 
 
@@ -42,7 +48,9 @@ def parser() -> CommandParser:
 def _table() -> Table:
     table = Table()
     for title in ("preset", "backbone", "views", "batch", "epochs", "in words"):
-        table.add_column(title, justify="right" if title in ("batch", "epochs") else "left")
+        # A name that is cut off cannot be copied; words are broken instead.
+        justify: Literal["left", "right"] = "right" if title in ("batch", "epochs") else "left"
+        table.add_column(title, justify=justify, no_wrap=title != "in words", overflow="fold")
     for name in preset_names():
         config = load_preset(name)
         loader = config.loader
@@ -55,7 +63,7 @@ def _table() -> Table:
             f"{loader.global_size}{crops}",
             batch,
             str(config.epochs),
-            " ".join(about.split()),
+            " ".join(about.replace("``", "").split()),
         )
     return table
 

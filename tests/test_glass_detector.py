@@ -265,6 +265,17 @@ def test_windows_of_a_large_image_are_those_of_the_whole_changed_one(height, wid
         assert np.abs(change.image.view(32).astype(int) - whole[name].image.view(32)).max() <= 3
 
 
+@pytest.mark.parametrize("width", range(256, 272))
+def test_the_smallest_windows_at_the_right_border_are_those_of_the_whole_jpeg(width):
+    """Alone, less than five columns would have their chroma repeated."""
+    pixels = np.random.default_rng(width).integers(0, 256, (256, width, 3), dtype=np.uint8)
+    windows = np.array([[7, width - side, side, side] for side in range(1, 6)], np.int32)
+    changes = (
+        harmless_changes(pixels, global_view(pixels, 32), with_file=whole)[CHANGES[0]] for whole in (False, True)
+    )
+    np.testing.assert_array_equal(*(change.image.crops(windows, 5) for change in changes))
+
+
 def test_an_image_too_long_for_a_jpeg_is_changed_otherwise(detector, files, encode_image):
     """libjpeg refuses sides above 65,500; the image has a verdict, and so has the next one."""
     long = encode_image(np.zeros((20, 65_501, 3), np.uint8), "PNG")

@@ -94,8 +94,8 @@ def test_preset_then_file_then_set(tmp_path):
     assert config.optim.lr_global == config.optim.lr_head == 1e-3
     assert config.loader == load_preset("glass_tiny").loader
     assert asked("--config", path, "--seed", 9).seed == 9
-    without = written(tmp_path, "epochs = 4\n")
-    assert asked("--config", without, "--preset", "single_view_tiny").epochs == 4
+    for without in ("epochs = 4\n", 'preset = ""\nepochs = 4\n', "\ufeffepochs = 4\n"):  # as Notepad writes it
+        assert asked("--config", written(tmp_path, without), "--preset", "single_view_tiny").epochs == 4
 
 
 @pytest.mark.parametrize(
@@ -113,6 +113,9 @@ def test_preset_then_file_then_set(tmp_path):
         ("epochs = 3", "own.toml names no preset: give --preset"),
         ("epochs = = 3", "own.toml is no TOML of settings: Invalid value"),
         ("x = " + "[" * 5000, "own.toml is no TOML of settings: it is nested too deeply"),
+        ("[" + "a." * 3000 + "a]\nb = 1", "own.toml is no TOML of settings: it is nested too deeply"),
+        ("epochs = 0x" + "f" * 5000, "own.toml is no TOML of settings: a number in it has more than 63 bits"),
+        ("format_version = 0x" + "f" * 5000, "own.toml is no TOML of settings: a number in it has more than 63 bits"),
         ("# " + "x" * (1 << 20), "own.toml is no TOML of settings: it has more than 1,048,576 bytes"),
     ],
 )

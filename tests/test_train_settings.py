@@ -77,7 +77,7 @@ class TestPatience:
         assert train(synthetic_shards, config, tmp_path / "run")
         assert len(lines(tmp_path / "run")) == 3
         assert json.loads((tmp_path / "run/run.json").read_text())["finished"]["best"]["epoch"] == 1
-        assert "no better loss for 2 epochs: training ends" in caplog.text
+        assert caplog.messages.count("no better loss for 2 epochs: training ends") == 1
         stopped = tmp_path / "stopped"
         assert not train(synthetic_shards, config, stopped, on_epoch=stop_after(2))
         assert train(synthetic_shards, config, stopped)

@@ -18,6 +18,8 @@ __all__ = ["read_run_file", "run_file_text"]
 
 FORMAT_VERSION = 1
 MOST_BYTES = 1 << 20
+MOST_BITS = 63
+"""Of a whole number in TOML, the sign apart."""
 HEAD = """\
 # The settings of a run of GLASS. Another run with the same ones:
 #   train.py --config run.toml --data DATA --output NEW
@@ -65,14 +67,14 @@ def read_run_file(path: Path, preset: str | None, load: Callable[[str], RunConfi
     Raises ``InputError`` for a file that cannot be read, is of another version, names another preset than ``preset``
     or none at all, or holds a setting that does not exist or has a value that does not fit.
     """
-    values = _parsed(path)
+    values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)
     if version != FORMAT_VERSION:
         raise InputError(
             f"{path} has format_version {version!r}, this version reads {FORMAT_VERSION}: use the version of this"
             " project that wrote it"
         )
-    named = values.pop("preset", None)
+    named = values.pop("preset", None) or None  # a run that began from none has ""
     if preset is not None and named not in (None, preset):
         raise InputError(f"{path} is of the preset {named!r}, not {preset!r}: leave out --preset")
     if not isinstance(named, str | None):
@@ -80,18 +82,21 @@ def read_run_file(path: Path, preset: str | None, load: Callable[[str], RunConfi
     name = preset or named
     if not name:
         raise InputError(f"{path} names no preset: give --preset")
-    flat = flat_settings(values)
-    settings = [(key, _as_typed(path, key, value)) for key, value in flat.items()]
+    settings = [(key, _as_typed(path, key, value)) for key, value in values.items()]
     return apply_settings(load(name), settings, f"{path}: ", "glass presets NAME shows them all")
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def _flat(path: Path) -> dict[str, Any]:
+    """The file's values by dotted keys."""
     try:
         with machine_spared(path), open_regular(path) as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        return tomllib.loads(data.decode("utf-8"))
+        values = flat_settings(tomllib.loads(data.decode("utf-8-sig")))  # Windows may put a mark in front
+        if any(isinstance(value, int) and value.bit_length() > MOST_BITS for value in values.values()):
+            raise ValueError(f"a number in it has more than {MOST_BITS} bits")  # which Python may refuse to print
+        return values
     except OSError as error:
         raise InputError(f"the settings {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

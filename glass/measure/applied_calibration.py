@@ -139,7 +139,7 @@ def decision_threshold(
     if why_not := why_not_applicable(calibration, views):
         return THRESHOLD, f"fixed at 0.5: {why_not}"
     source = (
-        f"at most {calibration.max_fpr:.3g} false alarms on {calibration.data['real']} real images"
+        f"at most {100 * calibration.max_fpr:.3g} % false alarms on {calibration.data['real']} real images"
         f" of {calibration.data.get('split', 'another split')}"
     )
     if chosen_here(calibration, data, split):

@@ -43,6 +43,9 @@ _MCU = 16
 _CHROMA_REACH = 2
 """So many pixels further a decoder looks for the chroma of a pixel."""
 
+_SHARPEST = 5
+"""Of images that are narrower, libjpeg repeats halved chroma instead of smoothing it."""
+
 
 @dataclass(frozen=True)
 class ChangedImage:
@@ -124,7 +127,8 @@ def _jpeg(pixels: Pixels) -> bytes:
 
 def _part_of_jpeg(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
     """What saving all of ``pixels`` makes of these: blocks are coded one by one, so whole ones around them suffice."""
-    first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left))
+    left_edge = min(left, pixels.shape[1] - _SHARPEST + _CHROMA_REACH)
+    first_row, first_column = (max(edge - _CHROMA_REACH, 0) // _MCU * _MCU for edge in (top, left_edge))
     last_row, last_column = (
         -(-(edge + _CHROMA_REACH) // _MCU) * _MCU for edge in (top + height, left + width)
     )  # slices end at the image

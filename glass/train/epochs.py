@@ -22,6 +22,7 @@ from glass.train.progress import ProgressDisplay, report_if_slow
 from glass.train.state import BatchLoader, RunState
 from glass.train.step import Engine, Totals, grouped
 from glass.train.validation import validation_scores
+from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -100,7 +101,11 @@ class Trainer:
                 wanted = self.on_epoch is None or self.on_epoch(line)
                 if self._agreed(stop.received is not None or not wanted):
                     break
-        return self._is_over()
+        over = self._is_over()
+        if over and self.state.progress.epoch < self.config.epochs:
+            waited = counted(self.config.train.patience or 0, "epoch")
+            logger.info("no better %s for %s: training ends", self.config.select_by, waited)
+        return over
 
     def _is_over(self) -> bool:
         """A function of the history, so that a run that goes on ends where it would have ended."""
@@ -109,10 +114,7 @@ class Trainer:
             return True
         if patience is None or progress.step_in_epoch:
             return False
-        waited = epochs_without_gain(progress.history, self.config.select_by)
-        if waited >= patience:
-            logger.info("no better %s for %d epochs: training ends", self.config.select_by, waited)
-        return waited >= patience
+        return epochs_without_gain(progress.history, self.config.select_by) >= patience
 
     def _train_epoch(self, stop: StopSignal) -> bool:
         """The rest of the current epoch; False where it was stopped before its end."""

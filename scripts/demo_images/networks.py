@@ -101,7 +101,7 @@ def _compute(network: UpscalingNetwork, pixels: np.ndarray) -> np.ndarray:
 def _load(network: UpscalingNetwork) -> Any:
     spec = importlib.util.find_spec(network.package.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("ncnn") is None:
-        raise InputError(f"--networks needs ncnn and {network.package}: pip install 'glass-hires[networks]'.")
+        raise InputError(f"--networks needs ncnn and {network.package}: pip install -e '.[networks]'.")
     import ncnn
 
     path = Path(spec.submodule_search_locations[0], network.file)

@@ -98,7 +98,7 @@ def _cluster(workers: int) -> Iterator[Any]:
     try:
         import ray
     except ImportError as error:
-        raise InputError(f"--engine ray needs the package ray ({error}): pip install 'glass-hires[ray]'") from error
+        raise InputError(f"--engine ray needs the package ray ({error}): pip install -e '.[ray]'") from error
     if ray.is_initialized():  # the caller's own
         yield ray
         return

@@ -45,6 +45,10 @@ logger = logging.getLogger(__name__)
 _FOREIGN = frozenset({"numba", "numpy", "llvmlite", "builtins", "typing"})
 """Packages whose versions Numba itself looks at, or which are not compiled in."""
 
+_PATIENCE_S = 300.0
+"""Compiling takes up to a minute on a busy machine: no reason to tell the user of a lock that a worker of the same
+build holds."""
+
 _NONE = "GLASS_KERNELS_ARE_NOT_KEPT"
 """Set for processes that this one starts, which need not say it again."""
 
@@ -65,7 +69,7 @@ def _compile_or_wait(cache: "_Cache", compile_or_load: Callable[[Any], Any], sig
     its file. Numba's own lock, which all kernels and threads share, comes first, so that the two cannot deadlock."""
     with global_compiler_lock, ExitStack() as held:
         with suppress(OSError):  # where files cannot be locked, each process compiles
-            held.enter_context(locked_file(cache.lock_path))
+            held.enter_context(locked_file(cache.lock_path, _PATIENCE_S))
         return compile_or_load(signature)
 
 

@@ -67,7 +67,7 @@ class RemoteFolder:
         except ImportError as error:
             needed = _EXTRAS.get(scheme, "fsspec")
             raise InputError(
-                f"{self} needs the package {needed} ({safe_words(error, url)}): pip install 'glass-hires[remote]'"
+                f"{self} needs the package {needed} ({safe_words(error, url)}): pip install -e '.[remote]'"
             ) from error
         except ValueError as error:
             why = safe_words(error, url)
