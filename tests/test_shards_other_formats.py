@@ -210,6 +210,16 @@ def test_the_limit_on_pixels_holds_before_a_jpeg_xl_is_decoded(monkeypatch):
     assert rejected(large) == ("too_large", f"{side}×{side} pixels")
 
 
+def test_a_program_without_pillows_limit_still_reads_jpeg_xl(monkeypatch):
+    """As many that read large images set it, also before they ask a detector."""
+    pytest.importorskip("pillow_jxl", reason="the extra jxl is not installed")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    assert decode_rgb(JXL).ndim == 3
+    side = int(MAX_PIXELS**0.5) + 1
+    large = codestream((0, 1), (3, 2), (side - 1, 30), (1, 3), (1, 1))
+    assert rejected(large) == ("too_large", f"{side}×{side} pixels")
+
+
 def test_a_jpeg_xl_without_the_extra_says_what_to_install(monkeypatch):
     from shards.images import jxl_jpeg2000
 

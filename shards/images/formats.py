@@ -15,7 +15,7 @@ from shards.files.limits import limit
 from shards.images.decoder_messages import libtiff_silenced, quiet
 from shards.images.jxl_header import CONTAINER
 from shards.images.jxl_jpeg2000 import CODESTREAM, StoredJpeg2000, jxl_reader
-from shards.images.rejection import RejectedImage
+from shards.images.rejection import MAX_PIXELS, RejectedImage
 from shards.images.tiff_avif_heif import StoredAvif, StoredTiff, heif_reader
 from shards.images.unsupported import unsupported_kind
 
@@ -29,9 +29,6 @@ __all__ = [
     "rejecting",
     "sniff_format",
 ]
-
-MAX_PIXELS = 200_000_000
-"""Images with more pixels are rejected before they are decoded."""
 
 EXTENSIONS = {
     "JPEG": "jpg",

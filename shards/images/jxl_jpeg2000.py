@@ -9,7 +9,7 @@ from PIL import Image, ImageFile, Jpeg2KImagePlugin
 
 from shards.images.containers import iso_boxes
 from shards.images.jxl_header import BadJxl, read_jxl_header
-from shards.images.rejection import RejectedImage
+from shards.images.rejection import MAX_PIXELS, RejectedImage
 from shards.images.tiff_avif_heif import TURNED_BACK
 
 __all__ = ["CODESTREAM", "StoredJpeg2000", "jxl_reader"]
@@ -91,7 +91,8 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
                 header = read_jxl_header(self.fp.read())
             except BadJxl as error:
                 raise ValueError(f"truncated or no JPEG XL: {error}") from error
-            if header.width * header.height > (Image.MAX_IMAGE_PIXELS or 0):
+            # None, as programs set it that read large images, lifts Pillow's limit and not ours.
+            if header.width * header.height > (Image.MAX_IMAGE_PIXELS or MAX_PIXELS):
                 raise RejectedImage("too_large", f"{header.width}×{header.height} pixels")
             self.fp.seek(0)
             _decoded(super()._open)

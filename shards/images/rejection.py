@@ -1,6 +1,9 @@
 """Why an image is not taken into a data set: a fixed list of reasons, each with its meaning."""
 
-__all__ = ["REASONS", "RejectedImage"]
+__all__ = ["MAX_PIXELS", "REASONS", "RejectedImage"]
+
+MAX_PIXELS = 200_000_000
+"""Images with more pixels are rejected before they are decoded."""
 
 REASONS = {
     "unreadable": "the file is missing or cannot be read",
