@@ -79,6 +79,15 @@ def test_another_file_beside_it(publish):
         made()
 
 
+@pytest.mark.parametrize("instead", ["folder", "dangling link"])
+def test_something_else_in_the_place_of_the_file(publish, instead):
+    path = publish(their_tensors())
+    path.unlink()
+    path.mkdir() if instead == "folder" else path.symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"as its version 0\.1\.0 does"):
+        made()
+
+
 @pytest.mark.parametrize(
     ("setting", "backbone", "words"),
     [

@@ -120,7 +120,7 @@ def test_mistakes(photos, tmp_path, monkeypatch):
         make_demo.main([str(tmp_path / "a"), "--networks"])
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     networks._load.cache_clear()
-    with pytest.raises(InputError, match=r"pip install 'glass-hires\[networks\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[networks\]'"):
         run(tmp_path / "a", photos, "--networks")
     assert not (tmp_path / "a").exists()
 

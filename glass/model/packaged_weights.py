@@ -46,7 +46,7 @@ def packaged_file(setting: str, backbone: str) -> Path:
     files = sorted(Path(spec.submodule_search_locations[0], "models").glob("*.pth"))
     # Named as torch's hub names files: the end is the beginning of the content's SHA-256.
     match = re.fullmatch(rf"{name}-([0-9a-f]{{8,64}})\.pth", files[0].name) if len(files) == 1 else None
-    if match is None:
+    if match is None or not files[0].is_file():
         raise InputError(f"the package {package} holds no file of weights as its version 0.1.0 does: install that")
     with files[0].open("rb") as file:
         if not hashlib.file_digest(file, "sha256").hexdigest().startswith(match[1]):
