@@ -34,12 +34,12 @@ _MOST_COMMAND = 120
 
 
 @contextmanager
-def locked_file(path: Path, patience_s: float = WARN_AFTER_S) -> Iterator[int]:
+def locked_file(path: Path, patience_s: float | None = None) -> Iterator[int]:
     """Context manager that holds an exclusive lock on a file, which it makes if missing, and waits for the lock if it
-    has to; after ``patience_s`` seconds it says for whom. Yields the file descriptor."""
+    has to; after ``patience_s`` seconds (None: ``WARN_AFTER_S``) it says for whom. Yields the file descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _wait_for(path, descriptor, fcntl.LOCK_EX, patience_s)
+        _wait_for(path, descriptor, fcntl.LOCK_EX, WARN_AFTER_S if patience_s is None else patience_s)
         yield descriptor
     finally:
         os.close(descriptor)
