@@ -2,8 +2,8 @@
 
 ``source``: the source's bytes, untouched. Two kinds are stored in another form, with the same pixels, so
 that a crop can be read out of the middle of them. Progressive JPEGs, and those of webcams without
-tables, become ``baseline`` JPEGs with the same coefficients; lossless images, and others if the build is told
-to (``shards.images.tiling``), become ``tiled`` TIFFs. Both are checked before they are used.
+tables, become ``baseline`` JPEGs with the same coefficients; lossless images, and with
+``--lossy tiles`` others (``shards.images.tiling``), become ``tiled`` TIFFs. Both are checked before they are used.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Which images are stored as tiles. Decided by their headers, before anything is decoded.
 
 Lossless images take about the bytes that they had, so they are tiled by default. Others cost a decode of the whole
-image for a crop, too, but as tiles they take many times the bytes: they are tiled where a build is told to.
+image for a crop, too, but as tiles they take many times the bytes: only ``--lossy tiles`` tiles them.
 """
 
 from dataclasses import dataclass

@@ -15,8 +15,8 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats of lossless and of lossy images
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """The price by format, from a manifest. ``WEBP`` and ``TIFF`` are told apart as ``lossless`` and ``lossy``, and
-    palettes of PNG, BMP and TIFF stand by themselves: they grow otherwise than images of full colour."""
+    """The price by format, from a manifest. ``WEBP`` and ``TIFF`` are split into ``lossless`` and ``lossy``, and
+    palettes of PNG, BMP and TIFF have rows of their own, since they grow by another factor than full colour."""
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
     columns = [tiled.column(name).to_pylist() for name in names]

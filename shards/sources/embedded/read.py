@@ -90,7 +90,7 @@ def read_embedded(
     """The images in the tables ``names``, ``None`` where none of them has a column of images.
 
     ``listed`` are the files of their folder. Raises ``InputError`` where a table cannot be read, where labels cannot
-    be told or contradict each other, and where a class is missing.
+    be determined or contradict each other, and where a class is missing.
     """
     wanted = saved_tables(files, names, {name for name, _ in listed})
     tables = look_into(files, wanted)
