@@ -1,7 +1,6 @@
-"""Shared fixtures: small images that prove where a pixel comes from, and shards built of them."""
+"""Shared fixtures: images, shards built of them, runs, and what surrounds a test."""
 
 import gc
-import io
 import os
 import shutil
 import signal
@@ -13,24 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.manifest.dataset import ShardDataset
-
-NUM_IMAGES = 24
-SIZES = [(320, 240), (257, 383), (480, 360), (96, 64), (500, 200), (301, 299)]  # width, height
-JPEG_KINDS: list[dict[str, Any]] = [
-    {"subsampling": 0},
-    {"subsampling": 2},
-    {"subsampling": 1},
-    {"subsampling": 2, "restart_marker_blocks": 7},
-    {"subsampling": 2, "progressive": True},
-    {"subsampling": 2, "optimize": True},
-    {"grey": True},
-]
-
+from tests.coded_images import draw_coded, encode, write_images, write_small_images
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -66,44 +52,6 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
-
-
-def draw_coded(index: int, width: int, height: int) -> np.ndarray:
-    """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
-
-    So a decoded crop proves which image (index 0 … 25) and which window (up to 512 px) it is; of a
-    grey rendering the weighted sum of the three does.
-    """
-    image = np.empty((height, width, 3), np.uint8)
-    image[..., 0] = (np.arange(width) // 2)[None, :]
-    image[..., 1] = (np.arange(height) // 2)[:, None]
-    image[..., 2] = 10 * index
-    return image
-
-
-def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
-    """The bytes of an image file; ``options`` are those of Pillow's ``save``."""
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    if options.pop("grey", False):
-        image = image.convert("L")
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def write_images(root: Path) -> None:
-    """24 images, half of them real, of two generators, 18 JPEGs of many kinds and 6 PNGs."""
-    for index in range(NUM_IMAGES):
-        width, height = SIZES[index % len(SIZES)]
-        pixels = draw_coded(index, width, height)
-        folder = root / ("real" if index % 2 else f"generated/gan_{'ab'[index // 2 % 2]}")
-        folder.mkdir(parents=True, exist_ok=True)
-        if index % 4 == 3 or index == 0:
-            (folder / f"{index:02d}.png").write_bytes(encode(pixels, "PNG"))
-        else:
-            options = JPEG_KINDS[index % len(JPEG_KINDS)]
-            data = encode(pixels, "JPEG", quality=90, **options)
-            (folder / f"{index:02d}.jpg").write_bytes(data)
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +94,47 @@ def synthetic_shards(synthetic_images: Path, tmp_path_factory: pytest.TempPathFa
 def synthetic_dataset(synthetic_shards: Path) -> ShardDataset:
     """``synthetic_shards``, opened."""
     return ShardDataset.open(synthetic_shards)
+
+
+@pytest.fixture
+def small_images(tmp_path: Path) -> Path:
+    """A folder of 16 small JPEGs that a test may alter."""
+    write_small_images(tmp_path / "images")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an empty cache of remote shards, with few connections and a single try of each request."""
+    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "4")
+    monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def own_shards(synthetic_shards: Path, tmp_path: Path) -> Path:
+    """A copy of ``synthetic_shards`` that a test may change."""
+    return shutil.copytree(synthetic_shards, tmp_path / "far")
+
+
+@pytest.fixture(scope="module")
+def on_the_cpu() -> Iterator[None]:
+    """Training takes the CPU, also on a machine with a GPU, as exact comparisons need."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        yield
+
+
+@pytest.fixture(scope="module")
+def unbroken(on_the_cpu: None, synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of ``train.py`` that nobody disturbed."""
+    import train
+    from tests.short_runs import arguments
+
+    run = tmp_path_factory.mktemp("runs") / "unbroken"
+    assert train.main(arguments(synthetic_shards, run)) == 0
+    return run
 
 
 @pytest.fixture
@@ -233,3 +222,19 @@ def paths(synthetic_images: Path) -> list[str]:
     from glass.predict.source_paths import find_images
 
     return [source.name for source in find_images([str(synthetic_images / "real")]).sources[:3]]
+
+
+@pytest.fixture(scope="module")
+def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``write_run(name)``: a new run of made-up predictions, see ``tests.made_up_runs``."""
+    from tests.made_up_runs import run_writer
+
+    return run_writer(synthetic_dataset, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> list[Any]:
+    """Two such runs as a report reads them (``RunData``): a skilled one and one that guesses."""
+    from tests.made_up_runs import skilled_and_guessing
+
+    return skilled_and_guessing(write_run, synthetic_dataset)

@@ -13,7 +13,7 @@ from shards.build.settings import BuildSettings
 from shards.build.writer import read_record
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.conftest import write_images
+from tests.coded_images import write_images
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["DatasetTarget"]

@@ -16,7 +16,7 @@ from shards.build.build import build_dataset
 from shards.build.plan import PLAN_NAME
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
-from tests.conftest import write_images
+from tests.coded_images import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 
 __all__ = ["PlanTarget"]

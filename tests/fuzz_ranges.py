@@ -19,7 +19,7 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.conftest import write_images
+from tests.coded_images import write_images
 from tests.fuzz_harness import mutated, run_main
 
 __all__ = ["RangeTarget", "stored_copy"]

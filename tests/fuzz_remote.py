@@ -14,7 +14,7 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest import fetch as remote_dataset
-from tests.conftest import write_images
+from tests.coded_images import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 from tests.fuzz_ranges import stored_copy
 

@@ -9,10 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from glass.config.dataset_digest import dataset_digest
 from glass.config.run_folder import RunRecord
 from glass.measure.calibration import ViewSettings, read_calibration, write_calibration
-from glass.measure.evaluation import evaluate_table
 from glass.measure.fit_calibration import fit_calibration
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.result_files import write_evaluation
@@ -21,9 +19,10 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.conftest import write_images
+from tests.coded_images import write_images
 from tests.fuzz_harness import mutated, mutated_json, run_main
 from tests.made_up import made_up
+from tests.made_up_runs import made_up_evaluation
 
 __all__ = ["ReportTarget"]
 
@@ -78,24 +77,7 @@ class ReportTarget:
         }
         arrays = [columns[field.name].cast(field.type) for field in PREDICTION_SCHEMA]
         table = pa.table(arrays, schema=PREDICTION_SCHEMA)
-        document = {
-            "format_version": 1,
-            "split": SPLIT,
-            "model": {"kind": "glass", "weights_sha256": WEIGHTS, "chosen": {"epoch": 2}},
-            "dataset": dataset_digest(self._dataset.root),
-            "settings": {
-                "num_crops": 2,
-                "crop_size": 8,
-                "sampling": "stratified_grid",
-                "seed": 0,
-                "device": "cpu",
-                "precision": "auto",
-            },
-            **evaluate_table(table, draws=5),
-            "timing": {"time_s": 2.0, "images_per_s": 6.0},
-            "versions": {"python": "3.11"},
-        }
-        write_evaluation(self._run, document, table)
+        write_evaluation(self._run, made_up_evaluation(table, self._dataset, SPLIT, WEIGHTS, 2, 8), table)
 
     def _write_records(self) -> None:
         record = made_up(RunRecord) | {"config": {"epochs": 2}}

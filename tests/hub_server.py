@@ -3,17 +3,18 @@
 import hashlib
 import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+
+from tests.loopback import listening
 
 __all__ = ["Hub", "serving_hub"]
 
@@ -108,19 +109,13 @@ def serving_hub(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
     import huggingface_hub.constants
 
     hub = Hub(root)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
-    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    huggingface_hub.HfFileSystem.clear_instance_cache()
-    try:
-        yield f"hf://datasets/{REPOSITORY}", hub
-    finally:
+    with listening(type("Handler", (_Handler,), {"hub": hub})) as address:
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         huggingface_hub.HfFileSystem.clear_instance_cache()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        try:
+            yield f"hf://datasets/{REPOSITORY}", hub
+        finally:
+            huggingface_hub.HfFileSystem.clear_instance_cache()

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,29 @@ def made_up_predictions(dataset: ShardDataset, seed: int, skill: float) -> Predi
     )
 
 
+def made_up_evaluation(
+    table: pa.Table, dataset: ShardDataset, split: str, weights_sha256: str, num_crops: int, crop_size: int
+) -> dict[str, Any]:
+    """The evaluation that this table of predictions would have; of a GLASS model."""
+    return {
+        "format_version": 1,
+        "split": split,
+        "model": {"kind": "glass", "weights_sha256": weights_sha256, "chosen": {"epoch": 2}},
+        "dataset": dataset_digest(dataset.root),
+        "settings": {
+            "num_crops": num_crops,
+            "crop_size": crop_size,
+            "sampling": "stratified_grid",
+            "seed": 0,
+            "device": "cpu",
+            "precision": "auto",
+        },
+        **evaluate_table(table, draws=40),
+        "timing": {"time_s": 2.0, "images_per_s": 6.0},
+        "versions": {"python": "3.11"},
+    }
+
+
 def run_writer(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
     """``write_run(name)``: a new run folder, trained and evaluated, with made-up predictions."""
 
@@ -59,23 +83,8 @@ def run_writer(dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) 
             predictions = replace(predictions, attention_weights=None)
         table = prediction_table(predictions, dataset, SPLIT)
         kind = "glass" if attention else "single_view"
-        document = {
-            "format_version": 1,
-            "split": SPLIT,
-            "model": {"kind": kind, "weights_sha256": "0" * 64, "chosen": {"epoch": 2}},
-            "dataset": dataset_digest(dataset.root),
-            "settings": {
-                "num_crops": NUM_WINDOWS,
-                "crop_size": CROP,
-                "sampling": "stratified_grid",
-                "seed": 0,
-                "device": "cpu",
-                "precision": "auto",
-            },
-            **evaluate_table(table, draws=40),
-            "timing": {"time_s": 2.0, "images_per_s": 6.0},
-            "versions": {"python": "3.11"},
-        }
+        document = made_up_evaluation(table, dataset, SPLIT, "0" * 64, NUM_WINDOWS, CROP)
+        document["model"]["kind"] = kind
         write_evaluation(folder, document, table)
         digest = dataset_digest(dataset.root)
         record = made_up(RunRecord) | {"config": {"model": {"kind": kind}, "epochs": 3}, "data": digest}

@@ -1,16 +1,28 @@
 """What strangers serve: changed descriptions and manifests, and a server whose claims need not be true."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from loaders import LoaderConfig
 from shards.manifest.dataset import ShardDataset
+from tests.loopback import listening, send_without_end
+
+CONFIG = LoaderConfig(
+    global_batch_size=4,
+    num_crops=2,
+    crop_size=48,
+    global_size=64,
+    decode="window",
+    backend="turbo",
+    seed=5,
+    shuffle=False,
+)
 
 
 def edit_info(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -55,13 +67,7 @@ class Answers(BaseHTTPRequestHandler):
         if self.page:
             self.wfile.write(self.page)
             return
-        self.close_connection = True
-        try:
-            while True:
-                self.wfile.write(bytes(1 << 16))
-                type(self).sent += 1 << 16
-        except OSError:
-            return
+        send_without_end(self)
 
     def _head(self, status: int) -> None:
         self.send_response(status)
@@ -76,13 +82,5 @@ class Answers(BaseHTTPRequestHandler):
 @contextmanager
 def answering(**what: object) -> Iterator[tuple[str, type[Answers]]]:
     handler = type("H", (Answers,), {"asked": [], **what})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        server.handle_error = lambda *_: None  # type: ignore[method-assign]
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", handler
-        finally:
-            server.shutdown()
-            thread.join()
+    with listening(handler) as address:
+        yield address, handler

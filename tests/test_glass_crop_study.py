@@ -22,12 +22,7 @@ from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from tests.least_study import SETTINGS, Killed
 
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        yield
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")

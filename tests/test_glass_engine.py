@@ -24,12 +24,7 @@ CONFIG = RunConfig(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu():
-    """Exact comparisons are made on the CPU, also on a machine with a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        yield
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 @pytest.fixture(scope="module")

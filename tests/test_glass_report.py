@@ -14,17 +14,7 @@ from glass.report.document import check_report
 from glass.report.tables import comparison_sentence, duration, generator_rows
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.made_up_runs import SPLIT, WriteRun, load, run_writer, skilled_and_guessing
-
-
-@pytest.fixture(scope="module")
-def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
-    return run_writer(synthetic_dataset, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def runs(write_run: WriteRun, synthetic_dataset: ShardDataset) -> list[RunData]:
-    return skilled_and_guessing(write_run, synthetic_dataset)
+from tests.made_up_runs import SPLIT, WriteRun, load
 
 
 def test_the_document_holds_what_its_reader_expects(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:

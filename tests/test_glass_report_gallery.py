@@ -17,17 +17,7 @@ from glass.report.selection import MAX_CARDS, choose_samples
 from glass.report.windows import attention_colour
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.made_up_runs import NUM_WINDOWS, SPLIT, WriteRun, load, run_writer, skilled_and_guessing
-
-
-@pytest.fixture(scope="module")
-def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
-    return run_writer(synthetic_dataset, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def runs(write_run: WriteRun, synthetic_dataset: ShardDataset) -> list[RunData]:
-    return skilled_and_guessing(write_run, synthetic_dataset)
+from tests.made_up_runs import NUM_WINDOWS, SPLIT, WriteRun, load
 
 
 def selection_table(probability: list[float], label: list[int], generator: list[str]) -> pa.Table:

@@ -13,19 +13,9 @@ from glass.report import RunData, build_gallery, render_html, report_document
 from glass.report.plots import NUM_RUN_COLOURS, roc_svg, training_svg
 from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, few_for_reliability, few_for_roc
 from shards.manifest.dataset import ShardDataset
-from tests.made_up_runs import SPLIT, WriteRun, load, run_writer, skilled_and_guessing
+from tests.made_up_runs import SPLIT, WriteRun, load
 
 Element = tuple[str, dict[str, str | None]]
-
-
-@pytest.fixture(scope="module")
-def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> WriteRun:
-    return run_writer(synthetic_dataset, tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def runs(write_run: WriteRun, synthetic_dataset: ShardDataset) -> list[RunData]:
-    return skilled_and_guessing(write_run, synthetic_dataset)
 
 
 @pytest.fixture(scope="module")

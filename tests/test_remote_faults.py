@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta, timezone
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from shards.files.patience import Clock
 from shards.store.folder import RemoteFolder, RemoteUnavailable
 from shards.store.retry import retry_after_s
 from shards.store.settings import RemoteSettings
+from tests.loopback import listening, send_without_end
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
@@ -79,13 +80,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def endless(self) -> None:
         self.head(200, None, Connection="close")
-        self.close_connection = True
-        try:
-            while True:
-                self.wfile.write(bytes(1 << 16))
-                type(self).sent += 1 << 16
-        except OSError:
-            return
+        send_without_end(self)
 
     def odd_page(self) -> None:
         page = (
@@ -109,16 +104,11 @@ class Answers(BaseHTTPRequestHandler):
 @contextmanager
 def answering(kind: str) -> Iterator[tuple[str, type[Answers]]]:
     handler = type("H", (Answers,), {"kind": kind, "asked": [], "hold": threading.Event()})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
+    with listening(handler) as address:
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", handler
+            yield address, handler
         finally:
             handler.hold.set()
-            server.shutdown()
-            thread.join()
 
 
 def nobody() -> str:

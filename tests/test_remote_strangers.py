@@ -10,7 +10,7 @@ import pytest
 
 from bench.corpora.range_server import Server, serving
 from glass.config.dataset_digest import dataset_digest
-from loaders import LoaderConfig, build_loader
+from loaders import build_loader
 from loaders.reading.open_shards import OpenShards
 from scripts.audit import main as audit
 from scripts.verify_shards import main as verify_shards
@@ -22,7 +22,10 @@ from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
-from tests.strangers import answering, edit_info, edit_rows
+from tests.strangers import CONFIG, answering, edit_info, edit_rows
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
 
 pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 
@@ -30,46 +33,21 @@ pytest.importorskip("fsspec", reason="the extra [remote] is not installed")
 pytest.importorskip("aiohttp", reason="the extra [remote] is not installed")
 
 
-CONFIG = LoaderConfig(
-    global_batch_size=4,
-    num_crops=2,
-    crop_size=48,
-    global_size=64,
-    decode="window",
-    backend="turbo",
-    seed=5,
-    shuffle=False,
-)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an empty cache."""
-    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "4")
-    monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def far(synthetic_shards: Path, tmp_path: Path) -> Path:
-    """A copy of the shards that a test may change before it is served."""
-    return shutil.copytree(synthetic_shards, tmp_path / "far")
-
-
-def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(far: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_digest_that_leads_out_of_the_cache_deletes_nothing(
+    own_shards: Path, empty_cache: Path, tmp_path: Path
+) -> None:
     """It did: a tar of another size was "cut off", and a part "left over from a crash"."""
     theirs = [tmp_path / "outside" / name for name in ("thesis.tar", "thesis.part")]
     theirs[0].parent.mkdir()
     for path in theirs:
         path.write_bytes(b"years of work")
-    (cache / "shards").mkdir(parents=True)
-    edit_info(far, lambda info: info["shards"][0].update(sha256="../../outside/thesis"))
-    with serving(far) as server, pytest.raises(InputError, match="is no SHA-256") as caught:
+    (empty_cache / "shards").mkdir(parents=True)
+    edit_info(own_shards, lambda info: info["shards"][0].update(sha256="../../outside/thesis"))
+    with serving(own_shards) as server, pytest.raises(InputError, match="is no SHA-256") as caught:
         list(build_loader(server.url, "train+valid+test", replace(CONFIG, remote_reads="whole")))
     assert f"{server.url}/dataset.json is damaged" in str(caught.value)
     assert [path.read_bytes() for path in theirs] == [b"years of work"] * 2
-    assert not list(cache.rglob("samples.arrow"))  # nothing is fetched for such a set
+    assert not list(empty_cache.rglob("samples.arrow"))  # nothing is fetched for such a set
 
 
 @pytest.mark.parametrize("text", ["", "../x", "A" * 64, "0" * 63, "0" * 65, "0" * 63 + "\n", "٣" * 64])
@@ -102,16 +80,16 @@ def test_names_that_no_file_of_a_folder_has(tmp_path: Path, name: str) -> None:
         lambda info: info.update(num_samples=10**30),
     ],
 )
-def test_a_description_that_no_build_has_written(far: Path, edit: Callable[..., object]) -> None:
-    edit_info(far, edit)
+def test_a_description_that_no_build_has_written(own_shards: Path, edit: Callable[..., object]) -> None:
+    edit_info(own_shards, edit)
     with pytest.raises(InputError, match=r"dataset\.json is damaged"):
-        read_info(far)
+        read_info(own_shards)
 
 
-def test_a_store_is_asked_for_no_shard_that_the_description_does_not_know(far: Path) -> None:
+def test_a_store_is_asked_for_no_shard_that_the_description_does_not_know(own_shards: Path) -> None:
     """It was a ``KeyError``."""
-    edit_rows(far, lambda rows: rows[0].update(shard="other.tar"))
-    with serving(far) as server:
+    edit_rows(own_shards, lambda rows: rows[0].update(shard="other.tar"))
+    with serving(own_shards) as server:
         with pytest.raises(InputError, match=r"http.*/samples\.arrow names a shard 'other\.tar'"):
             build_loader(server.url, "train", CONFIG)
         assert not any("other.tar" in request for request in server.tries)
@@ -149,41 +127,41 @@ def test_a_plan_out_of_a_store_names_no_folder(synthetic_images: Path, tmp_path:
 
 
 def test_errors_about_a_set_in_a_store_name_its_address(
-    far: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    own_shards: Path, empty_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def message(work: Callable[[str], object], server: Server) -> str:
         with pytest.raises(InputError) as caught:
             work(server.url)
-        assert str(cache) not in str(caught.value)
+        assert str(empty_cache) not in str(caught.value)
         assert server.url in str(caught.value)
         return str(caught.value)
 
-    with serving(far) as server:
+    with serving(own_shards) as server:
         wider = replace(CONFIG, global_size=96)
         assert "hold global views of 64" in message(lambda url: build_loader(url, "train", wider), server)
         assert "has no split" in message(lambda url: build_loader(url, "none", CONFIG), server)
         for command in (audit, verify_shards):
             assert "copy the folder" in message(lambda url, c=command: c([url]), server)
         assert capsys.readouterr().err == ""  # no bar of what is not done
-        (far / "sets").mkdir()
+        (own_shards / "sets").mkdir()
         for name in ("dataset.json", "samples.arrow"):
-            shutil.copy(far / name, far / "sets")
+            shutil.copy(own_shards / name, own_shards / "sets")
         assert dataset_digest(ShardDataset.open(f"{server.url}/sets").root)["name"] == "sets"
-        assert dataset_digest(far)["name"] == "far"
-    edit_rows(far, lambda rows: rows[0].update(width=0))
-    with serving(far) as server:
+        assert dataset_digest(own_shards)["name"] == "far"
+    edit_rows(own_shards, lambda rows: rows[0].update(width=0))
+    with serving(own_shards) as server:
         assert "impossible size" in message(lambda url: build_loader(url, "train", CONFIG), server)
-    edit_info(far, lambda info: info.update(num_samples=7))
-    with serving(far) as server:
+    edit_info(own_shards, lambda info: info.update(num_samples=7))
+    with serving(own_shards) as server:
         assert "of different builds" in message(lambda url: ShardDataset.open(url), server)
 
 
 def test_shards_that_are_closed_while_they_are_read_blame_no_sample(
-    far: Path, caplog: pytest.LogCaptureFixture
+    own_shards: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As after an error in a loop over a loader: there were traces of futures and shutdowns."""
     for reads in ("range", "whole"):
-        with serving(far, latency_s=0.02) as server:
+        with serving(own_shards, latency_s=0.02) as server:
             data = OpenShards(ShardDataset.open(server.url))
             loader = build_loader(data, "train+valid+test", replace(CONFIG, remote_reads=reads))
             with loader:

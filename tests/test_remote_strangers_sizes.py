@@ -1,7 +1,6 @@
 """Sizes that a store claims: nothing is asked for, given room or deleted on its word alone."""
 
 import os
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.corpora.range_server import serving
-from loaders import LoaderConfig, build_loader
+from loaders import build_loader
 from loaders.reading.link import Link
 from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
@@ -23,33 +22,9 @@ from shards.sources.files import StoredFiles
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
 from shards.store.settings import RemoteSettings
-from tests.strangers import answering, edit_info, edit_rows
+from tests.strangers import CONFIG, answering, edit_info, edit_rows
 
-CONFIG = LoaderConfig(
-    global_batch_size=4,
-    num_crops=2,
-    crop_size=48,
-    global_size=64,
-    decode="window",
-    backend="turbo",
-    seed=5,
-    shuffle=False,
-)
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of an empty cache."""
-    monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "4")
-    monkeypatch.setenv("GLASS_REMOTE_ATTEMPTS", "1")
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def far(synthetic_shards: Path, tmp_path: Path) -> Path:
-    """A copy of the shards that a test may change before it is served."""
-    return shutil.copytree(synthetic_shards, tmp_path / "far")
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 @pytest.fixture
@@ -76,7 +51,7 @@ CLAIMS: dict[str, Callable[[dict[str, Any]], object]] = {
 
 @pytest.mark.parametrize("what", CLAIMS)
 def test_a_manifest_that_claims_terabytes_costs_a_sample(
-    what: str, far: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
+    what: str, own_shards: Path, asked: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And no more than an image may have is asked for, or given a place."""
     monkeypatch.setenv("GLASS_MAX_IMAGE_BYTES", "300000")
@@ -86,11 +61,11 @@ def test_a_manifest_that_claims_terabytes_costs_a_sample(
         row = next(r for r in rows if r["split"] == "train" and r["mcu_length"])
         CLAIMS[what](row)
 
-    edit_rows(far, claim)
-    edit_info(far, lambda info: [shard.update(num_bytes=1 << 50) for shard in info["shards"]])
-    for path in far.glob("*.tar"):
+    edit_rows(own_shards, claim)
+    edit_info(own_shards, lambda info: [shard.update(num_bytes=1 << 50) for shard in info["shards"]])
+    for path in own_shards.glob("*.tar"):
         os.truncate(path, 4_000_000)
-    with serving(far) as server, OpenShards(ShardDataset.open(server.url)) as data:
+    with serving(own_shards) as server, OpenShards(ShardDataset.open(server.url)) as data:
         assert data.ranges is not None
         data.ranges.link = Link(latency_s=0.01, bytes_per_s=1e6, connections=4)
         with build_loader(data, "train", replace(CONFIG, remote_reads="range")) as loader:
@@ -127,9 +102,9 @@ def test_an_image_larger_than_an_image_may_be(claimed: int | None, monkeypatch: 
     assert handler.sent < 64 << 20  # what the sockets took before they were closed
 
 
-def old_shard(cache: Path) -> Path:
+def old_shard(empty_cache: Path) -> Path:
     """A shard that somebody else needs."""
-    path = cache / "shards" / f"{'0' * 64}.tar"
+    path = empty_cache / "shards" / f"{'0' * 64}.tar"
     path.parent.mkdir(parents=True)
     path.write_bytes(bytes(1000))
     os.utime(path, (0, 0))
@@ -137,32 +112,34 @@ def old_shard(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("claimed", [500 << 30, 90_000_000_000], ids=["above the limit", "below"])
-def test_a_manifest_is_given_room_as_it_comes(cache: Path, claimed: int) -> None:
+def test_a_manifest_is_given_room_as_it_comes(empty_cache: Path, claimed: int) -> None:
     """A claim of 500 GiB emptied the cache that all data sets share."""
-    kept = old_shard(cache)
-    settings = RemoteSettings(cache, cache_gigabytes=90, attempts=1, timeout_s=2)
+    kept = old_shard(empty_cache)
+    settings = RemoteSettings(empty_cache, cache_gigabytes=90, attempts=1, timeout_s=2)
     with answering(claimed=claimed) as (url, _):
         remote = RemoteFolder(url, settings)
-        (cache / "datasets").mkdir()
+        (empty_cache / "datasets").mkdir()
         with pytest.raises(InputError, match=r"raise GLASS_CACHE_GB|is not read"):
-            _download(remote, "samples.arrow", cache / "datasets" / "samples.arrow")
+            _download(remote, "samples.arrow", empty_cache / "datasets" / "samples.arrow")
     assert kept.exists()
 
 
-def test_a_shard_is_given_room_as_it_comes(far: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = old_shard(cache)
-    edit_info(far, lambda info: [s.update(num_bytes=90_000_000_000) for s in info["shards"]])
+def test_a_shard_is_given_room_as_it_comes(
+    own_shards: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = old_shard(empty_cache)
+    edit_info(own_shards, lambda info: [s.update(num_bytes=90_000_000_000) for s in info["shards"]])
     monkeypatch.setenv("GLASS_CACHE_GB", "90")
-    with serving(far) as server, pytest.raises(InputError):
+    with serving(own_shards) as server, pytest.raises(InputError):
         list(build_loader(server.url, "train", replace(CONFIG, remote_reads="whole")))
     assert kept.exists()
 
 
-def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(far: Path, cache: Path) -> None:
+def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards: Path, empty_cache: Path) -> None:
     """Another data set may know its digest, and say what it likes of its length."""
-    info = read_info(far).shards[0]
-    shards = ShardCache(cache, 10**9)
-    data = (far / info.name).read_bytes()
+    info = read_info(own_shards).shards[0]
+    shards = ShardCache(empty_cache, 10**9)
+    data = (own_shards / info.name).read_bytes()
     shards.mapped(info.sha256, len(data), lambda path: path.write_bytes(data) and None, "x")
     with pytest.raises(InputError, match="is damaged, or is not to be trusted"):
         shards.mapped(info.sha256, info.num_bytes + 1, lambda p: None, "x")

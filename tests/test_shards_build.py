@@ -29,18 +29,6 @@ def rejected(out: Path) -> dict[str, str]:
     return {row["source_path"]: row["reason"] for row in rows}
 
 
-@pytest.fixture
-def images(tmp_path, coded_image, encode_image):
-    """16 small JPEGs in a folder of its own that a test may alter."""
-    root = tmp_path / "images"
-    for index in range(16):
-        folder = root / ("real" if index % 2 else "generated/gan")
-        folder.mkdir(parents=True, exist_ok=True)
-        data = encode_image(coded_image(index, 40 + index, 30), "JPEG", quality=80)
-        (folder / f"{index:02d}.jpg").write_bytes(data)
-    return root
-
-
 def test_everything_of_the_source_is_in_the_data_set(synthetic_images, synthetic_dataset):
     dataset = synthetic_dataset
     files = {p.relative_to(synthetic_images).as_posix() for p in synthetic_images.rglob("*.*")}
@@ -75,21 +63,21 @@ def test_bytes_depend_on_nothing_but_sources_and_settings(synthetic_images, synt
     assert contents(tmp_path / "out") == contents(synthetic_shards)
 
 
-def test_a_shuffled_list_gives_the_same_bytes(images, tmp_path):
-    names = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.jpg"))
+def test_a_shuffled_list_gives_the_same_bytes(small_images, tmp_path):
+    names = sorted(path.relative_to(small_images).as_posix() for path in small_images.rglob("*.jpg"))
     lines = [f"{name},{name.split('/')[0]},,scene {i // 3},\n" for i, name in enumerate(names)]
     header = "path,label,generator,group,split\n"
-    (images / "one.csv").write_text(header + "".join(lines))
-    (images / "two.csv").write_text(header + "".join(lines[::-1]))
-    build(images / "one.csv", tmp_path / "one")
-    build(images / "two.csv", tmp_path / "two")
+    (small_images / "one.csv").write_text(header + "".join(lines))
+    (small_images / "two.csv").write_text(header + "".join(lines[::-1]))
+    build(small_images / "one.csv", tmp_path / "one")
+    build(small_images / "two.csv", tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
     rows = ShardDataset.open(tmp_path / "one").table.to_pylist()
     splits = {(row["group"], row["split"]) for row in rows}
     assert len(splits) == len({group for group, _ in splits}) == 6
 
 
-def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_image, encode_image):
+def test_bad_images_are_named_and_cost_nothing_else(small_images, tmp_path, coded_image, encode_image):
     pixels = coded_image(20, 64, 48)
     jpeg = encode_image(pixels, "JPEG")
     bomb = bytearray(encode_image(pixels, "PNG"))
@@ -106,11 +94,11 @@ def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_imag
         "only.gif": (b"GIF89a, but no image", "corrupt"),
     }
     for name, (data, _) in bad.items():
-        (images / "real" / name).write_bytes(data)
-    (images / "generated" / "both.png").write_bytes(twice)
-    os.mkfifo(images / "real" / "pipe.jpg")
-    (images / "real" / "gone.jpg").symlink_to("nowhere.jpg")
-    (images / "real" / os.fsdecode(b"\xff.jpg")).write_bytes(jpeg)
+        (small_images / "real" / name).write_bytes(data)
+    (small_images / "generated" / "both.png").write_bytes(twice)
+    os.mkfifo(small_images / "real" / "pipe.jpg")
+    (small_images / "real" / "gone.jpg").symlink_to("nowhere.jpg")
+    (small_images / "real" / os.fsdecode(b"\xff.jpg")).write_bytes(jpeg)
     good = {
         "one.png": encode_image(np.zeros((1, 1, 3), np.uint8), "PNG"),
         "long.png": encode_image(np.zeros((10, 20000, 3), np.uint8), "PNG"),
@@ -119,9 +107,9 @@ def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_imag
         "a name, with.dots\n\x1b[31m.png": encode_image(pixels, "PNG", compress_level=1),
     }
     for name, data in good.items():
-        (images / "real" / name).write_bytes(data)
+        (small_images / "real" / name).write_bytes(data)
 
-    report = build(images, tmp_path / "out")
+    report = build(small_images, tmp_path / "out")
 
     expected = {f"real/{name}": reason for name, (_, reason) in bad.items()}
     expected |= {
@@ -141,10 +129,10 @@ def test_bad_images_are_named_and_cost_nothing_else(images, tmp_path, coded_imag
     assert len({shard.format for shard in report.info.shards}) >= 2
 
 
-def test_duplicates_share_identity_and_split(images, tmp_path):
+def test_duplicates_share_identity_and_split(small_images, tmp_path):
     for index in range(3):
-        shutil.copy(images / "real" / "01.jpg", images / "real" / f"copy{index}.jpg")
-    build(images, tmp_path / "out")
+        shutil.copy(small_images / "real" / "01.jpg", small_images / "real" / f"copy{index}.jpg")
+    build(small_images, tmp_path / "out")
     rows = ShardDataset.open(tmp_path / "out").table.to_pylist()
     same = [r for r in rows if "copy" in r["source_path"] or r["source_path"] == "real/01.jpg"]
     assert len(same) == 4
@@ -152,57 +140,59 @@ def test_duplicates_share_identity_and_split(images, tmp_path):
     assert len({row["sample_key"] for row in same}) == 4
 
 
-def test_missing_files_of_a_list_are_rejected(images, tmp_path):
-    (images / "list.csv").write_text("path,label\nreal/01.jpg,real\ngenerated/gan/00.jpg,fake\nreal/nope.jpg,real\n")
-    build(images / "list.csv", tmp_path / "out")
+def test_missing_files_of_a_list_are_rejected(small_images, tmp_path):
+    (small_images / "list.csv").write_text(
+        "path,label\nreal/01.jpg,real\ngenerated/gan/00.jpg,fake\nreal/nope.jpg,real\n"
+    )
+    build(small_images / "list.csv", tmp_path / "out")
     assert rejected(tmp_path / "out") == {"real/nope.jpg": "unreadable"}
 
 
-def test_nothing_but_rejects_is_an_error(images, tmp_path):
-    for path in images.rglob("*.jpg"):
+def test_nothing_but_rejects_is_an_error(small_images, tmp_path):
+    for path in small_images.rglob("*.jpg"):
         path.write_bytes(b"\xff\xd8\xff and no more: " + path.name.encode())
     with pytest.raises(InputError, match=r"not one of 16 images was taken in \(16 corrupt\)"):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     assert len(rejected(tmp_path / "out")) == 16
 
 
-def test_folders_of_others_are_left_alone(images, tmp_path):
+def test_folders_of_others_are_left_alone(small_images, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match=r"not empty.*thesis\.txt"):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     assert contents(tmp_path / "out") == {"thesis.txt": b"mine"}
     with pytest.raises(InputError, match="is a file: give a folder"):
-        build(images, tmp_path / "out" / "thesis.txt")
+        build(small_images, tmp_path / "out" / "thesis.txt")
     with pytest.raises(InputError, match=r"cannot write to .*: Not a directory"):
-        build(images, tmp_path / "out" / "thesis.txt" / "below")
+        build(small_images, tmp_path / "out" / "thesis.txt" / "below")
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_disk_full_is_one_sentence_and_the_build_continues(
-    workers, images, tmp_path, small_disk, coded_image, encode_image
+    workers, small_images, tmp_path, small_disk, coded_image, encode_image
 ):
     noise = np.random.default_rng(0)
     for index in range(12):
         pixels = noise.integers(0, 256, (100, 100, 3), dtype=np.uint8)
-        (images / "real" / f"noise{index}.png").write_bytes(encode_image(pixels, "PNG"))
-    build(images, tmp_path / "straight")
+        (small_images / "real" / f"noise{index}.png").write_bytes(encode_image(pixels, "PNG"))
+    build(small_images, tmp_path / "straight")
     disk = small_disk(300)
     out = disk / "out"
     with pytest.raises(InputError, match=r"the disk is full at .*continues where it stopped"):
-        build(images, out, workers)
+        build(small_images, out, workers)
     assert not [path for path in out.iterdir() if path.name.endswith(".tmp")]
     assert not (out / "dataset.json").exists()
     remount(disk, "size=10m")
-    assert build(images, out, workers).continued
+    assert build(small_images, out, workers).continued
     assert contents(out) == contents(tmp_path / "straight")
 
 
-def test_read_only_disk_is_one_sentence(images, small_disk):
+def test_read_only_disk_is_one_sentence(small_images, small_disk):
     disk = small_disk(1000)
     remount(disk, "ro")
     with pytest.raises(InputError, match=f"cannot write to .*: {os.strerror(errno.EROFS)}"):
-        build(images, disk / "out")
+        build(small_images, disk / "out")
 
 
 @pytest.mark.parametrize(
@@ -214,9 +204,9 @@ def test_settings_out_of_range_are_named(change):
         BuildSettings(**change)
 
 
-def test_nothing_tells_the_time(images, tmp_path):
+def test_nothing_tells_the_time(small_images, tmp_path):
     """No output holds a date, and the tar's headers hold a fixed one."""
-    build(images, tmp_path / "out")
+    build(small_images, tmp_path / "out")
     info = json.loads((tmp_path / "out" / "dataset.json").read_text())
     assert not [name for name in info if "time" in name or "date" in name]
     listing = subprocess.run(

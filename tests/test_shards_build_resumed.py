@@ -18,18 +18,6 @@ from tests.small_builds import build
 
 
 @pytest.fixture
-def images(tmp_path, coded_image, encode_image):
-    """16 small JPEGs in a folder of its own that a test may alter."""
-    root = tmp_path / "images"
-    for index in range(16):
-        folder = root / ("real" if index % 2 else "generated/gan")
-        folder.mkdir(parents=True, exist_ok=True)
-        data = encode_image(coded_image(index, 40 + index, 30), "JPEG", quality=80)
-        (folder / f"{index:02d}.jpg").write_bytes(data)
-    return root
-
-
-@pytest.fixture
 def crash_after(monkeypatch):
     """``crash_after(n)``: the next builds die when they have written ``n`` shards."""
 
@@ -52,27 +40,27 @@ def crash_after(monkeypatch):
 
 
 @pytest.mark.parametrize("shards_written", [0, 1, 4])
-def test_interrupted_build_continues_to_the_same_bytes(shards_written, images, tmp_path, crash_after):
-    build(images, tmp_path / "straight")
+def test_interrupted_build_continues_to_the_same_bytes(shards_written, small_images, tmp_path, crash_after):
+    build(small_images, tmp_path / "straight")
     crash = crash_after(shards_written)
     with pytest.raises(crash):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     with pytest.raises(InputError, match="continues an interrupted build"):
         ShardDataset.open(tmp_path / "out")
     done = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.tar")}
     assert len(done) == shards_written
     (tmp_path / "out" / ".train-000000.tar.1234.tmp").write_bytes(b"left by a killed process")
     crash_after(1000)
-    report = build(images, tmp_path / "out")
+    report = build(small_images, tmp_path / "out")
     assert report.continued
     assert not report.finished_before
     assert contents(tmp_path / "out") == contents(tmp_path / "straight")
     assert all((tmp_path / "out" / name).stat().st_mtime_ns == t for name, t in done.items())
 
 
-def test_a_flipped_bit_of_the_plan_is_found(images, tmp_path):
+def test_a_flipped_bit_of_the_plan_is_found(small_images, tmp_path):
     """The fuzz found that a finished build was changed after a plan that said something else."""
-    build(images, tmp_path / "out")
+    build(small_images, tmp_path / "out")
     path = tmp_path / "out" / PLAN_NAME
     plan, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
     for number in range(group.num_columns):
@@ -82,15 +70,15 @@ def test_a_flipped_bit_of_the_plan_is_found(images, tmp_path):
         flipped[start + column.total_compressed_size - 1] ^= 1
         path.write_bytes(flipped)
         with pytest.raises(InputError, match="is damaged"):
-            build(images, tmp_path / "out")
+            build(small_images, tmp_path / "out")
 
 
-def test_finished_build_does_nothing(images, tmp_path):
-    build(images, tmp_path / "out")
+def test_finished_build_does_nothing(small_images, tmp_path):
+    build(small_images, tmp_path / "out")
     before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()}
-    for path in images.rglob("*.jpg"):
+    for path in small_images.rglob("*.jpg"):
         os.utime(path)  # touched, yet the same
-    report = build(images, tmp_path / "out", workers=3)
+    report = build(small_images, tmp_path / "out", workers=3)
     assert report.finished_before
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").iterdir()} == before
 
@@ -105,88 +93,88 @@ def test_finished_build_does_nothing(images, tmp_path):
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
-def test_other_settings_are_refused(change, message, finished, images, tmp_path, crash_after):
+def test_other_settings_are_refused(change, message, finished, small_images, tmp_path, crash_after):
     if finished:
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     else:
         with pytest.raises(crash_after(1)):
-            build(images, tmp_path / "out")
+            build(small_images, tmp_path / "out")
     before = contents(tmp_path / "out")
     with pytest.raises(InputError, match=message):
-        build(images, tmp_path / "out", **change)
+        build(small_images, tmp_path / "out", **change)
     assert contents(tmp_path / "out") == before
 
 
-def test_other_sources_are_refused(images, tmp_path):
-    build(images, tmp_path / "out")
+def test_other_sources_are_refused(small_images, tmp_path):
+    build(small_images, tmp_path / "out")
     before = contents(tmp_path / "out")
 
     def refused(message):
         with pytest.raises(InputError, match=message):
-            build(images, tmp_path / "out")
+            build(small_images, tmp_path / "out")
         assert contents(tmp_path / "out") == before
 
-    shutil.copy(images / "real" / "01.jpg", images / "real" / "new.jpg")
+    shutil.copy(small_images / "real" / "01.jpg", small_images / "real" / "new.jpg")
     refused(r"1 file added, such as real/new\.jpg")
-    (images / "real" / "new.jpg").unlink()
-    path = images / "real" / "03.jpg"
+    (small_images / "real" / "new.jpg").unlink()
+    path = small_images / "real" / "03.jpg"
     data = path.read_bytes()
     path.write_bytes(data[:-3] + b"\0" + data[-2:])
     refused(r"1 file changed, such as real/03\.jpg")
     path.unlink()
     refused(r"1 file removed, such as real/03\.jpg")
     path.write_bytes(data)
-    assert build(images, tmp_path / "out").finished_before
+    assert build(small_images, tmp_path / "out").finished_before
 
 
-def test_a_source_that_changes_under_the_build_stops_it(images, tmp_path, crash_after):
+def test_a_source_that_changes_under_the_build_stops_it(small_images, tmp_path, crash_after):
     """Size and time stay the same: only the contents tell, when the file is read again."""
     with pytest.raises(crash_after(0)):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     crash_after(1000)
-    path = images / "real" / "03.jpg"
+    path = small_images / "real" / "03.jpg"
     data, status = path.read_bytes(), path.stat()
     path.write_bytes(data[:-3] + b"\0" + data[-2:])
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(InputError, match=r"03\.jpg changed while the shards were built"):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     path.write_bytes(data)
-    assert build(images, tmp_path / "out").info.num_samples == 16
+    assert build(small_images, tmp_path / "out").info.num_samples == 16
 
 
-def test_other_programs_are_refused_until_the_end(images, tmp_path, crash_after, monkeypatch):
+def test_other_programs_are_refused_until_the_end(small_images, tmp_path, crash_after, monkeypatch):
     with pytest.raises(crash_after(1)):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     crash_after(1000)
     versions = shards.build.plan.current_versions()
     with monkeypatch.context() as other:
         newer = {**versions, "pillow": "99.0"}
         other.setattr(shards.build.plan, "current_versions", lambda: newer)
         with pytest.raises(InputError, match=r"pillow was .* and is 99\.0"):
-            build(images, tmp_path / "out")
-    build(images, tmp_path / "out")
+            build(small_images, tmp_path / "out")
+    build(small_images, tmp_path / "out")
     monkeypatch.setattr(shards.build.plan, "current_versions", lambda: newer)
-    assert build(images, tmp_path / "out").finished_before
+    assert build(small_images, tmp_path / "out").finished_before
 
 
-def test_two_builds_at_once_are_refused(images, tmp_path):
+def test_two_builds_at_once_are_refused(small_images, tmp_path):
     (tmp_path / "out").mkdir()
     descriptor = os.open(tmp_path / "out", os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(InputError, match="another build is writing"):
-        build(images, tmp_path / "out")
+        build(small_images, tmp_path / "out")
     os.close(descriptor)
-    assert build(images, tmp_path / "out").info.num_samples == 16
+    assert build(small_images, tmp_path / "out").info.num_samples == 16
 
 
-def test_a_lost_or_cut_tar_is_noticed_and_can_be_rebuilt(images, tmp_path):
+def test_a_lost_or_cut_tar_is_noticed_and_can_be_rebuilt(small_images, tmp_path):
     out = tmp_path / "out"
-    build(images, out)
+    build(small_images, out)
     before = contents(out)
     (out / "train-000001.tar").write_bytes(before["train-000001.tar"][:-1024])
     with pytest.raises(InputError, match=r"delete train-000001\.parquet and run"):
-        build(images, out)
+        build(small_images, out)
     (out / "train-000001.parquet").unlink()
-    report = build(images, out)
+    report = build(small_images, out)
     assert not report.finished_before
     assert contents(out) == before

@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +16,7 @@ from shards.errors import InputError
 from shards.images.rejection import RejectedImage
 from shards.sources.read import read_sources
 from tests.image_tables import Row, rows_of
+from tests.loopback import listening
 from tests.test_shards_foreign_tars import taken_in
 
 pytestmark = pytest.mark.slow
@@ -31,11 +31,6 @@ if __name__ == "__main__":
 """
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def rows(synthetic_images: Path) -> list[Row]:
     return rows_of(synthetic_images)
@@ -43,10 +38,14 @@ def rows(synthetic_images: Path) -> list[Row]:
 
 @pytest.fixture(scope="module")
 def server(synthetic_images: Path) -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(synthetic_images))) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{http.server_port}"
-        http.shutdown()
+    class Images(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(synthetic_images))
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    with listening(Images) as address:
+        yield address
 
 
 def fetched(rows: list[Row], server: str, tmp_path: Path, form: str) -> Path:

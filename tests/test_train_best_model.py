@@ -22,9 +22,7 @@ SETTINGS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def on_the_cpu(monkeypatch):
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 def settings(*overrides):

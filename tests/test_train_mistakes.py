@@ -1,7 +1,5 @@
 """Mistakes of a user of ``train.py``: each gives one sentence."""
 
-from pathlib import Path
-
 import pytest
 
 import train
@@ -9,21 +7,7 @@ from glass.train.run import train as train_run
 from shards.errors import InputError
 from tests.short_runs import arguments, settings
 
-
-@pytest.fixture(scope="module", autouse=True)
-def on_the_cpu():
-    """Exact comparisons are made on the CPU, also on a machine with a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACCELERATE_USE_CPU", "true")
-        yield
-
-
-@pytest.fixture(scope="module")
-def unbroken(on_the_cpu, synthetic_shards, tmp_path_factory) -> Path:
-    """A run that nobody disturbed."""
-    run = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert train.main(arguments(synthetic_shards, run)) == 0
-    return run
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 
 class TestMistakes:

@@ -1,0 +1,69 @@
+"""Small images that prove where a pixel comes from, as arrays and as files."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["JPEG_KINDS", "NUM_IMAGES", "SIZES", "draw_coded", "encode", "write_images", "write_small_images"]
+
+NUM_IMAGES = 24
+SIZES = [(320, 240), (257, 383), (480, 360), (96, 64), (500, 200), (301, 299)]  # width, height
+JPEG_KINDS: list[dict[str, Any]] = [
+    {"subsampling": 0},
+    {"subsampling": 2},
+    {"subsampling": 1},
+    {"subsampling": 2, "restart_marker_blocks": 7},
+    {"subsampling": 2, "progressive": True},
+    {"subsampling": 2, "optimize": True},
+    {"grey": True},
+]
+
+
+def draw_coded(index: int, width: int, height: int) -> np.ndarray:
+    """(height, width, 3) uint8: red is x // 2, green is y // 2, blue is 10 × index.
+
+    So a decoded crop proves which image (index 0 … 25) and which window (up to 512 px) it is; of a
+    grey rendering the weighted sum of the three does.
+    """
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = (np.arange(width) // 2)[None, :]
+    image[..., 1] = (np.arange(height) // 2)[:, None]
+    image[..., 2] = 10 * index
+    return image
+
+
+def encode(pixels: np.ndarray | Image.Image, kind: str, **options: Any) -> bytes:
+    """The bytes of an image file; ``options`` are those of Pillow's ``save``."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    if options.pop("grey", False):
+        image = image.convert("L")
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def write_images(root: Path) -> None:
+    """24 images, half of them real, of two generators, 18 JPEGs of many kinds and 6 PNGs."""
+    for index in range(NUM_IMAGES):
+        width, height = SIZES[index % len(SIZES)]
+        pixels = draw_coded(index, width, height)
+        folder = root / ("real" if index % 2 else f"generated/gan_{'ab'[index // 2 % 2]}")
+        folder.mkdir(parents=True, exist_ok=True)
+        if index % 4 == 3 or index == 0:
+            (folder / f"{index:02d}.png").write_bytes(encode(pixels, "PNG"))
+        else:
+            options = JPEG_KINDS[index % len(JPEG_KINDS)]
+            data = encode(pixels, "JPEG", quality=90, **options)
+            (folder / f"{index:02d}.jpg").write_bytes(data)
+
+
+def write_small_images(root: Path) -> None:
+    """16 JPEGs of 30 rows, half of them real."""
+    for index in range(16):
+        folder = root / ("real" if index % 2 else "generated/gan")
+        folder.mkdir(parents=True, exist_ok=True)
+        data = encode(draw_coded(index, 40 + index, 30), "JPEG", quality=80)
+        (folder / f"{index:02d}.jpg").write_bytes(data)

@@ -1,0 +1,34 @@
+"""Web servers on loopback for one test each."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+__all__ = ["listening", "send_without_end"]
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server whose requests ``handler`` answers, each in a thread that nobody waits for."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  # of clients that hang up
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def send_without_end(handler: BaseHTTPRequestHandler) -> None:
+    """Sends zeros until the client hangs up; the class of ``handler`` counts them in ``sent``."""
+    handler.close_connection = True
+    try:
+        while True:
+            handler.wfile.write(bytes(1 << 16))
+            type(handler).sent += 1 << 16  # type: ignore[attr-defined]
+    except OSError:
+        return
