@@ -238,3 +238,37 @@ def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> lis
     from tests.made_up_runs import skilled_and_guessing
 
     return skilled_and_guessing(write_run, synthetic_dataset)
+
+
+@pytest.fixture(scope="session")
+def files(synthetic_images: Path) -> list[Any]:
+    """The sources of ``synthetic_images``, as a detector takes them."""
+    from glass.predict.source_paths import find_images
+
+    return list(find_images([str(synthetic_images)]).sources)
+
+
+@pytest.fixture(scope="session")
+def spread_run(tmp_path_factory: pytest.TempPathFactory, files: list[Any]) -> Path:
+    """A run whose untrained model says something else of each of ``files``. To be read alone."""
+    from tests.spread_runs import make_run, spread_scores
+
+    folder = make_run(tmp_path_factory.mktemp("spread"))
+    spread_scores(folder, files)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detector(spread_run: Path) -> Any:
+    """The ``Detector`` of ``spread_run``, on the CPU."""
+    from glass.predict.detector import Detector
+
+    return Detector.from_pretrained(spread_run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def verdicts(detector: Any, files: list[Any]) -> list[Any]:
+    """What it says of ``files``, without asking changed images."""
+    from tests.spread_runs import QUICK
+
+    return list(detector.predict_iter(files, QUICK))

@@ -1,0 +1,94 @@
+"""Heat maps, and the page that shows them: where the attention lay, and what predict says."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from glass.predict.harmless_changes import CHANGES
+from glass.predict.heatmaps import dense_attention, dense_windows, draw_dense, draw_windows
+from glass.predict.image_sources import BytesSource
+from glass.share.demo_page import answer, describe, look
+from tests.spread_runs import QUICK, same
+
+
+class TestHeatmaps:
+    def test_windows_are_tinted_where_they_lie(self, detector):
+        pixels = np.full((200, 300, 3), 40, np.uint8)
+        (verdict,) = detector.predict([pixels])
+        drawn = np.asarray(draw_windows(pixels, verdict))
+        assert drawn.shape == pixels.shape
+        inside = np.zeros((200, 300), bool)
+        for top, left, height, width in verdict.windows.tolist():
+            inside[top : top + height, left : left + width] = True
+        changed = (drawn != pixels).any(axis=2)
+        assert np.array_equal(changed, inside)
+
+    def test_the_tint_is_strong_where_attention_is(self, detector):
+        """The more a window weighs the redder it is, within its borders of two pixels."""
+        pixels = np.full((100, 300, 3), 128, np.uint8)
+        (verdict,) = detector.predict([pixels], QUICK)
+        windows = np.array([[0, 0, 48, 48], [0, 100, 48, 48], [50, 200, 48, 48]], np.int32)
+        weights = np.array([0.01, 0.34, 0.65], np.float32)
+        drawn = draw_windows(pixels, replace(verdict, windows=windows, attention=weights))
+        colours = [
+            np.asarray(drawn)[top + 2 : top + 46, left + 2 : left + 46].reshape(-1, 3) for top, left in windows[:, :2]
+        ]
+        assert all((colour == colour[0]).all() for colour in colours)
+        redness = [int(colour[0, 0]) - int(colour[0, 1]) for colour in colours]
+        assert redness[0] < redness[1] < redness[2]
+
+    def test_the_dense_map_is_red_where_the_attention_lies(self, detector):
+        pixels = np.full((96, 192, 3), 128, np.uint8)
+        windows = dense_windows(96, 192, 48)
+        centre = windows[:, 1] + windows[:, 3] / 2
+        drawn = np.asarray(draw_dense(pixels, windows, np.where(centre > 96, 1.9, 0.1)))
+        redness = drawn[..., 0].astype(int) - drawn[..., 1]
+        assert redness[:, 130:].min() > redness[:, :60].max()
+
+    def test_dense_windows_cover_every_pixel(self):
+        for height, width in ((1, 1), (47, 300), (97, 145), (480, 480)):
+            seen = np.zeros((height, width), bool)
+            for top, left, tall, wide in dense_windows(height, width, 48).tolist():
+                assert 0 <= top <= top + tall <= height
+                assert 0 <= left <= left + wide <= width
+                seen[top : top + tall, left : left + wide] = True
+            assert seen.all()
+        assert len(dense_windows(8000, 12000, 48)) <= 1024
+
+    def test_dense_attention_does_not_depend_on_its_chunks(self, detector, coded_image, monkeypatch):
+        import glass.predict.heatmaps
+
+        pixels = coded_image(2, 200, 150)
+        windows, attention = dense_attention(detector, pixels)
+        assert attention.mean() == pytest.approx(1.0)
+        monkeypatch.setattr(glass.predict.heatmaps, "CHUNK", 7)
+        again = dense_attention(detector, pixels)[1]
+        np.testing.assert_allclose(again, attention, rtol=1e-3)
+        assert draw_dense(pixels, windows, attention).size == (200, 150)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_the_page_says_what_predict_says(detector, files, tmp_path, kind):
+    """Of an upload, which comes as a file of another name with the same bytes."""
+    path = next(source.path for source in files if source.path.suffix == f".{kind}")
+    (expected,) = detector.predict([path.read_bytes()])
+    upload = tmp_path / f"upload.{kind}"
+    shutil.copy(path, upload)
+    same(look(detector, upload, dense=False)[0], expected)
+    shown, windows, dense = answer(detector, str(upload), dense=True)
+    for words in (expected.verdict, f"{expected.score:.4f}", "as it is", *CHANGES):
+        assert words in shown
+    pixels = BytesSource("x", path.read_bytes()).load().pixels
+    assert np.array_equal(np.asarray(windows), np.asarray(draw_windows(pixels, expected)))
+    assert dense.size == windows.size
+    assert answer(detector, None, dense=True) == ("", None, None)
+
+
+def test_the_page_obeys_no_name_and_survives_rubbish(detector, verdicts, tmp_path):
+    assert "<script>" not in describe(replace(verdicts[0], reason="<script>"))
+    (tmp_path / "x.jpg").write_bytes(b"rubbish")
+    shown, *images = answer(detector, str(tmp_path / "x.jpg"), dense=True)
+    assert "cannot be read: not_an_image" in shown
+    assert images == [None, None]
