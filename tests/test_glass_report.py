@@ -1,6 +1,7 @@
 """The document of a report: what it holds, and which runs are refused."""
 
 import copy
+import hashlib
 import json
 from dataclasses import replace
 from typing import Any
@@ -170,6 +171,23 @@ def test_damaged_run_folders_are_told(
         (folder / name).write_text(content)
     with pytest.raises(InputError, match=message):
         load(folder, synthetic_dataset)
+
+
+def test_a_run_that_was_trained_on_must_be_evaluated_again(
+    write_run: WriteRun, synthetic_dataset: ShardDataset
+) -> None:
+    """Its page showed metrics of weights that were gone, and said nothing."""
+    folder = write_run("glass")
+    (folder / "model").mkdir()
+    (folder / "model/model.safetensors").write_bytes(b"of a later epoch")
+    with pytest.raises(
+        InputError, match=r"was trained on since its evaluation.* scripts\.evaluate .* --split train again"
+    ):
+        load(folder, synthetic_dataset)
+    evaluation = folder / "evaluation-train.json"
+    digest = hashlib.sha256(b"of a later epoch").hexdigest()
+    evaluation.write_text(evaluation.read_text().replace("0" * 64, digest))
+    assert load(folder, synthetic_dataset).evaluation["model"]["weights_sha256"] == digest
 
 
 def test_a_run_cannot_take_the_name_of_a_field(write_run: WriteRun, synthetic_dataset: ShardDataset) -> None:

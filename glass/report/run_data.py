@@ -16,6 +16,7 @@ from glass.report.robustness import own_robustness
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.files.json_file import parse_json, read_json_bytes
+from shards.files.regular_file import file_sha256
 
 if TYPE_CHECKING:
     from shards.manifest.dataset import ShardDataset
@@ -50,6 +51,7 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
             f"{folder} was evaluated on another data set than {dataset.where} (or on it before it "
             "was rebuilt): give the data set it was evaluated on, or evaluate again"
         )
+    _require_these_weights(folder, evaluation, split, dataset)
     return RunData(
         name=name,
         folder=folder,
@@ -59,6 +61,19 @@ def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> Ru
         predictions=read_predictions(folder, split, variant),
         robustness=own_robustness(folder, evaluation),
     )
+
+
+def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dataset: "ShardDataset") -> None:
+    """A run that was trained on has another model than the one that was measured: its page would praise or blame
+    weights that nobody has any more."""
+    weights = folder / "model/model.safetensors"
+    if not weights.is_file():  # it was removed; what was measured of it stands
+        return
+    if file_sha256(weights) != evaluation["model"]["weights_sha256"]:
+        raise InputError(
+            f"{folder} was trained on since its evaluation, which is of other weights: run python -m scripts.evaluate"
+            f" {folder} --data {dataset.where} --split {split} again"
+        )
 
 
 def _read_record(path: Path) -> RunRecord:
