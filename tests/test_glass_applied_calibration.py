@@ -63,7 +63,8 @@ def test_a_promise_is_held_against_as_many_images_as_there_are(
     (first, _) = calibration_sentences(results)
     assert "at most 1.0 % false alarms (3 of 312" in first
     assert f"{alarms} of {images} real images" in first
-    assert first.endswith(f": {verdict}.")
+    words = {KEPT: "the promise may hold", FEWER: "there are fewer than promised", NOT_KEPT: "the promise is not kept"}
+    assert first.endswith(f", so {words[verdict]}.")
 
 
 def test_what_is_under_the_promised_rate_keeps_it_whatever_was_to_be_expected(

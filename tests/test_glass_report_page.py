@@ -167,7 +167,7 @@ def test_findings_of_the_audit_are_folded_below_the_results_and_are_escaped(
     page = render_html(document, runs, gallery)
     assert f"{runs[1].name}: {IN_SAMPLE_WARNING}" in page[: page.index('class="tiles"')]
     assert f"{runs[0].name}: {IN_SAMPLE_WARNING}" not in page
-    for words in ("Promised: at most 1.0 %", "22.5 %, 9 of 40", ": not kept.", "Uncertain: 10.0 %"):
+    for words in ("Promised: at most 1.0 %", "22.5 %, 9 of 40", ", so the promise is not kept.", "Uncertain: 10.0 %"):
         assert words in page
     assert page.index('class="tiles"') < page.index("<summary>1 finding of the audit</summary>")
     assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")

@@ -179,6 +179,14 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
     return rows
 
 
+_PROMISES = {
+    "kept": "so the promise may hold",
+    "fewer than promised": "so there are fewer than promised",
+    "not kept": "so the promise is not kept",
+}
+"""Verdict of a document → its words. A measured rate above the promised one may be chance, which "kept" hides."""
+
+
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
     """What ``calibration`` of an evaluation says: the promise beside what was measured, and how
     much is left undecided. Documents of before have neither."""
@@ -194,8 +202,8 @@ def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
             f"Promised: at most {percent(promise['max_fpr'])} false alarms"
             f" ({on['false_alarms']} of {on['images']} real images calibrated on). Measured:"
             f" {percent(promise['rate'])}, {promise['false_alarms']} of {promise['images']} real"
-            f" images (95 % interval {between}), where {low} to {high} were to be expected:"
-            f" {promise['verdict']}."
+            f" images (95 % interval {between}), where {low} to {high} were to be expected,"
+            f" {_PROMISES.get(promise['verdict'], promise['verdict'])}."
         )
     uncertain, decided = calibration.get("uncertain"), calibration.get("decided")
     if uncertain and decided:
