@@ -118,7 +118,7 @@ def study_markdown(document: StudyDocument) -> str:
 def _audit_parts(audit: AuditSummary | None) -> list[str]:
     """The findings of the data set's audit in Markdown."""
     if audit is None:
-        return ["The data set was not audited: run python -m scripts.audit."]
+        return ["The data set was not audited: run glass audit."]
     lines = [f"- {finding['severity']}: {_cell(finding['text'])}" for finding in audit["findings"]]
     return ["## The data", f"**{audit_sentence(audit)}**", "\n".join(lines)]
 
