@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from glass.report.run_data import RunData
     from shards.manifest.dataset import ShardDataset
 
-__all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery"]
+__all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "drawn_windows"]
 
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
@@ -50,7 +50,7 @@ class Window:
     """Attention weight, 0 … 1; None if the model has no attention."""
     colour: str
     crop: str
-    """Data URI of its pixels, unscaled."""
+    """Data URI of its pixels, unscaled; empty where they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -146,15 +146,22 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
     return _Sample(height, width, shrink(image, DISPLAY_SIDE), places, crops)
 
 
-def _windows(sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]) -> list[Window]:
+def drawn_windows(
+    places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
+) -> list[Window]:
+    """The windows of an image by falling attention: (number, [top, left, height, width]) ``places``, their attention
+    ``weights``, None without attention, and the data URIs of their ``crops``, empty where they are not shown."""
     windows = []
-    for (number, (top, left, height, width)), crop in zip(sample.places, sample.crops, strict=True):
-        weight = None if weights is None else weights[number - 1]
-        colour = NO_ATTENTION_COLOUR
-        if weight is not None:
-            colour = attention_colour(weight, len(sample.places))
-        windows.append(Window(number, top, left, height, width, weight, colour, as_crop(crop)))
+    for place, (number, (top, left, height, width)) in enumerate(places):
+        weight = None if weights is None else weights[place]
+        colour = NO_ATTENTION_COLOUR if weight is None else attention_colour(weight, len(places))
+        windows.append(Window(number, top, left, height, width, weight, colour, crops[place]))
     return sorted(windows, key=lambda window: -(window.weight or 0))
+
+
+def _windows(sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]) -> list[Window]:
+    own = None if weights is None else [weights[number - 1] for number, _ in sample.places]
+    return drawn_windows(sample.places, own, [as_crop(crop) for crop in sample.crops])
 
 
 def _verdict(run: "RunData", row: dict[str, Any]) -> dict[str, Any]:
