@@ -70,20 +70,23 @@ _MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"
 
 def generator_claims(texts: Sequence[Text]) -> list[Claim]:
     """A claim for each generator whose settings or name stand in ``texts``; of several texts of one, the first."""
-    found: dict[str, Claim] = {}
-    for what, marks in (("settings of", SETTINGS), ("the name", NAMES)):
-        for text in texts:
-            mark = next((mark for mark in marks if mark.fits(text)), None)
-            if mark is not None and mark.generator not in found:
-                found[mark.generator] = Claim(
-                    "generator text", "not checked", f"{what} {mark.generator} {_where(text)}"
-                )
-    return list(found.values())
+    settings: dict[str, Claim] = {}
+    names: dict[str, Claim] = {}
+    for text in texts:
+        if mark := next((mark for mark in SETTINGS if mark.fits(text)), None):
+            settings.setdefault(mark.generator, _claim("settings of", mark, text))
+        elif mark := next((mark for mark in NAMES if mark.fits(text)), None):
+            names.setdefault(mark.generator, _claim("the name", mark, text))
+    return [*settings.values(), *(claim for name, claim in names.items() if name not in settings)]
+
+
+def _claim(what: str, mark: _Mark, text: Text) -> Claim:
+    return Claim("generator text", "not checked", f"{what} {mark.generator} {_where(text)}")
 
 
 def _where(text: Text) -> str:
     """The place of a text and its beginning; of settings that are for programs, the name of the model."""
-    place = f'{text.kind} "{plain(text.name, 60)}"' if text.name else text.kind
+    place = f"{text.kind} “{plain(text.name, 60)}”" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)
         return f"({place}, model {plain(model[1], 80)})" if model else f"({place})"
