@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,11 @@ def main(argv: list[str] | None = None) -> int:
 
     outputs = Outputs(arguments.json, arguments.csv, arguments.html, arguments.heatmaps)
     outputs.check()
+    trust = None
+    if arguments.trust is not None:
+        from glass.claims.content_credentials import read_trust
+
+        trust = read_trust(arguments.trust)
     from glass.model.hub import local_folder
 
     local_folder(arguments.model)
@@ -56,10 +62,16 @@ def main(argv: list[str] | None = None) -> int:
         print(printable(f"note: {path} will be replaced"), file=sys.stderr)
     print(heading(detector, options), file=sys.stderr)
     head = document_head(detector, options, arguments.model)
-    page = None if arguments.html is None else _page(detector, options, head, warned, arguments, len(found.sources))
+    page = None
+    if outputs.html is not None:
+        from glass.verdict_page.page import VerdictPage
+        from glass.verdict_page.page_facts import page_facts
+
+        page = VerdictPage(page_facts(detector, options, head, warned), len(found.sources))
+    task = _Task(arguments, outputs, detector, options, head, page, trust)
     try:
-        verdicts = _scored(detector, found.sources, options, head, page, arguments)
-        _write(verdicts, head, page, outputs)
+        verdicts = _scored(task, found.sources)
+        _write(task, verdicts)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
     outputs.remove_partial()
@@ -107,6 +119,10 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--no-stability", action="store_true", help="do not ask again after harmless changes: several times as fast"
     )
+    parser.add_argument("--claims", action="store_true", help="show beside the verdict what the file says about itself")
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="with --claims: certificates (PEM) of authorities that you trust"
+    )
     parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
     parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -119,6 +135,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = command.parse_args(argv)
     if arguments.dense and arguments.heatmaps is None and arguments.html is None:
         command.error("--dense needs --heatmaps DIR or --html FILE")
+    if arguments.trust is not None and not arguments.claims:
+        command.error("--trust needs --claims")
     return arguments
 
 
@@ -148,42 +166,35 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions,
     return detector, options, warned
 
 
-def _page(
-    detector: "Detector",
-    options: "PredictOptions",
-    head: "PredictionHead",
-    warned: list[str],
-    arguments: argparse.Namespace,
-    num_images: int,
-) -> "VerdictPage":
-    from glass.verdict_page.model_facts import model_facts
-    from glass.verdict_page.page import PageFacts, VerdictPage
+@dataclass(frozen=True)
+class _Task:
+    """What is asked of the images."""
 
-    return VerdictPage(PageFacts(head, model_facts(detector, options, arguments.model), warned), num_images)
+    arguments: argparse.Namespace
+    outputs: "Outputs"
+    detector: "Detector"
+    options: "PredictOptions"
+    head: "PredictionHead"
+    page: "VerdictPage | None"
+    trust: str | None
 
 
-def _scored(
-    detector: "Detector",
-    sources: "list[ImageSource]",
-    options: "PredictOptions",
-    head: "PredictionHead",
-    page: "VerdictPage | None",
-    arguments: argparse.Namespace,
-) -> "list[ImageVerdict]":
+def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     """All verdicts. Each is also written to a file as it comes, which a stop leaves there; the page is written then."""
     from glass.predict.partial_rows import PartialRows, partial_path
+    from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    with PartialRows(arguments.json, arguments.csv, head) as rows:
+    with PartialRows(task.outputs.json, task.outputs.csv, task.head, csv_columns(task.arguments.claims)) as rows:
         try:
-            for verdict in _shown(detector, sources, options, page, arguments):
+            for verdict in _shown(task, sources):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
             kept = rows.paths
-            if verdicts and page is not None:
-                page.write(partial_path(arguments.html), [str(path) for path in kept])
-                kept = [*kept, partial_path(arguments.html)]
+            if verdicts and task.page is not None and task.outputs.html is not None:
+                task.page.write(partial_path(task.outputs.html), [str(path) for path in kept])
+                kept = [*kept, partial_path(task.outputs.html)]
             if verdicts and kept:
                 names = " and ".join(str(path) for path in kept)
                 print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)
@@ -191,63 +202,55 @@ def _scored(
     return verdicts
 
 
-def _shown(
-    detector: "Detector",
-    sources: "list[ImageSource]",
-    options: "PredictOptions",
-    page: "VerdictPage | None",
-    arguments: argparse.Namespace,
-) -> "Iterator[ImageVerdict]":
-    """The verdicts, each printed, and drawn where that is asked."""
+def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
+    """The verdicts, each printed, with the claims of its file and drawn where that is asked."""
+    from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
 
-    asked = sources if page is None else page.watched(sources)
-    for number, verdict in enumerate(detector.predict_iter(asked, options)):
+    asked = sources if task.page is None else task.page.watched(sources)
+    for number, verdict in enumerate(task.detector.predict_iter(asked, task.options)):
+        if task.arguments.claims:
+            verdict = replace(verdict, claims=claims_of(sources[number], task.trust))
         print(verdict_line(verdict), flush=True)
-        drawn = _draw(detector, sources[number], verdict, number, page, arguments)
-        if page is not None:
-            page.add(verdict, asked[number], None, *drawn)
+        drawn = _draw(task, sources[number], verdict, number)
+        if task.page is not None:
+            task.page.add(verdict, asked[number], *drawn)
         yield verdict
 
 
 def _draw(
-    detector: "Detector",
-    source: "ImageSource",
-    verdict: "ImageVerdict",
-    number: int,
-    page: "VerdictPage | None",
-    arguments: argparse.Namespace,
+    task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
 ) -> "tuple[Pixels | None, DenseMap | None]":
     """Writes the heat maps of an image. What the page is to show of it: pixels and dense map."""
+    on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
+    if verdict.reason is not None or not (on_page or folder):
+        return None, None
     from glass.predict.heatmaps import dense_attention, write_heat_maps
     from shards.images.rejection import RejectedImage
 
-    on_page = page is not None and page.wants_picture(verdict)
-    if verdict.reason is not None or not (on_page or arguments.heatmaps):
-        return None, None
     try:
         pixels = source.load().pixels
-        dense = dense_attention(detector, pixels) if arguments.dense else None
-        if arguments.heatmaps is not None:
-            write_heat_maps(arguments.heatmaps, number, pixels, verdict, dense)
+        dense = dense_attention(task.detector, pixels) if task.arguments.dense else None
+        if folder is not None:
+            write_heat_maps(folder, number, pixels, verdict, dense)
     except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
-        what = "heat map" if arguments.heatmaps is not None else "picture"
+        what = "picture" if folder is None else "heat map"
         print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
         return None, None
     return (pixels, dense) if on_page else (None, None)
 
 
-def _write(
-    verdicts: "list[ImageVerdict]", head: "PredictionHead", page: "VerdictPage | None", outputs: "Outputs"
-) -> None:
+def _write(task: _Task, verdicts: "list[ImageVerdict]") -> None:
     from glass.predict.prediction_files import write_csv, write_json
+    from glass.predict.verdicts import csv_columns
 
+    outputs = task.outputs
     if outputs.json is not None:
-        write_json(outputs.json, head, verdicts)
+        write_json(outputs.json, task.head, verdicts)
     if outputs.csv is not None:
-        write_csv(outputs.csv, verdicts)
-    if page is not None and outputs.html is not None:
-        page.write(outputs.html, [name for name in outputs.names if name != str(outputs.html)])
+        write_csv(outputs.csv, verdicts, csv_columns(task.arguments.claims))
+    if task.page is not None and outputs.html is not None:
+        task.page.write(outputs.html, [name for name in outputs.names if name != str(outputs.html)])
 
 
 if __name__ == "__main__":

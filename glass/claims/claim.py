@@ -1,6 +1,6 @@
 """A claim that a file makes about where its picture comes from. It is shown beside a verdict and never changes it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,8 +24,8 @@ class Claim(msgspec.Struct, frozen=True):
     source: Literal["c2pa", "iptc", "generator text"]
     status: Literal["valid and trusted", "valid but signer unknown", "invalid", "not checked"]
     """Only a signature can be checked; text that anyone can write is ``not checked``."""
-    says: str
-    """A phrase for people, at most ``MAX_CHARACTERS`` characters."""
+    says: Annotated[str, msgspec.Meta(max_length=MAX_CHARACTERS)]
+    """A phrase for people."""
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "says", plain(self.says))

@@ -19,30 +19,27 @@ class _Refused(Exception):
 
 
 class _Properties:
-    """Collects (name, value); a name is ``namespace name``, of an attribute or of the nearest element that is none
-    of RDF's own."""
+    """Collects (name, value); a name is ``namespace name``, of an attribute or of the nearest element that is no
+    container of RDF's."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
-        self._open: list[str] = []
+        self._open: list[str] = []  # of each open element the property that it belongs to
         self._text: list[str] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._text = []
-        self._open.append(name)
+        # Looked up when an element ends, a search along the open ones would take quadratic time.
+        self._open.append(name if name not in _CONTAINERS else self._open[-1] if self._open else "")
         for attribute, value in attributes.items():
-            self._add(self._property() if attribute == _RESOURCE else attribute, value)
+            self._add(self._open[-1] if attribute == _RESOURCE else attribute, value)
 
     def end(self, _: str) -> None:
-        self._add(self._property(), "".join(self._text))
+        self._add(self._open.pop(), "".join(self._text))
         self._text = []
-        self._open.pop()
 
     def text(self, text: str) -> None:
         self._text.append(text)
-
-    def _property(self) -> str:
-        return next((name for name in reversed(self._open) if name not in _CONTAINERS), "")
 
     def _add(self, name: str, value: str) -> None:
         if not (value := value.strip()):

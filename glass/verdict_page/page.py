@@ -16,35 +16,24 @@ from typing import Any
 import numpy.typing as npt
 from markupsafe import Markup
 
-from glass.claims.claim import Claim
 from glass.predict.heatmaps import ATTENTION_SCALE, DenseMap
 from glass.predict.image_sources import ImageSource
-from glass.predict.prediction_files import PredictionHead, page_record
+from glass.predict.prediction_files import page_record
 from glass.predict.verdict_lines import WARNING, learnt_line
 from glass.predict.verdicts import ImageVerdict
 from glass.report import template
+from glass.verdict_page.page_facts import PageFacts
 from glass.verdict_page.pictures import Details, WatchedSource, picture_of
 from glass.verdict_page.rows import Row, edges_of, edges_text, row_of
 from glass.verdict_page.sentences import score_name
 from shards.cli.wording import counted
 from shards.files.atomic import write_text_atomic
 
-__all__ = ["PageFacts", "VerdictPage"]
+__all__ = ["VerdictPage"]
 
 MOST_ROWS = 5_000
 MOST_THUMBNAILS = 2_000
 CLAIMS_NOTE = "Claims do not change the verdict, and no claim proves nothing."
-
-
-@dataclass(frozen=True)
-class PageFacts:
-    """What a page says about the model and its views, beside the head of the predictions."""
-
-    head: PredictionHead
-    facts: Sequence[tuple[str, str]]
-    """Name → text, see :func:`glass.verdict_page.model_facts.model_facts`."""
-    warnings: Sequence[str] = ()
-    """About the decoders."""
 
 
 @dataclass
@@ -55,7 +44,6 @@ class VerdictPage:
     num_images: int
     _verdicts: list[ImageVerdict] = field(default_factory=list)
     _thumbnails: list[str] = field(default_factory=list)
-    _claims: list[Sequence[Claim] | None] = field(default_factory=list)
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
@@ -71,15 +59,13 @@ class VerdictPage:
         self,
         verdict: ImageVerdict,
         source: ImageSource,
-        claims: Sequence[Claim] | None = None,
         pixels: npt.NDArray[Any] | None = None,
         dense: DenseMap | None = None,
     ) -> None:
         """Takes in the next image, whose ``source`` is one of :meth:`watched`. With ``pixels``, it is shown with its
-        windows, and with ``dense`` under a heat map. ``claims`` is None where nobody looked for them."""
+        windows, and with ``dense`` under a heat map."""
         number = len(self._verdicts)
         self._verdicts.append(verdict)
-        self._claims.append(claims)
         thumbnail = ""
         if isinstance(source, WatchedSource):
             thumbnail, source.thumbnail = source.thumbnail, ""
@@ -95,9 +81,7 @@ class VerdictPage:
         """The page as text, see :func:`glass.report.template.render`."""
         head, pictures = self.facts.head, self._details.pictures
         shown = self._shown()
-        rows = [
-            row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n), self._claims[n]) for n in shown
-        ]
+        rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
         learnt = learnt_line(self._verdicts)
         learnt_text = learnt.removeprefix("note: ").removeprefix(WARNING)
         facts = [*self.facts.facts, ("Learnt from", learnt_text)]

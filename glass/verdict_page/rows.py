@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glass.claims.claim import Claim
 from glass.claims.read import claims_sentence
 from glass.predict.prediction_files import PredictionHead
 from glass.predict.verdicts import ImageVerdict
@@ -92,16 +91,9 @@ class Row:
         return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
 
 
-def row_of(
-    number: int,
-    verdict: ImageVerdict,
-    head: PredictionHead,
-    thumbnail: str,
-    picture: Picture | None,
-    claims: Sequence[Claim] | None,
-) -> Row:
+def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: str, picture: Picture | None) -> Row:
     """The row of image ``number``."""
-    said = None if claims is None else claims_sentence(claims)
+    said = None if verdict.claims is None else claims_sentence(verdict.claims)
     if verdict.reason is not None:
         return Row(number, verdict, claims=said)
     value, edges = value_of(verdict), (head["real_below"], head["threshold"])

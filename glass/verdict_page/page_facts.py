@@ -1,5 +1,7 @@
 """What a page of verdicts says about the model: which one, what it was trained and calibrated on, what it looks at."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,18 +9,32 @@ from glass.config.run_folder import read_record
 from glass.measure.applied_calibration import why_not_applicable
 from glass.model.hub import local_folder
 from glass.predict.options import PredictOptions
+from glass.predict.prediction_files import PredictionHead
 from glass.report.tables import percent
 from shards.cli.wording import counted
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector
 
-__all__ = ["model_facts"]
+__all__ = ["PageFacts", "page_facts"]
 
 
-def model_facts(detector: "Detector", options: PredictOptions, model: str) -> list[tuple[str, str]]:
-    """(name, text) of each fact about ``detector``, which was opened as ``model``."""
-    trained = detector.trained
+@dataclass(frozen=True)
+class PageFacts:
+    """What holds for all images of a page."""
+
+    head: PredictionHead
+    facts: Sequence[tuple[str, str]]
+    """Name → text, about the model and its views."""
+    warnings: Sequence[str] = ()
+    """About the decoders."""
+
+
+def page_facts(
+    detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
+) -> PageFacts:
+    """The facts about ``detector``, whose predictions have this ``head``, and the ``warnings`` about its decoders."""
+    trained, model = detector.trained, head["model"]["path"]
     networks = trained.card.get("backbones") or {}
     rows = [
         ("Model", f"{model}, {_KINDS.get(trained.config.model.kind, trained.config.model.kind)}"),
@@ -28,7 +44,7 @@ def model_facts(detector: "Detector", options: PredictOptions, model: str) -> li
         ("Calibration", _calibration(detector, options)),
         ("Looks at", _views(detector, options)),
     ]
-    return [(name, text) for name, text in rows if text]
+    return PageFacts(head, [(name, text) for name, text in rows if text], warnings)
 
 
 _KINDS = {
