@@ -1,11 +1,11 @@
 """What do a detector's scores mean? Chooses temperature and threshold on a split of their own.
 
-python -m scripts.calibrate RUN --data DATA
-python -m scripts.calibrate RUN --data OWN --split NAME --held-out
+glass calibrate RUN --data DATA
+glass calibrate RUN --data OWN --split NAME --held-out
 
 Writes calibration.json beside the model; predict and evaluate use it from then on. It takes images
 that the model neither learned from nor was chosen by, and on which no result is reported: the split
-calibration (give build_shards four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
+calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
 
 import argparse
@@ -187,7 +187,7 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
     raise InputError(
         f"{count:,} of the {counted(len(rows), 'image')} of {split} in {dataset.root} are among those that the"
         f" model was trained or chosen on, such as {first}: calibrate on images that it never saw"
-        " (four shares of build_shards --split give it a split of its own)"
+        " (four shares of glass build --split give it a split of its own)"
     )
 
 

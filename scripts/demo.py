@@ -1,4 +1,4 @@
-"""A page to drop images on: python -m scripts.demo MODEL [--port 7860]
+"""A page to drop images on: glass demo MODEL [--port 7860]
 
 Shows verdict, score, windows, heat map and stability. It listens on this machine only, unless
 --host gives another address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of

@@ -1,7 +1,7 @@
 """Makes demo images: real ones by a camera model, generated ones by simulated generators.
 
-    python -m scripts.make_demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
-    python -m scripts.make_demo OUT --photos DIR --networks [NAME,…]
+    glass make-demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
+    glass make-demo OUT --photos DIR --networks [NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
 OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of

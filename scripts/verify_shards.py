@@ -1,4 +1,4 @@
-"""Checks a data set byte by byte: ``python -m scripts.verify_shards OUT``.
+"""Checks a data set byte by byte: ``glass verify OUT``.
 
 Exit code 0: all is as it was built. 1: something is not; each finding names file, sample and check.
 2: OUT is no data set that can be opened at all.

@@ -103,8 +103,7 @@ def _scores(
         missing = bad_sample_rows(loader.bad_samples(), split)
     if len(predictions) == 0:
         raise InputError(
-            f"none of the images of {split} in {dataset.where} could be read: run "
-            f"python -m scripts.verify_shards {dataset.where}"
+            f"none of the images of {split} in {dataset.where} could be read: run glass verify {dataset.where}"
         )
     return predictions, missing
 

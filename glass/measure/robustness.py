@@ -2,7 +2,7 @@
 
 Every row of ``glass.measure.perturbations`` is done to the whole images of a split, and one or several
 models score the outcome, all on the same pixels. The clean row goes through the loader, so it
-equals ``scripts.evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
+equals ``glass evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
 change ends in, or else those of the original, whose cells are the same shares of the image. The
 document is a :class:`glass.measure.robustness_schema.Robustness`.
 """

@@ -1,7 +1,7 @@
-"""The page of ``scripts.demo``: drop an image, see verdict, windows, heat map and stability.
+"""The page of ``glass demo``: drop an image, see verdict, windows, heat map and stability.
 
 The upload arrives as a file and is read as its bytes, never re-encoded, so its score is that of
-``scripts.predict`` on the same file.
+``glass predict`` on the same file.
 """
 
 import html
