@@ -11,6 +11,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from glass.predict.source_paths import find_images
 
     _check_outputs(arguments)
+    trust = _trust(arguments)
     from glass.model.hub import local_folder
 
     local_folder(arguments.model)
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     print(heading(detector, options), file=sys.stderr)
     head = document_head(detector, options, arguments.model)
     try:
-        verdicts = _scored(detector, found.sources, options, head, arguments)
+        verdicts = _scored(detector, found.sources, options, head, arguments, trust)
         _write(verdicts, head, arguments)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
@@ -105,6 +107,10 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--no-stability", action="store_true", help="do not ask again after harmless changes: several times as fast"
     )
+    parser.add_argument("--claims", action="store_true", help="show beside the verdict what the file says about itself")
+    parser.add_argument(
+        "--trust", type=Path, metavar="FILE", help="with --claims: certificates (PEM) of authorities that you trust"
+    )
     parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
     parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -117,6 +123,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = command.parse_args(argv)
     if arguments.dense and arguments.heatmaps is None:
         command.error("--dense needs --heatmaps DIR")
+    if arguments.trust is not None and not arguments.claims:
+        command.error("--trust needs --claims")
     return arguments
 
 
@@ -142,6 +150,15 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
     check_new_folder(folder, "a new folder for the heat maps")
+
+
+def _trust(arguments: argparse.Namespace) -> str | None:
+    """The certificates of ``--trust``, as PEM text."""
+    if arguments.trust is None:
+        return None
+    from glass.claims.content_credentials import read_trust
+
+    return read_trust(arguments.trust)
 
 
 def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
@@ -185,14 +202,16 @@ def _scored(
     options: "PredictOptions",
     head: "PredictionHead",
     arguments: argparse.Namespace,
+    trust: str | None,
 ) -> "list[ImageVerdict]":
     """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
     from glass.predict.partial_rows import PartialRows
+    from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    with PartialRows(arguments.json, arguments.csv, head) as rows:
+    with PartialRows(arguments.json, arguments.csv, head, csv_columns(arguments.claims)) as rows:
         try:
-            for verdict in _shown(detector, sources, options, arguments):
+            for verdict in _shown(detector, sources, options, arguments, trust):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
@@ -204,13 +223,20 @@ def _scored(
 
 
 def _shown(
-    detector: "Detector", sources: "list[ImageSource]", options: "PredictOptions", arguments: argparse.Namespace
+    detector: "Detector",
+    sources: "list[ImageSource]",
+    options: "PredictOptions",
+    arguments: argparse.Namespace,
+    trust: str | None,
 ) -> "Iterator[ImageVerdict]":
-    """The verdicts, each printed, and drawn where that is asked."""
+    """The verdicts, each printed, with the claims of its file and drawn where that is asked."""
+    from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
     from shards.images.rejection import RejectedImage
 
     for number, verdict in enumerate(detector.predict_iter(sources, options)):
+        if arguments.claims:
+            verdict = replace(verdict, claims=claims_of(sources[number], trust))
         print(verdict_line(verdict), flush=True)
         if arguments.heatmaps is not None and verdict.reason is None:
             try:
@@ -237,11 +263,12 @@ def _draw(
 
 def _write(verdicts: "list[ImageVerdict]", head: "PredictionHead", arguments: argparse.Namespace) -> None:
     from glass.predict.prediction_files import write_csv, write_json
+    from glass.predict.verdicts import csv_columns
 
     if arguments.json is not None:
         write_json(arguments.json, head, verdicts)
     if arguments.csv is not None:
-        write_csv(arguments.csv, verdicts)
+        write_csv(arguments.csv, verdicts, csv_columns(arguments.claims))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from types import UnionType
-from typing import Annotated, Any, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import msgspec
 import pytest
 
 from bench.harness.schemas import SCHEMAS
@@ -19,7 +20,11 @@ def made_up(kind: Any) -> Any:
     """A value of the type: lists as short as can be, numbers of 1, nothing null or left out."""
     if is_typeddict(kind):
         return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return {name: made_up(part) for name, part in get_type_hints(kind, include_extras=True).items()}
     origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return parts[0]
     if origin is Annotated and get_origin(parts[0]) is list:
         return made_up(parts[0]) * max(meta.min_length or 1 for meta in parts[1:])
     if origin in (Annotated, NotRequired, Union, UnionType):

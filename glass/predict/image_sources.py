@@ -78,9 +78,13 @@ class FileSource:
     def name(self) -> str:
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
+    def read(self) -> bytes:
+        """The file's bytes. Raises ``RejectedImage``."""
+        return read_image_file(self.path)
+
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
-        return _identified(read_image_file(self.path))
+        return _identified(self.read())
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class BytesSource:
 
     name: str
     data: bytes = field(repr=False)
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
 
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
@@ -161,8 +169,8 @@ class MemberSource:
         where = os.fsencode(self.tar).decode("utf-8", "backslashreplace")
         return f"{where}/{self.member}"
 
-    def load(self) -> LoadedImage:
-        """See :class:`ImageSource`."""
+    def read(self) -> bytes:
+        """The bytes of the member. Raises ``RejectedImage``."""
         if self.length > (most := limit("MAX_IMAGE_BYTES")):
             detail = f"{self.length:,} bytes, more than GLASS_MAX_IMAGE_BYTES={most}"
             raise RejectedImage("too_large", detail)
@@ -174,6 +182,11 @@ class MemberSource:
             raise RejectedImage("truncated", "the tar ends before the image does")
         if self.crc32 is not None and crc32(data) != self.crc32:
             raise RejectedImage("corrupt", "its bytes are not those that were written")
+        return data
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        data = self.read()
         if self.identity is None:
             loaded = _identified(data)
         else:

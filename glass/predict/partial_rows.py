@@ -7,6 +7,7 @@ a line for each of them. A run that ends deletes them.
 
 import csv
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -40,9 +41,12 @@ class PartialRows:
     Raises ``OSError`` if they cannot be written.
     """
 
-    def __init__(self, json_path: Path | None, csv_path: Path | None, head: PredictionHead) -> None:
-        """For the files that a run is to write; ``head`` is the document without its images."""
-        self._json_path, self._csv_path, self._head = json_path, csv_path, head
+    def __init__(
+        self, json_path: Path | None, csv_path: Path | None, head: PredictionHead, columns: Sequence[str] = CSV_COLUMNS
+    ) -> None:
+        """For the files that a run is to write; ``head`` is the document without its images, ``columns`` are those of
+        the table."""
+        self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
         self._files = ExitStack()
         self._json: IO[str] | None = None
         self._csv: IO[str] | None = None
@@ -60,7 +64,7 @@ class PartialRows:
             self._json.write(json.dumps(json_row(verdict), allow_nan=False) + "\n")
             self._json.flush()
         if self._csv is not None:
-            csv.writer(self._csv, lineterminator="\n").writerow(csv_row(verdict))
+            csv.writer(self._csv, lineterminator="\n").writerow(csv_row(verdict, self._columns))
             self._csv.flush()
 
     def __enter__(self) -> "PartialRows":
@@ -70,7 +74,7 @@ class PartialRows:
                 self._json.write(json.dumps(self._head, allow_nan=False) + "\n")
             if self._csv_path:
                 self._csv = self._open(self._csv_path)
-                csv.writer(self._csv, lineterminator="\n").writerow(CSV_COLUMNS)
+                csv.writer(self._csv, lineterminator="\n").writerow(self._columns)
         except BaseException:
             self.__exit__(None, None, None)
             raise

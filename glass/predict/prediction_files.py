@@ -78,10 +78,10 @@ def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict
     write_text_atomic(path, document_text(document, Predictions, indent=1, ascii_only=True))
 
 
-def write_csv(path: Path, verdicts: Sequence[ImageVerdict]) -> None:
-    """A header and a line for each verdict."""
+def write_csv(path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> None:
+    """A header of ``columns`` and a line for each verdict."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    writer.writerows(csv_row(verdict) for verdict in verdicts)
+    writer.writerow(columns)
+    writer.writerows(csv_row(verdict, columns) for verdict in verdicts)
     write_text_atomic(path, text.getvalue())

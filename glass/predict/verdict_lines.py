@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from glass.claims.read import claims_sentence
 from glass.measure.applied_calibration import THRESHOLD, why_not_applicable
 from glass.predict.detector import Detector
 from glass.predict.options import PredictOptions
@@ -56,7 +57,8 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def verdict_line(verdict: ImageVerdict) -> str:
-    """Word, probability or raw score, stability, path, and remarks; of an unreadable image the reason."""
+    """Word, probability or raw score, stability, path, remarks, and what the file says about itself; of an unreadable
+    image the reason."""
     path = one_line(verdict.path)
     if verdict.reason is not None:
         return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"
@@ -67,7 +69,8 @@ def verdict_line(verdict: ImageVerdict) -> str:
         spread = f"  (raw scores of the draws {low:.3f} to {high:.3f})"
     unstable = "unstable" if verdict.unstable else ""
     learnt = f"  ({LEARNT[verdict.learnt]})" if verdict.learnt else ""
-    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}"
+    claims = "" if verdict.claims is None else f"; {claims_sentence(verdict.claims)}"
+    return f"{verdict.verdict:<10} {value:6.4f} {unstable:<8}  {path}{spread}{learnt}{claims}"
 
 
 def stability_line(verdicts: Sequence[ImageVerdict]) -> str:

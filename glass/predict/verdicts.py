@@ -1,16 +1,19 @@
 """The verdict on one image, as a record and as JSON and CSV rows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from glass.claims.claim import Claim
+from glass.claims.read import claims_sentence
 from shards.files.documents import Number
 from shards.manifest.schema import content_id_hex
 
-__all__ = ["CSV_COLUMNS", "ImageRecord", "ImageVerdict", "csv_row", "json_row"]
+__all__ = ["CSV_COLUMNS", "ImageRecord", "ImageVerdict", "csv_columns", "csv_row", "json_row"]
 
 CSV_COLUMNS = (
     "path",
@@ -63,6 +66,8 @@ class ImageRecord(TypedDict):
     windows: list[WindowRecord]
     draw_scores: list[Number]
     change_scores: dict[str, Number]
+    claims: NotRequired[list[Claim]]
+    """What the file says about itself, where that was asked."""
 
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -101,6 +106,8 @@ class ImageVerdict:
     change_scores: Mapping[str, float] = field(default_factory=dict)
     """Name of a harmless change → the score after it, of as many draws; without those that the
     image is too long for."""
+    claims: tuple[Claim, ...] | None = None
+    """What the file says about itself, which no score depends on; None if that was not asked."""
 
 
 def json_row(verdict: ImageVerdict) -> ImageRecord:
@@ -116,7 +123,7 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
         }
         for number, (top, left, height, width) in enumerate(verdict.windows.tolist())
     ]
-    return {
+    row: ImageRecord = {
         "path": verdict.path,
         "score": verdict.score,
         "probability": verdict.probability,
@@ -131,10 +138,18 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
         "draw_scores": list(verdict.draw_scores),
         "change_scores": dict(verdict.change_scores),
     }
+    if verdict.claims is not None:
+        row["claims"] = msgspec.to_builtins(verdict.claims)
+    return row
 
 
-def csv_row(verdict: ImageVerdict) -> list[str]:
-    """The row for ``--csv``, in the order of ``CSV_COLUMNS``; empty if there is nothing to say.
+def csv_columns(claims: bool) -> tuple[str, ...]:
+    """The columns of ``--csv``; ``claims``: whether the claims of the files are asked."""
+    return (*CSV_COLUMNS, "claims") if claims else CSV_COLUMNS
+
+
+def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
+    """The row for ``--csv``, in the order of ``columns``; empty if there is nothing to say.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front.
     """
@@ -144,7 +159,8 @@ def csv_row(verdict: ImageVerdict) -> list[str]:
         "score_high": max(scores, default=None),
     }
     values["content_id"] = _identity(verdict)
-    return [_cell(values[name]) for name in CSV_COLUMNS]
+    values["claims"] = None if verdict.claims is None else claims_sentence(verdict.claims)
+    return [_cell(values[name]) for name in columns]
 
 
 def _identity(verdict: ImageVerdict) -> str | None:

@@ -9,12 +9,14 @@ import re
 from PIL import ImageFile
 
 from shards.images.containers import iso_boxes, png_chunks, riff_chunks
-from shards.jpeg.header import JpegHeader
+from shards.jpeg.header import BadJpeg, JpegHeader, read_header
 from shards.metadata.iso_items import iso_picture
 
-__all__ = ["metadata_names"]
+__all__ = ["holds_manifest", "metadata_names"]
 
 MAX_NAMES = 32
+_C2PA = "C2PA"
+_C2PA_GIF = b"!\xff\x0bC2PA_GIF"  # the head of its extension
 
 _JPEG_NAMES = (
     (0xE0, b"JFIF\0", "JFIF"),
@@ -28,10 +30,10 @@ _JPEG_NAMES = (
     (0xEE, b"Adobe", "Adobe"),
 )
 _COMMENT = 0xFE
-_PNG_NAMES = {b"eXIf": "Exif", b"iCCP": "ICC", b"caBX": "C2PA", b"iTXt": "text", b"tEXt": "text"}
+_PNG_NAMES = {b"eXIf": "Exif", b"iCCP": "ICC", b"caBX": _C2PA, b"iTXt": "text", b"tEXt": "text"}
 _PNG_NAMES |= {b"zTXt": "text", b"acTL": "animation"}
 _PNG_PICTURE = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"fcTL", b"fdAT"})
-_RIFF_NAMES = {b"EXIF": "Exif", b"XMP ": "XMP", b"ICCP": "ICC", b"C2PA": "C2PA", b"ANIM": "animation"}
+_RIFF_NAMES = {b"EXIF": "Exif", b"XMP ": "XMP", b"ICCP": "ICC", b"C2PA": _C2PA, b"ANIM": "animation"}
 _RIFF_PICTURE = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANMF"})
 _TIFF_NAMES = {
     270: "description",
@@ -47,7 +49,7 @@ _TIFF_NAMES = {
     34665: "Exif",
     34675: "ICC",
     34853: "GPS",
-    52545: "C2PA",
+    52545: _C2PA,
 }
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _ISO_KINDS = {b"Exif": "Exif", b"mime": "XMP"}
@@ -61,6 +63,22 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
     ``image`` was opened from ``data``, and the first picture ends at ``end``; ``header`` is that of
     a JPEG. Empty if there is nothing.
     """
+    names = _names(image, data, header)
+    if end < len(data):
+        names.add(_TRAILING)
+    return ", ".join(sorted(names)[:MAX_NAMES])
+
+
+def holds_manifest(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether ``data``, which ``image`` was opened from, holds a signed manifest (C2PA). It is not read."""
+    try:
+        header = read_header(data) if image.format == "JPEG" else None
+    except BadJpeg:
+        return False
+    return _C2PA in _names(image, data, header)
+
+
+def _names(image: ImageFile.ImageFile, data: bytes, header: JpegHeader | None) -> set[str]:
     names: set[str] = set()
     match image.format:
         case "JPEG" if header:
@@ -76,11 +94,14 @@ def metadata_names(image: ImageFile.ImageFile, data: bytes, end: int, header: Jp
             names = {name for tag, name in _TIFF_NAMES.items() if tag in tags}
         case "GIF":
             names = {"comment"} if image.info.get("comment") else set()
+            names |= {_C2PA} if _C2PA_GIF in data else set()
         case "AVIF" | "HEIF":
             names = _iso(data)
-    if end < len(data):
-        names.add(_TRAILING)
-    return ", ".join(sorted(names)[:MAX_NAMES])
+        case "JXL":
+            names = {
+                _C2PA for box in iso_boxes(data) if box.name == b"jumb" and b"c2pa" in data[box.start : box.start + 64]
+            }
+    return names
 
 
 def _jpeg(data: bytes, header: JpegHeader) -> set[str]:
@@ -98,7 +119,7 @@ def _application(marker: int, payload: bytes) -> str:
     for known, start, name in _JPEG_NAMES:
         if marker == known and payload.startswith(start):
             # A signature is a JUMBF box whose description box names its type, c2pa.
-            return "C2PA" if name == "JUMBF" and b"c2pa" in payload else name
+            return _C2PA if name == "JUMBF" and b"c2pa" in payload else name
     return f"APP{marker - 0xE0}"
 
 
@@ -115,5 +136,5 @@ def _iso(data: bytes) -> set[str]:
     if any(profile[:4] in (b"prof", b"rICC") for profile in picture.properties(b"colr")):
         names.add("ICC")
     if any(box.name == b"uuid" and data[box.start : box.start + 16] == _C2PA_UUID for box in iso_boxes(data)):
-        names.add("C2PA")
+        names.add(_C2PA)
     return names

@@ -1,0 +1,177 @@
+"""Signed manifests in a file: C2PA, which is called Content Credentials where people see it.
+
+The library that checks them fetches from addresses that a file names, unless it is told not to. Here it is told, and
+a manifest that lies elsewhere is never asked for.
+"""
+
+import io
+import ssl
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from glass.claims.claim import MAX_CHARACTERS, Claim, plain
+from glass.claims.source_types import source_type_phrase
+from shards.errors import InputError, require_sound_machine
+from shards.files.json_file import parse_json
+from shards.optional import is_installed, optional
+
+__all__ = ["elsewhere_claim", "read_trust", "signed_claim"]
+
+NEEDS_EXTRA = "it holds Content Credentials; checking them needs the extra: pip install -e '.[c2pa]'"
+_MAX_TRUST_BYTES = 4 << 20
+_PROVENANCE = "http://purl.org/dc/terms/ provenance"
+_NAME = 60
+
+_TYPES = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "WEBP": "image/webp",
+    "TIFF": "image/tiff",
+    "GIF": "image/gif",
+    "AVIF": "image/avif",
+    "HEIF": "image/heif",
+    "JXL": "image/jxl",
+}
+
+_OFFLINE = {
+    "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
+    "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
+}
+"""Settings of the library: it ignores names that it does not know, so a test counts the requests."""
+
+_CHANGED = "the file was changed after it was signed"
+_REASONS = {
+    "assertion.dataHash.mismatch": _CHANGED,
+    "assertion.bmffHash.mismatch": _CHANGED,
+    "assertion.boxesHash.mismatch": _CHANGED,
+    "assertion.hashedURI.mismatch": "the manifest was changed after it was signed",
+    "assertion.missing": "a part of the manifest is missing",
+    "claimSignature.mismatch": "the signature is not that of the manifest",
+    "claimSignature.missing": "the manifest has no signature",
+    "claimSignature.outsideValidity": "the signer's certificate was not valid when the manifest was signed",
+    "signingCredential.expired": "the signer's certificate has expired and no time of signing is attested",
+    "signingCredential.invalid": "the signer's certificate is not one that may sign manifests",
+    "signingCredential.revoked": "the signer's certificate was revoked",
+}
+_UNTRUSTED = "signingCredential.untrusted"
+
+
+def read_trust(path: Path) -> str:
+    """The certificates of the authorities in a PEM file, as text. Raises ``InputError`` if there are none, or nothing
+    is installed that would use them."""
+    if not is_installed("c2pa"):
+        raise InputError("checking signatures needs the extra: pip install -e '.[c2pa]'")
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_TRUST_BYTES + 1).decode("ascii", "replace")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    if len(text) > _MAX_TRUST_BYTES:
+        raise InputError(f"{path} is larger than {_MAX_TRUST_BYTES:,} bytes: give a list of certificates (PEM)")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
+    except (ssl.SSLError, ValueError) as error:
+        raise InputError(f"{path} holds no certificates that can be read: give a file in PEM form") from error
+    return text
+
+
+def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
+    """A claim where the XMP ``properties`` of a file give an address of its manifest."""
+    address = next((value for name, value in properties if name == _PROVENANCE), None)
+    if address is None:
+        return []
+    says = f"its Content Credentials lie at {plain(address, 120)}, which is not fetched"
+    return [Claim("c2pa", "not checked", says)]
+
+
+def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
+    """The claim of a file that holds a manifest. ``kind`` is its format; ``trust`` are the certificates (PEM) of the
+    authorities that are trusted, None for no one."""
+    c2pa = optional("c2pa")
+    if c2pa is None:
+        return Claim("c2pa", "not checked", NEEDS_EXTRA)
+    context = _context(trust)
+    try:
+        with c2pa.Reader(_TYPES[kind], io.BytesIO(data), context=context) as reader:
+            store = parse_json(reader.json().encode())
+    except c2pa.C2paError as error:
+        require_sound_machine(error)
+        return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {plain(str(error), 160)}")
+    state = store.get("validation_state")
+    says = _said(store)
+    if state == "Trusted" and trust is not None:
+        return Claim("c2pa", "valid and trusted", says)
+    if state in ("Valid", "Trusted"):
+        return Claim("c2pa", "valid but signer unknown", says)
+    but = f", but {_reason(store)}"
+    return Claim("c2pa", "invalid", f"{plain(says, MAX_CHARACTERS - len(but))}{but}")
+
+
+@lru_cache(maxsize=4)
+def _context(trust: str | None) -> Any:
+    c2pa = optional("c2pa")
+    assert c2pa is not None
+    return c2pa.Context.from_dict(_OFFLINE | ({"trust": {"trust_anchors": trust}} if trust else {}))
+
+
+def _said(store: dict[str, Any]) -> str:
+    """What the manifest says, by which program, and who signed it."""
+    active = store["manifests"][store["active_manifest"]]
+    own = _source_types(active)
+    what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
+    program, signer = _program(active), active.get("signature_info") or {}
+    names = dict.fromkeys(str(signer[key]) for key in ("common_name", "issuer") if signer.get(key))
+    by = f", with {program}" if program else ""
+    signed = f", signed by {' of '.join(plain(name, _NAME) for name in names)}" if names else ""
+    date = f" on {plain(str(signer['time']), 10)}" if signed and signer.get("time") else ""
+    return f"{what}{by}{signed}{date}"
+
+
+def _said_of_parts(manifests: dict[str, Any], active: dict[str, Any]) -> str:
+    """What the manifests of the pictures say that this one was made from. A signature vouches that they were taken in,
+    and for nothing that they say: whether they passed the check then is noted beside them."""
+    waiting, seen = [(part, True) for part in active.get("ingredients", [])], set()
+    while waiting:
+        part, sound = waiting.pop(0)
+        label = part.get("active_manifest")
+        if label not in manifests or label in seen:
+            continue
+        seen.add(label)
+        sound = sound and not _failures(part.get("validation_results"))
+        if kinds := _source_types(manifests[label]):
+            doubt = "" if sound else ", a manifest that does not pass the check"
+            return f"made from a picture whose own manifest says: {source_type_phrase(kinds[0])}{doubt}"
+        waiting += [(deeper, sound) for deeper in manifests[label].get("ingredients", [])]
+    return "Content Credentials that do not say how the picture came to be"
+
+
+def _source_types(manifest: dict[str, Any]) -> list[str]:
+    """The source types of the actions of a manifest, each once."""
+    found: dict[str, None] = {}
+    for assertion in manifest.get("assertions", []):
+        if assertion["label"].startswith("c2pa.actions"):
+            for action in assertion["data"].get("actions", []):
+                if isinstance(kind := action.get("digitalSourceType"), str):
+                    found[kind] = None
+    return list(found)
+
+
+def _program(manifest: dict[str, Any]) -> str:
+    info = manifest.get("claim_generator_info") or [{}]
+    name = info[0].get("name") or manifest.get("claim_generator") or ""
+    return plain(f"{name} {info[0].get('version') or ''}", _NAME)
+
+
+def _reason(store: dict[str, Any]) -> str:
+    codes = _failures(store.get("validation_results"))
+    code = next((code for code in codes if code in _REASONS), codes[0] if codes else "")
+    return _REASONS.get(code) or f"it does not pass the check ({plain(code, _NAME) or 'no reason is given'})"
+
+
+def _failures(results: dict[str, Any] | None) -> list[str]:
+    """The codes of what a check found wrong, but for a signer that is not known."""
+    parts = [(results or {}).get("activeManifest") or {}]
+    parts += [delta["validationDeltas"] for delta in (results or {}).get("ingredientDeltas") or []]
+    codes = [failure["code"] for part in parts for failure in part.get("failure", [])]
+    return [code for code in codes if code != _UNTRUSTED]

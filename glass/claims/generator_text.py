@@ -1,0 +1,94 @@
+"""Texts by which programs that generate images may be recognised: their settings, and their names."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from glass.claims.claim import Claim, plain
+from glass.claims.file_texts import Text
+
+__all__ = ["generator_claims"]
+
+SEARCHED = 1 << 16
+"""Characters of a text that are searched: settings begin with what they are recognised by."""
+_EXCERPT = 140
+_FOR_PROGRAMS = ("{", "[", "prompt:", "workflow:", "Prompt:", "Workflow:")
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+
+class _Mark(NamedTuple):
+    """A text is of ``generator`` if it has one of ``fields``, where these are given, and holds ``pattern``."""
+
+    generator: str
+    pattern: re.Pattern[str] = re.compile("")
+    fields: frozenset[str] = frozenset()
+
+    def fits(self, text: Text) -> bool:
+        """Whether ``text`` is of the generator."""
+        placed = not self.fields or text.name in self.fields
+        return placed and self.pattern.search(text.text, 0, SEARCHED) is not None
+
+
+SETTINGS = (
+    _Mark("ComfyUI", re.compile(r'"class_type"\s*:|"last_node_id"\s*:')),
+    _Mark("SwarmUI", re.compile(r'"sui_image_params"\s*:')),
+    _Mark("Fooocus", re.compile(r"\bFooocus v\d")),
+    _Mark("InvokeAI", fields=frozenset({"invokeai_metadata", "invokeai_graph", "sd-metadata", "Dream"})),
+    _Mark("Easy Diffusion", fields=frozenset({"use_stable_diffusion_model"})),
+    _Mark("Midjourney", re.compile(rf"\bJob ID: {_UUID}")),
+    _Mark(
+        "Stable Diffusion web UI, or a program that writes as it does",
+        re.compile(r"\bSteps: \d+, (?:Sampler|Schedule type|CFG scale|Seed|Size): "),
+    ),
+)
+"""Settings and prompts as programs write them, in the order in which they are tried."""
+
+_PROGRAM_FIELDS = frozenset({"Software", "CreatorTool", "Credit", "credit line", "program", "Make", "Source"})
+NAMES = (
+    _Mark("Midjourney", re.compile(r"\bMidjourney\b")),
+    _Mark("NovelAI", re.compile(r"\bNovelAI\b")),
+    _Mark("Stable Diffusion", re.compile(r"\bStable ?Diffusion\b|\bDreamStudio\b", re.IGNORECASE)),
+    _Mark("DALL·E", re.compile(r"\bDALL[·.\- ]?E\b")),
+    _Mark("Adobe Firefly", re.compile(r"\bAdobe Firefly\b")),
+    _Mark("Google AI", re.compile(r"\b(?:Made|Edited|Created) with Google AI\b")),
+    _Mark("Meta AI", re.compile(r"\bImagined with AI\b|\bMeta AI\b")),
+    _Mark("Bing Image Creator", re.compile(r"\bBing Image Creator\b")),
+    # Words that mean other things as well count where programs write their own names.
+    *(
+        _Mark(name, re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE), _PROGRAM_FIELDS)
+        for name in (
+            "ComfyUI", "InvokeAI", "Fooocus", "SwarmUI", "Draw Things", "DiffusionBee", "OpenAI", "ChatGPT", "Imagen",
+            "Gemini", "Grok", "Leonardo.Ai", "Ideogram", "Playground AI", "NightCafe", "Recraft", "Krea", "Artbreeder",
+        )
+    ),
+)  # fmt: skip
+"""Names of generators. A caption may name one for any reason, so a claim says only that the name stands there."""
+
+_MODEL = re.compile(r'"(?:ckpt_name|unet_name|model_name)"\s*:\s*"([^"]{1,200})"')
+
+
+def generator_claims(texts: Sequence[Text]) -> list[Claim]:
+    """A claim for each generator whose settings or name stand in ``texts``; of several texts of one, the first."""
+    settings: dict[str, Claim] = {}
+    names: dict[str, Claim] = {}
+    for text in texts:
+        if mark := next((mark for mark in SETTINGS if mark.fits(text)), None):
+            settings.setdefault(mark.generator, _claim("settings of", mark, text))
+        elif mark := next((mark for mark in NAMES if mark.fits(text)), None):
+            names.setdefault(mark.generator, _claim("the name", mark, text))
+    return [*settings.values(), *(claim for name, claim in names.items() if name not in settings)]
+
+
+def _claim(what: str, mark: _Mark, text: Text) -> Claim:
+    return Claim("generator text", "not checked", f"{what} {mark.generator} {_where(text)}")
+
+
+def _where(text: Text) -> str:
+    """The place of a text and its beginning; of settings that are for programs, the name of the model."""
+    place = f"{text.kind} “{plain(text.name, 60)}”" if text.name else text.kind
+    if text.text.lstrip().startswith(_FOR_PROGRAMS):
+        model = _MODEL.search(text.text, 0, SEARCHED)
+        return f"({place}, model {plain(model[1], 80)})" if model else f"({place})"
+    excerpt = plain(text.text, _EXCERPT)
+    return f"({place}: “{excerpt}”)" if excerpt else f"({place})"

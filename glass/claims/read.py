@@ -1,0 +1,67 @@
+"""Reads the claims of a file, and says them in a sentence."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from PIL import ImageFile
+
+from glass.claims.claim import Claim
+from glass.claims.content_credentials import elsewhere_claim, signed_claim
+from glass.claims.file_texts import file_texts
+from glass.claims.generator_text import generator_claims
+from glass.claims.source_types import iptc_claims
+from shards.errors import require_sound_machine
+from shards.images.decoder_messages import quiet
+from shards.images.formats import open_image
+from shards.images.rejection import RejectedImage
+from shards.metadata.embedded import holds_manifest
+
+__all__ = ["claims_sentence", "read_claims"]
+
+NO_CLAIM = "the file makes no claim that was looked for"
+
+
+def read_claims(data: bytes, trust: str | None = None) -> list[Claim]:
+    """The claims of an image file, whose bytes are ``data``: signed ones first.
+
+    ``trust`` are the certificates (PEM text, see ``content_credentials.read_trust``) of authorities whose signers
+    are trusted. Nothing is fetched from a network. What cannot be read is a claim that says so; nothing is raised.
+    That a file makes no claim proves nothing: metadata are lost wherever a picture is saved again.
+    """
+    try:
+        image = open_image(data)
+    except RejectedImage as error:
+        return [Claim("generator text", "not checked", f"nothing that could be read ({error})")]
+    signed = _guarded("c2pa", lambda: _signed(image, data, trust))
+    written = _guarded("generator text", lambda: _written(image, data, looked_elsewhere=bool(signed)))
+    return signed + written
+
+
+def claims_sentence(claims: Sequence[Claim]) -> str:
+    """``the file says: … (not checked)``, or that it makes no claim."""
+    if not claims:
+        return NO_CLAIM
+    return "the file says: " + "; ".join(f"{claim.says} ({claim.status})" for claim in claims)
+
+
+def _signed(image: ImageFile.ImageFile, data: bytes, trust: str | None) -> list[Claim]:
+    with quiet():
+        signed = holds_manifest(image, data)
+    return [signed_claim(data, image.format or "", trust)] if signed else []
+
+
+def _written(image: ImageFile.ImageFile, data: bytes, looked_elsewhere: bool) -> list[Claim]:
+    """The claims that anyone can write into a file."""
+    with quiet():
+        found = file_texts(image, data)
+    elsewhere = [] if looked_elsewhere else elsewhere_claim(found.properties)
+    return elsewhere + iptc_claims(found.properties) + generator_claims(found.texts)
+
+
+def _guarded(source: Literal["c2pa", "generator text"], read: Callable[[], list[Claim]]) -> list[Claim]:
+    """``read()``. On damaged metadata libraries raise nearly anything, which costs no verdict."""
+    try:
+        return read()
+    except Exception as error:
+        require_sound_machine(error)
+        return [Claim(source, "not checked", f"nothing that could be read ({type(error).__name__}: {error})")]

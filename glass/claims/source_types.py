@@ -1,0 +1,57 @@
+"""IPTC's digital source type: a word of a public vocabulary for how a picture came to be."""
+
+import re
+
+from glass.claims.claim import Claim, plain
+
+__all__ = ["iptc_claims", "source_type_phrase"]
+
+_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_SOURCE_TYPE = f"{_EXTENSION} DigitalSourceType"
+_SYSTEM, _VERSION = f"{_EXTENSION} AISystemUsed", f"{_EXTENSION} AISystemVersionUsed"
+_CODE = re.compile(r"[A-Za-z0-9]{1,64}")
+
+PHRASES = {
+    "trainedAlgorithmicMedia": "created by a trained model",
+    "compositeWithTrainedAlgorithmicMedia": "edited or composed with parts that a trained model created",
+    "algorithmicMedia": "created by an algorithm that was trained on no pictures",
+    "compositeSynthetic": "composed of parts of which some are synthetic",
+    "composite": "composed of several parts",
+    "compositeCapture": "composed of captures from real life",
+    "digitalCapture": "captured from real life by a digital camera",
+    "computationalCapture": "captured from real life and combined by computation",
+    "negativeFilm": "digitised from a negative on film",
+    "positiveFilm": "digitised from a positive on film",
+    "print": "digitised from a print",
+    "humanEdits": "edited by a person without a generating tool",
+    "minorHumanEdits": "captured from real life with minor edits by a person",
+    "algorithmicallyEnhanced": "altered by an algorithm that was trained on no pictures",
+    "digitalCreation": "created by a person with digital tools",
+    "digitalArt": "created by a person with digital tools",
+    "dataDrivenMedia": "drawn from data",
+    "softwareImage": "created by software",
+    "screenCapture": "captured from a screen",
+    "virtualRecording": "recorded from a virtual event",
+    "trainedAlgorithmicData": "data created by a trained model",
+    "empty": "an empty picture",
+}
+"""Code → phrase: https://cv.iptc.org/newscodes/digitalsourcetype/, with its retired codes and C2PA's two own."""
+
+
+def source_type_phrase(value: str) -> str:
+    """``value``, a code of the vocabulary or its address, as a phrase that ends with the code."""
+    code = value.rstrip("/").rpartition("/")[2]
+    if code in PHRASES:
+        return f"{PHRASES[code]} (IPTC {code})"
+    return f"of a source type that IPTC does not define ({plain(code if _CODE.fullmatch(code) else value, 80)})"
+
+
+def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
+    """What the XMP ``properties`` of a file say: a claim for each source type, else one for the system named."""
+    types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
+    system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
+    by = f", with {plain(system, 100)}" if system else ""
+    said = [f"{source_type_phrase(value)}{by}" for value in types]
+    if system and not said:
+        said = [f"created with {plain(system, 100)} (IPTC AISystemUsed)"]
+    return [Claim("iptc", "not checked", phrase) for phrase in said]

@@ -1,0 +1,78 @@
+"""The properties of an XMP packet, which is untrusted XML: no entity is expanded and little of it is read."""
+
+from collections.abc import Iterator
+from xml.parsers import expat
+
+__all__ = ["MAX_BYTES", "xmp_properties"]
+
+MAX_BYTES = 1 << 20
+"""Bytes of a packet that are read. Adobe's writers keep a packet below 64 kB."""
+_MAX_PROPERTIES = 4096
+_MAX_VALUE = 4096  # characters of one value
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_RESOURCE = f"{_RDF} resource"
+_CONTAINERS = frozenset(f"{_RDF} {name}" for name in ("Alt", "Bag", "Seq", "li", "Description", "value"))
+
+
+class _Refused(Exception):
+    """The packet declares a document type, or has more in it than is read."""
+
+
+class _Properties:
+    """Collects (name, value); a name is ``namespace name``, of an attribute or of the nearest element that is no
+    container of RDF's."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []
+        self._open: list[str] = []  # of each open element the property that it belongs to
+        self._text: list[str] = []
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        self._text = []
+        # Looked up when an element ends, a search along the open ones would take quadratic time.
+        self._open.append(name if name not in _CONTAINERS else self._open[-1] if self._open else "")
+        for attribute, value in attributes.items():
+            self._add(self._open[-1] if attribute == _RESOURCE else attribute, value)
+
+    def end(self, _: str) -> None:
+        self._add(self._open.pop(), "".join(self._text))
+        self._text = []
+
+    def text(self, text: str) -> None:
+        self._text.append(text)
+
+    def _add(self, name: str, value: str) -> None:
+        if not (value := value.strip()):
+            return
+        if len(self.found) >= _MAX_PROPERTIES:
+            raise _Refused
+        self.found.append((name, value[:_MAX_VALUE]))
+
+
+def xmp_properties(packet: bytes) -> list[tuple[str, str]]:
+    """(``namespace name``, value) of the properties of ``packet``, in its order. Of a packet that is damaged, too
+    long or declares entities: those before that place."""
+    properties = _Properties()
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.buffer_text = True
+    parser.StartElementHandler = properties.start
+    parser.EndElementHandler = properties.end
+    parser.CharacterDataHandler = properties.text
+    parser.StartDoctypeDeclHandler = _refuse
+    try:
+        for part in _parts(packet):
+            parser.Parse(part)
+    except (expat.ExpatError, _Refused, ValueError, LookupError):  # the last two: encodings that Python lacks
+        pass
+    return properties.found
+
+
+def _refuse(*_: object) -> None:
+    raise _Refused
+
+
+def _parts(packet: bytes) -> Iterator[bytes]:
+    """The packet in parts, so that what stands before a damaged place is found. Writers pad with zeros."""
+    packet = packet[:MAX_BYTES].strip(b"\0 \r\n\t")
+    for start in range(0, len(packet), 4096):
+        yield packet[start : start + 4096]

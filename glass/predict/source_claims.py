@@ -1,0 +1,28 @@
+"""The claims of a file that is predicted on (see ``glass.claims``)."""
+
+from glass.claims.claim import Claim
+from glass.claims.read import read_claims
+from glass.predict.image_sources import BytesSource, FileSource, ImageSource, MemberSource
+from shards.images.rejection import RejectedImage
+
+__all__ = ["claims_of"]
+
+_CONVERTED = "nothing that could be read (the shard holds a converted copy of the file)"
+
+
+def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...]:
+    """The claims of the file that ``source`` reads; none for pixels. ``trust`` as in ``read_claims``."""
+    if not isinstance(source, FileSource | BytesSource | MemberSource):
+        return ()
+    if isinstance(source, MemberSource) and _is_converted(source):
+        return (Claim("generator text", "not checked", _CONVERTED),)
+    try:
+        data = source.read()
+    except RejectedImage as error:
+        return (Claim("generator text", "not checked", f"nothing that could be read ({error})"),)
+    return tuple(read_claims(data, trust))
+
+
+def _is_converted(source: MemberSource) -> bool:
+    """Whether the bytes in the shard are others than the source's: a signature over those would not fit."""
+    return source.dataset is not None and source.dataset.column("stored_as")[source.row] != "source"

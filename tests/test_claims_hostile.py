@@ -1,0 +1,71 @@
+"""Files that are made to cost much, or are damaged: what they say is read in part, and nothing is raised."""
+
+import time
+import zlib
+
+import numpy as np
+import pytest
+
+from glass.claims.claim import MAX_CHARACTERS
+from glass.claims.read import read_claims
+from glass.claims.xmp import MAX_BYTES, xmp_properties
+from tests.claiming_files import SAID, TRAINED, WEB_UI, packet, says, with_chunk, with_exif, with_xmp
+
+ENTITIES = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+BOMB = f'<!DOCTYPE x [<!ENTITY e0 "trainedAlgorithmicMedia">{ENTITIES}]>'
+
+
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        BOMB.encode() + packet(f">{TRAINED}<I:AISystemUsed>&e11;</I:AISystemUsed>"),
+        b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/x.dtd">' + packet(f">{TRAINED}"),
+        b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + packet("><I:AISystemUsed>&e;</I:AISystemUsed>"),
+        b"<r:li xmlns:r='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>" + b"<r:li>" * (MAX_BYTES // 6),
+        b"<a " + b"".join(b"b%d='c' " % number for number in range(80_000)) + b"/>",
+        b"<a>" + b"<b>c</b>" * 120_000,
+        b"\xff\xfe" + bytes(range(256)) * 4000,
+        b"<?xml version='1.0' encoding='no-such-encoding'?><a/>",
+    ],
+    ids=["entities", "a foreign dtd", "a file", "depth", "attributes", "elements", "noise", "encoding"],
+)
+def test_hostile_packets_cost_little_and_claim_nothing(xmp):
+    start = time.process_time()
+    assert says(with_xmp("WEBP", xmp)) == []
+    assert time.process_time() - start < 3
+
+
+def test_what_stands_before_a_damaged_place_counts_and_the_rest_is_not_read():
+    assert says(with_xmp("WEBP", packet(f">{TRAINED}")[:-40])) == [SAID]
+    late = b"<a>" + b" " * MAX_BYTES + packet(f">{TRAINED}") + b"</a>"
+    assert says(with_xmp("WEBP", late)) == []
+    assert len(xmp_properties(b"<a>" + b"<b>c</b>" * 120_000)) <= 4096
+
+
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt"])
+def test_a_text_that_unpacks_to_much_is_read_in_part(name):
+    big = zlib.compress(WEB_UI.encode() + bytes(48 << 20), 9)
+    payload = b"parameters\0" + (b"\0" if name == b"zTXt" else b"\1\0\0\0") + big
+    (said,) = says(with_chunk(name, payload, late=True))
+    assert len(said) <= MAX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "payload", [b"parameters\0\0junk", b"parameters\0", b"parameters", b"\0" * 9, b"k\0\1\0no end"]
+)
+@pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"tEXt", b"eXIf"])
+def test_damaged_chunks_claim_nothing_or_say_why(name, payload):
+    assert all(said.startswith("nothing that could be read") for said in says(with_chunk(name, payload, late=True)))
+
+
+def test_damage_anywhere_raises_nothing():
+    generator = np.random.default_rng(5)
+    exif = {305: "Adobe Firefly", 270: "Midjourney"}
+    for data in (with_exif("JPEG", exif), with_exif("TIFF", exif), with_xmp("PNG", packet(f">{TRAINED}"))):
+        for _ in range(60):
+            damaged = bytearray(data)
+            for place in generator.integers(0, len(data), 6):
+                damaged[place] = generator.integers(256)
+            for claim in read_claims(bytes(damaged)):
+                assert claim.status in ("not checked", "invalid")
+                assert len(claim.says) <= MAX_CHARACTERS
