@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -123,7 +124,6 @@ def _rows(dataset: Any, split: str, held_out: bool) -> Any:
 
 def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> "Calibration":
     import numpy as np
-    from tqdm import tqdm
 
     from glass.config.dataset_digest import dataset_digest
     from glass.measure.fit_calibration import calibration_fault, fit_calibration
@@ -146,7 +146,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     )
     views = detector.views(options)
     verdicts = detector.predict_iter(row_sources(dataset, rows), options)
-    scored = [v.margin for v in tqdm(verdicts, f"scoring {arguments.split}", len(rows), None)]
+    scored = [v.margin for v in progress_bar(len(rows), f"scoring {arguments.split}", over=verdicts)]
     kept = np.array([margin is not None for margin in scored])
     if not kept.any():
         raise InputError(f"none of the images of {arguments.split} in {dataset.where} can be read")

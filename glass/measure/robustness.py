@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tqdm import tqdm
 
 from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
@@ -39,6 +38,7 @@ from glass.measure.trained_model import TrainedModel
 from loaders import LoaderConfig, build_loader
 from loaders.decode.pixel_batch import pixel_batch
 from loaders.windows.sampling import sampling_rule
+from shards.cli.progress import progress_bar
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -82,7 +82,7 @@ def measure_robustness(
     images = SplitImages(dataset, split, with_detail=reads_files)
     measured = []
     try:
-        for row in tqdm(rows, f"changing {split}", unit=" rows", disable=not progress):
+        for row in progress_bar(None, f"changing {split}", progress, over=rows, unit=" rows"):
             if row.name == CLEAN:
                 predictions = _clean_scores(contenders, dataset, split)
             else:
