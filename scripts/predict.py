@@ -11,38 +11,42 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
-from shards.files.outputs import check_new_folder
 
 from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
+    from glass.predict.heatmaps import DenseMap, Pixels
     from glass.predict.image_sources import ImageSource
+    from glass.predict.outputs import Outputs
     from glass.predict.prediction_files import PredictionHead
     from glass.predict.verdicts import ImageVerdict
+    from glass.verdict_page.page import VerdictPage
 
 EXIT_SOME_UNREADABLE = 3
-
-STEM_BYTES = 100
-"""So many bytes of an image's name stand in that of its heat map."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parses, finds the images, scores them, writes, prints."""
     arguments = _parse(argv)
     # Mistakes in paths are reported before torch is imported, which takes seconds.
-    from glass.predict.partial_rows import partial_path
+    from glass.predict.outputs import Outputs
     from glass.predict.source_paths import find_images
 
-    _check_outputs(arguments)
-    trust = _trust(arguments)
+    outputs = Outputs(arguments.json, arguments.csv, arguments.html, arguments.heatmaps)
+    outputs.check()
+    trust = None
+    if arguments.trust is not None:
+        from glass.claims.content_credentials import read_trust
+
+        trust = read_trust(arguments.trust)
     from glass.model.hub import local_folder
 
     local_folder(arguments.model)
@@ -51,27 +55,32 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"no images in {' '.join(arguments.paths)}")
     if found.passed_over:
         print(f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr)
-    detector, options = _detector(arguments)
+    detector, options, warned = _detector(arguments)
     from glass.predict.verdict_lines import document_head, heading, learnt_line, stability_line
 
-    _check_earlier(arguments, detector, [source.name for source in found.sources])
+    for path in outputs.check_earlier(detector.trained.weights_sha256, [source.name for source in found.sources]):
+        print(printable(f"note: {path} will be replaced"), file=sys.stderr)
     print(heading(detector, options), file=sys.stderr)
     head = document_head(detector, options, arguments.model)
+    page = None
+    if outputs.html is not None:
+        from glass.verdict_page.page import VerdictPage
+        from glass.verdict_page.page_facts import page_facts
+
+        page = VerdictPage(page_facts(detector, options, head, warned), len(found.sources))
+    task = _Task(arguments, outputs, detector, options, head, page, trust)
     try:
-        verdicts = _scored(detector, found.sources, options, head, arguments, trust)
-        _write(verdicts, head, arguments)
+        verdicts = _scored(task, found.sources)
+        _write(task, verdicts)
     except OSError as error:
         raise InputError(f"cannot write {error.filename}: {error.strerror or error}") from error
-    for path in (arguments.json, arguments.csv):
-        if path is not None:
-            partial_path(path).unlink(missing_ok=True)
+    outputs.remove_partial()
     counts = Counter(verdict.verdict or "unreadable" for verdict in verdicts)
     parts = [f"{number:,} {name}" for name, number in sorted(counts.items())]
     print(", ".join([*parts, stability_line(verdicts)]), file=sys.stderr)
     print(learnt_line(verdicts), file=sys.stderr)
-    written = [arguments.json, arguments.csv, arguments.heatmaps]
-    if names := [str(path) for path in written if path is not None]:
-        print(printable(f"wrote {', '.join(names)}"), file=sys.stderr)
+    if outputs.names:
+        print(printable(f"wrote {', '.join(outputs.names)}"), file=sys.stderr)
     return EXIT_SOME_UNREADABLE if counts["unreadable"] else 0
 
 
@@ -89,13 +98,16 @@ def parser() -> CommandParser:
     parser.add_argument("paths", metavar="PATH", nargs="+")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at, one file for any browser")
     parser.add_argument(
         "--heatmaps",
         type=Path,
         metavar="DIR",
         help="write each image with its windows, tinted by attention, into a new folder",
     )
-    parser.add_argument("--dense", action="store_true", help="with --heatmaps: and a map of overlapping windows")
+    parser.add_argument(
+        "--dense", action="store_true", help="with --heatmaps or --html: and a map of overlapping windows"
+    )
     parser.add_argument("--crops", type=at_least_one, metavar="N", help="default: training's")
     parser.add_argument("--sampling", metavar="RULE", help="rule that places them")
     parser.add_argument(
@@ -121,65 +133,22 @@ def parser() -> CommandParser:
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     command = parser()
     arguments = command.parse_args(argv)
-    if arguments.dense and arguments.heatmaps is None:
-        command.error("--dense needs --heatmaps DIR")
+    if arguments.dense and arguments.heatmaps is None and arguments.html is None:
+        command.error("--dense needs --heatmaps DIR or --html FILE")
     if arguments.trust is not None and not arguments.claims:
         command.error("--trust needs --claims")
     return arguments
 
 
-def _check_outputs(arguments: argparse.Namespace) -> None:
-    from glass.predict.partial_rows import require_no_partial
-    from glass.predict.prediction_files import check_csv_target, check_json_target
-
-    both = [os.path.realpath(path) for path in (arguments.json, arguments.csv) if path]
-    if len(both) > len(set(both)):
-        raise InputError(f"--json and --csv are both {arguments.csv}: give each a file of its own")
-    if arguments.json is not None:
-        check_json_target(arguments.json)
-    if arguments.csv is not None:
-        check_csv_target(arguments.csv)
-    for path in (arguments.json, arguments.csv):
-        if path is not None:
-            require_no_partial(path)
-    folder: Path | None = arguments.heatmaps
-    if folder is None:
-        return
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
-    check_new_folder(folder, "a new folder for the heat maps")
-
-
-def _trust(arguments: argparse.Namespace) -> str | None:
-    """The certificates of ``--trust``, as PEM text."""
-    if arguments.trust is None:
-        return None
-    from glass.claims.content_credentials import read_trust
-
-    return read_trust(arguments.trust)
-
-
-def _check_earlier(arguments: argparse.Namespace, detector: "Detector", names: list[str]) -> None:
-    """Raises ``InputError`` where earlier verdicts would be lost, and prints which files will be replaced."""
-    from glass.predict.earlier_predictions import require_none_lost
-
-    sha256 = detector.trained.weights_sha256
-    require_none_lost(arguments.json, arguments.csv, sha256, names)
-    for path in (arguments.json, arguments.csv):
-        if path is not None and path.exists():
-            print(printable(f"note: {path} will be replaced"), file=sys.stderr)
-
-
-def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]":
+def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
+    """The detector, how it is asked, and the warnings about its decoders that were printed."""
     import torch
 
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.predict.detector import Detector, PredictOptions
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
-    with print_decoder_warnings():
+    with print_decoder_warnings() as warned:
         detector = Detector.from_pretrained(arguments.model, device=arguments.device, revision=arguments.revision)
     options = PredictOptions(
         num_crops=arguments.crops,
@@ -191,84 +160,97 @@ def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions]
         num_threads=arguments.threads,
     )
     detector.views(options)
-    if arguments.heatmaps is not None and not detector.trained.sees_crops:
-        raise InputError("a single_view model looks nowhere in particular: leave out --heatmaps")
-    return detector, options
+    asked = [option for option in ("heatmaps", "dense") if getattr(arguments, option)]
+    if asked and not detector.trained.sees_crops:
+        raise InputError(f"a single_view model looks nowhere in particular: leave out --{asked[0]}")
+    return detector, options, warned
 
 
-def _scored(
-    detector: "Detector",
-    sources: "list[ImageSource]",
-    options: "PredictOptions",
-    head: "PredictionHead",
-    arguments: argparse.Namespace,
-    trust: str | None,
-) -> "list[ImageVerdict]":
-    """All verdicts. Each is also written to a file as it comes, which a stop leaves there."""
-    from glass.predict.partial_rows import PartialRows
+@dataclass(frozen=True)
+class _Task:
+    """What is asked of the images."""
+
+    arguments: argparse.Namespace
+    outputs: "Outputs"
+    detector: "Detector"
+    options: "PredictOptions"
+    head: "PredictionHead"
+    page: "VerdictPage | None"
+    trust: str | None
+
+
+def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
+    """All verdicts. Each is also written to a file as it comes, which a stop leaves there; the page is written then."""
+    from glass.predict.partial_rows import PartialRows, partial_path
     from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    with PartialRows(arguments.json, arguments.csv, head, csv_columns(arguments.claims)) as rows:
+    with PartialRows(task.outputs.json, task.outputs.csv, task.head, csv_columns(task.arguments.claims)) as rows:
         try:
-            for verdict in _shown(detector, sources, options, arguments, trust):
+            for verdict in _shown(task, sources):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
-            if verdicts and rows.paths:
-                names = " and ".join(str(path) for path in rows.paths)
+            kept = rows.paths
+            if verdicts and task.page is not None and task.outputs.html is not None:
+                task.page.write(partial_path(task.outputs.html), [str(path) for path in kept])
+                kept = [*kept, partial_path(task.outputs.html)]
+            if verdicts and kept:
+                names = " and ".join(str(path) for path in kept)
                 print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)
             raise
     return verdicts
 
 
-def _shown(
-    detector: "Detector",
-    sources: "list[ImageSource]",
-    options: "PredictOptions",
-    arguments: argparse.Namespace,
-    trust: str | None,
-) -> "Iterator[ImageVerdict]":
+def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]":
     """The verdicts, each printed, with the claims of its file and drawn where that is asked."""
     from glass.predict.source_claims import claims_of
     from glass.predict.verdict_lines import verdict_line
-    from shards.images.rejection import RejectedImage
 
-    for number, verdict in enumerate(detector.predict_iter(sources, options)):
-        if arguments.claims:
-            verdict = replace(verdict, claims=claims_of(sources[number], trust))
+    asked = sources if task.page is None else task.page.watched(sources)
+    for number, verdict in enumerate(task.detector.predict_iter(asked, task.options)):
+        if task.arguments.claims:
+            verdict = replace(verdict, claims=claims_of(sources[number], task.trust))
         print(verdict_line(verdict), flush=True)
-        if arguments.heatmaps is not None and verdict.reason is None:
-            try:
-                _draw(detector, sources[number], verdict, arguments, number)
-            except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
-                print(printable(f"warning: no heat map of {verdict.path}: {error}"), file=sys.stderr)
+        drawn = _draw(task, sources[number], verdict, number)
+        if task.page is not None:
+            task.page.add(verdict, asked[number], *drawn)
         yield verdict
 
 
 def _draw(
-    detector: "Detector", source: "ImageSource", verdict: "ImageVerdict", arguments: argparse.Namespace, number: int
-) -> None:
-    from glass.predict.heatmaps import dense_attention, draw_dense, draw_windows
+    task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
+) -> "tuple[Pixels | None, DenseMap | None]":
+    """Writes the heat maps of an image. What the page is to show of it: pixels and dense map."""
+    on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
+    if verdict.reason is not None or not (on_page or folder):
+        return None, None
+    from glass.predict.heatmaps import dense_attention, write_heat_maps
+    from shards.images.rejection import RejectedImage
 
-    pixels = source.load().pixels
-    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
-    # File systems count bytes, and some take only 143.
-    name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
-    draw_windows(pixels, verdict).save(arguments.heatmaps / f"{name}.png")
-    if arguments.dense:
-        windows, attention = dense_attention(detector, pixels)
-        draw_dense(pixels, windows, attention).save(arguments.heatmaps / f"{name}-dense.png")
+    try:
+        pixels = source.load().pixels
+        dense = dense_attention(task.detector, pixels) if task.arguments.dense else None
+        if folder is not None:
+            write_heat_maps(folder, number, pixels, verdict, dense)
+    except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
+        what = "picture" if folder is None else "heat map"
+        print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
+        return None, None
+    return (pixels, dense) if on_page else (None, None)
 
 
-def _write(verdicts: "list[ImageVerdict]", head: "PredictionHead", arguments: argparse.Namespace) -> None:
+def _write(task: _Task, verdicts: "list[ImageVerdict]") -> None:
     from glass.predict.prediction_files import write_csv, write_json
     from glass.predict.verdicts import csv_columns
 
-    if arguments.json is not None:
-        write_json(arguments.json, head, verdicts)
-    if arguments.csv is not None:
-        write_csv(arguments.csv, verdicts, csv_columns(arguments.claims))
+    outputs = task.outputs
+    if outputs.json is not None:
+        write_json(outputs.json, task.head, verdicts)
+    if outputs.csv is not None:
+        write_csv(outputs.csv, verdicts, csv_columns(task.arguments.claims))
+    if task.page is not None and outputs.html is not None:
+        task.page.write(outputs.html, [name for name in outputs.names if name != str(outputs.html)])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def test_the_gallery_shows_mistakes_first_and_every_kind() -> None:
         [0, 0, 0, 0, 1, 1, 1, 1, 1],
         ["", "", "", "", "a", "a", "a", "b", "b"],
     )
-    picks = choose_samples(table, 0.5)
+    picks = choose_samples(table, 0.5, 0.5)
     assert [(pick.row, pick.reason) for pick in picks[:3]] == [
         (1, "surest mistake"),
         (5, "surest mistake"),
@@ -42,7 +44,35 @@ def test_the_gallery_shows_mistakes_first_and_every_kind() -> None:
     rows = [pick.row for pick in picks]
     assert len(set(rows)) == len(rows)
     assert {0, 4, 7} <= set(rows)  # the surest right verdicts of each kind
-    assert picks == choose_samples(table, 0.5)
+    assert picks == choose_samples(table, 0.5, 0.5)
+
+
+def test_what_is_uncertain_is_no_mistake_and_not_right() -> None:
+    table = selection_table([0.9, 0.7, 0.1, 0.65, 0.4], [0, 0, 1, 1, 1], ["", "", "a", "a", "a"])
+    picks = {pick.row: pick.reason for pick in choose_samples(table, 0.8, 0.3)}
+    assert [picks[0], picks[2]] == ["surest mistake", "surest mistake"]
+    assert not {picks.get(1), picks.get(3), picks.get(4)} & {"surest mistake", "surest right verdict"}
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_cards_say_uncertain_where_predict_does(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
+    """Between the two edges of the calibration a card says neither right nor wrong."""
+    run = runs[0]
+    calibration = {"temperature": 1.0, "real_below": 0.2, "before": {"ece": 0.2}, "after": {"ece": 0.03}}
+    banded = replace(run, evaluation=run.evaluation | {"threshold": {"value": 0.8, "source": "x"}})
+    banded.evaluation["calibration"] = calibration
+    gallery = build_gallery([banded], synthetic_dataset)
+    verdicts = [(card.label, *card.verdicts) for card in gallery.cards]
+    assert {verdict["verdict"] for _, verdict in verdicts} == {"real", "uncertain", "generated"}
+    for label, verdict in verdicts:
+        uncertain = 0.2 <= verdict["probability"] < 0.8
+        assert (verdict["verdict"] == "uncertain") == uncertain
+        assert verdict["right"] == (None if uncertain else verdict["verdict"] == label)
+    document = report_document([run], synthetic_dataset, SPLIT)
+    shown = render_html(document, [run], gallery)
+    decided = sum(verdict["right"] is not None for _, verdict in verdicts)
+    assert shown.count("✓ right") + shown.count("✗ wrong") == decided
+    assert len(re.findall("→ uncertain", shown)) == len(verdicts) - decided
 
 
 def test_the_gallery_has_an_end() -> None:
@@ -50,7 +80,7 @@ def test_the_gallery_has_an_end() -> None:
     label = rng.integers(0, 2, 400)
     generator = [f"g{n % 30}" if y else "" for n, y in enumerate(label)]
     table = selection_table(rng.random(400).tolist(), label.tolist(), generator)
-    picks = choose_samples(table, 0.5)
+    picks = choose_samples(table, 0.5, 0.5)
     assert len(picks) == MAX_CARDS
     assert {pick.reason for pick in picks} == {"surest mistake"}
 

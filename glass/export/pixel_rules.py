@@ -112,21 +112,23 @@ def warn_of_other_pixels(recorded: PixelRecord | None, where: str, loader: Loade
 
 
 @contextmanager
-def print_decoder_warnings() -> Iterator[None]:
+def print_decoder_warnings() -> Iterator[list[str]]:
     """Context manager for commands: prints each :class:`DecoderWarning` that its body issues as one line on stderr,
-    at once. Other warnings are shown as before."""
+    at once, and adds it to the list that it yields. Other warnings are shown as before."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", DecoderWarning)
         others = warnings.showwarning
+        printed = list[str]()
 
         def show(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
             if issubclass(category, DecoderWarning):
+                printed.append(str(message))
                 sys.stderr.write(printable(f"warning: {message}") + "\n")
             else:
                 others(message, category, *place, **more)
 
         warnings.showwarning = show
-        yield
+        yield printed
 
 
 def _agree(recorded: dict[str, Any], here: dict[str, Any]) -> bool:

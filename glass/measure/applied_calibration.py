@@ -92,8 +92,10 @@ class AppliedCalibration(TypedDict):
 
     temperature: Number
     false_alarms: MeasuredRate
+    real_below: NotRequired[Number]
+    """The probability from which on, up to the threshold, a verdict is "uncertain". Absent in older documents, as are
+    the next five."""
     data: NotRequired[CalibrationData]
-    """Absent in older documents, as are the next four."""
     in_sample: NotRequired[bool]
     """Whether the threshold was chosen on these very images."""
     promise: NotRequired[Promise | None]
@@ -160,6 +162,7 @@ def calibrated_results(calibration: Calibration, table: pa.Table, data: Path, sp
     return {
         "temperature": calibration.temperature,
         "false_alarms": calibration.false_alarms,
+        "real_below": calibration.real_below,
         "data": calibration.data,
         "in_sample": in_sample,
         "promise": None if in_sample else _promise(calibration, flagged[real], groups[real]),

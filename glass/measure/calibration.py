@@ -28,6 +28,7 @@ __all__ = [
     "MeasuredRate",
     "ViewSettings",
     "read_calibration",
+    "verdict_of",
     "write_calibration",
 ]
 
@@ -121,10 +122,15 @@ class Calibration:
         return sigmoid(np.asarray(margin, np.float64) / self.temperature)
 
     def verdict(self, probability: float) -> str:
-        """``generated``, ``real`` or ``uncertain``."""
-        if probability >= self.threshold:
-            return "generated"
-        return "real" if probability < self.real_below else "uncertain"
+        """See :func:`verdict_of`."""
+        return verdict_of(probability, self.threshold, self.real_below)
+
+
+def verdict_of(probability: float, threshold: float, real_below: float) -> str:
+    """``generated`` from ``threshold`` on, ``real`` below ``real_below``, ``uncertain`` between the two."""
+    if probability >= threshold:
+        return "generated"
+    return "real" if probability < real_below else "uncertain"
 
 
 def sigmoid(values: npt.ArrayLike) -> Array:

@@ -1,9 +1,10 @@
 """Verdicts that lie in a file already: what would be lost if the file were written again."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from glass.predict.prediction_files import read_page_record
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.json_file import read_json
@@ -13,21 +14,17 @@ __all__ = ["require_none_lost"]
 _REMEDY = "give another name, or move the file away"
 
 
-def require_none_lost(json_file: Path | None, csv_file: Path | None, weights_sha256: str, names: Iterable[str]) -> None:
+def require_none_lost(
+    json_file: Path | None, csv_file: Path | None, page: Path | None, weights_sha256: str, names: Iterable[str]
+) -> None:
     """Raises ``InputError`` if a file that is to be written holds verdicts by another model, or
     on images that are not among ``names``: they are somebody's results, and would be gone. The same
     command run again, or with more images, replaces its own."""
     asked = set(names)
     if json_file is not None and json_file.exists():
-        try:
-            document = read_json(json_file)
-            before = [str(image["path"]) for image in document["images"]]
-            model = document["model"]["weights_sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{json_file} is damaged ({error}): {_REMEDY}") from error
-        if model != weights_sha256:
-            raise InputError(f"{json_file} holds verdicts of another model: {_REMEDY}")
-        _require_among(json_file, before, asked)
+        _require_own(json_file, _in_json, weights_sha256, asked)
+    if page is not None and page.exists():
+        _require_own(page, read_page_record, weights_sha256, asked)
     if csv_file is not None and csv_file.exists():
         try:
             with csv_file.open(newline="", encoding="utf-8") as file:
@@ -35,6 +32,23 @@ def require_none_lost(json_file: Path | None, csv_file: Path | None, weights_sha
         except (OSError, ValueError, KeyError, csv.Error) as error:
             raise InputError(f"{csv_file} is damaged ({error}): {_REMEDY}") from error
         _require_among(csv_file, before, asked | {f"'{name}" for name in asked})
+
+
+def _in_json(path: Path) -> tuple[str, list[str]]:
+    document = read_json(path)
+    return document["model"]["weights_sha256"], [str(image["path"]) for image in document["images"]]
+
+
+def _require_own(
+    path: Path, read: Callable[[Path], tuple[str, list[str]]], weights_sha256: str, asked: set[str]
+) -> None:
+    try:
+        model, before = read(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({error}): {_REMEDY}") from error
+    if model != weights_sha256:
+        raise InputError(f"{path} holds verdicts of another model: {_REMEDY}")
+    _require_among(path, before, asked)
 
 
 def _require_among(path: Path, before: list[str], asked: set[str]) -> None:

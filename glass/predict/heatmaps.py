@@ -1,10 +1,11 @@
-"""Where a detector looked: the image with its windows tinted by attention, or a dense map of it."""
+"""Where a detector looked: the image with its windows tinted by attention, or under a dense map of it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageColor, ImageDraw
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from glass.predict.source_scores import score_covering_row
 from glass.predict.verdicts import ImageVerdict
@@ -15,19 +16,52 @@ from shards.images.pixels import global_view
 if TYPE_CHECKING:
     from glass.predict.detector import Detector
 
-__all__ = ["dense_attention", "dense_windows", "draw_dense", "draw_windows"]
+__all__ = [
+    "ATTENTION_SCALE",
+    "DenseMap",
+    "dense_attention",
+    "dense_overlay",
+    "dense_windows",
+    "draw_dense",
+    "draw_windows",
+    "write_heat_maps",
+]
 
 Pixels = npt.NDArray[np.uint8]
+DenseMap = tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]
+"""Windows and attention of :func:`dense_attention`."""
+
+STEM_BYTES = 100
+"""So many bytes of an image's name stand in that of its heat map: file systems count bytes, and some take only 143."""
 
 LONGEST_SIDE = 1600
 TINT = 0.45
+NUMBER_SIZE = 14
+"""Pixels, of the number of a window."""
 MAX_DENSE_WINDOWS = 1024
 CHUNK = 64
 
+RAMP_STEPS = 65
+OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
+"""Of the dense map, from no attention to twice an equal share: what there is to see stays to be seen."""
+ATTENTION_SCALE = ("none", "an equal share", "twice and more")
+"""What the beginning, the middle and the end of the colours mean."""
+LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN = 320, 64, 8
+
+
+def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
+    """The image (H, W, 3) with its windows into ``folder``, named by its ``number`` and its file, and with ``dense``,
+    what :func:`dense_attention` gave, under that map. Raises ``OSError``."""
+    stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(verdict.path).stem)
+    name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
+    draw_windows(pixels, verdict).save(folder / f"{name}.png")
+    if dense is not None:
+        draw_dense(pixels, *dense).save(folder / f"{name}-dense.png")
+
 
 def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
-    """The image, at most 1600 pixels long, with its windows: pale for little attention, red for
-    twice an equal share or more, blue for a model without attention."""
+    """The image, at most 1600 pixels long, with its windows, numbered: pale for little attention, red for
+    twice an equal share or more, blue for a model without attention. Below it stands what the colours mean."""
     image, scale = _shrunken(pixels)
     tint = image.copy()
     brush, count = ImageDraw.Draw(tint), len(verdict.windows)
@@ -40,10 +74,13 @@ def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
         boxes.append(([box[0], box[1], max(box[0], box[2]), max(box[1], box[3])], colour))
         brush.rectangle(boxes[-1][0], fill=ImageColor.getrgb(colour))
     image = Image.blend(image, tint, TINT)
-    brush = ImageDraw.Draw(image)
-    for corners, colour in boxes:
+    brush, font = ImageDraw.Draw(image), ImageFont.load_default(NUMBER_SIZE)
+    for number, (corners, colour) in enumerate(boxes, start=1):
+        left, top, right, bottom = corners
         brush.rectangle(corners, outline=ImageColor.getrgb(colour), width=2)
-    return image
+        if min(right - left, bottom - top) > 2 * NUMBER_SIZE:
+            brush.text((left + 4, top + 2), str(number), "white", font, stroke_width=2, stroke_fill="black")
+    return image if verdict.attention is None else _with_legend(image, np.full(RAMP_STEPS, 255, np.uint8))
 
 
 def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int32]:
@@ -67,7 +104,7 @@ def _starts(side: int, crop_size: int, stride: int) -> npt.NDArray[np.int64]:
     return np.unique(np.append(np.arange(0, room + 1, stride), room))
 
 
-def dense_attention(detector: "Detector", pixels: Pixels) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64]]:
+def dense_attention(detector: "Detector", pixels: Pixels) -> DenseMap:
     """:func:`dense_windows` and the attention of each, as multiples of an equal share.
 
     The windows go through the network in chunks that all begin with the first window, whose weight
@@ -88,20 +125,52 @@ def dense_attention(detector: "Detector", pixels: Pixels) -> tuple[npt.NDArray[n
     return windows, relative / relative.mean()
 
 
+def dense_overlay(
+    windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64], shape: tuple[int, int], size: tuple[int, int]
+) -> Image.Image:
+    """The map of :func:`dense_attention` as an RGBA picture of ``size`` (width, height), to lie over an image whose
+    pixels are ``shape`` (height, width): clear where there is no attention, the more opaque the more there is.
+
+    Between the centres of the windows, values are interpolated; a mean of the windows over a pixel would jump at
+    every edge of one, and show their lattice.
+    """
+    tops, lefts = np.unique(windows[:, 0]), np.unique(windows[:, 1])
+    values = attention.reshape(len(tops), len(lefts))
+    (height, width), (tall, wide) = shape, windows[0, 2:]
+    rows = (np.arange(size[1]) + 0.5) * height / size[1]
+    columns = (np.arange(size[0]) + 0.5) * width / size[0]
+    values = np.stack([np.interp(rows, tops + tall / 2, line) for line in values.T], axis=1)
+    values = np.stack([np.interp(columns, lefts + wide / 2, line) for line in values])
+    colours = np.concatenate([_ramp(), OPACITIES[:, None]], axis=1)
+    return Image.fromarray(colours[np.clip(values / 2 * (RAMP_STEPS - 1), 0, RAMP_STEPS - 1).astype(int)])
+
+
 def draw_dense(pixels: Pixels, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]) -> Image.Image:
-    """The image tinted by the mean attention of the windows over each pixel, colours as in
-    :func:`draw_windows`."""
-    image, scale = _shrunken(pixels)
-    total, count = np.zeros((2, image.height, image.width))
-    for (top, left, height, width), value in zip(windows.tolist(), attention, strict=True):
-        rows = slice(int(top * scale), max(int((top + height) * scale), int(top * scale) + 1))
-        columns = slice(int(left * scale), max(int((left + width) * scale), int(left * scale) + 1))
-        total[rows, columns] += value
-        count[rows, columns] += 1
-    mean = total / np.maximum(count, 1)
-    steps = np.array([ImageColor.getrgb(attention_colour(k / 32, 1)) for k in range(65)], np.uint8)
-    tint = Image.fromarray(steps[np.clip(mean * 32, 0, 64).astype(int)])
-    return Image.blend(image, tint, TINT)
+    """The image under :func:`dense_overlay`, colours as in :func:`draw_windows`, and below it what they mean."""
+    image, _ = _shrunken(pixels)
+    overlay = dense_overlay(windows, attention, pixels.shape[:2], image.size)
+    return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), OPACITIES)
+
+
+def _ramp() -> npt.NDArray[np.uint8]:
+    """(RAMP_STEPS, 3): the colours from no attention to twice an equal share."""
+    shares = np.linspace(0, 2, RAMP_STEPS)
+    return np.array([ImageColor.getrgb(attention_colour(share, 1)) for share in shares], np.uint8)
+
+
+def _with_legend(image: Image.Image, opacities: npt.NDArray[np.uint8]) -> Image.Image:
+    """``image`` above the scale of its colours, which are as opaque as (RAMP_STEPS,) ``opacities`` say."""
+    canvas = Image.new("RGB", (max(image.width, LEGEND_WIDTH + 2 * MARGIN), image.height + LEGEND_HEIGHT), "white")
+    canvas.paste(image)
+    scale = np.concatenate([_ramp(), opacities[:, None]], axis=1)[None]
+    bar = Image.fromarray(scale).resize((LEGEND_WIDTH, 12), Image.Resampling.BILINEAR)
+    canvas.paste(bar, (MARGIN, image.height + MARGIN), bar)
+    brush, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for share, anchor, words in zip((0.0, 0.5, 1.0), ("la", "ma", "ra"), ATTENTION_SCALE, strict=True):
+        place = (MARGIN + share * LEGEND_WIDTH, image.height + MARGIN + 15)
+        brush.text(place, words, "black", font, anchor=anchor)
+    brush.text((MARGIN, image.height + MARGIN + 32), "attention", "black", font)
+    return canvas
 
 
 def _shrunken(pixels: Pixels) -> tuple[Image.Image, float]:

@@ -37,9 +37,9 @@ def verdict_on(
     """The verdict on the image called ``name``; ``calibration`` is one of the views it was seen with."""
     margin = float(np.mean(scores.margins))
     verdict = _word(margin, calibration)
-    unstable = None
-    if scores.changes:  # none where that was not asked, or the image is too long for all of them
-        unstable = any(_word(changed, calibration) != verdict for changed in scores.changes.values())
+    after = {change: _word(changed, calibration) for change, changed in scores.changes.items()}
+    # None of them where that was not asked, or the image is too long for all.
+    unstable = any(word != verdict for word in after.values()) if after else None
     return ImageVerdict(
         name,
         score=float(sigmoid(margin)),
@@ -55,7 +55,15 @@ def verdict_on(
         attention=scores.attention,
         draw_scores=tuple(sigmoid(scores.margins).tolist()),
         change_scores={change: float(sigmoid(value)) for change, value in scores.changes.items()},
+        change_verdicts=after,
+        change_probabilities=_probabilities(scores.changes, calibration),
     )
+
+
+def _probabilities(margins: Mapping[str, float], calibration: Calibration | None) -> dict[str, float]:
+    if calibration is None:
+        return {}
+    return {name: float(calibration.probability(margin)) for name, margin in margins.items()}
 
 
 def _word(margin: float, calibration: Calibration | None) -> str:

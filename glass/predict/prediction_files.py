@@ -1,7 +1,8 @@
-"""Predictions as files: a JSON document, a CSV table. Neither replaces a file of anyone else."""
+"""Predictions as files: a JSON document, a CSV table, and what marks a page. None replaces a file of anyone else."""
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -9,14 +10,27 @@ from typing import TypedDict
 from glass.predict.verdicts import CSV_COLUMNS, ImageRecord, ImageVerdict, csv_row, json_row
 from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number, document_text
-from shards.files.outputs import check_output, starts_with
+from shards.files.json_file import parse_json, read_json_bytes
+from shards.files.outputs import check_output, holds_mark, starts_with
 
-__all__ = ["PredictionHead", "Predictions", "check_csv_target", "check_json_target", "write_csv", "write_json"]
+__all__ = [
+    "PredictionHead",
+    "Predictions",
+    "check_csv_target",
+    "check_json_target",
+    "check_page_target",
+    "page_record",
+    "read_page_record",
+    "write_csv",
+    "write_json",
+]
 
 FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
 _CSV_START = ",".join(CSV_COLUMNS[:4])
 """Further columns came later."""
+_PAGE_MARK = 'content="glass-hires predict"'
+_RECORD_START, _RECORD_END = '<script type="application/json" id="verdicts">', "</script>"
 
 
 class PredictionModel(TypedDict):
@@ -65,6 +79,26 @@ def check_json_target(path: Path) -> None:
 def check_csv_target(path: Path) -> None:
     """``InputError`` if ``path`` cannot be written, or is a file that is not ours."""
     check_output(path, starts_with(_CSV_START))
+
+
+def check_page_target(path: Path) -> None:
+    """``InputError`` if ``path`` cannot be written, or is a file that is not ours."""
+    check_output(path, holds_mark(_PAGE_MARK))
+
+
+def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
+    """The element of a page from which :func:`read_page_record` knows whose verdicts it holds. No browser runs it."""
+    record = {"weights_sha256": head["model"]["weights_sha256"], "paths": [verdict.path for verdict in verdicts]}
+    text = json.dumps(record).replace("<", "\\u003c")  # a name of a file ends no element
+    return f"{_RECORD_START}{text}{_RECORD_END}"
+
+
+def read_page_record(path: Path) -> tuple[str, list[str]]:
+    """The weights' SHA-256 and the images of a page. Raises ``OSError``, and ``ValueError``, ``KeyError`` or
+    ``TypeError`` if it is damaged."""
+    after = read_json_bytes(path).partition(_RECORD_START.encode())[2]
+    record = parse_json(after.partition(_RECORD_END.encode())[0])
+    return record["weights_sha256"], [str(name) for name in record["paths"]]
 
 
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:

@@ -11,7 +11,9 @@ from glass.predict.verdicts import ImageVerdict
 from shards.cli.command import one_line, printable
 from shards.cli.wording import counted
 
-__all__ = ["document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
+__all__ = ["WARNING", "document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
+
+WARNING = "WARNING: "
 
 LEARNT = {"train": "trained on this very image", "valid": "this very image chose the epoch"}
 """The remark on an image that the model learnt from."""
@@ -92,6 +94,6 @@ def learnt_line(verdicts: Sequence[ImageVerdict]) -> str:
     if not learnt:
         return "the model learnt from none of these images"
     return (
-        f"WARNING: the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
+        f"{WARNING}the model learnt from {learnt:,} of these {counted(len(uses), 'image')}: their verdicts"
         " show what it learnt by heart"
     )

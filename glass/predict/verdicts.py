@@ -106,6 +106,10 @@ class ImageVerdict:
     change_scores: Mapping[str, float] = field(default_factory=dict)
     """Name of a harmless change → the score after it, of as many draws; without those that the
     image is too long for."""
+    change_verdicts: Mapping[str, str] = field(default_factory=dict)
+    """Name of the change → the verdict after it."""
+    change_probabilities: Mapping[str, float] = field(default_factory=dict)
+    """Name of the change → the probability after it; empty if the model is not calibrated for these views."""
     claims: tuple[Claim, ...] | None = None
     """What the file says about itself, which no score depends on; None if that was not asked."""
 

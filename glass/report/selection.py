@@ -24,14 +24,18 @@ class Pick:
     reason: str
 
 
-def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
+def choose_samples(predictions: pa.Table, threshold: float, real_below: float) -> list[Pick]:
     """Picks, of real images and of each generator, the most confident mistake, the one nearest to the threshold,
     the most confident right verdict and the one in the middle; at most MAX_CARDS, and each once.
 
-    Mistakes come first, so that with many generators they are kept and others are dropped.
+    Between ``real_below`` and ``threshold`` a verdict is uncertain, and neither right nor a mistake. Mistakes come
+    first, so that with many generators they are kept and others are dropped.
     """
     probability, label = predictions["probability"].to_numpy(), predictions["label"].to_numpy()
-    right = (probability >= threshold) == (label == 1)
+    flagged = probability >= threshold
+    decided = flagged | (probability < real_below)
+    right = decided & (flagged == (label == 1))
+    mistaken = decided & ~right
     # Towards the true class: 1 surely right, 0 surely wrong.
     support = np.where(label == 1, probability, 1 - probability)
 
@@ -39,7 +43,7 @@ def choose_samples(predictions: pa.Table, threshold: float) -> list[Pick]:
         return rows[np.argsort(key[rows], kind="stable")]
 
     orders: dict[str, Callable[[Rows], Rows]] = {
-        "surest mistake": lambda rows: by(support, rows[~right[rows]]),
+        "surest mistake": lambda rows: by(support, rows[mistaken[rows]]),
         "nearest to the threshold": lambda rows: by(abs(probability - threshold), rows),
         "surest right verdict": lambda rows: by(-support, rows[right[rows]]),
         "typical": lambda rows: by(abs(support - np.median(support[rows])), rows),

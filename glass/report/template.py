@@ -15,8 +15,8 @@ __all__ = ["render"]
 
 
 def render(template: str, **values: Any) -> str:
-    """The page that ``template``, a file beside this one, makes of ``values``: one file without a script,
-    a link or a request to anywhere.
+    """The page that ``template``, a file beside this one, makes of ``values``: one file without a request to
+    anywhere, and without a script but one of ours that sorts a table.
 
     Every text is escaped by Jinja2, and characters that do not print (control characters, marks that turn
     the direction of writing) are shown as escapes, since names of files are untrusted.
@@ -36,6 +36,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "counted": counted,
+        "upper_first": lambda text: text[:1].upper() + text[1:],
         "number": tables.number,
         "percent": tables.percent,
         "duration": tables.duration,

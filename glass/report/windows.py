@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from glass.measure.calibration import verdict_of
 from glass.measure.generators import UNNAMED
 from glass.report.embed import encoder, shrink
 from glass.report.selection import choose_samples
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from glass.report.run_data import RunData
     from shards.manifest.dataset import ShardDataset
 
-__all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery"]
+__all__ = ["Card", "Gallery", "Window", "attention_colour", "build_gallery", "drawn_windows"]
 
 DISPLAY_SIDE = 560
 IMAGE_BUDGET_BYTES = 900_000
@@ -49,7 +50,7 @@ class Window:
     """Attention weight, 0 … 1; None if the model has no attention."""
     colour: str
     crop: str
-    """Data URI of its pixels, unscaled."""
+    """Data URI of its pixels, unscaled; empty where they are not shown."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Card:
     windows: list[Window]
     """By falling attention."""
     verdicts: list[dict[str, Any]]
-    """Per run: ``run``, ``probability``, ``verdict``, ``right``."""
+    """Per run: ``run``, ``probability``, ``verdict``, and ``right``, None where the verdict is uncertain or there is
+    none."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
     Verdicts of all runs stand under each image. Raises ``InputError`` if a shard cannot be read.
     """
     shown = next((run for run in runs if _has_attention(run)), runs[0])
-    picks = choose_samples(shown.predictions, shown.evaluation["threshold"]["value"])
+    picks = choose_samples(shown.predictions, *_edges(shown))
     rows = shown.predictions.take(pa.array([p.row for p in picks], pa.int64())).to_pylist()
     samples = [_sample(image, row) for row, image in zip(rows, _images(dataset, rows), strict=True)]
     as_image, _ = encoder([s.small for s in samples], IMAGE_BUDGET_BYTES, lossless=False)
@@ -108,7 +110,7 @@ def build_gallery(runs: "Sequence[RunData]", dataset: "ShardDataset") -> Gallery
     cards = [
         Card(
             source_path=row["source_path"],
-            label="generated" if row["label"] else "real",
+            label=_label(row),
             generator=(row["generator"] or UNNAMED) if row["label"] else "",
             reason=pick.reason,
             width=sample.width,
@@ -144,15 +146,22 @@ def _sample(image: Pixels, row: dict[str, Any]) -> _Sample:
     return _Sample(height, width, shrink(image, DISPLAY_SIDE), places, crops)
 
 
-def _windows(sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]) -> list[Window]:
+def drawn_windows(
+    places: Sequence[tuple[int, Sequence[int]]], weights: Sequence[float] | None, crops: Sequence[str]
+) -> list[Window]:
+    """The windows of an image by falling attention: (number, [top, left, height, width]) ``places``, their attention
+    ``weights``, None without attention, and the data URIs of their ``crops``, empty where they are not shown."""
     windows = []
-    for (number, (top, left, height, width)), crop in zip(sample.places, sample.crops, strict=True):
-        weight = None if weights is None else weights[number - 1]
-        colour = NO_ATTENTION_COLOUR
-        if weight is not None:
-            colour = attention_colour(weight, len(sample.places))
-        windows.append(Window(number, top, left, height, width, weight, colour, as_crop(crop)))
+    for place, (number, (top, left, height, width)) in enumerate(places):
+        weight = None if weights is None else weights[place]
+        colour = NO_ATTENTION_COLOUR if weight is None else attention_colour(weight, len(places))
+        windows.append(Window(number, top, left, height, width, weight, colour, crops[place]))
     return sorted(windows, key=lambda window: -(window.weight or 0))
+
+
+def _windows(sample: _Sample, weights: list[float] | None, as_crop: Callable[[Pixels], str]) -> list[Window]:
+    own = None if weights is None else [weights[number - 1] for number, _ in sample.places]
+    return drawn_windows(sample.places, own, [as_crop(crop) for crop in sample.crops])
 
 
 def _verdict(run: "RunData", row: dict[str, Any]) -> dict[str, Any]:
@@ -160,13 +169,20 @@ def _verdict(run: "RunData", row: dict[str, Any]) -> dict[str, Any]:
     if place < 0:  # undecodable when that run was evaluated
         return {"run": run.name, "probability": None, "verdict": "not scored", "right": None}
     probability = run.predictions["probability"][place].as_py()
-    flagged = probability >= run.evaluation["threshold"]["value"]
-    return {
-        "run": run.name,
-        "probability": probability,
-        "verdict": "generated" if flagged else "real",
-        "right": flagged == (row["label"] == 1),
-    }
+    verdict = verdict_of(probability, *_edges(run))
+    right = None if verdict == "uncertain" else verdict == _label(row)
+    return {"run": run.name, "probability": probability, "verdict": verdict, "right": right}
+
+
+def _label(row: dict[str, Any]) -> str:
+    return "generated" if row["label"] else "real"
+
+
+def _edges(run: "RunData") -> tuple[float, float]:
+    """The threshold, and the probability below which a verdict is "real"; without a band of doubt they are the same."""
+    threshold = run.evaluation["threshold"]["value"]
+    calibration = run.evaluation.get("calibration")
+    return threshold, threshold if calibration is None else calibration.get("real_below", threshold)
 
 
 def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pixels]:

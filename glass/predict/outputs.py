@@ -1,0 +1,67 @@
+"""The files that a prediction is to write: whether they can be written, and whether anything would be lost."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+from glass.predict.earlier_predictions import require_none_lost
+from glass.predict.partial_rows import partial_path, require_no_partial
+from glass.predict.prediction_files import check_csv_target, check_json_target, check_page_target
+from shards.errors import InputError
+from shards.files.outputs import check_new_folder
+
+__all__ = ["Outputs"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where ``predict`` writes; None for what was not asked for."""
+
+    json: Path | None
+    csv: Path | None
+    html: Path | None
+    heatmaps: Path | None
+    """A folder."""
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Option → file."""
+        given = {"--json": self.json, "--csv": self.csv, "--html": self.html}
+        return {option: path for option, path in given.items() if path is not None}
+
+    @property
+    def names(self) -> list[str]:
+        """Files and folder, as a person typed them."""
+        return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
+
+    def check(self) -> None:
+        """Before any work: raises ``InputError`` where one cannot be written, or is a file that is not ours, and makes
+        the folder."""
+        for (option, path), (other, same) in combinations(self.files.items(), 2):
+            if os.path.realpath(path) == os.path.realpath(same):
+                raise InputError(f"{option} and {other} are both {same}: give each a file of its own")
+        checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
+        for option, path in self.files.items():
+            checks[option](path)
+        for path in self.files.values():
+            require_no_partial(path)
+        if self.heatmaps is None:
+            return
+        try:
+            self.heatmaps.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {self.heatmaps}: {error.strerror or error}") from error
+        check_new_folder(self.heatmaps, "a new folder for the heat maps")
+
+    def check_earlier(self, weights_sha256: str, names: Iterable[str]) -> list[Path]:
+        """The files that will be replaced. Raises ``InputError`` where verdicts would be lost, see
+        :func:`glass.predict.earlier_predictions.require_none_lost`."""
+        require_none_lost(self.json, self.csv, self.html, weights_sha256, names)
+        return [path for path in self.files.values() if path.exists()]
+
+    def remove_partial(self) -> None:
+        """Once all is written."""
+        for path in self.files.values():
+            partial_path(path).unlink(missing_ok=True)

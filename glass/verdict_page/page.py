@@ -1,0 +1,176 @@
+"""The page of verdicts: collects what it shows as images are scored, and is written at the end as one HTML file.
+
+Of every image it keeps the verdict and a small picture; windows, crops and heat maps of those images alone that score
+highest, as many as there is room for. So a page of a thousand images stays below 15 MB.
+"""
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from markupsafe import Markup
+
+from glass.predict.heatmaps import ATTENTION_SCALE, DenseMap
+from glass.predict.image_sources import ImageSource
+from glass.predict.prediction_files import page_record
+from glass.predict.verdict_lines import WARNING, learnt_line
+from glass.predict.verdicts import ImageVerdict
+from glass.report import template
+from glass.verdict_page.page_facts import PageFacts
+from glass.verdict_page.pictures import Details, WatchedSource, picture_of
+from glass.verdict_page.rows import Row, edges_of, edges_text, row_of
+from glass.verdict_page.sentences import score_name
+from shards.cli.wording import counted
+from shards.files.atomic import write_text_atomic
+
+__all__ = ["VerdictPage"]
+
+MOST_ROWS = 5_000
+MOST_THUMBNAILS = 2_000
+CLAIMS_NOTE = "Claims do not change the verdict, and no claim proves nothing."
+
+
+@dataclass
+class VerdictPage:
+    """The page of ``num_images`` images, of which those scored so far were added."""
+
+    facts: PageFacts
+    num_images: int
+    _verdicts: list[ImageVerdict] = field(default_factory=list)
+    _thumbnails: list[str] = field(default_factory=list)
+    _details: Details = field(default_factory=Details)
+
+    def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
+        """The sources to score: they keep a small picture where the page has room for one. Their images are decoded
+        whole."""
+        return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
+
+    def wants_picture(self, verdict: ImageVerdict) -> bool:
+        """Whether there is room for the windows of the image; the highest scores go first."""
+        return verdict.margin is not None and self._details.wants(verdict.margin)
+
+    def add(
+        self,
+        verdict: ImageVerdict,
+        source: ImageSource,
+        pixels: npt.NDArray[Any] | None = None,
+        dense: DenseMap | None = None,
+    ) -> None:
+        """Takes in the next image, whose ``source`` is one of :meth:`watched`. With ``pixels``, it is shown with its
+        windows, and with ``dense`` under a heat map."""
+        number = len(self._verdicts)
+        self._verdicts.append(verdict)
+        thumbnail = ""
+        if isinstance(source, WatchedSource):
+            thumbnail, source.thumbnail = source.thumbnail, ""
+        self._thumbnails.append(thumbnail)
+        if pixels is not None and verdict.margin is not None:
+            self._details.add(verdict.margin, number, picture_of(pixels, verdict, dense, self.num_images))
+
+    def write(self, path: Path, written: Sequence[str] = ()) -> None:
+        """The page of all images so far. ``written`` names the other files of this prediction."""
+        write_text_atomic(path, self.html(written))
+
+    def html(self, written: Sequence[str] = ()) -> str:
+        """The page as text, see :func:`glass.report.template.render`."""
+        head, pictures = self.facts.head, self._details.pictures
+        shown = self._shown()
+        rows = [row_of(n, self._verdicts[n], head, self._thumbnails[n], pictures.get(n)) for n in shown]
+        learnt = learnt_line(self._verdicts)
+        learnt_text = learnt.removeprefix("note: ").removeprefix(WARNING)
+        facts = [*self.facts.facts, ("Learnt from", learnt_text)]
+        facts += [("Also written", ", ".join(written))] if written else []
+        return template.render(
+            "verdicts.html.j2",
+            title=self._title(),
+            single=rows[0] if self.num_images == 1 else None,
+            note=self._note(),
+            left_out=_left_out(len(self._verdicts), len(rows)),
+            rows=rows,
+            thumbnails=any(row.thumbnail for row in rows),
+            has_claims=any(row.claims is not None for row in rows),
+            claims_note=CLAIMS_NOTE,
+            shown_text=_shown_text(rows),
+            head=head,
+            score_name=score_name(head),
+            edges=edges_of(head),
+            edges_text=edges_text(head),
+            stability_text=_stability_text(self._verdicts),
+            learnt_text=learnt_text,
+            learnt_is_bad=learnt.startswith(WARNING),
+            attention_scale=ATTENTION_SCALE,
+            facts=facts,
+            warnings=self.facts.warnings,
+            record=Markup(page_record(head, self._verdicts)),
+            script=Markup(_script()),
+            script_digest=Markup(_digest(_script())),
+        )
+
+    def _shown(self) -> list[int]:
+        """Numbers of the images with a row, in their order; of too many those that score highest."""
+        numbers = range(len(self._verdicts))
+        if len(numbers) <= MOST_ROWS:
+            return list(numbers)
+        margins = [verdict.margin for verdict in self._verdicts]
+        unread = [n for n in numbers if margins[n] is None]
+        ranked = sorted((n for n in numbers if margins[n] is not None), key=lambda n: -(margins[n] or 0.0))
+        return sorted([*ranked, *unread][:MOST_ROWS])
+
+    def _title(self) -> str:
+        if self.num_images == 1:
+            return f"Is {self._verdicts[0].path} generated?" if self._verdicts else "Is this image generated?"
+        counts = Counter(verdict.verdict or "unreadable" for verdict in self._verdicts)
+        parts = [
+            f"{counts[word]:,} {word}" for word in ("generated", "uncertain", "real", "unreadable") if counts[word]
+        ]
+        return f"{counted(len(self._verdicts), 'image')}: {', '.join(parts)}"
+
+    def _note(self) -> str:
+        missing = self.num_images - len(self._verdicts)
+        if not missing:
+            return ""
+        return f"Stopped early: {counted(missing, 'image')} of {self.num_images:,} were not scored."
+
+
+def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
+    tried = [verdict.unstable for verdict in verdicts if verdict.unstable is not None]
+    if not tried:
+        return "Whether harmless changes would turn a verdict was not tested."
+    if not any(tried):
+        return "No verdict is unstable: harmless changes of an image leave it as it is."
+    return f"Unstable, so that a harmless change of the image would turn it: {sum(tried):,} of {len(tried):,} verdicts."
+
+
+def _left_out(images: int, rows: int) -> str:
+    if images == rows:
+        return ""
+    return (
+        f"This page shows {rows:,} of {images:,} images, those with the highest scores; --csv FILE or --json FILE"
+        " holds them all."
+    )
+
+
+def _shown_text(rows: Sequence[Row]) -> str:
+    """Of how many images the pictures are in the page."""
+    scored, pictures = sum(not row.verdict.reason for row in rows), sum(row.picture is not None for row in rows)
+    if pictures == scored:
+        return "Each image with its windows and crops."
+    return (
+        f"The {counted(pictures, 'image')} with the highest scores, with windows and crops: a page has room for no"
+        " more. Of another image, glass predict MODEL IMAGE --html FILE shows them."
+    )
+
+
+@cache
+def _script() -> str:
+    return (Path(template.__file__).parent / "sort_table.js").read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

@@ -1,0 +1,91 @@
+"""What a page of verdicts says about the model: which one, what it was trained and calibrated on, what it looks at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glass.config.run_folder import read_record
+from glass.measure.applied_calibration import why_not_applicable
+from glass.model.hub import local_folder
+from glass.predict.options import PredictOptions
+from glass.predict.prediction_files import PredictionHead
+from glass.report.tables import percent
+from shards.cli.wording import counted
+
+if TYPE_CHECKING:
+    from glass.predict.detector import Detector
+
+__all__ = ["PageFacts", "page_facts"]
+
+
+@dataclass(frozen=True)
+class PageFacts:
+    """What holds for all images of a page."""
+
+    head: PredictionHead
+    facts: Sequence[tuple[str, str]]
+    """Name → text, about the model and its views."""
+    warnings: Sequence[str] = ()
+    """About the decoders."""
+
+
+def page_facts(
+    detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
+) -> PageFacts:
+    """The facts about ``detector``, whose predictions have this ``head``, and the ``warnings`` about its decoders."""
+    trained, model = detector.trained, head["model"]["path"]
+    networks = trained.card.get("backbones") or {}
+    rows = [
+        ("Model", f"{model}, {_KINDS.get(trained.config.model.kind, trained.config.model.kind)}"),
+        ("Weights", f"SHA-256 {trained.weights_sha256}"),
+        ("Networks", ", ".join(f"{name} {network}" for name, network in networks.items() if network)),
+        ("Trained on", _trained_on(model)),
+        ("Calibration", _calibration(detector, options)),
+        ("Looks at", _views(detector, options)),
+    ]
+    return PageFacts(head, [(name, text) for name, text in rows if text], warnings)
+
+
+_KINDS = {
+    "glass": "which looks at the shrunken image and at crops in full resolution",
+    "single_view": "which looks at the shrunken image alone",
+}
+
+
+def _trained_on(model: str) -> str:
+    """The data set in the record of the run; exported models have none."""
+    folder = local_folder(model)
+    record = None if folder is None else folder.parent / "run.json"
+    try:
+        if record is None or not Path(record).is_file():
+            return "not recorded with this model"
+        data = read_record(record)["data"]
+    except (OSError, ValueError) as error:
+        return f"not known: {record} cannot be read ({error})"
+    return f"{data['name']} (dataset.json has the SHA-256 {data['dataset_json_sha256']})"
+
+
+def _calibration(detector: "Detector", options: PredictOptions) -> str:
+    calibration = detector.trained.calibration
+    if calibration is None:
+        return "none: run glass calibrate, which chooses a threshold and makes probabilities of scores"
+    if why := why_not_applicable(calibration, detector.views(options)):
+        return f"not used: {why}"
+    data, alarms, missed = calibration.data, calibration.false_alarms, calibration.called_real
+    where = f" of {data['name']}" if "name" in data else ""
+    split = f", split {data['split']}" if "split" in data else ""
+    return (
+        f"threshold and probabilities were chosen on {counted(data['real'], 'real image')} and"
+        f" {data['generated']:,} generated{where}{split}. On images like these, {percent(alarms['low'])} to"
+        f" {percent(alarms['high'])} of the real ones are called generated, and {percent(missed['low'])} to"
+        f" {percent(missed['high'])} of the generated ones real (95 % intervals)"
+    )
+
+
+def _views(detector: "Detector", options: PredictOptions) -> str:
+    loader, views = detector.trained.config.loader, detector.views(options)
+    whole = f"the whole image, shrunk to {loader.global_size} × {loader.global_size} pixels"
+    if not detector.trained.sees_crops:
+        return whole
+    return f"{whole}, and {views} of {loader.crop_size} × {loader.crop_size} pixels"

@@ -1,0 +1,154 @@
+"""The pictures of a page: a small one of every image, and windows, crops and a heat map of some.
+
+Only what a page shows is kept of an image, as text of bounded length, so memory does not grow with the images' size.
+"""
+
+import base64
+import heapq
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+from PIL import Image
+
+from glass.predict.heatmaps import DenseMap, dense_overlay
+from glass.predict.image_sources import ImageSource, LoadedImage
+from glass.predict.verdicts import ImageVerdict
+from glass.report.embed import encoder, shrink
+from glass.report.windows import Window, drawn_windows
+
+__all__ = ["Details", "Picture", "WatchedSource", "picture_of"]
+
+Pixels = npt.NDArray[np.uint8]
+
+THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 88, 70
+
+MOST_DETAILED = 60
+"""Images with windows and crops on a page."""
+DETAIL_BYTES = 5_000_000
+"""Of all these, before base64, which adds a third."""
+MOST_PER_IMAGE = 3_000_000
+LONGEST_SIDE = 1200
+"""Pixels of the picture under the windows; fewer where it has to share."""
+LEAST_SIDE = 560
+MOST_CROPS = 16
+OVERLAY_SIDE = 240
+
+
+@dataclass
+class WatchedSource:
+    """A source that keeps a small picture of the image once it was loaded, as a data URI."""
+
+    source: ImageSource
+    thumbnail: str = ""
+
+    @property
+    def name(self) -> str:
+        """See :class:`ImageSource`."""
+        return self.source.name
+
+    def load(self) -> LoadedImage:
+        """See :class:`ImageSource`."""
+        loaded = self.source.load()
+        self.thumbnail = _uri(shrink(loaded.pixels, THUMBNAIL_SIDE), format="JPEG", quality=THUMBNAIL_QUALITY)
+        return loaded
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its windows as a page shows it; lengths in its own pixels."""
+
+    width: int
+    height: int
+    image: str
+    """Data URI, scaled down for display, as are all pictures here."""
+    windows: list[Window]
+    """By falling attention; the first ``MOST_CROPS`` with their pixels."""
+    crop_format: str
+    """How the crops are stored: "PNG", or "JPEG 88"."""
+    overlay: str | None
+    """The dense map of attention, clear where there is none; None where it was not asked for."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of all data URIs."""
+        return len(self.image) + sum(len(window.crop) for window in self.windows) + len(self.overlay or "")
+
+
+def picture_of(pixels: Pixels, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
+    """The picture of an image, ``pixels`` (H, W, 3), on a page of ``num_images``, whose space they share."""
+    budget = min(MOST_PER_IMAGE, DETAIL_BYTES // min(num_images, MOST_DETAILED))
+    small = shrink(pixels, LONGEST_SIDE if budget >= MOST_PER_IMAGE else LEAST_SIDE)
+    as_image, _ = encoder([small], budget // 2, lossless=False)
+    places = list(enumerate(verdict.windows.tolist(), start=1))
+    weights = None if verdict.attention is None else verdict.attention.tolist()
+    crops = {place: _cut(pixels, places[place][1]) for place in _most_attended(weights, len(places))}
+    as_crop, crop_format = encoder(list(crops.values()), budget // 2, lossless=True)
+    uris = [Markup(as_crop(crops[place])) if place in crops else "" for place in range(len(places))]
+    height, width = pixels.shape[:2]
+    return Picture(
+        width=width,
+        height=height,
+        image=Markup(as_image(small)),
+        windows=drawn_windows(places, weights, uris),
+        crop_format=crop_format,
+        overlay=None if dense is None else _overlay(dense, pixels),
+    )
+
+
+def _cut(pixels: Pixels, window: list[int]) -> Pixels:
+    top, left, height, width = window
+    return pixels[top : top + height, left : left + width]
+
+
+def _most_attended(weights: list[float] | None, count: int) -> list[int]:
+    if weights is None:
+        return list(range(count))[:MOST_CROPS]
+    return sorted(range(count), key=lambda place: -weights[place])[:MOST_CROPS]
+
+
+def _overlay(dense: DenseMap, pixels: Pixels) -> str:
+    height, width = pixels.shape[:2]
+    scale = min(1.0, OVERLAY_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return _uri(dense_overlay(*dense, (height, width), size), format="PNG")
+
+
+def _uri(image: Image.Image | Pixels, *, format: str, **options: int) -> str:
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    picture.save(buffer, format, **options)
+    return Markup(f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}")
+
+
+@dataclass
+class Details:
+    """The pictures of those images that score highest, as many as a page has room for."""
+
+    _kept: list[tuple[float, int, Picture]] = field(default_factory=list)
+    """A heap: the lowest score first, and of equal ones the last image."""
+    _num_bytes: int = 0
+    _dropped: float = -np.inf
+    """The highest margin of an image that had to leave."""
+
+    def wants(self, margin: float) -> bool:
+        """Whether an image of that margin would have a place."""
+        if margin <= self._dropped:
+            return False
+        return len(self._kept) < MOST_DETAILED or margin > self._kept[0][0]
+
+    def add(self, margin: float, number: int, picture: Picture) -> None:
+        """Takes in the picture of image ``number``; others leave where there is no room."""
+        heapq.heappush(self._kept, (margin, -number, picture))
+        self._num_bytes += picture.num_bytes
+        while len(self._kept) > MOST_DETAILED or (self._num_bytes > DETAIL_BYTES * 4 / 3 and len(self._kept) > 1):
+            dropped, _, gone = heapq.heappop(self._kept)
+            self._num_bytes -= gone.num_bytes
+            self._dropped = max(self._dropped, dropped)
+
+    @property
+    def pictures(self) -> dict[int, Picture]:
+        """Number of an image → its picture, in the order of the numbers."""
+        return {-number: picture for _, number, picture in sorted(self._kept, key=lambda kept: -kept[1])}

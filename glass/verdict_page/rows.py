@@ -1,0 +1,151 @@
+"""What the template of the page shows of an image: its verdict as words, places on a line, pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from glass.claims.read import claims_sentence
+from glass.predict.prediction_files import PredictionHead
+from glass.predict.verdicts import ImageVerdict
+from glass.verdict_page.pictures import Picture
+from glass.verdict_page.sentences import (
+    figure,
+    learnt_sentence,
+    seen_sentence,
+    stability_sentence,
+    value_of,
+    verdict_sentence,
+)
+
+__all__ = ["Change", "Edge", "Row", "edges_of", "edges_text", "row_of"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A value on the line from 0 to 1 at which another verdict begins."""
+
+    place: float
+    """Percent of the line."""
+    text: str
+
+    @property
+    def side(self) -> str:
+        """See :func:`_side`."""
+        return _side(self.place)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The verdict after a harmless change, or without one."""
+
+    name: str
+    shown: str
+    verdict: str
+    turned: bool
+    """Whether it is another than that of the image as it is."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image on the page; of one that could not be read only the number and the verdict, which has the reason."""
+
+    number: int
+    verdict: ImageVerdict
+    thumbnail: str = ""
+    picture: Picture | None = None
+    claims: str | None = None
+    """None where nobody looked for them."""
+    shown: str = ""
+    place: float = 0.0
+    """Percent of the line."""
+    sentence: str = ""
+    stability: str = ""
+    seen: str = ""
+    learnt: str = ""
+    changes: Sequence[Change] = ()
+
+    @property
+    def side(self) -> str:
+        """See :func:`_side`."""
+        return _side(self.place)
+
+    @property
+    def hidden_crops(self) -> int:
+        """Crops whose pixels are not shown."""
+        return 0 if self.picture is None else sum(not window.crop for window in self.picture.windows)
+
+    @property
+    def stable_word(self) -> str:
+        """The cell of the table."""
+        return {None: "" if self.verdict.reason else "not tested", True: "unstable", False: "stable"}[
+            self.verdict.unstable
+        ]
+
+    @property
+    def stable_key(self) -> str:
+        """By which it is sorted: unstable verdicts first."""
+        return {True: "1", False: "2", None: "3"}[self.verdict.unstable]
+
+    @property
+    def turned(self) -> list[str]:
+        """The changes that would have turned the verdict, and into which."""
+        return [f"{change.name} → {change.verdict}" for change in self.changes if change.turned]
+
+
+def row_of(number: int, verdict: ImageVerdict, head: PredictionHead, thumbnail: str, picture: Picture | None) -> Row:
+    """The row of image ``number``."""
+    said = None if verdict.claims is None else claims_sentence(verdict.claims)
+    if verdict.reason is not None:
+        return Row(number, verdict, claims=said)
+    value, edges = value_of(verdict), (head["real_below"], head["threshold"])
+    return Row(
+        number,
+        verdict,
+        thumbnail,
+        picture,
+        said,
+        shown=figure(value, *edges),
+        place=round(100 * value, 2),
+        sentence=verdict_sentence(verdict, head),
+        stability=stability_sentence(verdict),
+        seen=seen_sentence(verdict, head),
+        learnt=learnt_sentence(verdict),
+        changes=_changes(verdict, edges),
+    )
+
+
+def _changes(verdict: ImageVerdict, edges: tuple[float, float]) -> list[Change]:
+    if not verdict.change_verdicts:
+        return []
+    values = verdict.change_probabilities or verdict.change_scores
+    as_it_is = Change("as it is", figure(value_of(verdict), *edges), str(verdict.verdict), turned=False)
+    return [
+        as_it_is,
+        *(
+            Change(name, figure(values[name], *edges), word, turned=word != verdict.verdict)
+            for name, word in verdict.change_verdicts.items()
+        ),
+    ]
+
+
+def edges_of(head: PredictionHead) -> list[Edge]:
+    """Where the verdicts begin: two places, or one where there is no band of doubt."""
+    low, high = head["real_below"], head["threshold"]
+    low_text, high_text = figure(low, high), figure(high, low)
+    if low == high:
+        return [Edge(round(100 * high, 2), f"{high_text}: real below, generated from here on")]
+    return [
+        Edge(round(100 * high, 2), f"generated from {high_text} on"),
+        Edge(round(100 * low, 2), f"real below {low_text}, uncertain from here"),
+    ]
+
+
+def edges_text(head: PredictionHead) -> str:
+    """The same as a clause."""
+    low, high = head["real_below"], head["threshold"]
+    said = f"generated from {figure(high, low)} on, real below {figure(low, high)}"
+    return said if low == high else f"{said}, uncertain between the two"
+
+
+def _side(place: float) -> str:
+    """On which side of its place a text has room."""
+    return "after" if place < 50 else "before"

@@ -1,0 +1,129 @@
+"""A verdict in words, as pages say it: which value it stands on, whether it is stable, and what was looked at."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from glass.predict.prediction_files import PredictionHead
+from glass.predict.verdict_lines import LEARNT
+from glass.predict.verdicts import ImageVerdict
+from shards.cli.wording import counted
+
+__all__ = [
+    "covered_share",
+    "figure",
+    "learnt_sentence",
+    "score_name",
+    "seen_sentence",
+    "stability_sentence",
+    "value_of",
+    "verdict_sentence",
+]
+
+MOST_DIGITS = 6
+
+
+def score_name(head: PredictionHead) -> str:
+    """What the value of a verdict is."""
+    return "calibrated probability" if head["calibrated"] else "raw score"
+
+
+def value_of(verdict: ImageVerdict) -> float:
+    """The value that the verdict stands on, 0 … 1: the calibrated probability, or else the raw score."""
+    value = verdict.score if verdict.probability is None else verdict.probability
+    assert value is not None, "an image that could not be read has no value"
+    return value
+
+
+def figure(value: float, *edges: float) -> str:
+    """``value``, 0 … 1, with three digits after the point, and more where it would look like one of ``edges``
+    and is another; what rounds to 0 or 1 and is neither is said to lie above or below."""
+    if 0 < value < 0.0005:
+        return "< 0.001"
+    if 0.9995 <= value < 1:
+        return "> 0.999"
+    for digits in range(3, MOST_DIGITS):
+        shown = f"{value:.{digits}f}"
+        if all(f"{edge:.{digits}f}" != shown or edge == value for edge in edges):
+            return shown
+    return f"{value:.{MOST_DIGITS}f}"
+
+
+def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
+    """The value beside the edges that made it this verdict."""
+    value, edges = value_of(verdict), (head["real_below"], head["threshold"])
+    low, high = (figure(edge, value) for edge in edges)
+    shown = figure(value, *edges)
+    if not head["calibrated"]:
+        return (
+            f"The raw score is {shown}. It is no probability: without a calibration for these views, an image is"
+            f" called generated from {high} on, and real below."
+        )
+    said = f"The calibrated probability that it was generated is {shown}"
+    return {
+        "generated": f"{said}; from {high} on, an image is called generated.",
+        "real": f"{said}; below {low}, an image is called real.",
+        "uncertain": f"{said}: too high for the verdict real (below {low}), too low for generated (from {high} on).",
+    }[str(verdict.verdict)]
+
+
+def stability_sentence(verdict: ImageVerdict) -> str:
+    """Whether harmless changes leave the verdict as it is, and which one would have turned it."""
+    if verdict.unstable is None:
+        return "Whether harmless changes would turn the verdict was not tested."
+    if not verdict.unstable:
+        return f"Stable: harmless changes ({', '.join(verdict.change_verdicts)}) leave the verdict as it is."
+    turned = [f"{name} → {word}" for name, word in verdict.change_verdicts.items() if word != verdict.verdict]
+    return f"Unstable: a harmless change turns the verdict ({', '.join(turned)})."
+
+
+def seen_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:
+    """What the model looked at."""
+    size = f"{verdict.width:,} × {verdict.height:,} pixels"
+    if not len(verdict.windows):
+        return f"The model looked at the image ({size}) as a whole, shrunk."
+    said = (
+        f"The model looked at the image ({size}) as a whole, shrunk, and at {counted(len(verdict.windows), 'crop')} in"
+        f" full resolution, which cover {covered_share(verdict):.3g} % of it."
+    )
+    if head["views"]["draws"] > 1:
+        low, high = min(verdict.draw_scores), max(verdict.draw_scores)
+        said += (
+            f" It drew them {head['views']['draws']} times, with raw scores from {figure(low)} to {figure(high)};"
+            " the first draw is shown."
+        )
+    return said
+
+
+def learnt_sentence(verdict: ImageVerdict) -> str:
+    """A warning where the model learnt from this image; empty where it did not, or that is not known."""
+    if not verdict.learnt:
+        return ""
+    return f"This verdict is not a test: the model was {_PAST[verdict.learnt]}." if verdict.learnt in _PAST else ""
+
+
+_PAST = {"train": LEARNT["train"], "valid": "chosen by this very image, among others"}
+
+
+def covered_share(verdict: ImageVerdict) -> float:
+    """Percent of the image's pixels that lie in a window."""
+    assert verdict.height is not None
+    assert verdict.width is not None
+    return 100 * _area(verdict.windows) / (verdict.height * verdict.width)
+
+
+def _area(windows: npt.NDArray[np.int32]) -> int:
+    """Pixels in the union of (n, 4) windows: the cells between all their edges that one of them covers."""
+    tops, lefts = windows[:, 0], windows[:, 1]
+    bottoms, rights = tops + windows[:, 2], lefts + windows[:, 3]
+    rows, columns = np.unique([*tops, *bottoms]), np.unique([*lefts, *rights])
+    covered = np.zeros((max(len(rows) - 1, 0), max(len(columns) - 1, 0)), np.bool_)
+    for top, bottom, left, right in zip(tops, bottoms, lefts, rights, strict=True):
+        covered |= _between(rows, top, bottom)[:, None] & _between(columns, left, right)
+    return int((np.diff(rows)[:, None] * np.diff(columns) * covered).sum())
+
+
+def _between(edges: Sequence[int] | npt.NDArray[np.int32], low: int, high: int) -> npt.NDArray[np.bool_]:
+    starts = np.asarray(edges)[:-1]
+    return (starts >= low) & (starts < high)
