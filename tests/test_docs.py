@@ -63,7 +63,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_settings_and_variables_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"\b((?:loader|model|optim|train)\.[a-z_]+)\b(?!\()", text)
-    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv", ".json"))}
+    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv", ".json", ".slurm"))}
     assert settings - set(setting_names(RunConfig())) == set()
     sources = [path for folder in ("shards", "scripts") for path in (ROOT / folder).rglob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)

@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-BESIDE = ("README.md", "CHANGELOG.md", "findings/README.md")
+BESIDE = ("README.md", "CHANGELOG.md", "findings/README.md", "Dockerfile")
 """Paths in the repository, and in the site. All other pages are ``docs/PATH`` and ``PATH``."""
 LINK = re.compile(r'(?<=\]\()[^)#:\s]+|(?<=src=")[^":]+')
 
