@@ -11,7 +11,15 @@ from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number, document_text
 from shards.files.outputs import check_output, starts_with
 
-__all__ = ["PredictionHead", "Predictions", "check_csv_target", "check_json_target", "write_csv", "write_json"]
+__all__ = [
+    "PredictionHead",
+    "Predictions",
+    "check_csv_target",
+    "check_json_target",
+    "predictions",
+    "write_csv",
+    "write_json",
+]
 
 FORMAT, FORMAT_VERSION = "glass-predictions", 2  # 1: content ids as integers, of files' bytes
 _JSON_START = f'{{\n "format": "{FORMAT}"'
@@ -67,15 +75,15 @@ def check_csv_target(path: Path) -> None:
     check_output(path, starts_with(_CSV_START))
 
 
+def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predictions:
+    """``head`` and ``images``, a record for each verdict."""
+    rows = [json_row(verdict) for verdict in verdicts]
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, **head, "images": rows}
+
+
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """``head`` and ``images``, a record for each verdict; ``ValueError`` if one is not as declared."""
-    document: Predictions = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **head,
-        "images": [json_row(verdict) for verdict in verdicts],
-    }
-    write_text_atomic(path, document_text(document, Predictions, indent=1, ascii_only=True))
+    """Writes the document of :func:`predictions`; ``ValueError`` if it is not as declared."""
+    write_text_atomic(path, document_text(predictions(head, verdicts), Predictions, indent=1, ascii_only=True))
 
 
 def write_csv(path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> None:
