@@ -15,6 +15,7 @@ from glass.predict.heatmaps import dense_attention, draw_dense, draw_windows
 from glass.predict.image_sources import FileSource
 from glass.predict.options import PredictOptions
 from glass.predict.verdicts import ImageVerdict
+from glass.share.demo_endpoint import add_endpoint
 from shards.errors import InputError
 
 if TYPE_CHECKING:
@@ -103,4 +104,5 @@ def build_page(detector: "Detector") -> Any:
                 attention = gradio.Image(label="Dense map of attention", **shown)
         for event in (upload.change, dense.change):
             event(partial(answer, detector), [upload, dense], [verdict, windows, attention], api_name=False)
+        add_endpoint(detector)
     return page
