@@ -20,8 +20,8 @@ __all__ = [
     "check_json_target",
     "check_page_target",
     "page_record",
-    "read_page_record",
     "predictions",
+    "read_page_record",
     "write_csv",
     "write_json",
 ]
