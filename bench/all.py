@@ -1,12 +1,12 @@
-"""``python -m bench all``: several benches in turn, and a line for each in a file of results.
+"""``glass bench all``: several benches in turn, and a line for each in a file of results.
 
 Each bench runs as a process of its own with its own defaults; the document that it prints is kept
 as one line of ``bench/results/MACHINE.jsonl``, also where the bench ended with another exit code
 than 0 (a goal was missed, a method crashed): the line and the last document hold that code. To add
-your machine: run this on it while nothing else runs, and send the file. ``python -m bench report``
+your machine: run this on it while nothing else runs, and send the file. ``glass bench report``
 sets machines side by side.
 
-    python -m bench all --data data/shards --machine ryzen-9950x [--photos DIR]
+    glass bench all --data data/shards --machine ryzen-9950x [--photos DIR]
 """
 
 import argparse

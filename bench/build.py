@@ -1,4 +1,4 @@
-"""``python -m bench build``: the cost of building shards per image, beside one full decode of it.
+"""``glass bench build``: the cost of building shards per image, beside one full decode of it.
 
 Question: how much longer than a single Pillow decode does a sample take to build, and how many
 bytes do its entry points add?
@@ -6,7 +6,7 @@ Method: as in ``bench decode``; files from the page cache, in turn, one process 
 are those that shards hold, so baseline; converting a progressive one comes on top. Writing the tar
 is not included.
 
-    python -m bench build --photos DIR --rounds 5
+    glass bench build --photos DIR --rounds 5
 """
 
 import argparse

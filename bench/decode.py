@@ -1,4 +1,4 @@
-"""``python -m bench decode``: from images to a global view and N crops, in every way there is.
+"""``glass bench decode``: from images to a global view and N crops, in every way there is.
 
 Question: what does a sample cost, by method, number of crops, size of the image, threads?
 Method: shards are built from the very photographs; every method works on the same files, from the
@@ -7,13 +7,13 @@ take turns (A B C A B C …); a turn is whole passes over all files, from empty 
 result. Reported are medians over the rounds with the smallest and largest; ratios are taken round
 by round. A line on each method, below the table, lists the work that it includes and leaves out.
 
-    python -m bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
-    python -m bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
+    glass bench decode --photos DIR --crops 1,2,4,8,16 --threads 1,2 --output runs/bench
+    glass bench decode --megapixels 1,3,12,48 --crops 4 --cache runs/synthetic
 
 With ``--formats`` the photographs are shrunk to each size and written in each format, and the loader, on the files as
 they are and on what a build can store instead, stands beside Pillow, OpenCV and torchvision.
 
-    python -m bench decode --formats --photos DIR --images 16 --output runs/bench
+    glass bench decode --formats --photos DIR --images 16 --output runs/bench
 """
 
 import argparse

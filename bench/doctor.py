@@ -1,11 +1,11 @@
-"""``python -m bench doctor``: is this machine set up to train fast, and what is wrong if not?
+"""``glass bench doctor``: is this machine set up to train fast, and what is wrong if not?
 
 Question: which part of the machine or the installation is slow, missing or wrong?
 Method: short checks, each with a sentence; none takes more than seconds. Where there is a GPU: its
 driver, memory, precision, fused attention, decoding by nvJPEG, transfers. Until now that half has
 been run only on fakes, in its tests.
 
-    python -m bench doctor [--folder DIR]
+    glass bench doctor [--folder DIR]
 """
 
 import argparse

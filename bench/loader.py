@@ -1,4 +1,4 @@
-"""``python -m bench loader``: the loader on shards that exist, by decoder, mode and threads.
+"""``glass bench loader``: the loader on shards that exist, by decoder, mode and threads.
 
 Question: how fast do batches of this data set come, and where does the time go?
 Method: every combination in a process of its own, pinned to as many cores as it has threads, all
@@ -7,7 +7,7 @@ about ``--seconds-per-round``; what was read ahead by then is not counted. Files
 before, so they come from the page cache where the data set fits into memory. Milliseconds per
 image of each stage are sums over threads; ``wait_ms`` is the consumer's alone.
 
-    python -m bench loader --data data/shards --split train --threads 1,2
+    glass bench loader --data data/shards --split train --threads 1,2
 """
 
 import argparse

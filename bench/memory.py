@@ -1,4 +1,4 @@
-"""``python -m bench memory``: memory and time of a training step, against the number of crops.
+"""``glass bench memory``: memory and time of a training step, against the number of crops.
 
 Question: how much memory does one more crop cost, plainly and with ``model.crop_chunk``, and how
 much time does the chunked step take instead?
@@ -9,7 +9,7 @@ dispatcher sees them come and go; beside it stand two other counts, of the stora
 keeps and of the process's resident memory. Then, at ``--time-crops``, plain and chunked step in
 turn against the clock.
 
-    python -m bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
+    glass bench memory --presets glass_vit_base,glass_resnet50 --output runs/memory
 
 ``--count shapes`` takes the same steps on tensors without numbers: the same count of storages, in
 seconds and for any size, without process memory and time.
@@ -177,7 +177,7 @@ def parser() -> CommandParser:
         help="count real steps, or what they would allocate, in seconds and without timing",
     )
     add("--output", type=Path, metavar="DIR", help="also write the JSON document and plots here")
-    add("--save-model", action="store_true", help="keep the rows where scripts.plan finds them, in place of older ones")
+    add("--save-model", action="store_true", help="keep the rows where glass plan finds them, in place of older ones")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""``python -m bench remote``: bytes and seconds per image out of a store, in ranges and in whole
+"""``glass bench remote``: bytes and seconds per image out of a store, in ranges and in whole
 shards.
 
 Question: from which store is it worth reading only the ranges that the windows need?
@@ -7,7 +7,7 @@ one epoch in ranges, and one in whole shards from an empty cache. Beside the sec
 those that the cost model (``loaders.reading.link``) foresees from its own measurement of the link,
 and ``chosen`` is what ``remote_reads="auto"`` takes. Bytes are those that the server sent.
 
-    python -m bench remote --data data/shards --links 5:1000,30:100
+    glass bench remote --data data/shards --links 5:1000,30:100
 """
 
 import argparse

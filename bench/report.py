@@ -1,4 +1,4 @@
-"""``python -m bench report``: results of several machines and commits side by side.
+"""``glass bench report``: results of several machines and commits side by side.
 
 Reads lines of ``bench/results/*.jsonl``, and writes OUT/bench.md and OUT/bench.html with plots.
 Rows are set side by side where they were measured alike: the same method, crops, data, settings,
@@ -6,7 +6,7 @@ threads, batch and so on (``bench.comparison``). Rows without a partner are left
 Results of a bench without a single common row, and lines that another version of a bench wrote, are
 not compared, and a note names them; the other benches are.
 
-    python -m bench report OUT bench/results/*.jsonl --bench loader
+    glass bench report OUT bench/results/*.jsonl --bench loader
 """
 
 import html

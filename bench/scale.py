@@ -1,4 +1,4 @@
-"""``python -m bench scale``: the cost of opening, shuffling and resuming as samples grow to 10⁷.
+"""``glass bench scale``: the cost of opening, shuffling and resuming as samples grow to 10⁷.
 
 Question: does a data set of ten million images open, start and resume as one of a thousand does?
 Method: synthetic manifests (all columns, no tars but one image that every row points to), each
@@ -9,7 +9,7 @@ epoch to its batch. Memory is the process's own peak, mapped pages of the manife
 opening alone (``open_peak_rss_mib``) and of everything, which the goal is compared with.
 Files are warm in the page cache, as on the second run of a training; a cold disk adds its reading.
 
-    python -m bench scale --samples 1000,100000,10000000
+    glass bench scale --samples 1000,100000,10000000
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Does anything grow when everything goes wrong for a long time?
 
-python -m bench soak --minutes 30 [--output DIR]
+glass bench soak --minutes 30 [--output DIR]
 
 Loads and trains in this process on shards with damaged images, while reads stall, fail and raise,
 the consumer pauses, and the loader is closed and built again in mid-epoch; beside it a training run

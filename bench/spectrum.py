@@ -1,10 +1,10 @@
-"""``python -m bench spectrum``: what a classifier without a network reaches on the same images.
+"""``glass bench spectrum``: what a classifier without a network reaches on the same images.
 
 Question: does a trained detector know more of this data set than a power spectrum tells?
 Method: logistic regression on radial log-spectra of windows of 128 pixels (``bench.methods.spectrum``), fitted
-on one split and measured on another exactly as ``scripts.evaluate`` measures a model: same metrics, same intervals.
+on one split and measured on another exactly as ``glass evaluate`` measures a model: same metrics, same intervals.
 
-    python -m bench spectrum --data data/shards --split test
+    glass bench spectrum --data data/shards --split test
 """
 
 import argparse

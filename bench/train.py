@@ -1,4 +1,4 @@
-"""``python -m bench train``: the time of a training step by its parts, beside the loader's own rate.
+"""``glass bench train``: the time of a training step by its parts, beside the loader's own rate.
 
 Question: does the model wait for data, and what is a step made of?
 Method: real batches from shards, real optimiser steps, timed part by part: waiting for the batch,
@@ -10,7 +10,7 @@ the part of that rate that training takes, round by round; near 1 the loader is 
 below it the model. Times are medians over all steps, rates and the share over the rounds, each with
 the smallest and largest.
 
-    python -m bench train --data data/shards --presets glass_resnet50,single_view_resnet50
+    glass bench train --data data/shards --presets glass_resnet50,single_view_resnet50
 """
 
 import argparse

@@ -83,7 +83,7 @@ def add_groups(parser: CommandParser) -> None:
         "--groups",
         type=Path,
         metavar="FILE",
-        help="CSV or Parquet list with the columns sha256,group, as scripts.audit --write-groups writes it: "
+        help="CSV or Parquet list with the columns sha256,group, as glass audit --write-groups writes it: "
         "images of a group share a split; its groups join with those of the source",
     )
 
@@ -107,6 +107,6 @@ def require_one_process(command: str) -> None:
     if processes != "1":
         raise InputError(
             f"{command} is one process and WORLD_SIZE says {processes}: start it without torchrun"
-            " or accelerate launch; on several GPUs use scripts.tune --workers N for a search, and"
+            " or accelerate launch; on several GPUs use glass tune --workers N for a search, and"
             " train.py for single runs"
         )

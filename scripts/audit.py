@@ -1,6 +1,6 @@
 """Would results on this data set mislead? Looks for properties that give the classes away, and for leaks.
 
-    python -m scripts.audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
+    glass audit DATA [--json FILE] [--html FILE] [--write-groups FILE] [--no-near] [--threads N]
 
 Measures how well size, format and compression alone separate the classes, names those that do, and
 finds pictures that come twice, also re-saved, resized or cropped. Writes DATA/audit.json, which
@@ -82,7 +82,7 @@ def parser() -> CommandParser:
         type=Path,
         metavar="FILE",
         help="write which images belong together, those that were found to show one picture and those of one group: "
-        "a CSV or Parquet list for --groups of build_shards and index_shards",
+        "a CSV or Parquet list for --groups of glass build and glass index",
     )
     parser.add_argument(
         "--no-near",

@@ -1,4 +1,4 @@
-"""Images to shards: ``python -m scripts.build_shards SRC OUT``.
+"""Images to shards: ``glass build SRC OUT``.
 
 SRC is a folder whose folders' names say class, split and generator, such as real/ and generated/GENERATOR/, at
 any depth; an archive of such a folder; a list in CSV, JSON lines or Parquet with columns

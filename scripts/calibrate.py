@@ -1,11 +1,11 @@
 """What do a detector's scores mean? Chooses temperature and threshold on a split of their own.
 
-python -m scripts.calibrate RUN --data DATA
-python -m scripts.calibrate RUN --data OWN --split NAME --held-out
+glass calibrate RUN --data DATA
+glass calibrate RUN --data OWN --split NAME --held-out
 
 Writes calibration.json beside the model; predict and evaluate use it from then on. It takes images
 that the model neither learned from nor was chosen by, and on which no result is reported: the split
-calibration (give build_shards four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
+calibration (give glass build four shares, as in --split 0.6,0.15,0.15,0.1), or a set of your own.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -123,7 +124,6 @@ def _rows(dataset: Any, split: str, held_out: bool) -> Any:
 
 def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Namespace) -> "Calibration":
     import numpy as np
-    from tqdm import tqdm
 
     from glass.config.dataset_digest import dataset_digest
     from glass.measure.fit_calibration import calibration_fault, fit_calibration
@@ -146,7 +146,7 @@ def _calibrate(detector: Any, dataset: Any, rows: Any, arguments: argparse.Names
     )
     views = detector.views(options)
     verdicts = detector.predict_iter(row_sources(dataset, rows), options)
-    scored = [v.margin for v in tqdm(verdicts, f"scoring {arguments.split}", len(rows), None)]
+    scored = [v.margin for v in progress_bar(len(rows), f"scoring {arguments.split}", over=verdicts)]
     kept = np.array([margin is not None for margin in scored])
     if not kept.any():
         raise InputError(f"none of the images of {arguments.split} in {dataset.where} can be read")
@@ -187,7 +187,7 @@ def _require_unlearnt(detector: Any, dataset: Any, rows: Any, arguments: argpars
     raise InputError(
         f"{count:,} of the {counted(len(rows), 'image')} of {split} in {dataset.root} are among those that the"
         f" model was trained or chosen on, such as {first}: calibrate on images that it never saw"
-        " (four shares of build_shards --split give it a split of its own)"
+        " (four shares of glass build --split give it a split of its own)"
     )
 
 

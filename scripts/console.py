@@ -75,9 +75,23 @@ def main(argv: list[str] | None = None) -> int:
 
         print(*version_lines(), sep="\n")
         return 0
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        parser.error(_unknown(words[0]))
     name = parser.parse_args(words[:1]).command
     with called_as(f"glass {name}"):
         return int(importlib.import_module(COMMANDS[name].module).main(words[1:]))
+
+
+def _unknown(word: str) -> str:
+    """What to say of a word that is no command. A module's name counts as its command's."""
+    from difflib import get_close_matches
+
+    names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
+    names |= {name: name for name in COMMANDS}
+    close = get_close_matches(word, names, n=1)
+    return f"no command is called {word!r}" + (f": did you mean {names[close[0]]}?" if close else "")
 
 
 def glass_parser(arguments: Callable[[str], Sequence[CommandParser]] = lambda _: ()) -> CommandParser:

@@ -1,6 +1,6 @@
 """What do more crops cost and bring? Trains and measures a preset for each number of crops.
 
-python -m scripts.crop_study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
+glass crop-study --data DATA --preset glass_resnet50 [--crops 1-16] [--steps 50]
 
 For each N: peak memory of a training step, step and epoch time, data wait, validation accuracy, and
 straight-line fits; then, from one trained model, accuracy, calibration, latency and memory of
@@ -51,7 +51,7 @@ FIXED = {
 def main(argv: list[str] | None = None) -> int:
     """Parses, trains, measures, prints."""
     options = _parse(argv)
-    require_one_process("scripts.crop_study")
+    require_one_process("glass crop-study")
     config = _settings(options)
     dataset = ShardDataset.open(options.data)
     for split in (config.train_split, config.valid_split):
@@ -90,7 +90,7 @@ def parser() -> CommandParser:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--epochs", type=at_least_one, default=25, help="for each N; default 25")
     length.add_argument("--steps", type=at_least_one, help="optimiser steps instead, for each N")
-    parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
+    parser.add_argument("--params", type=Path, help="a best.json of glass tune")
     add_settings(parser)
     add_device(parser)
     return parser

@@ -1,6 +1,6 @@
 """What is in a data set: counts, sizes, formats, channel means, rejects, per class and generator.
 
-python -m scripts.data_stats DATA [--output DIR]
+glass data-stats DATA [--output DIR]
 
 From the manifest alone, in seconds for a million samples. With --output also data_stats.json.
 """

@@ -1,9 +1,9 @@
 """Downloads the study's images from Kaggle: 12,000 real and generated ones.
 
-python -m scripts.download_data OUT
+glass download-data OUT
 
 Needs the extra `kaggle` (pip install -e ".[kaggle]") and a network. OUT then holds real/ and
-generated/, links, or copies with --copy, which scripts.build_shards takes.
+generated/, links, or copies with --copy, which glass build takes.
 """
 
 import shutil
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(f"cannot write into {out}: {error.strerror or error}") from error
     counts = {name: sum(1 for _ in folder.iterdir()) for name, folder in found.items()}
     print(printable(f"{out}: {', '.join(f'{n:,} {name}' for name, n in counts.items())} images"))
-    print(printable(f"next: python -m scripts.build_shards {out} SHARDS"))
+    print(printable(f"next: glass build {out} SHARDS"))
     return 0
 
 

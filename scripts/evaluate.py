@@ -1,6 +1,6 @@
 """How good is a trained detector? Scores a split and measures it.
 
-python -m scripts.evaluate RUN --data DATA --split test
+glass evaluate RUN --data DATA --split test
 
 Writes RUN/evaluation-<split>.json (metrics with intervals, a row per generator) and
 RUN/predictions-<split>.parquet (every image's score, windows and attention), and prints a table.
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         raise InputError(
             f"{run} holds no trained model (model/config.json): give the folder that train.py "
             "--output wrote, or measure an exported model, or one of the hub, with python -m "
-            "scripts.robustness MODEL --rows clean --output DIR"
+            "glass robustness MODEL --rows clean --output DIR"
         )
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
     from shards.files.outputs import make_folder

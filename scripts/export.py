@@ -1,4 +1,4 @@
-"""Takes a model out of a run: python -m scripts.export RUN [--to DIR] [--push ID] [--onnx FILE]
+"""Takes a model out of a run: glass export RUN [--to DIR] [--push ID] [--onnx FILE]
 
 --to writes config.json, model.safetensors, calibration.json and a model card into a new folder;
 --push uploads the same to the Hugging Face hub; --onnx writes one file for other runtimes.
@@ -70,7 +70,7 @@ def parser() -> CommandParser:
         "--audit",
         type=Path,
         metavar="JSON",
-        help="findings of scripts.audit, for the model card (default: audit.json of the data set that"
+        help="findings of glass audit, for the model card (default: audit.json of the data set that"
         " the run was trained on)",
     )
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Final figures of a preset: trained with several seeds, each tested once, mean ± deviation.
 
-python -m scripts.final_runs --data DATA --preset glass_resnet50 [--params best.json]
+glass final-runs --data DATA --preset glass_resnet50 [--params best.json]
 
 train and valid are merged and 5 % of them held back to choose the epoch; the test split is touched
 once per seed. Writes OUTPUT/final_runs.json and a run folder per seed. Run again, it continues.
@@ -47,7 +47,7 @@ FIXED = {
 def main(argv: list[str] | None = None) -> int:
     """Parses, trains, tests, prints."""
     options = _parse(argv)
-    require_one_process("scripts.final_runs")
+    require_one_process("glass final-runs")
     config = _settings(options)
     dataset = ShardDataset.open(options.data)
     for split in ("train+valid", "test"):
@@ -77,7 +77,7 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("final_runs", __doc__)
     add_data_and_preset(parser)
-    parser.add_argument("--params", type=Path, help="a best.json of scripts.tune")
+    parser.add_argument("--params", type=Path, help="a best.json of glass tune")
     parser.add_argument("--output", type=Path, help="folder (default runs/final-PRESET)")
     parser.add_argument("--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…")
     parser.add_argument("--epochs", type=at_least_one, default=50, help="default 50")

@@ -59,7 +59,8 @@ python scripts/kit/wheels.py note "$kit/wheels" "$version"
 echo "== photographs"
 if [ -z "$photos" ]; then
   photos="$work/photos"
-  (cd "$work" && apt-get download --quiet plasma-workspace-wallpapers mate-backgrounds ukui-wallpapers)
+  (cd "$work" && apt-get download --quiet plasma-workspace-wallpapers mate-backgrounds ukui-wallpapers \
+    lomiri-wallpapers-16.04 lomiri-wallpapers-20.04)
   for package in "$work"/*.deb; do dpkg-deb -x "$package" "$photos"; done
 fi
 python -m scripts.kit.photographs "$photos" "$work/chosen"

@@ -1,4 +1,4 @@
-"""Index tars made elsewhere: ``python -m scripts.index_shards TAR… [--out DIR]``.
+"""Index tars made elsewhere: ``glass index TAR… [--out DIR]``.
 
 TAR are plain WebDataset tars, or folders of them. They stay as they are: beside them, or in DIR, go
 a sidecar per tar (global views and entry points) and the files that make DIR a data set for

@@ -1,7 +1,7 @@
 """Makes demo images: real ones by a camera model, generated ones by simulated generators.
 
-    python -m scripts.make_demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
-    python -m scripts.make_demo OUT --photos DIR --networks [NAME,…]
+    glass make-demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
+    glass make-demo OUT --photos DIR --networks [NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
 OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of
@@ -29,9 +29,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
@@ -175,7 +174,7 @@ def _photos(args: argparse.Namespace, parallel_map: Map) -> tuple[list[Photo], l
         chosen = stream(args.seed, Stream.PHOTOS).choice(len(paths), MAX_PHOTOS, replace=False)
         print(f"using {MAX_PHOTOS} of the {len(paths)} photographs, chosen by the seed")
         paths = [paths[index] for index in sorted(chosen.tolist())]
-    found = list(tqdm(parallel_map(fingerprint, paths), "reading photographs", len(paths), unit=" files"))
+    found = list(progress_bar(len(paths), "reading photographs", over=parallel_map(fingerprint, paths), unit=" files"))
     photos = [photo for photo in found if isinstance(photo, Photo)]
     reasons = [reason for reason in found if isinstance(reason, str)]
     for reason, count in Counter(reasons).most_common():
@@ -200,7 +199,7 @@ def _render(
         for folder in sorted({rendition.path.parent for rendition in renditions}):
             (args.out / folder).mkdir(parents=True, exist_ok=True)
         make = partial(render_one, out=args.out, seed=args.seed)
-        with tqdm(desc="making images", total=len(renditions), unit=" images") as progress:
+        with progress_bar(len(renditions), "making images") as progress:
             for job, made in zip(jobs, parallel_map(make, jobs), strict=True):
                 pixels += made
                 progress.update(len(job.renditions))

@@ -1,8 +1,8 @@
 """Which batch, number of crops and chunk fit into a GPU, before one is rented.
 
-    python -m scripts.plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
+    glass plan --preset glass_resnet50 --gpu-memory-gib 12 --crops 16
 
-The estimate rests on steps that ``python -m bench memory --save-model`` counted, or on steps that are counted here
+The estimate rests on steps that ``glass bench memory --save-model`` counted, or on steps that are counted here
 for a backbone without such a record; the last lines state its error. Figures are of tensors; the memory of CUDA itself
 is assumed, not measured.
 """

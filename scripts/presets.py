@@ -1,6 +1,6 @@
 """Shows the presets, or the settings of one, as a file for train.py --config.
 
-python -m scripts.presets [NAME] [--set KEY=VALUE]
+glass presets [NAME] [--set KEY=VALUE]
 """
 
 import importlib

@@ -1,8 +1,8 @@
 """One page for people and one JSON for programs about evaluated runs, side by side.
 
-python -m scripts.report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
+glass report OUT --run glass=runs/glass --run single_view=runs/single_view --data DATA
 
-Each run must have been evaluated on the split (python -m scripts.evaluate). The first run is
+Each run must have been evaluated on the split (glass evaluate). The first run is
 compared with each of the others. Writes OUT/report.html, self-contained, and OUT/report.json.
 """
 

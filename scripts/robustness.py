@@ -1,7 +1,7 @@
 """What is left of a detector once images were re-saved, resized, blurred? A table and a heat map.
 
-python -m scripts.robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
-python -m scripts.robustness --model before=RUN --model after=RUN --data DATA --output DIR
+glass robustness MODEL --data DATA [--split test] [--rows "jpeg-*" --rows web]
+glass robustness --model before=RUN --model after=RUN --data DATA --output DIR
 
 Writes robustness-<split>.json and robustness-<split>.png into DIR (MODEL's folder unless given; a
 model of the hub has none). For another data set than the run's own, -of- and its digest follow.

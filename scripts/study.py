@@ -1,12 +1,12 @@
 """The whole reference study in one command: six models tuned, trained over the seeds, compared.
 
-python -m scripts.study --data DATA --output RUN [--budget tiny|paper]
+glass study --data DATA --output RUN [--budget tiny|paper]
 
 Tunes GLASS and the resize-only baseline on three backbones, trains the best settings with several
 seeds, studies the number of crops and the baselines' memory, and writes RUN/study.html, .md and
 .json. Run again, it continues; a finished study only writes its report again. tiny takes less than 25
 minutes on two free cores and the demo's shards, whose global views are small: of 224 pixels, as
-build_shards makes them by default, its networks compute three to twelve times as much.
+glass build makes them by default, its networks compute three to twelve times as much.
 """
 
 import time
@@ -25,7 +25,7 @@ BUDGET_FILE = "budget.json"
 def main(argv: list[str] | None = None) -> int:
     """Parses, studies, writes the report."""
     options = parser().parse_args(argv)
-    require_one_process("scripts.study")
+    require_one_process("glass study")
     dataset = ShardDataset.open(options.data)
     for split in ("train", "valid", "test"):
         dataset.split_rows(split)

@@ -94,13 +94,13 @@ def parser() -> CommandParser:
         description=(__doc__ or "").split("\n\n")[0],
         epilog=f"settings (explained in glass/config/run_config.py): {', '.join(setting_names(RunConfig()))}",
     )
-    command.add_argument("--data", type=Path, help="folder that scripts.build_shards made")
+    command.add_argument("--data", type=Path, help="folder that glass build made")
     command.add_argument("--preset", help=", ".join(preset_names()))
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="a run.toml, whose settings change those of the preset it names"
     )
     command.add_argument("--output", type=Path, help="folder of this run")
-    command.add_argument("--params", type=Path, metavar="FILE", help="a best.json of scripts.tune, for this preset")
+    command.add_argument("--params", type=Path, metavar="FILE", help="a best.json of glass tune, for this preset")
     command.add_argument(
         "--set",
         action="append",
@@ -132,7 +132,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser().parse_args(argv)
     if options.data is None:
         raise InputError(
-            "there is nothing to train on: run python -m scripts.build_shards SRC OUT, then"
+            "there is nothing to train on: run glass build SRC OUT, then"
             " train.py --data OUT --preset glass_resnet50 --output RUN"
         )
     if options.preset is None and options.config is None:

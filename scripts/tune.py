@@ -1,6 +1,6 @@
 """Searches the settings of a preset: TPE proposes, Hyperband prunes, and nothing is lost to a kill.
 
-python -m scripts.tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
+glass tune --data DATA --preset glass_resnet50 [--trials 100] [--epochs 25]
 
 Writes OUTPUT/tuning.json (all trials), OUTPUT/best.json (train.py --params takes it) and plots.
 Run again, the same command continues; with a larger --trials it adds trials. Several processes
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, searches, writes, prints."""
     words = sys.argv[1:] if argv is None else argv
     options = parse(words)
-    require_one_process("scripts.tune")
+    require_one_process("glass tune")
     config = settings(options)
     space = _space(options, config)
     dataset = ShardDataset.open(options.data)

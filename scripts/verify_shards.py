@@ -1,4 +1,4 @@
-"""Checks a data set byte by byte: ``python -m scripts.verify_shards OUT``.
+"""Checks a data set byte by byte: ``glass verify OUT``.
 
 Exit code 0: all is as it was built. 1: something is not; each finding names file, sample and check.
 2: OUT is no data set that can be opened at all.
@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tqdm import tqdm
 
 from shards.build.plan import current_versions
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, Finding, verify_dataset
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     dataset = ShardDataset.open(arguments.data)
     dataset.require_local()  # before a bar begins
-    with tqdm(total=len(dataset), desc="verifying", unit=" images", mininterval=0.5) as bar:
+    with progress_bar(len(dataset), "verifying") as bar:
         findings = verify_dataset(dataset, arguments.threads, bar.update)
     _print_table(dataset, findings)
     _print_findings(findings, arguments.show)

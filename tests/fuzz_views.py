@@ -67,7 +67,7 @@ class ViewTarget:
             else:
                 refused = ""
         if refused:
-            assert "scripts.verify_shards" in refused
+            assert "glass verify" in refused
             assert not taken
             counts["refused"] += 1
         else:

@@ -37,8 +37,9 @@ def named(name: str) -> "x509.Name":
 class Authority:
     """An authority, and a signer whose certificate it signed."""
 
-    def __init__(self, *addresses: str) -> None:
-        """``addresses`` are those of servers that know revoked certificates, as the signer's gives them."""
+    def __init__(self, *addresses: str, purpose: str = "1.3.6.1.5.5.7.3.4") -> None:
+        """``addresses`` are those of servers that know revoked certificates, as the signer's gives them; ``purpose``
+        is what its certificate is for: e-mail."""
         key, self._key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
         signer, root = self._key.public_key(), key.public_key()
         usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
@@ -46,7 +47,7 @@ class Authority:
         add = [
             (x509.BasicConstraints(False, None), True),
             (x509.KeyUsage(digital_signature=True, key_cert_sign=False, crl_sign=False, **usage), True),
-            (x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION]), False),
+            (x509.ExtendedKeyUsage([x509.ObjectIdentifier(purpose)]), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(root), False),
         ]
         for address in addresses:
@@ -85,7 +86,8 @@ class Authority:
             "claim_generator_info": [{"name": "Tiny Painter", "version": "1.2"}],
             "assertions": [] if parent else actions,
         }
-        builder = c2pa.Builder(manifest, c2pa.Context.from_dict({"builder": {"thumbnail": {"enabled": False}}}))
+        settings = {"verify": {"verify_after_sign": False}, "builder": {"thumbnail": {"enabled": False}}}
+        builder = c2pa.Builder(manifest, c2pa.Context.from_dict(settings))
         if parent:
             builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
             builder.add_ingredient({"relationship": "parentOf"}, TYPES[kind], io.BytesIO(parent))
@@ -118,6 +120,17 @@ def test_a_signed_file(kind, authority):
     assert read_claims(signed) == [Claim("c2pa", UNKNOWN, SAID)]
     assert read_claims(signed, authority.pem.decode()) == [Claim("c2pa", TRUSTED, SAID)]
     assert read_claims(signed, Authority().pem.decode()) == [Claim("c2pa", UNKNOWN, SAID)]
+
+
+@pytest.mark.parametrize("purpose", ["1.3.6.1.4.1.62558.2.1", "1.3.6.1.5.5.7.3.36"], ids=["C2PA", "documents"])
+def test_a_certificate_for_manifests_may_sign_them(purpose):
+    """Left to its own settings the library calls these files invalid."""
+    special = Authority(purpose=purpose)
+    signed = special.sign(picture())
+    with c2pa.Reader("image/jpeg", io.BytesIO(signed), context=c2pa.Context.from_dict({})) as reader:
+        assert reader.get_validation_state() == "Invalid"
+    assert read_claims(signed) == [Claim("c2pa", UNKNOWN, SAID)]
+    assert read_claims(signed, special.pem.decode()) == [Claim("c2pa", TRUSTED, SAID)]
 
 
 def test_three_sentences(authority):

@@ -89,14 +89,25 @@ def test_parsers_are_built_without_torch():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_wrong_command_is_one_sentence(capsys):
-    with pytest.raises(SystemExit) as done:
-        main(["predit", "model"])
-    assert done.value.code == 2
-    error = capsys.readouterr().err
-    assert "'predit'" in error
-    assert "predict" in error
-    assert error.count("\n") == 1
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("predit", "predict"), ("build_shards", "build"), ("data_stats", "data-stats"), ("helo", None), ("xyz", None)],
+)
+def test_a_wrong_command_is_one_sentence(word, near, capsys):
+    for words in ([word, "model"], ["help", word]):
+        with pytest.raises(SystemExit) as done:
+            main(words)
+        assert done.value.code == 2
+        ending = f": did you mean {near}?" if near else ""
+        assert capsys.readouterr().err == f"glass: no command is called {word!r}{ending} (see glass --help)\n"
+
+
+def test_help_is_a_command_too(capsys):
+    assert help_of(main, ["predict"], capsys) == help_of(lambda words: main(["help", *words[:-1]]), ["predict"], capsys)
+    assert main(["help", "bench"]) == main(["bench", "--help"]) == 0
+    first, second = capsys.readouterr().out.split("usage: ")[1:]
+    assert first == second
+    assert help_of(main, [], capsys) == help_of(lambda words: main(["help"]), [], capsys)
 
 
 def test_a_mistake_bears_the_name_that_was_typed(capsys):

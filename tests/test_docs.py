@@ -63,7 +63,7 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_settings_and_variables_that_are_named_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     named = re.findall(r"\b((?:loader|model|optim|train)\.[a-z_]+)\b(?!\()", text)
-    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv"))}
+    settings = {name for name in named if not name.endswith((".py", ".md", ".safetensors", ".csv", ".json", ".slurm"))}
     assert settings - set(setting_names(RunConfig())) == set()
     sources = [path for folder in ("shards", "scripts") for path in (ROOT / folder).rglob("*.py")]
     code = "".join(path.read_text(encoding="utf-8") for path in sources)
@@ -86,7 +86,8 @@ def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
     for module in re.findall(r"`python -m (scripts\.\w+|bench \w+|tests\.\w+)", text):
         yield module, []
     for name in re.findall(r"`glass ([a-z][a-z-]*)(?: [^`]*)?`", text):
-        yield COMMANDS[name].module, []
+        if name != "help":
+            yield COMMANDS[name].module, []
 
 
 @living_page
@@ -99,6 +100,14 @@ def test_commands_that_are_shown_exist_with_their_flags(page: Path) -> None:
             continue
         known = FLAGS[MODULES.get(module, module)]
         assert {word for word in words if word.startswith("--")} - known == set(), module
+
+
+def test_commands_are_named_as_people_type_them() -> None:
+    """``glass NAME``; the README alone says what else there is."""
+    texts = [page for page in LIVING if page.name != "README.md" or page.parent != ROOT]
+    texts += [path for folder in ("shards", "loaders", "glass") for path in (ROOT / folder).rglob("*.py")]
+    named = {path: re.findall(r"python -m (?:scripts\.\w+|bench \w+)", path.read_text("utf-8")) for path in texts}
+    assert {path: found for path, found in named.items() if found} == {}
 
 
 @living_page

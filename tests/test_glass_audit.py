@@ -274,7 +274,7 @@ def test_an_audit_belongs_to_its_data_set(dataset):
     path.write_text(json.dumps(other))
     assert read_audit(made.root) is None
     path.write_text("{")
-    with pytest.raises(InputError, match=r"scripts\.audit"):
+    with pytest.raises(InputError, match=r"glass audit"):
         read_audit(made.root)
 
 

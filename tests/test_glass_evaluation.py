@@ -176,7 +176,7 @@ def test_a_damaged_document_is_told(text: str, tmp_path: Path) -> None:
 
 
 def test_missing_or_foreign_files_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no evaluation of test.*scripts\.evaluate"):
+    with pytest.raises(InputError, match=r"no evaluation of test.*glass evaluate"):
         read_evaluation(tmp_path, "test")
     with pytest.raises(InputError, match="cannot be read"):
         read_predictions(tmp_path, "test")

@@ -170,7 +170,7 @@ def test_a_size_that_does_not_fit_is_refused_with_those_that_do(name, size, word
         check_views(name, size, "loader.crop_size")
     model = ModelConfig(kind="single_view", global_backbone=name, pretrained=False)
     config = RunConfig(model=model, loader=LoaderConfig(global_size=size))
-    with pytest.raises(InputError, match=rf"^loader\.global_size={size} .*build_shards"):
+    with pytest.raises(InputError, match=rf"^loader\.global_size={size} .*glass build"):
         check_backbones(config)
 
 

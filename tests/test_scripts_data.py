@@ -110,7 +110,7 @@ def test_rejects_are_told_per_class_and_generator(encode_image, coded_image, tmp
     assert "generated/gan_b: 1 empty_file, 1 not_an_image" in text
     assert "  real: 1 empty_file" in text
     (out / "rejected.parquet").write_bytes(b"PAR1")
-    with pytest.raises(InputError, match=r"rejected.parquet cannot be read .*verify_shards"):
+    with pytest.raises(InputError, match=r"rejected.parquet cannot be read .*glass verify"):
         data_stats.main([str(out)])
 
 

@@ -164,8 +164,8 @@ def test_wrong_input_to_evaluate(evaluated: dict[str, Path], synthetic_shards: P
     run, data = str(evaluated["glass"]), str(synthetic_shards)
     cases = [
         ([str(tmp_path / "none"), "--data", data], "holds no trained model"),
-        ([f"{run}/model", "--data", data], "scripts.robustness MODEL --rows clean --output DIR"),
-        (["user/name", "--data", data], "scripts.robustness MODEL --rows clean --output DIR"),
+        ([f"{run}/model", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
+        (["user/name", "--data", data], "glass robustness MODEL --rows clean --output DIR"),
         ([run, "--data", str(tmp_path / "none")], "does not exist"),
         ([run, "--data", data, "--split", "tset"], "no split 'tset', but train, valid, test"),
     ]

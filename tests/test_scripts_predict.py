@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -288,10 +289,11 @@ def test_an_address_of_another_machine_is_told(monkeypatch):
         demo.main(["run", "--host", "1.2.3.4", "--port", "99"])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="needs the extra demo")
-def test_the_page_is_served_and_listens_here_only(run):
-    """In a process of its own: Gradio warns, and opens sockets."""
+@pytest.fixture
+def served_page(run):
+    """The address of ``glass demo`` in a process of its own: Gradio warns, and opens sockets."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("needs the extra demo")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -300,7 +302,38 @@ def test_the_page_is_served_and_listens_here_only(run):
         try:
             assert served.stdout is not None
             assert f"http://127.0.0.1:{port}" in served.stdout.readline()
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=60) as answer:
-                assert b"Is this image generated?" in answer.read()
+            yield f"http://127.0.0.1:{port}"
         finally:
             served.terminate()
+
+
+@pytest.mark.slow
+def test_the_page_is_served_and_listens_here_only(served_page):
+    with urllib.request.urlopen(f"{served_page}/", timeout=60) as answer:
+        assert b"Is this image generated?" in answer.read()
+
+
+@pytest.mark.slow
+def test_programs_ask_the_page_as_the_docs_say(served_page, run, paths, tmp_path):
+    """The same document as that of ``glass predict --json``, also of a file that cannot be read."""
+    text = (Path(__file__).parent.parent / "docs/predict.md").read_text("utf-8")
+    (call,) = re.findall(r"```python\n(import json\nfrom gradio_client.*?)```", text, re.DOTALL)
+    patient = f'"{served_page}", httpx_kwargs={{"timeout": 300}}'  # 5 s by itself, and shared machines stand still
+    call = call.replace('"http://127.0.0.1:7860"', patient).replace('"photo.jpg"', "sys.argv[1]")
+    call = f"import sys\n{call}\nprint(json.dumps(document))"
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for path in (paths[0], str(tmp_path / "broken.jpg")):
+        done = subprocess.run([sys.executable, "-c", call, path], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        out = tmp_path / "out.json"
+        predict.main([str(run), path, "--json", str(out), "--threads", "1"])
+        expected = json.loads(out.read_text())
+        out.unlink()
+        expected["model"]["path"] = run.name
+        expected["images"][0]["path"] = Path(path).name
+        assert json.loads(done.stdout.splitlines()[-1]) == expected
+    listed = (
+        f"from gradio_client import Client\nprint(*Client({patient}).view_api(return_format='dict')['named_endpoints'])"
+    )
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "/predict"

@@ -49,7 +49,7 @@ def test_a_launcher_of_several_processes_is_refused(synthetic_shards, tmp_path, 
     monkeypatch.setenv("WORLD_SIZE", "2")
     module, words = COMMANDS[name]
     out = tmp_path / "out"
-    with pytest.raises(InputError, match=rf"scripts.{name} is one process and WORLD_SIZE says 2"):
+    with pytest.raises(InputError, match=rf"glass {name.replace('_', '-')} is one process and WORLD_SIZE says 2"):
         module.main(["--data", str(synthetic_shards), "--output", str(out), *words])
     assert not out.exists()
 
@@ -187,7 +187,7 @@ def test_the_tiny_study_takes_shards_as_they_are_built_by_default(larger_shards,
 
 def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_path):
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out"), "--budget"]
-    with pytest.raises(InputError, match=r"--budget paper .*build_shards --global-size 224$"):
+    with pytest.raises(InputError, match=r"--budget paper .*glass build --global-size 224$"):
         study.main([*words, "paper"])
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -113,11 +113,11 @@ def test_info_agrees_with_the_rows(synthetic_dataset, synthetic_shards):
         (lambda d: (d / "dataset.json").write_bytes(b"\xff\xfe"), "is not a data set's description"),
         (
             lambda d: change_info(d, format_version=1),
-            r"has format version 1, this program reads 2: .*scripts\.build_shards SRC OUT$",
+            r"has format version 1, this program reads 2: .*glass build SRC OUT$",
         ),
         (
             lambda d: change_info(d, format_version=1, shards=[{"sidecar": "a.sidecar.tar"}]),
-            r"has format version 1, this program reads 2: .*scripts\.index_shards TAR… --out OUT$",
+            r"has format version 1, this program reads 2: .*glass index TAR… --out OUT$",
         ),
         (lambda d: change_info(d, format_version=3), "has format version 3.*that wrote it"),
         (lambda d: change_info(d, format_version=True), "has format version True"),

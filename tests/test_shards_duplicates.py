@@ -189,7 +189,7 @@ def test_a_missing_shard_is_named(planted, tmp_path):
 
     dataset, _ = planted
     moved = ShardDataset(Path(tmp_path), dataset.info, dataset.table)
-    with StoredViews(moved) as views, pytest.raises(InputError, match="verify_shards"):
+    with StoredViews(moved) as views, pytest.raises(InputError, match="glass verify"):
         views[0]
 
 
@@ -207,7 +207,7 @@ def test_one_damaged_byte_in_a_views_header_is_named(synthetic_shards, tmp_path)
         stored[start + place] ^= 0x25
         shard.write_bytes(stored)
         with StoredViews(dataset) as views:
-            with pytest.raises(InputError, match=r"row 0 in .* cannot be read .*verify_shards"):
+            with pytest.raises(InputError, match=r"row 0 in .* cannot be read .*glass verify"):
                 views[0]
             assert views[1].shape == (64, 64, 3)
 

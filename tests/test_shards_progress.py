@@ -1,5 +1,6 @@
 """A person at a terminal hears what a silent command is busy with, and nobody else does."""
 
+import itertools
 import multiprocessing
 import sys
 import threading
@@ -9,7 +10,7 @@ import pytest
 
 from shards.build import workers
 from shards.cli import progress
-from shards.cli.progress import explain_silence
+from shards.cli.progress import explain_silence, progress_bar
 
 
 class Stderr:
@@ -100,3 +101,16 @@ def test_what_is_over_soon_is_not_told(monkeypatch):
         while looks._value < 6:
             assert threading.active_count()
     assert stderr.text == ""
+
+
+@pytest.mark.parametrize(("terminal", "most"), [(True, 70), (False, 4)])
+def test_a_log_file_is_not_filled_by_a_bar(terminal, most, monkeypatch):
+    """A minute of work that reports, also that nothing was done yet, ten times a second."""
+    stderr, clock = Stderr(terminal), itertools.count(0, 0.1)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+    with progress_bar(60, "building") as bar:
+        for call in range(600):
+            bar.update(call % 10 == 9)
+    assert "60/60" in stderr.text
+    assert 1 < stderr.text.count("building") <= most

@@ -115,8 +115,8 @@ def test_folders_are_read_any_number_deep_and_in_one_order(tmp_path):
     [
         (("a.jpg",), "1 image, but no name of a folder says real or generated: .*--label NAME=real"),
         (("a.jpg", "train.csv"), "no name of a folder says .*or give the list .*/train.csv, which lies there"),
-        (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index_shards .* already"),
-        (("real/00000.tar", "fake/00000.tar"), r"holds tars, such as (real|fake)/00000.tar.*scripts.index_shards"),
+        (("train-000000.tar", "dataset.json"), "such as train-000000.tar.*index .* already"),
+        (("real/00000.tar", "fake/00000.tar"), r"holds tars, such as (real|fake)/00000.tar.*glass index"),
         ((), "has no image files: give the folder that holds the images of both classes"),
         (("pictures/a.jpg",), r"no name of a folder says real or generated \(it holds pictures/\)"),
         (("real/a.txt", "generated/b.txt"), "no image files"),

@@ -1,6 +1,6 @@
 """A web server on loopback with the slowness and the faults of real stores.
 
-For ``python -m bench remote`` and the tests of remote shards. It answers ranges, counts what it
+For ``glass bench remote`` and the tests of remote shards. It answers ranges, counts what it
 sends, and on request breaks a share of its answers: the same requests break in every run, because
 a hash of the request and its number of tries decides.
 """

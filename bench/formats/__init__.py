@@ -1,1 +1,1 @@
-"""``python -m bench decode --formats``: this loader and other decoders, format by format and size by size."""
+"""``glass bench decode --formats``: this loader and other decoders, format by format and size by size."""

@@ -1,4 +1,4 @@
-"""``python -m bench gpu``: everything that is to be measured on a GPU, in one command of minutes.
+"""``glass bench gpu``: everything that is to be measured on a GPU, in one command of minutes.
 
 Question: do decoding, loading and training work on this GPU, how fast, with which pixels and how much memory?
 Method: parts in order, each with a share of ``--minutes``, of which what one leaves the next ones get: machine, tests,
@@ -6,7 +6,7 @@ pixels, loader, training, memory, compile. Each row is written to ``--out`` at o
 keeps what it has; where a part's time is over, its other rows say ``cut off``. Shares are of wall time; a part that
 hangs is ended and the next one begins in a new process.
 
-    python -m bench gpu --minutes 8 --data data/shards --out gpu.json
+    glass bench gpu --minutes 8 --data data/shards --out gpu.json
 
 ``--device cpu`` rehearses all of it with small models. Its figures are those of a CPU.
 """

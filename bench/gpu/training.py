@@ -164,12 +164,12 @@ def _count(setting: Setting, preset: str, crops: int, chunk: int | None, _: floa
         "forecast_bytes": forecast,
         "forecast_over_peak": forecast / peak,
     }
-    return figures, f"{peak / GIB:.2f} GiB; scripts.plan foresees {forecast / GIB:.2f} ({forecast / peak - 1:+.0%})"
+    return figures, f"{peak / GIB:.2f} GiB; glass plan foresees {forecast / GIB:.2f} ({forecast / peak - 1:+.0%})"
 
 
 @cache
 def _planner(setting: Setting, preset: str, precision: str) -> "Planner":
-    """As ``scripts.plan`` makes it."""
+    """As ``glass plan`` makes it."""
     from glass.memory.memory_plan import Planner
     from glass.train.counted_step import count_by_shapes
 
@@ -181,7 +181,7 @@ def _memory_verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     if not ratios:
         return "no memory was counted"
     return (
-        f"the forecast of scripts.plan is {min(ratios) - 1:+.0%} to {max(ratios) - 1:+.0%} off over {len(ratios)} steps"
+        f"the forecast of glass plan is {min(ratios) - 1:+.0%} to {max(ratios) - 1:+.0%} off over {len(ratios)} steps"
     )
 
 

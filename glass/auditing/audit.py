@@ -1,6 +1,6 @@
 """The audit of a data set before any model is trained on it: findings in plain language.
 
-``audit_dataset`` yields the document that ``scripts.audit`` writes as ``DATA/audit.json``, and that
+``audit_dataset`` yields the document that ``glass audit`` writes as ``DATA/audit.json``, and that
 reports show on top: an :class:`glass.auditing.document.Audit`.
 """
 

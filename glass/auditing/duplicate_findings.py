@@ -20,7 +20,7 @@ MAX_LISTED = 1000
 _MAX_EXAMPLES = 5
 
 _REGROUP = (
-    "look at them, write them to a list with scripts.audit --write-groups FILE, and build again into another folder "
+    "look at them, write them to a list with glass audit --write-groups FILE, and build again into another folder "
     "with --groups FILE, so that they share a split"
 )
 _SHOWN = ("source_path", "split", "class_name", "generator", "group", "width", "height")
@@ -38,7 +38,7 @@ def audit_duplicates(dataset: "ShardDataset", duplicates: Duplicates) -> tuple[D
     ]
     if found is None:
         text = "Near duplicates (re-saves, resizes, crops) were not searched."
-        findings.append(Finding("not_searched", INFO, text, "run python -m scripts.audit"))
+        findings.append(Finding("not_searched", INFO, text, "run glass audit"))
     elif found.compared < found.candidates:
         text = (
             f"Of {counted(found.candidates, 'pair')} of similar composition the "
@@ -100,7 +100,7 @@ def _groups(names: list[str]) -> list[Finding]:
     verb = "has" if len(names) == 1 else "have"
     text = f"{counted(len(names), 'group')} {verb} images in more than one split. {_LEAK}"
     examples = tuple((name,) for name in names[:_MAX_EXAMPLES])
-    advice = "leave the split of these images to scripts.build_shards, or give each group one split"
+    advice = "leave the split of these images to glass build, or give each group one split"
     return [Finding("group_across_splits", SERIOUS, text, advice, count=len(names), examples=examples)]
 
 

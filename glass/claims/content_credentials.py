@@ -8,6 +8,7 @@ import io
 import ssl
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from glass.claims.claim import MAX_CHARACTERS, Claim, plain
@@ -34,11 +35,22 @@ _TYPES = {
     "JXL": "image/jxl",
 }
 
-_OFFLINE = {
+_OFFLINE: dict[str, dict[str, Any]] = {
     "verify": {"remote_manifest_fetch": False, "ocsp_fetch": False},
     "core": {"allowed_network_hosts": [], "decode_identity_assertions": False},
 }
 """Settings of the library: it ignores names that it does not know, so a test counts the requests."""
+
+_PURPOSES = (
+    "1.3.6.1.5.5.7.3.4",  # e-mail
+    "1.3.6.1.5.5.7.3.36",  # documents
+    "1.3.6.1.5.5.7.3.8",  # time stamps
+    "1.3.6.1.5.5.7.3.9",  # OCSP
+    "1.3.6.1.4.1.311.76.59.1.9",  # Microsoft's, for manifests
+    "1.3.6.1.4.1.62558.2.1",  # C2PA's, for manifests
+)
+"""Purposes of certificates that may sign: those of C2PA's own tool. Left to itself the library takes the first alone,
+and so calls a file invalid whose signer's certificate is made for manifests."""
 
 _CHANGED = "the file was changed after it was signed"
 _REASONS = {
@@ -50,7 +62,7 @@ _REASONS = {
     "claimSignature.mismatch": "the signature is not that of the manifest",
     "claimSignature.missing": "the manifest has no signature",
     "claimSignature.outsideValidity": "the signer's certificate was not valid when the manifest was signed",
-    "signingCredential.expired": "the signer's certificate has expired and no time of signing is attested",
+    "signingCredential.expired": "the signer's certificate has expired and nobody attests when the manifest was signed",
     "signingCredential.invalid": "the signer's certificate is not one that may sign manifests",
     "signingCredential.revoked": "the signer's certificate was revoked",
 }
@@ -91,28 +103,39 @@ def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
     c2pa = optional("c2pa")
     if c2pa is None:
         return Claim("c2pa", "not checked", NEEDS_EXTRA)
-    context = _context(trust)
     try:
-        with c2pa.Reader(_TYPES[kind], io.BytesIO(data), context=context) as reader:
-            store = parse_json(reader.json().encode())
+        if trust is not None and _is_valid(store := _checked(c2pa, data, kind, trust), "Trusted"):
+            return Claim("c2pa", "valid and trusted", _said(store))
+        store = _checked(c2pa, data, kind, None)
     except c2pa.C2paError as error:
         require_sound_machine(error)
         return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {plain(str(error), 160)}")
-    state = store.get("validation_state")
     says = _said(store)
-    if state == "Trusted" and trust is not None:
-        return Claim("c2pa", "valid and trusted", says)
-    if state in ("Valid", "Trusted"):
+    if _is_valid(store, "Trusted", "Valid"):
         return Claim("c2pa", "valid but signer unknown", says)
     but = f", but {_reason(store)}"
     return Claim("c2pa", "invalid", f"{plain(says, MAX_CHARACTERS - len(but))}{but}")
 
 
+def _checked(c2pa: ModuleType, data: bytes, kind: str, trust: str | None) -> dict[str, Any]:
+    """The library's report on the manifests in ``data``."""
+    with c2pa.Reader(_TYPES[kind], io.BytesIO(data), context=_context(trust)) as reader:
+        return parse_json(reader.json().encode())
+
+
+def _is_valid(store: dict[str, Any], *states: str) -> bool:
+    return store.get("validation_state") in states
+
+
 @lru_cache(maxsize=4)
 def _context(trust: str | None) -> Any:
+    """How the library is to check. Where nobody is trusted, whoever attests the time of signing is as unknown as the
+    signer: that a certificate has expired since then does not make the manifest another."""
     c2pa = optional("c2pa")
     assert c2pa is not None
-    return c2pa.Context.from_dict(_OFFLINE | ({"trust": {"trust_anchors": trust}} if trust else {}))
+    verify = _OFFLINE["verify"] | {"verify_timestamp_trust": trust is not None}
+    anchors = {"trust_config": "\n".join(_PURPOSES)} | ({} if trust is None else {"trust_anchors": trust})
+    return c2pa.Context.from_dict(_OFFLINE | {"verify": verify, "trust": anchors})
 
 
 def _said(store: dict[str, Any]) -> str:
@@ -124,7 +147,7 @@ def _said(store: dict[str, Any]) -> str:
     names = dict.fromkeys(str(signer[key]) for key in ("common_name", "issuer") if signer.get(key))
     by = f", with {program}" if program else ""
     signed = f", signed by {' of '.join(plain(name, _NAME) for name in names)}" if names else ""
-    date = f" on {plain(str(signer['time']), 10)}" if signed and signer.get("time") else ""
+    date = f" on {plain(str(signer['time'])[:10])}" if signed and signer.get("time") else ""
     return f"{what}{by}{signed}{date}"
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
@@ -28,6 +27,7 @@ from glass.measure.trained_model import TrainedModel
 from glass.measure.weighted_metrics import METRIC_NAMES
 from loaders import LoaderConfig, build_loader
 from loaders.bad_samples import bad_sample_rows
+from shards.cli.progress import progress_bar
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -99,12 +99,11 @@ def _scores(
 ) -> tuple[Predictions, list[dict[str, Any]]]:
     """The scores, and the samples that have none. Raises ``InputError`` if no sample has any."""
     with build_loader(dataset, split, config) as loader:
-        predictions = trained.score(tqdm(loader, f"scoring {split}", unit=" batches", disable=not progress))
+        predictions = trained.score(progress_bar(None, f"scoring {split}", progress, over=loader, unit=" batches"))
         missing = bad_sample_rows(loader.bad_samples(), split)
     if len(predictions) == 0:
         raise InputError(
-            f"none of the images of {split} in {dataset.where} could be read: run "
-            f"python -m scripts.verify_shards {dataset.where}"
+            f"none of the images of {split} in {dataset.where} could be read: run glass verify {dataset.where}"
         )
     return predictions, missing
 

@@ -71,7 +71,7 @@ def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """``robustness-<split>.json``, the table of ``scripts.robustness``; ``variant`` as of
+    """``robustness-<split>.json``, the table of ``glass robustness``; ``variant`` as of
     :func:`named_of`."""
     return _path(run, ROBUSTNESS, split, variant)
 
@@ -91,8 +91,7 @@ def read_evaluation(run: Path, split: str, variant: str = "") -> Evaluation:
     path = evaluation_path(run, split, variant)
     if not path.is_file():
         raise InputError(
-            f"{run} has no evaluation of {split}: run python -m scripts.evaluate {run} "
-            f"--data DATA --split {split} first"
+            f"{run} has no evaluation of {split}: run glass evaluate {run} --data DATA --split {split} first"
         )
     return evaluation_in(path)
 
@@ -120,9 +119,7 @@ def read_robustness(run: Path, split: str, variant: str = "") -> Robustness | No
     try:
         return check_robustness(read_json(path))
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a table of this version ({error}): run python -m scripts.robustness again"
-        ) from error
+        raise InputError(f"{path} is not a table of this version ({error}): run glass robustness again") from error
 
 
 def _path(folder: Path, kind: str, split: str, variant: str) -> Path:

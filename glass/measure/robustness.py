@@ -2,7 +2,7 @@
 
 Every row of ``glass.measure.perturbations`` is done to the whole images of a split, and one or several
 models score the outcome, all on the same pixels. The clean row goes through the loader, so it
-equals ``scripts.evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
+equals ``glass evaluate``. Sampling rules that read a file's bits read those of the JPEG that a
 change ends in, or else those of the original, whose cells are the same shares of the image. The
 document is a :class:`glass.measure.robustness_schema.Robustness`.
 """
@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tqdm import tqdm
 
 from glass.config.dataset_digest import dataset_digest
 from glass.config.learnt_ids import overlap
@@ -39,6 +38,7 @@ from glass.measure.trained_model import TrainedModel
 from loaders import LoaderConfig, build_loader
 from loaders.decode.pixel_batch import pixel_batch
 from loaders.windows.sampling import sampling_rule
+from shards.cli.progress import progress_bar
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
@@ -82,7 +82,7 @@ def measure_robustness(
     images = SplitImages(dataset, split, with_detail=reads_files)
     measured = []
     try:
-        for row in tqdm(rows, f"changing {split}", unit=" rows", disable=not progress):
+        for row in progress_bar(None, f"changing {split}", progress, over=rows, unit=" rows"):
             if row.name == CLEAN:
                 predictions = _clean_scores(contenders, dataset, split)
             else:

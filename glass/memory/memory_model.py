@@ -1,6 +1,6 @@
 """Memory of measured training steps, and what follows for one view of an image.
 
-``memory_model.json`` beside this file holds rows of ``python -m bench memory --save-model``. The
+``memory_model.json`` beside this file holds rows of ``glass bench memory --save-model``. The
 memory that autograd keeps grows by a fixed number of bytes with every view (a global view or a crop
 of the same size through the same architecture); weights, gradients and optimiser state are counted.
 """
@@ -79,7 +79,7 @@ def view_costs(backbone: str, precision: str) -> ViewCosts:
     if not is_measured(backbone, precision):
         known = sorted({(row["backbone"], row["precision"]) for row in _read()})
         raise InputError(
-            f"no memory was measured for {backbone} in {precision}: run python -m bench memory"
+            f"no memory was measured for {backbone} in {precision}: run glass bench memory"
             " --presets P --save-model for a preset with it (measured are"
             f" {', '.join(f'{name} in {kind}' for name, kind in known) or 'none'})"
         )

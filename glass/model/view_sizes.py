@@ -209,7 +209,7 @@ def _unread_rim(size: int, layers: list[_Reduction]) -> tuple[int, int]:
 def _sentence(problem: _Problem, name: str, size: int, setting: str) -> str:
     fitting = _sizes_that_fit(name, size, (problem.step,) if problem.step else STEPS)
     what = f"{' and '.join(map(str, fitting))} would fit" if fitting else "no size near it fits"
-    way = " (build_shards --global-size makes the shards' views)" if "global" in setting else ""
+    way = " (glass build --global-size makes the shards' views)" if "global" in setting else ""
     return f"{setting}={size} does not fit {name}, {problem.words}: {what}{way}"
 
 

@@ -6,7 +6,7 @@
 
 Windows depend on the pixels alone, so the same pixels always get the same score: in any batch,
 under any name, as a file of any format, as bytes, Pillow image or array, and the one that
-``scripts.evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
+``glass evaluate`` gives them in a shard. The rule ``sampling="texture"`` is the exception: it
 reads the bits of a JPEG, and draws evenly if there is none.
 """
 

@@ -20,6 +20,7 @@ __all__ = [
     "check_json_target",
     "check_page_target",
     "page_record",
+    "predictions",
     "read_page_record",
     "write_csv",
     "write_json",
@@ -101,15 +102,15 @@ def read_page_record(path: Path) -> tuple[str, list[str]]:
     return record["weights_sha256"], [str(name) for name in record["paths"]]
 
 
+def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predictions:
+    """``head`` and ``images``, a record for each verdict."""
+    rows = [json_row(verdict) for verdict in verdicts]
+    return {"format": FORMAT, "format_version": FORMAT_VERSION, **head, "images": rows}
+
+
 def write_json(path: Path, head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> None:
-    """``head`` and ``images``, a record for each verdict; ``ValueError`` if one is not as declared."""
-    document: Predictions = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        **head,
-        "images": [json_row(verdict) for verdict in verdicts],
-    }
-    write_text_atomic(path, document_text(document, Predictions, indent=1, ascii_only=True))
+    """Writes the document of :func:`predictions`; ``ValueError`` if it is not as declared."""
+    write_text_atomic(path, document_text(predictions(head, verdicts), Predictions, indent=1, ascii_only=True))
 
 
 def write_csv(path: Path, verdicts: Sequence[ImageVerdict], columns: Sequence[str] = CSV_COLUMNS) -> None:

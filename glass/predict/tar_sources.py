@@ -84,7 +84,7 @@ def _source(path: Path, image: TarMember, facts: TarMember | None) -> MemberSour
 
 @dataclass(frozen=True)
 class _Written:
-    """What the ``.json`` that ``build_shards`` wrote beside an image, if it did, says of it."""
+    """What the ``.json`` that ``glass build`` wrote beside an image, if it did, says of it."""
 
     tar: Path
     member: TarMember
@@ -103,7 +103,7 @@ class _Written:
 
 
 def read_facts(tar: Path, member: TarMember) -> dict[str, Any]:
-    """The contents of a ``.json`` member as ``build_shards`` writes it; nothing for any other."""
+    """The contents of a ``.json`` member as ``glass build`` writes it; nothing for any other."""
     if member.length > _MAX_JSON_BYTES:
         return {}
     try:

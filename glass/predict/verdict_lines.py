@@ -32,7 +32,7 @@ def heading(detector: Detector, options: PredictOptions) -> str:
     if detector.trained.calibration is not None:
         why = why_not_applicable(detector.trained.calibration, detector.views(options))
     else:
-        why = "the model is not calibrated (python -m scripts.calibrate)"
+        why = "the model is not calibrated (glass calibrate)"
     return f"raw scores, generated from 0.5: {why}"
 
 

@@ -42,17 +42,25 @@ class WindowRecord(TypedDict):
 
 
 class ImageRecord(TypedDict):
-    """A record of ``--json``; :class:`ImageVerdict` explains its fields."""
+    """A record of ``--json``, of an image; of one that could not be read only ``path`` and ``reason``."""
 
     path: str
     score: Number | None
+    """Softmax probability of "generated" as the network says it."""
     probability: Number | None
+    """The same, calibrated; null if the model is not calibrated for these views."""
     verdict: str | None
+    """``generated``, ``real`` or ``uncertain``."""
     unstable: bool | None
+    """Whether a harmless change makes another verdict; null if that was not tried."""
     reason: str | None
+    """Why there is no verdict; null if there is one."""
     width: int | None
+    """In pixels, as they are stored."""
     height: int | None
     learnt: str | None
+    """``train``: the model was trained on this very image; ``valid``: its epoch was chosen by it; "": neither; null if
+    that is not known."""
     content_id: str | None
     """16 hexadecimal digits."""
     windows: list[WindowRecord]

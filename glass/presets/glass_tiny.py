@@ -4,7 +4,7 @@ r"""GLASS in miniature, for a CPU: two ``test_resnet`` (0.4 M parameters each) o
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
 
-The shards must hold 64-pixel global views (``build_shards --global-size 64``). About 5 s an epoch
+The shards must hold 64-pixel global views (``glass build --global-size 64``). About 5 s an epoch
 on two CPU cores for the 420 training images of the quickstart. Small batches and no
 dropout, because with less steps or with more noise nothing is learnt (docs/LOG.md).
 """

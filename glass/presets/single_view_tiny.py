@@ -4,7 +4,7 @@ the training budget of ``glass_tiny``.
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset single_view_tiny --output RUN
 
-The shards must hold 64-pixel global views (``build_shards --global-size 64``).
+The shards must hold 64-pixel global views (``glass build --global-size 64``).
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig

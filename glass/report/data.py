@@ -20,7 +20,7 @@ written in ``glass.report.document``):
                     evaluation;
                     ``training``: ``finished`` and the parts of :func:`training_summary`;
                     ``robustness``: null | what :func:`robustness_summary` takes from the table
-                    that ``scripts.robustness`` wrote into the run's folder;
+                    that ``glass robustness`` wrote into the run's folder;
                     ``model``; ``settings``: dotted name → value, as ``--set`` takes them, with
                     ``data.*`` and ``environment.*`` of ``run.json``; ``versions``
 """

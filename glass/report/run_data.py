@@ -71,7 +71,7 @@ def _require_these_weights(folder: Path, evaluation: Evaluation, split: str, dat
         return
     if file_sha256(weights) != evaluation["model"]["weights_sha256"]:
         raise InputError(
-            f"{folder} was trained on since its evaluation, which is of other weights: run python -m scripts.evaluate"
+            f"{folder} was trained on since its evaluation, which is of other weights: run glass evaluate"
             f" {folder} --data {dataset.where} --split {split} again"
         )
 

@@ -199,6 +199,5 @@ def _images(dataset: "ShardDataset", rows: list[dict[str, Any]]) -> Iterator[Pix
         except (OSError, RejectedImage) as error:
             require_sound_machine(error, path)
             raise InputError(
-                f"sample {member['sample_key']} of {path} cannot be read ({error}): run "
-                f"python -m scripts.verify_shards {dataset.root}"
+                f"sample {member['sample_key']} of {path} cannot be read ({error}): run glass verify {dataset.root}"
             ) from error

@@ -1,7 +1,7 @@
-"""The page of ``scripts.demo``: drop an image, see the page that ``scripts.predict --html`` writes of it.
+"""The page of ``glass demo``: drop an image, see the page that ``glass predict --html`` writes of it.
 
 The upload arrives as a file and is read as its bytes, never re-encoded, so its score is that of
-``scripts.predict`` on the same file.
+``glass predict`` on the same file.
 """
 
 import html
@@ -16,6 +16,7 @@ from glass.predict.image_sources import FileSource
 from glass.predict.options import PredictOptions
 from glass.predict.source_claims import claims_of
 from glass.predict.verdict_lines import document_head
+from glass.share.demo_endpoint import add_endpoint
 from glass.verdict_page.page import VerdictPage
 from glass.verdict_page.page_facts import PageFacts, page_facts
 from shards.errors import InputError
@@ -75,4 +76,5 @@ def build_page(detector: "Detector", warnings: Sequence[str] = ()) -> Any:
         verdict = gradio.HTML()
         for event in (upload.change, dense.change):
             event(partial(answer, detector, facts), [upload, dense], [verdict], api_name=False)
+        add_endpoint(detector)
     return page

@@ -44,7 +44,7 @@ _LIMITS = (
 
 def model_card(folder: Path, run: Path | None = None, audit: Path | None = None) -> str:
     """Markdown for the model in ``folder``: evaluations are those in ``run``, ``audit`` the JSON of
-    ``scripts.audit``, of the data set that ``run`` was trained on unless given. Raises
+    ``glass audit``, of the data set that ``run`` was trained on unless given. Raises
     ``InputError`` for a file that is not what it should be."""
     card = read_model_card(folder)
     settings = card["config"]
@@ -177,7 +177,7 @@ def _given_audit(path: Path) -> Audit:
     try:
         return check_audit(read_json(path))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} is no audit: give the file of scripts.audit --json") from error
+        raise InputError(f"{path} is no audit: give the file of glass audit --json") from error
 
 
 def _pixels(card: ModelCard) -> str:

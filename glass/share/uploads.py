@@ -1,4 +1,4 @@
-"""Files uploaded to the page of ``scripts.demo``: private to its process, and deleted after a while."""
+"""Files uploaded to the page of ``glass demo``: private to its process, and deleted after a while."""
 
 import os
 import tempfile

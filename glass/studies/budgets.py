@@ -76,7 +76,7 @@ class Budget:
                 raise InputError(
                     f"--budget {self.name} takes global views of {wanted} pixels, and the shards in"
                     f" {dataset.where} hold some of {stored}: build them with"
-                    f" python -m scripts.build_shards --global-size {wanted}"
+                    f" glass build --global-size {wanted}"
                 )
             check_trainable(dataset, config)
         hold_back(dataset, "train+valid", self.hold_out, "give a data set with more images")

@@ -31,7 +31,7 @@ def hold_back(
 ) -> HoldOut:
     """Divides the samples of ``splits`` anew: about ``share`` of each class is held back.
 
-    Label-stratified and by whole groups, as ``build_shards`` splits, with the study's seed: a
+    Label-stratified and by whole groups, as ``glass build`` splits, with the study's seed: a
     function of the samples alone. Raises ``InputError``, ending in ``remedy``, if one of the
     parts would be empty.
     """

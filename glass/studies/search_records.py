@@ -196,7 +196,7 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
     Raises ``InputError`` where the file is no ``best.json``, belongs to another preset, or names a file or a network
     elsewhere that ``asked`` does not name: the file may come from a stranger.
     """
-    best = read_document(path, BestParams, "a best.json of scripts.tune")
+    best = read_document(path, BestParams, "a best.json of glass tune")
     if best["format_version"] != FORMAT_VERSION:
         raise InputError(
             f"{path} has format_version {best['format_version']}, this version reads {FORMAT_VERSION}: tune again"

@@ -152,7 +152,7 @@ class BadSampleLedger:
         return (
             f"{found:,} of {counted(num_samples, 'sample')} of {split} cannot be read ({listed}), more than"
             f" max_bad_samples={self.max_share:g} allows: {self.path} names them; mend the shards"
-            " (scripts.verify_shards tells what is wrong) and run the same command to go on, or"
+            " (glass verify tells what is wrong) and run the same command to go on, or"
             " raise --set max_bad_samples=…"
         )
 

@@ -10,12 +10,12 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from shards.cli.progress import LOG_EVERY_S
+
 __all__ = ["AFTER_S", "ProgressDisplay", "duration", "report_if_slow"]
 
 logger = logging.getLogger(__name__)
 
-LOG_EVERY_S = 30.0
-"""Seconds between two lines where stderr is not a terminal: a bar would fill the log file."""
 AFTER_S = 1.0
 """Seconds after which :func:`report_if_slow` logs the reason of a wait."""
 

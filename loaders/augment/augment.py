@@ -2,7 +2,7 @@
 
 Which samples are changed, and how, is a pure function of (seed, epoch, content id). The windows are
 drawn on the changed image, and each is made from the part of the source that it depends on, so a
-window still costs a window. The family is that of ``python -m scripts.robustness``; strengths are
+window still costs a window. The family is that of ``glass robustness``; strengths are
 drawn from its ranges.
 """
 

@@ -13,7 +13,7 @@ __all__ = ["decode_file"]
 def decode_file(data: bytes) -> npt.NDArray[np.uint8]:
     """(height, width, 3) uint8, equal to ``shards.images.pixels.decode_rgb``, or ``RejectedImage``.
 
-    Refuses what ``build_shards`` refuses, damaged JPEG scans among it, which Pillow passes over:
+    Refuses what ``glass build`` refuses, damaged JPEG scans among it, which Pillow passes over:
     libjpeg-turbo is asked first and reports them. Releases the GIL; safe in threads.
     """
     image = open_image(data)

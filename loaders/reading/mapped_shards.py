@@ -93,9 +93,7 @@ class MappedShards:
         except OSError as error:
             require_sound_machine(error, path)
             if not is_passing(error):
-                raise InputError(
-                    f"cannot read shard {path}: {error}; run scripts.verify_shards on its folder"
-                ) from error
+                raise InputError(f"cannot read shard {path}: {error}; run glass verify on its folder") from error
             self._failed.add(shard)
             raise FailedDisk(f"{path.name}: {error.strerror or error}") from error
         self._failed.discard(shard)

@@ -59,7 +59,7 @@ class SampleTable:
                     (key,) = self.keys(start + np.flatnonzero(wrong)[:1])
                     raise InputError(
                         f"the manifest in {dataset.where} is damaged: sample {key} has an "
-                        f"impossible {what}; run scripts.verify_shards on it, and build the shards "
+                        f"impossible {what}; run glass verify on it, and build the shards "
                         "again"
                     )
             dataset.forget_pages()

@@ -9,7 +9,7 @@ from .rerendering import CONTROL
 __all__ = ["of_networks", "of_simulation"]
 
 _SIMULATION = """\
-These images are a simulation, made by `python -m scripts.make_demo`.
+These images are a simulation, made by `glass make-demo`.
 
 real/       {scenes} seen by a camera model: colour mosaic, sensor noise, demosaic, sharpening.
 generated/  {scenes} of the same kind, made anew by the last stage of {count} simulated generators:
@@ -23,7 +23,7 @@ software works. It does not show how well the detector does on images of real ge
 """
 
 _NETWORKS = """\
-Parts of photographs and what published networks make of them, by `python -m scripts.make_demo --networks`.
+Parts of photographs and what published networks make of them, by `glass make-demo --networks`.
 
 real/          parts of the photographs at full resolution; those in real/enlarged were shrunk and
                enlarged again by a plain filter.
@@ -35,7 +35,7 @@ images.csv     path, label, generator, group, split: all parts of one picture sh
 control.csv    the same for the control, whose pictures are all of the test.
 
 Sizes, formats, qualities and chroma subsampling are drawn alike for all. Score the control by itself:
-python -m scripts.predict RUN control/{control}
+glass predict RUN control/{control}
 """
 
 

@@ -86,7 +86,7 @@ def _index(
     ]
     todo = [task for task in tasks if not _is_done(task)]
     total, left = (sum(task.num_images for task in some) for some in (tasks, todo))
-    with progress_bar(total, "indexing", progress, total - left) as bar:
+    with progress_bar(total, "indexing", progress, initial=total - left) as bar:
         write_shards(todo, workers, bar.update)
     info = _finish(tasks, understood.rejected, settings, dict(understood.shares or {}), out)
     notes = [*understood.notes, *(["splits by the names of the tars"] if understood.shares is None else [])]

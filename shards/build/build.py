@@ -178,7 +178,7 @@ def _write(
     total = sum(len(shard.sources) for shard in shards)
     left = sum(task.num_images for task in tasks)
     work: list[Task] = list(tasks) if store is None else [store.task(task, elsewhere=engine == "ray") for task in tasks]
-    with progress_bar(total, "building", progress, total - left) as bar:
+    with progress_bar(total, "building", progress, initial=total - left) as bar:
         if engine == "ray":
             write_shards_on_ray(work, workers, bar.update, plan.written_by)
             _sweep(out)  # of workers that were lost: all tasks have ended

@@ -1,6 +1,6 @@
 """In which facts about their files do the two classes differ? One test for all who ask.
 
-``scripts.audit`` names the facts that differ, and ``--equalise match`` leaves out images until none
+``glass audit`` names the facts that differ, and ``--equalise match`` leaves out images until none
 does: were their tests two, one would advise what the other then finds no reason for.
 
 A fact differs where chance does not explain it (chi-square of homogeneity over cells, and the rank

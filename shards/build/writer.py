@@ -194,4 +194,4 @@ def read_record(manifest: Path) -> ShardRecord:
             metadata = read_or_end(manifest, lambda: pq.read_schema(manifest)).metadata
         return typed_document(parse_json(metadata[_RECORD]), ShardRecord, "shard")
     except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:  # Type: without metadata
-        raise InputError(f"{manifest} is damaged ({error}): delete it and run scripts.build_shards again") from error
+        raise InputError(f"{manifest} is damaged ({error}): delete it and run glass build again") from error

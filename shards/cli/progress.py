@@ -7,15 +7,21 @@ many places that show no progress. So a thread looks, once a second, at the stac
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-__all__ = ["explain_silence", "progress_bar"]
+__all__ = ["LOG_EVERY_S", "explain_silence", "progress_bar"]
+
+T = TypeVar("T")
+
+BAR_EVERY_S = 0.5
+LOG_EVERY_S = 30.0
+"""Seconds between two lines of progress in a log file, which a bar that moves would fill."""
 
 LOOKS_BEFORE_NOTICE = 3
 """Seconds, as it looks once a second; shorter silences need no explanation."""
@@ -75,19 +81,32 @@ def _files(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
-def progress_bar(total: int, what: str, progress: bool, initial: int = 0, delay_s: float = 0.0) -> "tqdm[None]":
-    """A bar on stderr that counts images; shows nothing without ``progress``, nor where the work
-    ends within ``delay_s``."""
+def progress_bar(
+    total: int | None,
+    what: str,
+    progress: bool = True,
+    *,
+    over: Iterable[T] | None = None,
+    unit: str = " images",
+    initial: int = 0,
+    delay_s: float = 0.0,
+) -> "tqdm[T]":
+    """A bar on stderr that counts images, or the ``unit`` of what it iterates ``over``. Shows nothing without
+    ``progress``, nor where the work ends within ``delay_s``; where stderr is no terminal but a log file, it is written
+    seldom."""
     from tqdm import tqdm  # half of the time that it takes to say --help
 
+    every_s = BAR_EVERY_S if sys.stderr is not None and sys.stderr.isatty() else LOG_EVERY_S
     return tqdm(
+        over,
         total=total,
         initial=initial,
         desc=what,
-        unit=" images",
+        unit=unit,
         disable=not progress,
         dynamic_ncols=True,
         smoothing=0.1,
-        mininterval=0.5,
+        mininterval=every_s,
+        maxinterval=max(every_s, 10.0),
         delay=delay_s,
     )

@@ -22,7 +22,7 @@ REASONS = {
     "duplicate_key": "members of an archive have the same name",
     "unsafe_member": "a member of an archive is a link, a device or a sparse file, or leads out of it",
     "no_image": "a sample in a tar has no image of the extensions wanted",
-    "shared_key": "images in a tar share a key: it ends at the first dot (index_shards --last-dot)",
+    "shared_key": "images in a tar share a key: it ends at the first dot (glass index --last-dot)",
     "no_label": "nothing says whether a sample in a tar is real or generated",
 }
 """Reason → what it means, in the order in which summaries list them."""

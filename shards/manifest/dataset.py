@@ -197,7 +197,7 @@ def _map_manifest(path: Path, shown: str) -> tuple[pa.Table, mmap.mmap]:
     try:
         table, mapped = map_table(path)
     except FileNotFoundError:
-        raise InputError(f"{shown} is missing: run scripts.build_shards again to write it") from None
+        raise InputError(f"{shown} is missing: run glass build again to write it") from None
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"{shown} is not a manifest ({error})") from error
     require_manifest_format(table.schema, shown)

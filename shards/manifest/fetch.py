@@ -33,7 +33,7 @@ def fetch_description(remote: RemoteFolder, manifest_name: str) -> Path:
         if isinstance(error.__cause__, FileNotFoundError):
             raise InputError(
                 f"{remote} holds no {INFO_NAME}, so it is no finished data set: check the "
-                "address, or run scripts.build_shards, which also continues an interrupted build"
+                "address, or run glass build, which also continues an interrupted build"
             ) from error
         raise
     info = parse_info(description, f"{remote}/{INFO_NAME}")  # before anything is done for it
@@ -98,7 +98,7 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
     """Fetches the manifest. The cache makes room for what comes, not for what the store claims."""
     found, cache = remote.stat(name), shard_cache(remote)
     if found is None:
-        raise InputError(f"{remote}/{name} is missing: run scripts.build_shards again to write it")
+        raise InputError(f"{remote}/{name} is missing: run glass build again to write it")
     cache.require_fits(found.size or 0, f"{remote}/{name}")
     with atomic_path(path) as temporary, temporary.open("wb") as file:
 

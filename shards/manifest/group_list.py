@@ -1,6 +1,6 @@
 """Lists of images that belong together, in CSV or Parquet: ``sha256,group[,source_path]``.
 
-``scripts.audit --write-groups`` writes one; ``build_shards`` and ``index_shards`` take it with
+``glass audit --write-groups`` writes one; ``glass build`` and ``glass index`` take it with
 ``--groups``. An image is named by the SHA-256 of its file, so a list holds wherever the files lie.
 """
 

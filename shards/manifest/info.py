@@ -170,10 +170,10 @@ def _require_digest(text: str, needed: bool) -> None:
 
 def _missing(folder: Path) -> str:
     if not folder.exists():
-        return f"data set folder {folder} does not exist: build it with scripts.build_shards"
+        return f"data set folder {folder} does not exist: build it with glass build"
     if not folder.is_dir():
         return f"{folder} is a file, not the folder of a data set"
     return (
         f"{folder} holds no {INFO_NAME}, so it is no finished data set: "
-        "run scripts.build_shards, which also continues an interrupted build"
+        "run glass build, which also continues an interrupted build"
     )

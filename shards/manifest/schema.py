@@ -133,8 +133,8 @@ def content_id_from_hex(text: str) -> int:
     return content_id(bytes.fromhex(text))
 
 
-_BUILD = "build the shards again into a new folder: python -m scripts.build_shards SRC OUT"
-_INDEX = "index the tars again into a new folder: python -m scripts.index_shards TAR… --out OUT"
+_BUILD = "build the shards again into a new folder: glass build SRC OUT"
+_INDEX = "index the tars again into a new folder: glass index TAR… --out OUT"
 _NEWER = "use the version of the program that wrote it"
 
 

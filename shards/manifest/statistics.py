@@ -194,9 +194,7 @@ def _rejected_by_group(dataset: ShardDataset) -> dict[str, dict[str, int]]:
         table = read_parquet(path, names)
         columns = [table.column(name).to_pylist() for name in names]
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}): run python -m scripts.verify_shards {dataset.root}"
-        ) from error
+        raise InputError(f"{path} cannot be read ({error}): run glass verify {dataset.root}") from error
     found: Counter[tuple[str, str]] = Counter()
     for kind, generator, reason in zip(*columns, strict=True):
         found[kind or "unknown", reason] += 1

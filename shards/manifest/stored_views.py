@@ -59,7 +59,7 @@ class StoredViews:
             require_sound_machine(error, self._dataset.members_path(name))
             raise InputError(
                 f"the global view of row {row} in {self._dataset.members_path(name)} cannot be "
-                f"read ({error}): run scripts.verify_shards {self._dataset.root}"
+                f"read ({error}): run glass verify {self._dataset.root}"
             ) from error
         return np.frombuffer(data, np.uint8, offset=len(header)).reshape(size, size, 3)
 

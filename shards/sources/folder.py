@@ -168,8 +168,8 @@ def _require_both_classes(root: str, labels: Sequence[int], found: _Found, layou
 def _only_archives(root: str, first: str) -> str:
     if first.lower().endswith(".tar"):
         return (
-            f"{root} holds tars, such as {first}, and no images with a class: python -m scripts.index_shards '{root}' "
-            "makes a data set of tars, and one that build_shards made is one already"
+            f"{root} holds tars, such as {first}, and no images with a class: glass index '{root}' "
+            "makes a data set of tars, and one that glass build made is one already"
         )
     return f"{root} holds archives, such as {first}, and no images with a class: unpack them first"
 

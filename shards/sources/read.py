@@ -105,7 +105,7 @@ def _read_archive(source: Path, rules: SourceRules) -> SourceList:
         return replace(sources, notes=sources.notes + archives.notes)
     if archive_kind(source) == "tar":
         raise InputError(
-            f"{source} is a tar of samples with their labels, as WebDataset has them: give it to scripts.index_shards"
+            f"{source} is a tar of samples with their labels, as WebDataset has them: give it to glass index"
         )
     raise InputError(
         f"{source} is neither a folder, nor a .zip, .tar or .tar.gz, nor a {', '.join(LIST_SUFFIXES)} list"

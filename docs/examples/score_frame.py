@@ -1,0 +1,25 @@
+"""Verdicts on the images of a pandas frame: python docs/examples/score_frame.py RUN TABLE.csv SCORED.csv
+
+The table has a column ``path``; its other columns, its order and its index stay as they are.
+"""
+
+import sys
+
+import pandas as pd
+
+from glass.predict.detector import Detector
+
+COLUMNS = ["verdict", "score", "probability", "unstable", "reason"]
+
+
+def score(frame: pd.DataFrame, detector: Detector, column: str = "path") -> pd.DataFrame:
+    """``frame`` with the columns of ``COLUMNS``; an image that cannot be read has its ``reason`` and no verdict."""
+    verdicts = detector.predict(frame[column].tolist())
+    return frame.assign(**{name: [getattr(verdict, name) for verdict in verdicts] for name in COLUMNS})
+
+
+if __name__ == "__main__":
+    run, table, scored = sys.argv[1:]
+    frame = score(pd.read_csv(table), Detector.from_pretrained(run))
+    frame.to_csv(scored, index=False, mode="x")  # an existing file is not replaced
+    print(frame["verdict"].value_counts(dropna=False).to_string())
