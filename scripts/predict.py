@@ -23,8 +23,8 @@ from .arguments import at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
-    from glass.predict.heatmaps import DenseMap, Pixels
-    from glass.predict.image_sources import ImageSource
+    from glass.predict.heatmaps import DenseMap
+    from glass.predict.image_sources import ImageSource, LoadedImage
     from glass.predict.outputs import Outputs
     from glass.predict.prediction_files import PredictionHead
     from glass.predict.verdicts import ImageVerdict
@@ -220,8 +220,8 @@ def _shown(task: _Task, sources: "list[ImageSource]") -> "Iterator[ImageVerdict]
 
 def _draw(
     task: _Task, source: "ImageSource", verdict: "ImageVerdict", number: int
-) -> "tuple[Pixels | None, DenseMap | None]":
-    """Writes the heat maps of an image. What the page is to show of it: pixels and dense map."""
+) -> "tuple[LoadedImage | None, DenseMap | None]":
+    """Writes the heat maps of an image. What the page is to show of it: the image and its dense map."""
     on_page, folder = task.page is not None and task.page.wants_picture(verdict), task.outputs.heatmaps
     if verdict.reason is not None or not (on_page or folder):
         return None, None
@@ -229,15 +229,15 @@ def _draw(
     from shards.images.rejection import RejectedImage
 
     try:
-        pixels = source.load().pixels
-        dense = dense_attention(task.detector, pixels) if task.arguments.dense else None
+        loaded = source.load()
+        dense = dense_attention(task.detector, loaded.pixels) if task.arguments.dense else None
         if folder is not None:
-            write_heat_maps(folder, number, pixels, verdict, dense)
+            write_heat_maps(folder, number, loaded.pixels, verdict, dense)
     except (RejectedImage, OSError) as error:  # gone meanwhile, or the disk is full
         what = "picture" if folder is None else "heat map"
         print(printable(f"warning: no {what} of {verdict.path}: {error}"), file=sys.stderr)
         return None, None
-    return (pixels, dense) if on_page else (None, None)
+    return (loaded, dense) if on_page else (None, None)
 
 
 def _write(task: _Task, verdicts: "list[ImageVerdict]") -> None:

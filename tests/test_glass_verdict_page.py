@@ -12,22 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from glass.predict import verdict_lines
 from glass.predict.harmless_changes import CHANGES
-from glass.predict.image_sources import BytesSource
+from glass.predict.heatmaps import dense_windows
+from glass.predict.image_sources import BytesSource, LoadedImage
 from glass.predict.partial_rows import partial_path
 from glass.predict.verdicts import ImageVerdict
 from glass.share.demo_page import answer, facts_of
 from glass.verdict_page import page as page_module
 from glass.verdict_page import pictures
 from glass.verdict_page.page import VerdictPage
+from glass.verdict_page.pictures import WatchedSource, picture_of
 from glass.verdict_page.sentences import covered_share, figure, stability_sentence, verdict_sentence
 from scripts import predict
 from shards.errors import InputError
 from tests.page_parser import Page
-from tests.spread_runs import calibrated
+from tests.spread_runs import QUICK, calibrated
 
 HEAD = {
     "model": {"path": "run", "kind": "glass", "weights_sha256": "0" * 64},
@@ -133,6 +135,32 @@ def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files,
     assert str(tmp_path / "maps") in page.words
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_upright(detector, files, orientation):
+    """As Pillow turns them for a viewer, with the windows on the same pixels."""
+    stored = Image.open(next(source.path for source in files if source.path.suffix == ".png")).convert("RGB")
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[274] = orientation
+    stored.save(buffer, "PNG", exif=exif)
+    source = BytesSource("x", buffer.getvalue())
+    (verdict,) = detector.predict([source], QUICK)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))))
+    loaded = source.load()
+    dense = dense_windows(*loaded.pixels.shape[:2], 48)
+    picture = picture_of(loaded, verdict, (dense, 2 * dense[:, 0] / dense[:, 0].max()), 1)
+    assert (picture.height, picture.width) == upright.shape[:2]
+    assert np.abs(pixels_in(picture.image).astype(int) - upright).mean() < 8
+    assert picture.is_turned == (orientation != 1)
+    for window in picture.windows:
+        expected = upright[window.top : window.top + window.height, window.left : window.left + window.width]
+        assert np.array_equal(pixels_in(window.crop), expected)
+    overlay = pixels_in(picture.overlay)[..., 3]
+    assert overlay.shape[0] * picture.width == pytest.approx(overlay.shape[1] * picture.height, rel=0.02)
+    there = np.asarray(Image.fromarray(upright).resize(overlay.shape[::-1], Image.Resampling.BOX)).astype(float)
+    # The image is coded: green is the stored row, and here attention rises with it.
+    assert np.corrcoef(there[..., 1].ravel(), overlay.ravel())[0, 1] > 0.8
+
+
 def test_a_calibrated_model_shows_probability_and_band(spread_run, files, tmp_path):
     path = files[2].path
     calibration = calibrated(spread_run, tmp_path / "model", -0.2, overlap=2).trained.calibration
@@ -225,9 +253,16 @@ def test_a_page_of_a_thousand_images_stays_small(detector):
     """Of noise, which nothing compresses: what a page keeps of an image is bounded."""
     rng, page = np.random.default_rng(0), VerdictPage(replace(facts_of(detector), head=HEAD), 1000)
     noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    source = page.watched([BytesSource("x", b"")])[0]
-    as_loaded = type("Loaded", (), {"load": lambda self: type("L", (), {"pixels": noise})(), "name": "x"})()
-    source.source = as_loaded
+    loaded = LoadedImage(noise, 0)
+
+    class Noise:
+        name = "noise"
+
+        def load(self):
+            return loaded
+
+    (source,) = page.watched([Noise()])
+    assert isinstance(source, WatchedSource)
     windows = np.array([[0, 0, 224, 224], [50, 100, 224, 224], [10, 20, 224, 224], [70, 170, 224, 224]], np.int32)
     for number, margin in enumerate(rng.normal(size=1000).tolist()):
         source.load()
@@ -242,7 +277,7 @@ def test_a_page_of_a_thousand_images_stays_small(detector):
             windows=windows,
             attention=np.full(4, 0.25, np.float32),
         )
-        page.add(verdict, source, noise if page.wants_picture(verdict) else None)
+        page.add(verdict, source, loaded if page.wants_picture(verdict) else None)
     assert len(page.html()) < 15_000_000
 
 
@@ -253,8 +288,8 @@ class TestSentences:
             (0.5, (), "0.500"),
             (0.8996, (0.9,), "0.8996"),
             (0.9, (0.9,), "0.900"),
-            (0.99999, (), "> 0.999"),
-            (1e-9, (), "< 0.001"),
+            (0.99999, (), ">\N{NO-BREAK SPACE}0.999"),
+            (1e-9, (), "<\N{NO-BREAK SPACE}0.001"),
             (1.0, (), "1.000"),
             (0.0, (0.5,), "0.000"),
             (0.49999999, (0.5,), "0.500000"),

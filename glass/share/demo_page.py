@@ -39,9 +39,9 @@ def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str
     if verdict.reason is not None:
         page.add(verdict, source)
     else:
-        pixels = source.load().pixels
-        drawn = dense_attention(detector, pixels) if dense and detector.trained.sees_crops else None
-        page.add(verdict, source, pixels, drawn)
+        loaded = source.load()
+        drawn = dense_attention(detector, loaded.pixels) if dense and detector.trained.sees_crops else None
+        page.add(verdict, source, loaded, drawn)
     return page.html()
 
 

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 from markupsafe import Markup
 
 from glass.predict.heatmaps import ATTENTION_SCALE, DenseMap
-from glass.predict.image_sources import ImageSource
+from glass.predict.image_sources import ImageSource, LoadedImage
 from glass.predict.prediction_files import page_record
 from glass.predict.verdict_lines import WARNING, learnt_line
 from glass.predict.verdicts import ImageVerdict
@@ -59,19 +57,19 @@ class VerdictPage:
         self,
         verdict: ImageVerdict,
         source: ImageSource,
-        pixels: npt.NDArray[Any] | None = None,
+        loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Takes in the next image, whose ``source`` is one of :meth:`watched`. With ``pixels``, it is shown with its
-        windows, and with ``dense`` under a heat map."""
+        """Takes in the next image, whose ``source`` is one of :meth:`watched`. With what was ``loaded``, it is shown
+        with its windows, and with ``dense`` under a heat map."""
         number = len(self._verdicts)
         self._verdicts.append(verdict)
         thumbnail = ""
         if isinstance(source, WatchedSource):
             thumbnail, source.thumbnail = source.thumbnail, ""
         self._thumbnails.append(thumbnail)
-        if pixels is not None and verdict.margin is not None:
-            self._details.add(verdict.margin, number, picture_of(pixels, verdict, dense, self.num_images))
+        if loaded is not None and verdict.margin is not None:
+            self._details.add(verdict.margin, number, picture_of(loaded, verdict, dense, self.num_images))
 
     def write(self, path: Path, written: Sequence[str] = ()) -> None:
         """The page of all images so far. ``written`` names the other files of this prediction."""

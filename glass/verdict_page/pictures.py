@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
+from PIL import Image
 
 from glass.predict.heatmaps import DenseMap, dense_overlay
 from glass.predict.image_sources import ImageSource, LoadedImage
 from glass.predict.verdicts import ImageVerdict
 from glass.report.embed import encoder, shrink
 from glass.report.windows import Window, drawn_windows
+from glass.verdict_page.upright import orientation_in, turned, turned_windows
 
 __all__ = ["Details", "Picture", "WatchedSource", "picture_of"]
 
@@ -51,7 +53,7 @@ class WatchedSource:
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
         loaded = self.source.load()
-        small = shrink(loaded.pixels, THUMBNAIL_SIDE)
+        small = turned(shrink(loaded.pixels, THUMBNAIL_SIDE), orientation_in(loaded.encoded))
         as_uri, _ = encoder([small], THUMBNAIL_BYTES, lossless=False)
         self.thumbnail = Markup(as_uri(small))
         return loaded
@@ -63,6 +65,8 @@ class Picture:
 
     width: int
     height: int
+    is_turned: bool
+    """Whether its file asks viewers to turn the stored pixels, as was done here."""
     image: str
     """Data URI, scaled down for display, as are all pictures here."""
     windows: list[Window]
@@ -78,12 +82,15 @@ class Picture:
         return len(self.image) + sum(len(window.crop) for window in self.windows) + len(self.overlay or "")
 
 
-def picture_of(pixels: Pixels, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
-    """The picture of an image, ``pixels`` (H, W, 3), on a page of ``num_images``, whose space they share."""
+def picture_of(loaded: LoadedImage, verdict: ImageVerdict, dense: DenseMap | None, num_images: int) -> Picture:
+    """The picture of an image on a page of ``num_images``, whose space they share; turned as viewers turn it."""
+    orientation = orientation_in(loaded.encoded)
+    pixels = turned(loaded.pixels, orientation)
     budget = min(MOST_PER_IMAGE, DETAIL_BYTES // min(num_images, MOST_DETAILED))
-    small = shrink(pixels, LONGEST_SIDE if budget >= MOST_PER_IMAGE else LEAST_SIDE)
+    small = turned(shrink(loaded.pixels, LONGEST_SIDE if budget >= MOST_PER_IMAGE else LEAST_SIDE), orientation)
     as_image, _ = encoder([small], budget // 2, lossless=False)
-    places = list(enumerate(verdict.windows.tolist(), start=1))
+    stored = loaded.pixels.shape
+    places = list(enumerate(turned_windows(verdict.windows, stored[:2], orientation).tolist(), start=1))
     weights = None if verdict.attention is None else verdict.attention.tolist()
     crops = {place: _cut(pixels, places[place][1]) for place in _most_attended(weights, len(places))}
     as_crop, crop_format = encoder(list(crops.values()), budget // 2, lossless=True)
@@ -92,10 +99,11 @@ def picture_of(pixels: Pixels, verdict: ImageVerdict, dense: DenseMap | None, nu
     return Picture(
         width=width,
         height=height,
+        is_turned=orientation != 1,
         image=Markup(as_image(small)),
         windows=drawn_windows(places, weights, uris),
         crop_format=crop_format,
-        overlay=None if dense is None else _overlay(dense, pixels),
+        overlay=None if dense is None else _overlay(dense, stored[:2], orientation),
     )
 
 
@@ -110,12 +118,13 @@ def _most_attended(weights: list[float] | None, count: int) -> list[int]:
     return sorted(range(count), key=lambda place: -weights[place])[:MOST_CROPS]
 
 
-def _overlay(dense: DenseMap, pixels: Pixels) -> str:
-    height, width = pixels.shape[:2]
+def _overlay(dense: DenseMap, shape: tuple[int, int], orientation: int) -> str:
+    height, width = shape
     scale = min(1.0, OVERLAY_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    overlay = turned(np.asarray(dense_overlay(*dense, shape, size)), orientation)
     buffer = io.BytesIO()
-    dense_overlay(*dense, (height, width), size).save(buffer, "PNG")
+    Image.fromarray(overlay).save(buffer, "PNG")
     return Markup(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
 
 

@@ -74,6 +74,13 @@ class Row:
         return 0 if self.picture is None else sum(not window.crop for window in self.picture.windows)
 
     @property
+    def claims_cell(self) -> str:
+        """The claims in the cell of the table."""
+        if self.claims is None:
+            return ""
+        return self.claims.removeprefix("the file says: ") if self.verdict.claims else "no claim found"
+
+    @property
     def stable_word(self) -> str:
         """The cell of the table."""
         return {None: "" if self.verdict.reason else "not tested", True: "unstable", False: "stable"}[

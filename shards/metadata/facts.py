@@ -16,7 +16,7 @@ from shards.metadata.coding import coding_facts
 from shards.metadata.embedded import metadata_names
 from shards.metadata.pixel_bytes import picture_extent
 
-__all__ = ["ImageFacts", "facts_of", "jpeg_quality", "read_facts"]
+__all__ = ["ImageFacts", "facts_of", "jpeg_quality", "orientation_of", "read_facts"]
 
 _EXIF_ORIENTATION = 0x0112
 _EXIF_DIRECTORY = 0x8769
@@ -138,7 +138,7 @@ def facts_of(image: ImageFile.ImageFile, data: bytes) -> ImageFacts:
         progressive=header.progressive if header else False,
         restart_interval=header.restart_interval if header else 0,
         jpeg_quality=jpeg_quality(header) if header else None,
-        exif_orientation=_orientation(image),  # of a PNG, this also finds EXIF after the pixels
+        exif_orientation=orientation_of(image),  # of a PNG, this also finds EXIF after the pixels
         has_exif=_has_exif(image),
         has_icc=bool(image.info.get("icc_profile")),
         num_frames=count_frames(image),
@@ -235,9 +235,9 @@ def _has_exif(image: ImageFile.ImageFile) -> bool:
     return bool(image.info.get("exif") or image.info.get("Raw profile type exif"))
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """From a container's boxes, else from EXIF. Damaged metadata is no reason to lose an image: it
-    counts as saying nothing."""
+def orientation_of(image: ImageFile.ImageFile) -> int:
+    """EXIF's number, 1 … 8, by which a viewer turns an opened image: from a container's boxes, else from EXIF. Damaged
+    metadata is no reason to lose an image: it counts as saying nothing."""
     value = getattr(image, "file_orientation", 1)
     try:
         if value == 1 and image.format != "HEIF":  # whose EXIF is changed to say nothing

@@ -1,0 +1,48 @@
+"""Pictures as viewers show them. A model sees the stored pixels; what EXIF's orientation says is for people alone."""
+
+import numpy as np
+import numpy.typing as npt
+
+from shards.images.formats import open_image
+from shards.images.rejection import RejectedImage
+from shards.metadata.facts import orientation_of
+
+__all__ = ["orientation_in", "turned", "turned_windows"]
+
+_TURNS = {
+    2: (False, True, False),
+    3: (True, True, False),
+    4: (True, False, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+"""EXIF orientation → whether rows are reversed, columns are, and then both change places."""
+_AS_IT_IS = (False, False, False)
+
+
+def orientation_in(data: bytes | None) -> int:
+    """EXIF's number, 1 … 8, in the bytes of an image file; 1, as it is, where there are none."""
+    if data is None:
+        return 1
+    try:
+        return orientation_of(open_image(data))
+    except RejectedImage:
+        return 1
+
+
+def turned(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """The stored ``pixels`` (H, W, C) as a viewer shows them: (H, W, C) or (W, H, C), a view."""
+    down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
+    pixels = pixels[:: -1 if down else 1, :: -1 if right else 1]
+    return pixels.transpose(1, 0, 2) if swapped else pixels
+
+
+def turned_windows(windows: npt.NDArray[np.int32], shape: tuple[int, int], orientation: int) -> npt.NDArray[np.int32]:
+    """Where (n, 4) ``windows`` of stored pixels of ``shape`` (height, width) lie in :func:`turned` ones."""
+    down, right, swapped = _TURNS.get(orientation, _AS_IT_IS)
+    top, left, height, width = windows.T
+    top = shape[0] - top - height if down else top
+    left = shape[1] - left - width if right else left
+    return np.stack([left, top, width, height] if swapped else [top, left, height, width], axis=1)
