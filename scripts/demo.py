@@ -1,8 +1,9 @@
 """A page to drop images on: glass demo MODEL [--port 7860]
 
-Shows verdict, score, windows, heat map and stability. It listens on this machine only, unless
---host gives another address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of
-its own for a quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
+Shows the page of python -m scripts.predict --html: verdict, score, windows, heat map, stability and
+what the file says about itself. It listens on this machine only, unless --host gives another
+address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of its own for a
+quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
 """
 
 import argparse
@@ -38,22 +39,24 @@ def main(argv: list[str] | None = None) -> int:
     """Parses, loads, serves until it is interrupted."""
     arguments = parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    from glass.export.pixel_rules import print_decoder_warnings
     from glass.predict.detector import Detector
     from glass.share.uploads import upload_folder
 
-    detector = Detector.from_pretrained(arguments.model, device=arguments.device)
+    with print_decoder_warnings() as warned:
+        detector = Detector.from_pretrained(arguments.model, device=arguments.device)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then
     with upload_folder() as uploads:
-        _serve(detector, arguments, uploads)
+        _serve(detector, warned, arguments, uploads)
     return 0
 
 
-def _serve(detector: "Detector", arguments: argparse.Namespace, uploads: Path) -> None:
+def _serve(detector: "Detector", warned: list[str], arguments: argparse.Namespace, uploads: Path) -> None:
     """Serves the page until it is interrupted, and deletes old ``uploads`` meanwhile."""
     from glass.share.demo_page import build_page
     from glass.share.uploads import MAX_UPLOAD_BYTES, delete_old
 
-    page = build_page(detector)
+    page = build_page(detector, warned)
     try:
         page.launch(
             server_name=arguments.host,

@@ -40,12 +40,13 @@ def spread_scores(run, files):
     save_model(run / "model", model, config)
 
 
-def calibrated(run, folder, middle, views=None):
-    """The run's model with a calibration whose threshold lies at the margin ``middle``."""
+def calibrated(run, folder, middle, views=None, overlap=0):
+    """The run's model with a calibration whose threshold lies at the margin ``middle``; above 1, ``overlap`` makes a
+    band of doubt around it."""
     shutil.copytree(run / "model", folder)
     views = views or ViewSettings(4, "stratified_grid")
     sha = json.loads((folder / "config.json").read_text())["weights_sha256"]
-    margin = middle + np.concatenate([np.linspace(-3, -1, 99), np.linspace(1, 3, 99)])
+    margin = middle + np.concatenate([np.linspace(-3, overlap - 1, 99), np.linspace(1 - overlap, 3, 99)])
     write_calibration(folder, fit_calibration(margin, np.repeat([0, 1], 99), views, sha))
     return Detector.from_pretrained(folder, device="cpu")
 

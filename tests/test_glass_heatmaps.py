@@ -1,16 +1,12 @@
-"""Heat maps, and the page that shows them: where the attention lay, and what predict says."""
+"""Heat maps: where the attention lay."""
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from glass.predict.harmless_changes import CHANGES
 from glass.predict.heatmaps import dense_attention, dense_overlay, dense_windows, draw_dense, draw_windows
-from glass.predict.image_sources import BytesSource
-from glass.share.demo_page import answer, describe, look
-from tests.spread_runs import QUICK, same
+from tests.spread_runs import QUICK
 
 
 class TestHeatmaps:
@@ -95,28 +91,3 @@ class TestHeatmaps:
         again = dense_attention(detector, pixels)[1]
         np.testing.assert_allclose(again, attention, rtol=1e-3)
         assert draw_dense(pixels, windows, attention).size[0] >= 150
-
-
-@pytest.mark.parametrize("kind", ["jpg", "png"])
-def test_the_page_says_what_predict_says(detector, files, tmp_path, kind):
-    """Of an upload, which comes as a file of another name with the same bytes."""
-    path = next(source.path for source in files if source.path.suffix == f".{kind}")
-    (expected,) = detector.predict([path.read_bytes()])
-    upload = tmp_path / f"upload.{kind}"
-    shutil.copy(path, upload)
-    same(look(detector, upload, dense=False)[0], expected)
-    shown, windows, dense = answer(detector, str(upload), dense=True)
-    for words in (expected.verdict, f"{expected.score:.4f}", "as it is", *CHANGES):
-        assert words in shown
-    pixels = BytesSource("x", path.read_bytes()).load().pixels
-    assert np.array_equal(np.asarray(windows), np.asarray(draw_windows(pixels, expected)))
-    assert dense.size == windows.size
-    assert answer(detector, None, dense=True) == ("", None, None)
-
-
-def test_the_page_obeys_no_name_and_survives_rubbish(detector, verdicts, tmp_path):
-    assert "<script>" not in describe(replace(verdicts[0], reason="<script>"))
-    (tmp_path / "x.jpg").write_bytes(b"rubbish")
-    shown, *images = answer(detector, str(tmp_path / "x.jpg"), dense=True)
-    assert "cannot be read: not_an_image" in shown
-    assert images == [None, None]

@@ -284,7 +284,7 @@ def test_an_address_of_another_machine_is_told(monkeypatch):
             raise OSError("Cannot find empty port")
 
     monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr("glass.share.demo_page.build_page", lambda _: Page())
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
     with pytest.raises(InputError, match=r"port 99 of 1\.2\.3\.4: give another --port, or"):
         demo.main(["run", "--host", "1.2.3.4", "--port", "99"])
 

@@ -34,13 +34,13 @@ def page_facts(
     detector: "Detector", options: PredictOptions, head: PredictionHead, warnings: Sequence[str] = ()
 ) -> PageFacts:
     """The facts about ``detector``, whose predictions have this ``head``, and the ``warnings`` about its decoders."""
-    trained, model = detector.trained, head["model"]["path"]
+    trained = detector.trained
     networks = trained.card.get("backbones") or {}
     rows = [
-        ("Model", f"{model}, {_KINDS.get(trained.config.model.kind, trained.config.model.kind)}"),
+        ("Model", f"{head['model']['path']}, {_KINDS.get(trained.config.model.kind, trained.config.model.kind)}"),
         ("Weights", f"SHA-256 {trained.weights_sha256}"),
         ("Networks", ", ".join(f"{name} {network}" for name, network in networks.items() if network)),
-        ("Trained on", _trained_on(model)),
+        ("Trained on", _trained_on(trained.name)),
         ("Calibration", _calibration(detector, options)),
         ("Looks at", _views(detector, options)),
     ]

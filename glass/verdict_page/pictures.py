@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from PIL import Image
 
 from glass.predict.heatmaps import DenseMap, dense_overlay
 from glass.predict.image_sources import ImageSource, LoadedImage
@@ -23,7 +22,7 @@ __all__ = ["Details", "Picture", "WatchedSource", "picture_of"]
 
 Pixels = npt.NDArray[np.uint8]
 
-THUMBNAIL_SIDE, THUMBNAIL_QUALITY = 88, 70
+THUMBNAIL_SIDE, THUMBNAIL_BYTES = 88, 3_000
 
 MOST_DETAILED = 60
 """Images with windows and crops on a page."""
@@ -52,7 +51,9 @@ class WatchedSource:
     def load(self) -> LoadedImage:
         """See :class:`ImageSource`."""
         loaded = self.source.load()
-        self.thumbnail = _uri(shrink(loaded.pixels, THUMBNAIL_SIDE), format="JPEG", quality=THUMBNAIL_QUALITY)
+        small = shrink(loaded.pixels, THUMBNAIL_SIDE)
+        as_uri, _ = encoder([small], THUMBNAIL_BYTES, lossless=False)
+        self.thumbnail = Markup(as_uri(small))
         return loaded
 
 
@@ -113,14 +114,9 @@ def _overlay(dense: DenseMap, pixels: Pixels) -> str:
     height, width = pixels.shape[:2]
     scale = min(1.0, OVERLAY_SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return _uri(dense_overlay(*dense, (height, width), size), format="PNG")
-
-
-def _uri(image: Image.Image | Pixels, *, format: str, **options: int) -> str:
     buffer = io.BytesIO()
-    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    picture.save(buffer, format, **options)
-    return Markup(f"data:image/{format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    dense_overlay(*dense, (height, width), size).save(buffer, "PNG")
+    return Markup(f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}")
 
 
 @dataclass

@@ -1,0 +1,320 @@
+"""The page of verdicts, of ``predict --html`` and of the demo: what it says, shows, and never does."""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glass.predict import verdict_lines
+from glass.predict.harmless_changes import CHANGES
+from glass.predict.image_sources import BytesSource
+from glass.predict.partial_rows import partial_path
+from glass.predict.verdicts import ImageVerdict
+from glass.share.demo_page import answer, facts_of
+from glass.verdict_page import page as page_module
+from glass.verdict_page import pictures
+from glass.verdict_page.page import VerdictPage
+from glass.verdict_page.sentences import covered_share, figure, stability_sentence, verdict_sentence
+from scripts import predict
+from shards.errors import InputError
+from tests.page_parser import Page
+from tests.spread_runs import calibrated
+
+HEAD = {
+    "model": {"path": "run", "kind": "glass", "weights_sha256": "0" * 64},
+    "views": {"num_crops": 4, "sampling": "stratified_grid", "coverage": "sample", "draws": 1},
+    "calibrated": True,
+    "threshold": 0.9,
+    "real_below": 0.2,
+    "note": "",
+}
+
+
+def written(run, out, *arguments, code=0):
+    """The page that ``predict`` writes."""
+    assert predict.main([str(run), *map(str, arguments), "--html", str(out)]) == code
+    return Page(out.read_text())
+
+
+def pixels_in(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
+
+
+@pytest.fixture(scope="module")
+def many(spread_run, files, tmp_path_factory):
+    """(page, JSON document) of all images, one that is none, and one with a wicked name."""
+    folder = tmp_path_factory.mktemp("many")
+    wicked = folder / "<script>alert(1)<&'\"\x1b‮.png"
+    shutil.copy(next(source.path for source in files if source.path.suffix == ".png"), wicked)
+    (folder / "no.png").write_text("no image")
+    listed = [*(source.path for source in files), folder / "no.png", wicked]
+    page = written(spread_run, folder / "o.html", *listed, "--json", folder / "o.json", code=3)
+    return page, json.loads((folder / "o.json").read_text())
+
+
+def test_every_image_is_a_row_with_what_predict_says(many):
+    page, document = many
+    assert len(page.rows) == len(document["images"]) == 26
+    for row, image in zip(page.rows, document["images"], strict=True):
+        _, word, score, name, stable = row.cells[:5]
+        if image["reason"]:
+            assert word.strip() == "unreadable"
+            assert image["reason"] in name
+            assert not row.pictures
+            continue
+        assert word.strip() == image["verdict"]
+        assert score.split()[0] in (figure(image["score"], 0.5), f"{image['score']:.3f}")
+        assert stable.startswith("unstable" if image["unstable"] else "stable")
+        assert row.pictures == 1
+    assert sum("alert(1)" in row.cells[3] for row in page.rows) == 1
+    assert "raw" in page.words
+
+
+def test_the_page_asks_nobody_and_runs_its_own_script_alone(many):
+    page, _ = many
+    for _, attributes in page.tags:
+        for name in ("src", "href"):
+            address = attributes.get(name) or "#"
+            assert address.startswith(("data:image/", "#")), address
+        assert not {name for name in attributes if name.startswith("on")}
+    (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert "default-src 'none'" in policy["content"]
+    kinds = [kind for kind, _ in page.scripts]
+    assert kinds == ["application/json", None]
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1][1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy["content"]
+    assert "url(" not in page.source
+    assert "\x1b" not in page.source
+    assert "‮" not in page.source
+
+
+def test_links_lead_to_details_in_the_page(many):
+    page, document = many
+    readable = [image for image in document["images"] if not image["reason"]]
+    links = [a["href"][1:] for a in page.all("a") if a["href"].startswith("#image-")]
+    assert len(links) == len(readable)
+    assert all(page.all("div", id=link) for link in links)
+    assert len(page.all("details")) == len(readable)
+
+
+def test_one_image_is_shown_with_its_windows_and_their_pixels(spread_run, files, tmp_path):
+    """The crops of a PNG in the page are those of the file, pixel for pixel, the most attended first."""
+    path = next(source.path for source in files if source.path.suffix == ".png")
+    files_there = ["--json", tmp_path / "o.json", "--heatmaps", tmp_path / "maps", "--dense"]
+    page = written(spread_run, tmp_path / "o.html", path, *files_there)
+    (image,) = json.loads((tmp_path / "o.json").read_text())["images"]
+    source = np.asarray(Image.open(path).convert("RGB"))
+    windows = sorted(image["windows"], key=lambda window: -window["attention"])
+    crops = [a for a in page.all("img") if (a["alt"] or "").startswith("window ")]
+    assert len(crops) == len(windows) == 4
+    for crop, window in zip(crops, windows, strict=True):
+        top, left = window["top"], window["left"]
+        expected = source[top : top + window["height"], left : left + window["width"]]
+        assert np.array_equal(pixels_in(crop["src"]), expected)
+        assert f"{100 * window['attention']:.1f} %" in page.text
+    drawn = {(int(a["x"]), int(a["y"])) for a in page.all("rect")}
+    assert drawn == {(window["left"], window["top"]) for window in windows}
+    (overlay,) = page.all("image", **{"class": "overlay"})
+    assert pixels_in(overlay["href"]).shape[2] == 4
+    for words in ("none", "an equal share", "twice and more", *CHANGES, "raw score", "as it is"):
+        assert words in page.words
+    assert not page.rows
+    assert [kind for kind, _ in page.scripts] == ["application/json"]
+    assert str(tmp_path / "o.json") in page.words
+    assert str(tmp_path / "maps") in page.words
+
+
+def test_a_calibrated_model_shows_probability_and_band(spread_run, files, tmp_path):
+    path = files[2].path
+    calibration = calibrated(spread_run, tmp_path / "model", -0.2, overlap=2).trained.calibration
+    assert calibration.real_below < calibration.threshold
+    page = written(tmp_path / "model", tmp_path / "o.html", path, "--json", tmp_path / "o.json")
+    (image,) = json.loads((tmp_path / "o.json").read_text())["images"]
+    assert image["verdict"] == "uncertain"
+    assert f"The calibrated probability that it was generated is {figure(image['probability'])}" in page.words
+    assert f"generated from {figure(calibration.threshold)} on" in page.words
+    assert f"real below {figure(calibration.real_below)}, uncertain from here" in page.words
+    assert "99 real images and 99 generated" in page.words
+    (zones,) = page.all("div", **{"class": "zones"})
+    assert f"--from: {100 * calibration.threshold}%" in zones["style"]
+    assert f"--doubt-at: {100 * calibration.real_below}%" in zones["style"]
+
+
+def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_path, capsys):
+    path, other = files[0].path, files[1].path
+    out = tmp_path / "o.html"
+    out.write_text("<p>mine</p>")
+    with pytest.raises(InputError, match="not written by this command"):
+        predict.main([str(spread_run), str(path), "--html", str(out)])
+    assert out.read_text() == "<p>mine</p>"
+    out.unlink()
+    flags = ["--html", str(out), "--no-stability"]
+    assert predict.main([str(spread_run), str(path), *flags]) == 0
+    assert predict.main([str(spread_run), str(path), str(other), *flags]) == 0
+    assert "will be replaced" in capsys.readouterr().err
+    before = out.read_bytes()
+    with pytest.raises(InputError, match="verdicts of another model"):
+        predict.main([str(run), str(path), str(other), *flags])
+    with pytest.raises(InputError, match="holds verdicts on 1 image that are not asked for now"):
+        predict.main([str(spread_run), str(path), *flags])
+    assert out.read_bytes() == before
+    out.write_text(out.read_text().replace('id="verdicts">{', 'id="verdicts">['))
+    with pytest.raises(InputError, match="is damaged"):
+        predict.main([str(spread_run), str(path), str(other), *flags])
+    with pytest.raises(InputError, match="--csv and --html are both"):
+        predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
+
+
+def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_path, monkeypatch, capsys):
+    out, seen, line = tmp_path / "o.html", [], verdict_lines.verdict_line
+
+    def counting(verdict):
+        seen.append(verdict.path)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return line(verdict)
+
+    arguments = [str(spread_run), *(str(source.path) for source in files[:4]), "--html", str(out), "--no-stability"]
+    with monkeypatch.context() as patch:
+        patch.setattr(verdict_lines, "verdict_line", counting)
+        with pytest.raises(KeyboardInterrupt):
+            predict.main(arguments)
+    assert f"the 2 rows so far: {out}.partial" in capsys.readouterr().err
+    page = Page(partial_path(out).read_text())
+    assert "Stopped early: 2 images of 4 were not scored" in page.words
+    assert [row.keys[3] for row in page.rows] == seen[:2]
+    assert not out.exists()
+    with pytest.raises(InputError, match=r"o\.html\.partial holds what a run had scored"):
+        predict.main(arguments)
+    partial_path(out).unlink()
+    assert predict.main(arguments) == 0
+    assert not partial_path(out).exists()
+    assert "Stopped early" not in out.read_text()
+
+
+def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, monkeypatch):
+    """Of more images than there is room for; the page says so."""
+    monkeypatch.setattr(pictures, "MOST_DETAILED", 2)
+    monkeypatch.setattr(page_module, "MOST_ROWS", 5)
+    paths = [source.path for source in files[:7]]
+    page = written(spread_run, tmp_path / "o.html", *paths, "--json", tmp_path / "o.json", "--no-stability")
+    scores = {image["path"]: image["score"] for image in json.loads((tmp_path / "o.json").read_text())["images"]}
+    ranked = sorted(scores, key=lambda path: -scores[path])
+    assert {row.keys[3] for row in page.rows} == set(ranked[:5])
+    assert "This page shows 5 of 7 images, those with the highest scores" in page.words
+    assert len(page.all("details")) == 2
+    assert {row.keys[3] for row in page.rows if row.cells[3] and _linked(page, row)} == set(ranked[:2])
+    assert "The 2 images with the highest scores, with windows and crops" in page.words
+    assert "not tested" in page.words
+
+
+def _linked(page, row):
+    return re.search(rf'<a href="#image-\d+">{re.escape(html.escape(row.keys[3]))}</a>', page.source)
+
+
+def test_a_page_of_a_thousand_images_stays_small(detector):
+    """Of noise, which nothing compresses: what a page keeps of an image is bounded."""
+    rng, page = np.random.default_rng(0), VerdictPage(replace(facts_of(detector), head=HEAD), 1000)
+    noise = rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    source = page.watched([BytesSource("x", b"")])[0]
+    as_loaded = type("Loaded", (), {"load": lambda self: type("L", (), {"pixels": noise})(), "name": "x"})()
+    source.source = as_loaded
+    windows = np.array([[0, 0, 224, 224], [50, 100, 224, 224], [10, 20, 224, 224], [70, 170, 224, 224]], np.int32)
+    for number, margin in enumerate(rng.normal(size=1000).tolist()):
+        source.load()
+        verdict = ImageVerdict(
+            f"a/folder/of/some/length/{number:06d}.jpg",
+            score=0.5,
+            margin=margin,
+            probability=0.5,
+            verdict="uncertain",
+            height=300,
+            width=400,
+            windows=windows,
+            attention=np.full(4, 0.25, np.float32),
+        )
+        page.add(verdict, source, noise if page.wants_picture(verdict) else None)
+    assert len(page.html()) < 15_000_000
+
+
+class TestSentences:
+    @pytest.mark.parametrize(
+        ("value", "edges", "shown"),
+        [
+            (0.5, (), "0.500"),
+            (0.8996, (0.9,), "0.8996"),
+            (0.9, (0.9,), "0.900"),
+            (0.99999, (), "> 0.999"),
+            (1e-9, (), "< 0.001"),
+            (1.0, (), "1.000"),
+            (0.0, (0.5,), "0.000"),
+            (0.49999999, (0.5,), "0.500000"),
+        ],
+    )
+    def test_a_figure_never_looks_like_an_edge_that_it_is_not(self, value, edges, shown):
+        assert figure(value, *edges) == shown
+
+    @pytest.mark.parametrize(
+        ("probability", "word", "said"),
+        [
+            (0.95, "generated", "is 0.950; from 0.900 on, an image is called generated."),
+            (0.1, "real", "is 0.100; below 0.200, an image is called real."),
+            (0.8999, "uncertain", "is 0.8999: too high for the verdict real (below 0.2000), too low"),
+        ],
+    )
+    def test_the_verdict_stands_beside_its_edges(self, probability, word, said):
+        verdict = ImageVerdict("x", score=0.3, probability=probability, verdict=word)
+        assert said.replace("0.2000", "0.200") in verdict_sentence(verdict, HEAD)
+        raw = verdict_sentence(replace(verdict, probability=None), HEAD | {"calibrated": False})
+        assert "The raw score is 0.300. It is no probability" in raw
+
+    def test_the_change_that_turns_a_verdict_is_named(self, detector, files):
+        (verdict,) = detector.predict([files[0]])
+        assert stability_sentence(replace(verdict, unstable=None)).endswith("was not tested.")
+        assert list(verdict.change_verdicts) == list(CHANGES)
+        turned = {**dict.fromkeys(CHANGES, "real"), CHANGES[1]: "uncertain"}
+        unstable = replace(verdict, verdict="real", unstable=True, change_verdicts=turned)
+        assert f"({CHANGES[1]} → uncertain)" in stability_sentence(unstable)
+
+    def test_what_windows_cover_is_counted_once(self):
+        rng = np.random.default_rng(0)
+        for count in (0, 1, 5):
+            windows = rng.integers(1, 40, (count, 4)).astype(np.int32)
+            seen = np.zeros((80, 80), bool)
+            for top, left, height, width in windows.tolist():
+                seen[top : top + height, left : left + width] = True
+            verdict = ImageVerdict("x", height=80, width=80, windows=windows)
+            assert covered_share(verdict) == pytest.approx(100 * seen.mean())
+
+
+class TestDemo:
+    @pytest.mark.parametrize("kind", ["jpg", "png"])
+    def test_it_says_what_predict_says(self, detector, files, tmp_path, kind):
+        """Of an upload, which comes as a file of another name with the same bytes."""
+        path = next(source.path for source in files if source.path.suffix == f".{kind}")
+        (expected,) = detector.predict([path.read_bytes()])
+        upload = Path(shutil.copy(path, tmp_path / f"upload.{kind}"))
+        frame = answer(detector, facts_of(detector, ["decoders differ"]), str(upload), dense=True)
+        (attributes,) = Page(frame).all("iframe")
+        assert "sandbox" in attributes
+        page = Page(attributes["srcdoc"])
+        for words in (expected.verdict, figure(expected.score, 0.5), *CHANGES, "upload", "decoders differ"):
+            assert words in page.words
+        assert "The file makes no claim that was looked for" in page.words
+        assert str(tmp_path) not in page.source
+        assert page.all("image", **{"class": "overlay"})
+        assert answer(detector, facts_of(detector), None, dense=True) == ""
+
+    def test_it_survives_rubbish(self, detector, tmp_path):
+        (tmp_path / "x.jpg").write_bytes(b"rubbish")
+        shown = html.unescape(answer(detector, facts_of(detector), str(tmp_path / "x.jpg"), dense=True))
+        assert "There is no verdict: not_an_image" in shown
