@@ -63,6 +63,8 @@ def run(argv: list[str] | None) -> int:
     if folder.is_finished(config, dataset_digest(dataset.root)):
         say(f"{options.output} is finished: {outcome(folder)}")
         return EXIT_FINISHED
+    if RANK == 0:  # whose own files others may meet
+        folder.refuse_foreign()
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
     log_to_stderr()
