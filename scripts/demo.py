@@ -1,6 +1,6 @@
 """A page to drop images on: glass demo MODEL [--port 7860]
 
-Shows the page of python -m scripts.predict --html: verdict, score, windows, heat map, stability and
+Shows the page of glass predict --html: verdict, score, windows, heat map, stability and
 what the file says about itself. It listens on this machine only, unless --host gives another
 address, and sends nothing anywhere. Uploads of 64 MiB at most are kept in a folder of its own for a
 quarter of an hour, or until it ends. Needs the extra: pip install -e '.[demo]'
