@@ -37,7 +37,7 @@ EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
 """The share of --augment without a number."""
-PATIENCE_S = 20
+PATIENCE_S = 60
 """How long another process waits, after a mistake, for the main one to report it."""
 
 
