@@ -63,7 +63,7 @@ def test_a_moving_average_is_a_copy_of_the_weights(capsys):
     assert without.average == 0
     assert with_it.average == kept
     assert with_it.peak - without.peak == pytest.approx(kept)
-    assert averaged.errors() == plain.errors()
+    assert [e for _, e in averaged.errors()] == pytest.approx([e for _, e in plain.errors()])
     arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--precision", "float32"]
     for words, shown in ([], False), (["--set", "train.ema=0.999"], True):
         assert main([*arguments, *words]) == 0
