@@ -92,6 +92,13 @@ def _add_understanding(parser: CommandParser) -> None:
         "the words that are known, such as real, nature, fake, ai",
     )
     parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="pass over the images in folders of this name, wherever they lie, such as edited (repeatable)",
+    )
+    parser.add_argument(
         "--generator-level",
         type=at_least_one,
         metavar="N",
@@ -169,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
         equalise=arguments.equalise,
     )
     rules = SourceRules(
-        Words(parse_labels(arguments.label)),
+        Words(parse_labels(arguments.label), frozenset(name.strip("/ ").lower() for name in arguments.skip)),
         generator_level=arguments.generator_level,
         given_split=arguments.given_split,
     )

@@ -89,7 +89,9 @@ def _print_plans(plans: "list[Plan]", config: RunConfig) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    parts = ("weights", "gradients", "optimiser", "activations", "input")
+    parts = ["weights", "gradients", "optimiser", "activations", "input"]
+    if config.train.ema is not None:
+        parts.append("average")
     table = Table(
         title=f"{config.preset}: what fits, GiB at the peak of a step", title_justify="left", box=box.SIMPLE_HEAD
     )

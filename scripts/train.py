@@ -37,7 +37,7 @@ EXIT_FINISHED, EXIT_INPUT_ERROR, EXIT_STOPPED = 0, 2, 75
 RANK = int(rank) if (rank := os.environ.get("RANK", "0")).isdecimal() else 0
 AUGMENT_SHARE = 0.5
 """The share of --augment without a number."""
-PATIENCE_S = 20
+PATIENCE_S = 60
 """How long another process waits, after a mistake, for the main one to report it."""
 
 
@@ -63,6 +63,8 @@ def run(argv: list[str] | None) -> int:
     if folder.is_finished(config, dataset_digest(dataset.root)):
         say(f"{options.output} is finished: {outcome(folder)}")
         return EXIT_FINISHED
+    if RANK == 0:  # whose own files others may meet
+        folder.refuse_foreign()
     for split in (config.train_split, config.valid_split):
         check_fits(dataset, split, config.loader)
     log_to_stderr()

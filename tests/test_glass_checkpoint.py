@@ -247,6 +247,22 @@ def test_a_run_that_failed_before_its_first_checkpoint_may_begin_anew(tmp_path):
     assert folder.record()["config"]["epochs"] == 3
 
 
+def test_the_settings_of_a_run_that_goes_on_are_left_alone(tmp_path):
+    """Byte for byte; where they are gone they are written anew."""
+    folder = RunFolder(tmp_path / "run")
+    begin(folder.path)
+    settings = folder.path / "run.toml"
+    written = settings.read_bytes()
+    settings.write_bytes(written + b"# the one for the thesis\n")
+    (folder.checkpoints / "step-00000001").mkdir(parents=True)
+    with folder.locked():
+        folder.begin(changed(max_bad_samples=0.5), DATA, {})
+    assert settings.read_bytes() == written + b"# the one for the thesis\n"
+    settings.unlink()
+    begin(folder.path)
+    assert settings.read_bytes() == written
+
+
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"), RunFolder(tmp_path).locked():

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.fuzz_archives import ArchiveTarget
+from tests.fuzz_claims import ClaimTarget
 from tests.fuzz_dataset import DatasetTarget
 from tests.fuzz_detail import DetailTarget
 from tests.fuzz_formats import FormatTarget
@@ -47,6 +48,7 @@ RUNS = {
             f"{kind}: {end}" for kind in ("PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF") for end in ("taken", "refused")
         ),
     ),
+    "claims": (ClaimTarget, 200, ("none", "iptc: not checked", "generator text: not checked")),
     "dataset": (DatasetTarget, 60, ("dataset.json: refused", "samples.arrow: refused", "samples")),
     "reports": (
         ReportTarget,

@@ -48,6 +48,28 @@ def test_a_frozen_backbone_needs_less():
     assert frozen.optimiser < 0.6 * plain.optimiser
 
 
+def test_a_moving_average_is_a_copy_of_the_weights(capsys):
+    """Of all of them, frozen ones and statistics too, as training keeps it."""
+    import timm.utils
+
+    from glass.memory.counts import storage_bytes
+    from glass.model.model import build_model
+
+    frozen = ("model.freeze_local=true", "model.pretrained=false")
+    plain, averaged = planner("glass_resnet50", *frozen), planner("glass_resnet50", *frozen, "train.ema=0.999")
+    copy = timm.utils.ModelEmaV3(build_model(averaged.config)).module
+    kept = sum(storage_bytes([*copy.parameters(), *copy.buffers()]).values())
+    without, with_it = plain.estimate(4, 4, None), averaged.estimate(4, 4, None)
+    assert without.average == 0
+    assert with_it.average == kept
+    assert with_it.peak - without.peak == pytest.approx(kept)
+    assert [e for _, e in averaged.errors()] == pytest.approx([e for _, e in plain.errors()])
+    arguments = ["--preset", "glass_resnet50", "--gpu-memory-gib", "12", "--precision", "float32"]
+    for words, shown in ([], False), (["--set", "train.ema=0.999"], True):
+        assert main([*arguments, *words]) == 0
+        assert (" average " in capsys.readouterr().out) is shown
+
+
 def test_some_memory_is_never_tensors():
     assert usable_bytes(12 * GIB) < 11.5 * GIB
     assert usable_bytes(0) == 0

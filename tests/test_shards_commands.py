@@ -143,7 +143,7 @@ def test_mistakes_are_one_line_and_exit_code_two(images, tmp_path):
     for module in ("build_shards", "verify_shards"):
         code, out, _ = finish(start(module, "--help"))
         assert code == 0
-        assert out.startswith(f"usage: {module}")
+        assert out.startswith(f"usage: python -m scripts.{module}")
 
 
 @pytest.mark.slow

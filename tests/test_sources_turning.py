@@ -247,8 +247,22 @@ def test_names_of_classes_that_contradict_their_column_are_refused(column: str, 
         (("0_real", "1_fake", "2_edited"), [], r"2_edited/ may be a third class beside"),
         (("a/0_real", "a/1_fake", "b/2_edited"), [], ""),  # elsewhere
         (("0_real", "1_fake", "2_edited"), ["2_edited=fake"], ""),
-        (("0_real", "1_fake", "12345"), [], ""),
+        (("0_real", "1_fake", "12345"), [], r"12345/ holds 1 image beside 0_real = real and 1_fake = generated"),
         (("0_real", "1_fake", "masks"), [], ""),
+        (
+            ("train/real", "train/fake/sdxl", "train/edited/a", "train/edited/b"),
+            [],
+            r"train/edited/ holds 2 images beside real = real and fake = generated, and its name says neither: "
+            r"say with --label edited=real or --label edited=generated what it means, or pass over it with "
+            r"--skip edited",
+        ),
+        (("real", "fake", "real_faces"), [], "real_faces/ holds 1 image beside"),
+        (("real", "fake", "not_fake"), [], "not_fake/ holds 1 image beside"),
+        (("label=real", "label=fake", "label=edited"), [], "label=edited/ holds 1 image beside"),
+        (("real", "fake", "edited"), ["edited=generated"], ""),
+        (("real", "fake", "sets/edited"), [], "sets/edited|sets/ holds"),
+        (("a/real", "a/fake", "b/edited"), [], ""),  # elsewhere
+        (("real", "fake", "unlabelled", "depth_maps"), [], ""),
     ],
 )
 def test_a_third_class_among_folders(folders: tuple[str, ...], given: list[str], message: str, tmp_path: Path) -> None:
@@ -258,6 +272,22 @@ def test_a_third_class_among_folders(folders: tuple[str, ...], given: list[str],
             understood(tmp_path, *given)
     else:
         understood(tmp_path, *given)
+
+
+def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever they lie, and whatever class their names or a table would give the images in them."""
+    from scripts.build_shards import main
+
+    touch(tmp_path / "in", "real/r.jpg", "fake/sdxl/g.jpg", "fake/Edited/h.jpg", "edited/i.jpg", "edited/deep/j.jpg")
+    assert main([str(tmp_path / "in"), "--dry-run", "--skip", "edited/"]) == 0
+    said = capsys.readouterr().out
+    assert "2 images" in said
+    assert "passed over, as --skip says: Edited/ (1 image), edited/ (2 images)" in said
+    with pytest.raises(InputError, match=r"--skip edites: no folder of images below the source is called 'edites'"):
+        main([str(tmp_path / "in"), "--dry-run", "--skip", "edited", "--skip", "edites"])
+    (tmp_path / "list.csv").write_text("path,label\nin/real/r.jpg,real\nin/fake/sdxl/g.jpg,fake\n")
+    with pytest.raises(InputError, match=r"--skip edited: no folder of images"):
+        main([str(tmp_path / "list.csv"), "--dry-run", "--skip", "edited"])
 
 
 @pytest.mark.parametrize("form", ["cls", "json", "folder", "list"])
@@ -345,7 +375,9 @@ def test_names_with_line_breaks_are_one_line(tmp_path: Path, capsys: pytest.Capt
     from scripts.build_shards import main
     from shards.cli.command import one_line
 
-    touch(tmp_path / "in", "real/r.jpg", "fake/a\nlabels by folder: b\x1b[2J/g.jpg", "fake/other/h.jpg", "x\ny/z.jpg")
+    touch(
+        tmp_path / "in", "real/r.jpg", "fake/a\nlabels by folder: b\x1b[2J/g.jpg", "fake/other/h.jpg", "tmp x\ny/z.jpg"
+    )
     assert main([str(tmp_path / "in"), "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said

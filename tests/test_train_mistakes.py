@@ -1,11 +1,14 @@
 """Mistakes of a user of ``train.py``: each gives one sentence."""
 
+import subprocess
+import sys
+
 import pytest
 
 import train
 from glass.train.run import train as train_run
 from shards.errors import InputError
-from tests.short_runs import arguments, settings
+from tests.short_runs import ROOT, arguments, settings
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
@@ -57,6 +60,25 @@ class TestMistakes:
 
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
         self.refused("calibration", *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"))
+
+    @pytest.mark.parametrize("in_the_way", ["a folder of other files", "a file"])
+    def test_a_folder_of_other_files_before_torch_is_loaded(self, synthetic_shards, tmp_path, in_the_way):
+        (tmp_path / "thesis.txt").write_text("mine")
+        output = tmp_path / "thesis.txt" if in_the_way == "a file" else tmp_path
+        code = (
+            "import sys, train\n"
+            "from shards.errors import InputError\n"
+            "try: train.main(sys.argv[1:])\n"
+            "except InputError as error: print(error)\n"
+            "print('torch' in sys.modules)\n"
+        )
+        command = [sys.executable, "-c", code, *arguments(synthetic_shards, output)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        sentence, loaded = done.stdout.splitlines()
+        assert sentence.startswith(str(output))
+        assert sentence.endswith("give a new folder as --output")
+        assert loaded == "False"
+        assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
     def test_the_folder_of_another_run(self, unbroken, synthetic_shards):
         self.refused(

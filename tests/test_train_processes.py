@@ -79,7 +79,7 @@ def test_accelerate_launch_with_and_without_our_file(unbroken, synthetic_shards,
 @pytest.mark.slow
 def test_a_process_that_ends_before_the_main_one_needs_no_outcome(synthetic_shards, tmp_path, monkeypatch):
     """The main process writes it; another one may be done before, and an error of it would end both."""
-    monkeypatch.setattr(train, "RANK", 1)
+    monkeypatch.setattr("scripts.train.RANK", 1)
     monkeypatch.setattr("glass.train.run.train", lambda *_, **__: True)
     arguments = ["--data", str(synthetic_shards), "--preset", "glass_tiny", "--output", str(tmp_path / "run")]
     assert train.main(arguments) == 0

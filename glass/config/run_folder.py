@@ -106,8 +106,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if not self._record_path.exists() and any(self._foreign_entries()):
-                raise InputError(f"{self.path} holds other files: give a new folder as --output")
+            self.refuse_foreign()
             descriptor = try_lock(self.path / ".lock")
         except OSError as error:
             raise InputError(
@@ -123,6 +122,13 @@ class RunFolder:
             yield
         finally:
             os.close(descriptor)  # which lets the lock go
+
+    def refuse_foreign(self) -> None:
+        """Raises ``InputError`` where the folder holds something else than a run, or is a file."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file: give a new folder as --output")
+        if self.path.is_dir() and not self._record_path.exists() and any(self._foreign_entries()):
+            raise InputError(f"{self.path} holds other files: give a new folder as --output")
 
     def _foreign_entries(self) -> Iterator[Path]:
         return (
@@ -159,7 +165,8 @@ class RunFolder:
         Raises ``InputError`` naming the first difference where this is another run's folder.
         """
         before = self.record()
-        if before is not None and self._worth_keeping(before):
+        goes_on = before is not None and self._worth_keeping(before)
+        if before is not None and goes_on:
             self._check_same(before, config, data)
         record: RunRecord = {
             "format_version": FORMAT_VERSION,
@@ -172,7 +179,9 @@ class RunFolder:
             "finished": None,
         }
         self._write(record)
-        write_text_atomic(self.path / "run.toml", run_file_text(config))
+        settings = self.path / "run.toml"
+        if not (goes_on and settings.exists()):  # as the run was begun, perhaps with a user's remarks in it
+            write_text_atomic(settings, run_file_text(config))
 
     def note_backbones(self, backbones: dict[str, Any]) -> None:
         """Notes in ``run.json`` what the backbones are: part → timm's ``name``, and

@@ -36,11 +36,13 @@ class Estimate:
     optimiser: float
     activations: float
     input: float
+    average: float
+    """The moving average's copy of the weights (``train.ema``); 0 without one."""
 
     @property
     def peak(self) -> float:
         """Their sum."""
-        return self.weights + self.gradients + self.optimiser + self.activations + self.input
+        return self.weights + self.gradients + self.optimiser + self.activations + self.input + self.average
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,14 @@ class Planner:
             gradients, activations = self.gradients_bytes, 0
         loader = self.config.loader
         pixels = loader.global_size**2 + (crops * loader.crop_size**2 if self.has_crops else 0)
-        return Estimate(self.weights_bytes, gradients, 2 * self.gradients_bytes, activations, batch * pixels * 3)
+        return Estimate(
+            weights=self.weights_bytes,
+            gradients=gradients,
+            optimiser=2 * self.gradients_bytes,
+            activations=activations,
+            input=batch * pixels * 3,
+            average=0.0 if self.config.train.ema is None else self.weights_bytes,
+        )
 
     def relative_cost(self, crops: int, crop_chunk: int | None) -> float:
         """Arithmetic of a step with chunks of ``crop_chunk`` crops, as a multiple of that of the same step without
@@ -134,16 +143,14 @@ class Planner:
         return sorted(found, key=lambda plan: (plan.batch < few, plan.relative_cost, -plan.batch))
 
     def errors(self) -> list[tuple[Row, float]]:
-        """Measured rows of this pair of backbones, with estimate over measurement."""
+        """Measured rows of this pair of backbones, with estimate over measurement; no moving average was measured."""
         model, loader = self.config.model, self.config.loader
         sizes = (loader.global_size, loader.crop_size)
         if not self.has_crops or model.local_backbone not in (None, model.global_backbone):
             return []
-        return [
-            (row, self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]).peak / row["peak_bytes"])
-            for row in self.global_costs.measured
-            if (row["global_size"], row["crop_size"]) == sizes
-        ]
+        rows = [row for row in self.global_costs.measured if (row["global_size"], row["crop_size"]) == sizes]
+        estimates = [self.estimate(row["batch_size"], row["num_crops"], row["crop_chunk"]) for row in rows]
+        return [(row, (e.peak - e.average) / row["peak_bytes"]) for row, e in zip(rows, estimates, strict=True)]
 
     def _costs(self, backbone: str, image_size: int) -> ViewCosts:
         if self._count is None or is_measured(backbone, self._precision):

@@ -61,6 +61,7 @@ def read_folder(
     if isinstance(files, PackedFiles):  # where nobody can give them
         found.packed_tables = [name for name in found.lists if name in files.members]
         found.lists = [name for name in found.lists if name not in files.members]
+    skipped = _skip(found, rules)
     metadata = read_metadata(files, found.tables, found.images, rules)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
@@ -72,13 +73,26 @@ def read_folder(
                 columns[name].append(value)
     settled = metadata.settle(set(columns["path"]), set(columns["label"]) == {0, 1})
     _require_both_classes(root, columns["label"], found, layout)
-    notes = metadata.notes + settled + layout.notes()
+    notes = metadata.notes + settled + layout.notes() + skipped
     if found.passed_over:
         notes.append(_passed_over(found.passed_over))
     if found.packed_tables:
         notes.append(f"passed over {_packed(found.packed_tables)}: it is read where it was unpacked only")
     notes += archives.notes if archives is not None else []
     return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps)
+
+
+def _skip(found: _Found, rules: SourceRules) -> list[str]:
+    """Takes the images in folders that the user wants passed over out of ``found``; a note on them."""
+    if not rules.words.skipped:
+        return []
+    left, skipped = [], Counter[str]()
+    for path in found.images:
+        name = next(filter(rules.words.is_skipped, _folder_of(path)), None)
+        left.append(path) if name is None else skipped.update([name])
+    found.images = left
+    names = ", ".join(f"{name}/ ({counted(skipped[name], 'image')})" for name in sorted(skipped))
+    return [f"passed over, as --skip says: {names}"]
 
 
 def _folder_of(path: str) -> Folder:

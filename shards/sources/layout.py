@@ -25,12 +25,26 @@ Folder = tuple[str, ...]
 _MOST_SHOWN = 5
 _NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
 """``0`` and ``1_fake``."""
-_SAY_NOTHING = frozenset(
-    {"annotations", "captions", "depth", "doc", "docs", "edges", "extra", "landmarks", "mask", "masks", "meta"}
+_ASIDE = frozenset(
+    {
+        "annotations",
+        "captions",
+        "depth",
+        "doc",
+        "docs",
+        "edges",
+        "extra",
+        "landmarks",
+        "macosx",
+        "mask",
+        "masks",
+        "meta",
+    }
     | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
     | {"unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
-    | {word for word, label in CLASS_WORDS.items() if label == 0}
 )
+"""Words in the names of folders that lie beside those of the classes and are no class."""
+_SAY_NOTHING = _ASIDE | {word for word, label in CLASS_WORDS.items() if label == 0}
 """Words in the names of folders that lie beside real images and are not taken for a generator's; ``real_faces`` may
 be more of the same."""
 
@@ -87,6 +101,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
     _require_two_classes(said)
+    _require_no_third(said, counts)
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
@@ -103,7 +118,7 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
 
 def _require_two_classes(said: Mapping[Folder, Place]) -> None:
     """Raises ``InputError`` for a third class, as numbers show it: ``2/`` beside ``0/`` and ``1/``, or ``2_edited/``
-    beside ``0_real/``. Without numbers, a folder beside those of the classes may be anything."""
+    beside ``0_real/``."""
     forms = {}
     for folder, place in said.items():
         if place.label is not None and (number := _NUMBERED.fullmatch(place.said_by)):
@@ -114,9 +129,34 @@ def _require_two_classes(said: Mapping[Folder, Place]) -> None:
             number = _NUMBERED.fullmatch(name)
             if number and (other := forms.get((folder[:at], bool(number[1])))):
                 raise InputError(
-                    f"{'/'.join(folder[: at + 1])}/ may be a third class beside {other}: say with --label {name}="
-                    f"{CLASS_NAMES[0]} or {name}={CLASS_NAMES[1]} what it means, or take it out"
+                    f"{'/'.join(folder[: at + 1])}/ may be a third class beside {other}: {_ways_out(name)}"
                 )
+
+
+def _require_no_third(said: Mapping[Folder, Place], counts: Mapping[Folder, int]) -> None:
+    """Raises ``InputError`` for images in a folder beside those of both classes, such as ``edited/`` beside ``real/``
+    and ``fake/``: which of the two they are is not guessed. Masks and the like may lie there."""
+    named: dict[Folder, dict[int, str]] = {}
+    for folder, place in said.items():
+        if place.label is not None:
+            named.setdefault(folder[: folder.index(place.said_by)], {})[place.label] = place.said_by
+    for folder, place in said.items():
+        for at, name in enumerate(folder if place.label is None else ()):
+            both = named.get(folder[:at], {})
+            if len(both) < 2 or not _ASIDE.isdisjoint(letters_of(name)):
+                continue
+            third = folder[: at + 1]
+            number = sum(count for other, count in counts.items() if other[: at + 1] == third)
+            classes = " and ".join(f"{both[label]} = {CLASS_NAMES[label]}" for label in sorted(both))
+            raise InputError(
+                f"{'/'.join(third)}/ holds {counted(number, 'image')} beside {classes}, and its name says neither: "
+                f"{_ways_out(name)}"
+            )
+
+
+def _ways_out(name: str) -> str:
+    words = " or ".join(f"--label {name}={label}" for label in CLASS_NAMES)
+    return f"say with {words} what it means, or pass over it with --skip {name}"
 
 
 def _given(rules: SourceRules, label: int) -> bool:

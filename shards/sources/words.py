@@ -97,14 +97,23 @@ class Words:
 
     given: Mapping[str, int] = field(default_factory=dict)
     """Word in lower case → label, as ``--label`` gives them. They go before the table."""
+    skipped: frozenset[str] = frozenset()
+    """Names of folders in lower case whose images are passed over, as ``--skip`` gives them."""
     matched: set[str] = field(default_factory=set, compare=False, repr=False)
-    """Those of ``given`` that stood somewhere, as far as names and values have been asked for."""
+    """Those of ``given`` and ``skipped`` that stood somewhere, as far as names and values have been asked for."""
 
     def given_label(self, text: str) -> int | None:
         """The label that the person gave for a text in lower case."""
         if text in self.given:
             self.matched.add(text)
         return self.given.get(text)
+
+    def is_skipped(self, folder: str) -> bool:
+        """Whether the images in a folder of this name, and below it, are to be passed over."""
+        plain = folder.strip().lower()
+        if plain in self.skipped:
+            self.matched.add(plain)
+        return plain in self.skipped
 
     def require_matched(self) -> None:
         """Raises ``InputError`` where a word that the person gave stands nowhere: it was misspelt, or means
@@ -114,6 +123,11 @@ class Words:
             raise InputError(
                 f"--label {word}={label}: neither a folder nor a value of a label is called {word!r}: check how it "
                 "is spelt, or leave it out"
+            )
+        if missing := sorted(self.skipped - self.matched):
+            raise InputError(
+                f"--skip {missing[0]}: no folder of images below the source is called {missing[0]!r}: check how it is "
+                "spelt, or leave it out"
             )
 
     def of_name(self, name: str) -> Meaning:
