@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,33 @@ def test_the_page_asks_nobody_and_runs_its_own_script_alone(many):
     assert "url(" not in page.source
     assert "\x1b" not in page.source
     assert "‮" not in page.source
+
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def in_browser(text, path):
+    """What a browser makes of a page, as text."""
+    path.write_text(text)
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={path.parent}/profile"]
+    done = subprocess.run([*command, "--dump-dom", path.as_uri()], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_sorts_the_table_and_runs_no_other_script(many, tmp_path):
+    page, document = many
+    other = '<script>document.querySelectorAll("thead button")[1].click()</script></body>'
+    refused = Page(in_browser(page.source.replace("</body>", other), tmp_path / "kept.html"))
+    assert [row.keys for row in refused.rows] == [row.keys for row in page.rows]
+    assert len(refused.all("button")) == 4  # made by the script of the page
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.source)
+    sorted_page = Page(in_browser(free.replace("</body>", other), tmp_path / "free.html"))
+    scores = [float(row.keys[2]) for row in sorted_page.rows if row.keys[2]]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == len(document["images"]) - 1
+    assert not sorted_page.rows[-1].keys[2]  # what could not be read comes last
 
 
 def test_links_lead_to_details_in_the_page(many):
@@ -246,7 +274,7 @@ def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, mon
 
 
 def _linked(page, row):
-    return re.search(rf'<a href="#image-\d+">{re.escape(html.escape(row.keys[3]))}</a>', page.source)
+    return re.search(rf'<a href="#image-\d+">{re.escape(html.escape(row.cells[3].strip()))}</a>', page.source)
 
 
 def test_a_page_of_a_thousand_images_stays_small(detector):

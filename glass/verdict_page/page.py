@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from markupsafe import Markup
@@ -91,6 +92,7 @@ class VerdictPage:
             note=self._note(),
             left_out=_left_out(len(self._verdicts), len(rows)),
             rows=rows,
+            folder=_folder([row.verdict.path for row in rows]),
             thumbnails=any(row.thumbnail for row in rows),
             has_claims=any(row.claims is not None for row in rows),
             claims_note=CLAIMS_NOTE,
@@ -143,6 +145,13 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
     if not any(tried):
         return "No verdict is unstable: harmless changes of an image leave it as it is."
     return f"Unstable, so that a harmless change of the image would turn it: {sum(tried):,} of {len(tried):,} verdicts."
+
+
+def _folder(paths: Sequence[str]) -> str:
+    """The folder of all ``paths``, with the slash at its end; empty where they have none in common."""
+    folders = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+    shared = takewhile(lambda names: len(set(names)) == 1, folders)
+    return "".join(f"{names[0]}/" for names in shared)
 
 
 def _left_out(images: int, rows: int) -> str:
