@@ -40,9 +40,9 @@ def figure(value: float, *edges: float) -> str:
     """``value``, 0 … 1, with three digits after the point, and more where it would look like one of ``edges``
     and is another; what rounds to 0 or 1 and is neither is said to lie above or below."""
     if 0 < value < 0.0005:
-        return "<\N{NO-BREAK SPACE}0.001"
+        return "<0.001"
     if 0.9995 <= value < 1:
-        return ">\N{NO-BREAK SPACE}0.999"
+        return ">0.999"
     for digits in range(3, MOST_DIGITS):
         shown = f"{value:.{digits}f}"
         if all(f"{edge:.{digits}f}" != shown or edge == value for edge in edges):
