@@ -45,6 +45,7 @@ def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute of work; shared machines have been seen to need ten
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own
 def test_it_runs_and_its_verdicts_are_right(command_glass: None, tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="the extra [dev] is not installed")
