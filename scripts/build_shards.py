@@ -232,11 +232,13 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
     same_pixels = [name for name in STORED_FORMATS if name != "recompressed"]
     converted = {name: info.stored_as[name] for name in same_pixels if name in info.stored_as}
     if converted:
-        lines.append(f"  stored otherwise, with the same pixels:{_in_brackets(converted)}")
+        listed = ", ".join(f"{count:,} {name}" for name, count in converted.items())
+        lines.append(f"  stored otherwise, with the same pixels: {listed}")
     if info.tiled:
         lines.append(f"  bytes as tiles ÷ before: {describe_price(info.tiled)}")
     if info.not_indexable:
-        lines.append(f"  without entry points:{_in_brackets(info.not_indexable)}")
+        listed = ", ".join(f"{count:,} ({reason})" for reason, count in info.not_indexable.items())
+        lines.append(f"  without entry points into a JPEG: {listed}")
     if info.rejected:
         lines.append(f"rejected {counted(sum(info.rejected.values()), 'image')}, named in {out}/rejected.parquet:")
         lines += [f"  {count:>10,}  {name}: {REASONS[name]}" for name, count in info.rejected.items()]

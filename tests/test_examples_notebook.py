@@ -36,7 +36,8 @@ def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """``glass`` of this tree is found first, as after ``pip install -e .``; temporary folders lie in ``tmp_path``."""
     program = tmp_path / "bin/glass"
     program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom scripts.console import run\n\nrun()\n")
+    lines = (f"#!{sys.executable}", "from scripts.console import run", "if __name__ == '__main__':", "    run()")
+    program.write_text("\n".join(lines))  # as pip writes it: processes of a pool import it once more
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -44,6 +45,7 @@ def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute of work; shared machines have been seen to need ten
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own
 def test_it_runs_and_its_verdicts_are_right(command_glass: None, tmp_path: Path) -> None:
     nbclient = pytest.importorskip("nbclient", reason="the extra [dev] is not installed")

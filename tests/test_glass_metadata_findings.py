@@ -1,14 +1,18 @@
 """What is said of an AUROC of metadata."""
 
+import re
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from glass.auditing.dataset_facts import typical
+from glass.auditing.document import Audit, check_audit
 from glass.auditing.metadata_audit import FeatureAudit, MetadataAudit, OutsideAudit
 from glass.auditing.metadata_findings import metadata_findings
+from glass.report.audit import render_audit_html
 from shards.build.class_differences import PIXEL_FACTS
+from tests.made_up import made_up
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,16 @@ def test_numbers_that_some_files_lack_are_shown_with_the_share_that_has_none() -
     second = np.arange(40) >= 20
     shown = [typical(Mock(), quality, quality, "jpeg_quality", keep) for keep in (~second, second)]
     assert shown == ["90, none 15 %", "90"]
+
+
+def test_every_finding_on_the_page_says_what_to_do() -> None:
+    """Advice that several in a row share is written out once."""
+    document = made_up(Audit)
+    (finding,) = document["findings"]
+    common = finding | {"kind": "metadata", "severity": "warning"}
+    advised = [common | {"advice": advice} for advice in ("mix", "mix", "look", "mix", "")]
+    document["severity"] = "warning"
+    document["findings"] = advised
+    page = render_audit_html(check_audit(document))
+    found = re.findall(r"What to do: (.*?)\.</span>", page)
+    assert found == ["mix", "the same as above", "look", "mix"]

@@ -57,6 +57,18 @@ def test_model_code_knows_no_loader():
         assert "loaders" not in imported_packages(path), path
 
 
+@pytest.mark.slow  # ten seconds
+def test_no_import_of_ours_warns():
+    """Every module, with warnings as errors; peers of the benches are other people's."""
+    names = [name for package in CHAIN for name in modules_of(package) if not name.startswith("bench.peers")]
+    names = [name for name in names if not name.endswith("__main__")]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    command = [sys.executable, "-W", "error", "-c", code, *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(names) > 400
+
+
 def modules_of(package: str) -> dict[str, Path]:
     """Dotted name → file of every module of a package."""
     found = {}

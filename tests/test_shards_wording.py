@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from shards.cli.wording import counted
+from tests.layouts import picture
 
 ROOT = Path(__file__).parent.parent
 NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folders|pairs|groups"
@@ -23,6 +24,18 @@ NOUNS = "images|samples|shards|files|tars|rows|crops|trials|epochs|members|folde
 )
 def test_one_is_no_plural(number: int, noun: str, said: str) -> None:
     assert counted(number, noun) == said
+
+
+def test_a_build_lists_what_it_stored_otherwise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from scripts.build_shards import main
+
+    for number, name in enumerate(("real/a.png", "real/b.png", "fake/c.jpg", "fake/d.png")):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(number).save(tmp_path / "in" / name)
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--global-size", "16", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "  stored otherwise, with the same pixels: 3 tiled\n" in said
+    assert "  without entry points into a JPEG: 3 (not a JPEG)\n" in said
 
 
 @pytest.mark.parametrize("folder", ["shards", "loaders", "glass", "bench", "scripts"])

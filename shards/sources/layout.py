@@ -26,22 +26,9 @@ _MOST_SHOWN = 5
 _NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
 """``0`` and ``1_fake``."""
 _ASIDE = frozenset(
-    {
-        "annotations",
-        "captions",
-        "depth",
-        "doc",
-        "docs",
-        "edges",
-        "extra",
-        "landmarks",
-        "macosx",
-        "mask",
-        "masks",
-        "meta",
-    }
-    | {"metadata", "misc", "other", "others", "prompts", "readme", "segmentation", "thumbnails", "todo", "tmp"}
-    | {"unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
+    {"annotations", "captions", "control", "depth", "doc", "docs", "edges", "extra", "landmarks", "macosx"}
+    | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
+    | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
 )
 """Words in the names of folders that lie beside those of the classes and are no class."""
 _SAY_NOTHING = _ASIDE | {word for word, label in CLASS_WORDS.items() if label == 0}
