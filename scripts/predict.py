@@ -185,16 +185,17 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    with PartialRows(task.outputs.json, task.outputs.csv, task.head, csv_columns(task.arguments.claims)) as rows:
+    outputs, columns = task.outputs, csv_columns(task.arguments.claims)
+    with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html) as rows:
         try:
             for verdict in _shown(task, sources):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
             kept = rows.paths
-            if verdicts and task.page is not None and task.outputs.html is not None:
-                task.page.write(partial_path(task.outputs.html), [str(path) for path in kept])
-                kept = [*kept, partial_path(task.outputs.html)]
+            if verdicts and task.page is not None and outputs.html is not None:
+                task.page.write(partial_path(outputs.html), [str(path) for path in kept])
+                kept = [*kept, partial_path(outputs.html)]
             if verdicts and kept:
                 names = " and ".join(str(path) for path in kept)
                 print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)

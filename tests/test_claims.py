@@ -40,9 +40,10 @@ def test_the_source_type_in_xmp(kind):
         f' I:DigitalSourceType="{CODES}trainedAlgorithmicMedia">',
         f'><I:DigitalSourceType r:resource="{CODES}trainedAlgorithmicMedia"/>',
         "><I:DigitalSourceType>trainedAlgorithmicMedia</I:DigitalSourceType>",
+        "><I:DigitalSourceType>digsrctype:trainedAlgorithmicMedia</I:DigitalSourceType>",
         f"><I:DigitalSourceType><r:Bag><r:li>{CODES}trainedAlgorithmicMedia/</r:li></r:Bag></I:DigitalSourceType>",
     ],
-    ids=["attribute", "resource", "code alone", "bag"],
+    ids=["attribute", "resource", "code alone", "short name", "bag"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_the_ways_in_which_programs_write_it(inside, encoding):

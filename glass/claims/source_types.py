@@ -39,8 +39,8 @@ PHRASES = {
 
 
 def source_type_phrase(value: str) -> str:
-    """``value``, a code of the vocabulary or its address, as a phrase that ends with the code."""
-    code = value.rstrip("/").rpartition("/")[2]
+    """``value``, a code of the vocabulary, its address or ``digsrctype:CODE``, as a phrase that ends with the code."""
+    code = re.split("[/:]", value.rstrip("/"))[-1]
     if code in PHRASES:
         return f"{PHRASES[code]} (IPTC {code})"
     return f"of a source type that IPTC does not define ({quoted(code if _CODE.fullmatch(code) else value, 80)})"

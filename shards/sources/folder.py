@@ -94,8 +94,9 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
 
     skipped = {path: name for path in found.images if (name := within(path)) is not None}
     found.skipped = frozenset(skipped)
-    found.images, found.tables, found.misnamed = (
-        [path for path in paths if within(path) is None] for paths in (found.images, found.tables, found.misnamed)
+    found.images = [path for path in found.images if path not in found.skipped]
+    found.tables, found.misnamed = (
+        [path for path in paths if within(path) is None] for paths in (found.tables, found.misnamed)
     )
     counts = Counter(skipped.values())
     names = ", ".join(f"{name}/ ({counted(counts[name], 'image')})" for name in sorted(counts))
