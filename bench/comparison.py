@@ -138,7 +138,7 @@ def _named(fields: Mapping[str, Any]) -> str:
     return ", ".join(
         str(value) if name in _TEXTS else f"{name.replace('num_', '').replace('_', ' ')} {value}"
         for name, value in fields.items()
-        if value is not None
+        if value not in (None, "[]")
     )
 
 
@@ -149,8 +149,13 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
     unit = 2**20 if metric.endswith("_bytes") else 1
     spread = row.get("spread") if metric in _SPREAD_OF else None
     span = row.get("ranges", {}).get(metric) or spread
-    text = f"{row[metric] / unit:.4g}"
-    return f"{text} ({span[0] / unit:.3g} – {span[1] / unit:.3g})" if span else text
+    text = _three_digits(row[metric] / unit)
+    return f"{text} ({_three_digits(span[0] / unit)} – {_three_digits(span[1] / unit)})" if span else text
+
+
+def _three_digits(value: float) -> str:
+    """Further ones are noise; of numbers above 1,000 all that stand before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
