@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.harness.environment import QUIET_CORES
 from bench.harness.schemas import SCHEMAS, check_line
+from glass.report.tables import three_digits
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.json_file import parse_json, read_json_bytes
@@ -149,13 +150,8 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
     unit = 2**20 if metric.endswith("_bytes") else 1
     spread = row.get("spread") if metric in _SPREAD_OF else None
     span = row.get("ranges", {}).get(metric) or spread
-    text = _three_digits(row[metric] / unit)
-    return f"{text} ({_three_digits(span[0] / unit)} – {_three_digits(span[1] / unit)})" if span else text
-
-
-def _three_digits(value: float) -> str:
-    """Further ones are noise; of numbers above 1,000 all that stand before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    text = three_digits(row[metric] / unit)
+    return f"{text} ({three_digits(span[0] / unit)} – {three_digits(span[1] / unit)})" if span else text
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:
