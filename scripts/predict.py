@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.startup import without_collecting
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -142,10 +143,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
     """The detector, how it is asked, and the warnings about its decoders that were printed."""
-    import torch
+    with without_collecting():
+        import torch
 
-    from glass.export.pixel_rules import print_decoder_warnings
-    from glass.predict.detector import Detector, PredictOptions
+        from glass.export.pixel_rules import print_decoder_warnings
+        from glass.predict.detector import Detector, PredictOptions
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
     with print_decoder_warnings() as warned:
