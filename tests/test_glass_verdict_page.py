@@ -310,6 +310,13 @@ def _linked(page, row):
     return re.search(rf'<a href="#image-\d+">{re.escape(html.escape(row.cells[3].strip()))}</a>', page.source)
 
 
+def test_the_member_of_a_tar_is_named_whole(detector):
+    """Its name holds the path that it had, which is no folder of the tar's."""
+    page = VerdictPage(replace(facts_of(detector), head=HEAD), 1)
+    page.add(ImageVerdict("a/b.tar/000 (real/x.jpg)", reason="gone"), BytesSource("x", b""))
+    assert '<h1 class="name">000 (real/x.jpg)</h1>' in page.html()
+
+
 def test_a_page_of_a_thousand_images_stays_small(detector):
     """Of noise, which nothing compresses: what a page keeps of an image is bounded."""
     rng, page = np.random.default_rng(0), VerdictPage(replace(facts_of(detector), head=HEAD), 1000)

@@ -150,7 +150,8 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
 
 def _folder(paths: Sequence[str]) -> str:
     """The folder of all ``paths``, with the slash at its end; empty where they have none in common."""
-    folders = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+    # The member of a tar is followed by where it came from: ``a.tar/KEY (real/x.jpg)``.
+    folders = zip(*(path.partition(" (")[0].split("/")[:-1] for path in paths), strict=False)
     shared = takewhile(lambda names: len(set(names)) == 1, folders)
     return "".join(f"{names[0]}/" for names in shared)
 
