@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.harness.environment import QUIET_CORES
 from bench.harness.schemas import SCHEMAS, check_line
+from glass.report.tables import three_digits
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.json_file import parse_json, read_json_bytes
@@ -138,7 +139,7 @@ def _named(fields: Mapping[str, Any]) -> str:
     return ", ".join(
         str(value) if name in _TEXTS else f"{name.replace('num_', '').replace('_', ' ')} {value}"
         for name, value in fields.items()
-        if value is not None
+        if value not in (None, "[]")
     )
 
 
@@ -149,8 +150,8 @@ def _with_range(row: Mapping[str, Any], metric: str) -> str:
     unit = 2**20 if metric.endswith("_bytes") else 1
     spread = row.get("spread") if metric in _SPREAD_OF else None
     span = row.get("ranges", {}).get(metric) or spread
-    text = f"{row[metric] / unit:.4g}"
-    return f"{text} ({span[0] / unit:.3g} – {span[1] / unit:.3g})" if span else text
+    text = three_digits(row[metric] / unit)
+    return f"{text} ({three_digits(span[0] / unit)} – {three_digits(span[1] / unit)})" if span else text
 
 
 def read_results(files: Sequence[Path]) -> tuple[list[Result], list[str]]:

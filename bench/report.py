@@ -9,15 +9,18 @@ not compared, and a note names them; the other benches are.
     glass bench report OUT bench/results/*.jsonl --bench loader
 """
 
-import html
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
 
 from bench.comparison import METRICS, Comparison, NotAlike, Result, compare, read_results
 from bench.harness.arguments import bench_parser
 from bench.harness.schemas import print_result
+from glass.report.plots import as_svg, panel, run_style
+from glass.report.template import render
 from shards.cli.command import CommandParser, printable
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
@@ -32,17 +35,6 @@ FIGURES = {
     "open_s": ("time to open (s)", 1),
 }
 """The figure that is drawn → the words below its axis, and its unit there."""
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Benchmarks</title><style>
-:root {{ color-scheme: light; background: #fff; color: #1d2126 }} .scroll {{ overflow-x: auto }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto;
-padding: 0 1rem }}
-table {{ border-collapse: collapse }} th, td {{ padding: .2rem .7rem; text-align: right;
-border-bottom: 1px solid #ccc }} th:first-child, td:first-child {{ text-align: left }}
-svg {{ max-width: 100%; height: auto }}</style></head><body>{body}</body></html>
-"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,14 +80,12 @@ def _write(output: Path, compared: Sequence[Comparison], notes: Sequence[str]) -
     check_output(output / "bench.md", starts_with("## "), "give another OUT")
     check_output(output / "bench.html", holds_mark("<title>Benchmarks</title>"), "give another OUT")
     texts = [*map(_markdown, compared)]
-    sections = [*map(_html, compared)]
     if notes:
         texts.append("\n".join(["## Not compared", "", *(f"- {note}" for note in notes)]))
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-        sections.append(f"<h2>Not compared</h2><ul>{items}</ul>")
+    page = render("bench.html.j2", sections=[*map(_section, compared)], left_out=notes)
     try:
         write_text_atomic(output / "bench.md", "\n\n".join(texts) + "\n")
-        write_text_atomic(output / "bench.html", PAGE.format(body="".join(sections)))
+        write_text_atomic(output / "bench.html", page)
     except OSError as error:
         raise InputError(cannot_write(output, error)) from error
 
@@ -108,42 +98,29 @@ def _markdown(compared: Comparison) -> str:
     return "\n\n".join([f"## {compared.bench}", *map(printable, compared.notes()), table])
 
 
-def _html(compared: Comparison) -> str:
-    """Heading, notes, table and plot."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(printable(cell))}</{tag}>" for cell in cells) + "</tr>"
-
+def _section(compared: Comparison) -> dict[str, Any]:
+    """Heading, notes, table and plot, for the page."""
     head, *rows = compared.table()
-    table = line(head, "th") + "".join(line(row, "td") for row in rows)
-    notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in compared.notes())
-    return f'<h2>{compared.bench}</h2>{notes}<div class="scroll"><table>{table}</table></div>{_plot(compared)}'
+    return {"bench": compared.bench, "notes": compared.notes(), "head": head, "rows": rows, "plot": _plot(compared)}
 
 
-def _plot(compared: Comparison) -> str:
-    """An SVG with bars of the first figure of each common row, a colour per result."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
+def _plot(compared: Comparison) -> Markup:
+    """Bars of the first figure of each common row, a colour per result."""
     metric = METRICS[compared.bench][0]
     words, unit = FIGURES[metric]
     count, results = len(compared.common), compared.results
-    figure = Figure(figsize=(9, 0.9 + 0.3 * count * len(results)), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panel(9, 1.2 + 0.3 * count * len(results))
     for number, result in enumerate(results):
         places = [k + 0.8 * number / len(results) for k in range(count)]
         values = [result.rows[key][metric] / unit for key in compared.common]
-        axes.barh(places, values, height=0.75 / len(results), align="edge", label=result.label)
-    axes.set_yticks([k + 0.4 for k in range(count)], [compared.row_name(key) for key in compared.common])
-    axes.tick_params(labelsize=7)
+        colour = run_style(number)["color"]
+        axes.barh(places, values, height=0.75 / len(results), align="edge", label=result.label, color=colour)
+    axes.set_yticks([k + 0.4 for k in range(count)], [printable(compared.row_name(key)) for key in compared.common])
     axes.invert_yaxis()
     axes.set(xlabel=words)
-    axes.legend(fontsize=7)
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "bench"}):  # an unchanged figure is an unchanged page
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    if len(results) > 1:
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (0.3 * count * len(results) + 0.4)))
+    return Markup(as_svg(figure, f"{compared.bench}: {words}"))
 
 
 def parser() -> CommandParser:

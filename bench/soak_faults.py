@@ -48,7 +48,8 @@ TRAINING_SETTINGS = (
 
 
 def damaged_shards(folder: Path, seed: int) -> ShardDataset:
-    """480 photographs' worth of noise in shards, one image in a hundred with a flipped bit."""
+    """480 photographs' worth of noise in shards, half of them JPEG and half WebP, which is decoded whole; one image
+    in a hundred with a flipped bit."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -57,7 +58,8 @@ def damaged_shards(folder: Path, seed: int) -> ShardDataset:
         place.mkdir(parents=True, exist_ok=True)
         small = rng.integers(0, 256, (30, 40, 3), np.uint8)
         width = 480 + 16 * (number % 20)
-        Image.fromarray(small).resize((width, 480)).save(place / f"{number}.jpg", quality=90)
+        suffix = "webp" if number % 4 < 2 else "jpg"
+        Image.fromarray(small).resize((width, 480)).save(place / f"{number}.{suffix}", quality=90)
     settings = BuildSettings(split_shares={"train": 0.8, "valid": 0.2}, samples_per_shard=60, global_size=GLOBAL_SIZE)
     out = folder / "shards"
     build_dataset(folder / "images", out, settings, progress=False)

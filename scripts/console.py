@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
         print(*version_lines(), sep="\n")
         return 0
-    if words[0] == "help":
+    while words[0] == "help":
         words = [*words[1:], "--help"]
     if not words[0].startswith("-") and words[0] not in COMMANDS:
         parser.error(_unknown(words[0]))
@@ -89,8 +89,8 @@ def _unknown(word: str) -> str:
     from difflib import get_close_matches
 
     names = {command.module.rpartition(".")[2]: name for name, command in COMMANDS.items()}
-    names |= {name: name for name in COMMANDS}
-    close = get_close_matches(word, names, n=1)
+    names |= {name: name for name in (*COMMANDS, "help")}
+    close = get_close_matches(word.lower(), names, n=1)
     return f"no command is called {word!r}" + (f": did you mean {names[close[0]]}?" if close else "")
 
 

@@ -1,7 +1,7 @@
 """Makes demo images: real ones by a camera model, generated ones by simulated generators.
 
     glass make-demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
-    glass make-demo OUT --photos DIR --networks [NAME,…]
+    glass make-demo OUT --photos DIR --networks [NAME,…] [--unseen NAME,…]
 
 Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
 OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of
@@ -9,8 +9,8 @@ a detector here are no evidence of its scores on the images of real generators.
 
 With --networks, real images are parts of the photographs as they are, and generated ones were shrunk and
 enlarged by published networks (extra `networks`). The list then names the split too, train or test by
-picture, and OUT/control.csv lists images enlarged without a network, for a score of their own. A second
-run continues what was interrupted.
+picture, and OUT/control.csv lists images enlarged without a network, for a score of their own. Networks of
+--unseen made images of the test only. A second run continues what was interrupted.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     start = time.perf_counter()
     if args.networks:
-        require_networks(args.networks)
+        require_networks((*args.networks, *args.unseen))
     _require_free(args.out)
     with _mapping(args.workers) as parallel_map:
         jobs, render_one = _plan(args, parallel_map)
@@ -89,9 +89,16 @@ def parser() -> CommandParser:
         "--networks",
         metavar="NAME,…",
         nargs="?",
-        type=lambda names: tuple(dict.fromkeys(names.split(","))),
+        type=_names,
         const=DEFAULT_NETWORKS,
         help=f"re-render by networks instead: {', '.join(NETWORKS)} (default: {','.join(DEFAULT_NETWORKS)})",
+    )
+    parser.add_argument(
+        "--unseen",
+        metavar="NAME,…",
+        type=_names,
+        default=(),
+        help="with --networks: further networks, for pictures of the test alone",
     )
     parser.add_argument("--workers", type=int, default=_usable_cores(), help="processes (default: one per core)")
     return parser
@@ -105,7 +112,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
             command.error(f"--{name} must be at least {least}, not {getattr(args, name)}")
     if args.networks and not args.photos:
         command.error("--networks re-renders photographs: give their folder with --photos DIR")
+    if args.unseen and not args.networks:
+        command.error("--unseen adds networks to those of --networks: give that too")
+    if both := [name for name in args.unseen if name in args.networks]:
+        command.error(f"--unseen {both[0]}: --networks trains on it already, so give it to one of the two")
     return args
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))
 
 
 def _usable_cores() -> int:
@@ -163,7 +178,8 @@ def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | P
         return plan_drawn(args.images, args.seed), render_job
     photos, pictures = _photos(args, parallel_map)
     if args.networks:
-        return plan_rerendered(args.images, args.seed, photos, pictures, args.networks), render_photo
+        jobs = plan_rerendered(args.images, args.seed, photos, pictures, args.networks, args.unseen)
+        return jobs, render_photo
     return plan_photos(args.images, args.seed, photos, pictures), render_job
 
 
@@ -213,7 +229,7 @@ def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutt
     control = [cutting for cutting in cuttings if cutting.maker == CONTROL]
     of_a_class = [rendition for rendition in renditions if rendition not in control]
     if args.networks:
-        readme = of_networks(args.networks)
+        readme = of_networks(args.networks, args.unseen)
     else:
         readme = of_simulation("parts of photographs" if args.photos else "drawn scenes")
     try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shards.cli.command import CommandParser, printable, run_command
+from shards.cli.startup import without_collecting
 from shards.cli.wording import counted
 from shards.errors import InputError
 
@@ -142,10 +143,11 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 def _detector(arguments: argparse.Namespace) -> "tuple[Detector, PredictOptions, list[str]]":
     """The detector, how it is asked, and the warnings about its decoders that were printed."""
-    import torch
+    with without_collecting():
+        import torch
 
-    from glass.export.pixel_rules import print_decoder_warnings
-    from glass.predict.detector import Detector, PredictOptions
+        from glass.export.pixel_rules import print_decoder_warnings
+        from glass.predict.detector import Detector, PredictOptions
 
     torch.set_num_threads(min(arguments.threads, os.cpu_count() or 1))
     with print_decoder_warnings() as warned:
@@ -185,16 +187,17 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    with PartialRows(task.outputs.json, task.outputs.csv, task.head, csv_columns(task.arguments.claims)) as rows:
+    outputs, columns = task.outputs, csv_columns(task.arguments.claims)
+    with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html) as rows:
         try:
             for verdict in _shown(task, sources):
                 rows.add(verdict)
                 verdicts.append(verdict)
         except BaseException:
             kept = rows.paths
-            if verdicts and task.page is not None and task.outputs.html is not None:
-                task.page.write(partial_path(task.outputs.html), [str(path) for path in kept])
-                kept = [*kept, partial_path(task.outputs.html)]
+            if verdicts and task.page is not None and outputs.html is not None:
+                task.page.write(partial_path(outputs.html), [str(path) for path in kept])
+                kept = [*kept, partial_path(outputs.html)]
             if verdicts and kept:
                 names = " and ".join(str(path) for path in kept)
                 print(printable(f"the {counted(len(verdicts), 'row')} so far: {names}"), file=sys.stderr)

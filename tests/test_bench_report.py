@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,22 @@ def test_what_was_not_measured_alike_is_refused(bench, field, tmp_path):
     with pytest.raises(InputError, match="no row in common that was measured alike") as caught:
         reported(tmp_path)
     assert field in str(caught.value)
+
+
+def test_the_page_has_the_colours_of_reports_and_three_digits(document, tmp_path):
+    document["rows"][0] |= {"images_per_s": 12.3456, "spread": [12.3333, 12.5555]}
+    for machine in ("machine-a", "machine-b"):
+        add(tmp_path, "loader", machine, document)
+        add(tmp_path, "memory", machine, made_up_result("memory") | {})
+    text = reported(tmp_path)
+    page = (tmp_path / "out/bench.html").read_text()
+    assert {"var(--run-0)", "var(--run-1)", "var(--ink)", "prefers-color-scheme: dark"} <= set(
+        re.findall(r"var\(--[a-z0-9-]+\)|prefers-color-scheme: dark", page)
+    )
+    assert "#1f77b4" not in page
+    for shown in (text, page):
+        assert "12.3 (12.3 – 12.6)" in shown
+        assert "settings []" not in shown
 
 
 def test_a_bench_without_common_rows_does_not_stop_the_others(document, tmp_path, capsys):

@@ -40,9 +40,10 @@ def test_the_source_type_in_xmp(kind):
         f' I:DigitalSourceType="{CODES}trainedAlgorithmicMedia">',
         f'><I:DigitalSourceType r:resource="{CODES}trainedAlgorithmicMedia"/>',
         "><I:DigitalSourceType>trainedAlgorithmicMedia</I:DigitalSourceType>",
+        "><I:DigitalSourceType>digsrctype:trainedAlgorithmicMedia</I:DigitalSourceType>",
         f"><I:DigitalSourceType><r:Bag><r:li>{CODES}trainedAlgorithmicMedia/</r:li></r:Bag></I:DigitalSourceType>",
     ],
-    ids=["attribute", "resource", "code alone", "bag"],
+    ids=["attribute", "resource", "code alone", "short name", "bag"],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_the_ways_in_which_programs_write_it(inside, encoding):
@@ -55,13 +56,13 @@ def test_each_code_has_a_phrase_and_an_unknown_one_is_quoted():
         xmp = packet(f"><I:DigitalSourceType>{CODES}{code}</I:DigitalSourceType>")
         assert says(with_xmp("JPEG", xmp)) == [f"{phrase} (IPTC {code})"]
     (unknown,) = says(with_xmp("JPEG", packet("><I:DigitalSourceType>tele\u202epathy</I:DigitalSourceType>")))
-    assert unknown == "of a source type that IPTC does not define (telepathy)"
+    assert unknown == "of a source type that IPTC does not define (“telepathy”)"
 
 
 def test_the_system_that_iptc_names():
     system = "<I:AISystemUsed>Painter</I:AISystemUsed><I:AISystemVersionUsed>3</I:AISystemVersionUsed>"
-    assert says(with_xmp("JPEG", packet(f">{system}"))) == ["created with Painter 3 (IPTC AISystemUsed)"]
-    assert says(with_xmp("JPEG", packet(f">{TRAINED}{system}"))) == [f"{SAID}, with Painter 3"]
+    assert says(with_xmp("JPEG", packet(f">{system}"))) == ["created with “Painter 3” (IPTC AISystemUsed)"]
+    assert says(with_xmp("JPEG", packet(f">{TRAINED}{system}"))) == [f"{SAID}, with “Painter 3”"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_the_system_that_iptc_names():
             "settings of Stable Diffusion web UI, or a program that writes as it does (PNG text “parameters”: “a cat"
             " Negative prompt: dog Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 1, Size: 512x512”)",
         ),
-        ("prompt", COMFY, "settings of ComfyUI (PNG text “prompt”, model xl.safetensors)"),
+        ("prompt", COMFY, "settings of ComfyUI (PNG text “prompt”, model “xl.safetensors”)"),
         ("workflow", '{"id": "1", "last_node_id": 9, "nodes": []}', "settings of ComfyUI (PNG text “workflow”)"),
         ("sd-metadata", '{"model": "stable diffusion"}', "settings of InvokeAI (PNG text “sd-metadata”)"),
         ("invokeai_metadata", "{}", "settings of InvokeAI (PNG text “invokeai_metadata”)"),
@@ -94,7 +95,7 @@ def test_one_generator_makes_one_claim_in_several_texts():
     info.add_text("prompt", COMFY)
     info.add_text("workflow", '{"last_node_id": 9}')
     assert says(encode(PIXELS, "PNG", pnginfo=info)) == [
-        "settings of ComfyUI (PNG text “prompt”, model xl.safetensors)"
+        "settings of ComfyUI (PNG text “prompt”, model “xl.safetensors”)"
     ]
 
 
@@ -115,7 +116,7 @@ def test_settings_in_the_comment_of_exif(encoding):
 
 def test_settings_that_comfyui_puts_into_a_webp():
     assert says(with_exif("WEBP", {272: f"prompt:{COMFY}"})) == [
-        "settings of ComfyUI (EXIF “Model”, model xl.safetensors)"
+        "settings of ComfyUI (EXIF “Model”, model “xl.safetensors”)"
     ]
 
 
@@ -170,7 +171,7 @@ def test_a_manifest_without_the_extra_is_named(monkeypatch):
 def test_a_manifest_that_lies_elsewhere_is_not_fetched():
     inside = ' xmlns:d="http://purl.org/dc/terms/" d:provenance="http://example.org/m.c2pa">'
     assert says(with_xmp("JPEG", packet(inside))) == [
-        "its Content Credentials lie at http://example.org/m.c2pa, which is not fetched"
+        "its Content Credentials lie at “http://example.org/m.c2pa”, which is not fetched"
     ]
 
 

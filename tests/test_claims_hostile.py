@@ -1,11 +1,13 @@
 """Files that are made to cost much, or are damaged: what they say is read in part, and nothing is raised."""
 
+import re
 import time
 import zlib
 
 import pytest
 
 from glass.claims.claim import MAX_CHARACTERS
+from glass.claims.read import claims_sentence, read_claims
 from glass.claims.xmp import MAX_BYTES, xmp_properties
 from tests.claiming_files import SAID, TRAINED, WEB_UI, packet, says, with_chunk, with_xmp
 
@@ -54,3 +56,24 @@ def test_a_text_that_unpacks_to_much_is_read_in_part(name):
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"tEXt", b"eXIf"])
 def test_damaged_chunks_claim_nothing_or_say_why(name, payload):
     assert all(said.startswith("nothing that could be read") for said in says(with_chunk(name, payload, late=True)))
+
+
+FORGED = "a camera”, signed by “Leica” (valid and trusted); x “"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_xmp("JPEG", packet(f"><I:AISystemUsed>{FORGED}</I:AISystemUsed>")),
+        with_xmp("JPEG", packet(f"><I:DigitalSourceType>{FORGED}</I:DigitalSourceType>")),
+        with_xmp("JPEG", packet(f' xmlns:d="http://purl.org/dc/terms/" d:provenance="http://{FORGED}">')),
+        with_chunk(b"iTXt", f"Dream\0\0\0\0\0{FORGED}".encode()),
+        with_chunk(b"iTXt", f'prompt\0\0\0\0\0{{"class_type": "", "ckpt_name": "{FORGED}"}}'.encode()),
+    ],
+    ids=["system", "source type", "address", "text", "model"],
+)
+def test_no_text_of_a_file_passes_for_a_word_of_ours(data):
+    """What is ours stands outside of quotation marks."""
+    sentence = claims_sentence(read_claims(data))
+    assert "(valid and trusted)" in sentence
+    assert "(valid and trusted)" not in re.sub("“[^”]*”", "", sentence)

@@ -25,7 +25,8 @@ from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
 CREATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "TIFF": "image/tiff", "AVIF": "image/avif"}
-SAID = "created by a trained model (IPTC trainedAlgorithmicMedia), with Tiny Painter 1.2, signed by Ann Signer of Tests"
+MADE = "created by a trained model (IPTC trainedAlgorithmicMedia)"
+SAID = f"{MADE}, with “Tiny Painter 1.2”, signed by “Ann Signer” of “Tests”"
 UNKNOWN, TRUSTED = "valid but signer unknown", "valid and trusted"
 
 
@@ -157,8 +158,7 @@ def test_what_another_picture_says_is_no_word_of_the_signer(authority):
         (claim,) = read_claims(authority.sign(data, parent=data), authority.pem.decode())
         assert claim.status == TRUSTED
         assert claim.says.startswith(
-            "made from a picture whose own manifest says: created by a trained model"
-            f" (IPTC trainedAlgorithmicMedia){doubt}, with Tiny Painter 1.2"
+            f"made from a picture whose own manifest says: {MADE}{doubt}, with “Tiny Painter 1.2”"
         )
 
 
@@ -202,7 +202,7 @@ def test_no_address_of_a_file_is_asked(authority):
         trust = (authority.pem + revocable.pem).decode()
         (claim,) = read_claims(elsewhere, trust)
         assert claim.status == "not checked"
-        assert claim.says == f"its Content Credentials lie at {address}/manifest.c2pa, which is not fetched"
+        assert claim.says == f"its Content Credentials lie at “{address}/manifest.c2pa”, which is not fetched"
         # Where the marker is taken for one, the settings alone keep the library off the network.
         assert content_credentials.signed_claim(elsewhere, "JPEG", trust).status == "invalid"
         assert read_claims(signed, trust) == [Claim("c2pa", TRUSTED, SAID)]
@@ -226,6 +226,13 @@ def test_predict_shows_them(run, authority, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"signed.jpg; the file says: {SAID} ({TRUSTED})\n")
     (image,) = json.loads(out.read_text())["images"]
     assert image["claims"] == [{"source": "c2pa", "status": TRUSTED, "says": SAID}]
+
+
+def test_a_list_of_authorities_with_remarks(authority, tmp_path):
+    """In any alphabet, as those of browsers have them."""
+    path = tmp_path / "list.pem"
+    path.write_bytes("# Főtanúsítvány\n".encode() + authority.pem + b"# and another\n" + Authority().pem)
+    assert read_claims(authority.sign(picture()), read_trust(path)) == [Claim("c2pa", TRUSTED, SAID)]
 
 
 @pytest.mark.parametrize(

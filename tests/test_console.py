@@ -91,7 +91,14 @@ def test_parsers_are_built_without_torch():
 
 @pytest.mark.parametrize(
     ("word", "near"),
-    [("predit", "predict"), ("build_shards", "build"), ("data_stats", "data-stats"), ("helo", None), ("xyz", None)],
+    [
+        ("predit", "predict"),
+        ("build_shards", "build"),
+        ("data_stats", "data-stats"),
+        ("helo", "help"),
+        ("PREDICT", "predict"),
+        ("xyz", None),
+    ],
 )
 def test_a_wrong_command_is_one_sentence(word, near, capsys):
     for words in ([word, "model"], ["help", word]):
@@ -108,6 +115,7 @@ def test_help_is_a_command_too(capsys):
     first, second = capsys.readouterr().out.split("usage: ")[1:]
     assert first == second
     assert help_of(main, [], capsys) == help_of(lambda words: main(["help"]), [], capsys)
+    assert help_of(main, [], capsys) == help_of(lambda words: main(["help", "help"]), [], capsys)
 
 
 def test_a_mistake_bears_the_name_that_was_typed(capsys):

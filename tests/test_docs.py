@@ -3,6 +3,7 @@
 ``docs/LOG.md`` is a dated record: its links must lead somewhere, but it may name things that are gone.
 """
 
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from bench.registry import BENCHES
 from glass.config.overrides import setting_names
 from glass.config.run_config import RunConfig
+from glass.presets import load_preset
 from scripts.console import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +129,25 @@ def test_the_readme_has_a_row_for_every_command() -> None:
     assert all(about for *_, about in named)
     (benches,) = [about for name, _, about in named if name == "bench"]
     assert set(benches.removeprefix("benchmarks: ").split(", ")) == set(BENCHES)
+
+
+def test_a_clone_is_six_commands_from_a_verdict() -> None:
+    """Each is one line, understood by its command, and reads what an earlier one wrote."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text[text.index("## From a clone to a verdict") :].split("```")[1]
+    lines = [shlex.split(line, comments=True) for line in block.removeprefix("bash\n").splitlines()]
+    assert [words[0] for words in lines] == ["git", "python3", "glass", "glass", "glass", "glass"]
+    asked = []
+    for words in lines[2:]:
+        module = importlib.import_module(COMMANDS[words[1]].module)
+        asked.append(module.parser().parse_args(words[2:]))
+    build, train, calibrate, predict = asked
+    assert str(build.out) == str(train.data) == str(calibrate.data)
+    assert str(train.output) == str(calibrate.run) == str(predict.model)
+    preset = load_preset(train.preset)
+    assert build.global_size == preset.loader.global_size
+    assert preset.model.global_weights == "package:efficientnet-lite0"  # of the extra that the second line installs
+    assert lines[1][-1] == ".[weights]"
 
 
 def test_pages_are_named_alike_and_can_be_found() -> None:

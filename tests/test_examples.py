@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -54,21 +55,22 @@ def test_a_frame_keeps_its_rows_and_gets_the_verdicts_of_predict(unbroken, synth
         assert found == [getattr(verdict, name) for verdict in verdicts], name
 
 
-def test_the_frame_as_a_program_replaces_no_file(unbroken, synthetic_images, tmp_path) -> None:
+def test_the_frame_as_a_program_replaces_no_file(unbroken, synthetic_images, tmp_path, monkeypatch, capsys) -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     photos = sorted(map(str, synthetic_images.rglob("*.jpg")))[:2]
-    pandas.DataFrame({"path": photos, "who": ["a", "b"]}).to_csv(tmp_path / "table.csv", index=False)
-    command = [sys.executable, EXAMPLES / "score_frame.py", unbroken, tmp_path / "table.csv", tmp_path / "scored.csv"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    written = (tmp_path / "scored.csv").read_bytes()
-    scored = pandas.read_csv(tmp_path / "scored.csv")
+    table, out = tmp_path / "table.csv", tmp_path / "scored.csv"
+    pandas.DataFrame({"path": photos, "who": ["a", "b"]}).to_csv(table, index=False)
+    program = str(EXAMPLES / "score_frame.py")
+    monkeypatch.setattr("sys.argv", [program, str(unbroken), str(table), str(out)])
+    runpy.run_path(program, run_name="__main__")
+    written = out.read_bytes()
+    scored = pandas.read_csv(out)
     assert scored["path"].tolist() == photos
     assert scored["verdict"].isin(["real", "generated", "uncertain"]).all()
-    again = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert again.returncode == 1
-    assert (tmp_path / "scored.csv").read_bytes() == written
+    assert scored["verdict"].iloc[0] in capsys.readouterr().out
+    with pytest.raises(FileExistsError):
+        runpy.run_path(program, run_name="__main__")
+    assert out.read_bytes() == written
 
 
 def test_a_data_loader_gives_the_batches_of_the_loader(synthetic_shards) -> None:

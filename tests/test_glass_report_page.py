@@ -189,6 +189,13 @@ def test_curves_of_few_images_say_so(page: str) -> None:
     assert few_for_roc([{"real": 0, "scored": 9}]) is None
 
 
+def test_the_colour_of_a_verdict_is_no_other_row_s(page: str) -> None:
+    """The row of false alarms is of the class ``real``, and no good news."""
+    assert '<tr class="real">' in page
+    assert ".verdict.real {" in page
+    assert not re.search(r"(?<!\.verdict)\.(real|generated|uncertain)\b[^{}]*\{", page)
+
+
 def test_every_axis_has_a_label_and_loss_its_unit(runs: list[RunData]) -> None:
     loss, auroc = training_svg(runs)
     assert {"loss (nats)", "epoch"} <= set(re.findall(r"<text[^>]*>([^<]*)<", loss))

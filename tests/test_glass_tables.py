@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from glass.report.tables import cell, interval_text, number, percent
+from glass.report.tables import cell, interval_text, number, percent, three_digits
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_rounding_keeps_values_inside(show: Callable[[float], str]) -> None:
         ends = interval_text(value, [low, high], show, " to ").split(" to ")
         shown = [float(text.rstrip(" %")) for text in (ends[0], show(value), ends[1])]
         assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0022213, "0.00222"), (7.5, "7.5"), (99.96, "100"), (142.71, "143"), (9755.2, "9,755"), (-3980.4, "-3,980")],
+)
+def test_measured_figures_have_three_digits(value, shown):
+    assert three_digits(value) == shown

@@ -30,7 +30,7 @@ from glass.verdict_page.sentences import covered_share, figure, stability_senten
 from scripts import predict
 from shards.errors import InputError
 from tests.page_parser import Page
-from tests.spread_runs import QUICK, calibrated
+from tests.spread_runs import QUICK, calibrated, make_run
 
 HEAD = {
     "model": {"path": "run", "kind": "glass", "weights_sha256": "0" * 64},
@@ -257,10 +257,42 @@ def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_pat
     assert "Stopped early" not in out.read_text()
 
 
+def test_no_two_runs_write_one_page(spread_run, files, tmp_path, monkeypatch):
+    """The second would put its verdicts in the place of the first's."""
+    out, line = tmp_path / "o.html", verdict_lines.verdict_line
+
+    def begun_again(verdict):
+        monkeypatch.setattr(verdict_lines, "verdict_line", line)
+        with pytest.raises(InputError, match=r"o\.html\.partial holds .* or is still running"):
+            predict.main([str(spread_run), str(files[1].path), "--html", str(out), "--no-stability"])
+        return line(verdict)
+
+    monkeypatch.setattr(verdict_lines, "verdict_line", begun_again)
+    assert predict.main([str(spread_run), str(files[0].path), "--html", str(out), "--no-stability"]) == 0
+    assert str(files[0].path) in Page(out.read_text()).words
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_page_speaks_of_windows_only_where_there_are_some(tmp_path, files):
+    run = make_run(tmp_path / "run", "single_view_tiny")
+    paths = [source.path for source in files[:2]]
+    page = written(run, tmp_path / "o.html", *paths, "--no-stability")
+    assert "Each image with a larger picture." in page.words
+    assert len(page.all("svg")) == 2
+    assert not page.all("input")
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.png").write_bytes(b"")
+    unread = written(run, tmp_path / "n.html", tmp_path / "a.png", tmp_path / "b.png", code=3)
+    for words in (page.words, unread.words):
+        assert "windows and crops" not in words
+        assert "Where it looked" not in words
+
+
 def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, monkeypatch):
     """Of more images than there is room for; the page says so."""
     monkeypatch.setattr(pictures, "MOST_DETAILED", 2)
     monkeypatch.setattr(page_module, "MOST_ROWS", 5)
+    monkeypatch.setattr(page_module, "MOST_THUMBNAILS", 6)
     paths = [source.path for source in files[:7]]
     page = written(spread_run, tmp_path / "o.html", *paths, "--json", tmp_path / "o.json", "--no-stability")
     scores = {image["path"]: image["score"] for image in json.loads((tmp_path / "o.json").read_text())["images"]}
@@ -269,12 +301,20 @@ def test_the_highest_scores_are_shown_in_detail(spread_run, files, tmp_path, mon
     assert "This page shows 5 of 7 images, those with the highest scores" in page.words
     assert len(page.all("details")) == 2
     assert {row.keys[3] for row in page.rows if row.cells[3] and _linked(page, row)} == set(ranked[:2])
-    assert "The 2 images with the highest scores, with windows and crops" in page.words
+    assert "The 2 images with the highest scores, each with its windows and crops" in page.words
+    assert "Of more than 6 images it has no small pictures" in page.words
     assert "not tested" in page.words
 
 
 def _linked(page, row):
     return re.search(rf'<a href="#image-\d+">{re.escape(html.escape(row.cells[3].strip()))}</a>', page.source)
+
+
+def test_the_member_of_a_tar_is_named_whole(detector):
+    """Its name holds the path that it had, which is no folder of the tar's."""
+    page = VerdictPage(replace(facts_of(detector), head=HEAD), 1)
+    page.add(ImageVerdict("a/b.tar/000 (real/x.jpg)", reason="gone"), BytesSource("x", b""))
+    assert '<h1 class="name">000 (real/x.jpg)</h1>' in page.html()
 
 
 def test_a_page_of_a_thousand_images_stays_small(detector):
@@ -321,6 +361,9 @@ class TestSentences:
             (1.0, (), "1.000"),
             (0.0, (0.5,), "0.000"),
             (0.49999999, (0.5,), "0.500000"),
+            (0.9996, (0.9997,), "0.9996"),
+            (0.9999999, (0.9997,), ">0.9999"),
+            (0.0001, (0.0004,), "0.0001"),
         ],
     )
     def test_a_figure_never_looks_like_an_edge_that_it_is_not(self, value, edges, shown):

@@ -73,6 +73,21 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     assert "MIT" in readme
 
 
+def test_unseen_networks_are_of_the_test_alone(photos, tmp_path, without_ncnn):
+    run(tmp_path / "plain", photos, "--networks", "upconv7", images="20")
+    asked = Counter(without_ncnn)
+    run(tmp_path / "more", photos, "--networks", "upconv7", "--unseen", "cunet,x4plus", images="20")
+    assert without_ncnn - asked - asked == {"cunet": 1, "x4plus": 1}
+    before, after = rows_of(tmp_path / "plain/images.csv"), rows_of(tmp_path / "more/images.csv")
+    assert after[: len(before)] == before, "what a network is trained on must not change"
+    added = [(row["label"], row["generator"], row["split"]) for row in after[len(before) :]]
+    assert added == [("generated", "cunet", "test"), ("generated", "x4plus", "test")]
+    assert {row["group"] for row in after[len(before) :]} <= {row["group"] for row in before if row["split"] == "test"}
+    for row in before + rows_of(tmp_path / "plain/control.csv"):
+        assert (tmp_path / "plain" / row["path"]).read_bytes() == (tmp_path / "more" / row["path"]).read_bytes()
+    assert "cunet: waifu2x (github.com/nagadomi/waifu2x, MIT), test only" in (tmp_path / "more/README.txt").read_text()
+
+
 @pytest.mark.slow  # a whole build; lists with splits are tested beside the builds
 def test_the_list_builds_with_its_splits(photos, tmp_path, without_ncnn):
     run(tmp_path / "demo", photos, "--networks", "cunet")
@@ -118,6 +133,9 @@ def test_mistakes(photos, tmp_path, monkeypatch):
         run(tmp_path / "a", photos, "--networks", "dalle")
     with pytest.raises(SystemExit):
         make_demo.main([str(tmp_path / "a"), "--networks"])
+    for names in (["--unseen", "cunet"], ["--networks", "upconv7,cunet", "--unseen", "cunet"]):
+        with pytest.raises(SystemExit):
+            run(tmp_path / "a", photos, *names)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     networks._load.cache_clear()
     with pytest.raises(InputError, match=r"pip install -e '\.\[networks\]'"):

@@ -114,3 +114,6 @@ def test_a_log_file_is_not_filled_by_a_bar(terminal, most, monkeypatch):
             bar.update(call % 10 == 9)
     assert "60/60" in stderr.text
     assert 1 < stderr.text.count("building") <= most
+    if not terminal:
+        assert "\r" not in stderr.text
+        assert all(line.startswith("building: ") for line in stderr.text.splitlines())

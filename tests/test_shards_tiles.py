@@ -13,7 +13,8 @@ from shards.images.pixels import decode_rgb
 from shards.images.tiled_tiff import TILE_SIZE, BadTiles, TiledImage, encode_tiled
 
 PLENTY = 1 << 40
-SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (191, 193), (192, 192), (193, 384), (500, 411)]
+SIDE = TILE_SIZE
+SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (SIDE - 1, SIDE + 1), (SIDE, SIDE), (SIDE + 1, 2 * SIDE), (500, 411)]
 
 
 def scene(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -57,6 +58,18 @@ def test_windows_equal_slices(data: st.DataObject) -> None:
         windows.append((top, left, data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))))
     for (top, left, h, w), found in zip(windows, read(file, windows), strict=True):
         assert np.array_equal(found, pixels[top : top + h, left : left + w])
+
+
+@pytest.mark.parametrize("side", [64, 192])
+def test_tiles_of_another_side_are_read_too(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards that were built before the side was changed, to a smaller or a larger one, stay good."""
+    pixels = scene(500, 411)
+    monkeypatch.setattr("shards.images.tiled_tiff.TILE_SIZE", side)
+    file = encode_tiled(pixels, PLENTY)
+    monkeypatch.undo()
+    assert np.array_equal(TiledImage(file).read_all(), pixels)
+    (found,) = read(file, [(100, 130, 224, 224)])
+    assert np.array_equal(found, pixels[100:324, 130:354])
 
 
 def test_a_larger_array_is_left_alone_beyond_the_window() -> None:

@@ -290,6 +290,30 @@ def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.Captu
         main([str(tmp_path / "list.csv"), "--dry-run", "--skip", "edited"])
 
 
+def test_tables_on_folders_that_are_passed_over_count_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a row of the source's table, nor a table in such a folder, is then said to name what is not there."""
+    from scripts.build_shards import main
+
+    touch(
+        tmp_path,
+        "real/r.jpg",
+        "fake/g.jpg",
+        "edited/i.jpg",
+        "edited/j.jpg",
+        b"edited/\xff.jpg".decode("utf-8", "surrogateescape"),
+    )
+    (tmp_path / "metadata.csv").write_text("file_name,group\nreal/r.jpg,a\nedited/i.jpg,b\ngone.jpg,c\n")
+    (tmp_path / "edited" / "metadata.csv").write_text("file_name,label\nj.jpg,neither\n")
+    assert main([str(tmp_path), "--dry-run", "--skip", "edited"]) == 0
+    said = capsys.readouterr().out
+    assert "1 row of" in said
+    assert "passed over, as --skip says: edited/ (2 images)" in said
+    assert "edited/metadata.csv" not in said
+    assert "\\xff" not in said
+
+
 @pytest.mark.parametrize("form", ["cls", "json", "folder", "list"])
 @pytest.mark.parametrize("third", ["2", "edited"])
 def test_a_third_class_in_a_tar(form: str, third: str, tmp_path: Path) -> None:

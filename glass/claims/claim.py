@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["MAX_CHARACTERS", "Claim", "plain"]
+__all__ = ["MAX_CHARACTERS", "Claim", "plain", "quoted"]
 
 MAX_CHARACTERS = 300
 
@@ -16,6 +16,15 @@ def plain(text: str, most: int = MAX_CHARACTERS) -> str:
     words = text[: 8 * most].split()
     line = " ".join("".join(c for c in word if c.isprintable()) for word in words).strip()
     return line if len(line) <= most and len(text) <= 8 * most else f"{line[: most - 1].rstrip()}…"
+
+
+_NO_QUOTES = str.maketrans("“”", '""')
+
+
+def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
+    """:func:`plain` text of a file in quotation marks, which it cannot close: no word of it looks like one of ours,
+    such as ``(valid and trusted)``."""
+    return f"“{plain(text, most).translate(_NO_QUOTES)}”"
 
 
 class Claim(msgspec.Struct, frozen=True):

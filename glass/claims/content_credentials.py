@@ -5,22 +5,25 @@ a manifest that lies elsewhere is never asked for.
 """
 
 import io
+import re
 import ssl
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from glass.claims.claim import MAX_CHARACTERS, Claim, plain
+from glass.claims.claim import MAX_CHARACTERS, Claim, plain, quoted
 from glass.claims.source_types import source_type_phrase
 from shards.errors import InputError, require_sound_machine
 from shards.files.json_file import parse_json
+from shards.files.regular_file import open_regular
 from shards.optional import is_installed, optional
 
 __all__ = ["elsewhere_claim", "read_trust", "signed_claim"]
 
 NEEDS_EXTRA = "it holds Content Credentials; checking them needs the extra: pip install -e '.[c2pa]'"
 _MAX_TRUST_BYTES = 4 << 20
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 _PROVENANCE = "http://purl.org/dc/terms/ provenance"
 _NAME = 60
 
@@ -75,12 +78,14 @@ def read_trust(path: Path) -> str:
     if not is_installed("c2pa"):
         raise InputError("checking signatures needs the extra: pip install -e '.[c2pa]'")
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_TRUST_BYTES + 1).decode("ascii", "replace")
+        with open_regular(path) as file:
+            data = file.read(_MAX_TRUST_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if len(text) > _MAX_TRUST_BYTES:
+    if len(data) > _MAX_TRUST_BYTES:
         raise InputError(f"{path} is larger than {_MAX_TRUST_BYTES:,} bytes: give a list of certificates (PEM)")
+    # Between the certificates lists have remarks, in any alphabet.
+    text = "".join(f"{certificate}\n" for certificate in _CERTIFICATE.findall(data.decode("ascii", "replace")))
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError) as error:
@@ -93,7 +98,7 @@ def elsewhere_claim(properties: list[tuple[str, str]]) -> list[Claim]:
     address = next((value for name, value in properties if name == _PROVENANCE), None)
     if address is None:
         return []
-    says = f"its Content Credentials lie at {plain(address, 120)}, which is not fetched"
+    says = f"its Content Credentials lie at {quoted(address, 120)}, which is not fetched"
     return [Claim("c2pa", "not checked", says)]
 
 
@@ -109,7 +114,7 @@ def signed_claim(data: bytes, kind: str, trust: str | None) -> Claim:
         store = _checked(c2pa, data, kind, None)
     except c2pa.C2paError as error:
         require_sound_machine(error)
-        return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {plain(str(error), 160)}")
+        return Claim("c2pa", "invalid", f"its Content Credentials cannot be read: {quoted(str(error), 160)}")
     says = _said(store)
     if _is_valid(store, "Trusted", "Valid"):
         return Claim("c2pa", "valid but signer unknown", says)
@@ -145,8 +150,8 @@ def _said(store: dict[str, Any]) -> str:
     what = " and ".join(source_type_phrase(kind) for kind in own[:2]) or _said_of_parts(store["manifests"], active)
     program, signer = _program(active), active.get("signature_info") or {}
     names = dict.fromkeys(str(signer[key]) for key in ("common_name", "issuer") if signer.get(key))
-    by = f", with {program}" if program else ""
-    signed = f", signed by {' of '.join(plain(name, _NAME) for name in names)}" if names else ""
+    by = f", with {quoted(program, _NAME)}" if program else ""
+    signed = f", signed by {' of '.join(quoted(name, _NAME) for name in names)}" if names else ""
     date = f" on {plain(str(signer['time'])[:10])}" if signed and signer.get("time") else ""
     return f"{what}{by}{signed}{date}"
 
@@ -183,7 +188,7 @@ def _source_types(manifest: dict[str, Any]) -> list[str]:
 def _program(manifest: dict[str, Any]) -> str:
     info = manifest.get("claim_generator_info") or [{}]
     name = info[0].get("name") or manifest.get("claim_generator") or ""
-    return plain(f"{name} {info[0].get('version') or ''}", _NAME)
+    return plain(f"{name} {info[0].get('version') or ''}")
 
 
 def _reason(store: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from glass.claims.claim import Claim, plain
+from glass.claims.claim import Claim, plain, quoted
 from glass.claims.file_texts import Text
 
 __all__ = ["generator_claims"]
@@ -86,9 +86,8 @@ def _claim(what: str, mark: _Mark, text: Text) -> Claim:
 
 def _where(text: Text) -> str:
     """The place of a text and its beginning; of settings that are for programs, the name of the model."""
-    place = f"{text.kind} “{plain(text.name, 60)}”" if text.name else text.kind
+    place = f"{text.kind} {quoted(text.name, 60)}" if text.name else text.kind
     if text.text.lstrip().startswith(_FOR_PROGRAMS):
         model = _MODEL.search(text.text, 0, SEARCHED)
-        return f"({place}, model {plain(model[1], 80)})" if model else f"({place})"
-    excerpt = plain(text.text, _EXCERPT)
-    return f"({place}: “{excerpt}”)" if excerpt else f"({place})"
+        return f"({place}, model {quoted(model[1], 80)})" if model else f"({place})"
+    return f"({place}: {quoted(text.text, _EXCERPT)})" if plain(text.text, _EXCERPT) else f"({place})"

@@ -2,7 +2,7 @@
 
 import re
 
-from glass.claims.claim import Claim, plain
+from glass.claims.claim import Claim, quoted
 
 __all__ = ["iptc_claims", "source_type_phrase"]
 
@@ -39,19 +39,19 @@ PHRASES = {
 
 
 def source_type_phrase(value: str) -> str:
-    """``value``, a code of the vocabulary or its address, as a phrase that ends with the code."""
-    code = value.rstrip("/").rpartition("/")[2]
+    """``value``, a code of the vocabulary, its address or ``digsrctype:CODE``, as a phrase that ends with the code."""
+    code = re.split("[/:]", value.rstrip("/"))[-1]
     if code in PHRASES:
         return f"{PHRASES[code]} (IPTC {code})"
-    return f"of a source type that IPTC does not define ({plain(code if _CODE.fullmatch(code) else value, 80)})"
+    return f"of a source type that IPTC does not define ({quoted(code if _CODE.fullmatch(code) else value, 80)})"
 
 
 def iptc_claims(properties: list[tuple[str, str]]) -> list[Claim]:
     """What the XMP ``properties`` of a file say: a claim for each source type, else one for the system named."""
     types = dict.fromkeys(value for name, value in properties if name == _SOURCE_TYPE)
     system = " ".join(next((v for n, v in properties if n == wanted), "") for wanted in (_SYSTEM, _VERSION)).strip()
-    by = f", with {plain(system, 100)}" if system else ""
+    by = f", with {quoted(system, 100)}" if system else ""
     said = [f"{source_type_phrase(value)}{by}" for value in types]
     if system and not said:
-        said = [f"created with {plain(system, 100)} (IPTC AISystemUsed)"]
+        said = [f"created with {quoted(system, 100)} (IPTC AISystemUsed)"]
     return [Claim("iptc", "not checked", phrase) for phrase in said]

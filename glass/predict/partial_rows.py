@@ -2,7 +2,7 @@
 
 While a run continues, ``FILE.partial`` lies beside each file that it is to write. Beside a table that
 is the table so far. Beside a JSON document it is JSON Lines: the document without its images, then
-a line for each of them. A run that ends deletes them.
+a line for each of them. Beside a page it is empty until a stop: it keeps the name. A run that ends deletes them.
 """
 
 import csv
@@ -42,19 +42,25 @@ class PartialRows:
     """
 
     def __init__(
-        self, json_path: Path | None, csv_path: Path | None, head: PredictionHead, columns: Sequence[str] = CSV_COLUMNS
+        self,
+        json_path: Path | None,
+        csv_path: Path | None,
+        head: PredictionHead,
+        columns: Sequence[str] = CSV_COLUMNS,
+        page: Path | None = None,
     ) -> None:
         """For the files that a run is to write; ``head`` is the document without its images, ``columns`` are those of
-        the table."""
+        the table. No row of the ``page`` is written here."""
         self._json_path, self._csv_path, self._head, self._columns = json_path, csv_path, head, columns
-        self._files = ExitStack()
+        self._page = page
+        self._files, self._opened = ExitStack(), list[Path]()
         self._json: IO[str] | None = None
         self._csv: IO[str] | None = None
         self._num_rows = 0
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are written."""
+        """The files into which the rows are written."""
         return [partial_path(path) for path in (self._json_path, self._csv_path) if path]
 
     def add(self, verdict: ImageVerdict) -> None:
@@ -75,6 +81,8 @@ class PartialRows:
             if self._csv_path:
                 self._csv = self._open(self._csv_path)
                 csv.writer(self._csv, lineterminator="\n").writerow(self._columns)
+            if self._page:
+                self._open(self._page)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -83,6 +91,7 @@ class PartialRows:
     def _open(self, path: Path) -> IO[str]:
         partial = partial_path(path)
         file = partial.open("x", encoding="utf-8", newline="")
+        self._opened.append(partial)
         return self._files.enter_context(file)
 
     def __exit__(
@@ -90,6 +99,5 @@ class PartialRows:
     ) -> None:
         self._files.close()
         if not self._num_rows:
-            for file, path in ((self._json, self._json_path), (self._csv, self._csv_path)):
-                if file is not None and path is not None:
-                    partial_path(path).unlink(missing_ok=True)
+            for partial in self._opened:
+                partial.unlink(missing_ok=True)

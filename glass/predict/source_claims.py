@@ -25,4 +25,7 @@ def claims_of(source: ImageSource, trust: str | None = None) -> tuple[Claim, ...
 
 def _is_converted(source: MemberSource) -> bool:
     """Whether the bytes in the shard are others than the source's: a signature over those would not fit."""
-    return source.dataset is not None and source.dataset.column("stored_as")[source.row] != "source"
+    if source.dataset is None:
+        return False
+    # The row alone: a column as an array is as long as the data set, and would be made for each image.
+    return source.dataset.table.column("stored_as")[source.row].as_py() != "source"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from glass.report.tables import number
+from glass.report.tables import number, three_digits
 from glass.studies.crop_documents import CropStudy, InferenceRow, TrainingRow
 from glass.studies.study_documents import StudyDocument
 from shards.cli.wording import counted
@@ -87,10 +87,10 @@ def fit_rows(document: StudyDocument) -> Rows:
                 [
                     name,
                     what.removesuffix("_bytes").removesuffix("_s").replace("_", " "),
-                    f"{fit['intercept'] / scale:.3g} {unit}",
-                    f"{fit['slope'] / scale:.3g} {unit}",
-                    interval(fit["slope_interval"], ".3g", scale),
-                    "–" if fit["r2"] is None else f"{fit['r2']:.4f}",
+                    f"{three_digits(fit['intercept'] / scale)} {unit}",
+                    f"{three_digits(fit['slope'] / scale)} {unit}",
+                    _three_digits_between(fit["slope_interval"], scale),
+                    "–" if fit["r2"] is None else f"{fit['r2']:.3f}",
                 ]
             )
     return rows
@@ -121,6 +121,10 @@ def interval(values: Sequence[float] | None, form: str, scale: float = 1.0) -> s
     if values is None:
         return "–"
     return f"{values[0] / scale:{form}} to {values[1] / scale:{form}}"
+
+
+def _three_digits_between(values: Sequence[float] | None, scale: float) -> str:
+    return "–" if values is None else " to ".join(three_digits(value / scale) for value in values)
 
 
 def _memory_names(rows: Sequence[TrainingRow] | Sequence[InferenceRow]) -> dict[str, str]:

@@ -91,7 +91,7 @@ def study_markdown(document: StudyDocument) -> str:
     dataset = document["dataset"]["name"]
     parts = [
         f"# GLASS against the resize-only baseline on {_cell(dataset)}",
-        f"Budget {document['budget']}, {document['device']}, {document['created']}.",
+        f"Budget {document['budget']}, {document['device']}, {document['created'][:16].replace('T', ' ')} UTC.",
         *([f"> {document['note']}"] if document["note"] else []),
         *_audit_parts(document["audit"]),
         "## Test results, mean ± sd over the seeds",
@@ -198,7 +198,7 @@ def _search_rows(document: StudyDocument) -> Rows:
                 str(states["pruned"]),
                 str(states["failed"]),
                 f"{search['flops']:.3g}",
-                "–" if best is None else f"{best[0]:.4f} (trial {best[1]['number']})",
+                "–" if best is None else f"{best[0]:.3f} (trial {best[1]['number']})",
                 settings,
             ]
         )

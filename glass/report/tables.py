@@ -29,6 +29,7 @@ __all__ = [
     "number",
     "percent",
     "score_word",
+    "three_digits",
 ]
 
 METRIC_ROWS = (
@@ -115,6 +116,11 @@ def few_for_reliability(samples: Sequence[Samples]) -> str | None:
 def number(value: float | None, digits: int = 3) -> str:
     """A fixed number of digits; an en dash for what is undefined."""
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def three_digits(value: float) -> str:
+    """A measured figure: further digits are noise, but all before the point stand there."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def percent(value: float | None) -> str:

@@ -32,7 +32,7 @@ __all__ = ["VerdictPage"]
 
 MOST_ROWS = 5_000
 MOST_THUMBNAILS = 2_000
-CLAIMS_NOTE = "Claims do not change the verdict, and no claim proves nothing."
+CLAIMS_NOTE = "Claims do not change the verdict, and a missing claim proves nothing."
 
 
 @dataclass
@@ -90,7 +90,8 @@ class VerdictPage:
             title=self._title(),
             single=rows[0] if self.num_images == 1 else None,
             note=self._note(),
-            left_out=_left_out(len(self._verdicts), len(rows)),
+            left_out=_left_out(self.num_images, len(self._verdicts), len(rows)),
+            looked="Where it looked" if any(len(self._verdicts[n].windows) for n in shown) else "The images",
             rows=rows,
             folder=_folder([row.verdict.path for row in rows]),
             thumbnails=any(row.thumbnail for row in rows),
@@ -149,28 +150,35 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
 
 def _folder(paths: Sequence[str]) -> str:
     """The folder of all ``paths``, with the slash at its end; empty where they have none in common."""
-    folders = zip(*(path.split("/")[:-1] for path in paths), strict=False)
+    # The member of a tar is followed by where it came from: ``a.tar/KEY (real/x.jpg)``.
+    folders = zip(*(path.partition(" (")[0].split("/")[:-1] for path in paths), strict=False)
     shared = takewhile(lambda names: len(set(names)) == 1, folders)
     return "".join(f"{names[0]}/" for names in shared)
 
 
-def _left_out(images: int, rows: int) -> str:
-    if images == rows:
-        return ""
-    return (
-        f"This page shows {rows:,} of {images:,} images, those with the highest scores; --csv FILE or --json FILE"
-        " holds them all."
-    )
+def _left_out(asked: int, images: int, rows: int) -> str:
+    said = []
+    if images > rows:
+        said.append(
+            f"This page shows {rows:,} of {images:,} images, those with the highest scores; --csv FILE or --json FILE"
+            " holds them all."
+        )
+    if asked > MOST_THUMBNAILS:
+        said.append(f"Of more than {MOST_THUMBNAILS:,} images it has no small pictures.")
+    return " ".join(said)
 
 
 def _shown_text(rows: Sequence[Row]) -> str:
-    """Of how many images the pictures are in the page."""
-    scored, pictures = sum(not row.verdict.reason for row in rows), sum(row.picture is not None for row in rows)
-    if pictures == scored:
-        return "Each image with its windows and crops."
+    """Of how many images the pictures are in the page; empty if there is none."""
+    scored, pictures = sum(not row.verdict.reason for row in rows), [row.picture for row in rows if row.picture]
+    what = "its windows and crops" if any(picture.windows for picture in pictures) else "a larger picture"
+    if not pictures:
+        return ""
+    if len(pictures) == scored:
+        return f"Each image with {what}."
     return (
-        f"The {counted(pictures, 'image')} with the highest scores, with windows and crops: a page has room for no"
-        " more. Of another image, glass predict MODEL IMAGE --html FILE shows them."
+        f"The {counted(len(pictures), 'image')} with the highest scores, each with {what}: a page has room for no"
+        " more. Of another image, glass predict MODEL IMAGE --html FILE shows the same."
     )
 
 

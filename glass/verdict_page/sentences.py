@@ -39,15 +39,20 @@ def value_of(verdict: ImageVerdict) -> float:
 def figure(value: float, *edges: float) -> str:
     """``value``, 0 … 1, with three digits after the point, and more where it would look like one of ``edges``
     and is another; what rounds to 0 or 1 and is neither is said to lie above or below."""
-    if 0 < value < 0.0005:
-        return "<0.001"
-    if 0.9995 <= value < 1:
-        return ">0.999"
     for digits in range(3, MOST_DIGITS):
-        shown = f"{value:.{digits}f}"
-        if all(f"{edge:.{digits}f}" != shown or edge == value for edge in edges):
+        shown = _rounded(value, digits)
+        if all(_rounded(edge, digits) != shown or edge == value for edge in edges):
             return shown
-    return f"{value:.{MOST_DIGITS}f}"
+    return _rounded(value, MOST_DIGITS)
+
+
+def _rounded(value: float, digits: int) -> str:
+    least = 10.0**-digits
+    if 0 < value < least / 2:
+        return f"<{least:.{digits}f}"
+    if 1 - least / 2 <= value < 1:
+        return f">{1 - least:.{digits}f}"
+    return f"{value:.{digits}f}"
 
 
 def verdict_sentence(verdict: ImageVerdict, head: PredictionHead) -> str:

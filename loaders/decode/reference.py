@@ -21,14 +21,10 @@ PixelsT = TypeVar("PixelsT", npt.NDArray[np.uint8], torch.Tensor)
 def place_windows(image: PixelsT, job: WindowJob | WholeJob, crops: PixelsT) -> None:
     """Copies the job's windows of ``image`` (H, W, 3) into their slots of ``crops`` (B·N, C, C, 3), both uint8 arrays
     or both tensors of one device; zeros below and to the right."""
-    crop_size = crops.shape[1]
     for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
         crop[:height, :width] = image[top : top + height, left : left + width]
-        if height < crop_size:
-            crop[height:] = 0
-        if width < crop_size:
-            crop[:height, width:] = 0
+        _blank_rest(crop, height, width)
 
 
 def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.NDArray[np.uint8]) -> None:
@@ -41,7 +37,14 @@ def _place_windows_of(image: Image.Image, job: WindowJob | WholeJob, crops: npt.
     for slot, (top, left, height, width) in job.crops():
         crop = crops[slot]
         crop[:height, :width] = np.asarray(image.crop((left, top, left + width, top + height)))
+        _blank_rest(crop, height, width)
+
+
+def _blank_rest(crop: PixelsT, height: int, width: int) -> None:
+    """Writes zeros below and to the right of a window in its ``crop`` (C, C, 3)."""
+    if height < crop.shape[0]:
         crop[height:] = 0
+    if width < crop.shape[1]:
         crop[:height, width:] = 0
 
 
@@ -85,7 +88,8 @@ class ReferenceDecoder:
     def _read_tiles(self, job: TiledJob, pixels: npt.NDArray[np.uint8]) -> DecodeFailure | None:
         from shards.images.tiled_tiff import BadTiles  # whoever made the job has imported Numba
 
-        blank(job, pixels)
+        for slot, (_, _, height, width) in job.crops():
+            _blank_rest(pixels[slot], height, width)
         try:
             job.tiles.read(job.windows, [pixels[slot] for slot in job.slots.tolist()])
         except BadTiles as error:

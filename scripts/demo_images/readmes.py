@@ -44,7 +44,8 @@ def of_simulation(scenes: str) -> str:
     return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=", ".join(GENERATORS))
 
 
-def of_networks(names: Sequence[str]) -> str:
-    """The text for real networks, with the source and licence of each."""
-    lines = "\n".join(f"               {name}: {NETWORKS[name].source}" for name in names)
+def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
+    """The text for real networks, with the source and licence of each; those of the test alone are marked."""
+    marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
+    lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
     return _NETWORKS.format(networks=lines, control=CONTROL)

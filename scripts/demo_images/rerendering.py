@@ -32,6 +32,8 @@ ENLARGED_SHARE = 0.25
 """Of the real images."""
 CONTROL_SHARE = 0.1
 """Control images to those of both classes."""
+UNSEEN_SHARE = 0.05
+"""Images of each network that the test alone holds, to those of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC)
 FACTORS = (1.2, 3.0)
@@ -78,21 +80,31 @@ class PhotoJob:
 
 
 def plan_rerendered(
-    images: int, seed: int, photos: Sequence[Photo], pictures: Sequence[int], networks: Sequence[str]
+    images: int,
+    seed: int,
+    photos: Sequence[Photo],
+    pictures: Sequence[int],
+    networks: Sequence[str],
+    unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """``images`` cuttings, half of them real, every second one of a photograph; and the control, from the
-    pictures of the test. ``pictures[i]`` is the picture that photo i shows; there are two or more."""
+    """``images`` cuttings, half of them real, every second one of a photograph; and, from the pictures of the
+    test, the control and images by the ``unseen`` networks, which change nothing about the others.
+    ``pictures[i]`` is the picture that photo i shows; there are two or more."""
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
     for_test = [index for index, picture in enumerate(pictures) if picture in test]
     makers = _makers(images, networks)
-    control = list(repeat(CONTROL, max(1, round(CONTROL_SHARE * images))))
+    shares = {CONTROL: CONTROL_SHARE} | dict.fromkeys(unseen, UNSEEN_SHARE)
+    of_test = {maker: max(1, round(share * images)) for maker, share in shares.items()}
     rng = stream(seed, Stream.PLAN)
     order = [
         # A real and a generated image each time, so that no picture tells the class.
         *chain.from_iterable(repeat(index, 2) for index in _rounds(rng, range(len(photos)), images // 2 + 1))
-    ][:images] + _rounds(rng, for_test, len(control))
-    for number, (maker, index) in enumerate(zip([*makers, *control], order, strict=True)):
+    ][:images]
+    for maker, count in of_test.items():
+        makers += repeat(maker, count)
+        order += _rounds(rng, for_test, count)
+    for number, (maker, index) in enumerate(zip(makers, order, strict=True)):
         file = stream(seed, Stream.FILE, number)
         width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in file.integers(*SIDES, 2, endpoint=True))
         jobs[index].renditions.append(

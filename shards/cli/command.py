@@ -17,6 +17,7 @@ from typing import NoReturn
 from shards.allocation import keep_freed_memory
 from shards.cli.progress import explain_silence
 from shards.cli.shown_url import SafeFormatter, without_secrets
+from shards.cli.startup import let_waiting_threads_sleep
 from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
@@ -71,6 +72,7 @@ def run_command(main: Callable[[], int | None]) -> NoReturn:
     error is printed.
     """
     keep_freed_memory()
+    let_waiting_threads_sleep()
     if logging.lastResort is not None:  # it shows warnings where a command sets up nothing else
         logging.lastResort.setFormatter(SafeFormatter("%(message)s"))
     with guarded_streams() as output:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -81,6 +81,20 @@ def _files(frame: FrameType | None) -> Iterator[str]:
         frame = frame.f_back
 
 
+class _LogFile:
+    """A stream that is no terminal, which would draw each state of a bar over the last: here it is a line."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            self._stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+
 def progress_bar(
     total: int | None,
     what: str,
@@ -92,13 +106,15 @@ def progress_bar(
     delay_s: float = 0.0,
 ) -> "tqdm[T]":
     """A bar on stderr that counts images, or the ``unit`` of what it iterates ``over``. Shows nothing without
-    ``progress``, nor where the work ends within ``delay_s``; where stderr is no terminal but a log file, it is written
-    seldom."""
+    ``progress``, nor where the work ends within ``delay_s``; where stderr is no terminal but a log file, it writes a
+    line every ``LOG_EVERY_S``."""
     from tqdm import tqdm  # half of the time that it takes to say --help
 
-    every_s = BAR_EVERY_S if sys.stderr is not None and sys.stderr.isatty() else LOG_EVERY_S
+    log = None if sys.stderr is None or sys.stderr.isatty() else _LogFile(sys.stderr)
+    every_s = BAR_EVERY_S if log is None else LOG_EVERY_S
     return tqdm(
         over,
+        file=log,
         total=total,
         initial=initial,
         desc=what,

@@ -41,6 +41,8 @@ class _Found:
     """Lists, and tables that may have images inside, that were passed over."""
     packed_tables: list[str] = field(default_factory=list)
     """Lists, and tables with images inside, that are passed over as they lie in archives."""
+    skipped: frozenset[str] = frozenset()
+    """Images in folders that the user wants passed over."""
 
 
 def read_folder(
@@ -62,7 +64,7 @@ def read_folder(
         found.packed_tables = [name for name in found.lists if name in files.members]
         found.lists = [name for name in found.lists if name not in files.members]
     skipped = _skip(found, rules)
-    metadata = read_metadata(files, found.tables, found.images, rules)
+    metadata = read_metadata(files, found.tables, found.images, rules, found.skipped)
     tables = metadata.images
     silent = [path for path in found.images if path not in tables or tables[path].label is None]
     layout = read_layout(Counter(map(_folder_of, silent)), rules)
@@ -83,16 +85,22 @@ def read_folder(
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
-    """Takes the images in folders that the user wants passed over out of ``found``; a note on them."""
+    """Takes what lies in folders that the user wants passed over out of ``found``; a note on the images there."""
     if not rules.words.skipped:
         return []
-    left, skipped = [], Counter[str]()
-    for path in found.images:
-        name = next(filter(rules.words.is_skipped, _folder_of(path)), None)
-        left.append(path) if name is None else skipped.update([name])
-    found.images = left
-    names = ", ".join(f"{name}/ ({counted(skipped[name], 'image')})" for name in sorted(skipped))
-    return [f"passed over, as --skip says: {names}"]
+
+    def within(path: str) -> str | None:
+        return next(filter(rules.words.is_skipped, _folder_of(path)), None)
+
+    skipped = {path: name for path in found.images if (name := within(path)) is not None}
+    found.skipped = frozenset(skipped)
+    found.images = [path for path in found.images if path not in found.skipped]
+    found.tables, found.misnamed = (
+        [path for path in paths if within(path) is None] for paths in (found.tables, found.misnamed)
+    )
+    counts = Counter(skipped.values())
+    names = ", ".join(f"{name}/ ({counted(counts[name], 'image')})" for name in sorted(counts))
+    return [f"passed over, as --skip says: {names}"] if names else []
 
 
 def _folder_of(path: str) -> Folder:

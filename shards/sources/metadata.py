@@ -62,9 +62,15 @@ class Metadata:
         return [f"no labels by table: {error}" for error, _ in self.unclear]
 
 
-def read_metadata(files: SourceFiles, tables: Sequence[str], images: Sequence[str], rules: SourceRules) -> Metadata:
-    """What ``tables`` say about ``images``, both by their names in ``files``. Raises ``InputError`` if a table
-    cannot be read, and if tables contradict each other or the folders."""
+def read_metadata(
+    files: SourceFiles,
+    tables: Sequence[str],
+    images: Sequence[str],
+    rules: SourceRules,
+    skipped: AbstractSet[str] = frozenset(),
+) -> Metadata:
+    """What ``tables`` say about ``images``, both by their names in ``files``; rows on ``skipped`` images count for
+    nothing. Raises ``InputError`` if a table cannot be read, and if tables contradict each other or the folders."""
     found, known = Metadata(), frozenset(images)
     card = Card.beside(files) if tables else Card()
     evidence: list[tuple[int, str, str]] = []
@@ -74,7 +80,7 @@ def read_metadata(files: SourceFiles, tables: Sequence[str], images: Sequence[st
         try:
             with table_file(files, name) as path:
                 rows = read_rows(path, shown)
-            evidence += _add(found, rows, name.rpartition("/")[0], known, rules, card)
+            evidence += _add(found, rows, name.rpartition("/")[0], known, skipped, rules, card)
         except Unclear as error:
             found.unclear.append((error, []))
     found.notes += require_not_turned(
@@ -89,18 +95,25 @@ def read_metadata(files: SourceFiles, tables: Sequence[str], images: Sequence[st
 
 
 def _add(
-    found: Metadata, rows: TableRows, folder: str, known: AbstractSet[str], rules: SourceRules, card: Card
+    found: Metadata,
+    rows: TableRows,
+    folder: str,
+    known: AbstractSet[str],
+    skipped: AbstractSet[str],
+    rules: SourceRules,
+    card: Card,
 ) -> Iterator[tuple[int, str, str]]:
     """Takes in the rows of a table; (label, path, place of the row) of each that names an image."""
-    paths = [_within(folder, name, known) for name in rows.texts(rows.columns.path)]
-    named = [row for row, path in enumerate(paths) if path]
-    if paths and not named:
+    there = known | skipped
+    paths = [_within(folder, name, there) for name in rows.texts(rows.columns.path)]
+    named = [row for row, path in enumerate(paths) if path in known]
+    if paths and not any(paths):
         first = rows.texts(rows.columns.path)[0]
         raise Unclear(
             f"none of the files listed in {rows.shown} is there, such as {first!r}: paths in it are relative to its "
             "own folder"
         )
-    if missing := len(paths) - len(named):
+    if missing := paths.count(""):
         found.notes.append(f"{counted(missing, 'row')} of {rows.shown} name no image that is there")
     labels = np.full(len(paths), NO_LABEL, np.int8)
     if rows.columns.labels and paths:

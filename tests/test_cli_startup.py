@@ -1,0 +1,47 @@
+"""How a command starts: threads that sleep when they wait, and imports without looking for garbage."""
+
+import gc
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from shards.cli.startup import without_collecting
+
+POLICY = re.compile(r"OMP_WAIT_POLICY ?= ?'(\w+)'")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")], ids=["nothing set", "set"]
+)
+def test_threads_of_torch_sleep_while_they_wait_unless_the_person_chose(chosen, policy):
+    """The OpenMP that torch loads says itself how its threads wait."""
+    program = "from shards.cli.command import run_command\nrun_command(lambda: __import__('torch') and 0)"
+    clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**clean, **chosen, "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert POLICY.findall(done.stderr) == [policy]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_as_it_was_afterwards(enabled):
+    def failing_import():
+        with without_collecting():
+            assert not gc.isenabled()
+            raise ImportError
+
+    before = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ImportError):
+            failing_import()
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if before else gc.disable)()
