@@ -145,7 +145,7 @@ def _stability_text(verdicts: Sequence[ImageVerdict]) -> str:
         return "Whether harmless changes would turn a verdict was not tested."
     if not any(tried):
         return "No verdict is unstable: harmless changes of an image leave it as it is."
-    return f"Unstable, so that a harmless change of the image would turn it: {sum(tried):,} of {len(tried):,} verdicts."
+    return f"{sum(tried):,} of {len(tried):,} verdicts would be turned by a harmless change of the image."
 
 
 def _folder(paths: Sequence[str]) -> str:
