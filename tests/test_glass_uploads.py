@@ -61,7 +61,7 @@ def test_the_page_takes_no_more_and_leaves_nothing(monkeypatch: pytest.MonkeyPat
         raise end
 
     monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
-    monkeypatch.setattr("glass.share.demo_page.build_page", lambda _: Page())
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
     monkeypatch.setattr("scripts.demo.time.sleep", interrupted)
     monkeypatch.setattr("scripts.demo.signal.signal", lambda *_: None)
     if end is KeyboardInterrupt:

@@ -23,7 +23,7 @@ from glass.predict.image_scores import ImageScores, verdict_on
 from glass.predict.options import PredictOptions
 from glass.predict.verdicts import ImageVerdict
 from glass.presets import load_preset
-from glass.share.demo_page import describe
+from glass.verdict_page.sentences import stability_sentence
 from scripts import calibrate, evaluate, export, predict, report, robustness
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
@@ -340,10 +340,9 @@ def test_stability_that_was_not_tested_is_not_called_stable(
         assert words in told
         assert ("0 unstable" in told) == (not flags and "1 unstable" not in told)
     verdict = ImageVerdict("x", score=0.5, verdict="real", width=1, height=1)
-    assert "was not tested" in describe(verdict)
-    assert "leave the verdict" in describe(replace(verdict, unstable=False))
-    assert "<b>unstable</b>" in describe(replace(verdict, unstable=True))
-    assert "raw score 0.5000, not calibrated" in describe(verdict)
+    assert "was not tested" in stability_sentence(verdict)
+    assert "leave the verdict" in stability_sentence(replace(verdict, unstable=False))
+    assert "turns the verdict" in stability_sentence(replace(verdict, unstable=True))
 
 
 def test_no_change_that_an_image_is_short_enough_for_is_no_test() -> None:

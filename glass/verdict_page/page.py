@@ -160,11 +160,11 @@ def _left_out(asked: int, images: int, rows: int) -> str:
     said = []
     if images > rows:
         said.append(
-            f"This page shows {rows:,} of {images:,} images, those with the highest scores; --csv FILE or --json FILE"
-            " holds them all."
+            f"This page shows {rows:,} of {counted(images, 'image')}, those with the highest scores; --csv FILE or"
+            " --json FILE holds them all."
         )
     if asked > MOST_THUMBNAILS:
-        said.append(f"Of more than {MOST_THUMBNAILS:,} images it has no small pictures.")
+        said.append(f"Of more than {counted(MOST_THUMBNAILS, 'image')} it has no small pictures.")
     return " ".join(said)
 
 
