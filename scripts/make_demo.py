@@ -19,7 +19,6 @@ import hashlib
 import io
 import multiprocessing
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from shards.build.workers import obey_parent
 from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
@@ -160,16 +160,11 @@ def _mapping(workers: int) -> Iterator[Map]:
         yield map
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process can hang
-    executor = ProcessPoolExecutor(workers, context, initializer=_ignore_interrupt)
+    executor = ProcessPoolExecutor(workers, context, initializer=obey_parent)
     try:
         yield executor.map
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process; only the first one reports it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _plan(args: argparse.Namespace, parallel_map: Map) -> tuple[Sequence[Job | PhotoJob], Callable[..., int]]:

@@ -232,6 +232,19 @@ def test_workers_do_not_outlive_a_killed_build(many_images, tmp_path):
     wait_for(lambda: not group_members(process.pid), seconds=20)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ended", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_do_not_outlive_demo_images_that_are_ended(tmp_path, ended):
+    command = [sys.executable, "-m", "scripts.make_demo", tmp_path / "out", "--images=600", "--workers=2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+    wait_for(lambda: list((tmp_path / "out").rglob("real/*.*")))
+    assert len(group_members(process.pid)) >= 3
+    process.send_signal(ended)
+    process.wait()
+    wait_for(lambda: not group_members(process.pid), seconds=20)
+
+
 def group_members(group):
     """Processes of a group that are not mere zombies."""
     found = []

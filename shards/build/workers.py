@@ -16,7 +16,7 @@ from shards.allocation import keep_freed_memory
 from shards.cli.progress import explain_silence
 from shards.errors import MachineTrouble
 
-__all__ = ["Task", "write_shards"]
+__all__ = ["Task", "obey_parent", "write_shards"]
 
 _POLL_S = 0.2
 
@@ -108,6 +108,11 @@ def _start_worker(done: Any, stop: Any, started: Any) -> None:
         first = started.value == 1
     if first:  # the main process sees only that it waits
         _Channel.silent.enter_context(explain_silence())
+    obey_parent()
+
+
+def obey_parent() -> None:
+    """For a worker as it starts: it ends when the main process does, however that ends, and not before."""
     # Ctrl-C reaches every process of the terminal; the main one stops the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
