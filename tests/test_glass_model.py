@@ -129,6 +129,38 @@ def test_equal_seeds_make_equal_models():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_high_pass_leaves_what_differs_between_neighbours():
+    """The difference from a binomial mean, eight times: no light, no slope; bf16 rounds the result alone."""
+    plain = create_backbone("test_resnet", 32, pretrained=False)
+    high = create_backbone("test_resnet", 32, pretrained=False, high_pass=True)
+    pixels = views()[0]
+    with torch.no_grad():
+        x = torch.nn.functional.pad(plain.normalise(pixels).double(), (1, 1, 1, 1), mode="reflect")
+        weights = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64)
+        mean = torch.nn.functional.conv2d(x, (weights[:, None] * weights).expand(3, 1, 3, 3), groups=3)
+        found = high.normalise(pixels)
+        torch.testing.assert_close(found.double(), 8 * (plain.normalise(pixels).double() - mean), atol=1e-5, rtol=0)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(high.normalise(pixels), found.bfloat16())
+        slope = torch.arange(32, dtype=torch.uint8).expand(1, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+        assert high.normalise(slope)[..., 1:-1].abs().max() < 1e-4
+
+
+def test_high_pass_is_of_the_crops_alone_and_survives_in_the_settings():
+    model = tiny_model("test_resnet", local_high_pass=True)
+    assert (model.global_backbone.high_pass, model.local_backbone.high_pass) == (False, True)
+    view, crops = views()
+    brighter = crops // 2 + 60
+    with torch.no_grad():
+        assert torch.allclose(model(view, crops // 2)[0], model(view, brighter)[0], atol=1e-4)
+        assert not torch.allclose(
+            tiny_model("test_resnet")(view, crops // 2)[0], tiny_model("test_resnet")(view, brighter)[0]
+        )
+    with pytest.raises(InputError, match=r"share_backbone leaves one backbone.*local_high_pass"):
+        tiny_config("test_resnet", share_backbone=True, local_high_pass=True)
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_weights_from_a_local_file(tmp_path, suffix):
     """A file with its classifier, as such files are; both backbones start from it."""

@@ -59,6 +59,9 @@ class ModelConfig:
     grad_checkpoint_global: bool = False
     """Compute the activations of the global backbone again too, block by block (timm's gradient
     checkpointing)."""
+    local_high_pass: bool = False
+    """The local backbone sees the crops without their low frequencies: what a scene shows is subdued, the traces of
+    what made it stay. A network without pretrained weights learns them so where it did not (docs/results.md)."""
     share_backbone: bool = False
     """One backbone for the global view and the crops, with ``optim.lr_global``; the views must be
     of one size where the architecture depends on it."""
@@ -87,7 +90,7 @@ class ModelConfig:
             raise InputError("model.lora_rank and model.tune_last_blocks exclude each other: set one to none")
         if not self.share_backbone or self.kind == "single_view":
             return
-        for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights"):
+        for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights", "local_high_pass"):
             if getattr(self, name):
                 raise InputError(
                     f"model.share_backbone leaves one backbone, so model.{name} cannot be set: use"

@@ -196,4 +196,5 @@ def _local_backbone(config: "RunConfig", with_weights: bool) -> Backbone:
         config.loader.crop_size,
         pretrained=model.pretrained and with_weights,
         weights=weights if with_weights else None,
+        high_pass=model.local_high_pass,
     )
