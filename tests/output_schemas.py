@@ -105,6 +105,9 @@ def schema_of(kind: Any) -> dict[str, Any]:
     (first, *_), definitions = msgspec.json.schema_components(kinds)
     for found in {name: kind for kind in kinds for name, kind in _classes(kind)}.values():
         _describe(definitions[found.__name__], found)
+        for field in definitions[found.__name__]["properties"].values():
+            if field.get("default") in ([], {}):  # which msgspec says from 0.23 on
+                del field["default"]
     if kind is Report:  # it holds parts by the names of runs, and these by the name of the split
         definitions["Report"]["additionalProperties"] = {"$ref": "#/$defs/RunReport"}
         parts = [{"$ref": f"#/$defs/{part.__name__}"} for part in (Metrics, SplitResults)]
