@@ -1,7 +1,7 @@
 """Signed manifests in a file: C2PA, which is called Content Credentials where people see it.
 
-The library that checks them fetches from addresses that a file names, unless it is told not to. Here it is told, and
-a manifest that lies elsewhere is never asked for.
+By default the library that checks them fetches from addresses that a file names. Here its settings forbid that, so a
+manifest that lies elsewhere is never requested.
 """
 
 import io
