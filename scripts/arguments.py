@@ -77,6 +77,22 @@ def add_workers(parser: CommandParser) -> None:
     )
 
 
+def add_skip(parser: CommandParser) -> None:
+    """``--skip``."""
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="pass over the images in folders of this name, wherever they lie, such as edited (repeatable)",
+    )
+
+
+def skipped_names(arguments: argparse.Namespace) -> list[str]:
+    """The names that ``--skip`` gives, as ``Words.skipped`` holds them."""
+    return sorted({name.strip("/ ").lower() for name in arguments.skip})
+
+
 def add_groups(parser: CommandParser) -> None:
     """``--groups``, for commands that draw splits."""
     parser.add_argument(

@@ -30,7 +30,7 @@ from shards.sources.source_list import SourceRules, lacking_classes
 from shards.sources.words import Words, parse_labels
 from shards.store.folder import as_url
 
-from .arguments import add_groups, add_workers, at_least_one, script_parser
+from .arguments import add_groups, add_skip, add_workers, at_least_one, script_parser, skipped_names
 
 __all__ = ["main", "summary"]
 
@@ -91,13 +91,7 @@ def _add_understanding(parser: CommandParser) -> None:
         help="what the name of a folder, or a value of a label, means, such as 0=real (repeatable); goes before "
         "the words that are known, such as real, nature, fake, ai",
     )
-    parser.add_argument(
-        "--skip",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="pass over the images in folders of this name, wherever they lie, such as edited (repeatable)",
-    )
+    add_skip(parser)
     parser.add_argument(
         "--generator-level",
         type=at_least_one,
@@ -176,7 +170,7 @@ def main(argv: list[str] | None = None) -> int:
         equalise=arguments.equalise,
     )
     rules = SourceRules(
-        Words(parse_labels(arguments.label), frozenset(name.strip("/ ").lower() for name in arguments.skip)),
+        Words(parse_labels(arguments.label), frozenset(skipped_names(arguments))),
         generator_level=arguments.generator_level,
         given_split=arguments.given_split,
     )

@@ -15,7 +15,7 @@ from shards.build.settings import DEFAULT_SPLIT
 from shards.cli.command import CommandParser, one_line, run_command
 from shards.errors import InputError
 
-from .arguments import add_groups, add_workers, script_parser
+from .arguments import add_groups, add_skip, add_workers, script_parser, skipped_names
 from .build_shards import summary
 
 __all__ = ["main", "parser"]
@@ -55,6 +55,7 @@ def parser() -> CommandParser:
         help="what a value of a label, or a word in the name of a folder or tar, means, such as 1=real (repeatable); "
         "goes before the words that are known, such as real, nature, fake, ai, and before 0 (real) and 1 (generated)",
     )
+    add_skip(parser)
     for name in ("real", "generated"):
         parser.add_argument(
             f"--{name}",
@@ -114,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
         generator_from=arguments.generator_from,
         group_from=arguments.group_from,
         values=parse_values(_listed(arguments.real), _listed(arguments.generated), arguments.label),
+        skip=tuple(skipped_names(arguments)),
         image_ext=tuple(e.lower().removeprefix(".") for e in _listed(arguments.image_ext)),
         last_dot=arguments.last_dot,
         global_size=arguments.global_size,

@@ -1,6 +1,5 @@
 """Labels of strangers' data sets that would turn round by a word too few: negations, questions, third classes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -234,105 +233,6 @@ def test_names_of_classes_that_contradict_their_column_are_refused(column: str, 
         InputError, match=rf"of the column {column} is '\w+' by the names of its classes, and by the col"
     ):
         labels(path)
-
-
-@pytest.mark.parametrize(
-    ("folders", "given", "message"),
-    [
-        (
-            ("0", "1", "2"),
-            ["0=real", "1=fake"],
-            r"2/ may be a third class beside (0 = real|1 = generated): say .*2=real",
-        ),
-        (("0_real", "1_fake", "2_edited"), [], r"2_edited/ may be a third class beside"),
-        (("a/0_real", "a/1_fake", "b/2_edited"), [], ""),  # elsewhere
-        (("0_real", "1_fake", "2_edited"), ["2_edited=fake"], ""),
-        (("0_real", "1_fake", "12345"), [], r"12345/ holds 1 image beside 0_real = real and 1_fake = generated"),
-        (("0_real", "1_fake", "masks"), [], ""),
-        (
-            ("train/real", "train/fake/sdxl", "train/edited/a", "train/edited/b"),
-            [],
-            r"train/edited/ holds 2 images beside real = real and fake = generated, and its name says neither: "
-            r"say with --label edited=real or --label edited=generated what it means, or pass over it with "
-            r"--skip edited",
-        ),
-        (("real", "fake", "real_faces"), [], "real_faces/ holds 1 image beside"),
-        (("real", "fake", "not_fake"), [], "not_fake/ holds 1 image beside"),
-        (("label=real", "label=fake", "label=edited"), [], "label=edited/ holds 1 image beside"),
-        (("real", "fake", "edited"), ["edited=generated"], ""),
-        (("real", "fake", "sets/edited"), [], "sets/edited|sets/ holds"),
-        (("a/real", "a/fake", "b/edited"), [], ""),  # elsewhere
-        (("real", "fake", "unlabelled", "depth_maps"), [], ""),
-    ],
-)
-def test_a_third_class_among_folders(folders: tuple[str, ...], given: list[str], message: str, tmp_path: Path) -> None:
-    touch(tmp_path, *(f"{folder}/a.jpg" for folder in folders))
-    if message:
-        with pytest.raises(InputError, match=message):
-            understood(tmp_path, *given)
-    else:
-        understood(tmp_path, *given)
-
-
-def test_folders_are_passed_over_on_purpose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wherever they lie, and whatever class their names or a table would give the images in them."""
-    from scripts.build_shards import main
-
-    touch(tmp_path / "in", "real/r.jpg", "fake/sdxl/g.jpg", "fake/Edited/h.jpg", "edited/i.jpg", "edited/deep/j.jpg")
-    assert main([str(tmp_path / "in"), "--dry-run", "--skip", "edited/"]) == 0
-    said = capsys.readouterr().out
-    assert "2 images" in said
-    assert "passed over, as --skip says: Edited/ (1 image), edited/ (2 images)" in said
-    with pytest.raises(InputError, match=r"--skip edites: no folder of images below the source is called 'edites'"):
-        main([str(tmp_path / "in"), "--dry-run", "--skip", "edited", "--skip", "edites"])
-    (tmp_path / "list.csv").write_text("path,label\nin/real/r.jpg,real\nin/fake/sdxl/g.jpg,fake\n")
-    with pytest.raises(InputError, match=r"--skip edited: no folder of images"):
-        main([str(tmp_path / "list.csv"), "--dry-run", "--skip", "edited"])
-
-
-def test_tables_on_folders_that_are_passed_over_count_for_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither a row of the source's table, nor a table in such a folder, is then said to name what is not there."""
-    from scripts.build_shards import main
-
-    touch(
-        tmp_path,
-        "real/r.jpg",
-        "fake/g.jpg",
-        "edited/i.jpg",
-        "edited/j.jpg",
-        b"edited/\xff.jpg".decode("utf-8", "surrogateescape"),
-    )
-    (tmp_path / "metadata.csv").write_text("file_name,group\nreal/r.jpg,a\nedited/i.jpg,b\ngone.jpg,c\n")
-    (tmp_path / "edited" / "metadata.csv").write_text("file_name,label\nj.jpg,neither\n")
-    assert main([str(tmp_path), "--dry-run", "--skip", "edited"]) == 0
-    said = capsys.readouterr().out
-    assert "1 row of" in said
-    assert "passed over, as --skip says: edited/ (2 images)" in said
-    assert "edited/metadata.csv" not in said
-    assert "\\xff" not in said
-
-
-@pytest.mark.parametrize("form", ["cls", "json", "folder", "list"])
-@pytest.mark.parametrize("third", ["2", "edited"])
-def test_a_third_class_in_a_tar(form: str, third: str, tmp_path: Path) -> None:
-    if (form, third) == ("folder", "edited"):
-        pytest.skip("a folder of another name may be anything: its images are counted as left out")
-    values = ["0", "1", third]
-    members, settings = [], {}
-    for n, value in enumerate(values):
-        key = f"{value}/{n}" if form == "folder" else str(n)
-        members.append((f"{key}.jpg", image(n)))
-        if form == "cls":
-            members.append((f"{key}.cls", value.encode()))
-        elif form == "json":
-            members.append((f"{key}.json", json.dumps({"label": value}).encode()))
-    if form == "list":
-        settings["label_from"] = str(tmp_path / "list.csv")
-        (tmp_path / "list.csv").write_text("key;label\n" + "".join(f"{n};{v}\n" for n, v in enumerate(values)))
-    with pytest.raises(InputError, match=rf"sample '\S*2': (the label '|its folder ){third}'? means neither real nor"):
-        taken_in([write_tar(tmp_path / "a.tar", members)], **settings)
 
 
 def test_one_folder_linked_as_both_classes_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from shards.adopt.label_evidence import LabelEvidence
 from shards.adopt.label_guess import RuleChoice
 from shards.adopt.label_rules import LabelRules, SampleTexts, TarLabels
+from shards.adopt.label_words import LabelWords
 from shards.adopt.listing import TarListing, TarMember, TarSample, is_image_name, list_tar
 from shards.adopt.settings import IndexSettings
 from shards.adopt.tar_names import NamedTar
@@ -55,6 +56,8 @@ class ExaminedTar:
     """Extension → images beside the one that was chosen of their sample."""
     folded: str = ""
     """An image that shares its key with others, if there is one."""
+    folders: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    """Folders in the tar → images right in them, but for those that are passed over."""
     keys: set[str] = field(default_factory=set)
     """Keys of the samples that a list describes, where labels come from a list."""
 
@@ -82,7 +85,8 @@ def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules
 
     Raises ``InputError`` if no sample has an image, and for what the rules are refused for.
     """
-    choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, settings.values)
+    words = LabelWords(dict(settings.values), frozenset(settings.skip))
+    choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, words)
     without: str = ""
     for tar in tars:
         samples = list_tar(tar.path, settings.last_dot).samples
@@ -173,6 +177,8 @@ def _rejections(sample: TarSample, error: RejectedImage, tar: NamedTar) -> Itera
 def _examine(
     texts: SampleTexts, member: TarMember, data: mmap.mmap, tar: NamedTar, labels: TarLabels, found: ExaminedTar
 ) -> TarImage:
+    labels.require_wanted(texts.sample.key)
+    found.folders[tuple(texts.sample.key.split("/")[:-1])] += 1
     described = labels.describe(texts)
     content = data[member.offset : member.offset + member.length]
     if not content:

@@ -1,7 +1,6 @@
 """The rules by which samples of tars are labelled: those a person asked for, or those that fit."""
 
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 from shards.adopt.key_list import KeyList, read_key_list
@@ -25,10 +24,10 @@ class RuleChoice:
     """
 
     def __init__(
-        self, label_from: str | None, generator_from: str | None, group_from: str | None, values: Mapping[str, int]
+        self, label_from: str | None, generator_from: str | None, group_from: str | None, words: LabelWords
     ) -> None:
         """Raises ``InputError`` for rules that do not exist and lists that cannot be read."""
-        self._generator, self._group, self._words = generator_from, group_from, LabelWords(dict(values))
+        self._generator, self._group, self._words = generator_from, group_from, words
         self._listed, self._label = KeyList(), label_from
         if label_from is not None and label_from.lower().endswith((".csv", ".parquet")):
             self._listed, self._label = read_key_list(Path(label_from)), "list"

@@ -7,7 +7,6 @@ CSV or Parquet list by key.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,6 +120,11 @@ class TarLabels:
         self._by_tar = rules.words.of_tar(tar.below)
         self._by_folders: dict[str, Said | None] = {}
 
+    def require_wanted(self, key: str) -> None:
+        """Raises ``RejectedImage`` for a sample in a folder that the person wants passed over."""
+        if any(map(self._words.is_skipped, key.split("/")[:-1])):
+            raise RejectedImage("no_label", "in a folder that --skip names")
+
     def describe(self, texts: SampleTexts) -> Description:
         """Raises ``RejectedImage`` where the rule finds nothing about a sample, ``InputError`` where its value
         is neither real nor generated."""
@@ -151,12 +155,6 @@ class TarLabels:
             raise InputError(
                 f"{self._tar.name}, sample {key!r}: its names say both classes ({said.clash}): say with --label "
                 "WORD=real or WORD=generated which of the words counts, or take labels from elsewhere with --label-from"
-            )
-        numbers = [name for name in key.split("/")[:-1] if re.fullmatch(r"\d{1,2}", name)]
-        if said is None and self._rules.label == "folder" and numbers:  # a third class beside 0 and 1
-            raise InputError(
-                f"{self._tar.name}, sample {key!r}: its folder {numbers[0]} means neither real nor generated: say with "
-                f"--label {numbers[0]}=real or {numbers[0]}=generated what it means"
             )
         if said is None and self._rules.label == "tar":
             raise InputError(

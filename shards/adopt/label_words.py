@@ -51,10 +51,16 @@ class LabelWords:
 
     values: Mapping[str, int] = field(default_factory=dict)
     """Text in lower case → label."""
+    skipped: frozenset[str] = frozenset()
+    """Names of folders in lower case whose images are passed over."""
 
     @cached_property
     def _table(self) -> Words:
-        return Words(self.values)
+        return Words(self.values, self.skipped)
+
+    def is_skipped(self, folder: str) -> bool:
+        """As :meth:`shards.sources.words.Words.is_skipped`."""
+        return self._table.is_skipped(folder)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

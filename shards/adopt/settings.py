@@ -31,6 +31,8 @@ class IndexSettings:
     group_from: str | None = None
     values: dict[str, int] = field(default_factory=dict)
     """Text in lower case → label, besides the words of ``shards.sources.words``, 0 and 1."""
+    skip: tuple[str, ...] = ()
+    """Names of folders in lower case: images in such a folder in a tar are left out."""
     image_ext: tuple[str, ...] = ()
     """Extensions of images in order of preference; empty: all that are known."""
     last_dot: bool = False
@@ -62,8 +64,10 @@ class IndexSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON holds them, and the contents of a list by their digest."""
-        fields = {**asdict(self), "image_ext": list(self.image_ext)}
-        if not self.last_dot:  # as indexes say it that are older than the setting
+        fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
+        if not self.skip:  # as indexes say it that are older than the setting
+            del fields["skip"]
+        if not self.last_dot:  # the same
             del fields["last_dot"]
         listed = self.label_from is not None and Path(self.label_from).is_file()
         digest = hashlib.sha256(Path(str(self.label_from)).read_bytes()) if listed else None

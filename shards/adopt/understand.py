@@ -18,6 +18,7 @@ from shards.cli.wording import by_reason
 from shards.errors import InputError
 from shards.manifest.group_list import GroupList
 from shards.sources.source_list import notes_on_splits
+from shards.sources.third_class import require_no_third_class
 
 __all__ = ["UnderstoodTars", "understand_tars"]
 
@@ -46,6 +47,8 @@ def understand_tars(
     rules.listed.require_clear(tars)
     examined = _examine(tars, rules, settings, workers, progress)
     rules.words.require_matched()
+    if rules.label == "folder":
+        _require_no_third_class(examined, rules)
     notes = notes_on_labels(tars, examined, rules, settings)
     if groups is not None:
         notes.append(join_groups(examined, groups))
@@ -63,6 +66,16 @@ def understand_tars(
         lost = lost_images(examined) + unread_ends(tars, examined)
         raise InputError("; ".join([str(error), *lost])) from error
     return UnderstoodTars(tars, examined, images, rejected, shares, notes)
+
+
+def _require_no_third_class(examined: Sequence[ExaminedTar], rules: LabelRules) -> None:
+    """As of folders that are no tars, see :mod:`shards.sources.third_class`."""
+    counts = sum((found.folders for found in examined), Counter[tuple[str, ...]]())
+    said: dict[tuple[str, ...], tuple[str, int] | None] = {}
+    for folder in counts:
+        word = rules.words.of_folders(folder)
+        said[folder] = None if word is None or word.label is None else (word.word, word.label)
+    require_no_third_class(said, counts)
 
 
 def _examine(

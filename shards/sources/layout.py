@@ -5,7 +5,6 @@ what is left names the generator: ``GEN/train/ai``, ``train/FAKE``, ``GEN/1_fake
 What contradicts itself is refused; what says nothing is passed over, and both are named.
 """
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,8 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.source_list import UNKNOWN_GENERATOR, SourceRules
-from shards.sources.word_table import CLASS_WORDS, SPLIT_WORDS, denied, letters_of, may_be_generated
+from shards.sources.third_class import BESIDE_CLASSES, require_no_third_class
+from shards.sources.word_table import CLASS_WORDS, denied, letters_of, may_be_generated
 from shards.sources.words import Meaning
 
 __all__ = ["Folder", "Layout", "Place", "given_split", "named_generator", "read_layout"]
@@ -23,15 +23,7 @@ Folder = tuple[str, ...]
 """The names of a folder and of those that it lies in, from the source on; ``()`` is the source."""
 
 _MOST_SHOWN = 5
-_NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
-"""``0`` and ``1_fake``."""
-_ASIDE = frozenset(
-    {"annotations", "captions", "control", "depth", "doc", "docs", "edges", "extra", "landmarks", "macosx"}
-    | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
-    | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
-)
-"""Words in the names of folders that lie beside those of the classes and are no class."""
-_SAY_NOTHING = _ASIDE | {word for word, label in CLASS_WORDS.items() if label == 0}
+_SAY_NOTHING = BESIDE_CLASSES | {word for word, label in CLASS_WORDS.items() if label == 0}
 """Words in the names of folders that lie beside real images and are not taken for a generator's; ``real_faces`` may
 be more of the same."""
 
@@ -87,8 +79,8 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
     folder contradict each other."""
     meanings = {name: rules.words.of_name(name) for folder in counts for name in folder}
     said = {folder: _said(folder, meanings, rules) for folder in counts}
-    _require_two_classes(said)
-    _require_no_third(said, counts)
+    classes = {folder: None if place.label is None else (place.said_by, place.label) for folder, place in said.items()}
+    require_no_third_class(classes, counts)
     beside: dict[Folder, str] = {}
     if {place.label for place in said.values()} - {None} == {0} and not _given(rules, 1):
         beside = _beside_real(said, rules)
@@ -101,49 +93,6 @@ def read_layout(counts: Mapping[Folder, int], rules: SourceRules) -> Layout:
         for folder, place in said.items()
     }
     return Layout(places, counts, bool(beside))
-
-
-def _require_two_classes(said: Mapping[Folder, Place]) -> None:
-    """Raises ``InputError`` for a third class, as numbers show it: ``2/`` beside ``0/`` and ``1/``, or ``2_edited/``
-    beside ``0_real/``."""
-    forms = {}
-    for folder, place in said.items():
-        if place.label is not None and (number := _NUMBERED.fullmatch(place.said_by)):
-            at = folder.index(place.said_by)
-            forms[folder[:at], bool(number[1])] = f"{place.said_by} = {CLASS_NAMES[place.label]}"
-    for folder, place in said.items():
-        for at, name in enumerate(folder if place.label is None else ()):
-            number = _NUMBERED.fullmatch(name)
-            if number and (other := forms.get((folder[:at], bool(number[1])))):
-                raise InputError(
-                    f"{'/'.join(folder[: at + 1])}/ may be a third class beside {other}: {_ways_out(name)}"
-                )
-
-
-def _require_no_third(said: Mapping[Folder, Place], counts: Mapping[Folder, int]) -> None:
-    """Raises ``InputError`` for images in a folder beside those of both classes, such as ``edited/`` beside ``real/``
-    and ``fake/``: which of the two they are is not guessed. Masks and the like may lie there."""
-    named: dict[Folder, dict[int, str]] = {}
-    for folder, place in said.items():
-        if place.label is not None:
-            named.setdefault(folder[: folder.index(place.said_by)], {})[place.label] = place.said_by
-    for folder, place in said.items():
-        for at, name in enumerate(folder if place.label is None else ()):
-            both = named.get(folder[:at], {})
-            if len(both) < 2 or not _ASIDE.isdisjoint(letters_of(name)):
-                continue
-            third = folder[: at + 1]
-            number = sum(count for other, count in counts.items() if other[: at + 1] == third)
-            classes = " and ".join(f"{both[label]} = {CLASS_NAMES[label]}" for label in sorted(both))
-            raise InputError(
-                f"{'/'.join(third)}/ holds {counted(number, 'image')} beside {classes}, and its name says neither: "
-                f"{_ways_out(name)}"
-            )
-
-
-def _ways_out(name: str) -> str:
-    words = " or ".join(f"--label {name}={label}" for label in CLASS_NAMES)
-    return f"say with {words} what it means, or pass over it with --skip {name}"
 
 
 def _given(rules: SourceRules, label: int) -> bool:

@@ -1,0 +1,61 @@
+"""A third class in a data set of two: images in folders beside those of both classes, whose names say neither."""
+
+import re
+from collections.abc import Mapping
+
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.manifest.schema import CLASS_NAMES
+from shards.sources.word_table import SPLIT_WORDS, letters_of
+
+__all__ = ["BESIDE_CLASSES", "require_no_third_class"]
+
+_Folder = tuple[str, ...]
+_NUMBERED = re.compile(r"\d{1,2}([-_ ]\D.*)?")
+"""``0`` and ``1_fake``."""
+BESIDE_CLASSES = frozenset(
+    {"annotations", "captions", "control", "depth", "doc", "docs", "edges", "extra", "landmarks", "macosx"}
+    | {"mask", "masks", "meta", "metadata", "misc", "other", "others", "prompts", "readme", "segmentation"}
+    | {"thumbnails", "todo", "tmp", "unknown", "unlabeled", "unlabelled", *SPLIT_WORDS}
+)
+"""Words in the names of folders that lie beside those of the classes and are no class."""
+
+
+def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
+    """Raises ``InputError`` where images lie in a folder that may be a third class, such as ``edited/`` beside
+    ``real/`` and ``fake/``, or ``2/`` beside ``1/``: which of the two they are is not guessed.
+
+    ``said``: folder → the name in it that says a class, and the class, or ``None``; ``counts``: its images.
+    """
+    named: dict[_Folder, dict[int, str]] = {}
+    for folder, word in said.items():
+        if word is not None:
+            name, label = word
+            named.setdefault(folder[: folder.index(name)], {})[label] = name
+    for folder, word in said.items():
+        for at, name in enumerate(folder if word is None else ()):
+            classes = named.get(folder[:at], {})
+            if not _may_be_third(name, classes):
+                continue
+            third = folder[: at + 1]
+            images = sum(count for other, count in counts.items() if other[: at + 1] == third)
+            beside = " and ".join(f"{classes[label]} = {CLASS_NAMES[label]}" for label in sorted(classes))
+            raise InputError(
+                f"{'/'.join(third)}/ holds {counted(images, 'image')} beside {beside}, and its name says no class: say "
+                f"with {' or '.join(f'--label {name}={label}' for label in CLASS_NAMES)} what it means, or pass over "
+                f"it with --skip {name}"
+            )
+
+
+def _may_be_third(name: str, classes: Mapping[int, str]) -> bool:
+    """Whether the folder ``name`` lies where a class would, beside those of ``classes``, label → name."""
+    if len(classes) == 2:
+        return BESIDE_CLASSES.isdisjoint(letters_of(name))
+    form = _form(name)
+    return form is not None and form in map(_form, classes.values())
+
+
+def _form(name: str) -> bool | None:
+    """Whether a word follows the number that ``name`` begins with; ``None`` without a number."""
+    number = _NUMBERED.fullmatch(name)
+    return None if number is None else bool(number[1])
