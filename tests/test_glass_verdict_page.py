@@ -9,37 +9,25 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from glass.predict import verdict_lines
 from glass.predict.harmless_changes import CHANGES
 from glass.predict.heatmaps import dense_windows
 from glass.predict.image_sources import BytesSource, LoadedImage
-from glass.predict.partial_rows import partial_path
 from glass.predict.verdicts import ImageVerdict
-from glass.share.demo_page import answer, facts_of
+from glass.share.demo_page import facts_of
 from glass.verdict_page import page as page_module
 from glass.verdict_page import pictures
 from glass.verdict_page.page import VerdictPage
 from glass.verdict_page.pictures import WatchedSource, picture_of
-from glass.verdict_page.sentences import covered_share, figure, stability_sentence, verdict_sentence
+from glass.verdict_page.sentences import figure
 from scripts import predict
-from shards.errors import InputError
 from tests.page_parser import Page
 from tests.spread_runs import QUICK, calibrated, make_run
-
-HEAD = {
-    "model": {"path": "run", "kind": "glass", "weights_sha256": "0" * 64},
-    "views": {"num_crops": 4, "sampling": "stratified_grid", "coverage": "sample", "draws": 1},
-    "calibrated": True,
-    "threshold": 0.9,
-    "real_below": 0.2,
-    "note": "",
-}
+from tests.test_glass_verdict_sentences import HEAD
 
 
 def written(run, out, *arguments, code=0):
@@ -205,74 +193,6 @@ def test_a_calibrated_model_shows_probability_and_band(spread_run, files, tmp_pa
     assert f"--doubt-at: {100 * calibration.real_below}%" in zones["style"]
 
 
-def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_path, capsys):
-    path, other = files[0].path, files[1].path
-    out = tmp_path / "o.html"
-    out.write_text("<p>mine</p>")
-    with pytest.raises(InputError, match="not written by this command"):
-        predict.main([str(spread_run), str(path), "--html", str(out)])
-    assert out.read_text() == "<p>mine</p>"
-    out.unlink()
-    flags = ["--html", str(out), "--no-stability"]
-    assert predict.main([str(spread_run), str(path), *flags]) == 0
-    assert predict.main([str(spread_run), str(path), str(other), *flags]) == 0
-    assert "will be replaced" in capsys.readouterr().err
-    before = out.read_bytes()
-    with pytest.raises(InputError, match="verdicts of another model"):
-        predict.main([str(run), str(path), str(other), *flags])
-    with pytest.raises(InputError, match="holds verdicts on 1 image that are not asked for now"):
-        predict.main([str(spread_run), str(path), *flags])
-    assert out.read_bytes() == before
-    out.write_text(out.read_text().replace('id="verdicts">{', 'id="verdicts">['))
-    with pytest.raises(InputError, match="is damaged"):
-        predict.main([str(spread_run), str(path), str(other), *flags])
-    with pytest.raises(InputError, match="--csv and --html are both"):
-        predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
-
-
-def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_path, monkeypatch, capsys):
-    out, seen, line = tmp_path / "o.html", [], verdict_lines.verdict_line
-
-    def counting(verdict):
-        seen.append(verdict.path)
-        if len(seen) == 3:
-            raise KeyboardInterrupt
-        return line(verdict)
-
-    arguments = [str(spread_run), *(str(source.path) for source in files[:4]), "--html", str(out), "--no-stability"]
-    with monkeypatch.context() as patch:
-        patch.setattr(verdict_lines, "verdict_line", counting)
-        with pytest.raises(KeyboardInterrupt):
-            predict.main(arguments)
-    assert f"the 2 rows so far: {out}.partial" in capsys.readouterr().err
-    page = Page(partial_path(out).read_text())
-    assert "Stopped early: 2 images of 4 were not scored" in page.words
-    assert [row.keys[3] for row in page.rows] == seen[:2]
-    assert not out.exists()
-    with pytest.raises(InputError, match=r"o\.html\.partial holds what a run had scored"):
-        predict.main(arguments)
-    partial_path(out).unlink()
-    assert predict.main(arguments) == 0
-    assert not partial_path(out).exists()
-    assert "Stopped early" not in out.read_text()
-
-
-def test_no_two_runs_write_one_page(spread_run, files, tmp_path, monkeypatch):
-    """The second would put its verdicts in the place of the first's."""
-    out, line = tmp_path / "o.html", verdict_lines.verdict_line
-
-    def begun_again(verdict):
-        monkeypatch.setattr(verdict_lines, "verdict_line", line)
-        with pytest.raises(InputError, match=r"o\.html\.partial holds .* or is still running"):
-            predict.main([str(spread_run), str(files[1].path), "--html", str(out), "--no-stability"])
-        return line(verdict)
-
-    monkeypatch.setattr(verdict_lines, "verdict_line", begun_again)
-    assert predict.main([str(spread_run), str(files[0].path), "--html", str(out), "--no-stability"]) == 0
-    assert str(files[0].path) in Page(out.read_text()).words
-    assert list(tmp_path.iterdir()) == [out]
-
-
 def test_a_page_speaks_of_windows_only_where_there_are_some(tmp_path, files):
     run = make_run(tmp_path / "run", "single_view_tiny")
     paths = [source.path for source in files[:2]]
@@ -347,81 +267,3 @@ def test_a_page_of_a_thousand_images_stays_small(detector):
         )
         page.add(verdict, source, loaded if page.wants_picture(verdict) else None)
     assert len(page.html()) < 15_000_000
-
-
-class TestSentences:
-    @pytest.mark.parametrize(
-        ("value", "edges", "shown"),
-        [
-            (0.5, (), "0.500"),
-            (0.8996, (0.9,), "0.8996"),
-            (0.9, (0.9,), "0.900"),
-            (0.99999, (), ">0.999"),
-            (1e-9, (), "<0.001"),
-            (1.0, (), "1.000"),
-            (0.0, (0.5,), "0.000"),
-            (0.49999999, (0.5,), "0.500000"),
-            (0.9996, (0.9997,), "0.9996"),
-            (0.9999999, (0.9997,), ">0.9999"),
-            (0.0001, (0.0004,), "0.0001"),
-        ],
-    )
-    def test_a_figure_never_looks_like_an_edge_that_it_is_not(self, value, edges, shown):
-        assert figure(value, *edges) == shown
-        assert shown.isprintable()  # a template writes all else as an escape
-
-    @pytest.mark.parametrize(
-        ("probability", "word", "said"),
-        [
-            (0.95, "generated", "is 0.950; from 0.900 on, an image is called generated."),
-            (0.1, "real", "is 0.100; below 0.200, an image is called real."),
-            (0.8999, "uncertain", "is 0.8999: too high for the verdict real (below 0.2000), too low"),
-        ],
-    )
-    def test_the_verdict_stands_beside_its_edges(self, probability, word, said):
-        verdict = ImageVerdict("x", score=0.3, probability=probability, verdict=word)
-        assert said.replace("0.2000", "0.200") in verdict_sentence(verdict, HEAD)
-        raw = verdict_sentence(replace(verdict, probability=None), HEAD | {"calibrated": False})
-        assert "The raw score is 0.300. It is no probability" in raw
-
-    def test_the_change_that_turns_a_verdict_is_named(self, detector, files):
-        (verdict,) = detector.predict([files[0]])
-        assert stability_sentence(replace(verdict, unstable=None)).endswith("was not tested.")
-        assert list(verdict.change_verdicts) == list(CHANGES)
-        turned = {**dict.fromkeys(CHANGES, "real"), CHANGES[1]: "uncertain"}
-        unstable = replace(verdict, verdict="real", unstable=True, change_verdicts=turned)
-        assert f"({CHANGES[1]} → uncertain)" in stability_sentence(unstable)
-
-    def test_what_windows_cover_is_counted_once(self):
-        rng = np.random.default_rng(0)
-        for count in (0, 1, 5):
-            windows = rng.integers(1, 40, (count, 4)).astype(np.int32)
-            seen = np.zeros((80, 80), bool)
-            for top, left, height, width in windows.tolist():
-                seen[top : top + height, left : left + width] = True
-            verdict = ImageVerdict("x", height=80, width=80, windows=windows)
-            assert covered_share(verdict) == pytest.approx(100 * seen.mean())
-
-
-class TestDemo:
-    @pytest.mark.parametrize("kind", ["jpg", "png"])
-    def test_it_says_what_predict_says(self, detector, files, tmp_path, kind):
-        """Of an upload, which comes as a file of another name with the same bytes."""
-        path = next(source.path for source in files if source.path.suffix == f".{kind}")
-        (expected,) = detector.predict([path.read_bytes()])
-        upload = Path(shutil.copy(path, tmp_path / f"upload.{kind}"))
-        frame = answer(detector, facts_of(detector, ["decoders differ"]), str(upload), dense=True)
-        (attributes,) = Page(frame).all("iframe")
-        assert "sandbox" in attributes
-        page = Page(attributes["srcdoc"])
-        for words in (expected.verdict, figure(expected.score, 0.5), *CHANGES, "upload", "decoders differ"):
-            assert words in page.words
-        assert "The file makes no claim that was looked for" in page.words
-        assert str(tmp_path) not in page.source
-        assert page.all("image", **{"class": "overlay"})
-        assert answer(detector, facts_of(detector), None, dense=True) == ""
-
-    def test_it_survives_rubbish(self, detector, tmp_path):
-        (tmp_path / "x.jpg").write_bytes(b"rubbish")
-        shown = html.unescape(answer(detector, facts_of(detector), str(tmp_path / "x.jpg"), dense=True))
-        assert "There is no verdict: not_an_image" in shown
