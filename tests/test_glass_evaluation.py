@@ -19,6 +19,7 @@ from glass.measure.result_files import evaluation_path, read_evaluation, write_e
 from glass.measure.scoring import Predictions
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
+from tests.made_up_runs import made_up_evaluation
 
 Scores = Callable[..., Predictions]
 
@@ -45,25 +46,9 @@ def scores(synthetic_dataset: ShardDataset) -> Scores:
     return make
 
 
-def whole_document(table: pa.Table) -> dict[str, Any]:
+def whole_document(table: pa.Table, dataset: ShardDataset) -> dict[str, Any]:
     """The measured parts with identity parts around them."""
-    return {
-        "format_version": 1,
-        "split": "train",
-        "model": {"kind": "glass", "weights_sha256": "0" * 64, "chosen": None},
-        "dataset": {"name": "data", "dataset_json_sha256": "1" * 64},
-        "settings": {
-            "num_crops": 3,
-            "crop_size": 32,
-            "sampling": "stratified_grid",
-            "seed": 0,
-            "device": "cpu",
-            "precision": "auto",
-        },
-        **evaluate_table(table, draws=20),
-        "timing": {"time_s": 1.0, "images_per_s": 12.0},
-        "versions": {"python": "3"},
-    }
+    return made_up_evaluation(table, dataset, "train", "0" * 64, 3, 32)
 
 
 def test_each_score_stands_beside_its_own_manifest_row(scores: Scores, synthetic_dataset: ShardDataset) -> None:
@@ -124,7 +109,7 @@ def test_scenes_are_counted_and_named_groups_resampled_whole(scores: Scores, syn
 
 def test_written_and_read_back(scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
-    document = whole_document(table)
+    document = whole_document(table, synthetic_dataset)
     write_evaluation(tmp_path, document, table)
     assert read_evaluation(tmp_path, "train") == document
     assert read_predictions(tmp_path, "train").equals(table)
@@ -142,14 +127,14 @@ def test_an_interrupted_rewrite_leaves_no_document_beside_new_predictions(
     scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
-    write_evaluation(tmp_path, whole_document(table), table)
+    write_evaluation(tmp_path, whole_document(table, synthetic_dataset), table)
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("glass.measure.result_files.write_text_atomic", fail)
     with pytest.raises(OSError, match="No space left"):
-        write_evaluation(tmp_path, whole_document(table), table)
+        write_evaluation(tmp_path, whole_document(table, synthetic_dataset), table)
     with pytest.raises(InputError, match="has no evaluation of train"):
         read_evaluation(tmp_path, "train")
 
@@ -159,7 +144,7 @@ def test_a_document_without_a_field_is_no_evaluation(
     field: str, scores: Scores, synthetic_dataset: ShardDataset, tmp_path: Path
 ) -> None:
     table = prediction_table(scores("train"), synthetic_dataset, "train")
-    document = whole_document(table)
+    document = whole_document(table, synthetic_dataset)
     del document[field]
     with pytest.raises(ValueError, match=field):
         check_evaluation(document)
