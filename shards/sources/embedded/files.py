@@ -26,8 +26,9 @@ from shards.store.fsspec_store import PIECE_BYTES
 __all__ = ["EmbeddedFiles", "ImageTable", "row_name"]
 
 _DIGITS = 9
-_STORED_AT_ONCE = 4
-"""Tables of a store that are read at the same time: its answers take time. Each has a few pieces in memory."""
+_AT_ONCE, _STORED_AT_ONCE = 2, 4
+"""Tables that are read at the same time: of a disk, as one is written while another waits until it is on the disk, and
+of a store, whose answers take time. Each has a few pieces in memory."""
 _ADDRESSES = (b"http://", b"https://", b"s3://", b"gs://", b"hf://")
 _MOST_SHOWN = 80
 
@@ -137,7 +138,7 @@ class EmbeddedFiles:
         def spool(table: ImageTable) -> None:
             _spool(self.files, table, folder, advance, stopped)
 
-        with ThreadPoolExecutor(_STORED_AT_ONCE if self.files.at_once else 1) as pool:
+        with ThreadPoolExecutor(_STORED_AT_ONCE if self.files.at_once else _AT_ONCE) as pool:
             try:
                 list(pool.map(spool, missing))
             except BaseException:  # nobody waits for the rest of a table
