@@ -11,7 +11,9 @@ import socket
 import subprocess
 import sys
 import tarfile
+import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from scripts import audit, calibrate, demo, evaluate, predict, robustness, verif
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.images.pixels import decode_rgb, pixel_sha256
+from tests.loopback import listening
 from tests.made_up import made_up
 
 
@@ -290,15 +293,19 @@ def test_an_address_of_another_machine_is_told(monkeypatch):
 
 
 @pytest.fixture
-def served_page(run):
-    """The address of ``glass demo`` in a process of its own: Gradio warns, and opens sockets."""
+def served_page(run, tmp_path):
+    """The address of ``glass demo`` in a process of its own: Gradio warns, and opens sockets. The library by which
+    Gradio fetches takes this machine for one of the internet there."""
     if importlib.util.find_spec("gradio") is None:
         pytest.skip("needs the extra demo")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text("import safehttpx\nsafehttpx.is_public_ip = lambda _: True\n")
+    paths = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
     command = [sys.executable, "-m", "scripts.demo", str(run), "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as served:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}) as served:
         try:
             assert served.stdout is not None
             assert f"http://127.0.0.1:{port}" in served.stdout.readline()
@@ -311,6 +318,35 @@ def served_page(run):
 def test_the_page_is_served_and_listens_here_only(served_page):
     with urllib.request.urlopen(f"{served_page}/", timeout=60) as answer:
         assert b"Is this image generated?" in answer.read()
+
+
+@pytest.mark.slow
+def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
+    """Gradio by itself fetches both."""
+    asked = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with listening(Elsewhere) as address:
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{served_page}/gradio_api/file={address}/passed_on.jpg", timeout=60)
+        call = f"{served_page}/gradio_api/call/predict"
+        file = {"path": f"{address}/file.jpg", "meta": {"_type": "gradio.FileData"}}
+        request = urllib.request.Request(
+            call, json.dumps({"data": [file]}).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{call}/{event}", timeout=60) as answer:
+            assert answer.read().startswith(b"event: error")
+    assert asked == []
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from glass.predict.options import PredictOptions
 from glass.predict.source_claims import claims_of
 from glass.predict.verdict_lines import document_head
 from glass.share.demo_endpoint import add_endpoint
+from glass.share.uploads import fetch_nothing
 from glass.verdict_page.page import VerdictPage
 from glass.verdict_page.page_facts import PageFacts, page_facts
 from shards.errors import InputError
@@ -67,6 +68,7 @@ def build_page(detector: "Detector", warnings: Sequence[str] = ()) -> Any:
         import gradio
     except ImportError as error:
         raise InputError("the page needs an extra: pip install -e '.[demo]'") from error
+    fetch_nothing()
     facts = facts_of(detector, warnings)
     # No telemetry: people may show this page images that they want to keep private.
     with gradio.Blocks(title="Is this image generated?", analytics_enabled=False) as page:

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 
-__all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "upload_folder"]
+__all__ = ["KEPT_FOR_S", "MAX_UPLOAD_BYTES", "delete_old", "fetch_nothing", "upload_folder"]
 
 MAX_UPLOAD_BYTES = 64 << 20
 """Size limit of one file. Photographs of 100 megapixels take half of it."""
@@ -52,3 +53,17 @@ def delete_old(folder: Path, now: float | None = None) -> int:
                 path.unlink()
                 deleted += 1
     return deleted
+
+
+def fetch_nothing() -> None:
+    """Takes from Gradio its way to fetch addresses that callers give: in the place of a file, of which it would hold
+    any length, and behind ``/gradio_api/file=``, which passes on what it fetched. Both go through one library.
+
+    A caller can send a file, so nothing is lost. Whether it holds with the Gradio that is installed, a test counts.
+    """
+    import safehttpx
+
+    async def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError("no address is fetched: send the file itself")
+
+    safehttpx.get = safehttpx.async_validate_url = refuse
