@@ -154,7 +154,7 @@ def settings(options: argparse.Namespace) -> RunConfig:
     if options.config is None:
         preset = load_preset(options.preset)
     else:
-        preset = read_run_file(options.config, options.preset, load_preset)
+        preset = read_run_file(options.config, options.preset, load_preset, options.set)
     if options.params is not None:
         from glass.studies.search_records import apply_params
 

@@ -77,7 +77,7 @@ def test_any_values_come_back(text, rate, seed, flag, tmp_path_factory):
     )
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text(run_file_text(config), newline="")
-    assert read_run_file(path, None, load_preset) == config
+    assert read_run_file(path, None, load_preset, [f"model.global_weights={text}"]) == config
 
 
 def test_every_setting_is_in_the_file():
@@ -124,6 +124,24 @@ def test_a_wrong_file_is_one_sentence(text, sentence, tmp_path):
         asked("--config", written(tmp_path, text))
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.global_backbone", "hf-hub:stranger/network"),
+        ("model.local_backbone", "local-dir:/home/somebody"),
+        ("model.local_weights", "/home/somebody/weights.pth"),
+        ("train.trackers", "wandb"),
+    ],
+)
+def test_a_file_of_a_stranger_names_nothing_elsewhere(tmp_path, key, value):
+    section, name = key.split(".")
+    path = written(tmp_path, f'preset = "glass_lite0"\n[{section}]\n{name} = "{value}"')
+    with pytest.raises(InputError, match=rf"own\.toml asks for {key}={value}, .*--set {key}={value} beside --config"):
+        asked("--config", path)
+    config = asked("--config", path, "--set", f"{key}={value}")
+    assert flat_settings(config_to_dict(config))[key] == value
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -4,9 +4,10 @@ import difflib
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from glass.config.run_config import RunConfig
+from glass.config.run_config import RunConfig, config_to_dict
 from shards.errors import InputError
 from shards.settings import describe_type, is_union
 
@@ -17,6 +18,7 @@ __all__ = [
     "flat_settings",
     "nearest",
     "refuse_fixed",
+    "require_asked",
     "setting_names",
 ]
 
@@ -25,6 +27,10 @@ SHORTHANDS = {
     "optim.wd": ("optim.wd_global", "optim.wd_local"),
 }
 """Keys that set several settings at once."""
+
+NETWORKS = ("model.global_backbone", "model.local_backbone")
+ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.trackers")
+"""Settings that may name what is not part of this program: networks on a hub or in a folder, files, services."""
 
 NOT_SETTABLE = frozenset({"preset"})
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -64,6 +70,22 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
             except _NotThisType:
                 raise InputError(f"{origin}{key}={text}: must be {describe_type(types_by_key[name])}") from None
     return _replaced(config, changes)
+
+
+def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
+    """Raises ``InputError`` where the settings in ``path``, a file given with ``option`` that makes ``after`` of
+    ``before``, name a file, a service or a network elsewhere that no ``asked`` one of ``--set`` names: the file may
+    come from a stranger."""
+    keys = {word.partition("=")[0] for word in asked}
+    old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
+    for key in ELSEWHERE:
+        value = new[key]
+        if value in (None, old[key]) or key in keys or (key in NETWORKS and ":" not in value):
+            continue
+        raise InputError(
+            f"{path} asks for {key}={value}, which is not part of this program: if that is what you mean, give "
+            f"--set {key}={value} beside {option}"
+        )
 
 
 def refuse_fixed(overrides: Sequence[str], fixed: Mapping[str, str]) -> None:

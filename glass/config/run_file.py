@@ -5,11 +5,11 @@ TOML has no null, so a setting that is None is written as "none", as on the comm
 
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from glass.config.overrides import apply_settings, flat_settings
+from glass.config.overrides import apply_settings, flat_settings, require_asked
 from glass.config.run_config import RunConfig, config_to_dict
 from shards.errors import InputError, machine_spared
 from shards.files.regular_file import open_regular
@@ -61,8 +61,11 @@ def _toml(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")  # of JSON's texts, TOML lacks but this
 
 
-def read_run_file(path: Path, preset: str | None, load: Callable[[str], RunConfig]) -> RunConfig:
-    """``preset``, or else the one that the file names, with the settings in the file; ``load`` gives a preset's.
+def read_run_file(
+    path: Path, preset: str | None, load: Callable[[str], RunConfig], asked: Sequence[str] = ()
+) -> RunConfig:
+    """``preset``, or else the one that the file names, with the settings in the file; ``load`` gives a preset's, and
+    ``asked`` are those of ``--set`` (see :func:`require_asked`).
 
     Raises ``InputError`` for a file that cannot be read, is of another version, names another preset than ``preset``
     or none at all, or holds a setting that does not exist or has a value that does not fit.
@@ -83,7 +86,10 @@ def read_run_file(path: Path, preset: str | None, load: Callable[[str], RunConfi
     if not name:
         raise InputError(f"{path} names no preset: give --preset")
     settings = [(key, _as_typed(path, key, value)) for key, value in values.items()]
-    return apply_settings(load(name), settings, f"{path}: ", "glass presets NAME shows them all")
+    start = load(name)
+    found = apply_settings(start, settings, f"{path}: ", "glass presets NAME shows them all")
+    require_asked(path, "--config", start, found, asked)
+    return found
 
 
 def _flat(path: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """The files of a search: ``tuning.json`` with all trials, and ``best.json``, which ``--params`` of train.py takes."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from glass.config.overrides import apply_overrides, flat_settings
+from glass.config.overrides import apply_overrides, flat_settings, require_asked
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import FREE_TO_CHANGE
 from glass.presets import load_preset
@@ -91,8 +91,6 @@ class BestParams(TypedDict):
     """The same, for the settings that all trials had unlike the preset."""
 
 
-NETWORKS = frozenset({"model.global_backbone", "model.local_backbone"})
-FILES = frozenset({"model.global_weights", "model.local_weights"})
 """Settings whose value may cause a request to a server, or the reading of a file."""
 
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
@@ -207,16 +205,6 @@ def apply_params(config: RunConfig, path: Path, asked: Sequence[str] = ()) -> Ru
             " the file of a search on this preset"
         )
     settings = best["fixed"] | best["settings"]
-    _require_asked(path, settings, asked)
-    return apply_overrides(config, [f"{key}={value}" for key, value in settings.items()])
-
-
-def _require_asked(path: Path, settings: Mapping[str, Any], asked: Sequence[str]) -> None:
-    keys = {word.partition("=")[0] for word in asked}
-    for key, value in settings.items():
-        elsewhere = (key in NETWORKS and ":" in str(value)) or (key in FILES and value is not None)
-        if elsewhere and key not in keys:
-            raise InputError(
-                f"{path} asks for {key}={value}, which is not part of this program: if that is"
-                f" what you mean, give --set {key}={value} beside --params"
-            )
+    found = apply_overrides(config, [f"{key}={value}" for key, value in settings.items()])
+    require_asked(path, "--params", config, found, asked)
+    return found
