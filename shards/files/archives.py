@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from shards.files.patience import read_or_end
 from shards.files.regular_file import open_regular
 
 __all__ = ["archive_kind", "compressed_with", "unpack_first"]
@@ -28,13 +29,18 @@ def compressed_with(start: bytes) -> str:
 
 
 def archive_kind(path: Path) -> str:
-    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or cannot be read."""
+    """``zip``, ``gzip``, ``tar`` …; ``""`` if the file is not an archive or may not be read. Raises ``MachineTrouble``,
+    also if the disk fails: else all that lies in an archive would be left out."""
     try:
-        with open_regular(path) as file:
-            start = file.read(512)
+        start = read_or_end(path, lambda: _beginning(path))
     except OSError:
         return ""
     return compressed_with(start) or ("tar" if start[257:262] == b"ustar" else "")
+
+
+def _beginning(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(512)
 
 
 def unpack_first(path: Path, packer: str, into: str) -> str:

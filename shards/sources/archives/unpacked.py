@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shards.cli.wording import counted
-from shards.errors import InputError
+from shards.errors import InputError, disk_failed
+from shards.files.patience import read_or_end
 from shards.images.formats import FILE_SUFFIXES
 from shards.images.rejection import RejectedImage
 from shards.sources.archives.member import OpenedAs, PackedMember, is_hidden, is_unsafe, read_member
@@ -47,14 +48,16 @@ def _some(names: Sequence[str], archive: OpenedAs) -> Sequence[str]:
 
 def _has_size(path: Path, num_bytes: int) -> bool:
     try:
-        return os.stat(path).st_size == num_bytes
+        return read_or_end(path, lambda: os.stat(path)).st_size == num_bytes
     except (OSError, ValueError):
         return False
 
 
 def _has_bytes(path: Path, archive: OpenedAs, member: PackedMember) -> bool:
-    """What cannot be read, on either side, is not the same."""
+    """What cannot be read, on either side, is not the same; but a failing disk decides nothing."""
     try:
         return read_image_file(path) == read_member(archive, member)
-    except RejectedImage:
+    except RejectedImage as error:
+        if error.reason == "io":
+            raise disk_failed(f"{path}, or the same in {archive.path},", error.detail) from error
         return False
