@@ -23,6 +23,7 @@ from shards.build.writer import read_shard_manifest
 from shards.errors import InputError
 from shards.files.json_file import parse_json, read_json
 from shards.manifest.dataset import ShardDataset
+from shards.manifest.group_list import read_group_list
 from shards.sources.files import LocalFiles
 from shards.sources.read import read_sources
 from shards.verify import verify_dataset
@@ -106,6 +107,20 @@ def test_lists_that_claim_too_much(tmp_path, monkeypatch):
     monkeypatch.setenv("GLASS_MAX_PARQUET_BYTES", "10")
     with pytest.raises(InputError, match="GLASS_MAX_PARQUET_BYTES=10"):
         read_sources(tmp_path / "list.parquet")
+
+
+def test_rows_that_take_no_room_in_a_file(tmp_path):
+    """Two million rows in a few kilobytes, as of a hundred million there may be in a megabyte."""
+    path = tmp_path / "list.parquet"
+    columns = {"path": "a.jpg", "key": "k", "label": "real", "sha256": "0" * 64, "group": "g"}
+    pq.write_table(pa.table({name: pa.repeat(value, 2_000_000) for name, value in columns.items()}), path)
+    for read in (read_sources, read_key_list, read_group_list):
+        with pytest.raises(InputError, match=r"2,000,000 rows in [\d,]+ bytes"):
+            read(path)
+    no_images = pa.nulls(2_000_000, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    pq.write_table(pa.table({"image": no_images}), path)
+    with pytest.raises(InputError, match=r"2,000,000 rows in [\d,]+ bytes"):
+        read_sources(path)
 
 
 def test_parquet_files_that_claim_too_much(data, tmp_path, monkeypatch):

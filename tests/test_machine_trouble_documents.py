@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,7 +25,9 @@ from shards.files import patience
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews
-from tests.failing_files import note_pauses
+from shards.sources.read import read_sources
+from tests.archive_forms import write_zip
+from tests.failing_files import fail_openings, note_pauses
 
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
 
@@ -154,3 +157,31 @@ def test_a_file_that_the_disk_does_not_give_is_not_called_changed(synthetic_imag
     failing("05.jpg")
     with pytest.raises(MachineTrouble, match=r"05\.jpg cannot be read"):
         build_dataset(images, tmp_path / "out", SETTINGS, progress=False)
+
+
+def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.table({"path": ["a.jpg", "b.jpg"], "label": ["real", "fake"]}), tmp_path / "list.parquet")
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", fail)
+    with pytest.raises(MachineTrouble, match=r"list\.parquet cannot be read .*look after the disk"):
+        read_sources(tmp_path / "list.parquet")
+
+
+def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside it lie other images, and what it was unpacked to."""
+    files = {"a/real/1.jpg": b"r", "a/fake/1.jpg": b"f", "b/real/2.jpg": b"s", "b/fake/2.jpg": b"g"}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(data)
+    write_zip(tmp_path / "a.zip", {name.removeprefix("a/"): data for name, data in files.items() if name[0] == "a"})
+    for name in ("a.zip", "1.jpg"):
+        fail_openings(monkeypatch, name, errno.EIO)
+        with pytest.raises(MachineTrouble, match=rf"{name}.* cannot be read .*look after the disk"):
+            read_sources(tmp_path)
+    fail_openings(monkeypatch, "none", errno.EIO)
+    assert read_sources(tmp_path).table.num_rows == 4

@@ -1,9 +1,11 @@
 """Tables with images in them that lie in a store: the images of their copies on the disk."""
 
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from bench.corpora.range_server import Server, serving
@@ -120,6 +122,12 @@ def test_a_saved_set_in_a_store(rows: list[Row], tmp_path: Path) -> None:
         assert_images(read_sources("memory://bucket/saved"), rows, tmp_path / "out")
         store.pipe_file("/bucket/saved/data-00001-of-00002.arrow", b"x" * 1000)
         with pytest.raises(InputError, match=r"data-00001-of-00002\.arrow is not an Arrow file of datasets"):
+            read_sources("memory://bucket/saved")
+        table = (tmp_path / "set/data-00001-of-00002.arrow").read_bytes()
+        (_, batch, *_) = pa.ipc.MessageReader.open_stream(pa.py_buffer(table))
+        claims = table.replace(struct.pack("<q", batch.body.size), struct.pack("<q", 1 << 45), 1)
+        store.pipe_file("/bucket/saved/data-00001-of-00002.arrow", claims)
+        with pytest.raises(InputError, match=r"Expected to be able to read 35184372088832 bytes"):
             read_sources("memory://bucket/saved")
     finally:
         store.rm("/bucket", recursive=True)

@@ -93,7 +93,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         else:
             with open_parquet(path) as parquet:
                 rows = parquet.read().to_pylist()
-    except (OSError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, ArithmeticError, ValueError, TypeError, csv.Error, pa.ArrowException) as error:
         raise InputError(f"--label-from {path}: cannot be read ({error})") from error
     missing = [name for name in ("key", "label") if rows and name not in rows[0]]
     if missing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import RawIOBase
+from io import SEEK_END, RawIOBase
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +15,12 @@ from shards.files.patience import read_or_end
 from shards.files.regular_file import require_regular
 
 __all__ = ["open_parquet", "read_parquet"]
+
+_ROWS_FREELY = 1_000_000
+"""Rows that any file may claim."""
+_MOST_ROWS_IN_A_BYTE = 8
+"""Beyond these: a row of which a digest, a path or an image is wanted takes bytes, however it is packed. Rows without
+any of these cost no room in a file, and a hundred bytes of memory each."""
 
 
 @contextmanager
@@ -31,7 +37,9 @@ def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.P
     with ExitStack() as held:
         with machine_spared(path):
             file = held.enter_context(read_or_end(path, lambda: _opened(path, buffer_bytes)))
-        metadata = file.metadata
+        metadata, num_bytes = file.metadata, _size_of(path)
+        if metadata.num_rows > max(_ROWS_FREELY, _MOST_ROWS_IN_A_BYTE * num_bytes):
+            raise ValueError(f"{counted(metadata.num_rows, 'row')} in {counted(num_bytes, 'byte')}")
         if metadata.num_rows > (most := limit("MAX_LIST_ROWS")):
             raise ValueError(f"{counted(metadata.num_rows, 'row')}, more than GLASS_MAX_LIST_ROWS={most}")
         claimed = 0
@@ -43,6 +51,10 @@ def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.P
         if claimed > (most := limit("MAX_PARQUET_BYTES")):
             raise ValueError(f"{claimed:,} bytes unpacked, above GLASS_MAX_PARQUET_BYTES={most}")
         yield file
+
+
+def _size_of(path: Path | RawIOBase) -> int:
+    return path.stat().st_size if isinstance(path, Path) else path.seek(0, SEEK_END)
 
 
 def _opened(path: Path | RawIOBase, buffer_bytes: int) -> pq.ParquetFile:

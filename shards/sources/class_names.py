@@ -29,6 +29,17 @@ _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError
 """What PyYAML raises on texts that are not YAML, or whose tags and dates make no sense."""
 
 
+class _WithoutAliases(yaml.SafeLoader):
+    """Reads ``*name``, which repeats what ``&name`` marks, as nothing: with it 256 kilobytes name so many features that
+    looking at each takes years. A card has its names where they are marked."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if not self.check_event(yaml.AliasEvent):
+            return super().compose_node(parent, index)
+        self.get_event()
+        return yaml.ScalarNode("tag:yaml.org,2002:null", "")
+
+
 def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
     """The names in the metadata of an Arrow schema, under the key ``huggingface``."""
     try:
@@ -49,7 +60,7 @@ def names_in_card(text: str) -> ClassNames:
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
         return {}
     try:
-        document = yaml.safe_load(front)
+        document = yaml.load(front, _WithoutAliases)
     except _ODD_YAML:
         return {}
     found: dict[str, Mapping[str, str]] = {}

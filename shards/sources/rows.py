@@ -18,6 +18,7 @@ from shards.files.regular_file import require_regular
 from shards.images.rejection import RejectedImage
 from shards.sources.class_names import ClassNames, names_in_schema
 from shards.sources.columns import PATH_COLUMNS, Columns, Unclear, find_columns
+from shards.sources.embedded.reading import reading
 from shards.sources.files import LocalFiles, SourceFiles
 
 __all__ = ["LIST_SUFFIXES", "TableRows", "csv_reader", "is_text_or_number", "read_rows", "table_file", "text_of"]
@@ -168,17 +169,13 @@ def _json_records(file: TextIO, shown: str) -> Iterator[tuple[int, Record]]:
 
 
 def _parquet_rows(path: Path, shown: str) -> TableRows:
-    values: dict[str, list[str]] = {}
-    try:
-        with open_parquet(path) as file:
-            schema = file.schema_arrow
-            columns = _found(shown, [field.name for field in schema if is_text_or_number(field.type)])
-            values = {name: [] for name in columns.names}
-            for batch in file.iter_batches(columns=columns.names):
-                for name in columns.names:
-                    values[name] += map(text_of, batch.column(name).to_pylist())
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{shown} is not a Parquet file that can be read: {error}") from error
+    with reading(shown), open_parquet(path) as file:
+        schema = file.schema_arrow
+        columns = _found(shown, [field.name for field in schema if is_text_or_number(field.type)])
+        values: dict[str, list[str]] = {name: [] for name in columns.names}
+        for batch in file.iter_batches(columns=columns.names):
+            for name in columns.names:
+                values[name] += map(text_of, batch.column(name).to_pylist())
     places = pa.array(range(1, len(values[columns.path]) + 1), pa.int64())
     table = pa.table({**_as_texts(values), _PLACE: places})
     return TableRows(shown, "row", columns, table, names_in_schema(schema.metadata))

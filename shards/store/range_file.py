@@ -50,6 +50,11 @@ class RangeFile(io.RawIOBase):
         self._at = max(start + offset, 0)
         return self._at
 
+    def read(self, size: int = -1, /) -> bytes:
+        """As of any file; whatever is asked for, room is made for no more than the file has left."""
+        left = max(self._size - self._at, 0)
+        return super().read(left if size < 0 else min(size, left)) or b""
+
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         length = max(min(len(view), self._size - self._at), 0)

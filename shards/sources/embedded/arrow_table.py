@@ -1,6 +1,7 @@
 """Images in a file of ``datasets``: an Arrow stream, of which one batch is held as it was written; a local one is
 mapped."""
 
+import io
 import mmap
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -121,14 +122,27 @@ class StoredArrowTable(_Arrow):
         """Raises ``ValueError`` if it has no end, ``InputError``, ``OSError`` and Arrow's exceptions."""
         self._shown, self._file = shown, file
         file.seek(max(file.size() - len(_END), 0))
-        _require_end(file.read(len(_END)) or b"")
+        _require_end(file.read(len(_END)))
         self.schema = pa.ipc.open_stream(self._source()).schema
 
     def num_bytes(self) -> int:
         return self._file.size()
 
     def _source(self) -> pa.NativeFile:
-        return pa.BufferedInputStream(pa.PythonFile(self._file.reopened(), "r"), PIECE_BYTES)
+        return pa.PythonFile(_Pieces(self._file.reopened()), "r")
+
+
+class _Pieces(io.BufferedReader):
+    """A file of a store, fetched in pieces. Arrow asks at once for as many bytes as a message claims to have, and where
+    room is made for what was asked for, it is for no more than the file has left."""
+
+    def __init__(self, file: RangeFile) -> None:
+        super().__init__(file, PIECE_BYTES)
+        self._size = file.size()
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def _require_end(data: bytes) -> None:

@@ -22,8 +22,8 @@ def _is_image(kind: pa.DataType) -> bool:
     """Whether it is what ``datasets`` makes of images: their bytes, and a path. Reads all names, so that none that is
     not UTF-8 comes up later."""
     fields = [kind[place] for place in range(kind.num_fields)] if pa.types.is_struct(kind) else []
-    inside = {field.name: field.type for field in fields}
-    return "bytes" in inside and is_bytes(inside["bytes"])
+    inside = [field.type for field in fields if field.name == "bytes"]
+    return len(inside) == 1 and is_bytes(inside[0])
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
@@ -38,7 +38,10 @@ def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
     named = next((known[name] for name in IMAGE_COLUMNS if name in known), "")
     found = structs or ([] if has_paths else plain)
     if named or len(found) == 1:
-        return named or found[0]
+        name = named or found[0]
+        if len(schema.get_all_field_indices(name)) > 1:
+            raise InputError(f"{shown} has two columns called {name}: take one of them out")
+        return name
     if found:
         raise InputError(
             f"{shown} has several columns that may hold the images ({', '.join(found[:5])}): rename the one that "

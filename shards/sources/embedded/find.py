@@ -136,10 +136,9 @@ def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
 def _look_into(files: SourceFiles, name: str) -> FoundTable | None:
     # Asked for by itself, as it is when the images are read: a listing may give another.
     shown, stamp = files.where(name), files.stamp(name)
-    with open_table(files, name) as table:
-        with reading(shown):  # names that are no UTF-8
-            columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)
-            images = image_column(table.schema, shown, bool(columns.path))
+    with open_table(files, name) as table, reading(shown):  # names and values that are no UTF-8, impossible dates
+        columns = find_columns([field.name for field in table.schema if is_text_or_number(field.type)], shown)
+        images = image_column(table.schema, shown, bool(columns.path))
         if not images:
             return None
         wanted = [column for column in columns.names if column != columns.path]

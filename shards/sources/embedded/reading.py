@@ -20,7 +20,7 @@ def reading(shown: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{shown} does not exist") from error
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+    except (OSError, pa.ArrowException, ArithmeticError, ValueError, TypeError, KeyError) as error:
         if is_passing(error):
             raise disk_failed(shown, str(error)) from error
         require_sound_machine(error, shown)
