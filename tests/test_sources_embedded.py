@@ -268,12 +268,16 @@ def test_damage_within_a_file_is_named_where_it_shows(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out" / SCRATCH_NAME).iterdir())) == 1  # the other
 
 
-def test_a_saved_set_has_all_its_files(rows: list[Row], tmp_path: Path) -> None:
+def test_a_saved_set_has_all_its_files(rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_tables(tmp_path / "set", rows, "arrow")
     assert sorted(read_sources(source).files.tables) == [f"data-0000{n}-of-00002.arrow" for n in range(2)]
     (source / "data-00001-of-00002.arrow").unlink()
     with pytest.raises(InputError, match=r"data-00001-of-00002\.arrow is missing, which state\.json beside it names"):
         read_sources(source)
+    monkeypatch.setenv("GLASS_MAX_JSON_BYTES", "40")
+    with pytest.raises(InputError, match=r"state\.json is not what save_to_disk writes"):
+        read_sources(source)
+    monkeypatch.delenv("GLASS_MAX_JSON_BYTES")
     (source / "state.json").write_text('{"_data_files": 3}')
     with pytest.raises(InputError, match=r"state\.json is not what save_to_disk writes"):
         read_sources(source)

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from shards.errors import InputError
 from shards.files.json_file import parse_json
+from shards.files.limits import limit
 from shards.images.formats import FILE_SUFFIXES
 from shards.images.rejection import RejectedImage
 from shards.sources.class_names import ClassNames, names_in_schema
@@ -83,7 +84,7 @@ def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[s
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
     for folder in sorted(folders):
         try:
-            state = parse_json(files.read(f"{folder}{_STATE}"))
+            state = parse_json(files.read(f"{folder}{_STATE}")[: limit("MAX_JSON_BYTES")])
             parts = [f"{folder}{part['filename']}" for part in state["_data_files"]]
         except (RejectedImage, ValueError, LookupError, TypeError) as error:
             raise InputError(
