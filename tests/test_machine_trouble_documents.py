@@ -185,3 +185,16 @@ def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
             read_sources(tmp_path)
     fail_openings(monkeypatch, "none", errno.EIO)
     assert read_sources(tmp_path).table.num_rows == 4
+
+
+def test_a_card_on_a_failing_disk_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "README.md").write_text(
+        "---\ndataset_info: {features: [{name: label, dtype: {class_label: {names: [fake, real]}}}]}\n---\n"
+    )
+    (tmp_path / "list.csv").write_text("path,label\na.jpg,0\nb.jpg,1\n")
+    (tmp_path / "a.jpg").write_bytes(b"")
+    fail_openings(monkeypatch, "README.md", errno.EIO)
+    with pytest.raises(MachineTrouble, match=r"README\.md cannot be read .*look after the disk"):
+        read_sources(tmp_path / "list.csv")
+    fail_openings(monkeypatch, "README.md", errno.EIO, times=2)
+    assert read_sources(tmp_path / "list.csv").table.column("label").to_pylist() == [1, 0]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from shards.errors import InputError
+from shards.errors import InputError, disk_failed
 from shards.images.rejection import RejectedImage
 from shards.sources.files import LocalFiles, SourceFiles, StoredFiles
 
@@ -105,13 +105,16 @@ class Card:
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
-        """The card in a folder, or else the one above it; without names if there is none."""
+        """The card in a folder, or else the one above it; without names if there is none. Raises ``MachineTrouble``
+        if the disk does not give it."""
         for place in (files, _above(files)):
             if place is None:
                 continue
             try:
                 text = place.read(_CARD)[: 4 * _MAX_FRONT_MATTER].decode("utf-8", "replace").replace("\r\n", "\n")
-            except (RejectedImage, InputError):  # it may be missing; without one, numbers have no meaning
+            except (RejectedImage, InputError) as error:  # it may be missing; without one, numbers have no meaning
+                if isinstance(error, RejectedImage) and error.reason == "io":
+                    raise disk_failed(place.where(_CARD), error.detail) from error
                 continue
             if names := names_in_card(text):
                 return Card(names, place.where(_CARD))
