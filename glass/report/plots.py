@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from glass.measure.weighted_metrics import NUM_ECE_BINS
-from glass.report.tables import score_word
+from glass.report.sentences import score_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
