@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("mkdocs", reason="the extra [docs] is not installed")
+    pytest.importorskip("mkdocs", reason="the extra [dev-slow] is not installed")
     out = tmp_path_factory.mktemp("site") / "built"
     done = subprocess.run([sys.executable, "-c", BUILDS_OFFLINE, out], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
