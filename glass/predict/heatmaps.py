@@ -180,8 +180,10 @@ def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArr
         for share, anchor, words in zip((0.0, 0.5, 1.0), ("la", "ma", "ra"), ATTENTION_SCALE, strict=True):
             brush.text((MARGIN + share * LEGEND_WIDTH, top + 15), words, "black", font, anchor=anchor)
         brush.text((MARGIN, top + 15 + LINE), "colour: attention", "black", font)
-    name, value = ("raw score", verdict.score) if verdict.probability is None else ("probability", verdict.probability)
-    brush.text((MARGIN, text_top), f"{verdict.verdict}: {name} {value:.3f}", "black", font)
+    value = f"raw score {verdict.score:.3f}"
+    if verdict.probability is not None:
+        value = f"probability of being generated {verdict.probability:.3f}"
+    brush.text((MARGIN, text_top), f"{verdict.verdict}: {value}", "black", font)
     return canvas
 
 
