@@ -9,8 +9,9 @@ from glass.measure.robustness_schema import Robustness
 from glass.report import sentences as said
 from glass.report import tables
 from glass.report.audit import audit_sentence
+from glass.report.heat_map import heat_map_svg
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
-from glass.report.robustness import heat_map_uri, robustness_table
+from glass.report.robustness import robustness_table
 from glass.report.run_data import RunData
 from glass.report.template import render
 from glass.report.windows import Gallery
@@ -60,7 +61,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 def _robustness(document: Robustness) -> dict[str, Any]:
     """A table per model and the heat map of all."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
-    return {"tables": tables_of, "heat_map": heat_map_uri(document)}
+    return {"tables": tables_of, "heat_map": Markup(heat_map_svg(document))}
 
 
 def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:
