@@ -91,7 +91,7 @@ def parser() -> CommandParser:
     parser.add_argument("--data", type=Path, required=True, metavar="SHARDS", help="a data set")
     parser.add_argument("--split", default="train", help="or several, as in train+valid")
     parser.add_argument("--crops", default="4", metavar="N,…", help="crops per image")
-    parser.add_argument("--backends", default="turbo,dali", metavar="NAME,…", help=str(BACKENDS))
+    parser.add_argument("--backends", default="turbo,dali", metavar="NAME,…", help=f"of {', '.join(BACKENDS)}")
     parser.add_argument("--decode", default=",".join(MODES), metavar="MODE,…", help="modes")
     parser.add_argument("--batch-size", type=int, default=32, metavar="B", help="samples")
     add_measuring(parser, threads="1,2")

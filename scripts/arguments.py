@@ -63,7 +63,9 @@ def add_settings(parser: CommandParser, about: str = "as in train.py") -> None:
 
 def add_device(parser: CommandParser) -> None:
     """``--device``, for :func:`choose_device`."""
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto: the GPU where there is one"
+    )
 
 
 def add_workers(parser: CommandParser) -> None:

@@ -90,7 +90,9 @@ def parser() -> CommandParser:
         action="store_false",
         help="leave out near duplicates, for which all global views are read",
     )
-    parser.add_argument("--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--threads", type=thread_count, default=os.cpu_count() or 1, metavar="N", help="default: the cores"
+    )
     return parser
 
 

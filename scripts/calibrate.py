@@ -18,7 +18,7 @@ from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 
-from .arguments import at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.calibration import Calibration
@@ -90,10 +90,12 @@ def parser() -> CommandParser:
         "called real; between the two the verdict is uncertain (default 0.05)",
     )
     parser.add_argument("--crops", type=at_least_one, help="number of crops (default: training's)")
-    parser.add_argument("--coverage", choices=("sample", "all"), default="sample")
+    parser.add_argument(
+        "--coverage", choices=("sample", "all"), default="sample", help="all: a crop from every cell of the grid"
+    )
     parser.add_argument("--draws", type=at_least_one, default=1, help="draws of windows")
-    parser.add_argument("--threads", type=thread_count, default=2)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
+    add_device(parser)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Prints the completion of ``glass`` for a shell: it is written once and runs no Python afterwards.
+"""Prints the completion of the command glass for a shell: it is written once and runs no Python afterwards.
 
 glass completion bash > ~/.local/share/bash-completion/completions/glass
 glass completion zsh  > DIR/_glass        where DIR is one of $fpath
@@ -32,7 +32,12 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("completion", __doc__)
-    parser.add_argument("shell", choices=SHELLS)
+    parser.add_argument(
+        "shell",
+        choices=SHELLS,
+        help="for bash, write it to ~/.local/share/bash-completion/completions/glass; for zsh, as _glass to a folder of"
+        " $fpath; for fish, to ~/.config/fish/completions/glass.fish",
+    )
     return parser
 
 

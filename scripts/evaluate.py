@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from shards.cli.command import CommandParser, printable, run_command
 from shards.errors import InputError
 
-from .arguments import at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.evaluation_schema import Evaluation
@@ -87,7 +87,7 @@ def parser() -> CommandParser:
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--split", default="test", help="default test; valid+test joins two")
     parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     parser.add_argument("--batch-size", type=at_least_one, help="default: as in training")
     parser.add_argument("--threads", type=thread_count, help="default: as in training")
     parser.add_argument(
@@ -105,7 +105,8 @@ def _print(document: "Evaluation") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.tables import METRIC_ROWS, calibration_sentences, cell, generator_rows, learnt_sentence
+    from glass.report.sentences import calibration_sentences, learnt_sentence
+    from glass.report.tables import METRIC_ROWS, cell, generator_rows
 
     console = Console()
     if not console.is_terminal:

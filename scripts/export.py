@@ -62,10 +62,10 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("export", description=(__doc__ or "").partition("\n\n")[2])
     parser.add_argument("run", metavar="RUN", help="folder of a run or of an exported model")
-    parser.add_argument("--to", type=Path, metavar="DIR")
-    parser.add_argument("--push", metavar="USER/NAME")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="a new folder with the model and its card")
+    parser.add_argument("--push", metavar="USER/NAME", help="upload the same to the Hugging Face hub")
     parser.add_argument("--public", action="store_true", help="with --push: for all to see")
-    parser.add_argument("--onnx", type=Path, metavar="FILE")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="a new file for other runtimes")
     parser.add_argument(
         "--audit",
         type=Path,

@@ -79,7 +79,9 @@ def parser() -> CommandParser:
     add_data_and_preset(parser)
     parser.add_argument("--params", type=Path, help="a best.json of glass tune")
     parser.add_argument("--output", type=Path, help="folder (default runs/final-PRESET)")
-    parser.add_argument("--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…")
+    parser.add_argument(
+        "--seeds", type=_seeds, default="100,200,300,400,500", metavar="S,…", help="default %(default)s"
+    )
     parser.add_argument("--epochs", type=at_least_one, default=50, help="default 50")
     parser.add_argument(
         "--hold-out",

@@ -20,7 +20,7 @@ from shards.cli.startup import without_collecting
 from shards.cli.wording import counted
 from shards.errors import InputError
 
-from .arguments import at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.predict.detector import Detector, PredictOptions
@@ -59,10 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     detector, options, warned = _detector(arguments)
     from glass.predict.verdict_lines import document_head, heading, learnt_line, stability_line
 
-    for path in outputs.check_earlier(detector.trained.weights_sha256, [source.name for source in found.sources]):
+    head = document_head(detector, options, arguments.model)
+    for path in outputs.check_earlier(head, [source.name for source in found.sources]):
         print(printable(f"note: {path} will be replaced"), file=sys.stderr)
     print(heading(detector, options), file=sys.stderr)
-    head = document_head(detector, options, arguments.model)
     page = None
     if outputs.html is not None:
         from glass.verdict_page.page import VerdictPage
@@ -95,8 +95,8 @@ def _listed() -> Iterable[bytes]:
 def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("predict", description=(__doc__ or "").partition("\n")[2].strip())
-    parser.add_argument("model", metavar="MODEL")
-    parser.add_argument("paths", metavar="PATH", nargs="+")
+    parser.add_argument("model", metavar="MODEL", help="a run, an exported model, or USER/NAME on the hub")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="file, folder, pattern, shards, or - for stdin")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page to look at, one file for any browser")
@@ -126,7 +126,7 @@ def parser() -> CommandParser:
     )
     parser.add_argument("--batch-size", type=at_least_one, help="default: training's")
     parser.add_argument("--threads", type=thread_count, default=2, help="default 2")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
     return parser
 

@@ -17,7 +17,7 @@ from shards.errors import InputError
 from shards.files.json_file import read_json
 from shards.files.outputs import check_output, is_json_with
 
-from .arguments import at_least_one, script_parser, thread_count
+from .arguments import add_device, at_least_one, script_parser, thread_count
 
 if TYPE_CHECKING:
     from glass.measure.perturbations import Perturbation
@@ -88,7 +88,7 @@ def parser() -> CommandParser:
     parser.add_argument("--output", type=Path, metavar="DIR", help="default: the first MODEL")
     parser.add_argument("--threads", type=thread_count, help="default: one per core")
     parser.add_argument("--draws", type=at_least_one, default=1000, help="of the bootstrap")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_device(parser)
     return parser
 
 
@@ -177,7 +177,8 @@ def _print(document: "Robustness") -> None:
     from rich.text import Text
 
     from glass.report.robustness import robustness_table
-    from glass.report.tables import cell, learnt_sentence
+    from glass.report.sentences import learnt_sentence
+    from glass.report.tables import cell
 
     console = Console()
     if not console.is_terminal:

@@ -68,7 +68,9 @@ def parser() -> CommandParser:
     parser = script_parser("study", __doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of shards")
     parser.add_argument("--output", type=Path, required=True, help="folder of the study")
-    parser.add_argument("--budget", choices=("tiny", "paper"), default="paper")
+    parser.add_argument(
+        "--budget", choices=("tiny", "paper"), default="paper", help="default paper; tiny: half an hour on two cores"
+    )
     add_device(parser)
     return parser
 

@@ -13,7 +13,9 @@ for argument in "$@"; do
   esac
 done
 
-source scripts/venv.sh "[dev]"
+extras="[dev]"
+[ "$slow" = 0 ] || extras="[dev,dev-slow]"
+source scripts/venv.sh "$extras"
 
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
 # here and in every later run of anything. What fails here fails again below, and is shown there.

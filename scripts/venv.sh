@@ -1,5 +1,5 @@
 # Sourced by quickstart.sh and test.sh: a virtual environment in .venv with this project installed in it.
-# Usage: source scripts/venv.sh EXTRAS        (EXTRAS: "" or "[dev]"); GLASS_VENV names another folder.
+# Usage: source scripts/venv.sh EXTRAS        (EXTRAS: "" or "[dev]", as pip takes them); GLASS_VENV names another folder.
 
 venv="${GLASS_VENV:-.venv}"
 python=""

@@ -13,6 +13,7 @@ class Row:
     cells: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     pictures: int = 0
+    hidden: bool = False
 
 
 class Page(HTMLParser):
@@ -41,7 +42,7 @@ class Page(HTMLParser):
             self.scripts.append((given.get("type"), ""))
         elif self._in_verdicts and "tbody" in self._in:
             if tag == "tr":
-                self.rows.append(Row())
+                self.rows.append(Row(hidden="hidden" in given))
             elif tag in ("td", "th"):
                 self.rows[-1].cells.append("")
                 self.rows[-1].keys.append(given.get("data-key"))

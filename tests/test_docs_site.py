@@ -1,6 +1,7 @@
 """docs/ as a site: built without a network, every link leads somewhere, and nothing is fetched from elsewhere."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from tests.site_pages import STRUCTURE, SitePage, structure_by_commonmark
 
 ROOT = Path(__file__).resolve().parent.parent
 BESIDE = ("README.md", "CHANGELOG.md", "findings/README.md")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 BUILDS_OFFLINE = """
 import runpy, sys
 
@@ -29,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("mkdocs", reason="the extra [docs] is not installed")
+    pytest.importorskip("mkdocs", reason="the extra [dev-slow] is not installed")
     out = tmp_path_factory.mktemp("site") / "built"
     done = subprocess.run([sys.executable, "-c", BUILDS_OFFLINE, out], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -91,3 +93,16 @@ def test_pages_read_as_on_github(pages: dict[str, SitePage]) -> None:
         github = structure_by_commonmark(ROOT / source)
         here = {tag: page.structure[tag] - in_html[tag] for tag in STRUCTURE}
         assert here == {tag: github[tag] for tag in STRUCTURE}, source
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_the_menu_of_colours_works(site: Path, tmp_path: Path) -> None:
+    """The theme's script for it fails where its highlighter is off, unless something is done for it."""
+    page = site / "colours.html"
+    for mode in ("dark", "light"):
+        press = f"<script>document.querySelector('[data-bs-theme-value={mode}]').click()</script></body>"
+        page.write_text((site / "index.html").read_text(encoding="utf-8").replace("</body>", press), encoding="utf-8")
+        command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+        done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True)
+        assert f'data-bs-theme="{mode}"' in done.stdout
+    page.unlink()

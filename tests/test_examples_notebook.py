@@ -48,8 +48,8 @@ def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(1800)  # a minute of work; shared machines have been seen to need ten
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own
 def test_it_runs_and_its_verdicts_are_right(command_glass: None, tmp_path: Path) -> None:
-    nbclient = pytest.importorskip("nbclient", reason="the extra [dev] is not installed")
-    nbformat = pytest.importorskip("nbformat", reason="the extra [dev] is not installed")
+    nbclient = pytest.importorskip("nbclient", reason="the extra [dev-slow] is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="the extra [dev-slow] is not installed")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources).execute()

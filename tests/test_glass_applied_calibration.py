@@ -10,9 +10,11 @@ import pytest
 from glass.config.dataset_digest import dataset_digest
 from glass.measure.applied_calibration import FEWER, KEPT, NOT_KEPT, calibrated_results, chosen_here, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, sigmoid
+from glass.measure.evaluation import evaluate_table
 from glass.measure.predictions import PREDICTION_SCHEMA
 from glass.measure.rates import clopper_pearson
-from glass.report.tables import IN_SAMPLE_WARNING, calibration_sentences
+from glass.report.sentences import IN_SAMPLE_WARNING, calibration_sentences
+from glass.report.tables import verdict_counts
 
 VIEWS = ViewSettings(4, "stratified_grid")
 
@@ -91,6 +93,21 @@ def test_shares_in_doubt_and_accuracy_on_the_decided(calibration: Calibration, d
     assert "Uncertain: 25.0 % of the real and 40.0 % of the generated" in text
     assert "on the 6 decided: 0.667" in text
     assert results["before"]["ece"] != results["after"]["ece"]
+
+
+def test_a_table_of_verdicts_counts_the_uncertain(calibration: Calibration, data: Path) -> None:
+    """Three verdicts where there is a band of doubt, two where there is none, and every image in one of them."""
+    scored = table([0.1, 0.2, 0.4, 0.7], [0.2, 0.5, 0.59, 0.6, 0.9])
+    measured = evaluate_table(scored, calibration.threshold, "", draws=10)
+    results = {**measured, "calibration": calibrated_results(calibration, scored, data, "test")}
+    heads, (generated, real) = verdict_counts(results)
+    assert heads == ["called generated", "uncertain", "called real"]
+    assert (generated, real) == (["generated images", "2", "2", "1"], ["real images", "1", "1", "2"])
+    narrow = replace(calibration, real_below=calibration.threshold)
+    for applied in (None, calibrated_results(narrow, scored, data, "test")):
+        heads, (generated, real) = verdict_counts(results | {"calibration": applied})
+        assert heads == ["called generated", "called real"]
+        assert (generated[1:], real[1:]) == (["2", "3"], ["1", "3"])
 
 
 def test_one_class_has_no_promise(calibration: Calibration, data: Path) -> None:

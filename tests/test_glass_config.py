@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 import train
-from glass.config.overrides import apply_overrides, setting_names
+from glass.config.overrides import OF_CROPS_ALONE, apply_overrides, setting_names
 from glass.config.run_config import RunConfig, config_from_dict, config_to_dict
 from glass.presets import load_preset, preset_names
 from shards.errors import InputError
@@ -214,6 +215,22 @@ def test_a_bad_override_gets_one_sentence_that_names_it(override, words):
         apply_overrides(RunConfig(), [override])
     assert override.split("=")[0].split(".")[-1] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", OF_CROPS_ALONE)
+def test_a_setting_of_crops_is_refused_where_none_are_seen(name):
+    value = "test_vit" if name == "local_backbone" else "w.safetensors" if name == "local_weights" else "true"
+    for config, kind in ((load_preset("single_view_tiny"), []), (RunConfig(), ["model.kind=single_view"])):
+        with pytest.raises(InputError, match=rf"--set model\.{name}: .* sees no crops, so it would change nothing"):
+            apply_overrides(config, [f"model.{name}={value}", *kind])
+    assert apply_overrides(load_preset("glass_tiny"), [f"model.{name}={value}"]).model.kind == "glass"
+
+
+def test_a_preset_may_lose_its_crops():
+    """What it says of them then stands there without effect, also in the file that repeats the run."""
+    config = replace(RunConfig(), model=replace(RunConfig().model, local_high_pass=True))
+    alone = apply_overrides(config, ["model.kind=single_view", "model.local_high_pass=yes"])
+    assert (alone.model.kind, alone.model.local_high_pass) == ("single_view", True)
 
 
 def test_settings_of_another_version_are_refused():

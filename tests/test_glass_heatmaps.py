@@ -36,13 +36,14 @@ class TestHeatmaps:
 
     def test_the_dense_map_is_red_where_the_attention_lies(self, detector):
         pixels = np.full((96, 192, 3), 128, np.uint8)
+        (verdict,) = detector.predict([pixels], QUICK)
         windows = dense_windows(96, 192, 48)
         centre = windows[:, 1] + windows[:, 3] / 2
-        drawn = np.asarray(draw_dense(pixels, windows, np.where(centre > 96, 1.9, 0.1)))[:96]
+        drawn = np.asarray(draw_dense(pixels, verdict, windows, np.where(centre > 96, 1.9, 0.1)))[:96]
         redness = drawn[..., 0].astype(int) - drawn[..., 1]
         assert redness[:, 130:192].min() > redness[:, :60].max()
 
-    def test_the_dense_map_shows_no_lattice_and_hides_nothing(self):
+    def test_the_dense_map_shows_no_lattice_and_hides_nothing(self, detector):
         """Attention that rises evenly is drawn evenly, without a step at the edge of a window; where there is none,
         the image is seen as it is."""
         height, width = 250, 301
@@ -55,7 +56,8 @@ class TestHeatmaps:
         assert steps.min() >= 0
         assert steps.max() <= 3  # one of the 65 colours further at most
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        drawn = np.asarray(draw_dense(pixels, windows, np.zeros(len(windows))))
+        (verdict,) = detector.predict([pixels], QUICK)
+        drawn = np.asarray(draw_dense(pixels, verdict, windows, np.zeros(len(windows))))
         assert np.array_equal(drawn[:height, :width], pixels)
 
     @pytest.mark.parametrize("width", [20, 700])
@@ -64,12 +66,26 @@ class TestHeatmaps:
         pixels = np.full((60, width, 3), 128, np.uint8)
         (verdict,) = detector.predict([pixels], QUICK)
         windows = dense_windows(60, width, 48)
-        for drawn in (draw_windows(pixels, verdict), draw_dense(pixels, windows, np.ones(len(windows)))):
+        for drawn in (draw_windows(pixels, verdict), draw_dense(pixels, verdict, windows, np.ones(len(windows)))):
             legend = np.asarray(drawn)[60:].astype(int)
             assert (legend.min(axis=2) < 60).any(axis=0)[:330].sum() > 100  # words
             bar = (legend[12] - legend[12, :, [1]].T).clip(0)[8:320, 0]
             assert bar[-1] > bar[150] > bar[2]
-        assert draw_windows(pixels, replace(verdict, attention=None)).size == (width, 60)
+        alone = np.asarray(draw_windows(pixels, replace(verdict, attention=None)))[60:]
+        assert len(alone) < len(legend)  # no scale
+        assert alone.min() == 0
+        assert (alone == alone[..., :1]).all()
+
+    def test_the_verdict_stands_below(self, detector):
+        """Of two verdicts that differ in nothing else, the pictures differ there and nowhere else."""
+        pixels = np.full((60, 90, 3), 128, np.uint8)
+        (verdict,) = detector.predict([pixels], QUICK)
+        one, other = (
+            np.asarray(draw_windows(pixels, replace(verdict, score=score, probability=None))) for score in (0.1, 0.2)
+        )
+        rows = np.flatnonzero((one != other).any(axis=(1, 2)))
+        assert len(rows)
+        assert rows.min() > 60 + 40
 
     def test_dense_windows_cover_every_pixel(self):
         for height, width in ((1, 1), (47, 300), (97, 145), (480, 480)):
@@ -85,9 +101,10 @@ class TestHeatmaps:
         import glass.predict.heatmaps
 
         pixels = coded_image(2, 200, 150)
+        (verdict,) = detector.predict([pixels], QUICK)
         windows, attention = dense_attention(detector, pixels)
         assert attention.mean() == pytest.approx(1.0)
         monkeypatch.setattr(glass.predict.heatmaps, "CHUNK", 7)
         again = dense_attention(detector, pixels)[1]
         np.testing.assert_allclose(again, attention, rtol=1e-3)
-        assert draw_dense(pixels, windows, attention).size[0] >= 150
+        assert draw_dense(pixels, verdict, windows, attention).size[0] >= 150

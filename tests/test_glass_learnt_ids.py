@@ -12,7 +12,7 @@ from glass.config.overrides import apply_overrides
 from glass.export.model_folder import read_model_card, save_model
 from glass.model.model import build_model
 from glass.presets import load_preset
-from glass.report.tables import learnt_sentence
+from glass.report.sentences import learnt_sentence
 from glass.share.bundle import bundle_files, write_bundle
 from glass.train.run import train
 from shards.errors import InputError

@@ -12,7 +12,8 @@ from glass.config.dataset_digest import dataset_digest
 from glass.report import RunData, load_run, report_document
 from glass.report.data import compare_runs, training_summary
 from glass.report.document import check_report
-from glass.report.tables import comparison_sentence, duration, generator_rows
+from glass.report.sentences import comparison_sentence
+from glass.report.tables import duration, generator_rows
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from tests.made_up_runs import SPLIT, WriteRun, load

@@ -11,7 +11,7 @@ import pytest
 from glass.measure.evaluation import evaluate_table
 from glass.report import RunData, build_gallery, render_html, report_document
 from glass.report.plots import NUM_RUN_COLOURS, roc_svg, training_svg
-from glass.report.tables import IN_SAMPLE_WARNING, comparison_sentence, few_for_reliability, few_for_roc
+from glass.report.sentences import IN_SAMPLE_WARNING, comparison_sentence, few_for_reliability, few_for_roc
 from shards.manifest.dataset import ShardDataset
 from tests.made_up_runs import SPLIT, WriteRun, load
 

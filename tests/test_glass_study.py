@@ -232,7 +232,8 @@ def test_the_report_shows_the_audit_and_what_the_tests_found(document):
     } | {"false_positive_rate": rate, "max_fpr": 0.01, "verdicts": {"kept": 2}}
     typed_document(named, StudyDocument)
     page, text = study_html(named), study_markdown(named)
-    assert page.index("&lt;i&gt;format") < page.index("Test results")
+    assert page.index("Test results") < page.index("<summary>1 finding of the audit</summary>")
+    assert page.index("<summary>1 finding of the audit</summary>") < page.index("&lt;i&gt;format")
     assert text.index("&lt;i>format") < text.index("Test results")
     for shown in (page, text):
         assert not {"<i>", "<u>"} & {shown[i : i + 3] for i in range(len(shown))}

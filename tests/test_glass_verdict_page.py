@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,31 @@ def test_a_browser_sorts_the_table_and_runs_no_other_script(many, tmp_path):
     assert scores == sorted(scores, reverse=True)
     assert len(scores) == len(document["images"]) - 1
     assert not sorted_page.rows[-1].keys[2]  # what could not be read comes last
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+def test_a_browser_shows_the_rows_that_are_asked_for(many, tmp_path):
+    """By verdict and by a part of the name; what is hidden is still there."""
+    page, document = many
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.source)
+
+    def left_by(script):
+        text = free.replace("</body>", f"<script>{script}</script></body>")
+        shown = Page(in_browser(text, tmp_path / "page.html"))
+        assert len(shown.rows) == len(page.rows)
+        return [row for row in shown.rows if not row.hidden], shown.words
+
+    word = Counter(image["verdict"] or "unreadable" for image in document["images"])
+    labels = "[...document.querySelectorAll('.filter label')]"
+    rows, words = left_by(f"{labels}.find((label) => label.textContent.includes('real')).click()")
+    assert [row.keys[1] for row in rows] == [row.keys[1] for row in page.rows if row.keys[1] != "real"]
+    assert f"{26 - word['real']} of 26 images" in words
+    assert f"generated ({word['generated']})" in words
+    search = "document.querySelector('.filter [type=search]')"
+    rows, words = left_by(f"{search}.value = 'NO.png'; {search}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+    assert [row.keys[1] for row in rows] == ["unreadable"]
+    assert "1 of 26 images" in words
 
 
 def test_links_lead_to_details_in_the_page(many):

@@ -7,6 +7,7 @@ from glass.predict.partial_rows import partial_path
 from scripts import predict
 from shards.errors import InputError
 from tests.page_parser import Page
+from tests.spread_runs import calibrated
 
 
 def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_path, capsys):
@@ -32,6 +33,22 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
         predict.main([str(spread_run), str(path), str(other), *flags])
     with pytest.raises(InputError, match="--csv and --html are both"):
         predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+def test_verdicts_by_other_views_or_another_calibration_are_kept(spread_run, files, tmp_path, option):
+    """The same weights give other verdicts then, and the earlier ones may be made by nothing any more."""
+    calibrated(spread_run, tmp_path / "model", middle=0.0)
+    out = tmp_path / "out"
+    command = [str(tmp_path / "model"), str(files[0].path), option, str(out), "--no-stability"]
+    assert predict.main(command) == 0
+    before = out.read_bytes()
+    with pytest.raises(InputError, match="holds verdicts of another choice of views: give another name"):
+        predict.main([*command, "--crops", "3"])
+    (tmp_path / "model/calibration.json").unlink()
+    with pytest.raises(InputError, match="holds verdicts of another calibration: give another name"):
+        predict.main(command)
+    assert out.read_bytes() == before
 
 
 def test_a_run_that_is_stopped_leaves_the_page_so_far(spread_run, files, tmp_path, monkeypatch, capsys):

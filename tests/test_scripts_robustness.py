@@ -14,6 +14,7 @@ from PIL import Image
 
 from glass.measure.perturbations import CLEAN, PERTURBATIONS, chosen_rows
 from glass.measure.robustness_schema import check_robustness
+from glass.report.heat_map import heat_map_svg
 from loaders.augment.augment import Change
 from loaders.augment.operations import Blur, Jpeg
 from loaders.decode.pixel_batch import pixel_batch
@@ -134,6 +135,13 @@ def test_the_table_of_a_model(
     with Image.open(io.BytesIO((tmp_path / "robustness-test.png").read_bytes())) as picture:
         assert picture.format == "PNG"
         assert picture.width > 600
+    generators = clean["per_generator"]["generators"]
+    generators["<b>wicked</b>\u202e"] = next(iter(generators.values()))
+    svg = heat_map_svg(document)
+    assert "&lt;b&gt;wicked&lt;/b&gt;\\u202e" in svg
+    assert "<b>" not in svg
+    assert "\u202e" not in svg
+    assert "var(--ink)" in svg
     printed = " ".join(capsys.readouterr().out.split())
     for text in ("as it is", "JPEG 70", "resized × 0.5", "lowest AUROC"):
         assert text in printed

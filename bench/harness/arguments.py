@@ -26,12 +26,18 @@ __all__ = [
 ]
 
 
+class _DefaultsThatSaySomething(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds "(default: 5)" to a help text, but not where there is nothing to say or the text says it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        said = action.help is not None and "default" in action.help
+        return action.help if said or action.default in (None, False, []) else super()._get_help_string(action)
+
+
 def bench_parser(name: str, about: str) -> CommandParser:
     """A parser for ``python -m bench NAME``."""
     return CommandParser(
-        prog=program_name(f"python -m bench {name}"),
-        description=about,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        prog=program_name(f"python -m bench {name}"), description=about, formatter_class=_DefaultsThatSaySomething
     )
 
 

@@ -12,6 +12,7 @@ from shards.errors import InputError
 from shards.settings import describe_type, is_union
 
 __all__ = [
+    "OF_CROPS_ALONE",
     "SHORTHANDS",
     "apply_overrides",
     "apply_settings",
@@ -33,6 +34,9 @@ ELSEWHERE = (*NETWORKS, "model.global_weights", "model.local_weights", "train.tr
 """Settings that may name what is not part of this program: networks on a hub or in a folder, files, services."""
 
 NOT_SETTABLE = frozenset({"preset"})
+OF_CROPS_ALONE = ("local_backbone", "local_weights", "local_high_pass", "freeze_local", "share_backbone")
+"""Settings of ``model`` that say nothing where no crop is seen. (``crop_chunk`` only saves memory, and there none is
+needed.)"""
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -55,8 +59,8 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
     """``config`` with each (key, value as text) applied, the last one for a key winning.
 
     Raises ``InputError`` for an unknown key (naming the nearest, and ``where`` all are listed), a value of another
-    type, or one that the configuration refuses; ``origin`` stands before the key. All changes are made together, so
-    that settings that depend on each other may come in any order.
+    type, one that the configuration refuses, or one that would change nothing; ``origin`` stands before the key. All
+    changes are made together, so that settings that depend on each other may come in any order.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}
@@ -69,7 +73,15 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
                 changes[name] = _parsed(text, types_by_key[name])
             except _NotThisType:
                 raise InputError(f"{origin}{key}={text}: must be {describe_type(types_by_key[name])}") from None
-    return _replaced(config, changes)
+    changed: RunConfig = _replaced(config, changes)
+    if changed.model.kind == "single_view":
+        for name in OF_CROPS_ALONE:
+            if getattr(changed.model, name) != getattr(config.model, name):
+                raise InputError(
+                    f"{origin}model.{name}: a model of kind single_view sees no crops, so it would change nothing:"
+                    " leave it out, or take a preset of kind glass"
+                )
+    return changed
 
 
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:

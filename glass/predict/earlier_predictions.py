@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from glass.predict.prediction_files import read_page_record
+from glass.predict.prediction_files import MadeBy, PredictionHead, made_by, read_page_record
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.json_file import read_json
@@ -15,16 +15,16 @@ _REMEDY = "give another name, or move the file away"
 
 
 def require_none_lost(
-    json_file: Path | None, csv_file: Path | None, page: Path | None, weights_sha256: str, names: Iterable[str]
+    json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if a file that is to be written holds verdicts by another model, or
-    on images that are not among ``names``: they are somebody's results, and would be gone. The same
-    command run again, or with more images, replaces its own."""
-    asked = set(names)
+    """Raises ``InputError`` if a file that is to be written holds verdicts by another model, other views or another
+    calibration than those of ``head``, or on images that are not among ``names``: they are somebody's results, and
+    would be gone. The same command run again, or with more images, replaces its own. (A CSV says nothing of models.)"""
+    asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():
-        _require_own(json_file, _in_json, weights_sha256, asked)
+        _require_own(json_file, _in_json, ours, asked)
     if page is not None and page.exists():
-        _require_own(page, read_page_record, weights_sha256, asked)
+        _require_own(page, read_page_record, ours, asked)
     if csv_file is not None and csv_file.exists():
         try:
             with csv_file.open(newline="", encoding="utf-8") as file:
@@ -34,20 +34,19 @@ def require_none_lost(
         _require_among(csv_file, before, asked | {f"'{name}" for name in asked})
 
 
-def _in_json(path: Path) -> tuple[str, list[str]]:
+def _in_json(path: Path) -> tuple[MadeBy, list[str]]:
     document = read_json(path)
-    return document["model"]["weights_sha256"], [str(image["path"]) for image in document["images"]]
+    return made_by(document), [str(image["path"]) for image in document["images"]]
 
 
-def _require_own(
-    path: Path, read: Callable[[Path], tuple[str, list[str]]], weights_sha256: str, asked: set[str]
-) -> None:
+def _require_own(path: Path, read: Callable[[Path], tuple[MadeBy, list[str]]], ours: MadeBy, asked: set[str]) -> None:
     try:
-        model, before = read(path)
+        theirs, before = read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): {_REMEDY}") from error
-    if model != weights_sha256:
-        raise InputError(f"{path} holds verdicts of another model: {_REMEDY}")
+    for what, their, our in zip(("model", "choice of views", "calibration"), theirs, ours, strict=True):
+        if their != our:
+            raise InputError(f"{path} holds verdicts of another {what}: {_REMEDY}")
     _require_among(path, before, asked)
 
 

@@ -46,7 +46,8 @@ OPACITIES = np.linspace(0, 190, RAMP_STEPS).astype(np.uint8)
 """Of the dense map, from no attention to twice an equal share: what there is to see stays to be seen."""
 ATTENTION_SCALE = ("none", "an equal share", "twice and more")
 """What the beginning, the middle and the end of the colours mean."""
-LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN = 320, 64, 8
+LEGEND_WIDTH, LEGEND_HEIGHT, MARGIN, LINE = 320, 48, 8, 17
+"""Pixels of the scale, without and with its words, around it, and of a line of text."""
 
 
 def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVerdict, dense: "DenseMap | None") -> None:
@@ -56,12 +57,13 @@ def write_heat_maps(folder: Path, number: int, pixels: Pixels, verdict: ImageVer
     name = f"{number:06d}-{stem.encode()[:STEM_BYTES].decode(errors='ignore')}"
     draw_windows(pixels, verdict).save(folder / f"{name}.png")
     if dense is not None:
-        draw_dense(pixels, *dense).save(folder / f"{name}-dense.png")
+        draw_dense(pixels, verdict, *dense).save(folder / f"{name}-dense.png")
 
 
 def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
     """The image, at most 1600 pixels long, with its windows, numbered: pale for little attention, red for
-    twice an equal share or more, blue for a model without attention. Below it stands what the colours mean."""
+    twice an equal share or more, blue for a model without attention. Below it stand what the colours mean, and the
+    verdict."""
     image, scale = _shrunken(pixels)
     tint = image.copy()
     brush, count = ImageDraw.Draw(tint), len(verdict.windows)
@@ -78,9 +80,10 @@ def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
     for number, (corners, colour) in enumerate(boxes, start=1):
         left, top, right, bottom = corners
         brush.rectangle(corners, outline=ImageColor.getrgb(colour), width=2)
-        if min(right - left, bottom - top) > 2 * NUMBER_SIZE:
-            brush.text((left + 4, top + 2), str(number), "white", font, stroke_width=2, stroke_fill="black")
-    return image if verdict.attention is None else _with_legend(image, np.full(RAMP_STEPS, 255, np.uint8))
+        has_room = min(right - left, bottom - top) > 2 * NUMBER_SIZE
+        place = (left + 4, top + 2) if has_room else (right + 3, top)
+        brush.text(place, str(number), "white", font, stroke_width=2, stroke_fill="black")
+    return _with_legend(image, verdict, None if verdict.attention is None else np.full(RAMP_STEPS, 255, np.uint8))
 
 
 def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int32]:
@@ -145,11 +148,14 @@ def dense_overlay(
     return Image.fromarray(colours[np.clip(values / 2 * (RAMP_STEPS - 1), 0, RAMP_STEPS - 1).astype(int)])
 
 
-def draw_dense(pixels: Pixels, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]) -> Image.Image:
-    """The image under :func:`dense_overlay`, colours as in :func:`draw_windows`, and below it what they mean."""
+def draw_dense(
+    pixels: Pixels, verdict: ImageVerdict, windows: npt.NDArray[np.int32], attention: npt.NDArray[np.float64]
+) -> Image.Image:
+    """The image under :func:`dense_overlay`, colours as in :func:`draw_windows`, and below it what they mean, and the
+    verdict."""
     image, _ = _shrunken(pixels)
     overlay = dense_overlay(windows, attention, pixels.shape[:2], image.size)
-    return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), OPACITIES)
+    return _with_legend(Image.alpha_composite(image.convert("RGBA"), overlay).convert("RGB"), verdict, OPACITIES)
 
 
 def _ramp() -> npt.NDArray[np.uint8]:
@@ -158,18 +164,26 @@ def _ramp() -> npt.NDArray[np.uint8]:
     return np.array([ImageColor.getrgb(attention_colour(share, 1)) for share in shares], np.uint8)
 
 
-def _with_legend(image: Image.Image, opacities: npt.NDArray[np.uint8]) -> Image.Image:
-    """``image`` above the scale of its colours, which are as opaque as (RAMP_STEPS,) ``opacities`` say."""
-    canvas = Image.new("RGB", (max(image.width, LEGEND_WIDTH + 2 * MARGIN), image.height + LEGEND_HEIGHT), "white")
+def _with_legend(image: Image.Image, verdict: ImageVerdict, opacities: npt.NDArray[np.uint8] | None) -> Image.Image:
+    """``image`` above the verdict and the scale of its colours, which are as opaque as (RAMP_STEPS,) ``opacities``
+    say; without these there is no scale."""
+    top = image.height + MARGIN
+    text_top = top if opacities is None else top + LEGEND_HEIGHT
+    size = (max(image.width, LEGEND_WIDTH + 2 * MARGIN), text_top + LINE + MARGIN)
+    canvas = Image.new("RGB", size, "white")
     canvas.paste(image)
-    scale = np.concatenate([_ramp(), opacities[:, None]], axis=1)[None]
-    bar = Image.fromarray(scale).resize((LEGEND_WIDTH, 12), Image.Resampling.BILINEAR)
-    canvas.paste(bar, (MARGIN, image.height + MARGIN), bar)
     brush, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for share, anchor, words in zip((0.0, 0.5, 1.0), ("la", "ma", "ra"), ATTENTION_SCALE, strict=True):
-        place = (MARGIN + share * LEGEND_WIDTH, image.height + MARGIN + 15)
-        brush.text(place, words, "black", font, anchor=anchor)
-    brush.text((MARGIN, image.height + MARGIN + 32), "attention", "black", font)
+    if opacities is not None:
+        scale = np.concatenate([_ramp(), opacities[:, None]], axis=1)[None]
+        bar = Image.fromarray(scale).resize((LEGEND_WIDTH, 12), Image.Resampling.BILINEAR)
+        canvas.paste(bar, (MARGIN, top), bar)
+        for share, anchor, words in zip((0.0, 0.5, 1.0), ("la", "ma", "ra"), ATTENTION_SCALE, strict=True):
+            brush.text((MARGIN + share * LEGEND_WIDTH, top + 15), words, "black", font, anchor=anchor)
+        brush.text((MARGIN, top + 15 + LINE), "colour: attention", "black", font)
+    value = f"raw score {verdict.score:.3f}"
+    if verdict.probability is not None:
+        value = f"probability of being generated {verdict.probability:.3f}"
+    brush.text((MARGIN, text_top), f"{verdict.verdict}: {value}", "black", font)
     return canvas
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glass.predict.earlier_predictions import require_none_lost
 from glass.predict.partial_rows import partial_path, require_no_partial
-from glass.predict.prediction_files import check_csv_target, check_json_target, check_page_target
+from glass.predict.prediction_files import PredictionHead, check_csv_target, check_json_target, check_page_target
 from shards.errors import InputError
 from shards.files.outputs import check_new_folder
 
@@ -55,10 +55,10 @@ class Outputs:
             raise InputError(f"cannot make the folder {self.heatmaps}: {error.strerror or error}") from error
         check_new_folder(self.heatmaps, "a new folder for the heat maps")
 
-    def check_earlier(self, weights_sha256: str, names: Iterable[str]) -> list[Path]:
+    def check_earlier(self, head: PredictionHead, names: Iterable[str]) -> list[Path]:
         """The files that will be replaced. Raises ``InputError`` where verdicts would be lost, see
         :func:`glass.predict.earlier_predictions.require_none_lost`."""
-        require_none_lost(self.json, self.csv, self.html, weights_sha256, names)
+        require_none_lost(self.json, self.csv, self.html, head, names)
         return [path for path in self.files.values() if path.exists()]
 
     def remove_partial(self) -> None:

@@ -3,9 +3,9 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from glass.predict.verdicts import CSV_COLUMNS, ImageRecord, ImageVerdict, csv_row, json_row
 from shards.files.atomic import write_text_atomic
@@ -14,11 +14,13 @@ from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.outputs import check_output, holds_mark, starts_with
 
 __all__ = [
+    "MadeBy",
     "PredictionHead",
     "Predictions",
     "check_csv_target",
     "check_json_target",
     "check_page_target",
+    "made_by",
     "page_record",
     "predictions",
     "read_page_record",
@@ -64,6 +66,22 @@ class PredictionHead(TypedDict):
     note: str
 
 
+class MadeBy(NamedTuple):
+    """What verdicts depend on, apart from the images: the model, what it sees of an image, where verdicts begin."""
+
+    weights_sha256: str
+    views: dict[str, object]
+    calibration: tuple[bool, float, float]
+    """Whether there is one, the threshold, and below which an image is real."""
+
+
+def made_by(head: Mapping[str, Any]) -> MadeBy:
+    """The part of a file's head, or of a page's record, that decides its verdicts. ``KeyError`` and ``TypeError`` if
+    it is no head."""
+    calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
+    return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)
+
+
 class Predictions(PredictionHead):
     """The file that ``predict --json`` writes."""
 
@@ -89,17 +107,17 @@ def check_page_target(path: Path) -> None:
 
 def page_record(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> str:
     """The element of a page from which :func:`read_page_record` knows whose verdicts it holds. No browser runs it."""
-    record = {"weights_sha256": head["model"]["weights_sha256"], "paths": [verdict.path for verdict in verdicts]}
+    record = {**head, "paths": [verdict.path for verdict in verdicts]}
     text = json.dumps(record).replace("<", "\\u003c")  # a name of a file ends no element
     return f"{_RECORD_START}{text}{_RECORD_END}"
 
 
-def read_page_record(path: Path) -> tuple[str, list[str]]:
-    """The weights' SHA-256 and the images of a page. Raises ``OSError``, and ``ValueError``, ``KeyError`` or
+def read_page_record(path: Path) -> tuple[MadeBy, list[str]]:
+    """What made the verdicts of a page, and their images. Raises ``OSError``, and ``ValueError``, ``KeyError`` or
     ``TypeError`` if it is damaged."""
     after = read_json_bytes(path).partition(_RECORD_START.encode())[2]
     record = parse_json(after.partition(_RECORD_END.encode())[0])
-    return record["weights_sha256"], [str(name) for name in record["paths"]]
+    return made_by(record), [str(name) for name in record["paths"]]
 
 
 def predictions(head: PredictionHead, verdicts: Sequence[ImageVerdict]) -> Predictions:

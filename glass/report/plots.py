@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from glass.measure.weighted_metrics import NUM_ECE_BINS
-from glass.report.tables import score_word
+from glass.report.sentences import score_word
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,7 +101,7 @@ def training_svg(runs: "Sequence[RunData]") -> list[str]:
         epochs = [entry["epoch"] for entry in run.epochs]
         for name, dash in (("train_loss", "-"), ("valid_loss", ":")):
             label = f"{run.name}, {'training' if name == 'train_loss' else 'validation'}"
-            loss.plot(epochs, _column(run, name), dash, color=colour, label=label)
+            loss.plot(epochs, _column(run, name), dash, color=colour, marker="o", markersize=2.5, label=label)
         scores = _column(run, "valid_auroc")
         lowest = min([lowest, *(score for score in scores if not np.isnan(score))])
         auroc.plot(epochs, scores, color=colour, marker="o", markersize=3, label=run.name)
@@ -165,14 +165,16 @@ def _finish_legend(legend: Any) -> None:
         text.set_fontsize(9)
 
 
-def as_svg(figure: "Figure", title: str) -> str:
-    """The figure as inline SVG in the page's colours; ``title`` is what a screen reader says."""
+def as_svg(figure: "Figure", title: str, *, finish: bool = True) -> str:
+    """The figure as inline SVG in the page's colours; ``title`` is what a screen reader says. ``finish`` draws axes,
+    grids and legends as all plots have them."""
     import matplotlib
 
-    for axes in figure.axes:
-        _finish(axes)
-    for legend in figure.legends:
-        _finish_legend(legend)
+    if finish:
+        for axes in figure.axes:
+            _finish(axes)
+        for legend in figure.legends:
+            _finish_legend(legend)
     buffer = io.StringIO()
     # The salt keeps ids of clip paths apart between figures, and equal between runs.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):

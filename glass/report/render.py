@@ -6,10 +6,12 @@ from typing import Any
 from markupsafe import Markup
 
 from glass.measure.robustness_schema import Robustness
+from glass.report import sentences as said
 from glass.report import tables
 from glass.report.audit import audit_sentence
+from glass.report.heat_map import heat_map_svg
 from glass.report.plots import NUM_RUN_COLOURS, reliability_svg, roc_svg, training_svg
-from glass.report.robustness import heat_map_uri, robustness_table
+from glass.report.robustness import robustness_table
 from glass.report.run_data import RunData
 from glass.report.template import render
 from glass.report.windows import Gallery
@@ -27,16 +29,17 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         document=document,
         split=split,
         names=names,
-        in_sample_warning=tables.IN_SAMPLE_WARNING,
-        score_words={name: tables.score_word(document[name][split]["calibration"]) for name in names},
-        learnt_sentences={name: tables.learnt_sentence(document[name][split]["learnt"]) for name in names},
+        in_sample_warning=said.IN_SAMPLE_WARNING,
+        score_words={name: said.score_word(document[name][split]["calibration"]) for name in names},
+        learnt_sentences={name: said.learnt_sentence(document[name][split]["learnt"]) for name in names},
         calibration_sentences={
-            name: tables.calibration_sentences(document[name][split]["calibration"]) for name in names
+            name: said.calibration_sentences(document[name][split]["calibration"]) for name in names
         },
         results={name: document[name][split] for name in names},
         training={name: document[name]["training"] for name in names},
         audit_sentence=document["audit"] and audit_sentence(document["audit"]),
-        sentences=[tables.comparison_sentence(c) for c in document["comparisons"]],
+        sentences=[said.comparison_sentence(c) for c in document["comparisons"]],
+        verdict_counts={name: tables.verdict_counts(document[name][split]) for name in names},
         metric_rows=_metric_rows(document, names),
         generator_tables={name: tables.generator_rows(document[name][split]["per_generator"]) for name in names},
         robustness={run.name: _robustness(run.robustness) for run in runs if run.robustness},
@@ -47,8 +50,8 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
             "training": [Markup(svg) for svg in training_svg(runs)],
         },
         few={
-            "roc": tables.few_for_roc([document[name][split]["samples"] for name in names]),
-            "reliability": tables.few_for_reliability([document[name][split]["samples"] for name in names]),
+            "roc": said.few_for_roc([document[name][split]["samples"] for name in names]),
+            "reliability": said.few_for_reliability([document[name][split]["samples"] for name in names]),
         },
         gallery=gallery,
         num_colours=NUM_RUN_COLOURS,
@@ -58,7 +61,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
 def _robustness(document: Robustness) -> dict[str, Any]:
     """A table per model and the heat map of all."""
     tables_of = {name: robustness_table(document, name) for name in document["models"]}
-    return {"tables": tables_of, "heat_map": heat_map_uri(document)}
+    return {"tables": tables_of, "heat_map": Markup(heat_map_svg(document))}
 
 
 def _metric_rows(document: Mapping[str, Any], names: Sequence[str]) -> list[dict[str, Any]]:

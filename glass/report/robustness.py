@@ -1,6 +1,5 @@
 """The table of ``glass.measure.robustness`` for people, on a terminal and in the report of a run."""
 
-import base64
 from pathlib import Path
 
 from glass.measure.bootstrap import Difference
@@ -8,11 +7,10 @@ from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import ROBUSTNESS, found_of, read_robustness
 from glass.measure.robustness_schema import ContenderResults, Robustness
 from glass.report.document import RobustnessSummary, SummaryRowModel
-from glass.report.heat_map import heat_map_png
 from glass.report.tables import cell, interval_text, percent
 from shards.cli.command import printable
 
-__all__ = ["heat_map_uri", "own_robustness", "robustness_summary", "robustness_table"]
+__all__ = ["own_robustness", "robustness_summary", "robustness_table"]
 
 HEAD = ("images", "AUROC", "detected at ≤ 1 % false alarms", "lowest generator", "false alarms at the threshold")
 DIFFERENCE = "AUROC against the first"
@@ -64,11 +62,6 @@ def robustness_summary(document: Robustness) -> RobustnessSummary:
             for row in document["rows"]
         ],
     }
-
-
-def heat_map_uri(document: Robustness) -> str:
-    """The heat map as a picture that a page holds in itself."""
-    return "data:image/png;base64," + base64.b64encode(heat_map_png(document)).decode("ascii")
 
 
 def _numbers(result: ContenderResults) -> SummaryRowModel:

@@ -4,40 +4,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from glass.config.learnt_ids import Overlap
-from glass.measure.applied_calibration import AppliedCalibration
-from glass.measure.evaluation_schema import Samples
 from glass.measure.generators import PerGenerator
-from glass.measure.weighted_metrics import NUM_ECE_BINS
-from glass.report.document import Comparison
-from shards.cli.wording import counted
+from glass.report.document import SplitResults
 
 __all__ = [
-    "IN_SAMPLE_WARNING",
     "METRIC_ROWS",
     "Cell",
     "GeneratorRow",
-    "calibration_sentences",
     "cell",
-    "comparison_sentence",
     "duration",
-    "few_for_reliability",
-    "few_for_roc",
     "generator_rows",
     "interval_text",
-    "learnt_sentence",
     "number",
     "percent",
-    "score_word",
     "three_digits",
+    "verdict_counts",
 ]
 
 METRIC_ROWS = (
     ("auroc", "AUROC", "chance that a generated image scores above a real one; 0.5 is guessing"),
     ("ap", "average precision", "area under precision against recall"),
-    ("accuracy", "accuracy", "share of right verdicts"),
+    ("accuracy", "accuracy", "share on their side of the threshold"),
     ("balanced_accuracy", "balanced accuracy", "mean of the two accuracies below"),
-    ("accuracy_real", "accuracy on real", "share of real images called real"),
+    ("accuracy_real", "accuracy on real", "share of real images below the threshold"),
     ("accuracy_generated", "accuracy on generated", "share of generated images called generated"),
     ("precision", "precision", "share of “generated” verdicts that are right"),
     ("weighted_f1", "weighted F1", "F1 of both classes, weighted by their images"),
@@ -53,12 +42,6 @@ METRIC_ROWS = (
     ("mean_confidence_wrong", "… where wrong", "should be low"),
 )
 """Metric, its name for people, how to read it."""
-
-
-IN_SAMPLE_WARNING = (
-    "The threshold was chosen on these very images: accuracy, false alarms and calibration here are"
-    " no test results. Evaluate on another split."
-)
 
 
 NO_INTERVAL = "too few to tell"
@@ -85,32 +68,6 @@ class GeneratorRow:
     """AUROC, AP, detected at ≤ 1 %, 5 % and 10 % false alarms, detected at the threshold."""
     kind: str
     """"generator", "summary" or "real"."""
-
-
-FEW_PER_POINT = 100
-"""With fewer real images, one false alarm is more than the 1 % that the left ROC plot is about."""
-FEW_PER_BIN = 20
-"""With fewer images per bar, chance moves a point of the reliability diagram by a fifth and more."""
-
-
-def few_for_roc(samples: Sequence[Samples]) -> str | None:
-    """A note where the ROC curves stand on few real images; None where they do not."""
-    real = min(one["real"] for one in samples)
-    if not 0 < real < FEW_PER_POINT:
-        return None
-    share = f"one false alarm among {counted(real, 'real image')} is {100 / real:.0f} %"
-    return f"Few images: {share}, so read the intervals below, and not single steps of a curve."
-
-
-def few_for_reliability(samples: Sequence[Samples]) -> str | None:
-    """A note where the reliability diagram stands on few images; None where it does not."""
-    scored = min(one["scored"] for one in samples)
-    if scored >= FEW_PER_BIN * NUM_ECE_BINS:
-        return None
-    return (
-        f"Few images: {counted(scored, 'image')} in up to {NUM_ECE_BINS} bins, so a zigzag is chance; judge by the"
-        " calibration error and its interval."
-    )
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -161,11 +118,6 @@ def cell(value: float | None, interval: Sequence[float] | None = None) -> Cell:
     return Cell(number(value), interval_text(value, interval))
 
 
-def score_word(calibration: AppliedCalibration | None) -> str:
-    """What the scores of an evaluation with this ``calibration`` entry are."""
-    return "raw score" if calibration is None else "probability"
-
-
 def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
     """Rows of ``glass.measure.generators.per_generator``: generators, their mean and minimum, real images."""
     columns = ("auroc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "tpr_at_fpr_10", "recall")
@@ -185,73 +137,18 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
     return rows
 
 
-_PROMISES = {
-    "kept": "so the promise may hold",
-    "fewer than promised": "so there are fewer than promised",
-    "not kept": "so the promise is not kept",
-}
-"""Verdict of a document → its words. A measured rate above the promised one may be chance, which "kept" hides."""
-
-
-def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
-    """What ``calibration`` of an evaluation says: the promise beside what was measured, and how
-    much is left undecided. Documents of before have neither."""
-    if calibration is None:
-        return []
-    if calibration.get("in_sample"):
-        return [IN_SAMPLE_WARNING]
-    sentences = []
-    if promise := calibration.get("promise"):
-        on, (low, high) = promise["calibrated_on"], promise["expected"]
-        between = interval_text(promise["rate"], promise["interval"], percent)
-        sentences.append(
-            f"Promised: at most {percent(promise['max_fpr'])} false alarms"
-            f" ({on['false_alarms']} of {on['images']} real images calibrated on). Measured:"
-            f" {percent(promise['rate'])}, {promise['false_alarms']} of {promise['images']} real"
-            f" images (95 % interval {between}), where {low} to {high} were to be expected,"
-            f" {_PROMISES.get(promise['verdict'], promise['verdict'])}."
-        )
-    uncertain, decided = calibration.get("uncertain"), calibration.get("decided")
-    if uncertain and decided:
-        sentences.append(
-            f"Uncertain: {percent(uncertain['real'])} of the real and"
-            f" {percent(uncertain['generated'])} of the generated images. Accuracy on the"
-            f" {decided['images']} decided: {cell(decided['accuracy'], decided['interval'])}."
-        )
-    return sentences
-
-
-def learnt_sentence(learnt: Overlap | None) -> str | None:
-    """A warning where images were learnt from (``glass.config.learnt_ids.overlap``), or where that is not
-    known; None where no image was."""
-    if learnt is None:
-        return (
-            "Whether the model was trained on any of these images is not known: nothing says which"
-            " images it learnt from."
-        )
-    images = learnt["images"]
-    parts = [
-        f"{number:,} of these {counted(images, 'image')} {what}"
-        for number, what in ((learnt["train"], "were trained on"), (learnt["valid"], "chose the epoch of this model"))
-        if number
+def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
+    """How often each class got each verdict: the heads of the columns, and a row for each class, its name first.
+    Where the calibration has a band of doubt, there is a third verdict."""
+    calibration, counts, samples = results["calibration"], results["confusion"], results["samples"]
+    shares = calibration.get("uncertain") if calibration else None  # absent in documents of before
+    has_band = shares is not None and calibration and calibration.get("real_below") != results["threshold"]["value"]
+    generated = round(((shares and shares["generated"]) or 0) * samples["generated"])
+    real = round(((shares and shares["real"]) or 0) * samples["real"])
+    rows = [
+        ["generated images", counts["hits"], generated, counts["misses"] - generated],
+        ["real images", counts["false_alarms"], real, counts["real_passed"] - real],
     ]
-    if not parts:
-        return None
-    return f"WARNING: {' and '.join(parts)}: these figures are no test results."
-
-
-def comparison_sentence(comparison: Comparison) -> str:
-    """What the paired difference in AUROC says, and what it does not."""
-    run, baseline = comparison["run"], comparison["baseline"]
-    difference, interval = comparison["difference"], comparison["interval"]
-    if difference is None or interval is None:
-        return f"{run} and {baseline} cannot be compared: one class only, or no images in common."
-    low, high = interval
-    where = f"on the same {comparison['images']} images (95 % interval {low:+.3f} to {high:+.3f})"
-    if low <= 0 <= high:
-        return (
-            f"The AUROC of {run} differs from that of {baseline} by {difference:+.3f} {where}: "
-            "these images do not show which of the two is better."
-        )
-    direction = "higher" if difference > 0 else "lower"
-    return f"The AUROC of {run} is {abs(difference):.3f} {direction} than that of {baseline} {where}."
+    shown = slice(None) if has_band else slice(None, None, 2)
+    heads = ["called generated", "uncertain", "called real"][shown]
+    return heads, [[str(row[0]), *(f"{count:,}" for count in row[1:][shown])] for row in rows]

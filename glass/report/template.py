@@ -16,7 +16,7 @@ __all__ = ["render"]
 
 def render(template: str, **values: Any) -> str:
     """The page that ``template``, a file beside this one, makes of ``values``: one file without a request to
-    anywhere, and without a script but one of ours that sorts a table.
+    anywhere, and without a script but one of ours that sorts and filters a table.
 
     Every text is escaped by Jinja2, and characters that do not print (control characters, marks that turn
     the direction of writing) are shown as escapes, since names of files are untrusted.

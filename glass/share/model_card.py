@@ -13,7 +13,8 @@ from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import evaluation_in
-from glass.report.tables import calibration_sentences, interval_text, learnt_sentence
+from glass.report.sentences import calibration_sentences, learnt_sentence
+from glass.report.tables import interval_text
 from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.json_file import read_json

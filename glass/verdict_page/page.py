@@ -184,7 +184,7 @@ def _shown_text(rows: Sequence[Row]) -> str:
 
 @cache
 def _script() -> str:
-    return (Path(template.__file__).parent / "sort_table.js").read_text(encoding="utf-8")
+    return (Path(template.__file__).parent / "verdict_table.js").read_text(encoding="utf-8")
 
 
 def _digest(script: str) -> str:
