@@ -56,7 +56,7 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     assert Counter(row["label"] for row in rows) == {"real": 12, "generated": 12}
     assert Counter(row["generator"] for row in rows if row["generator"]) == {"upconv7": 6, "animevideo": 6}
     assert without_ncnn == {"upconv7": 6, "animevideo": 6}
-    assert sum(row["path"].startswith("real/enlarged/") for row in rows) == 3
+    assert sum(row["path"].startswith("real/enlarged/") for row in rows) == 6
     splits = {}
     for row in rows + control:
         splits.setdefault(row["group"], set()).add(row["split"])
