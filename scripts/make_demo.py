@@ -42,7 +42,7 @@ from .demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photo
 from .demo_images.randomness import Stream, stream
 from .demo_images.readmes import of_networks, of_simulation
 from .demo_images.render import render_job
-from .demo_images.rerendering import CONTROL, Cutting, PhotoJob, plan_rerendered, render_photo
+from .demo_images.rerendering import CONTROLS, Cutting, PhotoJob, plan_rerendered, render_photo
 
 __all__ = ["main", "parser"]
 
@@ -221,7 +221,7 @@ def _render(
 
 def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutting]) -> None:
     cuttings = [rendition for rendition in renditions if isinstance(rendition, Cutting)]
-    control = [cutting for cutting in cuttings if cutting.maker == CONTROL]
+    control = [cutting for cutting in cuttings if cutting.maker in CONTROLS]
     of_a_class = [rendition for rendition in renditions if rendition not in control]
     if args.networks:
         readme = of_networks(args.networks, args.unseen)

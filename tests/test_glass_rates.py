@@ -84,6 +84,18 @@ def test_a_slice_of_ten_images_does_not_promise_never(synthetic_dataset: ShardDa
         assert row["interval"] == pytest.approx(list(clopper_pearson(0, row["images"])))
 
 
+def test_images_of_a_folder_are_a_kind(synthetic_dataset: ShardDataset) -> None:
+    """All alarms are in one of the folders, and the row of that one says so."""
+    folders = [path.rpartition("/")[0] for path in synthetic_dataset.column("source_path")]
+    columns = {name: [None] * 24 for name in PREDICTION_SCHEMA.names}
+    columns |= {"sample_key": synthetic_dataset.table["sample_key"].to_pylist(), "label": [0] * 24, "group": [""] * 24}
+    columns["probability"] = [0.9 if folder == "real" else 0.1 for folder in folders]
+    slices = real_slices(pa.table(columns, schema=PREDICTION_SCHEMA), synthetic_dataset, 0.5)
+    rows = {row["slice"]: row for row in slices if row["slice"].startswith("in ")}
+    assert set(rows) == {"in real"}, "the others hold too few images"
+    assert (rows["in real"]["images"], rows["in real"]["false_positive_rate"]) == (folders.count("real"), 1)
+
+
 def test_confidence_is_of_the_likelier_class_at_any_threshold() -> None:
     """A threshold of 0.9 changes verdicts, not how much the probabilities can be believed."""
     rng = np.random.default_rng(0)

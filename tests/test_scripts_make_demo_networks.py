@@ -6,11 +6,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scripts import make_demo
 from scripts.build_shards import main as build_shards
-from scripts.demo_images import networks, rerendering
+from scripts.demo_images import enlarging, networks, rerendering
 from shards.errors import InputError
 
 SIDES = (1900, 1300)
@@ -56,7 +57,7 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     assert Counter(row["label"] for row in rows) == {"real": 12, "generated": 12}
     assert Counter(row["generator"] for row in rows if row["generator"]) == {"upconv7": 6, "animevideo": 6}
     assert without_ncnn == {"upconv7": 6, "animevideo": 6}
-    assert sum(row["path"].startswith("real/enlarged/") for row in rows) == 3
+    assert sum(row["path"].startswith("real/enlarged/") for row in rows) == 6
     splits = {}
     for row in rows + control:
         splits.setdefault(row["group"], set()).add(row["split"])
@@ -68,6 +69,9 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     assert set(per_picture.values()) == {3}, "a picture must not tell the class"
     assert {(row["label"], row["generator"], row["split"]) for row in control} == {("real", "", "test")}
     assert not {row["path"] for row in control} & {row["path"] for row in rows}
+    assert Counter(row["path"].split("/")[1] for row in control) == {"lanczos-2": 2, "lanczos-1.7": 2}
+    parts = {row["path"].replace("-1.7/", "-2/"): row["group"] for row in control}
+    assert parts == {row["path"]: row["group"] for row in control if "-2/" in row["path"]}, "the same cuttings"
     readme = (out / "README.txt").read_text(encoding="utf-8")
     assert "waifu2x" in readme
     assert "MIT" in readme
@@ -126,6 +130,47 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch)
             assert (tmp_path / "demo" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(InputError, match="is not empty"):
         run(tmp_path / "demo", photos, "--networks", "cunet")
+
+
+def test_half_of_the_factors_of_real_images_are_whole():
+    factors = [enlarging.draw_factor(np.random.default_rng(seed)) for seed in range(2000)]
+    whole = Counter(factor for factor in factors if factor == round(factor))
+    assert set(whole) == {2, 3, 4}
+    assert sum(whole.values()) == pytest.approx(1000, abs=100)
+    assert whole[2] == max(whole.values())
+    assert 1.2 <= min(factors) < 1.3 < 3.9 < max(factors) <= 4
+
+
+def test_the_cubic_of_b_0_and_c_three_quarters_is_that_of_torch():
+    small = Image.fromarray(np.random.default_rng(0).integers(60, 200, (48, 40, 3), dtype=np.uint8))
+    tensor = torch.from_numpy(np.array(small, np.float32)).permute(2, 0, 1)[None]
+    for width, height in ((80, 96), (68, 82), (120, 192)):
+        theirs = torch.nn.functional.interpolate(tensor, size=(height, width), mode="bicubic")[0].permute(1, 2, 0)
+        ours = np.asarray(enlarging._by_cubic(small, (width, height), 0, 0.75), float)
+        inside = slice(8, -8)  # torch repeats the edge, ours gives the rest more weight there
+        assert np.abs(ours - theirs.numpy().clip(0, 255))[inside, inside].max() < 0.51
+
+
+def test_a_spline_goes_through_the_pixels():
+    small = Image.fromarray(np.random.default_rng(0).integers(60, 200, (32, 24, 3), dtype=np.uint8))
+    for order in enlarging.SPLINE_ORDERS:
+        large = np.asarray(enlarging._by_spline(small, (72, 96), order))
+        assert np.array_equal(large[1::3, 1::3], np.asarray(small))
+
+
+def test_real_images_are_enlarged_in_place_and_not_all_alike():
+    small = Image.effect_mandelbrot((64, 48), (-2, -1.2, 0.8, 1.2), 60).convert("RGB")
+    plain = np.asarray(small.resize((128, 96), Image.Resampling.BICUBIC).convert("L"), float)
+    seen = set()
+    for seed in range(12):
+        large, again = (enlarging.enlarge_plainly(small, (128, 96), np.random.default_rng(seed)) for _ in range(2))
+        assert large.size == (128, 96)
+        assert large.tobytes() == again.tobytes()
+        seen.add(large.tobytes())
+        made = np.asarray(large.convert("L"), float)
+        difference = [np.abs(np.roll(plain, shift, (0, 1)) - made)[8:-8, 8:-8].mean() for shift in (0, -1, 1)]
+        assert difference[0] == min(difference)
+    assert len(seen) > 8
 
 
 def test_mistakes(photos, tmp_path, monkeypatch):

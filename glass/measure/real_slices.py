@@ -1,9 +1,11 @@
-"""False alarms on kinds of real images: by format, JPEG quality, size and EXIF.
+"""False alarms on kinds of real images: by source folder, format, JPEG quality, size and EXIF.
 
 A detector that calls one real image in a hundred generated may do so with one in five of those
 that came through a messenger. Kinds are read from the manifest, sizes and qualities in thirds.
 """
 
+from collections import Counter
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["RealSlice", "real_slices"]
 
 _LEAST = 10  # images; of fewer a rate says nothing
-_COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif")
+_MOST_FOLDERS = 12  # more of them are scenes or cameras, and rows that nobody reads
+_COLUMNS = ("format", "jpeg_quality", "width", "height", "has_exif", "source_path")
 
 
 class RealSlice(TypedDict):
@@ -66,10 +69,20 @@ def _slices(facts: dict[str, npt.NDArray[Any]]) -> list[tuple[str, npt.NDArray[n
     quality = facts["jpeg_quality"].astype(np.float64)
     megapixels = facts["width"].astype(np.int64) * facts["height"] / 1e6
     exif = facts["has_exif"].astype(bool)
-    slices = [(name, formats == name) for name in sorted(set(formats))]
+    slices = _by_folder(facts["source_path"])
+    slices += [(name, formats == name) for name in sorted(set(formats))]
     slices += _thirds("JPEG quality", quality, quality > 0, "{:.0f}")
     slices += _thirds("megapixels", megapixels, np.ones(len(exif), bool), "{:.2g}")
     return [*slices, ("with EXIF", exif), ("without EXIF", ~exif)]
+
+
+def _by_folder(paths: npt.NDArray[Any]) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    """Real images of several sources, or made in several ways, commonly lie in folders."""
+    folders = np.array([str(PurePosixPath(path).parent) for path in paths], dtype=object)
+    counts = Counter(folders.tolist())
+    if len(counts) > _MOST_FOLDERS:
+        return []
+    return [(f"in {folder}", folders == folder) for folder in sorted(counts)]
 
 
 def _thirds(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from .generators import GENERATORS
 from .networks import NETWORKS
-from .rerendering import CONTROL
+from .rerendering import CONTROLS
 
 __all__ = ["of_networks", "of_simulation"]
 
@@ -25,17 +25,18 @@ software works. It does not show how well the detector does on images of real ge
 _NETWORKS = """\
 Parts of photographs and what published networks make of them, by `glass make-demo --networks`.
 
-real/          parts of the photographs at full resolution; those in real/enlarged were shrunk and
-               enlarged again by a plain filter.
+real/          parts of the photographs at full resolution; those in real/enlarged, one half, were shrunk and
+               enlarged again by a plain filter, 1.2 to 4 times.
 generated/     parts that were shrunk and enlarged again by a network, at the same size:
 {networks}
-control/       parts that were shrunk and enlarged by {control}, a filter that no real image knows. They
-               belong to neither class: a detector that calls them generated has learnt blur.
+control/       the same parts twice, shrunk and enlarged by Lanczos, a filter that no real image knows, by the
+               factor in the folder's name. They belong to neither class: a detector that calls them generated
+               takes enlargement for a network.
 images.csv     path, label, generator, group, split: all parts of one picture share a group and a split.
 control.csv    the same for the control, whose pictures are all of the test.
 
 Sizes, formats, qualities and chroma subsampling are drawn alike for all. Score the control by itself:
-glass predict RUN control/{control}
+glass predict RUN {controls}
 """
 
 
@@ -48,4 +49,4 @@ def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
     """The text for real networks, with the source and licence of each; those of the test alone are marked."""
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
-    return _NETWORKS.format(networks=lines, control=CONTROL)
+    return _NETWORKS.format(networks=lines, controls=" ".join(f"control/{name}" for name in CONTROLS))

@@ -2,13 +2,14 @@
 
 All images of all classes are cut from the photographs in the same way, at full resolution, and stored alike.
 A generated one is then shrunk and enlarged again by a network. Some real ones are shrunk and enlarged
-without a network, so that blur alone does not tell the classes. The control, apart from both classes, is
-enlarged by a filter that no real image knows: a detector that calls it generated has learnt blur.
+without a network, by many filters and factors, so that enlargement alone does not tell the classes. The control,
+apart from both classes, is enlarged by a filter that no real image knows: a detector that calls it generated takes
+enlargement for a network.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain, islice, repeat
+from dataclasses import dataclass, field, replace
+from itertools import chain, cycle, islice, repeat
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -17,27 +18,28 @@ from PIL import Image
 from shards.files.atomic import write_bytes_atomic
 
 from .encoding import Encoding, draw_encoding, encode
+from .enlarging import draw_factor, enlarge_plainly
 from .networks import MARGIN, NETWORKS, enlarge
 from .photos import Photo, open_whole
 from .randomness import Stream, stream
 
-__all__ = ["CONTROL", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
+__all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
-CONTROL, ENLARGED = "lanczos", "enlarged"
+ENLARGED = "enlarged"
+CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
+"""The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
+FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
 SIDES = (512, 768)
 SIDE_MULTIPLE = 4  # what every network's scale divides
 QUALITIES = (88, 95)
 TEST_SHARE = 0.3
-ENLARGED_SHARE = 0.25
+ENLARGED_SHARE = 0.5
 """Of the real images."""
 CONTROL_SHARE = 0.1
-"""Control images to those of both classes."""
+"""Images of each part of the control to those of both classes."""
 UNSEEN_SHARE = 0.05
 """Images of each network that the test alone holds, to those of both classes."""
 SHRINKING = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
-ENLARGING = (Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC)
-FACTORS = (1.2, 3.0)
-"""Of enlarged real images; the control's is 2."""
 PLACES = 3
 """Places that are looked at for each image; the one with the most detail is cut, since a cloudless sky
 shows nothing of what made it."""
@@ -50,7 +52,7 @@ class Cutting:
     number: int
     """Seeds everything about it."""
     maker: str
-    """A key of ``NETWORKS``, :data:`ENLARGED`, :data:`CONTROL`, or empty: as it was cut."""
+    """A key of ``NETWORKS`` or :data:`CONTROLS`, :data:`ENLARGED`, or empty: as it was cut."""
     group: str
     split: str
     """``train`` or ``test``, by picture."""
@@ -66,8 +68,8 @@ class Cutting:
     @property
     def path(self) -> PurePosixPath:
         """Path of the image relative to the output folder."""
-        folders = {"": "real", ENLARGED: "real/enlarged", CONTROL: f"control/{CONTROL}"}
-        folder = folders.get(self.maker, f"generated/{self.maker}")
+        folder = f"control/{self.maker}" if self.maker in CONTROLS else f"generated/{self.maker}"
+        folder = {"": "real", ENLARGED: "real/enlarged"}.get(self.maker, folder)
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
@@ -93,31 +95,31 @@ def plan_rerendered(
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
     for_test = [index for index, picture in enumerate(pictures) if picture in test]
-    makers = _makers(images, networks)
-    shares = {CONTROL: CONTROL_SHARE} | dict.fromkeys(unseen, UNSEEN_SHARE)
-    of_test = {maker: max(1, round(share * images)) for maker, share in shares.items()}
     rng = stream(seed, Stream.PLAN)
+    makers = _makers(images, networks)
     order = [
         # A real and a generated image each time, so that no picture tells the class.
         *chain.from_iterable(repeat(index, 2) for index in _rounds(rng, range(len(photos)), images // 2 + 1))
     ][:images]
-    for maker, count in of_test.items():
-        makers += repeat(maker, count)
+    # The parts of the control are the same cuttings.
+    of_test = [(tuple(CONTROLS), CONTROL_SHARE), *(((name,), UNSEEN_SHARE) for name in unseen)]
+    for together, share in of_test:
+        count = max(1, round(share * images))
+        makers += repeat(together, count)
         order += _rounds(rng, for_test, count)
-    for number, (maker, index) in enumerate(zip(makers, order, strict=True)):
+    for number, (together, index) in enumerate(zip(makers, order, strict=True)):
         file = stream(seed, Stream.FILE, number)
         width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in file.integers(*SIDES, 2, endpoint=True))
-        jobs[index].renditions.append(
-            Cutting(
-                number,
-                maker,
-                f"picture-{pictures[index]:06d}",
-                "test" if pictures[index] in test else "train",
-                min(width, photos[index].width // 2),
-                min(height, photos[index].height // 2),
-                draw_encoding(file, QUALITIES),
-            )
+        cutting = Cutting(
+            number,
+            "",
+            f"picture-{pictures[index]:06d}",
+            "test" if pictures[index] in test else "train",
+            min(width, photos[index].width // 2),
+            min(height, photos[index].height // 2),
+            draw_encoding(file, QUALITIES),
         )
+        jobs[index].renditions.extend(replace(cutting, maker=maker) for maker in together)
     return [job for job in jobs if job.renditions]
 
 
@@ -134,22 +136,22 @@ def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
 
 def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
     """The pixels of ``cutting`` as an RGB image of its size."""
-    scale = NETWORKS[cutting.maker].scale if cutting.maker in NETWORKS else 2
     native = _cut(cutting, photo, stream(seed, Stream.FRAMING, cutting.number))
     if cutting.maker:
-        native = _made_again(native, cutting.maker, scale, stream(seed, Stream.RESIZE, cutting.number))
+        native = _made_again(native, cutting.maker, stream(seed, Stream.RESIZE, cutting.number))
     return native.crop((MARGIN, MARGIN, MARGIN + cutting.width, MARGIN + cutting.height))
 
 
-def _made_again(native: Image.Image, maker: str, scale: int, rng: np.random.Generator) -> Image.Image:
-    factor = float(np.exp(rng.uniform(*np.log(FACTORS)))) if maker == ENLARGED else scale
+def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Image.Image:
+    factor = draw_factor(rng) if maker == ENLARGED else FACTORS[maker]
     small = native.resize(
         (round(native.width / factor), round(native.height / factor)), SHRINKING[rng.integers(len(SHRINKING))]
     )
     if maker in NETWORKS:
         return enlarge(maker, small)
-    filters = (Image.Resampling.LANCZOS,) if maker == CONTROL else ENLARGING
-    return small.resize(native.size, filters[rng.integers(len(filters))])
+    if maker in CONTROLS:
+        return small.resize(native.size, Image.Resampling.LANCZOS)
+    return enlarge_plainly(small, native.size, rng)
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -171,13 +173,11 @@ def _detail(part: Image.Image) -> float:
     return float(np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean())
 
 
-def _makers(images: int, networks: Sequence[str]) -> list[str]:
+def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
     """Real and generated in turn; networks in turn, and every so many real ones enlarged."""
-    step = round(1 / ENLARGED_SHARE)
-    return [
-        networks[number // 2 % len(networks)] if number % 2 else (ENLARGED if number // 2 % step == step - 1 else "")
-        for number in range(images)
-    ]
+    reals = ("",) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
+    in_turn = zip(cycle(reals), cycle(networks), strict=False)
+    return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
 
 def _rounds(rng: np.random.Generator, indexes: Sequence[int], count: int) -> list[int]:

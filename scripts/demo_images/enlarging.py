@@ -1,0 +1,72 @@
+"""Plain enlargement, by the filters of many programs: what real images undergo so that it is no proof of a network.
+
+A filter is drawn of three families: those of Pillow; cubic filters of two parameters (Mitchell and Netravali 1988),
+which hold the usual ones (B-spline 1, 0; Mitchell ⅓, ⅓; Catmull-Rom 0, ½; OpenCV and torch 0, ¾) and whatever lies
+between and beyond them; and interpolating splines, which see more than four pixels. Lanczos is of none of them.
+"""
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+__all__ = ["draw_factor", "enlarge_plainly"]
+
+FACTORS = (1.2, 4.0)
+WHOLE_FACTORS, WHOLE_SHARES = (2, 3, 4), (0.6, 0.2, 0.2)
+WHOLE_SHARE = 0.5
+"""Share of whole factors, which leave a pattern that repeats as that of a network does."""
+PILLOW = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC)
+SPLINE_ORDERS = (2, 3, 4, 5)
+SHARPENED_SHARE = 1 / 3
+
+
+def draw_factor(rng: np.random.Generator) -> float:
+    """By how much an image is shrunk and enlarged again. Half of them are whole."""
+    if rng.random() < WHOLE_SHARE:
+        return float(rng.choice(WHOLE_FACTORS, p=WHOLE_SHARES))
+    return float(np.exp(rng.uniform(*np.log(FACTORS))))
+
+
+def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """``small``, RGB, at ``size`` (width, height) by a filter that is drawn; a third is sharpened afterwards."""
+    family = rng.integers(3)
+    if family == 0:
+        large = small.resize(size, PILLOW[rng.integers(len(PILLOW))])
+    elif family == 1:
+        large = _by_cubic(small, size, *rng.uniform(0, 1, 2))
+    else:
+        large = _by_spline(small, size, int(rng.choice(SPLINE_ORDERS)))
+    if rng.random() < SHARPENED_SHARE:
+        large = large.filter(ImageFilter.UnsharpMask(rng.uniform(0.5, 2), int(rng.integers(30, 151)), threshold=0))
+    return large
+
+
+def _by_cubic(small: Image.Image, size: tuple[int, int], b: float, c: float) -> Image.Image:
+    columns, rows = (_cubic_weights(new, old, b, c) for new, old in zip(size, small.size, strict=True))
+    planes = [rows @ np.asarray(plane, np.float32) @ columns.T for plane in small.split()]
+    return _from_planes(planes)
+
+
+def _cubic_weights(new: int, old: int, b: float, c: float) -> np.ndarray:
+    """(new, old) float32: each row weighs the pixels of a line for one pixel of the enlarged line."""
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    x = np.abs(centres[:, None] - np.arange(old))
+    near = (12 - 9 * b - 6 * c) * x**3 + (-18 + 12 * b + 6 * c) * x**2 + 6 - 2 * b
+    far = (-b - 6 * c) * x**3 + (6 * b + 30 * c) * x**2 + (-12 * b - 48 * c) * x + 8 * b + 24 * c
+    weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _by_spline(small: Image.Image, size: tuple[int, int], order: int) -> Image.Image:
+    from scipy.ndimage import zoom  # takes a moment to import, and drawn scenes need none
+
+    factors = (size[1] / small.height, size[0] / small.width)
+    planes = [
+        zoom(np.asarray(plane, np.float32), factors, order=order, mode="reflect", grid_mode=True)
+        for plane in small.split()
+    ]
+    return _from_planes(planes)
+
+
+def _from_planes(planes: list[np.ndarray]) -> Image.Image:
+    """An RGB image of three planes of grey values, rounded and clipped."""
+    return Image.fromarray(np.clip(np.stack(planes, axis=-1) + 0.5, 0, 255).astype(np.uint8))
