@@ -26,7 +26,7 @@ from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.stored_views import StoredViews
 from shards.sources.read import read_sources
-from tests.archive_forms import write_zip
+from tests.archive_forms import write_tar, write_zip
 from tests.failing_files import fail_openings, note_pauses
 
 SETTINGS = BuildSettings(global_size=32, split_shares={"train": 0.5, "test": 0.5})
@@ -170,16 +170,18 @@ def test_a_disk_that_fails_within_a_list_is_named(tmp_path: Path, monkeypatch: p
         read_sources(tmp_path / "list.parquet")
 
 
+@pytest.mark.parametrize("archive", ["a.zip", "a.tar"])
 def test_an_archive_on_a_failing_disk_is_neither_left_out_nor_read_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside it lie other images, and what it was unpacked to."""
     files = {"a/real/1.jpg": b"r", "a/fake/1.jpg": b"f", "b/real/2.jpg": b"s", "b/fake/2.jpg": b"g"}
     for name, data in files.items():
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(data)
-    write_zip(tmp_path / "a.zip", {name.removeprefix("a/"): data for name, data in files.items() if name[0] == "a"})
-    for name in ("a.zip", "1.jpg"):
+    write = write_zip if archive == "a.zip" else write_tar
+    write(tmp_path / archive, {name.removeprefix("a/"): data for name, data in files.items() if name[0] == "a"})
+    for name in (archive, "1.jpg"):
         fail_openings(monkeypatch, name, errno.EIO)
         with pytest.raises(MachineTrouble, match=rf"{name}.* cannot be read .*look after the disk"):
             read_sources(tmp_path)
