@@ -49,7 +49,7 @@ from bench.harness.result import method_ratios, ratio_fields, reference_crops, r
 from bench.harness.schemas import print_result
 from bench.harness.table import print_about, print_image_sets, print_ratios, print_rows, print_skipped
 from bench.harness.task import MethodInfo, Task
-from bench.methods import METHODS
+from bench.methods import LABELS, METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
 from shards.cli.command import CommandParser
@@ -191,7 +191,7 @@ class _Run:
 
     def draw(self, output: Path) -> list[Path]:
         """The plots in the folder ``output``."""
-        return plot_rows(self.rows, output)
+        return plot_rows(self.rows, LABELS, output)
 
     def _add_ratios(self, image_set: ImageSet, num_crops: int, suffix: str) -> None:
         measured = self._cells[image_set.suffix, num_crops]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bench.corpora.image_sets import SYNTHETIC
+from shards.cli.wording import counted
 from shards.files.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ GIB = 1 << 30
 Rows = Sequence[Mapping[str, Any]]
 
 
-def plot_rows(rows: Rows, output: Path) -> list[Path]:
-    """Images per second of ``bench decode`` against the number of crops, and against megapixels.
+def plot_rows(rows: Rows, words: Mapping[str, str], output: Path) -> list[Path]:
+    """Images per second of ``bench decode`` against the number of crops, and against megapixels; ``words`` stand in
+    the legend in place of the methods' names.
 
     Writes a figure per number of threads for either axis that has two values or more; returns the
     files.
@@ -52,7 +53,7 @@ def plot_rows(rows: Rows, output: Path) -> list[Path]:
             fit = [row for row in some if axis == "num_crops" or row["images"] == SYNTHETIC]
             panels = _panels(fit, axis, fixed)
             if panels:
-                figure = _draw_rates(panels, axis, fixed, threads)
+                figure = _draw_rates(panels, axis, fixed, threads, words)
                 written += _save(figure, output / f"decode-{axis.replace('_', '-')}-{threads}-threads")
     return written
 
@@ -67,13 +68,13 @@ def _panels(rows: Rows, axis: str, fixed: str) -> dict[Any, Rows]:
     return panels
 
 
-def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int) -> "Figure":
-    figure = _figure(4.2 * len(panels) + 1.6, 4.4)
+def _draw_rates(panels: Mapping[Any, Rows], axis: str, fixed: str, threads: int, words: Mapping[str, str]) -> "Figure":
+    figure = _figure(4.2 * len(panels) + 2.6, 4.4)
     places = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for place, (value, rows) in zip(places, panels.items(), strict=True):
-        _draw_panel(place, rows, axis)
-        unit = "crops" if fixed == "num_crops" else "megapixels"
-        place.set_title(f"{value:.3g} {unit}", fontsize=10)
+        _draw_panel(place, rows, axis, words)
+        of = counted(value, "crop") if fixed == "num_crops" else f"{value:.3g} megapixels"
+        place.set_title(of, fontsize=10)
     places[0].set_ylabel(f"images/s, {threads} thread{'s' * (threads > 1)}, median and range")
     places[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
@@ -110,7 +111,7 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
     return _save(figure, output / "decode-formats")
 
 
-def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str] = MappingProxyType({})) -> None:
+def _draw_panel(place: "Axes", rows: Rows, axis: str, words: Mapping[str, str]) -> None:
     """``words`` of a method stand in the legend in place of its name."""
     for method in dict.fromkeys(row["method"] for row in rows):
         line = sorted((row for row in rows if row["method"] == method), key=lambda row: row[axis])

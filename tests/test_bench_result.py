@@ -11,6 +11,7 @@ from bench.harness.harness import Measurement, Ratio
 from bench.harness.result import ratio_fields, row_of
 from bench.harness.schemas import ImageRow, check_result, print_result
 from bench.harness.task import Task
+from bench.methods import LABELS
 from bench.plots import plot_rows
 
 
@@ -108,10 +109,10 @@ def test_plots_show_what_has_two_values(tmp_path):
     """Two numbers of crops on photographs, two sizes of synthetic images."""
     photographs = [row_of("decode", measurement("window", crops), 7.0, images="photographs") for crops in (1, 4)]
     synthetic = [row_of("decode", measurement("precut"), size, images="synthetic") for size in (3.0, 48.0)]
-    names = {path.name for path in plot_rows(photographs + synthetic, tmp_path)}
+    names = {path.name for path in plot_rows(photographs + synthetic, LABELS, tmp_path)}
     assert names == {
         f"decode-{axis}-1-threads.{kind}" for axis in ("num-crops", "megapixels") for kind in ("png", "svg")
     }
     assert all((tmp_path / name).stat().st_size > 5000 for name in names)
-    assert "window" in (tmp_path / "decode-num-crops-1-threads.svg").read_text()
-    assert plot_rows(photographs[:1], tmp_path / "none") == []
+    assert "this loader" in (tmp_path / "decode-num-crops-1-threads.svg").read_text()
+    assert plot_rows(photographs[:1], LABELS, tmp_path / "none") == []

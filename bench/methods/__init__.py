@@ -7,7 +7,7 @@ shard; ``dali_roi``, ``precut`` and ``decode_only`` have none at all, which favo
 
 from bench.harness.task import MethodInfo
 
-__all__ = ["METHODS"]
+__all__ = ["LABELS", "METHODS"]
 
 _LOADER = "bench.methods.loader:LoaderPath"
 
@@ -53,3 +53,16 @@ METHODS = {
         "libjpeg-turbo decodes each whole image; no global view, no crops", "bench.methods.libjpeg:WholeImages"
     ),
 }
+
+LABELS = {
+    "recipe": "the paper's recipe",
+    "dali_full": "DALI: decode once, slice",
+    "dali_roi": "DALI: a region per crop",
+    "full": "this loader, whole images",
+    "window": "this loader",
+    "window_dali": "this loader, DALI decoding",
+    "auto": "this loader, auto",
+    "precut": "floor: crops stored beforehand",
+    "decode_only": "libjpeg-turbo: decode alone",
+}
+"""What a legend calls them."""

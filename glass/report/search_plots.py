@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from glass.report.plots import GRID, INK, add_legend, as_svg, panel, run_style
+from glass.report.plots import GRID, INK, as_svg, panel, run_style
 from glass.studies.search_records import Trial, Tuning, complete_trials
 from shards.files.atomic import write_text_atomic
 
@@ -62,7 +62,8 @@ def _history(document: Tuning) -> str:
             axes.step(numbers, best.accumulate(values), where="post", color=INK, linewidth=1, label="best so far")
     axes.set(xlabel="trial", ylabel=_unit(document["metric"]), title="history")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    add_legend(axes, "best")
+    if axes.lines:
+        figure.legend(loc="outside lower center", ncols=3)  # trials lie anywhere, so inside it hides some
     return as_svg(figure, f"History of the search {document['study']}")
 
 
