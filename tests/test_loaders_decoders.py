@@ -8,9 +8,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
+from torchvision.io import decode_webp
 
 from loaders.batch import BufferPool
+from loaders.decode import webp
 from loaders.decode.dali import DaliDecoder, define_spliced_pipeline, define_whole_pipeline
 from loaders.decode.dali_files import not_for_dali, not_for_nvjpeg
 from loaders.decode.jobs import WholeJob, WindowJob
@@ -73,7 +76,10 @@ def variants():
         cases.append(("JPEG", picture(height, width), {"progressive": True}))
         for mode in ("RGB", "RGBA", "L", "LA", "P", "1"):
             cases.append(("PNG", picture(height, width, mode), {}))
-    cases.append(("WEBP", picture(90, 80), {"lossless": True}))
+        for mode in ("RGB", "RGBA", "L"):
+            cases.append(("WEBP", picture(height, width, mode), {"quality": 70}))
+    animation = {"save_all": True, "append_images": [picture(90, 80, "L").convert("RGB")]}
+    cases += [("WEBP", picture(90, 80), options) for options in ({"lossless": True}, animation)]
     cases.append(("TIFF", picture(90, 80), {}))
     return cases
 
@@ -133,6 +139,46 @@ def test_one_broken_file_costs_no_other(name):
     alone, _ = decode("reference", jobs[:1])
     assert (crops[:NUM_CROPS] == alone).all()
     assert (crops[4 * NUM_CROPS :] == alone).all()
+
+
+def webp_jobs():
+    """A good WebP, half of one, and one of another size than the job says."""
+    image = picture(100, 130)
+    good = encode(image, "WEBP")
+    return [
+        job(good, image, "WEBP", 0),
+        job(good[: good.size // 2], image, "WEBP", 1),
+        job(encode(picture(90, 130), "WEBP"), image, "WEBP", 2),
+    ]
+
+
+def test_webp_is_decoded_without_pillow(monkeypatch):
+    """The oracle is asked about damaged files alone, and finds the words."""
+    asked = []
+    by_oracle = ReferenceDecoder.decode
+    monkeypatch.setattr(
+        ReferenceDecoder, "decode", lambda self, jobs, crops: asked.extend(jobs) or by_oracle(self, jobs, crops)
+    )
+    _, failures = decode("turbo", webp_jobs())
+    assert [one.sample for one in asked] == [1, 2]
+    assert [(failure.sample, failure.reason) for failure in failures] == [
+        (1, "undecodable"),
+        (2, "size differs from manifest"),
+    ]
+
+
+@pytest.mark.parametrize("fault", ["missing", "other pixels"])
+def test_webp_is_left_to_pillow_where_torchvision_cannot_be_trusted(fault, monkeypatch, caplog):
+    webp._decoder.cache_clear()
+    if fault == "missing":
+        monkeypatch.setattr(webp, "optional", lambda name: None)
+    else:
+        monkeypatch.setattr(torchvision.io, "decode_webp", lambda data, mode: decode_webp(data, mode).bitwise_not())
+    crops, _ = decode("turbo", webp_jobs())
+    webp._decoder.cache_clear()
+    expected, _ = decode("reference", webp_jobs())
+    assert (crops == expected).all()
+    assert "Pillow decodes it instead" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["dali", "nvjpeg"])

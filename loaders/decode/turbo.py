@@ -1,4 +1,4 @@
-"""libjpeg-turbo in threads: the default decoder on a CPU. What it cannot decode exactly goes to the
+"""libjpeg-turbo in threads, and libwebp: the default decoder on a CPU. What they cannot decode exactly goes to the
 oracle."""
 
 import threading
@@ -9,8 +9,9 @@ import numpy.typing as npt
 import simplejpeg
 import torch
 
-from loaders.decode.jobs import DecodeFailure, Job, TiledJob, WindowJob
+from loaders.decode.jobs import DecodeFailure, Job, TiledJob, WholeJob, WindowJob
 from loaders.decode.reference import ReferenceDecoder, place_windows
+from loaders.decode.webp import decode_webp
 
 __all__ = ["TurboDecoder"]
 
@@ -43,24 +44,31 @@ class TurboDecoder:
         pixels = crops.numpy()
         failures = []
         for job in jobs:
-            if isinstance(job, TiledJob) or not job.turbo_decodes:
-                failures += self._reference.decode([job], crops)
-                continue
-            try:
-                image = simplejpeg.decode_jpeg(
-                    job.padded if isinstance(job, WindowJob) else job.data,
-                    "RGB",
-                    buffer=self._buffer(job.height * job.width * 3),
-                )
-            except ValueError:
-                image = None
-            if image is None or image.shape[:2] != (job.height, job.width):
-                # simplejpeg refuses what libjpeg only warns of (rubbish between markers, rare
-                # subsampling); the oracle's word is final, and it names what is really broken.
+            image = self._decoded(job)
+            if image is None:
                 failures += self._reference.decode([job], crops)
             else:
+                assert not isinstance(job, TiledJob)
                 place_windows(image, job, pixels)
         return failures
+
+    def _decoded(self, job: Job) -> npt.NDArray[np.uint8] | None:
+        """(height, width, 3); ``None`` for what the oracle is to decode."""
+        if isinstance(job, TiledJob):
+            return None
+        if not job.turbo_decodes:
+            return decode_webp(job) if isinstance(job, WholeJob) else None
+        try:
+            image = simplejpeg.decode_jpeg(
+                job.padded if isinstance(job, WindowJob) else job.data,
+                "RGB",
+                buffer=self._buffer(job.height * job.width * 3),
+            )
+        except ValueError:
+            # simplejpeg refuses what libjpeg only warns of (rubbish between markers, rare
+            # subsampling); the oracle's word is final, and it names what is really broken.
+            return None
+        return image if image.shape[:2] == (job.height, job.width) else None
 
     def close(self) -> None:
         """Buffers go with their threads."""

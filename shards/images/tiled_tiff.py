@@ -10,6 +10,7 @@ sizes.
 The reader takes only files of exactly this layout, and trusts nothing in them.
 """
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -152,6 +153,8 @@ class TiledImage:
         self._tile = values[_TILE_HEIGHT], values[_TILE_WIDTH]
         if any(not 0 < side <= MAX_TILE_SIZE or side % _ALIGNMENT for side in self._tile):
             raise BadTiles(f"tiles of {self._tile[1]}×{self._tile[0]} pixels")
+        self._shape = (*self._tile, self._samples)
+        self._tile_bytes = math.prod(self._shape)
         if not 0 < self.width * self.height <= MAX_PIXELS:
             raise BadTiles(f"{self.width}×{self.height} pixels")
         self._across = -(-self.width // self._tile[1])
@@ -172,30 +175,15 @@ class TiledImage:
         windows that do not lie in the image and for damaged tiles.
         """
         tiles: dict[int, np.ndarray] = {}  # crops of a small image share tiles
-        tile_height, tile_width = self._tile
         for window, out in zip(windows.tolist(), outs, strict=True):
-            top, left, height, width = window
-            bottom, right = top + height, left + width
+            _, _, height, width = window
             if out.shape[0] < height or out.shape[1] < width or out.shape[2] != 3:
                 raise ValueError(f"window {height}×{width} into an array of shape {out.shape}")
             for number in self._touched(window):
-                if number not in tiles:
-                    tiles[number] = self._decompress(number)
-                row, column = divmod(number, self._across)
-                y, x = row * tile_height, column * tile_width
-                from_y, from_x = max(top, y), max(left, x)
-                to_y, to_x = min(bottom, y + tile_height), min(right, x + tile_width)
-                _copy(
-                    tiles[number],
-                    self._predicted,
-                    from_y - y,
-                    to_y - y,
-                    from_x - x,
-                    to_x - x,
-                    out,
-                    from_y - top,
-                    from_x - left,
-                )
+                tile = tiles.get(number)
+                if tile is None:
+                    tile = tiles[number] = self._decompress(number)
+                _copy(tile, self._predicted, *divmod(number, self._across), *window, out)
 
     def read_all(self) -> np.ndarray:
         """The whole image, (height, width, 3) uint8."""
@@ -263,13 +251,12 @@ class TiledImage:
         start, length = int(self._offsets[number]), int(self._lengths[number])
         if start + length > len(self._data):
             raise BadTiles(f"tile {number} lies outside the file")
-        shape = (*self._tile, self._samples)
         try:
             # Exactly as many bytes as a tile has: pyarrow raises for more and for fewer.
-            content = _CODEC.decompress(self._data[start : start + length], int(np.prod(shape)))
+            content = _CODEC.decompress(self._data[start : start + length], self._tile_bytes)
         except (OSError, pa.ArrowException) as error:
             raise BadTiles(f"tile {number}: {error}") from error
-        return np.frombuffer(content, np.uint8).reshape(shape)
+        return np.ndarray(self._shape, np.uint8, content)
 
 
 _CODEC = pa.Codec("zstd")
@@ -277,9 +264,9 @@ _CODEC = pa.Codec("zstd")
 
 @cached
 def _copy(
-    tile: Any, predicted: bool, top: int, bottom: int, left: int, right: int, out: Any, row: int, column: int
+    tile: Any, predicted: bool, tile_row: int, tile_column: int, top: int, left: int, height: int, width: int, out: Any
 ) -> None:
-    """Copies a part of a tile (h, w, 1 or 3) into ``out`` (H, W, 3), from ``row`` and ``column`` on.
+    """Copies what a tile (h, w, 1 or 3) and a window have in common into the window's ``out`` (H, W, 3).
 
     The channels side by side: their sums, modulo 256, do not wait for one another, which takes half the time.
     Places without a sign need no look whether they count from the end, which takes a fourth.
@@ -287,8 +274,11 @@ def _copy(
     zero, one, two = np.uintp(0), np.uintp(1), np.uintp(2)
     last = np.uintp(tile.shape[2] - 1)  # of grey, all three are the one channel
     second, third = min(one, last), min(two, last)
-    first, begin, end, down, across = np.uintp(top), np.uintp(left), np.uintp(right), np.uintp(row), np.uintp(column)
-    for y in range(first, np.uintp(bottom)):
+    y0, x0 = tile_row * tile.shape[0], tile_column * tile.shape[1]
+    first, begin = np.uintp(max(top - y0, 0)), np.uintp(max(left - x0, 0))
+    stop, end = np.uintp(min(top + height - y0, tile.shape[0])), np.uintp(min(left + width - x0, tile.shape[1]))
+    down, across = np.uintp(max(y0 - top, 0)), np.uintp(max(x0 - left, 0))
+    for y in range(first, stop):
         red = green = blue = np.uint8(0)
         if predicted:
             for x in range(begin):

@@ -1,0 +1,65 @@
+"""WebP by torchvision, which copies less than Pillow and lets other threads run meanwhile.
+
+Both call libwebp, each a copy of its own by another of its functions: that they give the same pixels is checked with a
+picture before the first file is decoded.
+"""
+
+import io
+import logging
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from loaders.decode.jobs import WholeJob
+from shards.optional import optional
+
+__all__ = ["decode_webp"]
+
+logger = logging.getLogger(__name__)
+
+Pixels = npt.NDArray[np.uint8]
+
+
+def decode_webp(job: WholeJob) -> Pixels | None:
+    """(height, width, 3) uint8 of a WebP; ``None`` for what is left to the oracle: other formats, alpha, animations,
+    and damaged files, for which it finds the words."""
+    if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
+        return None
+    try:
+        pixels = decode(job.data)
+    except RuntimeError:
+        return None
+    return pixels if pixels.shape[:2] == (job.height, job.width) else None
+
+
+@cache
+def _decoder() -> Callable[[Pixels], Pixels] | None:
+    """Decodes the bytes of a WebP; ``None`` where torchvision is missing or gives other pixels."""
+    library = optional("torchvision.io")
+    read = getattr(library, "decode_webp", None)
+    if read is None:
+        logger.warning("this torchvision reads no WebP: Pillow decodes it instead, more slowly")
+        return None
+
+    def decode(data: Pixels) -> Pixels:
+        pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch wants memory that it may write to
+        return pixels.permute(1, 2, 0).numpy()
+
+    if not _is_exact(decode):
+        logger.warning("torchvision decodes WebP to other pixels than Pillow: Pillow decodes it instead, more slowly")
+        return None
+    return decode
+
+
+def _is_exact(decode: Callable[[Pixels], Pixels]) -> bool:
+    """Whether it decodes a lossy WebP of hard edges to Pillow's pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8).repeat(3, 0).repeat(3, 1)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=75)
+    with Image.open(file) as image:
+        expected = np.asarray(image.convert("RGB"))
+    return np.array_equal(decode(np.frombuffer(file.getvalue(), np.uint8)), expected)
