@@ -126,14 +126,16 @@ def on_the_cpu() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def unbroken(on_the_cpu: None, synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run of ``train.py`` that nobody disturbed."""
+@pytest.fixture(scope="session")
+def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of ``train.py`` on the CPU that nobody disturbed. To be read alone."""
     import train
     from tests.short_runs import arguments
 
     run = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert train.main(arguments(synthetic_shards, run)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        assert train.main(arguments(synthetic_shards, run)) == 0
     return run
 
 

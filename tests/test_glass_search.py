@@ -154,7 +154,7 @@ def test_a_finished_search_begins_nothing(data, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
-def test_a_metric_without_values_is_told(data, tmp_path, monkeypatch):
+def test_a_metric_without_values_is_reported(data, tmp_path, monkeypatch):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     with pytest.raises(InputError, match="one class only"):
         Search(data, search_plan(select_by="auroc"), tmp_path).run(2)
@@ -204,7 +204,7 @@ def test_a_journal_is_gone_on_with_and_an_empty_file_becomes_one(data, tmp_path)
         assert search.study.user_attrs["settings"]["seed"] == 0
 
 
-def test_a_storage_that_fails_later_is_told_too(data, tmp_path, monkeypatch):
+def test_a_storage_that_fails_later_is_reported_too(data, tmp_path, monkeypatch):
     def fails(**_):
         raise optuna.exceptions.StorageInternalError("database is locked\nmore")
 
@@ -213,7 +213,7 @@ def test_a_storage_that_fails_later_is_told_too(data, tmp_path, monkeypatch):
         Search(data, search_plan(), tmp_path)
 
 
-def test_a_file_in_the_place_of_trials_is_told(data, tmp_path):
+def test_a_file_in_the_place_of_trials_is_reported(data, tmp_path):
     (tmp_path / "trials").write_text("mine")
     with pytest.raises(InputError, match=r"trials cannot be written to .*another --output"):
         Search(data, search_plan(), tmp_path)
@@ -296,7 +296,7 @@ def test_a_best_json_of_a_stranger_names_nothing_elsewhere(tmp_path, command, ke
         (["--device", "cuda"], "no CUDA device"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, words, message):
+def test_mistakes_are_reported_in_a_sentence(synthetic_shards, tmp_path, words, message):
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]

@@ -2,6 +2,7 @@
 needs one of these says so."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -32,29 +33,37 @@ def dependencies() -> list[str]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-def outcome(command: list[str | Path], shards: Path, images: Path, out: Path) -> dict:
-    done = subprocess.run([*command, shards, images, out], cwd=ROOT, capture_output=True, text=True)
+REFUSING = [sys.executable, "-m", "tests.without_packages", "--refuse"]
+"""Imports of them are refused, wherever they stand."""
+
+
+def outcome(command: list[str | Path], *words: str | Path) -> dict:
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def check(found: dict) -> None:
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["loaded"] == []
-    steps = found["steps"]
-    for name in ("train", "evaluate", "predict"):
-        assert steps[name][0] == 0, (name, steps[name])
-    for name, sentence in SENTENCES.items():
-        assert steps[name][0] == 2, (name, steps[name])
-        assert steps[name][1].startswith(sentence)
-    logged = steps["train"][1]
+    for name, (code, words) in found["steps"].items():
+        assert code == (2 if name in SENTENCES else 0), (name, words)
+        assert words.startswith(SENTENCES.get(name, ""))
+    return found["steps"]
+
+
+def check_log(logged: str) -> None:
     assert "isal is not installed: zlib computes" in logged
     assert "simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels" in logged
 
 
+def test_what_predicts_without_them(untrained_run, synthetic_shards, synthetic_images, tmp_path):
+    shutil.copytree(untrained_run, tmp_path / "run")
+    steps = outcome(REFUSING, synthetic_shards, synthetic_images, tmp_path, "predict", *SENTENCES)
+    assert list(steps) == ["predict", *SENTENCES]
+
+
+@pytest.mark.slow  # it trains and evaluates, too
 def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
-    """Imports of them are refused, wherever they stand."""
-    command = [sys.executable, "-m", "tests.without_packages", "--refuse"]
-    check(outcome(command, synthetic_shards, synthetic_images, tmp_path))
+    steps = outcome(REFUSING, synthetic_shards, synthetic_images, tmp_path)
+    assert {"train", "evaluate", "predict", *SENTENCES} == steps.keys()
+    check_log(steps["train"][1])
 
 
 @pytest.mark.slow
@@ -64,7 +73,8 @@ def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_i
     for name in HIDDEN:
         probe = f"import importlib.util as u\ntry: print(u.find_spec({name!r}))\nexcept ImportError: print(None)"
         assert subprocess.run([python, "-c", probe], capture_output=True, text=True).stdout == "None\n"
-    check(outcome([python, "-m", "tests.without_packages"], synthetic_shards, synthetic_images, tmp_path / "out"))
+    command = [python, "-m", "tests.without_packages"]
+    check_log(outcome(command, synthetic_shards, synthetic_images, tmp_path / "out")["train"][1])
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -125,7 +125,7 @@ def test_a_store_that_never_answers_is_said_in_one_sentence(server: Server, monk
         list(build_loader(dataset, "train", replace(CONFIG, remote_reads="whole")))
 
 
-def test_a_wrong_address_is_told_without_trying_again(server: Server) -> None:
+def test_a_wrong_address_is_reported_without_trying_again(server: Server) -> None:
     with pytest.raises(InputError, match=r"/elsewhere holds no dataset\.json"):
         ShardDataset.open(f"{server.url}/elsewhere")
     assert server.counts["requests"] == 1

@@ -35,7 +35,7 @@ def _noise(rng, enlarged):
     return (128 + 30 * (values - values.mean()) / values.std()).clip(0, 255).astype(np.uint8)
 
 
-def test_enlarged_pixels_are_told_from_native_ones():
+def test_enlarged_pixels_are_distinguished_from_native_ones():
     classifier = fit_spectrum(batches(0))
     batch = next(batches(1, size=24))
     logits, attention = classifier(torch.zeros(24, 3, 8, 8), batch["local_crops"], batch["crop_mask"])
