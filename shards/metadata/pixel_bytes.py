@@ -23,7 +23,8 @@ from typing import NamedTuple
 from PIL import ImageFile
 
 from shards.images.containers import iso_boxes, png_chunks, webp_pictures
-from shards.jpeg.header import BadJpeg, SegmentParser
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import SegmentParser
 from shards.metadata.iso_items import iso_picture
 
 __all__ = ["Extent", "picture_extent"]
