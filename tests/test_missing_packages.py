@@ -1,8 +1,9 @@
 """Without DALI, webdataset, simplejpeg, jpeglib, isal and optuna: shards built elsewhere train and are scored, and what
 needs one of these says so."""
 
+import ast
 import json
-import shutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -16,6 +17,8 @@ from loaders import LoaderConfig, build_loader
 from loaders.decode import choose
 from loaders.decode.reference import ReferenceDecoder
 from loaders.decode.torchvision_jpeg import TorchvisionDecoder
+from shards.errors import InputError
+from tests import without_packages
 from tests.lean_machine import lean_python, needed_by
 from tests.without_packages import HIDDEN
 
@@ -33,37 +36,56 @@ def dependencies() -> list[str]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-REFUSING = [sys.executable, "-m", "tests.without_packages", "--refuse"]
-"""Imports of them are refused, wherever they stand."""
-
-
 def outcome(command: list[str | Path], *words: str | Path) -> dict:
     done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["loaded"] == []
-    for name, (code, words) in found["steps"].items():
-        assert code == (2 if name in SENTENCES else 0), (name, words)
-        assert words.startswith(SENTENCES.get(name, ""))
+    for name, (code, said) in found["steps"].items():
+        assert code == (2 if name in SENTENCES else 0), (name, said)
+        assert said.startswith(SENTENCES.get(name, ""))
     return found["steps"]
 
 
-def check_log(logged: str) -> None:
+def check_log(steps: dict) -> None:
+    logged = steps["train"][1]
     assert "isal is not installed: zlib computes" in logged
     assert "simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels" in logged
 
 
-def test_what_predicts_without_them(untrained_run, synthetic_shards, synthetic_images, tmp_path):
-    shutil.copytree(untrained_run, tmp_path / "run")
-    steps = outcome(REFUSING, synthetic_shards, synthetic_images, tmp_path, "predict", *SENTENCES)
-    assert list(steps) == ["predict", *SENTENCES]
+def test_only_their_own_modules_import_them():
+    """All others ask for them where they are used; a decoder's and the search's modules are imported where one is
+    chosen, that of workers by their fork server, and benches compare libraries."""
+    importing = set()
+    for path in (
+        path for package in ("shards", "loaders", "glass", "scripts") for path in (ROOT / package).rglob("*.py")
+    ):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            if any(name == hidden or name.startswith(f"{hidden}.") for name in names for hidden in HIDDEN):
+                importing.add(str(path.relative_to(ROOT)))
+    search = {"search.py", "search_optuna.py", "search_store.py"}
+    own = {"loaders/decode/turbo.py", "loaders/decode/dali.py", "shards/build/preloaded.py"}
+    assert importing == own | {f"glass/studies/{name}" for name in search}
 
 
-@pytest.mark.slow  # it trains and evaluates, too
+@pytest.mark.parametrize(("step", "package"), [("dali", "nvidia.dali"), ("build", "webdataset"), ("tune", "optuna")])
+def test_what_needs_one_says_so(step, package, synthetic_shards, synthetic_images, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setitem(sys.modules, package, None)  # which makes importing it fail, as if it were not there
+    command = without_packages.steps(str(synthetic_shards), str(synthetic_images), tmp_path)[step]
+    with pytest.raises(InputError, match="^" + re.escape(SENTENCES[step])):
+        command()
+
+
+@pytest.mark.slow  # a process of its own, which trains
 def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
-    steps = outcome(REFUSING, synthetic_shards, synthetic_images, tmp_path)
+    """Imports of them are refused, wherever they stand."""
+    refusing = [sys.executable, "-m", "tests.without_packages", "--refuse"]
+    steps = outcome(refusing, synthetic_shards, synthetic_images, tmp_path)
     assert {"train", "evaluate", "predict", *SENTENCES} == steps.keys()
-    check_log(steps["train"][1])
+    check_log(steps)
 
 
 @pytest.mark.slow
@@ -74,7 +96,7 @@ def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_i
         probe = f"import importlib.util as u\ntry: print(u.find_spec({name!r}))\nexcept ImportError: print(None)"
         assert subprocess.run([python, "-c", probe], capture_output=True, text=True).stdout == "None\n"
     command = [python, "-m", "tests.without_packages"]
-    check_log(outcome(command, synthetic_shards, synthetic_images, tmp_path / "out")["train"][1])
+    check_log(outcome(command, synthetic_shards, synthetic_images, tmp_path / "out"))
 
 
 @pytest.mark.parametrize("exact", [True, False])
