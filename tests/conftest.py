@@ -146,6 +146,12 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benches look at what other programs do for a moment instead of 0.3 s."""
+    monkeypatch.setattr("bench.harness.environment.LOOK_S", 0.01)
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     """``small_disk(kilobytes)``: a folder on a file system of that size, a real one."""
     mounted = list[Path]()

@@ -21,6 +21,8 @@ from shards.images.formats import sniff_format
 from shards.images.pixels import decode_rgb
 from shards.manifest.dataset import ShardDataset
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 CROPS = 2
 
 

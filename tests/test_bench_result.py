@@ -13,6 +13,8 @@ from bench.harness.schemas import ImageRow, check_result, print_result
 from bench.harness.task import Task
 from bench.plots import plot_rows
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def measurement(method: str = "window", crops: int = 4, rates=(90.0, 110.0, 100.0)) -> Measurement:
     return Measurement(

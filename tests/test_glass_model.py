@@ -194,10 +194,10 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     "name",
     [
         "efficientvit_m0",
-        "mobilenetv3_small_050",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
+                "mobilenetv3_small_050",
                 "deit_tiny_distilled_patch16_224",
                 "iformer_t",
                 "levit_128s",

@@ -74,7 +74,7 @@ def test_batches_are_those_of_the_local_shards(server: Server, synthetic_shards:
     assert_equal(batches(server.url, config), batches(synthetic_shards, config))
 
 
-@pytest.mark.parametrize("reads", ["whole", "range"])
+@pytest.mark.parametrize("reads", [pytest.param("whole", marks=pytest.mark.slow), "range"])
 def test_a_sample_may_come_twice_in_a_batch_with_other_windows(
     server: Server, synthetic_shards: Path, reads: str
 ) -> None:

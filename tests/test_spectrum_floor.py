@@ -12,6 +12,8 @@ from bench.spectrum import main
 from glass.measure.metrics import binary_metrics
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def batches(seed, number=4, size=8):
     """Noise as it is (real), and enlarged by two (generated), of equal deviation."""

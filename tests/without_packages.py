@@ -1,6 +1,5 @@
-"""A program for ``python -m tests.without_packages SHARDS IMAGES OUT [STEP…]``: what works without the packages that
-not all needs, and what the rest says. ``--refuse`` hides the packages; without, they are not installed. ``OUT`` may
-hold a run, for steps that need one.
+"""A program for ``python -m tests.without_packages SHARDS IMAGES OUT``: what works without the packages that not all
+needs, and what the rest says. ``--refuse`` hides the packages; without, they are not installed.
 
 Prints one JSON document: name of a step → ``[exit code, standard error, or the sentence of its error]``.
 """
@@ -31,9 +30,8 @@ def main() -> None:
     if words[0] == "--refuse":
         sys.meta_path.insert(0, Refusing())
         words = words[1:]
-    shards, images, out, *wanted = words
-    commands = steps(shards, images, Path(out))
-    found = {name: attempt(commands[name]) for name in wanted or commands}
+    shards, images, out = words
+    found = {name: attempt(command) for name, command in steps(shards, images, Path(out)).items()}
     loaded = sorted(hidden for hidden in HIDDEN if hidden in sys.modules)
     sys.stdout.write(json.dumps({"steps": found, "loaded": loaded}) + "\n")
 
