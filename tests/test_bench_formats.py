@@ -86,7 +86,7 @@ def test_a_format_is_kept_to_the_byte_and_stored_with_the_same_pixels(corpora, n
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("method", ["pillow", "opencv", "torchvision"])
+@pytest.mark.parametrize("method", ["pillow", "opencv", pytest.param("torchvision", marks=pytest.mark.slow)])
 def test_a_library_cuts_the_loader_s_windows_or_is_left_out(corpora, name, method):
     _, kept, _ = corpora(usable(name))
     try:

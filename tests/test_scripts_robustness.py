@@ -163,6 +163,7 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     """On the same pixels: a copy differs from the first by nothing, another model by something;
     an exported model's folder will do."""

@@ -257,6 +257,7 @@ def test_a_preset_is_short(name):
     assert len(file.read_text().splitlines()) <= 40
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     """Of a run that was killed after tuning.json."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
@@ -273,6 +274,7 @@ def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monke
     assert {path: path.read_text() for path in tmp_path.glob("*.svg")} == plots
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     dies = [sys.executable, "-c", "raise SystemExit(9)"]

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -69,6 +70,7 @@ class PlanRecord(TypedDict):
     """Older plans have none."""
 
 
+@cache
 def current_versions() -> dict[str, str]:
     """Versions of the programs on which the bytes of shards depend."""
     return {
