@@ -18,7 +18,7 @@ from shards.cli.command import CommandParser, printable, run_command
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
-from shards.files.outputs import check_output, holds_mark, is_json_with
+from shards.files.outputs import check_output, holds_mark, is_json_with, require_different
 
 from .arguments import script_parser, thread_count
 
@@ -99,15 +99,11 @@ def parser() -> CommandParser:
 def _check_outputs(arguments: argparse.Namespace, own: Path) -> None:
     """``own`` is the file that reports look at."""
     named = {"--json": arguments.json, "--html": arguments.html, "--write-groups": arguments.write_groups}
-    seen: dict[str, str] = {}
-    for option, path in named.items():
-        if path is None:
-            continue
-        other = seen.setdefault(os.path.realpath(path), option)
-        if other != option:
-            raise InputError(f"{other} and {option} are both {path}: give each its own file")
-    if seen.get(os.path.realpath(own), "--json") != "--json":
-        raise InputError(f"{own} is for the findings as JSON: give {seen[os.path.realpath(own)]} another name")
+    given = {option: path for option, path in named.items() if path is not None}
+    require_different(given)
+    for option, path in given.items():
+        if option != "--json" and os.path.realpath(path) == os.path.realpath(own):
+            raise InputError(f"{own} is for the findings as JSON: give {option} another name")
     if arguments.json:
         check_output(arguments.json, _IS_FINDINGS)
     if arguments.html:

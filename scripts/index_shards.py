@@ -39,6 +39,36 @@ def parser() -> CommandParser:
         metavar="DIR",
         help="folder of the data set (default: the one that was given, or that the tars lie in)",
     )
+    _add_meaning(parser)
+    parser.add_argument(
+        "--image-ext",
+        default="",
+        metavar="EXT,…",
+        help="extensions of the images in order of preference, such as png,jpg or input.jpg",
+    )
+    parser.add_argument(
+        "--last-dot",
+        action="store_true",
+        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
+        "its own; else at the first, as WebDataset has it",
+    )
+    parser.add_argument(
+        "--split",
+        default="auto",
+        metavar="SHARES|name",
+        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
+        f"(default: name where all do, else {DEFAULT_SPLIT})",
+    )
+    parser.add_argument("--split-seed", type=int, default=606, metavar="N", help="default %(default)s")
+    parser.add_argument(
+        "--global-size", type=int, default=224, metavar="PIXELS", help="side of the global views (default %(default)s)"
+    )
+    add_workers(parser)
+    return parser
+
+
+def _add_meaning(parser: CommandParser) -> None:
+    """Where labels, generators and groups come from, and what their words mean."""
     parser.add_argument(
         "--label-from",
         metavar="RULE",
@@ -72,31 +102,6 @@ def parser() -> CommandParser:
         "--group-from", metavar="RULE", help="json:KEY or txt: samples of a group share a split (default: json:group)"
     )
     add_groups(parser)
-    parser.add_argument(
-        "--image-ext",
-        default="",
-        metavar="EXT,…",
-        help="extensions of the images in order of preference, such as png,jpg or input.jpg",
-    )
-    parser.add_argument(
-        "--last-dot",
-        action="store_true",
-        help="a sample's key ends at the last dot of a name, so that sd1.5_0001.jpg is a sample of "
-        "its own; else at the first, as WebDataset has it",
-    )
-    parser.add_argument(
-        "--split",
-        default="auto",
-        metavar="SHARES|name",
-        help="TRAIN,VALID,TEST[,CALIBRATION], or name: the tars' names begin with their splits "
-        f"(default: name where all do, else {DEFAULT_SPLIT})",
-    )
-    parser.add_argument("--split-seed", type=int, default=606, metavar="N", help="default %(default)s")
-    parser.add_argument(
-        "--global-size", type=int, default=224, metavar="PIXELS", help="side of the global views (default %(default)s)"
-    )
-    add_workers(parser)
-    return parser
 
 
 def _listed(text: str) -> list[str]:

@@ -16,6 +16,7 @@ done
 extras="[dev]"
 [ "$slow" = 0 ] || extras="[dev,dev-slow]"
 source scripts/venv.sh "$extras"
+unset PYTHONDONTWRITEBYTECODE  # else each of some hundred processes compiles all modules that it imports
 
 # Compiled once for a clone, as the install is made once: Numba keeps kernels beside their sources until a source changes,
 # here and in every later run of anything. What fails here fails again below, and is shown there.

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from shards.errors import InputError
 
-__all__ = ["Seed", "Share", "as_flag", "check_settings", "describe_type", "is_union"]
+__all__ = ["Seed", "Share", "as_flag", "check_settings", "describe_type", "field_types", "is_union"]
 
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -45,7 +45,13 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
 @cache
 def _declared(kind: type) -> tuple[dict[str, Any], dict[str, Any]]:
     """Field → its type with its limits; and field → its type without them."""
-    return get_type_hints(kind, include_extras=True), get_type_hints(kind)
+    return get_type_hints(kind, include_extras=True), field_types(kind)
+
+
+@cache
+def field_types(kind: type) -> dict[str, Any]:
+    """Field → its type without limits. Do not change it: all callers get the same."""
+    return get_type_hints(kind)
 
 
 def _fits(value: Any, kind: Any) -> bool:

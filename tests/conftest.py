@@ -126,14 +126,16 @@ def on_the_cpu() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def unbroken(on_the_cpu: None, synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run of ``train.py`` that nobody disturbed."""
+@pytest.fixture(scope="session")
+def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of ``train.py`` on the CPU that nobody disturbed. To be read alone."""
     import train
     from tests.short_runs import arguments
 
     run = tmp_path_factory.mktemp("runs") / "unbroken"
-    assert train.main(arguments(synthetic_shards, run)) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        assert train.main(arguments(synthetic_shards, run)) == 0
     return run
 
 
@@ -141,6 +143,12 @@ def unbroken(on_the_cpu: None, synthetic_shards: Path, tmp_path_factory: pytest.
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plots stay empty, which takes a tenth of the time: for tests of what stands around them."""
     monkeypatch.setattr("matplotlib.figure.Figure.draw", lambda figure, renderer: None)
+
+
+@pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Benches look at what other programs do for a moment instead of 0.3 s."""
+    monkeypatch.setattr("bench.harness.environment.LOOK_S", 0.01)
 
 
 @pytest.fixture

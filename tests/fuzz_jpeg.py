@@ -35,7 +35,7 @@ from shards.jpeg.entry_points import (
     NotIndexable,
     build_entry_points,
 )
-from shards.jpeg.header import read_header
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.ranges import frame_geometry, read_head
 from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph

@@ -47,11 +47,11 @@ def made_up_result(bench: str) -> dict[str, Any]:
     return document
 
 
-def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any) -> int:
-    """Requires ``check`` to pass ``whole``, made up from ``kind``, and to name each place in it that is of
-    a type taken nowhere, or missing; what is not required may be missing. Returns the number of places."""
+def refuses_holes(check: Callable[[Any], object], whole: Any, kind: Any, every: int = 1) -> int:
+    """Requires ``check`` to pass ``whole``, made up from ``kind``, and to name each place in it (or ``every`` so many)
+    that is of a type taken nowhere, or missing; what is not required may be missing. Returns the number of places."""
     check(whole)
-    found = list(_places(kind))
+    found = list(_places(kind))[::every]
     for path, required in found:
         *way, last = path
         broken = copy.deepcopy(whole)

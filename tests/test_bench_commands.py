@@ -14,6 +14,8 @@ from bench.harness.schemas import check_result
 from bench.registry import BENCHES
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def document_of(capsys) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])

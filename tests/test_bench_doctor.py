@@ -16,6 +16,8 @@ from bench import doctor, doctor_decoders, doctor_gpu
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 PROC = (
     "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build\n"
     "GCC version:  gcc version 12.2.0 (Debian 12.2.0-14)\n"
@@ -106,7 +108,7 @@ def test_a_decoder_that_differs_on_one_kind_is_wrong(kind, monkeypatch):
 
 
 def test_the_built_in_images_are_of_their_kinds():
-    from shards.jpeg.header import read_header
+    from shards.jpeg.header_parser import read_header
 
     images = {k: read_header(data) for k, (data, _) in doctor_decoders.built_in_images().items()}
     assert {kind: header.progressive for kind, header in images.items()} == {

@@ -21,6 +21,8 @@ from shards.images.formats import sniff_format
 from shards.images.pixels import decode_rgb
 from shards.manifest.dataset import ShardDataset
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 CROPS = 2
 
 
@@ -84,7 +86,7 @@ def test_a_format_is_kept_to_the_byte_and_stored_with_the_same_pixels(corpora, n
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("method", ["pillow", "opencv", "torchvision"])
+@pytest.mark.parametrize("method", ["pillow", "opencv", pytest.param("torchvision", marks=pytest.mark.slow)])
 def test_a_library_cuts_the_loader_s_windows_or_is_left_out(corpora, name, method):
     _, kept, _ = corpora(usable(name))
     try:
@@ -120,14 +122,32 @@ def test_every_method_has_words():
     assert list(LABELS) == list(METHODS)
 
 
-def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
-    words = ["decode", "--formats", "webp,progressive", "--photos", str(photographs), "--megapixels", "0.1"]
-    words += ["--min-megapixels", "0.1", "--methods", "tiles,decode_only", "--crops", "2", "--rounds", "1"]
-    assert main([*words, "--seconds-per-round", "0.02", "--output", str(tmp_path)]) == 0
+def measured(photographs, output, capsys, *words: str) -> tuple[str, dict]:
+    """The table for people and the document."""
+    words = ("decode", "--photos", str(photographs), "--megapixels", "0.1", "--min-megapixels", "0.1", *words)
+    words += ("--crops", "2", "--rounds", "1", "--seconds-per-round", "0.02", "--output", str(output))
+    assert main([*words]) == 0
     table, _, document_text = capsys.readouterr().out.rstrip().rpartition("\n")
     document = json.loads(document_text)
     check_result("decode", document)
     assert document["failed"] == document["skipped"] == {}
+    return table, document
+
+
+def test_a_format_is_measured_into_a_document(photographs, tmp_path, capsys):
+    words = ("--formats", "progressive", "--methods", "tiles,decode_only")
+    table, document = measured(photographs, tmp_path, capsys, *words)
+    (row,) = document["rows"]
+    assert (row["images"], row["megapixels"], row["method"]) == ("progressive", 0.1, "decode_only")
+    assert document["ratios"] == {}
+    assert "progressive JPEG" in table
+    assert "<!-- progressive JPEG -->" in (tmp_path / "decode-formats.svg").read_text()
+
+
+@pytest.mark.slow
+def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
+    words = ("--formats", "webp,progressive", "--methods", "tiles,decode_only")
+    table, document = measured(photographs, tmp_path, capsys, *words)
     cells = [(row["images"], row["megapixels"], row["method"]) for row in document["rows"]]
     assert cells == [("webp", 0.1, "tiles"), ("webp", 0.1, "decode_only"), ("progressive", 0.1, "decode_only")]
     assert list(document["ratios"]) == ["tiles_over_decode_only@webp@0.1mp"]

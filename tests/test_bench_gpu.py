@@ -13,6 +13,8 @@ from bench.gpu.parts import PARTS
 from bench.harness.schemas import check_result
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 HANGS = """
 import json, sys, time
 sys.stdin.readline()

@@ -14,6 +14,8 @@ from glass.memory.counts import KeptStorages, LiveStorages
 from glass.train.counted_step import Step
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 FLOAT = 4
 
 

@@ -124,7 +124,7 @@ def test_the_loader_draws_the_corpus_s_windows(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_turn_delivers_whole_passes(method, corpus, name, threads):
     one = method(name, threads)
     assert one.warm_up() > 0

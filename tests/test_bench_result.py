@@ -14,6 +14,8 @@ from bench.harness.task import Task
 from bench.methods import LABELS
 from bench.plots import plot_rows
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def measurement(method: str = "window", crops: int = 4, rates=(90.0, 110.0, 100.0)) -> Measurement:
     return Measurement(

@@ -10,6 +10,8 @@ from bench.harness.schemas import check_result
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def test_synthetic_manifests_are_data_sets(tmp_path):
     write_dataset(tmp_path / "data", 1000)

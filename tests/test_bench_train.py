@@ -14,6 +14,8 @@ from glass.config.overrides import apply_overrides
 from glass.presets import load_preset
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 QUICK = ["--presets", "glass_tiny", "--batch", "2", "--steps", "2", "--threads", "1"]
 SMALL = ["--set", "loader.crop_size=32", "--set", "loader.num_crops=2"]
 

@@ -13,12 +13,28 @@ from shards.cli.startup import without_collecting
 POLICY = re.compile(r"OMP_WAIT_POLICY ?= ?'(\w+)'")
 
 
+LOADS_TORCH = "from shards.cli.command import run_command\nrun_command(lambda: __import__('torch') and 0)"
+LOADS_OPENMP = """
+import ctypes, importlib.util, pathlib
+from shards.cli.command import run_command
+folder = pathlib.Path(importlib.util.find_spec("torch").origin).parent
+library, *_ = [*folder.glob("lib/libgomp*"), *folder.parent.glob("torch.libs/libgomp*")]
+run_command(lambda: ctypes.CDLL(str(library)) and 0)
+"""
+"""What torch loads, without torch."""
+
+
 @pytest.mark.parametrize(
-    ("chosen", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE")], ids=["nothing set", "set"]
+    ("program", "chosen", "policy"),
+    [
+        pytest.param(LOADS_TORCH, {}, "PASSIVE", marks=pytest.mark.slow),
+        (LOADS_OPENMP, {}, "PASSIVE"),
+        (LOADS_OPENMP, {"OMP_WAIT_POLICY": "active"}, "ACTIVE"),
+    ],
+    ids=["nothing set, torch", "nothing set", "set"],
 )
-def test_threads_of_torch_sleep_while_they_wait_unless_the_person_chose(chosen, policy):
+def test_threads_of_torch_sleep_while_they_wait_unless_the_person_chose(program, chosen, policy):
     """The OpenMP that torch loads says itself how its threads wait."""
-    program = "from shards.cli.command import run_command\nrun_command(lambda: __import__('torch') and 0)"
     clean = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
     done = subprocess.run(
         [sys.executable, "-c", program],

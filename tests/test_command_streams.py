@@ -39,7 +39,8 @@ def main():
 
 run_command(main)
 """
-ENDINGS = {"0": 0, "3": 3, "mistake": 2, "--no-such": 2, "--help": 0}
+ENDINGS = {"0": 0, "mistake": 2, "--no-such": 2}
+MORE_ENDINGS = {"3": 3, "--help": 0}
 DEAF = [
     ">&- 2>&-",
     "2>/dev/full",
@@ -59,16 +60,22 @@ def shell(folder: Path, redirections: str, outcome: str, **environment: str):
     )
 
 
+@pytest.mark.parametrize(
+    "endings", [ENDINGS, pytest.param(MORE_ENDINGS, marks=pytest.mark.slow)], ids=["three", "more"]
+)
 @pytest.mark.parametrize("redirections", DEAF)
-def test_a_command_that_nobody_hears_ends_as_ever(tmp_path, redirections):
-    for outcome, code in ENDINGS.items():
+def test_a_command_that_nobody_hears_ends_as_ever(tmp_path, redirections, endings):
+    for outcome, code in endings.items():
         done = shell(tmp_path, redirections, outcome)
         assert done.returncode == code, (outcome, done.stderr)
         assert b"Traceback" not in done.stderr
 
 
-def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path):
-    for outcome, code in ENDINGS.items():
+@pytest.mark.parametrize(
+    "endings", [ENDINGS, pytest.param(MORE_ENDINGS, marks=pytest.mark.slow)], ids=["three", "more"]
+)
+def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path, endings):
+    for outcome, code in endings.items():
         done = shell(tmp_path, ">/dev/full", outcome)
         assert done.returncode == (code or 2 if outcome != "--no-such" else 2), outcome
         lost = done.stderr.count(b"what was to be printed is lost: No space left on device")

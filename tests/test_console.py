@@ -1,5 +1,6 @@
 """The command ``glass``: each subcommand is the module's, starts fast, and completes in real shells."""
 
+import contextlib
 import importlib
 import os
 import pty
@@ -140,10 +141,8 @@ def completions(tmp_path_factory) -> Path:
     pytest.importorskip("shtab")
     folder = tmp_path_factory.mktemp("completions")
     for shell, name in (("bash", "glass.bash"), ("zsh", "_glass"), ("fish", "glass.fish")):
-        code = "from scripts.console import run; run()"
-        with (folder / name).open("w") as file:
-            command = [sys.executable, "-c", code, "completion", shell]
-            subprocess.run(command, cwd=ROOT, stdout=file, check=True)
+        with (folder / name).open("w") as file, contextlib.redirect_stdout(file):
+            assert main(["completion", shell]) == 0
     return folder
 
 

@@ -88,6 +88,15 @@ def test_a_data_loader_gives_the_batches_of_the_loader(synthetic_shards) -> None
             assert all(torch.equal(one[name], other[name]) for name in tensors)
 
 
+def test_a_worker_of_a_data_loader_is_refused(synthetic_shards, monkeypatch) -> None:
+    module = example("torch_data_loader")
+    batches = module.Batches(synthetic_shards, "train", SMALL)
+    monkeypatch.setattr(module, "get_worker_info", object)
+    with pytest.raises(RuntimeError, match="num_workers must be 0"):
+        next(iter(batches))
+
+
+@pytest.mark.slow  # torch waits five seconds for a process that failed
 def test_workers_of_a_data_loader_are_refused(synthetic_shards) -> None:
     batches = example("torch_data_loader").Batches(synthetic_shards, "train", SMALL)
     with pytest.raises(RuntimeError, match="num_workers must be 0"):

@@ -5,7 +5,6 @@ a fixed seed. ``GLASS_BUILD_KILLS``, ``GLASS_INDEX_KILLS``, ``GLASS_TRAIN_KILLS`
 """
 
 import io
-import json
 import os
 import random
 import signal
@@ -24,10 +23,10 @@ import safetensors.torch
 import torch
 
 from tests.folder_contents import contents
+from tests.short_runs import curve
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 300
-TIMES = ("images_per_s", "data_wait_s", "train_time_s", "valid_time_s", "epoch_time_s")
 SMALL_RUN = [
     word
     for setting in (
@@ -170,11 +169,6 @@ def test_an_index_killed_often(tmp_path, encode_image):
     assert contents(tmp_path / "tars") == before
     assert landed >= 0.8 * kills
     report("index", landed)
-
-
-def curve(run: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: line[name] for name in line if name not in TIMES} for line in lines]
 
 
 def files(run: Path) -> set[str]:

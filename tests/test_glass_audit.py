@@ -241,7 +241,7 @@ def test_the_schema_is_what_the_module_says(dataset):
 
 
 @pytest.mark.parametrize(("label", "kind"), [(0, "real"), (1, "generated")])
-def test_one_class_is_not_told_to_bring_more_of_it(label, kind, dataset):
+def test_one_class_is_not_asked_to_bring_more_of_it(label, kind, dataset):
     made = dataset(label=[label] * ROWS, generator=["gan_a" if label else ""] * ROWS)
     (finding,) = [f for f in manifest_audit(made)["findings"] if "class" in f["text"]]
     assert f"only one class, {kind} images" in finding["text"]

@@ -87,7 +87,7 @@ def keep_all(monkeypatch):
     return switch
 
 
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("backbone", WITHOUT_BATCHNORM)
 def test_gradients_are_those_of_the_plain_model(backbone, chunk, masked):

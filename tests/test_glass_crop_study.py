@@ -105,7 +105,7 @@ def test_a_study_that_was_killed_goes_on_with_its_own_settings_alone(data, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plan.json", "crop_study.json", "crops-01/row.json"])
-def test_a_damaged_file_is_told_in_a_sentence(data, study, tmp_path, name):
+def test_a_damaged_file_is_reported_in_a_sentence(data, study, tmp_path, name):
     folder, _ = study
     for file in ("plan.json", "crops-01/row.json"):
         (tmp_path / file).parent.mkdir(exist_ok=True)

@@ -267,7 +267,7 @@ def test_other_decoders_warn(spread_run, tmp_path):
         Detector.from_pretrained(tmp_path / "m", device="cpu")
 
 
-def test_scores_that_are_no_numbers_are_told(tmp_path, files, synthetic_dataset):
+def test_scores_that_are_no_numbers_are_reported(tmp_path, files, synthetic_dataset):
     """Of files, and of shards, which come through the loader."""
     make_run(tmp_path)
     config = load_preset("glass_tiny")

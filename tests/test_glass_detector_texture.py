@@ -67,6 +67,7 @@ def test_a_change_is_looked_at_by_detail_too(
     assert [bits is None for bits in known[4:]] == [True, False, True, True]
 
 
+@pytest.mark.slow
 def test_shards_of_recompressed_images_agree_with_their_members(
     run: Path, synthetic_images: Path, tmp_path: Path
 ) -> None:

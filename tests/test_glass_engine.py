@@ -67,7 +67,9 @@ def assert_same(first, second):
         torch.testing.assert_close(first[name], second[name], atol=2e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("sizes", [(3, 3), (2, 2, 2), (1, 5), (1,) * 6])
+@pytest.mark.parametrize(
+    "sizes", [(3, 3), (1,) * 6, *(pytest.param(s, marks=pytest.mark.slow) for s in ((2, 2, 2), (1, 5)))]
+)
 def test_micro_steps_add_up_to_the_whole_batch(accelerator, sizes):
     """Also of unequal sizes, as at the end of an epoch."""
     batch = make_batch(6)

@@ -154,13 +154,13 @@ def test_a_document_without_a_field_is_no_evaluation(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format_version": 2}', "\x00\xff"])
-def test_a_damaged_document_is_told(text: str, tmp_path: Path) -> None:
+def test_a_damaged_document_is_reported(text: str, tmp_path: Path) -> None:
     evaluation_path(tmp_path, "test").write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=r"evaluation-test\.json.*evaluate again"):
         read_evaluation(tmp_path, "test")
 
 
-def test_missing_or_foreign_files_are_told(tmp_path: Path) -> None:
+def test_missing_or_foreign_files_are_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no evaluation of test.*glass evaluate"):
         read_evaluation(tmp_path, "test")
     with pytest.raises(InputError, match="cannot be read"):
@@ -232,7 +232,7 @@ def test_a_split_that_is_not_there_names_those_that_are(untrained_run: Path, syn
         evaluate_run(untrained_run, synthetic_dataset, "tset", EvaluationOptions())
 
 
-def test_a_model_that_gives_no_numbers_is_told(
+def test_a_model_that_gives_no_numbers_is_reported(
     untrained_run: Path, synthetic_dataset: ShardDataset, tmp_path: Path
 ) -> None:
     import torch

@@ -110,7 +110,7 @@ def test_names_that_are_none(name, tmp_path, monkeypatch, folder):
             hub.model_folder(name)
 
 
-def test_a_connection_that_breaks_is_told(online, folder, monkeypatch, tmp_path):
+def test_a_connection_that_breaks_is_reported(online, folder, monkeypatch, tmp_path):
     """Errors of httpx are no OSErrors."""
 
     class HTTPError(Exception):
@@ -129,7 +129,7 @@ def test_a_connection_that_breaks_is_told(online, folder, monkeypatch, tmp_path)
         hub.model_folder("someone/detector")
 
 
-def test_what_the_hub_refuses_is_told(online, folder, monkeypatch):
+def test_what_the_hub_refuses_is_reported(online, folder, monkeypatch):
     def refuse(repo_id, **arguments):
         raise OSError("403 Forbidden\nlong story")
 

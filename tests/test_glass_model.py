@@ -41,7 +41,12 @@ def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"), [("glass_vit_base", 171.70), ("glass_convnext_tiny", 55.74), ("glass_resnet50", 47.29)]
+    ("preset", "millions"),
+    [
+        ("glass_vit_base", 171.70),
+        pytest.param("glass_convnext_tiny", 55.74, marks=pytest.mark.slow),
+        ("glass_resnet50", 47.29),
+    ],
 )
 def test_parameters_are_those_of_the_paper(preset, millions):
     with torch.device("meta"):  # counts without making 170 million numbers
@@ -194,10 +199,10 @@ def test_position_tables_of_a_local_file_are_resized(tmp_path):
     "name",
     [
         "efficientvit_m0",
-        "mobilenetv3_small_050",
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in (
+                "mobilenetv3_small_050",
                 "deit_tiny_distilled_patch16_224",
                 "iformer_t",
                 "levit_128s",

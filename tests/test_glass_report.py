@@ -84,7 +84,7 @@ def test_a_document_with_a_hole_is_refused(
         check_report(document, names)
 
 
-def test_a_run_that_holds_nonsense_is_told(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
+def test_a_run_that_holds_nonsense_is_reported(runs: list[RunData], synthetic_dataset: ShardDataset) -> None:
     model = runs[0].evaluation["model"] | {"chosen": {"epoch": "last"}}
     broken = replace(runs[0], evaluation=runs[0].evaluation | {"model": model})
     with pytest.raises(InputError, match=r"kept_epoch = 'last' .*evaluate"):
@@ -163,7 +163,7 @@ def test_a_run_on_other_data_is_refused(write_run: WriteRun, synthetic_dataset: 
         ("predictions-train.parquet", "rubbish", "evaluate again"),
     ],
 )
-def test_damaged_run_folders_are_told(
+def test_damaged_run_folders_are_reported(
     name: str, content: str | None, message: str, write_run: WriteRun, synthetic_dataset: ShardDataset
 ) -> None:
     folder = write_run("glass")

@@ -118,7 +118,7 @@ def test_a_gallery_without_attention(write_run: WriteRun, synthetic_dataset: Sha
     assert "does not weigh" in render_html(document, [run], gallery)
 
 
-def test_a_shard_that_is_gone_is_told(write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
+def test_a_shard_that_is_gone_is_reported(write_run: WriteRun, synthetic_dataset: ShardDataset, tmp_path: Path) -> None:
     run = load(write_run("glass"), synthetic_dataset)
     moved = ShardDataset(tmp_path / "nowhere", synthetic_dataset.info, synthetic_dataset.table)
     with pytest.raises(InputError, match=r"cannot be read.*glass verify"):

@@ -14,7 +14,7 @@ from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
-from tests.least_study import SEARCH_SPACE, fake_training, search_plan
+from tests.least_study import SEARCH_SPACE, fake_training, least_search, search_plan
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, mo
         return whole(*args, **kwargs)
 
     monkeypatch.setattr(glass.studies.search, "train", fails_four_times)
-    document = Search(data, search_plan(), tmp_path).run(6)
+    document = least_search(data, tmp_path).run(6)
     assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
     assert [row["why"] for row in document["trials"]][:4] == [
         "out of memory",
@@ -76,19 +76,19 @@ def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monk
 
     def killed() -> int:
         """A process takes the trial and dies, which lets its lock go."""
-        claim = Search(data, search_plan(), tmp_path).store.claim(2)
+        claim = least_search(data, tmp_path).store.claim(2)
         claim.release()
         return claim.take_ups
 
     assert [killed() for _ in range(4)] == [0, 1, 2, 3]
-    rows = Search(data, search_plan(), tmp_path).run(2)["trials"]
+    rows = least_search(data, tmp_path).run(2)["trials"]
     assert [row["state"] for row in rows] == ["fail", "complete"]
     assert "was killed 4 times" in rows[0]["why"]
     assert set(rows[0]["params"]) == {change.partition("=")[0] for change in SEARCH_SPACE}
 
 
 def test_an_epoch_or_a_person_makes_take_ups_count_anew(data, tmp_path):
-    store = Search(data, search_plan(), tmp_path).store
+    store = least_search(data, tmp_path).store
 
     def take_up():
         claim = store.claim(1)
@@ -109,5 +109,5 @@ def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch
 
     monkeypatch.setattr(glass.studies.search, "train", broken)
     with pytest.raises(InputError, match="3 trials in a row failed"):
-        Search(data, search_plan(), tmp_path).run(10)
+        least_search(data, tmp_path).run(10)
     assert "ZeroDivisionError" in (tmp_path / "trials/trial-0002/error.txt").read_text()

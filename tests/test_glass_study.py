@@ -272,7 +272,7 @@ def test_the_papers_budget_is_the_papers():
         (crop_study, ["--preset", "single_view_tiny"], "sees no crops"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(synthetic_shards, tmp_path, command, words, message):
+def test_mistakes_are_reported_in_a_sentence(synthetic_shards, tmp_path, command, words, message):
     with pytest.raises(InputError, match=message):
         command.main(["--data", str(synthetic_shards), "--output", str(tmp_path / "o"), *words])
 

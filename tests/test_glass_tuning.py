@@ -52,11 +52,11 @@ def trained(settings: RunConfig) -> torch.nn.Module:
     ("backbone", "settings"),
     [
         ("test_vit", {"lora_rank": 2}),
-        ("test_vit", {"lora_rank": 2, "crop_chunk": 1}),
+        pytest.param("test_vit", {"lora_rank": 2, "crop_chunk": 1}, marks=pytest.mark.slow),
         ("test_resnet", {"freeze_global": True, "crop_chunk": 2}),
         ("test_convnext", {"tune_last_blocks": 2}),
         ("test_resnet", {"share_backbone": True, "crop_chunk": 2}),
-        ("test_vit", {"share_backbone": True, "lora_rank": 2}),
+        pytest.param("test_vit", {"share_backbone": True, "lora_rank": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_what_was_trained_is_what_loads(tmp_path, backbone, settings):
@@ -108,7 +108,7 @@ def test_what_is_frozen_does_not_move():
     assert model.local_backbone.network.layer4.training
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "test_convnext", "test_resnet"])
+@pytest.mark.parametrize("backbone", ["test_vit", pytest.param("test_convnext", marks=pytest.mark.slow), "test_resnet"])
 def test_the_last_blocks_are_counted_from_the_end(backbone):
     counts = []
     for blocks in (0, 1, 2, None):
@@ -130,7 +130,7 @@ def test_a_shared_backbone_exists_once():
     assert model(*views(64))[0].shape == (4, 2)
 
 
-@pytest.mark.parametrize("backbone", ["test_vit", "test_convnext", "test_resnet"])
+@pytest.mark.parametrize("backbone", ["test_vit", pytest.param("test_convnext", marks=pytest.mark.slow), "test_resnet"])
 def test_checkpointing_the_global_backbone_changes_nothing(backbone):
     found = []
     for on in (False, True):

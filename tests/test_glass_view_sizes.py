@@ -154,7 +154,12 @@ def test_the_law_holds_for_an_architecture_of_each_module(name, size):
 @pytest.mark.parametrize(
     ("name", "size", "words"),
     [
-        ("vit_tiny_patch16_224", 40, "never read the last 8 rows and columns: 32 and 48 would fit"),
+        pytest.param(
+            "vit_tiny_patch16_224",
+            40,
+            "never read the last 8 rows and columns: 32 and 48 would fit",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             "eva02_tiny_patch14_224", 96, "the last 12 rows and columns: 84 and 98 would fit", marks=pytest.mark.slow
         ),

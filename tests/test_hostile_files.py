@@ -1,6 +1,5 @@
 """Files made to harm: refused with a sentence, in bounded time and memory, and without running."""
 
-import json
 import os
 import shutil
 import tarfile
@@ -22,6 +21,7 @@ from shards.images.rejection import RejectedImage
 from shards.manifest.dataset import ShardDataset
 from shards.sources.files import LocalFiles
 from shards.verify import verify_dataset
+from tests.strangers import edit_info
 
 CONFIG = LoaderConfig(backend="turbo", global_batch_size=4, num_crops=2, crop_size=32, global_size=64, verify="off")
 
@@ -41,13 +41,6 @@ def edit_rows(folder: Path, edit, **options) -> None:
     with pa.ipc.new_file(folder / "new.arrow", changed.schema, **options) as writer:
         writer.write_table(changed)
     (folder / "new.arrow").rename(folder / "samples.arrow")
-
-
-def edit_info(folder: Path, edit) -> None:
-    path = folder / "dataset.json"
-    info = json.loads(path.read_text())
-    edit(info)
-    path.write_text(json.dumps(info))
 
 
 def load(folder: Path, **changes) -> list:

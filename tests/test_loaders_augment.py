@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from loaders import LoaderConfig, build_loader
 from loaders.augment.augment import FAMILY, Change, draw_changes, fit_within, scaled
-from loaders.augment.operations import Blur, CropWindow, Jpeg, Noise, Operation, Resize, WebP
+from loaders.augment.operation import CropWindow, Operation
+from loaders.augment.operations import Blur, Jpeg, Noise, Resize, WebP
 from loaders.order.randomness import draws, stream
 from loaders.windows.sampling import SAMPLING_RULES, crop_windows
 from shards.errors import InputError

@@ -21,7 +21,7 @@ from loaders.decode.reference import ReferenceDecoder
 from loaders.decode.torchvision_jpeg import TorchvisionDecoder
 from loaders.decode.turbo import TurboDecoder
 from loaders.stats import LoaderStats
-from shards.jpeg.header import read_header
+from shards.jpeg.header_parser import read_header
 from tests.image_files import chunk
 
 CROP, NUM_CROPS = 48, 3

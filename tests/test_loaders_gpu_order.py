@@ -82,7 +82,7 @@ def on_the_cpu(data, config):
     return torch.cat(sums)
 
 
-@pytest.mark.parametrize("decode", ["window", "full"])
+@pytest.mark.parametrize("decode", ["window", pytest.param("full", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_epoch_on_the_gpu_is_in_order(gpu, synthetic_shards, backend, decode):
     """And its pixels are those of the CPU; memory is lent again meanwhile."""

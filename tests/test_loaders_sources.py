@@ -173,7 +173,7 @@ def test_whatever_a_list_names_is_a_source(tmp_path, synthetic_shards):
             find_images([str(alone)])
 
 
-def test_a_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch, coded_image, encode_image):
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path, monkeypatch, coded_image, encode_image):
     """The superuser may list all folders, so the system's answer is played."""
     for name in ("a/1.png", "locked/2.png", "z/3.png"):
         (tmp_path / name).parent.mkdir()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from shards.images.baseline import to_baseline
 from shards.jpeg.entry_points import HEADER, build_entry_points
-from shards.jpeg.header import read_header
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.splice.splicer import STATUS_REASONS, TAIL_BYTES, Spliced, Splicer
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph
 

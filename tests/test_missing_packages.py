@@ -1,7 +1,9 @@
 """Without DALI, webdataset, simplejpeg, jpeglib, isal and optuna: shards built elsewhere train and are scored, and what
 needs one of these says so."""
 
+import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,6 +17,8 @@ from loaders import LoaderConfig, build_loader
 from loaders.decode import choose
 from loaders.decode.reference import ReferenceDecoder
 from loaders.decode.torchvision_jpeg import TorchvisionDecoder
+from shards.errors import InputError
+from tests import without_packages
 from tests.lean_machine import lean_python, needed_by
 from tests.without_packages import HIDDEN
 
@@ -32,29 +36,56 @@ def dependencies() -> list[str]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
-def outcome(command: list[str | Path], shards: Path, images: Path, out: Path) -> dict:
-    done = subprocess.run([*command, shards, images, out], cwd=ROOT, capture_output=True, text=True)
+def outcome(command: list[str | Path], *words: str | Path) -> dict:
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def check(found: dict) -> None:
+    found = json.loads(done.stdout.splitlines()[-1])
     assert found["loaded"] == []
-    steps = found["steps"]
-    for name in ("train", "evaluate", "predict"):
-        assert steps[name][0] == 0, (name, steps[name])
-    for name, sentence in SENTENCES.items():
-        assert steps[name][0] == 2, (name, steps[name])
-        assert steps[name][1].startswith(sentence)
+    for name, (code, said) in found["steps"].items():
+        assert code == (2 if name in SENTENCES else 0), (name, said)
+        assert said.startswith(SENTENCES.get(name, ""))
+    return found["steps"]
+
+
+def check_log(steps: dict) -> None:
     logged = steps["train"][1]
     assert "isal is not installed: zlib computes" in logged
     assert "simplejpeg is not installed: torchvision's libjpeg-turbo decodes instead, to the same pixels" in logged
 
 
+def test_only_their_own_modules_import_them():
+    """All others ask for them where they are used; a decoder's and the search's modules are imported where one is
+    chosen, that of workers by their fork server, and benches compare libraries."""
+    importing = set()
+    for path in (
+        path for package in ("shards", "loaders", "glass", "scripts") for path in (ROOT / package).rglob("*.py")
+    ):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            if any(name == hidden or name.startswith(f"{hidden}.") for name in names for hidden in HIDDEN):
+                importing.add(str(path.relative_to(ROOT)))
+    search = {"search.py", "search_optuna.py", "search_store.py"}
+    own = {"loaders/decode/turbo.py", "loaders/decode/dali.py", "shards/build/preloaded.py"}
+    assert importing == own | {f"glass/studies/{name}" for name in search}
+
+
+@pytest.mark.parametrize(("step", "package"), [("dali", "nvidia.dali"), ("build", "webdataset"), ("tune", "optuna")])
+def test_what_needs_one_says_so(step, package, synthetic_shards, synthetic_images, tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setitem(sys.modules, package, None)  # which makes importing it fail, as if it were not there
+    command = without_packages.steps(str(synthetic_shards), str(synthetic_images), tmp_path)[step]
+    with pytest.raises(InputError, match="^" + re.escape(SENTENCES[step])):
+        command()
+
+
+@pytest.mark.slow  # a process of its own, which trains
 def test_what_works_without_them(synthetic_shards, synthetic_images, tmp_path):
     """Imports of them are refused, wherever they stand."""
-    command = [sys.executable, "-m", "tests.without_packages", "--refuse"]
-    check(outcome(command, synthetic_shards, synthetic_images, tmp_path))
+    refusing = [sys.executable, "-m", "tests.without_packages", "--refuse"]
+    steps = outcome(refusing, synthetic_shards, synthetic_images, tmp_path)
+    assert {"train", "evaluate", "predict", *SENTENCES} == steps.keys()
+    check_log(steps)
 
 
 @pytest.mark.slow
@@ -64,7 +95,8 @@ def test_what_works_in_an_environment_without_them(synthetic_shards, synthetic_i
     for name in HIDDEN:
         probe = f"import importlib.util as u\ntry: print(u.find_spec({name!r}))\nexcept ImportError: print(None)"
         assert subprocess.run([python, "-c", probe], capture_output=True, text=True).stdout == "None\n"
-    check(outcome([python, "-m", "tests.without_packages"], synthetic_shards, synthetic_images, tmp_path / "out"))
+    command = [python, "-m", "tests.without_packages"]
+    check_log(outcome(command, synthetic_shards, synthetic_images, tmp_path / "out"))
 
 
 @pytest.mark.parametrize("exact", [True, False])

@@ -74,7 +74,7 @@ def test_batches_are_those_of_the_local_shards(server: Server, synthetic_shards:
     assert_equal(batches(server.url, config), batches(synthetic_shards, config))
 
 
-@pytest.mark.parametrize("reads", ["whole", "range"])
+@pytest.mark.parametrize("reads", [pytest.param("whole", marks=pytest.mark.slow), "range"])
 def test_a_sample_may_come_twice_in_a_batch_with_other_windows(
     server: Server, synthetic_shards: Path, reads: str
 ) -> None:
@@ -125,7 +125,7 @@ def test_a_store_that_never_answers_is_said_in_one_sentence(server: Server, monk
         list(build_loader(dataset, "train", replace(CONFIG, remote_reads="whole")))
 
 
-def test_a_wrong_address_is_told_without_trying_again(server: Server) -> None:
+def test_a_wrong_address_is_reported_without_trying_again(server: Server) -> None:
     with pytest.raises(InputError, match=r"/elsewhere holds no dataset\.json"):
         ShardDataset.open(f"{server.url}/elsewhere")
     assert server.counts["requests"] == 1

@@ -65,7 +65,7 @@ def test_calibrate_refuses_what_would_flatter(run, four_splits, synthetic_shards
             calibrate.main([str(run), *arguments])
 
 
-def test_a_threshold_chosen_on_the_images_scored_is_told(knowing, four_splits, tmp_path, capsys):
+def test_a_threshold_chosen_on_the_images_scored_is_reported(knowing, four_splits, tmp_path, capsys):
     """By evaluate, for any split that shares images with it, and by robustness."""
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)

@@ -88,7 +88,7 @@ def test_statistics_with_a_hole_are_refused(synthetic_dataset, way):
         typed_document(document, data_stats.DataStats)
 
 
-def test_rejects_are_told_per_class_and_generator(encode_image, coded_image, tmp_path, capsys):
+def test_rejects_are_reported_per_class_and_generator(encode_image, coded_image, tmp_path, capsys):
     images = tmp_path / "images"
     for number, folder in enumerate(["real", "generated/gan_a", "generated/gan_b"] * 4):
         (images / folder).mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ def test_a_download_becomes_folders_that_build_shards_takes(tmp_path, monkeypatc
     assert "1 real, 1 generated" in capsys.readouterr().out
 
 
-def test_without_network_the_address_and_the_layout_are_told(tmp_path, monkeypatch):
+def test_without_network_the_address_and_the_layout_are_reported(tmp_path, monkeypatch):
     def fails(name):
         raise ConnectionError("Name or service not known")
 
@@ -146,7 +146,7 @@ def test_without_network_the_address_and_the_layout_are_told(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("empty", ["real", "fake"])
-def test_a_class_without_images_is_told(tmp_path, empty):
+def test_a_class_without_images_is_reported(tmp_path, empty):
     source = kaggle_folder(tmp_path / "cache")
     (source / "test" / empty / "1.jpg").unlink()
     (source / "test" / empty / "sub").mkdir()

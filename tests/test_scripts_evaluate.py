@@ -182,7 +182,7 @@ def test_wrong_flags_are_one_sentence(flag: list[str], capsys: pytest.CaptureFix
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told(
+def test_a_folder_that_cannot_be_written_is_reported(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path
 ) -> None:
     """Everyone may write everywhere as root, so folders stand where the files should be."""

@@ -134,7 +134,7 @@ def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
     assert "passed over 1 file," in capsys.readouterr().err
 
 
-def test_other_decoders_are_told(run, paths, tmp_path, capsys):
+def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
     shutil.copytree(run / "model", tmp_path / "model")
     card_path = tmp_path / "model" / "config.json"
     card = json.loads(card_path.read_text())
@@ -281,7 +281,7 @@ def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monk
     assert len(scores) == 1
 
 
-def test_an_address_of_another_machine_is_told(monkeypatch):
+def test_an_address_of_another_machine_is_reported(monkeypatch):
     class Page:
         def launch(self, **_):
             raise OSError("Cannot find empty port")

@@ -72,7 +72,7 @@ def test_the_grid_is_the_fields() -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_other_decoders_are_told(
+def test_other_decoders_are_reported(
     run: Path, synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run / "model", tmp_path / "model")
@@ -163,6 +163,7 @@ def test_a_model_trained_in_fp16_is_measured_on_a_cpu(synthetic_shards: Path, tm
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_two_models_side_by_side(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     """On the same pixels: a copy differs from the first by nothing, another model by something;
     an exported model's folder will do."""
@@ -237,7 +238,7 @@ def test_changed_images_are_looked_at_by_detail_too(
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_scores_that_are_no_numbers_are_told(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
+def test_scores_that_are_no_numbers_are_reported(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
     broken = make_run(tmp_path / "broken", 0, float("nan"))
     models = ["--model", f"sound={run}", "--model", f"broken={broken}"]
     with pytest.raises(InputError, match="the model broken gives scores that are not finite"):
@@ -267,7 +268,7 @@ def test_wrong_input(run: Path, synthetic_shards: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("refuses", ["file", "file/out", "disk/out"])
 @pytest.mark.usefixtures("undrawn")
-def test_an_output_that_cannot_be_written_is_told_before_the_work(
+def test_an_output_that_cannot_be_written_is_reported_before_the_work(
     run: Path,
     synthetic_shards: Path,
     tmp_path: Path,

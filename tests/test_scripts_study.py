@@ -88,13 +88,13 @@ def test_what_a_command_sets_itself_is_not_taken_from_set(synthetic_shards, tmp_
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_folder_that_cannot_be_written_to_is_told(synthetic_shards, name):
+def test_a_folder_that_cannot_be_written_to_is_reported(synthetic_shards, name):
     module, words = COMMANDS[name]
     with pytest.raises(InputError, match=r"/proc cannot be written to .*give another --output"):
         module.main(["--data", str(synthetic_shards), "--output", "/proc", *words])
 
 
-def test_a_plan_that_cannot_be_written_is_told(tmp_path):
+def test_a_plan_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "nowhere"):
         with pytest.raises(InputError, match=r"the plan .* cannot be written .*another --output"):
@@ -146,7 +146,7 @@ def test_what_an_error_advises_is_not_refused_afterwards(synthetic_dataset, tmp_
 
 
 @pytest.mark.parametrize("seeds", ["1,1", "1,01", "-1", "x", "1,", "9" * 23, "9223372036854775808"])
-def test_seeds_that_are_none_are_told(seeds, capsys):
+def test_seeds_that_are_none_are_reported(seeds, capsys):
     with pytest.raises(SystemExit) as stopped:
         final_runs._parse(["--data", "d", "--preset", "glass_tiny", f"--seeds={seeds}"])
     assert stopped.value.code == 2
@@ -192,7 +192,7 @@ def test_the_papers_study_names_the_size_that_it_needs(synthetic_shards, tmp_pat
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_study_that_cannot_be_is_told_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
+def test_a_study_that_cannot_be_is_reported_before_its_first_search(synthetic_shards, tmp_path, monkeypatch):
     tiny = budgets.BUDGETS["tiny"]
     monkeypatch.setitem(budgets.BUDGETS, "tiny", replace(tiny, hold_out=1e-6))
     words = ["--data", str(synthetic_shards), "--output", str(tmp_path / "out")]
@@ -229,7 +229,7 @@ def test_workers_share_the_gpus_that_are_visible(number, count, visible, gpu):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_gpu_that_is_not_there_is_told(synthetic_shards, tmp_path: Path, name):
+def test_a_gpu_that_is_not_there_is_reported(synthetic_shards, tmp_path: Path, name):
     module, words = COMMANDS[name]
     arguments = ["--data", str(synthetic_shards), "--output", str(tmp_path), *words]
     with pytest.raises(InputError, match="no CUDA device is here"):
@@ -257,6 +257,7 @@ def test_a_preset_is_short(name):
     assert len(file.read_text().splitlines()) <= 40
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monkeypatch):
     """Of a run that was killed after tuning.json."""
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
@@ -273,7 +274,8 @@ def test_a_finished_search_has_its_plots_again(synthetic_shards, tmp_path, monke
     assert {path: path.read_text() for path in tmp_path.glob("*.svg")} == plots
 
 
-def test_a_worker_that_dies_is_told(synthetic_shards, tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("undrawn")
+def test_a_worker_that_dies_is_reported(synthetic_shards, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(glass.studies.search, "train", fake_training())
     dies = [sys.executable, "-c", "raise SystemExit(9)"]
     monkeypatch.setattr(tune, "_start_worker", lambda words, number: subprocess.Popen(dies))

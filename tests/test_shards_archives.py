@@ -92,7 +92,7 @@ def test_what_lies_beside_its_archive_unpacked_is_not_read_twice(folder, tmp_pat
 
 
 @pytest.mark.parametrize("form", ["deflated zip", "tar", "tar.gz"])
-def test_what_was_unpacked_is_told_by_its_bytes(form, tmp_path):
+def test_what_was_unpacked_is_known_by_its_bytes(form, tmp_path):
     """The same names and sizes may be other images; a part of the images is not all of them."""
     files = {f"{word}/{n}.jpg": bytes([n]) * 50 for word in ("real", "fake") for n in range(30)}
     source = tmp_path / "source"

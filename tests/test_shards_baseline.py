@@ -17,7 +17,7 @@ from shards.images.baseline import NotConvertible, to_baseline
 from shards.images.pixels import decode_rgb
 from shards.images.stored_form import stored_form
 from shards.jpeg.entry_points import NotIndexable, build_entry_points
-from shards.jpeg.header import read_header
+from shards.jpeg.header_parser import read_header
 from tests.entry_points_reader import read_entry_points
 
 

@@ -63,8 +63,8 @@ def build(tmp_path: Path, marked, plain=None, equalise: str = "match", count: in
         app11(4096),
         pytest.param(app11(100_000), marks=pytest.mark.slow),
         {"optimize": True},
-        {"comment": b"made by a model" * 50},
-        {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)},
+        pytest.param({"comment": b"made by a model" * 50}, marks=pytest.mark.slow),
+        pytest.param({"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(900)}, marks=pytest.mark.slow),
         pytest.param({"icc_profile": b"\0" * 600}, marks=pytest.mark.slow),
     ],
     ids=["4 kB signature", "100 kB signature", "Huffman", "comment", "Exif", "ICC"],
@@ -79,11 +79,14 @@ def test_no_image_is_left_out_for_what_no_pixel_shows(options, tmp_path):
     ("hard", "soft"),
     [
         (("PNG", {"compress_level": 9}), ("PNG", {"compress_level": 1})),
-        (
+        pytest.param(
             ("WEBP", {"lossless": True, "method": 4, "quality": 75}),
             ("WEBP", {"lossless": True, "method": 0, "quality": 0}),
+            marks=pytest.mark.slow,
         ),
-        (("TIFF", {"compression": "tiff_adobe_deflate"}), ("TIFF", {"compression": "raw"})),
+        pytest.param(
+            ("TIFF", {"compression": "tiff_adobe_deflate"}), ("TIFF", {"compression": "raw"}), marks=pytest.mark.slow
+        ),
     ],
     ids=["PNG", "WebP", "TIFF"],
 )
@@ -98,7 +101,7 @@ def test_nor_for_how_hard_a_lossless_file_is_packed(hard, soft, tmp_path):
     [
         (("JPEG", tables_near(90)), None, "quantisation tables"),
         (("WEBP", {"lossless": True}), ("WEBP", {"quality": 90}), "lossless coding"),
-        (("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling"),
+        pytest.param(("AVIF", {"subsampling": "4:4:4"}), ("AVIF", {}), "chroma subsampling", marks=pytest.mark.slow),
         (("JPEG", {"quality": 90, "keep_rgb": True}), ("JPEG", {"quality": 90, "subsampling": 0}), "colour transform"),
     ],
 )

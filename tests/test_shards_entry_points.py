@@ -8,7 +8,8 @@ import pytest
 import simplejpeg
 
 from shards.jpeg.entry_points import HEADER, NOT_INDEXABLE_REASONS, NotIndexable, build_entry_points
-from shards.jpeg.header import JpegHeader, read_header
+from shards.jpeg.header import JpegHeader
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.splice.splicer import STATUS_REASONS, Splicer
 from tests.entry_points_reader import BadEntryPoints, read_entry_points
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, cjpeg, have_cjpeg, photograph

@@ -98,7 +98,8 @@ def test_nothing_in_common_is_said(tmp_path):
         build(source, tmp_path / "out", "match")
 
 
-@pytest.mark.parametrize("bias", [generated_as_png, pytest.param(real_at_75, marks=pytest.mark.slow)])
+@pytest.mark.slow  # and an audit
+@pytest.mark.parametrize("bias", [generated_as_png, real_at_75])
 def test_recompressed_classes_are_files_of_one_kind(bias, tmp_path):
     dataset = build(make_images(tmp_path / "images", 200, bias), tmp_path / "out", "recompress")
     quality = min(75, 80) if bias is real_at_75 else 80
@@ -137,7 +138,8 @@ def test_recompressing_drops_metadata_and_refuses_damage(coded_image, encode_ima
         recompressed(data[: len(data) // 2] + b"\xff\xd9", 80)
 
 
-@pytest.mark.parametrize("equalise", ["match", pytest.param("recompress", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("equalise", ["match", "recompress"])
 def test_an_interrupted_build_continues_to_the_same_bytes(equalise, biased, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     build(biased, whole, equalise)

@@ -201,7 +201,7 @@ def test_damaged_later_pictures_cost_nothing(kind, coded_image, encode_image):
     assert sample.row["pixel_sha256"] == pixel_sha256(pixels)
 
 
-def test_ten_bit_avif_is_told_by_its_configuration(coded_image, encode_image):
+def test_ten_bit_avif_is_known_by_its_configuration(coded_image, encode_image):
     """Pillow writes 8 bits only: the flag is set by hand, as encoders of 10 and 12 bits do."""
     data = bytearray(encode_image(coded_image(1, 32, 24), "AVIF"))
     flags, depths = data.index(b"av1C") + 6, data.index(b"pixi") + 9

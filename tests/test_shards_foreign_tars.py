@@ -117,7 +117,9 @@ LAYOUTS: dict[str, tuple[Sample, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("tar_format", ["ustar", "gnu", "pax"])
+@pytest.mark.parametrize(
+    "tar_format", ["ustar", *(pytest.param(name, marks=pytest.mark.slow) for name in ("gnu", "pax"))]
+)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_each_image_with_its_label_and_bytes(layout: str, tar_format: str, tmp_path: Path) -> None:
     make, settings = LAYOUTS[layout]

@@ -48,6 +48,7 @@ def test_mutations_under_bounds_checks(tmp_path: Path) -> None:
     assert "every planted overrun was noticed" in done.stdout
 
 
+@pytest.mark.slow  # a process that compiles without checks
 def test_checks_that_are_off_are_noticed(tmp_path: Path) -> None:
     """The long run would stop: planted overruns go unseen in code compiled without the checks."""
     pytest.importorskip("numba")

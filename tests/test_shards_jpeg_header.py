@@ -5,7 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from shards.jpeg.header import BadJpeg, read_header
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import read_header
 from tests.jpeg_variants import NEED_CJPEG, VARIANTS, have_cjpeg, photograph, with_fill_bytes
 
 

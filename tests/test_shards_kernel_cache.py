@@ -55,6 +55,7 @@ def run(folder: Path, **environment: str) -> tuple[list[str], str]:
     return done.stdout.split(), done.stderr
 
 
+@pytest.mark.slow  # two processes
 def test_without_a_cache_of_numba_s_a_temporary_folder_keeps_kernels(tmp_path):
     (value, kind, path), said = run(tmp_path / "a")
     assert (value, kind) == ("2", "_Cache")

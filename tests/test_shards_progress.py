@@ -39,7 +39,7 @@ def slow_import(tmp_path, monkeypatch):
     sys.modules.pop("glass_slow", None)
 
 
-def test_a_long_import_is_told_once(slow_import, monkeypatch):
+def test_a_long_import_is_reported_once(slow_import, monkeypatch):
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     with explain_silence(every_s=0.01):
@@ -47,7 +47,7 @@ def test_a_long_import_is_told_once(slow_import, monkeypatch):
     assert stderr.text == "\r\033[Kloading libraries, PyTorch among them …\n"
 
 
-def test_a_long_compilation_is_told(monkeypatch):
+def test_a_long_compilation_is_reported(monkeypatch):
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     busy = compile("spoken.wait(10)", "/somewhere/numba/core/compiler.py", "exec")
@@ -87,7 +87,7 @@ def test_a_log_file_gets_no_such_word_and_no_thread(monkeypatch):
         assert "silence" not in names
 
 
-def test_what_is_over_soon_is_not_told(monkeypatch):
+def test_what_is_over_soon_is_not_reported(monkeypatch):
     stderr = Stderr(terminal=True)
     monkeypatch.setattr(sys, "stderr", stderr)
     looks = threading.Semaphore(0)

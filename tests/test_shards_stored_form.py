@@ -15,7 +15,7 @@ from shards.build.split import parse_shares
 from shards.images.pixels import decode_rgb
 from shards.images.tiled_tiff import TiledImage
 from shards.images.tiling import can_tile
-from shards.jpeg.header import read_header
+from shards.jpeg.header_parser import read_header
 from shards.manifest.dataset import ShardDataset
 from shards.verify import verify_dataset
 

@@ -1,7 +1,6 @@
 """Every kind of damage is found, and named by the check that looks for it."""
 
 import io
-import json
 import shutil
 import tarfile
 
@@ -15,6 +14,7 @@ from shards.build.finish import write_manifest
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
 from shards.verify import CHECKS, verify_dataset
+from tests.strangers import edit_info
 
 
 @pytest.fixture
@@ -39,13 +39,6 @@ def overwrite(folder, row, member, content, at=0):
     with (folder / row["shard"]).open("r+b") as tar:
         tar.seek(row[f"{member}_offset"] + at)
         tar.write(content)
-
-
-def edit_info(folder, edit):
-    path = folder / "dataset.json"
-    info = json.loads(path.read_text())
-    edit(info)
-    path.write_text(json.dumps(info))
 
 
 def edit_rows(folder, edit):

@@ -303,7 +303,7 @@ def test_splits_of_a_saved_dictionary(rows: list[Row], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["datasets", "one group"])
-def test_memory_does_not_hang_on_the_file(tmp_path: Path, form: str) -> None:
+def test_memory_does_not_depend_on_the_file(tmp_path: Path, form: str) -> None:
     """Neither a file of many groups of rows nor one of a single group, of small pages, is held."""
     rows = [Row(f"{number}.jpg", os.urandom(200_000), number % 2) for number in range(120)]
     source = write_tables(tmp_path / "set", rows, form, parts=1)

@@ -92,7 +92,7 @@ def test_a_layout_builds_with_the_meanings_that_the_dry_run_showed(tmp_path):
         (("real", "fake"), ["faek=generated"], "--label faek=generated: neither a folder nor a value .* is spelt"),
     ],
 )
-def test_what_cannot_be_told_is_refused(folders, labels, message, tmp_path):
+def test_what_cannot_be_known_is_refused(folders, labels, message, tmp_path):
     source = tmp_path / write_layout(tmp_path, Layout("source", folders, ()))
     with pytest.raises(InputError, match=message):
         read_sources(source, SourceRules(Words(parse_labels(labels))))

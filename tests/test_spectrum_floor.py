@@ -12,6 +12,8 @@ from bench.spectrum import main
 from glass.measure.metrics import binary_metrics
 from shards.errors import InputError
 
+pytestmark = pytest.mark.usefixtures("quick_look")
+
 
 def batches(seed, number=4, size=8):
     """Noise as it is (real), and enlarged by two (generated), of equal deviation."""
@@ -35,7 +37,7 @@ def _noise(rng, enlarged):
     return (128 + 30 * (values - values.mean()) / values.std()).clip(0, 255).astype(np.uint8)
 
 
-def test_enlarged_pixels_are_told_from_native_ones():
+def test_enlarged_pixels_are_distinguished_from_native_ones():
     classifier = fit_spectrum(batches(0))
     batch = next(batches(1, size=24))
     logits, attention = classifier(torch.zeros(24, 3, 8, 8), batch["local_crops"], batch["crop_mask"])

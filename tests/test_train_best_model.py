@@ -51,13 +51,13 @@ def test_a_model_that_was_not_exported_is_exported_when_the_run_goes_on(syntheti
     assert own == other
 
 
-def test_choosing_on_what_was_learnt_is_told(synthetic_shards, tmp_path, caplog):
+def test_choosing_on_what_was_learnt_is_reported(synthetic_shards, tmp_path, caplog):
     config = settings("epochs=1", "train_split=train+valid")
     assert train(synthetic_shards, config, tmp_path / "run")
     assert "share valid: the best epoch is chosen on what was learnt" in caplog.text
 
 
-def test_a_model_that_no_checkpoint_gives_again_is_told(synthetic_shards, tmp_path, caplog, monkeypatch):
+def test_a_model_that_no_checkpoint_gives_again_is_reported(synthetic_shards, tmp_path, caplog, monkeypatch):
     train(synthetic_shards, settings(), tmp_path / "run", on_epoch=lambda line: line["epoch"] < 2)
     shutil.rmtree(tmp_path / "run/model")
     load = RunState.load

@@ -141,7 +141,7 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, syntheti
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGUSR1, marks=pytest.mark.slow), signal.SIGINT]
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGUSR1, signal.SIGINT))]
 )
 def test_a_signal_finishes_the_step_and_the_same_command_goes_on(
     unbroken, synthetic_shards, tmp_path, monkeypatch, capsys, number

@@ -86,7 +86,7 @@ def test_a_process_that_ends_before_the_main_one_needs_no_outcome(synthetic_shar
 
 
 @pytest.mark.slow
-def test_a_mistake_is_told_once_by_two_processes(synthetic_shards, tmp_path):
+def test_a_mistake_is_reported_once_by_two_processes(synthetic_shards, tmp_path):
     process = start(torchrun(synthetic_shards, tmp_path / "run", "loader.global_size=96"))
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode != 0

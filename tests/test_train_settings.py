@@ -30,7 +30,7 @@ SETTINGS = [
     "loader.global_batch_size=4",
     "loader.num_crops=2",
     "loader.crop_size=32",
-    "epochs=4",
+    "epochs=2",
     "tensorboard=false",
     "cpu_threads=1",
 ]
@@ -119,7 +119,7 @@ class TestAverage:
         config = settings("train.ema=0.9", "model.dropout=0.2")
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         assert train(synthetic_shards, config, whole)
-        assert not train(synthetic_shards, config, parts, on_epoch=stop_after(2))
+        assert not train(synthetic_shards, config, parts, on_epoch=stop_after(1))
         assert train(synthetic_shards, config, parts)
         own, other = model_weights(whole), model_weights(parts)
         assert own.keys() == other.keys()

@@ -5,11 +5,11 @@ import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from glass.config.run_config import RunConfig, config_to_dict
 from shards.errors import InputError
-from shards.settings import describe_type, is_union
+from shards.settings import describe_type, field_types, is_union
 
 __all__ = [
     "OF_CROPS_ALONE",
@@ -128,7 +128,7 @@ def flat_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]
 
 def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, annotation) of every leaf."""
-    hints = get_type_hints(type(config))
+    hints = field_types(config.__class__)
     for entry in fields(config):
         if is_dataclass(hints[entry.name]):
             yield from _settings(getattr(config, entry.name), f"{prefix}{entry.name}.")

@@ -7,14 +7,14 @@ single settings from the command line.
 import dataclasses
 import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from loaders.config import LoaderConfig
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
-from shards.settings import Seed, Share, check_settings
+from shards.settings import Seed, Share, check_settings, field_types
 
 __all__ = ["ModelConfig", "OptimConfig", "RunConfig", "TrainConfig", "config_from_dict", "config_to_dict"]
 
@@ -242,7 +242,7 @@ def config_from_dict(values: dict[str, Any], kind: type = RunConfig, prefix: str
             f"unknown setting {prefix}{unknown[0]}: the file was written by another version of this"
             " project, so use that version to read it"
         )
-    hints = get_type_hints(kind)
+    hints = field_types(kind)
     return kind(
         **{
             name: config_from_dict(value, hints[name], f"{prefix}{name}.") if is_dataclass(hints[name]) else value

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from loaders.augment.augment import Change, fit_within, scaled
-from loaders.augment.operations import Blur, Jpeg, Noise, Operation, Size, WebP
+from loaders.augment.operation import Operation, Size
+from loaders.augment.operations import Blur, Jpeg, Noise, WebP
 from loaders.order.randomness import U64, bounded, draws, stream
 from shards.errors import InputError
 

@@ -1,16 +1,14 @@
 """The files that a prediction is to write: whether they can be written, and whether anything would be lost."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 from glass.predict.earlier_predictions import require_none_lost
 from glass.predict.partial_rows import partial_path, require_no_partial
 from glass.predict.prediction_files import PredictionHead, check_csv_target, check_json_target, check_page_target
 from shards.errors import InputError
-from shards.files.outputs import check_new_folder
+from shards.files.outputs import check_new_folder, require_different
 
 __all__ = ["Outputs"]
 
@@ -39,9 +37,7 @@ class Outputs:
     def check(self) -> None:
         """Before any work: raises ``InputError`` where one cannot be written, or is a file that is not ours, and makes
         the folder."""
-        for (option, path), (other, same) in combinations(self.files.items(), 2):
-            if os.path.realpath(path) == os.path.realpath(same):
-                raise InputError(f"{option} and {other} are both {same}: give each a file of its own")
+        require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
         for option, path in self.files.items():
             checks[option](path)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from accelerate.utils import gather_object
 
+from glass.train.processes import any_process
 from loaders import LoaderConfig, build_loader
 from loaders.bad_samples import BadSample, bad_sample_rows
 from shards.cli.wording import counted
@@ -114,7 +115,7 @@ class BadSampleLedger:
     def _count(self, split: str, new: list[Row], num_samples: int) -> str | None:
         # Objects travel only when there are any.
         if self.accelerator.num_processes > 1:
-            if not self._any(bool(new)):
+            if not any_process(self.accelerator, bool(new)):
                 return None
             new = gather_object(new)
         fresh = [row for row in new if (split, row["sample_key"]) not in self._rows]
@@ -135,12 +136,6 @@ class BadSampleLedger:
             if len(fresh) > 3:
                 logger.warning("… and %d more, in %s", len(fresh) - 3, self.path)
         return self._summary(split, num_samples)
-
-    def _any(self, wish: bool) -> bool:
-        import torch
-
-        flag = torch.tensor(float(wish), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item())
 
     def _summary(self, split: str, num_samples: int) -> str | None:
         """The message for the user once there are too many."""

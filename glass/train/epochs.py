@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 from glass.config.run_config import RunConfig
 from glass.config.run_folder import RunFolder
 from glass.measure.metrics import binary_metrics
@@ -17,7 +15,7 @@ from glass.train.best_model import BestModel
 from glass.train.checkpoint import CheckpointStore
 from glass.train.divergence import require_finite_loss, require_finite_scores
 from glass.train.metrics_line import describe, epoch_line, epochs_without_gain
-from glass.train.processes import StopSignal
+from glass.train.processes import StopSignal, any_process
 from glass.train.progress import ProgressDisplay, report_if_slow
 from glass.train.state import BatchLoader, RunState
 from glass.train.step import Engine, Totals, grouped
@@ -99,7 +97,7 @@ class Trainer:
                     return False
                 self.best.export()
                 wanted = self.on_epoch is None or self.on_epoch(line)
-                if self._agreed(stop.received is not None or not wanted):
+                if any_process(self.accelerator, stop.received is not None or not wanted):
                     break
         over = self._is_over()
         if over and self.state.progress.epoch < self.config.epochs:
@@ -202,12 +200,7 @@ class Trainer:
         it every ``CHECK_EVERY``."""
         if self.accelerator.num_processes == 1:
             return stop.received is not None
-        return number % CHECK_EVERY == 0 and self._agreed(stop.received is not None)
-
-    def _agreed(self, wish: bool) -> bool:
-        """Whether any process has the wish; the same answer on all of them."""
-        flag = torch.tensor(float(wish), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, "sum").item())
+        return number % CHECK_EVERY == 0 and any_process(self.accelerator, stop.received is not None)
 
     def _finish_epoch(self, stop: StopSignal) -> dict[str, Any] | None:
         """Validates, notes the epoch's line, and exports the model if it is the best so far.

@@ -28,7 +28,7 @@ from glass.config.run_config import RunConfig
 from glass.model.precision import ACCELERATE_NAMES, resolve_precision
 from shards.errors import InputError
 
-__all__ = ["StopSignal", "end_at_once", "environment", "lost_process", "make_accelerator", "run_device"]
+__all__ = ["StopSignal", "any_process", "end_at_once", "environment", "lost_process", "make_accelerator", "run_device"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,12 @@ def environment(accelerator: Accelerator, precision: str) -> dict[str, Any]:
         "world_size": accelerator.num_processes,
         "backend": accelerator.state.backend if accelerator.num_processes > 1 else None,
     }
+
+
+def any_process(accelerator: Accelerator, wish: bool) -> bool:
+    """Whether any process has the wish; the same answer on all of them."""
+    flag = torch.tensor(float(wish), device=accelerator.device)
+    return bool(accelerator.reduce(flag, "sum").item())
 
 
 def _require_all_processes(accelerator: Accelerator) -> None:

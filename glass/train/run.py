@@ -78,13 +78,7 @@ def train(
     main = accelerator.is_main_process
     with report_full_disk(folder.path), folder.locked() if main else nullcontext():
         if main:
-            root = data.dataset.root
-            where: TrainedOn = {**dataset_digest(root), "path": str(root.resolve())}
-            folder.begin(config, where, environment(accelerator, precision))
-            # A run that goes on is on the same data and splits, or ``begin`` refuses it.
-            learnt = LearntIds.of_splits(data.dataset, config.train_split, config.valid_split)
-            learnt.write(folder.path)
-            _warn_of_shared_splits(config)
+            _begin(folder, config, data.dataset, environment(accelerator, precision))
         accelerator.wait_for_everyone()
         with (
             closing(_loader(data, config, accelerator, training=True)) as train_loader,
@@ -114,6 +108,15 @@ def train(
             folder.finish({"best": state.progress.best, "steps": state.progress.step})
     accelerator.end_training()
     return finished
+
+
+def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surroundings: dict[str, Any]) -> None:
+    """Writes down what the run is; refuses another data set or other settings than those of a run that goes on."""
+    where: TrainedOn = {**dataset_digest(dataset.root), "path": str(dataset.root.resolve())}
+    folder.begin(config, where, surroundings)
+    # A run that goes on is on the same data and splits, or ``begin`` refuses it.
+    LearntIds.of_splits(dataset, config.train_split, config.valid_split).write(folder.path)
+    _warn_of_shared_splits(config)
 
 
 def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from loaders.augment.operations import Blur, CropWindow, Jpeg, Noise, Operation, Pixels, Resize, Size, WebP
+from loaders.augment.operation import CropWindow, Operation, Pixels, Size
+from loaders.augment.operations import Blur, Jpeg, Noise, Resize, WebP
 from loaders.order.randomness import U64, bounded, draws, stream
 
 __all__ = ["FAMILY", "Change", "ChangedSample", "draw_changes", "fit_within", "scaled"]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from loaders.augment.augment import ChangedSample
-from loaders.augment.operations import CropWindow, Pixels
+from loaders.augment.operation import CropWindow, Pixels
 from loaders.decode.jobs import DecodeFailure, Decoder, Job, TiledJob, WholeJob, WindowJob
 
 __all__ = ["Patch", "changed_windows", "paste"]

@@ -10,7 +10,8 @@ import re
 import numpy as np
 
 from loaders.decode.jobs import Job, TiledJob, WholeJob, WindowJob
-from shards.jpeg.header import BadJpeg, JpegHeader, SegmentParser, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader
+from shards.jpeg.header_parser import SegmentParser, read_header
 
 __all__ = ["not_for_dali", "not_for_nvjpeg"]
 

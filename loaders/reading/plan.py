@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loaders.augment.augment import Change, ChangedSample, draw_changes
-from loaders.augment.operations import CropWindow
+from loaders.augment.operation import CropWindow
 from loaders.config import LoaderConfig
 from loaders.decode.window_or_whole import windows_are_cheaper
 from loaders.order.order import BatchSlice

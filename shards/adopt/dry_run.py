@@ -1,7 +1,7 @@
 """What was understood of tars made elsewhere, for a person, before anything is written: ``glass index --dry-run``."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from shards.adopt.notes import notes_on_contents
@@ -11,7 +11,7 @@ from shards.adopt.understand import UnderstoodTars, understand_tars
 from shards.build.finish import in_order
 from shards.build.packing import PackedSource
 from shards.cli.command import one_line
-from shards.cli.wording import counted
+from shards.cli.wording import counted, counts_line
 from shards.images.rejection import REASONS
 from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import CLASS_NAMES, SPLITS
@@ -19,7 +19,6 @@ from shards.manifest.schema import CLASS_NAMES, SPLITS
 __all__ = ["describe_tars"]
 
 _MOST_TARS = 20
-_MOST_NAMES = 12
 
 
 def describe_tars(
@@ -47,9 +46,9 @@ def describe_tars(
     splits = Counter(source.split for source in sources)
     drawn = "by name or list" if understood.shares is None else "drawn, where no list gives them"
     lines += [
-        _fact("generators", _by_number(generators)),
-        _fact("splits", {name: splits[name] for name in SPLITS if splits[name]}) + f" ({drawn})",
-        _fact("formats", _by_number(Counter(source.format for source in sources))),
+        counts_line("generators", _by_number(generators)),
+        counts_line("splits", {name: splits[name] for name in SPLITS if splits[name]}) + f" ({drawn})",
+        counts_line("formats", _by_number(Counter(source.format for source in sources))),
     ]
     if number := len({source.group for source in sources if source.group}):
         lines.append(f"  groups     {number:,}")
@@ -75,12 +74,6 @@ def _by_tar(understood: UnderstoodTars) -> list[str]:
 
 def _by_number(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def _fact(what: str, counts: Mapping[str, int]) -> str:
-    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
-    left = len(counts) - _MOST_NAMES
-    return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")
 
 
 def _left_out(understood: UnderstoodTars) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from shards.build.finish import finish, is_finished, require_left
 from shards.build.packing import ShardPlan
-from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, require_unchanged, write_plan
+from shards.build.plan import PLAN_NAME, BuildPlan, make_plan, plan_shards, read_plan, write_plan
+from shards.build.plan_changes import require_unchanged
 from shards.build.ray_engine import write_shards_on_ray
 from shards.build.settings import BuildSettings
 from shards.build.split import missing_splits

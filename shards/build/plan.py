@@ -6,8 +6,9 @@ the same thing or, with a sentence that says what changed, nothing.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -17,11 +18,10 @@ import pyarrow.parquet as pq
 from PIL import features
 
 from shards.build.equalise import equalise
-from shards.build.first_pass import SCAN_SCHEMA, examine, image_not_given, scan
+from shards.build.first_pass import SCAN_SCHEMA, scan
 from shards.build.packing import PackedSource, ShardPlan, pack
 from shards.build.settings import BuildSettings
 from shards.build.split import Splittable, assign_splits, missing_splits
-from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_bytes_atomic
 from shards.files.documents import typed_document
@@ -31,11 +31,10 @@ from shards.images.formats import EXTENSIONS
 from shards.images.rejection import REASONS
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import FORMAT_VERSION, SPLITS, TRAIN, require_format
-from shards.settings import as_flag
 from shards.sources.files import Stamp
-from shards.sources.source_list import SOURCE_SCHEMA, SourceList
+from shards.sources.source_list import SourceList
 
-__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "require_unchanged", "write_plan"]
+__all__ = ["PLAN_NAME", "BuildPlan", "make_plan", "plan_shards", "read_plan", "with_groups", "write_plan"]
 
 PLAN_NAME = ".build_plan.parquet"
 _SETTINGS = b"settings"
@@ -71,6 +70,7 @@ class PlanRecord(TypedDict):
     """Older plans have none."""
 
 
+@cache
 def current_versions() -> dict[str, str]:
     """Versions of the programs on which the bytes of shards depend."""
     return {
@@ -184,76 +184,3 @@ def with_groups(table: pa.Table, groups: GroupList | None) -> pa.Table:
     return table.set_column(
         table.column_names.index("group"), table.schema.field("group"), pa.array(joined, pa.string())
     )
-
-
-def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
-    """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
-
-    Versions of programs count only until it is finished: they could change bytes in the middle.
-    """
-    changes = [
-        f"{as_flag(name, before)[0]} was {as_flag(name, before)[1]} and is {as_flag(name, now)[1]}"
-        for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
-        if before != now
-    ]
-    if not finished:
-        changes += [
-            f"{name} was {before} and is {now}"
-            for name, now in current_versions().items()
-            if (before := plan.written_by.get(name)) != now
-        ]
-    changes += _source_changes(plan, sources)
-    if changes:
-        raise InputError(
-            f"{out} holds another build ({'; '.join(changes)}): use the same settings and sources, or another folder"
-        )
-
-
-def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
-    before, now = plan.table.select(SOURCE_SCHEMA.names), sources.table
-    if before.column("path").equals(now.column("path")):
-        hashes = plan.table.column("sha256")  # the list's part in the plan is the groups that it made
-        now = with_groups(now.append_column("sha256", hashes), sources.groups).drop_columns("sha256")
-    if before.equals(now):
-        changed, mended = _changed_files(plan, sources)
-        found = (("changed", changed), ("can be read that could not be then", mended))
-        return [_listing(verb, names) for verb, names in found if names]
-    old, new = set(before.column("path").to_pylist()), set(now.column("path").to_pylist())
-    parts = [("added", new - old), ("removed", old - new)]
-    listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
-    return listed or ["labels, generators, groups or splits of the images changed"]
-
-
-def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
-    """Files whose contents differ from the plan, read only where their stamps do; and those of
-    which it has no contents, because they could not be read."""
-    names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
-    columns = [plan.table.column(name).to_pylist() for name in names]
-    rows = list(zip(*columns, strict=True))
-    if containers := files.containers():
-        kept = {name for name, stamp in containers.items() if plan.containers.get(name) == stamp}
-        rows = [row for row in rows if kept.isdisjoint(_parents(row[0]))]
-    paths, known = [row[0] for row in rows], sources.stamps
-    stamps: Iterable[Stamp | None] = [known.get(path) for path in paths] if known else files.stamps(paths)
-    changed: list[str] = []
-    mended: list[str] = []
-    for (path, num_bytes, mtime_ns, sha256), stamp in zip(rows, stamps, strict=True):
-        if stamp == (num_bytes, mtime_ns):
-            continue
-        found = examine(files, path)
-        if found.reason == "io" and sha256:  # which says nothing about the file
-            raise image_not_given(files.where(path), found.detail)
-        if found.sha256 != sha256:
-            (changed if sha256 else mended).append(path)
-    return changed, mended
-
-
-def _parents(name: str) -> Iterator[str]:
-    """The folders or containers that a file lies in, last of all ``""``."""
-    while name:
-        name = name.rpartition("/")[0]
-        yield name
-
-
-def _listing(verb: str, names: list[str]) -> str:
-    return f"{counted(len(names), 'file')} {verb}, such as {names[0]}"

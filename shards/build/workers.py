@@ -55,10 +55,9 @@ def write_shards(tasks: Sequence[Task], workers: int, advance: Callable[[int], o
         for task in ordered:
             task.write(lambda: advance(1))
         return
-    # The fork server imports torch (through WebDataset) once for all workers, and unlike a plain
-    # fork inherits no threads of this process.
+    # The fork server imports once for all workers, and unlike a plain fork inherits no threads of this process.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["shards.build.writer", "webdataset"])
+    context.set_forkserver_preload(["shards.build.preloaded"])
     with _explained():
         done, stop, started = (context.Value(kind, 0) for kind in "qbq")
         pool = ProcessPoolExecutor(min(workers, len(ordered)), context, _start_worker, (done, stop, started))

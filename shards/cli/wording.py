@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-__all__ = ["by_reason", "counted", "size_in_words"]
+__all__ = ["by_reason", "counted", "counts_line", "size_in_words"]
 
 _IRREGULAR = {"entry": "entries", "class": "classes", "process": "processes", "copy": "copies"}
+_MOST_NAMES = 12
 
 
 def counted(number: int, noun: str) -> str:
@@ -28,3 +29,10 @@ def size_in_words(num_bytes: float) -> str:
 def by_reason(rejected: Mapping[str, int]) -> str:
     """ "3 corrupt, 1 truncated"."""
     return ", ".join(f"{count:,} {reason}" for reason, count in rejected.items())
+
+
+def counts_line(what: str, counts: Mapping[str, int]) -> str:
+    """A line of a dry run: "  formats    JPEG 1,200, PNG 3"; of many names, the first and how many are left."""
+    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
+    left = len(counts) - _MOST_NAMES
+    return f"  {what:<11}{', '.join(parts) or 'none'}" + (f" and {left:,} more" if left > 0 else "")

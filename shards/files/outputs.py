@@ -7,8 +7,9 @@ writes its kind; anything else of that name is left alone.
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -28,6 +29,7 @@ __all__ = [
     "locked",
     "make_folder",
     "report_full_disk",
+    "require_different",
     "starts_with",
 ]
 
@@ -63,6 +65,13 @@ def check_output(path: Path, ours: Ours, remedy: str = "give another name", *, f
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}: {remedy}") from error
     return exists
+
+
+def require_different(files: Mapping[str, Path]) -> None:
+    """Option → the file that it names. Raises ``InputError`` if two options name one file, by whatever path."""
+    for (option, path), (other, same) in combinations(files.items(), 2):
+        if os.path.realpath(path) == os.path.realpath(same):
+            raise InputError(f"{option} and {other} are both {same}: give each a file of its own")
 
 
 def _require_writable(folder: Path, remedy: str) -> None:

@@ -24,7 +24,8 @@ from shards.errors import MachineTrouble
 from shards.images.decoder_messages import messages_held_back
 from shards.images.formats import open_image, rejecting
 from shards.images.rejection import RejectedImage
-from shards.jpeg.header import BadJpeg, JpegHeader, Segment, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader, Segment
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.standard_bits import standard_tables
 from shards.optional import required
 

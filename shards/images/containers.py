@@ -7,7 +7,7 @@ cut there, and walking takes no more steps than the file has bytes for.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-__all__ = ["Piece", "iso_boxes", "png_chunks", "riff_chunks"]
+__all__ = ["Piece", "iso_boxes", "png_chunks", "riff_chunks", "webp_pictures"]
 
 _PNG_START = 8  # after the signature
 _RIFF_START = 12  # after RIFF, the length and WEBP
@@ -46,6 +46,14 @@ def riff_chunks(data: bytes, start: int = _RIFF_START, end: int | None = None) -
         size = int.from_bytes(data[at + 4 : at + 8], "little")
         yield Piece(data[at : at + 4], at + 8, min(at + 8 + size, end))
         at += 8 + size + size % 2
+
+
+def webp_pictures(data: bytes) -> Iterator[Piece]:
+    """The ``VP8`` and ``VP8L`` chunks of a WebP, those inside the frames of an animation too."""
+    for chunk in riff_chunks(data):
+        # The header of a frame takes 16 bytes, then come its chunks.
+        inside = riff_chunks(data, chunk.start + 16, chunk.end) if chunk.name == b"ANMF" else (chunk,)
+        yield from (part for part in inside if part.name in (b"VP8 ", b"VP8L"))
 
 
 def iso_boxes(data: bytes, start: int = 0, end: int | None = None, whole: bool = False) -> Iterator[Piece]:

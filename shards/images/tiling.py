@@ -11,7 +11,8 @@ from PIL import ImageFile
 from shards.images.containers import riff_chunks
 from shards.images.formats import count_frames, open_image
 from shards.images.rejection import RejectedImage
-from shards.jpeg.header import BadJpeg, read_header
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import read_header
 
 __all__ = ["Tiling", "can_tile", "can_tile_lossy"]
 

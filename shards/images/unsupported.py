@@ -10,7 +10,8 @@ from functools import cache
 from PIL import Image, TiffImagePlugin
 
 from shards.images.decoder_messages import quiet
-from shards.jpeg.header import BadJpeg, SegmentParser
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import SegmentParser
 
 __all__ = ["unsupported_kind"]
 

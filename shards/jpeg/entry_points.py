@@ -29,7 +29,8 @@ import zlib
 
 import numpy as np
 
-from shards.jpeg.header import BadJpeg, JpegHeader, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.numba_support import address_of
 from shards.jpeg.walk import BAD_TABLE, CORRUPT_SCAN, DC_RANGE, INDEXED, NO_ROOM, index_scan
 

@@ -21,7 +21,8 @@ from shards.jpeg.entry_points import (
     TAIL_BYTES,
     VERSION,
 )
-from shards.jpeg.header import BadJpeg, read_frame
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import read_frame
 
 __all__ = [
     "GEOMETRY",

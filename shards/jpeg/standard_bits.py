@@ -13,7 +13,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from shards.jpeg.header import JpegHeader, read_header
+from shards.jpeg.header import JpegHeader
+from shards.jpeg.header_parser import read_header
 
 __all__ = ["standard_scale", "standard_tables"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from PIL import ImageFile
 
-from shards.images.containers import riff_chunks
+from shards.images.containers import webp_pictures
 from shards.jpeg.header import SUBSAMPLING_NAMES, JpegHeader
 from shards.jpeg.standard_bits import standard_tables
 from shards.metadata.iso_items import IsoPicture, iso_picture
@@ -102,14 +102,11 @@ def _plain_colours(mode: str) -> str:
 
 
 def _webp(data: bytes) -> CodingFacts:
-    for chunk in riff_chunks(data):
-        inside = riff_chunks(data, chunk.start + 16, chunk.end)
-        for part in inside if chunk.name == b"ANMF" else (chunk,):
-            if part.name == b"VP8 ":  # has no other subsampling
-                return CodingFacts("4:2:0", "ycbcr")
-            if part.name == b"VP8L":
-                return CodingFacts("", "rgb", lossless=True)
-    return CodingFacts()
+    first = next(webp_pictures(data), None)
+    if first is None:
+        return CodingFacts()
+    # VP8 has no other subsampling.
+    return CodingFacts("4:2:0", "ycbcr") if first.name == b"VP8 " else CodingFacts("", "rgb", lossless=True)
 
 
 def _tiff(image: ImageFile.ImageFile) -> CodingFacts:

@@ -9,7 +9,8 @@ import re
 from PIL import ImageFile
 
 from shards.images.containers import iso_boxes, png_chunks, riff_chunks
-from shards.jpeg.header import BadJpeg, JpegHeader, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader
+from shards.jpeg.header_parser import read_header
 from shards.metadata.iso_items import iso_picture
 
 __all__ = ["holds_manifest", "metadata_names"]

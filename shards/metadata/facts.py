@@ -9,7 +9,8 @@ from PIL import ImageFile
 from shards.errors import require_sound_machine
 from shards.images.decoder_messages import quiet
 from shards.images.formats import count_frames, open_image, rejecting
-from shards.jpeg.header import BadJpeg, JpegHeader, read_header
+from shards.jpeg.header import BadJpeg, JpegHeader
+from shards.jpeg.header_parser import read_header
 from shards.jpeg.standard_bits import standard_scale
 from shards.manifest.schema import SAMPLE_SCHEMA
 from shards.metadata.coding import coding_facts

@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 from PIL import ImageFile
 
-from shards.images.containers import iso_boxes, png_chunks, riff_chunks
-from shards.jpeg.header import BadJpeg, SegmentParser
+from shards.images.containers import iso_boxes, png_chunks, webp_pictures
+from shards.jpeg.header import BadJpeg
+from shards.jpeg.header_parser import SegmentParser
 from shards.metadata.iso_items import iso_picture
 
 __all__ = ["Extent", "picture_extent"]
@@ -59,7 +60,8 @@ def picture_extent(image: ImageFile.ImageFile, data: bytes) -> Extent:
                 counted += chunk.size if chunk.name == b"IDAT" else 0
                 end = chunk.end + 4 if chunk.name == b"IEND" else size
         case "WEBP":
-            counted, end = _webp(data), int.from_bytes(data[4:8], "little") + 8
+            counted = next((part.size for part in webp_pictures(data)), 0)
+            end = int.from_bytes(data[4:8], "little") + 8
         case "TIFF":
             counted = _tiff(image, size)
         case "BMP":
@@ -100,16 +102,6 @@ def _next_scan(parser: SegmentParser, position: int) -> int:
             return position
         if segment.marker == 0xDD:
             parser.take(segment)
-
-
-def _webp(data: bytes) -> int:
-    for chunk in riff_chunks(data):
-        # The header of a frame takes 16 bytes, then come its chunks.
-        inside = riff_chunks(data, chunk.start + 16, chunk.end)
-        for part in inside if chunk.name == b"ANMF" else (chunk,):
-            if part.name in (b"VP8 ", b"VP8L"):
-                return part.size
-    return 0
 
 
 def _tiff(image: ImageFile.ImageFile, room: int) -> int:

@@ -2,12 +2,12 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from shards.cli.command import one_line
-from shards.cli.wording import counted
+from shards.cli.wording import counted, counts_line
 from shards.errors import InputError
 from shards.images.formats import open_image
 from shards.images.rejection import RejectedImage
@@ -21,7 +21,6 @@ _LOOKED_AT = 50
 """Images that are opened for their format and size, evenly among all, or among those that are read at little cost."""
 _DEEPEST = 4
 _MOST_LINES = 60
-_MOST_NAMES = 12
 
 
 @dataclass
@@ -90,16 +89,10 @@ def _facts(sources: SourceList, lossy_over: float) -> list[str]:
     suffixes = Counter(PurePosixPath(path).suffix.lower() or "none" for path in names["path"])
     splits = {name or "to be drawn": names["split"][name] for name in (*SPLITS, "") if names["split"][name]}
     generators = {name: count for name, count in names["generator"].most_common() if name}
-    lines = [_fact("generators", generators), _fact("splits", splits)]
+    lines = [counts_line("generators", generators), counts_line("splits", splits)]
     if suffixes.keys() != {"none"}:  # as images inside of tables, which have no names
-        lines.append(_fact("suffixes", dict(suffixes.most_common())))
+        lines.append(counts_line("suffixes", dict(suffixes.most_common())))
     return [*lines, *_looked_at(sources, lossy_over)]
-
-
-def _fact(what: str, counts: Mapping[str, int]) -> str:
-    parts = [f"{name} {count:,}" for name, count in list(counts.items())[:_MOST_NAMES]]
-    left = len(counts) - _MOST_NAMES
-    return f"  {what:<11}{', '.join(parts)}" + (f" and {left:,} more" if left > 0 else "")
 
 
 def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
@@ -120,7 +113,7 @@ def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
             unread[rejected.reason] += 1
         except InputError as error:  # a store that does not answer: the rest is known all the same
             return [f"  images     none was looked at: {error}"]
-    lines = [_fact("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
+    lines = [counts_line("formats", dict(formats.most_common())) + f" (of {counted(len(names), 'image')} looked at)"]
     if megapixels:
         low, middle, high = (f"{f(megapixels):.2g}" for f in (min, statistics.median, max))
         lines.append("  megapixels " + (low if low == high else f"{low} to {high}, median {middle}"))
@@ -129,5 +122,5 @@ def _looked_at(sources: SourceList, lossy_over: float) -> list[str]:
     except InputError as error:
         lines.append(f"  whole      what tiles would take is not known: {error}")
     if unread:
-        lines.append(_fact("rejected", dict(unread)) + " among those looked at")
+        lines.append(counts_line("rejected", dict(unread)) + " among those looked at")
     return lines

@@ -1,0 +1,89 @@
+"""What has changed since a build was begun in a folder, whose plan it would go on with."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from shards.build.first_pass import examine, image_not_given
+from shards.build.plan import BuildPlan, current_versions, with_groups
+from shards.build.settings import BuildSettings
+from shards.cli.wording import counted
+from shards.errors import InputError
+from shards.settings import as_flag
+from shards.sources.files import Stamp
+from shards.sources.source_list import SOURCE_SCHEMA, SourceList
+
+__all__ = ["require_unchanged"]
+
+
+def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSettings, out: Path, finished: bool) -> None:
+    """Raises ``InputError`` saying what differs from the build that was begun in ``out``.
+
+    Versions of programs count only until it is finished: they could change bytes in the middle.
+    """
+    changes = [
+        f"{as_flag(name, before)[0]} was {as_flag(name, before)[1]} and is {as_flag(name, now)[1]}"
+        for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
+        if before != now
+    ]
+    if not finished:
+        changes += [
+            f"{name} was {before} and is {now}"
+            for name, now in current_versions().items()
+            if (before := plan.written_by.get(name)) != now
+        ]
+    changes += _source_changes(plan, sources)
+    if changes:
+        raise InputError(
+            f"{out} holds another build ({'; '.join(changes)}): use the same settings and sources, or another folder"
+        )
+
+
+def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:
+    before, now = plan.table.select(SOURCE_SCHEMA.names), sources.table
+    if before.column("path").equals(now.column("path")):
+        hashes = plan.table.column("sha256")  # the list's part in the plan is the groups that it made
+        now = with_groups(now.append_column("sha256", hashes), sources.groups).drop_columns("sha256")
+    if before.equals(now):
+        changed, mended = _changed_files(plan, sources)
+        found = (("changed", changed), ("can be read that could not be then", mended))
+        return [_listing(verb, names) for verb, names in found if names]
+    old, new = set(before.column("path").to_pylist()), set(now.column("path").to_pylist())
+    parts = [("added", new - old), ("removed", old - new)]
+    listed = [_listing(verb, sorted(names)) for verb, names in parts if names]
+    return listed or ["labels, generators, groups or splits of the images changed"]
+
+
+def _changed_files(plan: BuildPlan, sources: SourceList) -> tuple[list[str], list[str]]:
+    """Files whose contents differ from the plan, read only where their stamps do; and those of
+    which it has no contents, because they could not be read."""
+    names, files = ("path", "num_bytes", "mtime_ns", "sha256"), sources.files
+    columns = [plan.table.column(name).to_pylist() for name in names]
+    rows = list(zip(*columns, strict=True))
+    if containers := files.containers():
+        kept = {name for name, stamp in containers.items() if plan.containers.get(name) == stamp}
+        rows = [row for row in rows if kept.isdisjoint(_parents(row[0]))]
+    paths, known = [row[0] for row in rows], sources.stamps
+    stamps: Iterable[Stamp | None] = [known.get(path) for path in paths] if known else files.stamps(paths)
+    changed: list[str] = []
+    mended: list[str] = []
+    for (path, num_bytes, mtime_ns, sha256), stamp in zip(rows, stamps, strict=True):
+        if stamp == (num_bytes, mtime_ns):
+            continue
+        found = examine(files, path)
+        if found.reason == "io" and sha256:  # which says nothing about the file
+            raise image_not_given(files.where(path), found.detail)
+        if found.sha256 != sha256:
+            (changed if sha256 else mended).append(path)
+    return changed, mended
+
+
+def _parents(name: str) -> Iterator[str]:
+    """The folders or containers that a file lies in, last of all ``""``."""
+    while name:
+        name = name.rpartition("/")[0]
+        yield name
+
+
+def _listing(verb: str, names: list[str]) -> str:
+    return f"{counted(len(names), 'file')} {verb}, such as {names[0]}"
