@@ -21,9 +21,7 @@ def crop_svgs(document: CropStudy) -> dict[str, str]:
         name: ([row["memory"][name] / MIB for row in training], _line(document["fits"].get(name), MIB))
         for name in training[0]["memory"]
     }
-    times: Series = {
-        "step_time_s": ([row["step_time_s"] for row in training], _line(document["fits"].get("step_time_s")))
-    }
+    times: Series = {"a step": ([row["step_time_s"] for row in training], _line(document["fits"].get("step_time_s")))}
     training_svgs = {
         "memory": _lines(crops, memory, "MiB", "peak memory of a training step"),
         "step_time": _lines(crops, times, "seconds", "time of a training step"),
@@ -50,7 +48,7 @@ def _lines(crops: Sequence[int], series: Series, unit: str, title: str) -> str:
     figure, axes = panel()
     for number, (name, (values, line)) in enumerate(series.items()):
         style = run_style(number)
-        axes.plot(crops, values, "o", color=style["color"], label=name.removesuffix("_bytes"))
+        axes.plot(crops, values, "o", color=style["color"], label=name.replace("_bytes", " memory"))
         if line is not None:
             ends = [0, max(crops)]
             axes.plot(ends, [line[0] + line[1] * x for x in ends], color=style["color"], linewidth=1)
@@ -85,6 +83,7 @@ def _curve(curve: InferenceCurve) -> str:
     axes.axvline(curve["trained_with"], color=GRID, linewidth=1.2)
     axes.set(
         xlabel="crops per image at prediction",
+        ylabel="metric",
         ylim=(0, 1.02),
         title=f"{curve['split']}, {rows[0]['images']} images, 95 % intervals",
     )

@@ -43,7 +43,7 @@ def training_table(study: CropStudy) -> tuple[list[str], Rows]:
             f"{1e3 * row['step_time_s']:.0f} ms",
             f"{row['epoch_time_s']:.2f} s",
             f"{row['data_wait_s']:.2f} s",
-            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory),
+            *(f"{three_digits(row['memory'][name] / MIB)} MiB" for name in memory),
             number(row["accuracy"]),
             f"{row['images_without_grid']} of {study['train_images']}",
         ]
@@ -63,9 +63,9 @@ def inference_table(study: CropStudy) -> tuple[list[str], Rows]:
             number(row["metrics"]["accuracy"]),
             interval(row["intervals"]["accuracy"], ".3f"),
             number(row["metrics"]["ece"]),
-            f"{1e3 * row['latency_s']:.1f} ms",
-            f"{row['images_per_s']:.1f}",
-            *(f"{row['memory'][name] / MIB:.1f} MiB" for name in memory),
+            f"{three_digits(1e3 * row['latency_s'])} ms",
+            three_digits(row["images_per_s"]),
+            *(f"{three_digits(row['memory'][name] / MIB)} MiB" for name in memory),
         ]
         for row in found
     ]
