@@ -48,8 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     own = dataset.root / AUDIT_NAME
     _check_outputs(arguments, own)
     from glass.auditing.duplicates import find_duplicates
-    from glass.report.audit import audit_sentence, render_audit_html
-    from glass.report.pair_pictures import pair_pictures
+    from glass.report.audit import audit_sentence, pair_pictures, render_audit_html
     from shards.cli.progress import progress_bar
 
     total = len(dataset) if arguments.near else 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 from glass.auditing.duplicates import find_duplicates
 from glass.auditing.found_groups import found_groups
-from glass.report.pair_pictures import pair_pictures
+from glass.report.audit import pair_pictures
 from scripts import audit, build_shards
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
@@ -153,7 +153,7 @@ def test_the_page_shows_the_pairs(first, tmp_path, monkeypatch):
     assert not re.search(r'(src|href)="(?!data:image/jpeg;base64,)', page)
     assert "img-src data:" in page
     assert "<table" not in page.split("come twice</h2>")[1]
-    monkeypatch.setattr("glass.report.pair_pictures.MOST_PAIRS", 4)
+    monkeypatch.setattr("glass.report.audit.MOST_PAIRS", 4)
     audited(first, "--html", str(tmp_path / "a.html"))
     page = (tmp_path / "a.html").read_text()
     assert page.count("<img") == 8
