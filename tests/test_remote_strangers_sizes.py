@@ -1,6 +1,7 @@
 """Sizes that a store claims: nothing is asked for, given room or deleted on its word alone."""
 
 import os
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench.corpora.range_server import serving
 from loaders import build_loader
+from loaders.reading.batch_plan import Reads
 from loaders.reading.link import Link
 from loaders.reading.open_shards import OpenShards
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.images.rejection import RejectedImage
+from shards.images.tiled_tiff import BadTiles, TiledImage
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.fetch import _download
 from shards.manifest.info import read_info
@@ -22,6 +28,7 @@ from shards.sources.files import StoredFiles
 from shards.store.cache import ShardCache
 from shards.store.folder import RemoteFolder
 from shards.store.settings import RemoteSettings
+from tests.jpeg_variants import photograph
 from tests.strangers import CONFIG, answering, edit_info, edit_rows
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
@@ -144,3 +151,29 @@ def test_a_sound_file_of_the_cache_is_not_deleted_for_a_false_length(own_shards:
     with pytest.raises(InputError, match="is damaged, or is not to be trusted"):
         shards.mapped(info.sha256, info.num_bytes + 1, lambda p: None, "x")
     assert shards.holds(info.sha256)
+
+
+def test_a_tile_that_lies_behind_the_end_is_not_asked_for(tmp_path: Path) -> None:
+    """Whoever decodes the image finds out."""
+    for index, name in enumerate(("real", "generated/gan")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.fromarray(photograph(300, 300, seed=index)).save(tmp_path / "images" / name / "0.png")
+    settings = BuildSettings(split_shares={"train": 1.0}, global_size=64)
+    build_dataset(tmp_path / "images", tmp_path / "shards", settings, progress=False)
+    dataset = ShardDataset.open(tmp_path / "shards")
+    start = int(dataset.column("image_offset")[0])
+    path = dataset.shard_path(dataset.column("shard")[0])
+    data = bytearray(path.read_bytes())
+    entries = {tag: (count, at) for tag, _, count, at in struct.iter_unpack("<HHII", data[start + 10 :][: 12 * 12])}
+    count, at = entries[324]  # the list of where the tiles begin
+    last = start + at + 4 * (count - 1)
+    data[last : last + 4] = b"\xff\xff\xff\x7f"
+    path.write_bytes(data)
+    windows = np.array([[260, 260, 32, 32]], np.int32)
+    reads = Reads(np.zeros(1, np.int64), windows, np.arange(1), [0, 1], np.zeros(1, bool), np.ones(1, bool))
+    with serving(tmp_path / "shards") as server, OpenShards(ShardDataset.open(server.url)) as data_set:
+        assert data_set.ranges is not None
+        data_set.ranges.link = Link(latency_s=0.01, bytes_per_s=1e6, connections=8)
+        image = TiledImage(data_set.ranges.begin(reads).image_parts(0))
+    with pytest.raises(BadTiles, match="lies outside the file"):
+        image.read(windows, [np.empty((32, 32, 3), np.uint8)])

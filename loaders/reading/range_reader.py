@@ -213,9 +213,10 @@ class RangeReader:
             start, stop = bounds
             image[start:stop] = self._range(tar, offset + start, offset + stop)
 
-        first, *others = ranges.tolist()
-        begun = [submitted(self._requests, fetch, bounds) for bounds in others]
-        fetch(first)
+        bounds = ranges.tolist()  # none where a directory says that what is wanted has no bytes
+        begun = [submitted(self._requests, fetch, further) for further in bounds[1:]]
+        for first in bounds[:1]:
+            fetch(first)
         for future in begun:
             result_of(future)
 
