@@ -62,8 +62,8 @@ def pixel_facts(image: Image.Image, size: int) -> PixelFacts:
 def _add_channels(flat: Any, sums: Any) -> None:
     """Adds each channel's sum and sum of squares over interleaved RGB bytes to (2, 3) int64.
 
-    Places without a sign need no look whether they count from the end, and only then the compiler makes vectors: a
-    seventh of a nanosecond per byte instead of more than one.
+    A sixth of a nanosecond per byte, measured on an Intel Xeon. The same sums in arrays of 48 lanes, which the compiler
+    had made vectors of on an AMD EPYC, took more than one there.
     """
     one, two, three = np.uintp(1), np.uintp(2), np.uintp(3)
     red = green = blue = red_squares = green_squares = blue_squares = np.uint64(0)
