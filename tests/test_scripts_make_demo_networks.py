@@ -143,7 +143,7 @@ def test_an_interrupted_run_goes_on(photos, tmp_path, without_ncnn, monkeypatch)
 
 
 def test_half_of_the_factors_of_real_images_are_whole():
-    factors = [enlarging.draw_factor(np.random.default_rng(seed)) for seed in range(2000)]
+    factors = [enlarging.draw_factor(np.random.default_rng(seed), enlarging.BROAD) for seed in range(2000)]
     whole = Counter(factor for factor in factors if factor == round(factor))
     assert set(whole) == {2, 3, 4}
     assert sum(whole.values()) == pytest.approx(1000, abs=100)
@@ -173,7 +173,9 @@ def test_real_images_are_enlarged_in_place_and_not_all_alike():
     plain = np.asarray(small.resize((128, 96), Image.Resampling.BICUBIC).convert("L"), float)
     seen = set()
     for seed in range(12):
-        large, again = (enlarging.enlarge_plainly(small, (128, 96), np.random.default_rng(seed)) for _ in range(2))
+        large, again = (
+            enlarging.enlarge_plainly(small, (128, 96), np.random.default_rng(seed), enlarging.SHARP) for _ in range(2)
+        )
         assert large.size == (128, 96)
         assert large.tobytes() == again.tobytes()
         seen.add(large.tobytes())

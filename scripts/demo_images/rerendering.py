@@ -18,14 +18,16 @@ from PIL import Image
 from shards.files.atomic import write_bytes_atomic
 
 from .encoding import Encoding, draw_encoding, encode
-from .enlarging import draw_factor, enlarge_plainly
+from .enlarging import BROAD, SHARP, draw_factor, enlarge_plainly
 from .networks import MARGIN, NETWORKS, enlarge
 from .photos import Photo, open_whole
 from .randomness import Stream, stream
 
 __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
-ENLARGED = "enlarged"
+ENLARGED, ADDED = "enlarged", "added"
+MIXES = {ENLARGED: BROAD, ADDED: SHARP}
+"""Makers without a network."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
 """The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
@@ -57,7 +59,7 @@ class Cutting:
     number: int
     """Seeds everything about it."""
     maker: str
-    """A key of ``NETWORKS`` or :data:`CONTROLS`, :data:`ENLARGED`, or empty: as it was cut."""
+    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or empty: as it was cut."""
     group: str
     split: str
     """``train`` or ``test``, by picture."""
@@ -74,7 +76,7 @@ class Cutting:
     def path(self) -> PurePosixPath:
         """Path of the image relative to the output folder."""
         folder = f"control/{self.maker}" if self.maker in CONTROLS else f"generated/{self.maker}"
-        folder = {"": "real", ENLARGED: "real/enlarged"}.get(self.maker, folder)
+        folder = {"": "real", ENLARGED: "real/enlarged", ADDED: "real/enlarged"}.get(self.maker, folder)
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
@@ -121,7 +123,7 @@ def plan_rerendered(
     added = _rounds(stream(seed, Stream.PLAN, 1), for_training, count)
     for number, index in enumerate(added, FIRST_ADDED):
         cutting = _cutting(number, seed, photos[index], pictures[index], is_test=False)
-        jobs[index].renditions.append(replace(cutting, maker=ENLARGED))
+        jobs[index].renditions.append(replace(cutting, maker=ADDED))
     return [job for job in jobs if job.renditions]
 
 
@@ -160,7 +162,7 @@ def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
 
 
 def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Image.Image:
-    factor = draw_factor(rng) if maker == ENLARGED else FACTORS[maker]
+    factor = draw_factor(rng, MIXES[maker]) if maker in MIXES else FACTORS[maker]
     small = native.resize(
         (round(native.width / factor), round(native.height / factor)), SHRINKING[rng.integers(len(SHRINKING))]
     )
@@ -168,7 +170,7 @@ def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Im
         return enlarge(maker, small)
     if maker in CONTROLS:
         return small.resize(native.size, Image.Resampling.LANCZOS)
-    return enlarge_plainly(small, native.size, rng)
+    return enlarge_plainly(small, native.size, rng, MIXES[maker])
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
