@@ -82,7 +82,12 @@ def parser() -> CommandParser:
     """The command line."""
     parser = script_parser("make_demo", __doc__)
     parser.add_argument("out", metavar="OUT", type=Path, help="new folder for the images")
-    parser.add_argument("--images", type=int, default=600, help="how many, half of them real (default: 600)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=600,
+        help="how many, half of them real (default: 600); --networks adds real ones that were enlarged by a filter",
+    )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument("--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR")
     parser.add_argument(

@@ -5,34 +5,54 @@ which hold the usual ones (B-spline 1, 0; Mitchell ⅓, ⅓; Catmull-Rom 0, ½; 
 between and beyond them; and interpolating splines, which see more than four pixels. Lanczos is of none of them.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image, ImageFilter
 
-__all__ = ["draw_factor", "enlarge_plainly"]
+__all__ = ["BROAD", "SHARP", "Mix", "draw_factor", "enlarge_plainly"]
 
 FACTORS = (1.2, 4.0)
-WHOLE_FACTORS, WHOLE_SHARES = (2, 3, 4), (0.6, 0.2, 0.2)
-WHOLE_SHARE = 0.5
-"""Share of whole factors, which leave a pattern that repeats as that of a network does."""
+WHOLE_FACTORS = (2, 3, 4)
 PILLOW = (Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.HAMMING, Image.Resampling.BICUBIC)
 SPLINE_ORDERS = (2, 3, 4, 5)
 SHARPENED_SHARE = 1 / 3
 
 
-def draw_factor(rng: np.random.Generator) -> float:
-    """By how much an image is shrunk and enlarged again. Half of them are whole."""
-    if rng.random() < WHOLE_SHARE:
-        return float(rng.choice(WHOLE_FACTORS, p=WHOLE_SHARES))
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """How often each factor and family is drawn."""
+
+    whole_share: float
+    """Share of whole factors, which leave a pattern that repeats as that of a network does."""
+    whole_shares: tuple[float, float, float]
+    """Of 2, 3 and 4 among them."""
+    families: tuple[str, ...]
+    """Each as likely as it is often here."""
+    most_b: float
+    """Of the cubic filters: a smaller B is sharper."""
+
+
+BROAD = Mix(0.5, (0.6, 0.2, 0.2), ("pillow", "cubic", "spline"), 1.0)
+SHARP = Mix(0.7, (0.86, 0.07, 0.07), ("pillow", *["cubic"] * 3, *["spline"] * 3), 0.5)
+"""Mostly what is nearest to a network's work: twofold and sharp."""
+
+
+def draw_factor(rng: np.random.Generator, mix: Mix) -> float:
+    """By how much an image is shrunk and enlarged again."""
+    if rng.random() < mix.whole_share:
+        return float(rng.choice(WHOLE_FACTORS, p=mix.whole_shares))
     return float(np.exp(rng.uniform(*np.log(FACTORS))))
 
 
-def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+def enlarge_plainly(small: Image.Image, size: tuple[int, int], rng: np.random.Generator, mix: Mix) -> Image.Image:
     """``small``, RGB, at ``size`` (width, height) by a filter that is drawn; a third is sharpened afterwards."""
-    family = rng.integers(3)
-    if family == 0:
+    family = mix.families[rng.integers(len(mix.families))]
+    if family == "pillow":
         large = small.resize(size, PILLOW[rng.integers(len(PILLOW))])
-    elif family == 1:
-        large = _by_cubic(small, size, *rng.uniform(0, 1, 2))
+    elif family == "cubic":
+        b, c = rng.uniform(0, 1, 2)
+        large = _by_cubic(small, size, b * mix.most_b, c)
     else:
         large = _by_spline(small, size, int(rng.choice(SPLINE_ORDERS)))
     if rng.random() < SHARPENED_SHARE:

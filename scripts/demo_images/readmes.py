@@ -25,8 +25,9 @@ software works. It does not show how well the detector does on images of real ge
 _NETWORKS = """\
 Parts of photographs and what published networks make of them, by `glass make-demo --networks`.
 
-real/          parts of the photographs at full resolution; those in real/enlarged, one half, were shrunk and
-               enlarged again by a plain filter, 1.2 to 4 times.
+real/          parts of the photographs at full resolution; those in real/enlarged were shrunk and enlarged again by
+               a plain filter, 1.2 to 4 times. They are half of the test's real images, and most of the training's:
+               train with --set loader.class_balanced=true.
 generated/     parts that were shrunk and enlarged again by a network, at the same size:
 {networks}
 control/       the same parts twice, shrunk and enlarged by Lanczos, a filter that no real image knows, by the

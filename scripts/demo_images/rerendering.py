@@ -18,14 +18,16 @@ from PIL import Image
 from shards.files.atomic import write_bytes_atomic
 
 from .encoding import Encoding, draw_encoding, encode
-from .enlarging import draw_factor, enlarge_plainly
+from .enlarging import BROAD, SHARP, draw_factor, enlarge_plainly
 from .networks import MARGIN, NETWORKS, enlarge
 from .photos import Photo, open_whole
 from .randomness import Stream, stream
 
 __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
-ENLARGED = "enlarged"
+ENLARGED, ADDED = "enlarged", "added"
+MIXES = {ENLARGED: BROAD, ADDED: SHARP}
+"""Makers without a network."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
 """The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
 FACTORS = CONTROLS | {name: float(network.scale) for name, network in NETWORKS.items()}
@@ -34,7 +36,12 @@ SIDE_MULTIPLE = 4  # what every network's scale divides
 QUALITIES = (88, 95)
 TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
-"""Of the real images."""
+"""Of the real images, but for those that are added for the training."""
+ENLARGED_TIMES = 3
+"""Enlarged real images that are added, to the generated ones of the same pictures. They cost no network, and of some
+hundred images too few would be enlarged by any one filter and factor."""
+FIRST_ADDED = 1_000_000
+"""Their first number: what is added changes nothing about the others, and the others nothing about it."""
 CONTROL_SHARE = 0.1
 """Images of each part of the control to those of both classes."""
 UNSEEN_SHARE = 0.05
@@ -52,7 +59,7 @@ class Cutting:
     number: int
     """Seeds everything about it."""
     maker: str
-    """A key of ``NETWORKS`` or :data:`CONTROLS`, :data:`ENLARGED`, or empty: as it was cut."""
+    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or empty: as it was cut."""
     group: str
     split: str
     """``train`` or ``test``, by picture."""
@@ -69,7 +76,7 @@ class Cutting:
     def path(self) -> PurePosixPath:
         """Path of the image relative to the output folder."""
         folder = f"control/{self.maker}" if self.maker in CONTROLS else f"generated/{self.maker}"
-        folder = {"": "real", ENLARGED: "real/enlarged"}.get(self.maker, folder)
+        folder = {"": "real", ENLARGED: "real/enlarged", ADDED: "real/enlarged"}.get(self.maker, folder)
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
@@ -89,9 +96,10 @@ def plan_rerendered(
     networks: Sequence[str],
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
-    """``images`` cuttings, half of them real, every second one of a photograph; and, from the pictures of the
-    test, the control and images by the ``unseen`` networks, which change nothing about the others.
-    ``pictures[i]`` is the picture that photo i shows; there are two or more."""
+    """``images`` cuttings, half of them real, every second one of a photograph; from the pictures of the test,
+    the control and images by the ``unseen`` networks; and from those of the training, more enlarged real ones. None of
+    what is added changes anything about the others. ``pictures[i]`` is the picture that photo i shows; there are two
+    or more."""
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
     for_test = [index for index, picture in enumerate(pictures) if picture in test]
@@ -108,19 +116,30 @@ def plan_rerendered(
         makers += repeat(together, count)
         order += _rounds(rng, for_test, count)
     for number, (together, index) in enumerate(zip(makers, order, strict=True)):
-        file = stream(seed, Stream.FILE, number)
-        width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in file.integers(*SIDES, 2, endpoint=True))
-        cutting = Cutting(
-            number,
-            "",
-            f"picture-{pictures[index]:06d}",
-            "test" if pictures[index] in test else "train",
-            min(width, photos[index].width // 2),
-            min(height, photos[index].height // 2),
-            draw_encoding(file, QUALITIES),
-        )
+        cutting = _cutting(number, seed, photos[index], pictures[index], is_test=index in for_test)
         jobs[index].renditions.extend(replace(cutting, maker=maker) for maker in together)
+    for_training = [index for index in range(len(photos)) if index not in for_test]
+    count = ENLARGED_TIMES * sum(number % 2 for number in range(images) if order[number] in for_training)
+    added = _rounds(stream(seed, Stream.PLAN, 1), for_training, count)
+    for number, index in enumerate(added, FIRST_ADDED):
+        cutting = _cutting(number, seed, photos[index], pictures[index], is_test=False)
+        jobs[index].renditions.append(replace(cutting, maker=ADDED))
     return [job for job in jobs if job.renditions]
+
+
+def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: bool) -> Cutting:
+    """An image as it is cut."""
+    rng = stream(seed, Stream.FILE, number)
+    width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
+    return Cutting(
+        number,
+        "",
+        f"picture-{picture:06d}",
+        "test" if is_test else "train",
+        min(width, photo.width // 2),
+        min(height, photo.height // 2),
+        draw_encoding(rng, QUALITIES),
+    )
 
 
 def render_photo(job: PhotoJob, out: Path, seed: int) -> int:
@@ -143,7 +162,7 @@ def render(cutting: Cutting, photo: Image.Image, seed: int) -> Image.Image:
 
 
 def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Image.Image:
-    factor = draw_factor(rng) if maker == ENLARGED else FACTORS[maker]
+    factor = draw_factor(rng, MIXES[maker]) if maker in MIXES else FACTORS[maker]
     small = native.resize(
         (round(native.width / factor), round(native.height / factor)), SHRINKING[rng.integers(len(SHRINKING))]
     )
@@ -151,7 +170,7 @@ def _made_again(native: Image.Image, maker: str, rng: np.random.Generator) -> Im
         return enlarge(maker, small)
     if maker in CONTROLS:
         return small.resize(native.size, Image.Resampling.LANCZOS)
-    return enlarge_plainly(small, native.size, rng)
+    return enlarge_plainly(small, native.size, rng, MIXES[maker])
 
 
 def _cut(cutting: Cutting, photo: Image.Image, rng: np.random.Generator) -> Image.Image:
