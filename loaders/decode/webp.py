@@ -1,4 +1,4 @@
-"""WebP by torchvision, which copies less than Pillow and lets other threads run meanwhile.
+"""WebP by torchvision, which copies less than Pillow.
 
 Both call libwebp, each a copy of its own by another of its functions: that they give the same pixels is checked with a
 picture before the first file is decoded.
