@@ -167,11 +167,17 @@ def test_webp_is_decoded_without_pillow(monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("fault", ["missing", "other pixels"])
+def without_libwebp(data, mode):
+    raise RuntimeError("decode_webp: torchvision not compiled with libwebp support")
+
+
+@pytest.mark.parametrize("fault", ["missing", "built without", "other pixels"])
 def test_webp_is_left_to_pillow_where_torchvision_cannot_be_trusted(fault, monkeypatch, caplog):
     webp._decoder.cache_clear()
     if fault == "missing":
         monkeypatch.setattr(webp, "optional", lambda name: None)
+    elif fault == "built without":
+        monkeypatch.setattr(torchvision.io, "decode_webp", without_libwebp)
     else:
         monkeypatch.setattr(torchvision.io, "decode_webp", lambda data, mode: decode_webp(data, mode).bitwise_not())
     crops, _ = decode("turbo", webp_jobs())

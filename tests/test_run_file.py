@@ -144,6 +144,22 @@ def test_a_file_of_a_stranger_names_nothing_elsewhere(tmp_path, key, value):
     assert flat_settings(config_to_dict(config))[key] == value
 
 
+def test_all_that_is_elsewhere_is_named_and_quoted_for_a_shell(tmp_path):
+    text = 'preset = "glass_lite0"\n[model]\nglobal_backbone = "hf-hub:a/b $(c)"\nlocal_backbone = "hf-hub:a/b"\n'
+    with pytest.raises(InputError) as caught:
+        asked("--config", written(tmp_path, text))
+    assert str(caught.value).endswith(
+        "give --set 'model.global_backbone=hf-hub:a/b $(c)' --set model.local_backbone=hf-hub:a/b beside --config"
+    )
+
+
+def test_a_run_that_lost_its_crops_is_repeated(tmp_path):
+    """Its file has settings of crops that ``--set`` would refuse."""
+    path = written(tmp_path, 'preset = "glass_tiny"\n[model]\nlocal_high_pass = true\n')
+    config = asked("--config", path, "--set", "model.kind=single_view")
+    assert asked("--config", written(tmp_path, run_file_text(config))) == config
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(InputError, match=r"gone\.toml cannot be read: No such file"):
         asked("--config", tmp_path / "gone.toml")

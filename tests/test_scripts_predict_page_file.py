@@ -1,5 +1,7 @@
 """The file that ``predict --html`` writes: nothing of a person's is lost, however often it is run or stopped."""
 
+import re
+
 import pytest
 
 from glass.predict import verdict_lines
@@ -28,9 +30,15 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
     with pytest.raises(InputError, match="holds verdicts on 1 image that are not asked for now"):
         predict.main([str(spread_run), str(path), *flags])
     assert out.read_bytes() == before
-    out.write_text(out.read_text().replace('id="verdicts">{', 'id="verdicts">['))
-    with pytest.raises(InputError, match="is damaged"):
-        predict.main([str(spread_run), str(path), str(other), *flags])
+    text = before.decode()
+    for damaged in (
+        text.replace('id="verdicts">{', 'id="verdicts">['),
+        re.sub(r'("threshold": )[^,]+', r"\g<1>1" + 400 * "0", text),
+    ):
+        assert damaged != text
+        out.write_text(damaged)
+        with pytest.raises(InputError, match="is damaged"):
+            predict.main([str(spread_run), str(path), str(other), *flags])
     with pytest.raises(InputError, match="--csv and --html are both"):
         predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
 

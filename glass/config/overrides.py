@@ -5,6 +5,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, get_args, get_origin
 
 from glass.config.run_config import RunConfig, config_to_dict
@@ -45,22 +46,31 @@ class _NotThisType(ValueError):
 
 
 def apply_overrides(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`."""
+    """``config`` with each ``"key=value"`` of ``--set`` applied, as by :func:`apply_settings`; one that would change
+    nothing is refused, too."""
     settings = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise InputError(f"--set {override!r} must have the form key=value")
         settings.append((key, text))
-    return apply_settings(config, settings, "--set ", "train.py --help lists them all")
+    changed = apply_settings(config, settings, "--set ", "train.py --help lists them all")
+    if changed.model.kind == "single_view":
+        for name in OF_CROPS_ALONE:
+            if getattr(changed.model, name) != getattr(config.model, name):
+                raise InputError(
+                    f"--set model.{name}: a model of kind single_view sees no crops, so it would change nothing:"
+                    " leave it out, or take a preset of kind glass"
+                )
+    return changed
 
 
 def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origin: str, where: str) -> RunConfig:
     """``config`` with each (key, value as text) applied, the last one for a key winning.
 
     Raises ``InputError`` for an unknown key (naming the nearest, and ``where`` all are listed), a value of another
-    type, one that the configuration refuses, or one that would change nothing; ``origin`` stands before the key. All
-    changes are made together, so that settings that depend on each other may come in any order.
+    type, or one that the configuration refuses; ``origin`` stands before the key. All changes are made together, so
+    that settings that depend on each other may come in any order.
     """
     types_by_key = dict(_settings(config))
     changes: dict[str, Any] = {}
@@ -74,13 +84,6 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
             except _NotThisType:
                 raise InputError(f"{origin}{key}={text}: must be {describe_type(types_by_key[name])}") from None
     changed: RunConfig = _replaced(config, changes)
-    if changed.model.kind == "single_view":
-        for name in OF_CROPS_ALONE:
-            if getattr(changed.model, name) != getattr(config.model, name):
-                raise InputError(
-                    f"{origin}model.{name}: a model of kind single_view sees no crops, so it would change nothing:"
-                    " leave it out, or take a preset of kind glass"
-                )
     return changed
 
 
@@ -90,13 +93,16 @@ def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, 
     come from a stranger."""
     keys = {word.partition("=")[0] for word in asked}
     old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
-    for key in ELSEWHERE:
-        value = new[key]
-        if value in (None, old[key]) or key in keys or (key in NETWORKS and ":" not in value):
-            continue
+    elsewhere = [
+        f"{key}={new[key]}"
+        for key in ELSEWHERE
+        if new[key] not in (None, old[key]) and key not in keys and (key not in NETWORKS or ":" in new[key])
+    ]
+    if elsewhere:
+        words = " ".join(f"--set {quote(setting)}" for setting in elsewhere)  # for a shell, as they may be copied there
         raise InputError(
-            f"{path} asks for {key}={value}, which is not part of this program: if that is what you mean, give "
-            f"--set {key}={value} beside {option}"
+            f"{path} asks for {', '.join(elsewhere)}, from outside this program: if that is what you mean, give "
+            f"{words} beside {option}"
         )
 
 

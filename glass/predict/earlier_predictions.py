@@ -42,7 +42,7 @@ def _in_json(path: Path) -> tuple[MadeBy, list[str]]:
 def _require_own(path: Path, read: Callable[[Path], tuple[MadeBy, list[str]]], ours: MadeBy, asked: set[str]) -> None:
     try:
         theirs, before = read(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ArithmeticError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({error}): {_REMEDY}") from error
     for what, their, our in zip(("model", "choice of views", "calibration"), theirs, ours, strict=True):
         if their != our:

@@ -91,8 +91,6 @@ class BestParams(TypedDict):
     """The same, for the settings that all trials had unlike the preset."""
 
 
-"""Settings whose value may cause a request to a server, or the reading of a file."""
-
 OF_A_TRIAL = frozenset({"preset", "epochs", "select_by", "tensorboard", "train.trackers"})
 """Settings that a search makes for its trials, and that a run with its best values should not take over."""
 

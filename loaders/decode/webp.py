@@ -49,7 +49,12 @@ def _decoder() -> Callable[[Pixels], Pixels] | None:
         pixels: torch.Tensor = read(torch.from_numpy(data.copy()), "RGB")  # torch wants memory that it may write to
         return pixels.permute(1, 2, 0).numpy()
 
-    if not _is_exact(decode):
+    try:
+        exact = _is_exact(decode)
+    except (RuntimeError, AttributeError) as error:  # it was built without libwebp, or without decoders of images
+        logger.warning("this torchvision reads no WebP (%s): Pillow decodes it instead, more slowly", error)
+        return None
+    if not exact:
         logger.warning("torchvision decodes WebP to other pixels than Pillow: Pillow decodes it instead, more slowly")
         return None
     return decode
