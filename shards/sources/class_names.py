@@ -30,14 +30,13 @@ _ODD_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, ArithmeticError
 
 
 class _WithoutAliases(yaml.SafeLoader):
-    """Reads ``*name``, which repeats what ``&name`` marks, as nothing: with it 256 kilobytes name so many features that
-    looking at each takes years. A card has its names where they are marked."""
+    """Refuses ``*name``, which repeats what ``&name`` marks: with it 256 kilobytes name so many features that looking
+    at each takes years, and leaving it out could leave out the configuration that contradicts another one."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if not self.check_event(yaml.AliasEvent):
-            return super().compose_node(parent, index)
-        self.get_event()
-        return yaml.ScalarNode("tag:yaml.org,2002:null", "")
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias")
+        return super().compose_node(parent, index)
 
 
 def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
@@ -54,8 +53,8 @@ def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
 
 
 def names_in_card(text: str) -> ClassNames:
-    """The names in the front matter of a card. Columns that two configurations of the data set name differently
-    are left out."""
+    """The names in the front matter of a card; none if it repeats a part of itself by an alias. Columns that two
+    configurations of the data set name differently are left out."""
     front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
         return {}
