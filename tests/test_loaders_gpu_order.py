@@ -106,19 +106,26 @@ def test_auto_without_dali_is_nvjpeg(gpu, synthetic_shards, monkeypatch):
     assert gpu.misuses == []
 
 
+UNFINISHED = {
+    "the consumer's stream reads what the loader's stream may not have written yet",
+    "a pinned buffer is lent again while a copy out of it may be under way",
+}
+"""What a batch that is given before its copies are done leads to; threads decide which of them comes first."""
+
+
 @pytest.mark.parametrize(
     ("backend", "left_out", "words"),
     [
-        ("nvjpeg", "_finish", "the consumer's stream reads what the loader's stream may not have written yet"),
-        ("turbo", "_finish", "the consumer's stream reads what the loader's stream may not have written yet"),
-        ("dali", "_run_at_once", "DALI took back while the loader's stream may use it"),
+        ("nvjpeg", "_finish", UNFINISHED),
+        ("turbo", "_finish", UNFINISHED),
+        ("dali", "_run_at_once", {"DALI took back while the loader's stream may use it"}),
     ],
 )
 def test_a_wait_that_is_left_out_is_seen(gpu, synthetic_shards, backend, left_out, words):
     gpu.left_out = {left_out}
     with suppress(Misuse):
         train(gpu, synthetic_shards, replace(CONFIG, backend=backend))
-    assert any(words in one for one in gpu.misuses), gpu.misuses
+    assert any(one_of in one for one in gpu.misuses for one_of in words), gpu.misuses
 
 
 def test_a_batch_that_is_not_handed_over_is_seen(gpu, synthetic_shards, monkeypatch):

@@ -73,7 +73,7 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     per_picture = Counter((row["group"], row["label"]) for row in rows)
     assert set(per_picture.values()) == {3}, "a picture must not tell the class"
     added = Counter((row["group"], row["label"], row["split"], row["path"][:14]) for row in listed if is_added(row))
-    assert set(added.values()) == {9}, "three times the generated ones of each picture"
+    assert set(added.values()) == {15}, "five times the generated ones of each picture"
     assert {key[1:] for key in added} == {("real", "train", "real/enlarged/")}
     assert len(added) == 3, "the pictures of the training"
     assert {(row["label"], row["generator"], row["split"]) for row in control} == {("real", "", "test")}

@@ -37,7 +37,7 @@ QUALITIES = (88, 95)
 TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Of the real images, but for those that are added for the training."""
-ENLARGED_TIMES = 3
+ENLARGED_TIMES = 5
 """Enlarged real images that are added, to the generated ones of the same pictures. They cost no network, and of some
 hundred images too few would be enlarged by any one filter and factor."""
 FIRST_ADDED = 1_000_000
