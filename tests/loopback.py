@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-__all__ = ["listening", "send_without_end"]
+__all__ = ["counting", "listening", "send_without_end"]
 
 
 @contextmanager
@@ -21,6 +21,27 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def counting(status: int) -> Iterator[tuple[str, list[str]]]:
+    """The address of a server that answers ``status`` without contents, and the paths that were asked for so far."""
+    asked: list[str] = []
+
+    class Counts(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with listening(Counts) as address:
+        yield address, asked
 
 
 def send_without_end(handler: BaseHTTPRequestHandler) -> None:

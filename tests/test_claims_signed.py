@@ -3,7 +3,6 @@
 import datetime as dt
 import io
 import json
-from http.server import BaseHTTPRequestHandler
 
 import pytest
 
@@ -15,7 +14,7 @@ from scripts import predict
 from shards.errors import InputError
 from tests.claiming_files import with_marker
 from tests.coded_images import draw_coded, encode
-from tests.loopback import listening
+from tests.loopback import counting
 
 c2pa = pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
 x509 = pytest.importorskip("cryptography.x509")
@@ -184,18 +183,7 @@ def test_a_file_that_is_cut_off_claims_nothing_valid(lost, authority):
 
 def test_no_address_of_a_file_is_asked(authority):
     """Neither for a manifest nor for revoked certificates. The library asks for both if it is let."""
-    asked = []
-
-    class Counts(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_error(404)
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *arguments: object) -> None: ...
-
-    with listening(Counts) as address:
+    with counting(404) as (address, asked):
         revocable = Authority(address)
         elsewhere = authority.sign(picture(), address=f"{address}/manifest.c2pa")
         signed = revocable.sign(picture())

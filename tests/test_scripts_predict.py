@@ -13,7 +13,6 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from scripts import audit, calibrate, demo, evaluate, predict, robustness, verif
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.images.pixels import decode_rgb, pixel_sha256
-from tests.loopback import listening
+from tests.loopback import counting
 from tests.made_up import made_up
 
 
@@ -323,18 +322,7 @@ def test_the_page_is_served_and_listens_here_only(served_page):
 @pytest.mark.slow
 def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
     """Gradio by itself fetches both."""
-    asked = []
-
-    class Elsewhere(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Elsewhere) as address:
+    with counting(200) as (address, asked):
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(f"{served_page}/gradio_api/file={address}/passed_on.jpg", timeout=60)
         call = f"{served_page}/gradio_api/call/predict"
