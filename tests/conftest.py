@@ -16,7 +16,7 @@ import pytest
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.manifest.dataset import ShardDataset
-from tests.coded_images import draw_coded, encode, write_images, write_small_images
+from tests.images.coded_images import draw_coded, encode, write_images, write_small_images
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -130,7 +130,7 @@ def on_the_cpu() -> Iterator[None]:
 def unbroken(synthetic_shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A short run of ``train.py`` on the CPU that nobody disturbed. To be read alone."""
     import train
-    from tests.short_runs import arguments
+    from tests.runs.short_runs import arguments
 
     run = tmp_path_factory.mktemp("runs") / "unbroken"
     with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +204,7 @@ def four_splits(synthetic_images: Path, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def taught_run(untrained_run: Path, four_splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose model tells the images of two of ``four_splits`` apart; an untrained one cannot be calibrated."""
-    from tests.knowing import teach_by_heart
+    from tests.runs.knowing import teach_by_heart
 
     folder = tmp_path_factory.mktemp("taught") / "run"
     shutil.copytree(untrained_run, folder)
@@ -234,8 +234,8 @@ def paths(synthetic_images: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``write_run(name)``: a new run of made-up predictions, see ``tests.made_up_runs``."""
-    from tests.made_up_runs import run_writer
+    """``write_run(name)``: a new run of made-up predictions, see ``tests.runs.made_up_runs``."""
+    from tests.runs.made_up_runs import run_writer
 
     return run_writer(synthetic_dataset, tmp_path_factory)
 
@@ -243,7 +243,7 @@ def write_run(synthetic_dataset: ShardDataset, tmp_path_factory: pytest.TempPath
 @pytest.fixture(scope="module")
 def runs(write_run: Callable[..., Path], synthetic_dataset: ShardDataset) -> list[Any]:
     """Two such runs as a report reads them (``RunData``): a skilled one and one that guesses."""
-    from tests.made_up_runs import skilled_and_guessing
+    from tests.runs.made_up_runs import skilled_and_guessing
 
     return skilled_and_guessing(write_run, synthetic_dataset)
 
@@ -259,7 +259,7 @@ def files(synthetic_images: Path) -> list[Any]:
 @pytest.fixture(scope="session")
 def spread_run(tmp_path_factory: pytest.TempPathFactory, files: list[Any]) -> Path:
     """A run whose untrained model says something else of each of ``files``. To be read alone."""
-    from tests.spread_runs import make_run, spread_scores
+    from tests.runs.spread_runs import make_run, spread_scores
 
     folder = make_run(tmp_path_factory.mktemp("spread"))
     spread_scores(folder, files)
@@ -277,6 +277,6 @@ def detector(spread_run: Path) -> Any:
 @pytest.fixture(scope="module")
 def verdicts(detector: Any, files: list[Any]) -> list[Any]:
     """What it says of ``files``, without asking changed images."""
-    from tests.spread_runs import QUICK
+    from tests.runs.spread_runs import QUICK
 
     return list(detector.predict_iter(files, QUICK))

@@ -22,7 +22,7 @@ _OUTCOME = re.compile(r"^(\S+::\S.*?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\
 
 
 def _cells(setting: Setting) -> list[Cell]:
-    files = sorted((ROOT / "tests").glob("test_*.py"))
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
     marked = [path for path in files if "@pytest.mark.gpu" in path.read_text(encoding="utf-8")]
     marked.sort(key=lambda path: "train" in path.name)  # those take longest
     if not marked:

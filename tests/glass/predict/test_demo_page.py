@@ -1,0 +1,36 @@
+"""The page of the demo: it is that of ``predict --html``, of an upload."""
+
+import html
+import shutil
+from pathlib import Path
+
+import pytest
+
+from glass.predict.harmless_changes import CHANGES
+from glass.share.demo_page import answer, facts_of
+from glass.verdict_page.sentences import figure
+from tests.project.page_parser import Page
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_it_says_what_predict_says(detector, files, tmp_path, kind):
+    """Of an upload, which comes as a file of another name with the same bytes."""
+    path = next(source.path for source in files if source.path.suffix == f".{kind}")
+    (expected,) = detector.predict([path.read_bytes()])
+    upload = Path(shutil.copy(path, tmp_path / f"upload.{kind}"))
+    frame = answer(detector, facts_of(detector, ["decoders differ"]), str(upload), dense=True)
+    (attributes,) = Page(frame).all("iframe")
+    assert "sandbox" in attributes
+    page = Page(attributes["srcdoc"])
+    for words in (expected.verdict, figure(expected.score, 0.5), *CHANGES, "upload", "decoders differ"):
+        assert words in page.words
+    assert "The file makes no claim that was looked for" in page.words
+    assert str(tmp_path) not in page.source
+    assert page.all("image", **{"class": "overlay"})
+    assert answer(detector, facts_of(detector), None, dense=True) == ""
+
+
+def test_it_survives_rubbish(detector, tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"rubbish")
+    shown = html.unescape(answer(detector, facts_of(detector), str(tmp_path / "x.jpg"), dense=True))
+    assert "There is no verdict: not_an_image" in shown

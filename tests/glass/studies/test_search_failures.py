@@ -1,0 +1,113 @@
+"""Trials that fail: of memory, of divergence, of a defect, and killed again and again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import glass.studies.search
+from glass.studies.search import Search
+from glass.studies.search_records import Tuning
+from glass.train.divergence import TrainingDiverged
+from glass.train.step import Engine
+from loaders.reading.open_shards import OpenShards
+from shards.errors import InputError
+from shards.files.documents import typed_document
+from shards.manifest.dataset import ShardDataset
+from tests.runs.least_study import SEARCH_SPACE, fake_training, least_search, search_plan
+
+
+@pytest.fixture(scope="module")
+def data(synthetic_dataset: ShardDataset):
+    with OpenShards(synthetic_dataset) as shards:
+        yield shards
+
+
+@pytest.mark.slow
+def test_memory_and_divergence_end_a_trial_and_not_the_search(data, tmp_path, monkeypatch):
+    errors = [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        TrainingDiverged("loss became nan"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ]
+    whole = fake_training()
+
+    def fails_four_times(*args, **kwargs):
+        if errors:
+            raise errors.pop()
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(glass.studies.search, "train", fails_four_times)
+    document = least_search(data, tmp_path).run(6)
+    assert [row["state"] for row in document["trials"]][:4] == ["fail"] * 4
+    assert [row["why"] for row in document["trials"]][:4] == [
+        "out of memory",
+        "out of memory",
+        "loss became nan",
+        "out of memory",
+    ]
+    assert document["states"]["failed"] == 4
+    typed_document(document, Tuning)
+
+
+def test_a_step_that_does_not_fit_fails_its_trial_alone(data, tmp_path, monkeypatch):
+    """Through the real training: only the step itself runs out of memory, in the first trial."""
+    real, steps = Engine._step, 0
+
+    def greedy(self, batches, totals):
+        nonlocal steps
+        steps += 1
+        if steps == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        real(self, batches, totals)
+
+    monkeypatch.setattr(Engine, "_step", greedy)
+    short = search_plan()
+    short = replace(short, config=replace(short.config, epochs=1))
+    rows = Search(data, short, tmp_path).run(2)["trials"]
+    assert [row["state"] for row in rows] == ["fail", "complete"]
+    assert rows[0]["why"] == "out of memory"
+
+
+@pytest.mark.slow  # the next one counts the same kills
+def test_a_trial_that_is_killed_again_and_again_is_given_up(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(glass.studies.search, "train", fake_training())
+
+    def killed() -> int:
+        """A process takes the trial and dies, which lets its lock go."""
+        claim = least_search(data, tmp_path).store.claim(2)
+        claim.release()
+        return claim.take_ups
+
+    assert [killed() for _ in range(4)] == [0, 1, 2, 3]
+    rows = least_search(data, tmp_path).run(2)["trials"]
+    assert [row["state"] for row in rows] == ["fail", "complete"]
+    assert "was killed 4 times" in rows[0]["why"]
+    assert set(rows[0]["params"]) == {change.partition("=")[0] for change in SEARCH_SPACE}
+
+
+def test_an_epoch_or_a_person_makes_take_ups_count_anew(data, tmp_path):
+    store = least_search(data, tmp_path).store
+
+    def take_up():
+        claim = store.claim(1)
+        claim.release()
+        return claim
+
+    trial = take_up().trial
+    assert [take_up().take_ups for _ in range(3)] == [1, 2, 3]
+    trial.report(0.5, 1)
+    assert [take_up().take_ups for _ in range(2)] == [1, 2]
+    store.forget_take_ups(trial)
+    assert take_up().take_ups == 1
+
+
+def test_a_defect_ends_the_search_after_three_trials(data, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(glass.studies.search, "train", broken)
+    with pytest.raises(InputError, match="3 trials in a row failed"):
+        least_search(data, tmp_path).run(10)
+    assert "ZeroDivisionError" in (tmp_path / "trials/trial-0002/error.txt").read_text()

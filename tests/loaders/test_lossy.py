@@ -1,0 +1,76 @@
+"""A set of lossy images gives the same batches, kept and as tiles: windows, pixels, views, through every decoder."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from loaders import LoaderConfig, build_loader
+from shards.build.build import build_dataset
+from shards.build.settings import BuildSettings
+from shards.build.split import parse_shares
+from shards.manifest.dataset import ShardDataset
+from tests.images.jpeg_variants import photograph
+from tests.images.lossy_files import KEPT, WRITERS
+
+CONFIG = LoaderConfig(global_batch_size=4, num_crops=3, crop_size=40, global_size=32)
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> list[ShardDataset]:
+    """Images of every kind, some of several tiles, some smaller than a crop: kept, and as tiles."""
+    root = tmp_path_factory.mktemp("lossy")
+    random = np.random.default_rng(11)
+    for number, (name, write) in enumerate((WRITERS | KEPT).items()):
+        height, width = random.integers(20, 450, 2).tolist()
+        folder = root / "images" / ("real" if number % 2 else "generated")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(write(Image.fromarray(photograph(height, width, number))))
+    for lossy in ("keep", "tiles"):
+        build = BuildSettings(split_shares=parse_shares("1,0,0"), global_size=32, lossless="keep", lossy=lossy)
+        build_dataset(root / "images", root / lossy, build, progress=False)
+    return [ShardDataset.open(root / lossy) for lossy in ("keep", "tiles")]
+
+
+@pytest.mark.parametrize("decode", ["auto", "window", "full"])
+@pytest.mark.parametrize("backend", ["reference", "turbo", "dali"])
+def test_batches_are_equal_to_the_bit(sets: list[ShardDataset], backend: str, decode: str) -> None:
+    config = replace(CONFIG, backend=backend, decode=decode)
+    with build_loader(sets[0], "train", config) as kept, build_loader(sets[1], "train", config) as tiled:
+        num_images = 0
+        for before, after in zip(kept, tiled, strict=True):
+            for name, value in before.items():
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(value, after[name]), name
+            num_images += int(before["is_valid"].sum())  # the last batch is filled up
+        assert num_images == len(sets[0])
+        assert tiled.stats()["windowed"] >= (0 if decode == "full" else len(WRITERS))
+
+
+def test_every_kind_is_stored_as_tiles(sets: list[ShardDataset]) -> None:
+    paths, forms = (sets[1].table.column(name).to_pylist() for name in ("source_path", "stored_as"))
+    names = {path.partition("/")[2]: form for path, form in zip(paths, forms, strict=True)}
+    assert {name for name, form in names.items() if form == "tiled"} == set(WRITERS)
+    assert set(names) == set(WRITERS | KEPT)
+
+
+def test_pixels_are_read_window_by_window(sets: list[ShardDataset]) -> None:
+    """Of tiles, not of the whole file: an image of several costs a part of its bytes."""
+    read = []
+    for decode in ("window", "full"):
+        with build_loader(sets[1], "train", replace(CONFIG, num_crops=1, decode=decode)) as loader:
+            list(loader)
+            read.append(loader.stats()["bytes_read"])
+    assert read[0] < 0.8 * read[1]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "stratified_grid"])
+def test_rules_that_go_by_pixels_place_the_same_windows(sets: list[ShardDataset], sampling: str) -> None:
+    windows = []
+    for dataset in sets:
+        with build_loader(dataset, "train", replace(CONFIG, sampling=sampling, shuffle=True)) as loader:
+            loader.set_epoch(3)
+            windows.append(torch.cat([batch["crop_windows"] for batch in loader]))
+    assert torch.equal(*windows)

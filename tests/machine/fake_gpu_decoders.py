@@ -1,0 +1,120 @@
+"""nvJPEG and DALI's GPU pipelines on a :class:`tests.machine.fake_gpu.FakeGpu`: Pillow's pixels, own
+streams and buffers."""
+
+import io
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from shards.images.pixels import RejectedImage, decode_rgb
+from tests.machine.fake_gpu import FakeGpu, FakeStream, Memory
+
+__all__ = ["FakeNvjpeg", "FakePipelines"]
+
+
+def _pixels(encoded: np.ndarray) -> np.ndarray:
+    """(H, W, 3); ``RuntimeError`` as both libraries raise it."""
+    try:
+        return decode_rgb(encoded.tobytes())
+    except RejectedImage as error:
+        raise RuntimeError(f"undecodable: {error}") from error
+
+
+class FakeNvjpeg:
+    """``torchvision.io.decode_jpeg``: memory from the caller's stream, written on a stream of its own without waiting
+    for the caller's, which then waits for it."""
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu, self.stream = gpu, FakeStream(gpu, "nvJPEG's stream")
+        self.calls: list[int] = []
+
+    def __call__(self, encoded: list[torch.Tensor], mode: Any, device: str) -> list[torch.Tensor]:
+        assert device == "cuda"
+        self.calls.append(len(encoded))
+        planes = [np.ascontiguousarray(_pixels(one.numpy()).transpose(2, 0, 1)) for one in encoded]
+        with torch._C.DisableTorchFunction():
+            host = [torch.from_numpy(one) for one in planes]
+        images = [self.gpu.upload(one, self.stream) for one in host]
+        self.gpu.current().wait_stream(self.stream)
+        return images
+
+
+class FakePipelines:
+    """Stands in for ``define_whole_pipeline`` and ``define_spliced_pipeline``."""
+
+    def __init__(self, gpu: FakeGpu) -> None:
+        self.gpu = gpu
+        self.runs: list[tuple[str, int]] = []
+
+    def whole(self, device: str, *, num_crops: int, crop_size: int, **_: Any) -> "_Pipeline":
+        return _Pipeline(self, "whole", crop_size)
+
+    def spliced(self, device: str, *, crop_size: int, **_: Any) -> "_Pipeline":
+        return _Pipeline(self, "spliced", crop_size)
+
+
+class _Pipeline:
+    def __init__(self, pipelines: FakePipelines, kind: str, crop_size: int) -> None:
+        self.pipelines, self.gpu, self.kind, self.crop_size = pipelines, pipelines.gpu, kind, crop_size
+        self.stream = FakeStream(self.gpu, "DALI's stream")
+        self.inputs: dict[str, Sequence[np.ndarray]] = {}
+
+    def build(self) -> None:
+        """Nothing to make."""
+
+    def feed_input(self, name: str, values: Sequence[np.ndarray]) -> None:
+        self.inputs[name] = values
+
+    def run(self, cuda_stream: FakeStream | None = None) -> tuple[Any, ...]:
+        """Results in buffers of DALI's, which ``cuda_stream`` may read after the work until now."""
+        encoded, starts = self.inputs["encoded"], self.inputs["start"]
+        images = [_pixels(data) for data in encoded]
+        self.pipelines.runs.append((self.kind, len(images)))
+        crops = np.stack([self._cut(image, start) for image, start in zip(images, starts, strict=True)])
+        output = _TensorList(self.gpu, crops, self.stream)
+        if cuda_stream is not None:
+            cuda_stream.wait_stream(self.stream)
+        shapes = np.array([image.shape for image in images], np.int32)
+        return (output, _HostList(shapes)) if self.kind == "whole" else (output,)
+
+    def _cut(self, image: np.ndarray, start: np.ndarray) -> np.ndarray:
+        size = self.crop_size
+        starts = start.reshape(-1, 2)
+        crops = np.zeros((len(starts), size, size, 3), np.uint8)
+        for crop, (top, left) in zip(crops, starts.tolist(), strict=True):
+            part = image[top : top + size, left : left + size]
+            crop[: part.shape[0], : part.shape[1]] = part
+        return crops if self.kind == "whole" else crops[0]
+
+
+class _HostList:
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def as_array(self) -> np.ndarray:
+        return self.values
+
+
+class _TensorList:
+    """DALI takes the buffer back when the last reference to the list dies, whoever still reads it."""
+
+    def __init__(self, gpu: FakeGpu, values: np.ndarray, stream: FakeStream) -> None:
+        self.values = values
+        self.memory = Memory(values.reshape(-1), stream)
+        gpu.adopt(self.memory)
+        gpu.write(self.memory, stream)
+        weakref.finalize(self, gpu.take_back, self.memory, "a buffer that DALI took back").atexit = False
+
+    def as_tensor(self) -> "_TensorList":
+        return self
+
+
+def jpeg(pixels: np.ndarray, **options: Any) -> np.ndarray:
+    """The bytes of a JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return np.frombuffer(buffer.getvalue(), np.uint8)

@@ -1,0 +1,79 @@
+"""A program for ``python -m tests.machine.without_packages SHARDS IMAGES OUT``: what works without the packages that
+not all needs, and what the rest says. ``--refuse`` hides the packages; without, they are not installed.
+
+Prints one JSON document: name of a step → ``[exit code, standard error, or the sentence of its error]``.
+"""
+
+import contextlib
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+HIDDEN = ("nvidia.dali", "webdataset", "simplejpeg", "jpeglib", "isal", "optuna")
+
+
+class Refusing(MetaPathFinder):
+    """Finds none of the hidden packages, as if they were not installed."""
+
+    def find_spec(self, name, path=None, target=None):
+        if any(name == hidden or name.startswith(f"{hidden}.") for hidden in HIDDEN):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
+def main() -> None:
+    words = sys.argv[1:]
+    if words[0] == "--refuse":
+        sys.meta_path.insert(0, Refusing())
+        words = words[1:]
+    shards, images, out = words
+    found = {name: attempt(command) for name, command in steps(shards, images, Path(out)).items()}
+    loaded = sorted(hidden for hidden in HIDDEN if hidden in sys.modules)
+    sys.stdout.write(json.dumps({"steps": found, "loaded": loaded}) + "\n")
+
+
+def attempt(command: Callable[[], int]) -> list:
+    """Exit code and what was logged, or 2 and the sentence."""
+    from shards.errors import InputError
+
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger().addHandler(handler)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            return [command(), log.getvalue()]
+    except InputError as error:
+        return [2, str(error)]
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+def steps(shards: str, images: str, out: Path) -> dict[str, Callable[[], int]]:
+    import scripts.build_shards
+    import scripts.evaluate
+    import scripts.predict
+    import scripts.tune
+    import train
+
+    small = ["epochs=1", "loader.global_batch_size=4", "loader.crop_size=48", "loader.num_crops=2", "tensorboard=false"]
+    small += ["cpu_threads=1", "model.global_backbone=test_vit"]
+    sets = [word for setting in small for word in ("--set", setting)]
+    preset = ["--data", shards, "--preset", "glass_tiny"]
+    run = str(out / "run")
+    photo = str(next(Path(images).rglob("*.jpg")))
+    return {
+        "train": lambda: train.main([*preset, "--output", run, *sets]),
+        "evaluate": lambda: scripts.evaluate.main([run, "--data", shards, "--draws", "20"]),
+        "predict": lambda: scripts.predict.main([run, photo]),
+        "dali": lambda: train.main([*preset, "--output", str(out / "d"), *sets, "--set", "loader.backend=dali"]),
+        "build": lambda: scripts.build_shards.main([images, str(out / "built"), "--workers", "1"]),
+        "tune": lambda: scripts.tune.main([*preset, "--output", str(out / "tuned"), "--trials", "1"]),
+    }
+
+
+if __name__ == "__main__":
+    main()

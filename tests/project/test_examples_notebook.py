@@ -1,0 +1,62 @@
+"""The notebook of docs/examples: kept without outputs, and run from its first cell to its last."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs.short_runs import ROOT
+
+NOTEBOOK = ROOT / "docs/examples/sixty_images.ipynb"
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def text_of(cell: Any) -> str:
+    """What a cell printed, and its value."""
+    printed = [output.get("text", "") for output in cell["outputs"]]
+    values = [output.get("data", {}).get("text/plain", "") for output in cell["outputs"]]
+    return "".join(printed + values)
+
+
+def test_it_is_kept_without_outputs() -> None:
+    cells = code_cells(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+    assert len(cells) > 3
+    assert [cell["outputs"] for cell in cells] == [[]] * len(cells)
+    assert {cell["execution_count"] for cell in cells} == {None}
+
+
+@pytest.fixture
+def command_glass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``glass`` of this tree is found first, as after ``pip install -e .``; temporary folders lie in ``tmp_path``."""
+    program = tmp_path / "bin/glass"
+    program.parent.mkdir()
+    lines = (f"#!{sys.executable}", "from scripts.console import run", "if __name__ == '__main__':", "    run()")
+    program.write_text("\n".join(lines))  # as pip writes it: processes of a pool import it once more
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # a minute of work; shared machines have been seen to need ten
+@pytest.mark.filterwarnings("ignore")  # of Jupyter's own
+def test_it_runs_and_its_verdicts_are_right(command_glass: None, tmp_path: Path) -> None:
+    nbclient = pytest.importorskip("nbclient", reason="the extra [dev-slow] is not installed")
+    nbformat = pytest.importorskip("nbformat", reason="the extra [dev-slow] is not installed")
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources).execute()
+    cells = code_cells(notebook)
+    texts = [text_of(cell) for cell in cells]
+    assert any("built " in text and "60 samples" in text for text in texts)
+    assert any("finished: best epoch" in text for text in texts)
+    assert "['real', 'generated']" in texts[-1]
+    pictures = [output for cell in cells for output in cell["outputs"] if "image/png" in output.get("data", {})]
+    assert len(pictures) == 2

@@ -1,0 +1,277 @@
+"""The house rules: imports point one way, the wheel holds the packages, cheap imports stay cheap."""
+
+import ast
+import graphlib
+import os
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections import Counter
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAIN = ["shards", "loaders", "glass", "bench", "scripts"]
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """The syntax of a file, which several tests read."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_in(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The imports of a file, at any depth."""
+    found, blocks = [], [tree_of(path)]
+    while blocks:  # not ast.walk, which looks into expressions, too: ten times as many nodes
+        block = blocks.pop()
+        if isinstance(block, ast.Import | ast.ImportFrom):
+            found.append(block)
+        for inside in ("body", "orelse", "finalbody", "handlers", "cases"):
+            blocks += getattr(block, inside, ())
+    return found
+
+
+def imported_packages(path: Path) -> set[str]:
+    """The project packages that a file imports."""
+    names = set()
+    for node in imports_in(path):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names & set(CHAIN)
+
+
+def files_of(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", CHAIN)
+def test_imports_point_to_the_left(package):
+    """shards ← loaders ← glass ← bench ← scripts: nothing imports what stands to its right."""
+    allowed = set(CHAIN[: CHAIN.index(package) + 1])
+    wrong = {str(path.relative_to(ROOT)): imported_packages(path) - allowed for path in files_of(package)}
+    assert not {path: names for path, names in wrong.items() if names}
+
+
+def test_model_code_knows_no_loader():
+    for path in (ROOT / "glass" / "model").rglob("*.py"):
+        assert "loaders" not in imported_packages(path), path
+
+
+@pytest.mark.slow  # ten seconds
+def test_no_import_of_ours_warns():
+    """Every module, with warnings as errors; peers of the benches are other people's."""
+    names = [name for package in CHAIN for name in modules_of(package) if not name.startswith("bench.peers")]
+    names = [name for name in names if not name.endswith("__main__")]
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    command = [sys.executable, "-W", "error", "-c", code, *names]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(names) > 400
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """Dotted name → file of every module of a package."""
+    found = {}
+    for path in files_of(package):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules among ``modules`` that a file imports."""
+    names = set()
+    for node in imports_in(path):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names & modules.keys()
+
+
+@pytest.mark.parametrize("package", CHAIN[:4])
+def test_folders_of_a_package_import_in_one_direction(package):
+    """A folder is a room with a door: what it needs does not need it. Modules that lie right in the package, such as
+    its errors and its entry points, are no room."""
+    modules = modules_of(package)
+
+    def folder(module: str) -> str | None:
+        room = ".".join(module.split(".")[:2])
+        return room if (ROOT / room.replace(".", "/")).is_dir() and room != package else None
+
+    needs: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        for other in imports_of(path, modules):
+            if folder(module) and folder(other) and folder(module) != folder(other):
+                needs.setdefault(folder(module), set()).add(folder(other))
+    order = list(graphlib.TopologicalSorter(needs).static_order())  # raises CycleError, which names the folders
+    assert order
+
+
+@pytest.mark.parametrize("package", CHAIN[:4])
+def test_no_modules_import_each_other(package):
+    """At any depth: an import inside a function hides a circle, and a module that knows its user has no use alone."""
+    modules = modules_of(package)
+    needs = {
+        module: {other for other in imports_of(path, modules) if not module.startswith(f"{other}.")} - {module}
+        for module, path in modules.items()
+    }
+    assert list(graphlib.TopologicalSorter(needs).static_order())  # raises CycleError, which names the modules
+
+
+@pytest.mark.parametrize("package", [*CHAIN[:4], "tests"])
+def test_no_room_is_crowded(package):
+    counts = Counter(str(path.parent.relative_to(ROOT)) for path in files_of(package))
+    assert {folder: count for folder, count in counts.items() if count > 20} == {}
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig):
+    """By itself it leaves out those named build, dist, venv or *.egg."""
+    left_out = pytestconfig.getini("norecursedirs")
+    folders = {folder for path in files_of("tests") for folder in path.relative_to(ROOT).parts[:-1]}
+    assert [name for name in folders for pattern in left_out if fnmatch(name, pattern)] == []
+
+
+def test_no_relative_imports_and_no_vague_names():
+    """One import path per module (but of ``scripts``, see below), and no drawer for what found no name."""
+    for package in CHAIN:
+        for path in files_of(package):
+            assert path.stem not in {"utils", "common", "helpers", "misc"}, path
+            relative = any(isinstance(node, ast.ImportFrom) and node.level for node in imports_in(path))
+            assert not relative or package == "scripts", path
+
+
+def test_every_module_says_what_it_is():
+    for package in CHAIN:
+        for path in files_of(package):
+            assert ast.get_docstring(tree_of(path)), path
+
+
+def test_reading_a_manifest_loads_neither_torch_nor_dali():
+    """In a fresh interpreter and outside the repository: the editable install works from
+    anywhere."""
+    code = (
+        "import sys, shards, loaders, glass, bench, pathlib\n"
+        "import shards.manifest.dataset, shards.build.build, loaders.config\n"
+        "heavy = {'torch', 'nvidia.dali', 'webdataset', 'timm'} & set(sys.modules)\n"
+        "print(sorted(heavy), pathlib.Path(glass.__file__).parent.parent)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == f"[] {ROOT}"
+
+
+SCORES_IMAGES = (
+    "import sys, torch\n"
+    "from glass.config.run_config import ModelConfig, RunConfig\n"
+    "from glass.model.model import build_model, require_views_run\n"
+    "config = RunConfig(model=ModelConfig(global_backbone='test_resnet', pretrained=False))\n"
+    "require_views_run(build_model(config, with_weights=False, for_training=False), config)\n"
+)
+
+
+def test_timm_comes_without_the_compiler_of_torch_and_a_verdict_on_a_file_without_kernels():
+    """Which nothing needs that scores images: the compiler takes half of the seconds to the first verdict, Numba and
+    the loader, with what they import, a fifth."""
+    loose = [p for p in files_of("glass") if p.name != "timm_library.py" and "import timm" in p.read_text("utf-8")]
+    assert not [p for p in loose if "from glass.model.timm_library import timm" not in p.read_text("utf-8")]
+    code = SCORES_IMAGES + (
+        "import glass.predict.detector\n"
+        "print({'torch._dynamo', 'numba', 'loaders.loader'} & set(sys.modules), torch.compiler.disable.__module__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["set() torch.compiler"]
+
+
+@pytest.mark.slow
+def test_the_compiler_of_torch_works_after_timm_came_without_it():
+    code = SCORES_IMAGES + (
+        "import torch._dynamo\nprint(torch.compile(lambda x: x + 1, backend='eager')(torch.zeros(1)).item())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1.0"]
+
+
+def test_commands_can_bear_another_name():
+    """A wheel calls ``scripts`` otherwise, so its modules name it nowhere in an import."""
+    for path in files_of("scripts"):
+        assert "scripts" not in imported_packages(path), path
+    assert not any('import_module("scripts' in path.read_text("utf-8") for path in files_of("scripts"))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_packages_and_nothing_else(wheel):
+    """hatchling honours .gitignore and drops what it matches: count what is really inside."""
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert tops == {"shards", "loaders", "glass", "bench", "glass_commands"}
+    for package in tops - {"glass_commands"}:
+        here = {str(path.relative_to(ROOT)) for path in files_of(package)}
+        assert here <= set(names)
+    commands = {str(path.relative_to(ROOT / "scripts")) for path in files_of("scripts")}
+    inside = {name.removeprefix("glass_commands/") for name in names if name.startswith("glass_commands/")}
+    assert inside == {name for name in commands if not name.startswith("editable/")}
+    assert {str(p.relative_to(ROOT)) for p in (ROOT / "glass").rglob("*.j2")} <= set(names)
+
+
+def environment_with(folder: Path, *install: str) -> Path:
+    """A virtual environment that borrows this one's libraries, but not this project, and has ``install``."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    (site,) = (folder / "lib").glob("python*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")  # whose own .pth files do not count
+    pip = [str(folder / "bin/python"), "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--no-build-isolation", "--ignore-installed", *install], check=True)
+    return folder / "bin"
+
+
+def outcome(folder: Path, *command: object) -> subprocess.CompletedProcess[str]:
+    """Of a command in ``folder``, which sees nothing of this repository by accident."""
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([str(word) for word in command], cwd=folder, env=clean, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_has_the_command(wheel, tmp_path):
+    programs = environment_with(tmp_path / "venv", str(wheel))
+    where = outcome(tmp_path, programs / "python", "-c", "import glass_commands; print(glass_commands.__file__)")
+    assert where.stdout.startswith(str(tmp_path / "venv"))
+    assert "No module named" in outcome(tmp_path, programs / "python", "-c", "import scripts").stderr
+    assert " final-runs " in outcome(tmp_path, programs / "glass", "--help").stdout
+    assert outcome(tmp_path, programs / "glass", "--version").stdout.startswith("python 3.")
+    mistake = outcome(tmp_path, programs / "glass", "audit", "nowhere")
+    assert mistake.returncode == 2
+    assert mistake.stderr.startswith("error: ")
+    assert mistake.stderr.count("\n") == 1
+    made = outcome(tmp_path, programs / "glass", "make-demo", "images", "--images", "24", "--workers", "2")
+    assert (made.returncode, made.stderr.count("Traceback")) == (0, 0), made.stderr
+    built = outcome(tmp_path, programs / "glass", "build", "images/images.csv", "data", "--global-size", "64")
+    assert built.returncode == 0, built.stderr
+    assert outcome(tmp_path, programs / "glass", "verify", "data").returncode == 0
+    module = outcome(tmp_path, programs / "python", "-m", "glass_commands.data_stats", "data")
+    assert module.returncode == 0, module.stderr
+
+
+@pytest.mark.slow
+def test_an_editable_install_has_the_command_and_the_folder(tmp_path):
+    programs = environment_with(tmp_path / "venv", "--editable", str(ROOT))
+    assert " final-runs " in outcome(tmp_path, programs / "glass", "--help").stdout
+    usage = outcome(tmp_path, programs / "glass", "predict", "--help")
+    assert usage.stdout.startswith("usage: glass predict "), usage.stderr
+    assert outcome(tmp_path, programs / "python", "-m", "scripts.predict", "--help").returncode == 0
+    assert outcome(tmp_path, programs / "glass", "bench").stdout.startswith("usage: glass bench NAME")

@@ -1,0 +1,158 @@
+"""Commands whose stdout or stderr is closed, full or narrow: no traceback, the same exit code."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shards.cli.command import run_command
+from shards.errors import InputError, MachineTrouble
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMAND = """
+import logging, sys
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+from shards.errors import InputError
+from shards.cli.command import CommandParser, run_command
+
+def main():
+    parser = CommandParser(prog="x")
+    parser.add_argument("outcome")
+    outcome = parser.parse_args().outcome
+    print("one → two × three", flush=True)
+    for _ in tqdm(range(2), "a → b"):
+        pass
+    logging.getLogger("x").warning("a warning → …")
+    table = Table(title="a → b")
+    table.add_column("×")
+    Console().print(table)
+    with open(__file__) as file:
+        assert file.fileno() > 2
+    if outcome == "mistake":
+        raise InputError("this → that")
+    return int(outcome)
+
+run_command(main)
+"""
+ENDINGS = {"0": 0, "mistake": 2, "--no-such": 2}
+MORE_ENDINGS = {"3": 3, "--help": 0}
+DEAF = [
+    ">&- 2>&-",
+    "2>/dev/full",
+    *(pytest.param(words, marks=pytest.mark.slow) for words in (">&-", "2>&-", "<&- >&- 2>&-", ">&- 2>/dev/full")),
+]
+
+
+def shell(folder: Path, redirections: str, outcome: str, **environment: str):
+    script = folder / "command.py"
+    script.write_text(COMMAND)
+    return subprocess.run(
+        ["bash", "-c", f'"$0" "$1" "$2" {redirections}', sys.executable, str(script), outcome],
+        capture_output=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    "endings", [ENDINGS, pytest.param(MORE_ENDINGS, marks=pytest.mark.slow)], ids=["three", "more"]
+)
+@pytest.mark.parametrize("redirections", DEAF)
+def test_a_command_that_nobody_hears_ends_as_ever(tmp_path, redirections, endings):
+    for outcome, code in endings.items():
+        done = shell(tmp_path, redirections, outcome)
+        assert done.returncode == code, (outcome, done.stderr)
+        assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "endings", [ENDINGS, pytest.param(MORE_ENDINGS, marks=pytest.mark.slow)], ids=["three", "more"]
+)
+def test_what_was_to_be_printed_and_is_lost_is_said_once(tmp_path, endings):
+    for outcome, code in endings.items():
+        done = shell(tmp_path, ">/dev/full", outcome)
+        assert done.returncode == (code or 2 if outcome != "--no-such" else 2), outcome
+        lost = done.stderr.count(b"what was to be printed is lost: No space left on device")
+        assert lost == (outcome != "--no-such")
+        assert b"Traceback" not in done.stderr
+        assert b"Exception ignored" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "ascii:strict", "latin-1"])
+def test_a_narrow_terminal_shows_what_it_can(tmp_path, encoding):
+    done = shell(tmp_path, "", "mistake", PYTHONIOENCODING=encoding)
+    assert done.returncode == 2
+    assert done.stdout.startswith(b"one -> two ")
+    assert b"a -> b" in done.stdout.splitlines()[1]
+    assert done.stderr.endswith(b"error: this -> that\n")
+    assert b"a warning -> " in done.stderr
+
+
+def test_a_reader_that_went_away_is_no_error(tmp_path):
+    """Also where rich meets the closed pipe, which exits with 1 then: the code of a finding."""
+    done = shell(tmp_path, "| true; exit ${PIPESTATUS[0]}", "0")
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+
+
+def ended(main) -> int:
+    with pytest.raises(SystemExit) as caught:
+        run_command(main)
+    return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MachineTrouble("a.jpg: this process may open no more files"),
+        OSError(errno.EMFILE, "Too many open files", "a.jpg"),
+        MemoryError(),
+        InputError("a.jpg: a mistake"),
+    ],
+)
+def test_the_machine_s_trouble_is_one_sentence(capsys, error):
+    def main() -> int:
+        raise error
+
+    assert ended(main) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: a.jpg: " if str(error) else "error: there is not enough memory")
+
+
+def test_a_socket_that_broke_is_not_taken_for_stdout():
+    def main() -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with pytest.raises(BrokenPipeError):
+        run_command(main)
+
+
+@pytest.mark.slow
+def test_a_build_goes_on_without_a_bar(tmp_path, coded_image, encode_image):
+    """As it ran: the bar was written to a stderr that is not there."""
+    for index, label in enumerate(("real", "generated")):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        data = encode_image(coded_image(index, 40, 30), "PNG")
+        (tmp_path / "images" / label / "a.png").write_bytes(data)
+    done = subprocess.run(
+        [
+            "bash",
+            "-c",
+            '"$0" -m scripts.build_shards "$1" "$2" --workers 1 2>&-',
+            sys.executable,
+            str(tmp_path / "images"),
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0
+    assert "2 samples" in done.stdout

@@ -1,0 +1,363 @@
+"""``scripts.predict`` and the page of ``scripts.demo``, through their ``main``."""
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glass.predict import verdict_lines
+from glass.predict.prediction_files import Predictions, write_csv, write_json
+from glass.predict.verdicts import CSV_COLUMNS, ImageVerdict, json_row
+from scripts import audit, calibrate, demo, evaluate, predict, robustness, verify_shards
+from shards.errors import InputError
+from shards.files.documents import typed_document
+from shards.images.pixels import decode_rgb, pixel_sha256
+from tests.machine.loopback import counting
+from tests.runs.made_up import made_up
+
+
+def typed(text):
+    """A stdin."""
+    return io.TextIOWrapper(io.BytesIO(text.encode("utf-8", "surrogateescape")))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("model", "weights_sha256"),
+        ("views", "draws"),
+        ("calibrated",),
+        ("real_below",),
+        ("images", 0, "unstable"),
+        ("images", 0, "windows", 0, "attention"),
+        ("images", 0, "draw_scores"),
+        ("images", 0, "change_scores"),
+    ],
+)
+def test_predictions_with_a_hole_are_not_written(tmp_path, path):
+    whole = made_up(Predictions)
+    typed_document(whole, Predictions)
+    *way, last = path
+    place = whole
+    for step in way:
+        place = place[step]
+    del place[last]
+    with pytest.raises(ValueError, match=f"{last} is missing"):
+        typed_document(whole, Predictions)
+    if path[0] != "images":
+        head = {name: whole[name] for name in whole if name not in ("format", "format_version")}
+        with pytest.raises(ValueError, match=f"{last} is missing"):
+            write_json(tmp_path / "o.json", head, [ImageVerdict("x")])
+        assert not (tmp_path / "o.json").exists()
+
+
+def test_rows_files_and_exit_code(run, paths, tmp_path, capsys, monkeypatch):
+    (tmp_path / "no.png").write_text("no image")
+    (tmp_path / "cut.tar").write_bytes(b"no tar" * 100)
+    gone = ["gone\x1b[2J.png", "caf\udce9.png", "n" * 256, "cut.tar"]
+    listed = [paths[0], str(tmp_path / "no.png"), *(str(tmp_path / name) for name in gone), paths[1]]
+    monkeypatch.setattr("sys.stdin", typed("\n".join(listed) + "\n"))
+    files = ["--json", str(tmp_path / "o.json"), "--csv", str(tmp_path / "o.csv")]
+    assert predict.main([str(run), "-", *files, "--no-stability"]) == 3
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out
+    lines = shown.out.splitlines()
+    assert [line.split()[0] == "unreadable" for line in lines] == [False, *[True] * 5, False]
+    assert "not calibrated" in shown.err
+    document = json.loads((tmp_path / "o.json").read_text())
+    typed_document(document, Predictions)
+    assert document["calibrated"] is False
+    shown_paths = [path.replace("\udce9", "\\xe9") for path in listed]
+    assert [image["path"] for image in document["images"]] == shown_paths
+    first, bad = document["images"][:2]
+    assert first["verdict"] in ("real", "generated")
+    assert len(first["windows"]) == 4
+    assert first["probability"] is None
+    assert bad["reason"].startswith("not_an_image")
+    with (tmp_path / "o.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert float(rows[0]["score"]) == first["score"]
+    # JavaScript and spreadsheets round 64-bit integers; it is the beginning of the pixels' hash.
+    pixels = decode_rgb(Path(paths[0]).read_bytes())
+    assert first["content_id"] == rows[0]["content_id"] == pixel_sha256(pixels).hex()[:16]
+    assert rows[1]["score"] == ""
+    # What this command wrote it may write again, and nothing else.
+    monkeypatch.setattr("sys.stdin", typed("\n".join(listed)))
+    assert predict.main([str(run), "-", paths[2], *files, "--no-stability"]) == 3
+    assert "o.json will be replaced" in capsys.readouterr().err
+    (tmp_path / "mine.txt").write_text("mine")
+    for flag in ("--json", "--csv"):
+        with pytest.raises(InputError, match="not written by this command"):
+            predict.main([str(run), paths[0], flag, str(tmp_path / "mine.txt")])
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_tar_made_elsewhere(run, paths, tmp_path, capsys):
+    """Any WebDataset tar will do; its members score as the files that they are, a damaged one and
+    what is no image cost the others nothing."""
+    tar = tmp_path / "foreign.tar"
+    with tarfile.open(tar, "w") as made:
+        for number, path in enumerate(paths):
+            made.add(path, f"some/{number:03d}{Path(path).suffix}")
+            made.addfile(tarfile.TarInfo(f"some/{number:03d}.cls"))
+        bad = tarfile.TarInfo("some/999.jpg")
+        bad.size = 1000
+        made.addfile(bad, io.BytesIO(Path(paths[0]).read_bytes()[:1000]))
+        made.addfile(tarfile.TarInfo("README"))
+    out = tmp_path / "o.json"
+    arguments = ["--json", str(out), "--no-stability"]
+    assert predict.main([str(run), str(tar), *paths, *arguments]) == 3
+    members = json.loads(out.read_text())["images"]
+    files = members[len(paths) + 1 :]
+    for number, (member, file) in enumerate(zip(members, files, strict=False)):
+        assert member["path"] == f"{tar}/some/{number:03d}{Path(paths[number]).suffix}"
+        same = ("content_id", "windows", "verdict")
+        assert [member[name] for name in same] == [file[name] for name in same]
+        assert member["score"] == pytest.approx(file["score"], abs=1e-5)
+    assert members[len(paths)]["reason"] is not None
+    assert "passed over 1 file," in capsys.readouterr().err
+
+
+def test_other_decoders_are_reported(run, paths, tmp_path, capsys):
+    shutil.copytree(run / "model", tmp_path / "model")
+    card_path = tmp_path / "model" / "config.json"
+    card = json.loads(card_path.read_text())
+    card["pixels"]["decoders"]["pillow"] = "9.9\x1b[2J"
+    card_path.write_text(json.dumps(card))
+    assert predict.main([str(tmp_path / "model"), paths[0], "--no-stability"]) == 0
+    shown = capsys.readouterr().err
+    assert "warning: " in shown
+    assert "was made with pillow 9.9" in shown
+    assert "decode a test file alike" in shown
+    assert "\x1b" not in shown
+
+
+def test_heatmaps_go_into_a_new_folder(run, paths, tmp_path):
+    folder = tmp_path / "maps"
+    arguments = [str(run), paths[0], "--heatmaps", str(folder), "--dense", "--no-stability"]
+    assert predict.main(arguments) == 0
+    assert len(list(folder.glob("000000-*.png"))) == 2
+    with pytest.raises(InputError, match="holds files"):
+        predict.main(arguments)
+
+
+def test_heatmaps_of_long_names_and_of_what_is_gone(run, paths, tmp_path, capsys, monkeypatch):
+    """A name of 80 Chinese characters takes 240 bytes, and a system allows 255; a file that is
+    taken away after its verdict costs its map alone."""
+    long, gone = tmp_path / ("像" * 80 + ".png"), tmp_path / "gone.png"
+    for path in (long, gone):
+        shutil.copy(paths[0], path)
+    seen = verdict_lines.verdict_line
+
+    def line(verdict):
+        if verdict.path == str(gone):
+            gone.unlink()
+        return seen(verdict)
+
+    monkeypatch.setattr(verdict_lines, "verdict_line", line)
+    files = ["--heatmaps", str(tmp_path / "maps"), "--dense", "--json", str(tmp_path / "o.json")]
+    assert predict.main([str(run), str(gone), str(long), *files, "--no-stability"]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: no heat map of {gone}: unreadable" in told
+    assert told.endswith(f"wrote {tmp_path / 'o.json'}, {tmp_path / 'maps'}\n")
+    names = [path.name for path in (tmp_path / "maps").iterdir()]
+    assert sorted(names) == [f"000001-{'像' * 33}-dense.png", f"000001-{'像' * 33}.png"]
+    images = json.loads((tmp_path / "o.json").read_text())["images"]
+    assert [image["reason"] for image in images] == [None, None]
+
+
+def test_spreadsheets_run_no_formula(tmp_path):
+    names = ["=1+1.png", "+x", "-x", "@x", "\tx", 'a"b,c.png', "plain"]
+    write_csv(tmp_path / "x.csv", [ImageVerdict(name, reason="=cmd") for name in names])
+    with (tmp_path / "x.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [*(f"'{n}" for n in names[:5]), *names[5:]]
+    assert {row["reason"] for row in rows} == {"'=cmd"}
+    assert json.dumps(json_row(ImageVerdict("x", reason="y")))
+
+
+@pytest.mark.slow
+def test_ten_thousand_paths_of_which_half_are_no_images(run, tmp_path, monkeypatch, encode_image):
+    small = [np.full((20, 30, 3), k, np.uint8) for k in range(10)]
+    lines = []
+    for number in range(10_000):
+        path = tmp_path / f"{number}.png"
+        if number % 2:
+            path.write_bytes(b"nothing" if number % 4 == 1 else b"")
+        else:
+            path.write_bytes(encode_image(small[number % 10], "PNG"))
+        lines.append(str(path))
+    monkeypatch.setattr("sys.stdin", typed("\n".join(lines)))
+    out = tmp_path / "out.json"
+    arguments = ["-", "--json", str(out), "--no-stability", "--batch-size", "100"]
+    assert predict.main([str(run), *arguments]) == 3
+    images = json.loads(out.read_text())["images"]
+    assert [image["path"] for image in images] == lines
+    assert [image["reason"] is None for image in images] == [k % 2 == 0 for k in range(10_000)]
+    assert len({image["score"] for image in images[::20]}) == 1
+
+
+def test_wrong_input_is_one_sentence(run, paths, tmp_path, monkeypatch):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(run / "model", lacking)
+    (lacking / "model.safetensors").unlink()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setattr("sys.stdin", typed(""))
+    cases = [
+        ([str(tmp_path / "none"), paths[0]], "does not exist"),
+        ([str(tmp_path / "empty"), paths[0]], "no model in"),
+        ([str(lacking), paths[0]], "model.safetensors is missing"),
+        ([paths[0], paths[0]], "is a file"),
+        ([str(run), str(tmp_path / "none.png")], "does not exist"),
+        ([str(run), str(tmp_path / "empty")], "no images in"),
+        ([str(run), "-"], "no images in"),
+        ([str(run), paths[0], "--sampling", "x"], "is not one of"),
+        ([str(run), paths[0], "--coverage", "all", "--crops", "9"], "leave out the number of crop"),
+        ([str(run), paths[0], "--coverage", "all", "--sampling", "all"], "and the sampling rule"),
+        ([str(run), paths[0], "--json", str(tmp_path / "no" / "x.json")], "does not exist"),
+        ([str(run), paths[0], "--csv", str(tmp_path)], "is a folder"),
+        ([str(run), paths[0], "--heatmaps", paths[0]], "cannot make the folder"),
+    ]
+    if not torch.cuda.is_available():
+        cases.append(([str(run), paths[0], "--device", "cuda"], "there is none"))
+    (tmp_path / "link").symlink_to(tmp_path / "empty", target_is_directory=True)
+    for csv_name in (tmp_path / "empty" / "x", tmp_path / "link" / "x"):
+        twice = ["--json", str(tmp_path / "empty" / "x"), "--csv", str(csv_name)]
+        cases.append(([str(run), paths[0], *twice], "--json and --csv are both"))
+    for arguments, words in cases:
+        with pytest.raises(InputError, match=words) as caught:
+            predict.main(arguments)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", [["--draws", "0"], ["--threads", "x"], ["--coverage", "some"], ["--dense"]])
+def test_wrong_flags_are_one_sentence(flag, capsys):
+    with pytest.raises(SystemExit) as stop:
+        predict.main(["run", "x.png", *flag])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", [predict, calibrate, evaluate, robustness, audit, verify_shards], ids=lambda command: command.__name__
+)
+@pytest.mark.parametrize("threads", ["0", "1025", "100000000"])
+def test_threads_that_no_process_can_have(command, threads, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["run", "x.png", "--threads", threads])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_network_takes_no_more_threads_than_cores(run, paths, tmp_path, monkeypatch):
+    """And computes the same with 1, with 2, and with as many as there are."""
+    asked, scores, set_num_threads = [], set(), torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (asked.append(n), set_num_threads(n)))
+    before, out = torch.get_num_threads(), tmp_path / "o.json"
+    try:
+        for threads in ("1", "2", "1024"):
+            flags = ["--json", str(out), "--no-stability", "--threads", threads]
+            assert predict.main([str(run), paths[0], *flags]) == 0
+            scores.add(round(json.loads(out.read_text())["images"][0]["score"], 5))
+    finally:
+        set_num_threads(before)
+    assert asked == [min(threads, os.cpu_count() or 1) for threads in (1, 2, 1024)]
+    assert len(scores) == 1
+
+
+def test_an_address_of_another_machine_is_reported(monkeypatch):
+    class Page:
+        def launch(self, **_):
+            raise OSError("Cannot find empty port")
+
+    monkeypatch.setattr("glass.predict.detector.Detector.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("glass.share.demo_page.build_page", lambda *_: Page())
+    with pytest.raises(InputError, match=r"port 99 of 1\.2\.3\.4: give another --port, or"):
+        demo.main(["run", "--host", "1.2.3.4", "--port", "99"])
+
+
+@pytest.fixture
+def served_page(run, tmp_path):
+    """The address of ``glass demo`` in a process of its own: Gradio warns, and opens sockets. The library by which
+    Gradio fetches takes this machine for one of the internet there."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("needs the extra demo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text("import safehttpx\nsafehttpx.is_public_ip = lambda _: True\n")
+    paths = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "-m", "scripts.demo", str(run), "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": paths}) as served:
+        try:
+            assert served.stdout is not None
+            assert f"http://127.0.0.1:{port}" in served.stdout.readline()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            served.terminate()
+
+
+@pytest.mark.slow
+def test_the_page_is_served_and_listens_here_only(served_page):
+    with urllib.request.urlopen(f"{served_page}/", timeout=60) as answer:
+        assert b"Is this image generated?" in answer.read()
+
+
+@pytest.mark.slow
+def test_the_page_fetches_no_address_that_a_caller_gives(served_page):
+    """Gradio by itself fetches both."""
+    with counting(200) as (address, asked):
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"{served_page}/gradio_api/file={address}/passed_on.jpg", timeout=60)
+        call = f"{served_page}/gradio_api/call/predict"
+        file = {"path": f"{address}/file.jpg", "meta": {"_type": "gradio.FileData"}}
+        request = urllib.request.Request(
+            call, json.dumps({"data": [file]}).encode(), {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            event = json.load(answer)["event_id"]
+        with urllib.request.urlopen(f"{call}/{event}", timeout=60) as answer:
+            assert answer.read().startswith(b"event: error")
+    assert asked == []
+
+
+@pytest.mark.slow
+def test_programs_ask_the_page_as_the_docs_say(served_page, run, paths, tmp_path):
+    """The same document as that of ``glass predict --json``, also of a file that cannot be read."""
+    text = (Path(__file__).parents[2] / "docs/predict.md").read_text("utf-8")
+    (call,) = re.findall(r"```python\n(import json\nfrom gradio_client.*?)```", text, re.DOTALL)
+    patient = f'"{served_page}", httpx_kwargs={{"timeout": 300}}'  # 5 s by itself, and shared machines stand still
+    call = call.replace('"http://127.0.0.1:7860"', patient).replace('"photo.jpg"', "sys.argv[1]")
+    call = f"import sys\n{call}\nprint(json.dumps(document))"
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    for path in (paths[0], str(tmp_path / "broken.jpg")):
+        done = subprocess.run([sys.executable, "-c", call, path], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        out = tmp_path / "out.json"
+        predict.main([str(run), path, "--json", str(out), "--threads", "1"])
+        expected = json.loads(out.read_text())
+        out.unlink()
+        expected["model"]["path"] = run.name
+        expected["images"][0]["path"] = Path(path).name
+        assert json.loads(done.stdout.splitlines()[-1]) == expected
+    listed = (
+        f"from gradio_client import Client\nprint(*Client({patient}).view_api(return_format='dict')['named_endpoints'])"
+    )
+    done = subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "/predict"
