@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,24 +13,26 @@ from PIL import Image
 from scripts import make_demo
 from scripts.build_shards import main as build_shards
 from scripts.demo_images import enlarging, networks, rerendering
+from scripts.demo_images import photos as photographs
 from shards.errors import InputError
-
-SIDES = (1900, 1300)
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
+    """With a hundredth of the least pixels: cut and enlarged at full size, they would take a minute."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(4):
-        coarse = np.random.default_rng(seed).integers(0, 256, (130, 190, 3), dtype=np.uint8)
-        Image.fromarray(coarse).resize(SIDES, Image.Resampling.NEAREST).save(folder / f"{seed}.jpg", quality=90)
+        coarse = np.random.default_rng(seed).integers(0, 256, (13, 19, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((190, 130), Image.Resampling.NEAREST).save(folder / f"{seed}.jpg", quality=90)
     return folder
 
 
 @pytest.fixture
 def without_ncnn(monkeypatch):
-    """Each network is a plain filter here; what it was asked for is counted."""
+    """Each network is a plain filter here; what it was asked for is counted. Images are small, as ``photos`` are."""
     asked = Counter()
+    monkeypatch.setattr(photographs, "MIN_PIXELS", 24_000)
+    monkeypatch.setattr(rerendering, "SIDES", (52, 76))
 
     def enlarge(name, image):
         asked[name] += 1
@@ -67,8 +70,8 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     for row in listed + control:
         splits.setdefault(row["group"], set()).add(row["split"])
         with Image.open(out / row["path"]) as image:
-            assert 500 <= image.width <= 768
-            assert 500 <= image.height <= 768
+            assert 52 <= image.width <= 76
+            assert 52 <= image.height <= 76
     assert sorted(map(sorted, splits.values())) == [["test"], ["train"], ["train"], ["train"]]
     per_picture = Counter((row["group"], row["label"]) for row in rows)
     assert set(per_picture.values()) == {3}, "a picture must not tell the class"
@@ -84,6 +87,18 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     readme = (out / "README.txt").read_text(encoding="utf-8")
     assert "waifu2x" in readme
     assert "MIT" in readme
+
+
+def test_images_are_of_usual_sizes_and_at_most_half_as_wide_as_their_photograph():
+    edges = np.zeros((32, 32), np.float32)
+    large = [photographs.Photo(Path(f"{index}.jpg"), 1900, 1600, edges, edges) for index in range(3)]
+    narrow = photographs.Photo(Path("3.jpg"), 1000, 2400, edges, edges)
+    jobs = rerendering.plan_rerendered(40, 0, [*large, narrow], [0, 1, 2, 3], ["upconv7"])
+    parts = [part for job in jobs if job.photo != narrow.path for part in job.renditions]
+    for sides in ({part.width for part in parts}, {part.height for part in parts}):
+        assert 512 <= min(sides) < 560
+        assert 720 < max(sides) <= 768
+    assert {part.width for job in jobs if job.photo == narrow.path for part in job.renditions} == {500}
 
 
 def test_unseen_networks_are_of_the_test_alone(photos, tmp_path, without_ncnn):
