@@ -86,7 +86,7 @@ def parser() -> CommandParser:
         "--images",
         type=int,
         default=600,
-        help="how many, half of them real (default: 600); --networks adds real ones that were enlarged by a filter",
+        help="how many, half of them real (default: 600); --networks adds real ones, most of them enlarged by a filter",
     )
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default: 0)")
     parser.add_argument("--photos", metavar="DIR", type=Path, help="cut the scenes from the photographs in DIR")

@@ -25,8 +25,8 @@ from .randomness import Stream, stream
 
 __all__ = ["CONTROLS", "Cutting", "PhotoJob", "plan_rerendered", "render_photo"]
 
-ENLARGED, ADDED = "enlarged", "added"
-MIXES = {ENLARGED: BROAD, ADDED: SHARP}
+AS_CUT, ENLARGED, SHARPLY = "", "enlarged", "sharply enlarged"
+MIXES = {ENLARGED: BROAD, SHARPLY: SHARP}
 """Makers without a network."""
 CONTROLS = {"lanczos-2": 2.0, "lanczos-1.7": 1.7}
 """The parts of the control, each with its factor: that of most networks, and one that is no whole number."""
@@ -37,11 +37,11 @@ QUALITIES = (88, 95)
 TEST_SHARE = 0.3
 ENLARGED_SHARE = 0.5
 """Of the real images, but for those that are added for the training."""
-ENLARGED_TIMES = 5
-"""Enlarged real images that are added, to the generated ones of the same pictures. They cost no network, and of some
-hundred images too few would be enlarged by any one filter and factor."""
-FIRST_ADDED = 1_000_000
-"""Their first number: what is added changes nothing about the others, and the others nothing about it."""
+ADDED = {SHARPLY: (8, 1_000_000), AS_CUT: (3, 2_000_000)}
+"""Real images that are added for the training, which cost no network: how many to each generated one of the same
+pictures, and their first number. Of some hundred images too few would be enlarged by any one filter and factor; and
+where few are as they were cut, a detector calls those generated. What is added changes nothing about the others, and
+the others nothing about it."""
 CONTROL_SHARE = 0.1
 """Images of each part of the control to those of both classes."""
 UNSEEN_SHARE = 0.05
@@ -59,7 +59,7 @@ class Cutting:
     number: int
     """Seeds everything about it."""
     maker: str
-    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or empty: as it was cut."""
+    """A key of ``NETWORKS``, :data:`CONTROLS` or :data:`MIXES`, or :data:`AS_CUT`."""
     group: str
     split: str
     """``train`` or ``test``, by picture."""
@@ -76,7 +76,7 @@ class Cutting:
     def path(self) -> PurePosixPath:
         """Path of the image relative to the output folder."""
         folder = f"control/{self.maker}" if self.maker in CONTROLS else f"generated/{self.maker}"
-        folder = {"": "real", ENLARGED: "real/enlarged", ADDED: "real/enlarged"}.get(self.maker, folder)
+        folder = {AS_CUT: "real", ENLARGED: "real/enlarged", SHARPLY: "real/enlarged"}.get(self.maker, folder)
         return PurePosixPath(folder, f"{self.number:06d}.{self.encoding.suffix}")
 
 
@@ -97,9 +97,9 @@ def plan_rerendered(
     unseen: Sequence[str] = (),
 ) -> list[PhotoJob]:
     """``images`` cuttings, half of them real, every second one of a photograph; from the pictures of the test,
-    the control and images by the ``unseen`` networks; and from those of the training, more enlarged real ones. None of
-    what is added changes anything about the others. ``pictures[i]`` is the picture that photo i shows; there are two
-    or more."""
+    the control and images by the ``unseen`` networks; and from those of the training, more real ones (:data:`ADDED`).
+    None of what is added changes anything about the others. ``pictures[i]`` is the picture that photo i shows; there
+    are two or more."""
     jobs = [PhotoJob(photo.path) for photo in photos]
     test = _test_pictures(seed, pictures)
     for_test = [index for index, picture in enumerate(pictures) if picture in test]
@@ -119,11 +119,12 @@ def plan_rerendered(
         cutting = _cutting(number, seed, photos[index], pictures[index], is_test=index in for_test)
         jobs[index].renditions.extend(replace(cutting, maker=maker) for maker in together)
     for_training = [index for index in range(len(photos)) if index not in for_test]
-    count = ENLARGED_TIMES * sum(number % 2 for number in range(images) if order[number] in for_training)
-    added = _rounds(stream(seed, Stream.PLAN, 1), for_training, count)
-    for number, index in enumerate(added, FIRST_ADDED):
-        cutting = _cutting(number, seed, photos[index], pictures[index], is_test=False)
-        jobs[index].renditions.append(replace(cutting, maker=ADDED))
+    generated = sum(number % 2 for number in range(images) if order[number] in for_training)
+    for part, (maker, (times, first)) in enumerate(ADDED.items(), 1):
+        added = _rounds(stream(seed, Stream.PLAN, part), for_training, times * generated)
+        for number, index in enumerate(added, first):
+            cutting = _cutting(number, seed, photos[index], pictures[index], is_test=False)
+            jobs[index].renditions.append(replace(cutting, maker=maker))
     return [job for job in jobs if job.renditions]
 
 
@@ -133,7 +134,7 @@ def _cutting(number: int, seed: int, photo: Photo, picture: int, *, is_test: boo
     width, height = (int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE for side in rng.integers(*SIDES, 2, endpoint=True))
     return Cutting(
         number,
-        "",
+        AS_CUT,
         f"picture-{picture:06d}",
         "test" if is_test else "train",
         min(width, photo.width // 2),
@@ -194,7 +195,7 @@ def _detail(part: Image.Image) -> float:
 
 def _makers(images: int, networks: Sequence[str]) -> list[tuple[str, ...]]:
     """Real and generated in turn; networks in turn, and every so many real ones enlarged."""
-    reals = ("",) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
+    reals = (AS_CUT,) * (round(1 / ENLARGED_SHARE) - 1) + (ENLARGED,)
     in_turn = zip(cycle(reals), cycle(networks), strict=False)
     return [(maker,) for maker in islice(chain.from_iterable(in_turn), images)]
 
