@@ -30,8 +30,9 @@ class LoaderStats:
             self._counts[name] += amount
 
     def reason(self, kind: str, reason: str, amount: int = 1) -> None:
-        """Counts why samples took the full decode although windows were wanted (``fallback``), gave
-        no pixels (``failed``), or were not left to DALI (``on_host``)."""
+        """Adds ``amount`` to a count of reasons. ``kind`` says what they explain: ``fallback``, why samples took the
+        full decode although windows were wanted; ``failed``, why samples gave no pixels; ``on_host``, why samples
+        were not left to DALI."""
         with self._lock:
             self._reasons[kind][reason] += amount
 

@@ -14,10 +14,11 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Recipe(FilePasses):
-    """Windows are drawn beforehand and results are not collated, which favours it a little.
+    """The paper's data path on one image at a time.
 
-    The paper runs it in the worker processes of a ``DataLoader``; threads spare it their pickling
-    and hold the GIL only for microseconds between the steps.
+    Windows are drawn in advance and results are not collated into batches, which favours this method a little. The
+    paper runs it in the worker processes of a ``DataLoader``; threads avoid the pickling between processes, and hold
+    the GIL only for microseconds between the steps.
     """
 
     def __init__(self, task: Task) -> None:

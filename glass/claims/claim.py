@@ -22,8 +22,8 @@ _NO_QUOTES = str.maketrans("“”", '""')
 
 
 def quoted(text: str, most: int = MAX_CHARACTERS) -> str:
-    """:func:`plain` text of a file in quotation marks, which it cannot close: no word of it looks like one of ours,
-    such as ``(valid and trusted)``."""
+    """``text``, which comes from a file, made :func:`plain` and put into quotation marks, without any such marks
+    inside: no part of it can pass for words of this program, such as ``(valid and trusted)``."""
     return f"“{plain(text, most).translate(_NO_QUOTES)}”"
 
 

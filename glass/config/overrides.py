@@ -88,9 +88,12 @@ def apply_settings(config: RunConfig, settings: Iterable[tuple[str, str]], origi
 
 
 def require_asked(path: Path, option: str, before: RunConfig, after: RunConfig, asked: Sequence[str]) -> None:
-    """Raises ``InputError`` where the settings in ``path``, a file given with ``option`` that makes ``after`` of
-    ``before``, name a file, a service or a network elsewhere that no ``asked`` one of ``--set`` names: the file may
-    come from a stranger."""
+    """Raises ``InputError`` if a file of settings makes the run use a file, a service or a network elsewhere that the
+    user did not name with ``--set``: the file may come from a stranger.
+
+    ``path`` is the file, given with ``option``; ``before`` and ``after`` are the settings without and with it, and
+    ``asked`` are the user's arguments of ``--set``.
+    """
     keys = {word.partition("=")[0] for word in asked}
     old, new = flat_settings(config_to_dict(before)), flat_settings(config_to_dict(after))
     elsewhere = [

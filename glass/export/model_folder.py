@@ -64,10 +64,10 @@ class ModelCard(TypedDict):
 def save_model(
     folder: Path, model: Glass | SingleView, config: RunConfig, chosen: dict[str, Any] | None = None
 ) -> None:
-    """Writes ``model`` into ``folder``; ``chosen`` records why it is this one (epoch, metrics).
+    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics).
 
-    Each file is replaced whole, the weights first; whoever is interrupted between the two leaves a
-    pair that :func:`load_model` refuses rather than a wrong record.
+    Each file is replaced whole, the weights first. If the process is killed between the two, :func:`load_model` refuses
+    the folder, so that weights are never taken for those of another record.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in exported_state(model).items()}

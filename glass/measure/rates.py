@@ -31,10 +31,11 @@ def clopper_pearson(count: float, total: float) -> tuple[float, float]:
 
 
 def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> list[float] | None:
-    """The 95 % interval of the share of true values in ``hit`` (n,); None of no images.
+    """The 95 % confidence interval of the share of true values in ``hit`` (n,); None without images.
 
-    ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Where no image is grouped it is
-    :func:`clopper_pearson`'s; where all are alike, a scene counts as one image.
+    ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`. Without groups it is that of
+    :func:`clopper_pearson`. With groups, n is reduced to the number of independent images that would vary as much; if
+    all values are equal, each scene counts as one image.
     """
     hit = np.asarray(hit, bool)
     if not len(hit):
@@ -52,11 +53,11 @@ def rate_interval(hit: Array, groups: Sequence[str] | Array | None = None) -> li
 def metric_intervals(
     label: Array, probability: Array, draws: int, seed: int, groups: Sequence[str] | Array | None, threshold: float
 ) -> dict[str, list[float] | None]:
-    """The interval of every metric: :func:`rate_interval`'s of shares of images, the bootstrap's of
-    all others.
+    """The interval of every metric: :func:`rate_interval` for shares of images, the bootstrap for all others.
 
-    Of shares whose threshold or whole is chance as well (detected at few false alarms, precision)
-    the bootstrap knows more, but nothing if every draw has 0 or 1: then :func:`rate_interval`'s.
+    Where the threshold or the denominator is random too (detection at few false alarms, precision), the bootstrap
+    describes the spread better, unless it is 0 in every draw or 1 in every draw: then it is :func:`rate_interval` after
+    all.
     """
     intervals = bootstrap_intervals(label, probability, draws, seed, groups, threshold)
     label, right = np.asarray(label), (np.asarray(probability) >= threshold) == label
@@ -78,13 +79,13 @@ def metric_intervals(
 
 
 def expected_counts(count: int, total: int, new_total: int) -> tuple[int, int]:
-    """How many of ``new_total`` fresh images lie above a threshold that was put, by looking at
-    ``total`` others, where ``count`` of these lie above it: a 95 % prediction interval.
+    """A 95 % prediction interval for how many of ``new_total`` new images lie above a threshold that was chosen on
+    ``total`` other images, of which ``count`` lie above it.
 
-    The rate above the k-th highest of n draws is Beta(k, n - k + 1), whatever they are drawn from.
-    A threshold between the k-th and the next lies between two such rates, and the count of fresh
-    images between two beta-binomials. This is not the interval of the rate: that one is of a test
-    set without end, and a small one strays further.
+    Whatever the distribution of the scores, the rate above the k-th highest of n draws is Beta(k, n - k + 1). A
+    threshold between the k-th and the next score lies between two such rates, and the count of new images between two
+    beta-binomials. A confidence interval of the rate is narrower: it describes an infinite test set, and a small one
+    varies more.
     """
     from scipy.stats import betabinom
 

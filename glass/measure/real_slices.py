@@ -35,10 +35,10 @@ class RealSlice(TypedDict):
 
 
 def real_slices(table: pa.Table, dataset: "ShardDataset", threshold: float) -> list[RealSlice]:
-    """A row per kind.
+    """The false alarms on each kind of real images, one row per kind.
 
-    ``table`` is of ``glass.measure.predictions.PREDICTION_SCHEMA``. Slices of fewer than 10 images, and
-    those that hold all real images, are left out.
+    ``table`` is of ``glass.measure.predictions.PREDICTION_SCHEMA``; images with a probability of ``threshold`` or more
+    count as false alarms. Kinds of fewer than 10 images, and kinds that hold all real images, are left out.
     """
     import pyarrow.compute as pc  # takes a fifth of a second to import, and a prediction counts nothing
 

@@ -102,9 +102,12 @@ class TrainedModel:
     def views(
         self, num_crops: int | None = None, sampling: str | None = None, coverage: str = "sample", draws: int = 1
     ) -> ViewSettings:
-        """The views that it has of an image; None keeps the settings of training.
+        """The settings of the views that the model gets of an image; ``None`` stands for the setting that it was
+        trained with.
 
-        Raises ``InputError`` where it sees no crops and some were asked for.
+        ``num_crops`` crops are drawn by the rule ``sampling``, in ``draws`` independent draws; ``coverage="all"`` takes
+        crops that cover the whole image instead. Raises ``InputError`` if the model sees no crops and one of these was
+        asked for.
         """
         asked = {
             "crops": num_crops is not None,

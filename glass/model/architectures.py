@@ -65,8 +65,8 @@ def feature_width(network: nn.Module) -> int:
 
 
 def classifier_keys(name: str, image_size: int, network: nn.Module) -> set[str]:
-    """The names of tensors that timm's own weights hold and ``network``, made without a classifier,
-    does not. timm itself names the last layer alone, and heads have more."""
+    """The names of the tensors that timm's own weights for ``name`` hold and that ``network``, created without a
+    classifier, lacks. timm names only the last layer of a classifier, and many have more."""
     known = architecture(name)
     settings = _settings(known, image_size) | {"num_classes": 1000}
     with torch.random.fork_rng(devices=[]), torch.device("meta"):

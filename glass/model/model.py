@@ -100,17 +100,17 @@ class SingleView(nn.Module):
 
 
 def compile_backbones(model: Glass | SingleView, backend: str = "inductor") -> None:
-    """Compiles each backbone in place, by itself: all but a thousandth of a step is theirs. The loop over
-    chunks of crops stays outside: traced as one graph, all chunks would be unrolled and the compiler would
-    decide what to keep."""
+    """Compiles each backbone in place, by itself: all but a thousandth of a step's time is spent in them. The loop
+    over chunks of crops stays outside: traced as one graph, it would be unrolled, and the compiler would choose what
+    to keep."""
     for part in model.children():
         if isinstance(part, Backbone):
             part.compile(backend=backend)
 
 
 def check_backbones(config: "RunConfig") -> None:
-    """Raises ``InputError`` if a backbone of ``config`` does not take its views, or would never read a
-    rim of them. Nothing is downloaded, and the answer of a backbone is found once."""
+    """Raises ``InputError`` if a backbone of ``config`` does not accept views of the configured size, or would never
+    read the edges of them. Downloads nothing, and checks each backbone once per process."""
     for setting, (name, size) in _views(config).items():
         check_views(name, size, setting)
 

@@ -13,9 +13,10 @@ ACCELERATE_NAMES = {"bf16": "bf16", "fp16": "fp16", "float32": "no"}
 
 
 def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, str]:
-    """(``bf16`` | ``fp16`` | ``float32``, why in words) for a ``precision`` setting on a device.
+    """The precision to compute in (``bf16``, ``fp16`` or ``float32``) and the reason, in words.
 
-    Raises ``InputError`` if the device cannot compute in what was asked for.
+    ``setting`` is one of the three, or ``auto``. Raises ``InputError`` if ``device`` cannot compute in the precision
+    that ``setting`` names.
     """
     cuda = torch.device(device).type == "cuda"
     if setting == "float32":

@@ -69,8 +69,9 @@ def _no_vector(name: str, gives: str) -> str:
 
 
 def require_runs(backbone: nn.Module, name: str, size: int, setting: str) -> None:
-    """Passes one black image through ``backbone``; ``InputError``, as of :func:`check_views`, if
-    that fails or gives no vector. A network on the meta device is let be."""
+    """Passes one black image of ``size`` pixels a side through ``backbone`` and raises ``InputError``, worded as by
+    :func:`check_views`, if that fails or gives no vector. A network on the meta device cannot be run and is
+    accepted."""
     if any(weight.is_meta for weight in backbone.parameters()):
         return
     device = next(backbone.parameters()).device

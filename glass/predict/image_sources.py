@@ -105,12 +105,11 @@ class BytesSource:
 
 @dataclass(frozen=True)
 class PixelSource:
-    """Decoded pixels, (H, W, 3) uint8 or a Pillow image.
+    """An image given as pixels: an (H, W, 3) uint8 array, or a Pillow image.
 
-    Their windows are those of a file with these pixels, but for rules that read the bits of a JPEG
-    (``loaders.windows.sampling.SamplingRule.reads_files``): there are none here. A Pillow image is taken with the
-    pixels that Pillow gives it, and of 16-bit colour Pillow drops the low bytes, where the file
-    itself is rounded.
+    Its windows are those of an image file with the same pixels, except under sampling rules that read the bits of a
+    JPEG (``loaders.windows.sampling.SamplingRule.reads_files``), since there are none. Pillow drops the low bytes of
+    16-bit colour, whereas 16-bit files are rounded to 8 bits.
     """
 
     name: str

@@ -35,8 +35,8 @@ class Outputs:
         return [str(path) for path in (*self.files.values(), self.heatmaps) if path is not None]
 
     def check(self) -> None:
-        """Before any work: raises ``InputError`` where one cannot be written, or is a file that is not ours, and makes
-        the folder."""
+        """Checks all outputs before any work, and makes the folder for heat maps. Raises ``InputError`` if an output
+        cannot be written, or exists and was not written by this command."""
         require_different(self.files)
         checks = {"--json": check_json_target, "--csv": check_csv_target, "--html": check_page_target}
         for option, path in self.files.items():

@@ -59,8 +59,9 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
 
 
 def verdict_line(verdict: ImageVerdict) -> str:
-    """Word, probability or raw score, stability, path, remarks, and what the file says about itself; of an unreadable
-    image the reason."""
+    """The line that ``glass predict`` prints for an image: the verdict, the probability or raw score, whether it is
+    unstable, the path, remarks, and what the file says about itself. For an unreadable image it holds the reason
+    instead."""
     path = one_line(verdict.path)
     if verdict.reason is not None:
         return f"{'unreadable':<10} {'':6} {'':8}  {path}: {printable(verdict.reason)}"

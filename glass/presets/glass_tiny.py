@@ -16,7 +16,7 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The same epochs, batch and images as the other tiny preset."""
+    """The epochs, batch size and images of ``single_view_tiny``."""
     return RunConfig(
         preset="glass_tiny",
         model=ModelConfig(kind="glass", global_backbone="test_resnet", pretrained=False, dropout=0.0),

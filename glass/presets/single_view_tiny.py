@@ -14,8 +14,8 @@ __all__ = ["preset"]
 
 
 def preset() -> RunConfig:
-    """The same epochs, batch and images as the other tiny preset; the one backbone learns at the
-    rate of the other's local backbone."""
+    """The epochs, batch size and images of ``glass_tiny``; the only backbone learns at the rate of the local
+    backbone there."""
     return RunConfig(
         preset="single_view_tiny",
         model=ModelConfig(kind="single_view", global_backbone="test_resnet", pretrained=False, dropout=0.0),

@@ -63,8 +63,8 @@ def roc_svg(runs: "Sequence[RunData]") -> list[str]:
 
 
 def reliability_svg(runs: "Sequence[RunData]") -> list[str]:
-    """How often it was generated against the score given (dot area by number of images); and how
-    the scores are spread."""
+    """Two figures: the reliability diagram, which shows the share of generated images against the score (dot area by
+    number of images), and the distribution of the scores."""
     words = sorted({score_word(run.evaluation.get("calibration")) for run in runs})
     given_as = f"{' or '.join(words)} given"
     (left, curve), (right, spread) = panel(), panel()

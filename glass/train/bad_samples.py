@@ -107,8 +107,8 @@ class BadSampleLedger:
         return self._count(split, new, loader.num_samples)
 
     def count_still_bad(self, split: str, num_samples: int, dataset: ShardDataset, config: LoaderConfig) -> str | None:
-        """Counts what :meth:`load_earlier` found of ``split`` and is still bad; returns as
-        :meth:`collect`, on all processes."""
+        """Reads the samples of ``split`` that :meth:`load_earlier` found bad once more, and counts those that still
+        are. Returns as :meth:`collect`, on all processes."""
         rows = [row for (of, _), row in self._earlier.items() if of == split]
         return self._count(split, _still_bad(rows, dataset, config), num_samples)
 

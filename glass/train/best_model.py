@@ -30,15 +30,15 @@ class BestModel:
         return better
 
     def export(self) -> None:
-        """Writes ``model/`` where the epoch just saved is the best so far: after its checkpoint, so
-        that what was exported is never lost to a run that goes on from the one before."""
+        """Writes ``model/`` if the epoch just saved is the best so far. Called after the checkpoint of the epoch is
+        written, so that no run resumes from before an epoch whose model was exported."""
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
             save_model(self.folder.model, self.state.judged_model, self.config, best)
 
     def restore(self) -> None:
-        """Makes ``model/`` that of the best epoch again, where a kill came before its export, or
-        the run went back to an earlier checkpoint because one was damaged."""
+        """Makes ``model/`` that of the best epoch again, if the process was killed before that epoch's export, or if
+        the run went back to an earlier checkpoint because a later one was damaged."""
         progress = self.state.progress
         if progress.best is None:
             return

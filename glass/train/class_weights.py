@@ -10,10 +10,10 @@ __all__ = ["class_weights"]
 
 
 def class_weights(config: RunConfig, dataset: ShardDataset) -> tuple[float, float] | None:
-    """(real, generated), or None where every image counts alike.
+    """The weights of real and generated images in the loss, or None where every image counts alike.
 
-    ``balanced`` ones have the mean 1 over the training split, so that they change no learning rate. Raises
-    ``InputError`` for them where a class has no image there.
+    ``balanced`` weights have a mean of 1 over the training split, so that learning rates keep their meaning; for them,
+    a training split without images of a class raises ``InputError``.
     """
     if config.train.class_weights is None:
         return None

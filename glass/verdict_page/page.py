@@ -46,8 +46,8 @@ class VerdictPage:
     _details: Details = field(default_factory=Details)
 
     def watched(self, sources: Sequence[ImageSource]) -> Sequence[ImageSource]:
-        """The sources to score: they keep a small picture where the page has room for one. Their images are decoded
-        whole."""
+        """``sources``, wrapped so that each keeps a thumbnail of its image if the page has room for thumbnails.
+        Images of wrapped sources are decoded whole."""
         return [WatchedSource(source) for source in sources] if 1 < self.num_images <= MOST_THUMBNAILS else sources
 
     def wants_picture(self, verdict: ImageVerdict) -> bool:
@@ -61,8 +61,8 @@ class VerdictPage:
         loaded: LoadedImage | None = None,
         dense: DenseMap | None = None,
     ) -> None:
-        """Takes in the next image, whose ``source`` is one of :meth:`watched`. With what was ``loaded``, it is shown
-        with its windows, and with ``dense`` under a heat map."""
+        """Adds the next image; ``source`` is the one from :meth:`watched`. With ``loaded``, the page can show the
+        image with its windows, and with ``dense`` also under a heat map."""
         number = len(self._verdicts)
         self._verdicts.append(verdict)
         thumbnail = ""

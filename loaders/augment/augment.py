@@ -69,8 +69,8 @@ class Change:
         return self.on_window(pixels, CropWindow(0, 0, *self.size))
 
     def as_jpeg(self, pixels: Pixels) -> bytes | None:
-        """The file that the changed image is, where the last operation saves a JPEG: its pixels
-        are those of :meth:`on_image`."""
+        """The JPEG file of the changed image, with the pixels of :meth:`on_image`, if the last operation saves one;
+        otherwise None."""
         if not self.operations or not isinstance(self.operations[-1], Jpeg):
             return None
         before = Change(self.operations[:-1], self.sizes[:-1])

@@ -196,8 +196,11 @@ class Noise(_KeepsSize):
         return self._added(window.cut(pixels, read), window, size[1], self.deviation)
 
     def on_view(self, view: Pixels, size: Size) -> Pixels:
-        """Shrinking averages: a triangle over f pixels to each side leaves 2 / (3 f) of the
-        variance. Other noise than the image's, of the deviation that it would have."""
+        """Adds noise to the global view, of the standard deviation that the image's noise would have there, but drawn
+        separately.
+
+        Shrinking averages: a triangle filter that reaches f pixels to each side leaves 2 / (3 f) of the variance.
+        """
         side = len(view)
         kept = 1.0
         for length in size:

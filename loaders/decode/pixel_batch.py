@@ -86,11 +86,11 @@ def image_views(
     appearances: Sequence[int] = (0,),
     detail: "Detail | None" = None,
 ) -> list[ImageViews]:
-    """The views that evaluation has of ``image``, and further draws of its windows.
+    """The views of ``image`` for evaluation, one per entry of ``appearances``.
 
-    Windows are those of evaluation: (``config.seed``, epoch 0, content id) in ``appearances`` 0, other
-    ones in 1, 2, …. ``detail`` is what the sampling rule read off its file. Of ``config`` only
-    ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` count.
+    The windows follow from ``config.seed``, epoch 0, ``content_id`` and the appearance: 0 gives the windows of
+    evaluation, 1, 2, … give others. ``detail`` is what the sampling rule read from the image's file. Of ``config`` only
+    ``num_crops``, ``crop_size``, ``global_size``, ``sampling`` and ``seed`` matter.
     """
     small = image.view(config.global_size)
     return [_one_draw(image, small, content_id, config, number, detail) for number in appearances]

@@ -25,8 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode_webp(job: WholeJob) -> Pixels | None:
-    """(height, width, 3) uint8 of a WebP; ``None`` for what is left to the oracle: other formats, alpha, animations,
-    and damaged files, for which it finds the words."""
+    """The pixels of a WebP, (height, width, 3) uint8; ``None`` for what the reference decoder has to read: other
+    formats, alpha, animations, and damaged files, for which it has the error message."""
     if job.image_format != "WEBP" or job.mode != "RGB" or (decode := _decoder()) is None:
         return None
     try:

@@ -30,8 +30,8 @@ class FetchedSample:
 
 
 class FetchedBatch:
-    """The members of a batch under way, see :class:`loaders.reading.members.Members`. All methods wait for a sample;
-    its checksums were compared on its arrival."""
+    """The members of a batch that is being fetched, see :class:`loaders.reading.members.Members`. Every method waits
+    until its sample has arrived; checksums are compared on arrival."""
 
     def __init__(self, samples: "dict[int, Future[FetchedSample]]", fetch_image: Callable[[int], Bytes]) -> None:
         """``samples`` by manifest row; ``fetch_image`` gets the whole image of one."""

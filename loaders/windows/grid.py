@@ -84,11 +84,12 @@ def cell_windows(
 
 
 def draw_cells(rows: Int64, columns: Int64, weights: Int64 | None, count: Int64, random: U64) -> Mask:
-    """(B, 64): ``count`` (B,) distinct cells of each grid, none where it is 0, at most all.
+    """(B, 64) bool: ``count`` (B,) distinct cells of each grid, drawn at random; at most all of them.
 
-    ``weights`` (B, 64) count from 1 to 2²⁵ for cells that exist, numbered row by row; None: equal.
-    ``random`` (B, 2) is a draw for the start and one for the curve's orientation. A cell that
-    weighs so much that it would come twice comes for certain, and the others share what is left.
+    ``weights`` (B, 64) are integers from 1 to 2²⁵ for the cells that exist, numbered row by row; None means equal
+    weights. ``random`` (B, 2) holds two random numbers: one for the start, one for the orientation of the curve through
+    the cells. A cell whose weight exceeds one draw's share is always drawn, once, and the others share the remaining
+    draws.
     """
     number = np.arange(MAX_CELLS)[None, :]
     exists = number < (rows * columns)[:, None]

@@ -137,8 +137,9 @@ def every_cell(height: Sizes, width: Sizes, crop_size: int, num_crops: int, stre
 def texture(
     height: Sizes, width: Sizes, crop_size: int, num_crops: int, streams: U64, details: Details
 ) -> tuple[Windows, Mask]:
-    """N cells of the grid of ``aspect``, spread over the image, drawn by detail, and in each a
-    uniform crop. Where there are fewer than N, all repeat in turn, and the remainder is drawn."""
+    """N cells of the grid of ``aspect``, spread over the image and drawn in proportion to their detail, and a
+    uniform crop in each. If the grid has fewer than N cells, all of them are taken in turn, and only the remainder
+    is drawn."""
     rows, columns = grid_shape(height, width, crop_size)
     num_cells = rows * columns
     random = draws(streams, 2 + 2 * num_crops)

@@ -155,11 +155,11 @@ def scene_numbers(groups: Array) -> Array:
 
 
 def cells(name: str, values: Array, smaller: int, graded: int = 1, finer: int = 1) -> Array:
-    """The cell, (n,) int64 from 0, that each value of a fact falls in: codes as they are, numbers in bins of about
-    equal counts.
+    """(n,) int64: the cell, numbered from 0, of each value of the fact ``name``. Codes of names are cells already;
+    numbers are divided into bins of about equal counts.
 
-    There are as many bins as a smaller class of ``smaller`` images allows, fewer if ``graded`` facts are divided
-    together, and ``finer`` times as many of them.
+    A smaller class of ``smaller`` images determines the number of bins. There are fewer if ``graded`` numeric facts are
+    divided together, and ``finer`` times as many on request.
     """
     if name not in GRADED:
         return values.astype(np.int64)

@@ -64,12 +64,11 @@ def equalise(
     advance: Callable[[int], object],
     reject_unreadable: bool = False,
 ) -> Equalised:
-    """Decides for ``table`` of ``SCAN_SCHEMA``; ``method`` is one of ``METHODS``.
+    """Applies ``method``, one of ``METHODS``, to the images in ``table``, which is of ``SCAN_SCHEMA``.
 
-    Reads the files' headers again; ``advance(n)`` is called after every ``n``. Raises
-    ``InputError`` if no images of both classes can be matched. A file that the disk does not
-    give any more is rejected with ``reject_unreadable``, and ends the work without: what is decided
-    must not depend on it.
+    Reads the headers of the files again; ``advance(n)`` is called after every ``n`` of them. Raises ``InputError`` if
+    no images of both classes can be matched. If the disk no longer delivers a file, ``reject_unreadable`` rejects it;
+    otherwise ``MachineTrouble`` is raised, since the choice of images must not depend on the state of a disk.
     """
     if method == "none":
         return Equalised(table, "")

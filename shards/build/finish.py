@@ -76,8 +76,8 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
 
 
 def require_left(plan: BuildPlan, misnamed: Iterable[str], out: Path) -> None:
-    """Raises ``InputError``, with only the list of rejects written, where the first pass has left no image of a class,
-    or of a split that was given: what is built of the others would be no data set of both."""
+    """Raises ``InputError``, with only the list of rejects written, if the first pass rejected all images of a
+    class, or of a split that images were given: the rest would not be the data set that was asked for."""
     lost: dict[str, Counter[str]] = {}
     left: set[str] = set()
     rows = zip(*(plan.table.column(name).to_pylist() for name in ("label", "split", "reason")), strict=True)
@@ -126,13 +126,13 @@ def write_data_set(
     samples_per_shard: int = 0,
     **fields: Any,
 ) -> DatasetInfo:
-    """Joins the shards' ``manifests`` to ``samples.arrow``, split after split, and writes the list of
-    rejects and, last of all, ``dataset.json``, whose contents are returned.
+    """Joins the shards' ``manifests`` into ``samples.arrow``, split after split, then writes the list of rejects and,
+    last of all, ``dataset.json``; returns the contents of the latter.
 
-    ``rejected`` are the images that came into no shard's work, ``samples_per_shard`` the limit that
-    was set, 0 for none; other ``fields`` are those of :class:`DatasetInfo`. ``given`` has the splits that images were
-    given, by their source paths. Raises ``InputError``, with only the list of rejects written, where there is no
-    sample, or none of a class or given split that images were rejected of.
+    ``rejected`` are the images that were assigned to no shard, ``samples_per_shard`` is the limit that was set, 0 for
+    none, and ``given`` maps source paths to the splits that images were given; other ``fields`` are those of
+    :class:`DatasetInfo`. Raises ``InputError``, with only the list of rejects written, if no sample is left at all, or
+    none of a class or given split of which images were rejected.
     """
     records = [read_record(manifest) for manifest in manifests]
     found = [*rejected, *(rejection for record in records for rejection in record.rejected)]
@@ -185,10 +185,10 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def write_manifest(table: pa.Table, path: Path, build_id: str = "") -> pa.Table:
-    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set, and returns it so.
+    """Writes a table of ``SAMPLE_SCHEMA`` as the manifest of a data set, and returns the table as it was written.
 
-    One record batch, so that every column is one array of the mapped file. ``build_id`` is that of
-    the ``DatasetInfo`` beside it; without one the two are not compared at opening.
+    It is one record batch, so that every column is one array of the mapped file. ``build_id`` is that of the
+    ``DatasetInfo`` beside it; without one, opening the data set does not compare the two.
     """
     table = table.unify_dictionaries().combine_chunks()
     metadata = dict(SAMPLE_SCHEMA.metadata)

@@ -53,8 +53,8 @@ def _is_port(host: str) -> bool:
 
 
 def without_secrets(text: str) -> str:
-    """``text`` with every address in it shown as by :func:`shown_url`, and without the parameters
-    of those that it names without their hosts."""
+    """``text`` with every URL in it shown as by :func:`shown_url`, and without the query parameters of addresses
+    that lack scheme and host."""
     return _QUERY.sub("?…", _URL.sub(_shown_match, text))
 
 

@@ -13,13 +13,13 @@ def walk_folder(
     on_error: Callable[[OSError], None] | None = None,
     on_again: Callable[[str, str], None] = lambda link, folder: None,
 ) -> Iterator[tuple[str, list[str]]]:
-    """(folder, names of the files in it, sorted) for ``root`` and all folders below, hidden files
-    and folders left out.
+    """Yields (folder, sorted names of the files in it) for ``root`` and all folders below it, at any depth. Hidden
+    files and folders are left out.
 
-    Links to folders are followed after all else, and no folder is visited twice: what also lies below
-    ``root`` itself counts where it lies. Folders may lie any number deep. What cannot be listed raises
-    ``OSError``, or is given to ``on_error`` and passed over. ``on_again`` gets each link to a folder that was visited
-    already, and where that was.
+    Links to folders are followed last, and no folder is visited twice, so a folder that lies below ``root`` itself is
+    reported there and not at a link. A folder that cannot be listed raises ``OSError`` or, given ``on_error``, is
+    passed to it and skipped. ``on_again`` gets each link to a folder that was already visited, and the path by which it
+    was.
     """
     seen: dict[tuple[int, int], str] = {}
     waiting, linked = [str(root)], deque[str]()

@@ -25,13 +25,14 @@ any of these cost no room in a file, and a hundred bytes of memory each."""
 
 @contextmanager
 def open_parquet(path: Path | RawIOBase, buffer_bytes: int = 0) -> Iterator[pq.ParquetFile]:
-    """The file, opened, its footer read; a file of this machine, or what reads one elsewhere. With
-    ``buffer_bytes`` its columns come in pieces of that length, and what was read of a file is not kept
-    (pyarrow otherwise keeps all of it, even if it is read in batches).
+    """Context manager: opens a Parquet file and reads its footer. ``path`` is a file on this machine, or a reader of
+    one elsewhere. With ``buffer_bytes``, columns are read in pieces of that many bytes and pages are not kept (pyarrow
+    otherwise keeps the whole file in memory, even when it is read in batches).
 
-    Raises ``OSError`` or an Arrow exception if it is none, ``ValueError`` if it claims more rows or bytes
-    than ``shards.files.limits`` allow. Ours have checksums, and what is read of them raises ``OSError`` if
-    bytes have changed."""
+    Raises ``OSError`` or an Arrow exception if it is not a Parquet file, ``ValueError`` if it claims more rows or bytes
+    than ``shards.files.limits`` allow. The files that this project writes have checksums: reading changed bytes raises
+    ``OSError``.
+    """
     if isinstance(path, Path):
         require_regular(path)
     with ExitStack() as held:

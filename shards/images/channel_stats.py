@@ -16,9 +16,10 @@ CHANNEL_COLUMNS = tuple(f"{channel}_{what}" for channel in CHANNELS for what in 
 
 
 def channel_columns(pixels: int, sums: Sequence[int], squares: Sequence[int]) -> dict[str, float]:
-    """Column → value, from the number of pixels and each channel's sum and sum of squares.
+    """The columns of ``CHANNEL_COLUMNS``, name → value, from the number of pixels and, per channel, the sum of their
+    values and the sum of the squares.
 
-    The deviation is that of the pixels themselves (divided by n): it pools exactly.
+    The standard deviation divides by n, the number of pixels, so that it can be pooled exactly over images.
     """
     columns = {}
     for channel, total, square in zip(CHANNELS, sums, squares, strict=True):

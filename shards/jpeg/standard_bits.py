@@ -37,10 +37,10 @@ def standard_tables() -> dict[int, bytes]:
 
 
 def standard_scale(data: bytes, header: JpegHeader) -> float:
-    """By what to multiply the entropy-coded bytes of the JPEG ``data`` so that they are as many as
-    with the standard's tables, about; 1 for a file that has them.
+    """The factor from the entropy-coded bytes of the JPEG ``data`` to about the number of bytes that the standard's
+    Huffman tables would take; 1 for a file that uses those.
 
-    Within 1 to 3 percent (standard deviation) for optimised tables, 5 for progressive files.
+    The error has a standard deviation of 1 to 3 percent for optimised tables, and of 5 for progressive files.
     """
     if header.arithmetic:
         return _ARITHMETIC

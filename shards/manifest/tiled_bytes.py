@@ -15,8 +15,9 @@ _BOTH = frozenset({"WEBP", "TIFF"})  # formats of lossless and of lossy images
 
 
 def tiled_bytes(table: pa.Table) -> dict[str, TiledBytes]:
-    """The price by format, from a manifest. ``WEBP`` and ``TIFF`` are split into ``lossless`` and ``lossy``, and
-    palettes of PNG, BMP and TIFF have rows of their own, since they grow by another factor than full colour."""
+    """How many images became tiled TIFFs, and their bytes before and after, by format, from a manifest. ``WEBP`` and
+    ``TIFF`` are split into ``lossless`` and ``lossy``, and palettes of PNG, BMP and TIFF have rows of their own,
+    since they grow by another factor than full colour."""
     names = ("format", "mode", "lossless", "source_bytes", "image_length")
     tiled = table.filter(pc.equal(table.column("stored_as"), "tiled")).select(names)
     columns = [tiled.column(name).to_pylist() for name in names]

@@ -53,8 +53,8 @@ def names_in_schema(metadata: Mapping[bytes, bytes] | None) -> ClassNames:
 
 
 def names_in_card(text: str) -> ClassNames:
-    """The names in the front matter of a card; none if it repeats a part of itself by an alias. Columns that two
-    configurations of the data set name differently are left out."""
+    """The names of classes in the front matter of a data set's card; none if the front matter uses YAML aliases.
+    Columns that two configurations of the data set name differently are left out."""
     front, _, rest = text.removeprefix("\ufeff").lstrip("\n").removeprefix("---\n").partition("\n---")
     if not rest or len(front) > _MAX_FRONT_MATTER or not text.lstrip("\ufeff\n").startswith("---\n"):
         return {}
@@ -104,8 +104,8 @@ class Card:
 
     @staticmethod
     def beside(files: SourceFiles) -> "Card":
-        """The card in a folder, or else the one above it; without names if there is none. Raises ``MachineTrouble``
-        if the disk does not give it."""
+        """The card (``README.md``) in the folder of ``files``, or else in the folder above it; an empty card if
+        neither names classes. Raises ``MachineTrouble`` if the disk fails to deliver it."""
         for place in (files, _above(files)):
             if place is None:
                 continue
@@ -120,8 +120,8 @@ class Card:
         return Card()
 
     def joined_to(self, schema: ClassNames, shown: str) -> ClassNames:
-        """The names of a file's schema, and of the card for columns that the schema has none for. Raises
-        ``InputError`` if they contradict each other."""
+        """The names of classes in the ``schema`` of a file, and those in the card for columns that have none in the
+        schema. Raises ``InputError`` if the two contradict each other; ``shown`` is the file in the message."""
         for column in schema.keys() & self.names.keys():
             for value in sorted(schema[column].keys() & self.names[column].keys()):
                 own, other = schema[column][value], self.names[column][value]

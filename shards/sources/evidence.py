@@ -21,8 +21,8 @@ _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
 def turned_round(labels: np.ndarray, hints: np.ndarray) -> bool:
-    """Whether ``hints``, (rows,) labels or -1 for none, say the other label for every row that has both, and so
-    for rows of both classes."""
+    """Whether ``hints`` contradict ``labels`` in every row that has both, and do so for rows of both classes: the
+    labels are then swapped. Both are (rows,), with -1 for none."""
     both = (hints >= 0) & (labels >= 0)
     return bool(both.any()) and bool((hints[both] != labels[both]).all()) and len(np.unique(hints[both])) > 1
 
@@ -69,8 +69,12 @@ def labels_by_generators(names: Sequence[str]) -> np.ndarray:
 def require_not_turned(
     labels: np.ndarray, hints: FolderHints, by: str, remedy: str, shown: str, where: Callable[[int], str]
 ) -> list[str]:
-    """A note on rows for which ``hints`` say the other label. Raises ``InputError`` where all that have hints are
-    turned round: in both classes, or by words that can mean nothing else; ``remedy`` says what else may be mended."""
+    """A note on rows whose label differs from their hint; none if no row does.
+
+    Raises ``InputError`` if all rows with a hint differ, in both classes or by hints that can mean nothing else: the
+    labels are then swapped. In messages, ``shown`` is the table, ``by`` is where the hints come from, ``where`` gives
+    the place of a row, and ``remedy`` is a further thing that the user can do.
+    """
     both = (hints.labels >= 0) & (labels >= 0)
     differ = np.flatnonzero(both & (hints.labels != labels))
     if not len(differ):

@@ -89,16 +89,16 @@ class SourceFiles(Protocol):
         :meth:`prepared`."""
 
     def containers(self) -> dict[str, Stamp]:
-        """The files that hold several images each, with their stamps; the names of those images
-        begin with the name of their container and a slash. One called ``""`` holds all."""
+        """The files that hold several images each, with their stamps. The name of such an image begins with the name
+        of its container and a slash; a container called ``""`` holds all images of the source."""
 
     def only(self, names: Sequence[str]) -> "SourceFiles":
         """The files for a worker that reads these alone: without what is known of millions of others."""
 
     def prepared(self, out: Path, advance: Callable[[int], object]) -> "SourceFiles":
-        """The same files, ready for :meth:`read` in any order: what has to be unpacked first is then in the
-        folder ``SCRATCH_NAME`` of ``out``, where the next call finds it. ``advance(n)`` is
-        called after ``n`` images. Raises ``InputError``, and ``OSError`` where ``out`` cannot be written."""
+        """The same files, ready for :meth:`read` in any order. What must be unpacked for that is unpacked into the
+        folder ``SCRATCH_NAME`` of ``out``, where the next call finds it. ``advance(n)`` is called after ``n``
+        images. Raises ``InputError``, and ``OSError`` if ``out`` cannot be written."""
 
 
 class _OneImageEach:
@@ -192,8 +192,8 @@ class StoredFiles(_OneImageEach):
                 yield f"{folder}/{name}" if folder else name, _stamp(found)
 
     def read(self, name: str) -> bytes:
-        """A file that is not there, or is longer than an image may be, is one bad image, as on a
-        disk."""
+        """See :meth:`SourceFiles.read`. A file that is missing, or longer than an image may be, is rejected by
+        itself, as on a disk."""
         most = limit("MAX_IMAGE_BYTES")
         try:
             return self.remote.read(name, most)

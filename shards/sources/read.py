@@ -31,11 +31,11 @@ _MAX_LIST_BYTES = 64 << 30  # of a list on a web server, whatever length that cl
 
 
 def read_sources(location: str | Path, rules: SourceRules | None = None) -> SourceList:
-    """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this
-    machine, or in a store where it is a URL, archives excepted.
+    """The images that ``location`` names: a folder, an archive of one, or a list by its suffix; on this machine, or,
+    except for archives, in a store where it is a URL.
 
-    Raises ``InputError`` for anything else, where labels or splits cannot be determined, and where a word of
-    ``--label`` stands nowhere.
+    Raises ``InputError`` for anything else, if labels or splits cannot be determined, and if a word of ``--label`` or
+    ``--skip`` occurs nowhere in the source.
     """
     rules = rules or SourceRules()
     sources = _read(location, rules)

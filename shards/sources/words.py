@@ -41,8 +41,8 @@ _OF_LABELS = frozenset(map(plain_name, LABEL_COLUMNS))
 
 
 def plain_label(text: str) -> str:
-    """A label's text, in lower case, as ``0`` or ``1`` where it is another way to write these: JSON
-    and tables have true and false, and 1.0 where another row has no number."""
+    """A label, given in lower case, with other spellings of ``0`` and ``1`` replaced by these: JSON and tables write
+    true and false, and a column with missing numbers holds 1.0."""
     return _SAME_LABELS.get(text, text)
 
 
@@ -52,8 +52,8 @@ def words_of_field(name: str) -> list[str]:
 
 
 def asked_class(name: str) -> int | None:
-    """The class for which 1, yes or true stands in a column or field of this name, such as ``isReal``; ``None`` for
-    a name that asks for none, or says what something is not."""
+    """The class that 1, yes or true stands for in a column or field called ``name``, such as ``isReal``; ``None``
+    for a name that means no class, or that denies one."""
     words = [word for word in words_of_field(name) if word != "is"]
     forms = () if denied(words) else (" ".join(words), plain_name(name).removeprefix("is"))
     return next((label for form in forms if (label := Words().of_name(form).label) is not None), None)
@@ -61,8 +61,9 @@ def asked_class(name: str) -> int | None:
 
 @cache
 def answered_class(name: str) -> int | None:
-    """The class for which 1 stands in a field that is called as a column of labels may be, or denies what one says
-    (``not_fake``); ``None`` for all others: ``human`` may be what a picture shows."""
+    """The class that the value 1 stands for in a field called ``name``, if that may be the name of a column of
+    labels (``is_fake``) or denies a class (``not_fake``); ``None`` for all other names: a field ``human`` may say
+    what a picture shows."""
     if plain_name(name) in _OF_LABELS:
         return asked_class(name)
     words = [word for word in words_of_field(name) if word != "is"]
@@ -116,8 +117,8 @@ class Words:
         return plain in self.skipped
 
     def require_matched(self) -> None:
-        """Raises ``InputError`` where a word that the person gave stands nowhere: it was misspelt, or means
-        another source."""
+        """Raises ``InputError`` if a word that the user gave with ``--label`` or ``--skip`` occurs nowhere in the
+        source: it was misspelt, or meant for another source."""
         if missing := sorted(self.given.keys() - self.matched):
             word, label = missing[0], CLASS_NAMES[self.given[missing[0]]]
             raise InputError(
@@ -162,8 +163,8 @@ class Words:
         return Meaning(label)
 
     def of_value(self, text: str) -> int | None:
-        """The label that a value of a table or of a tar's member means; a number means only what a
-        person said that it means."""
+        """The label that a value in a table, or in a member of a tar, stands for; ``None`` if it stands for neither.
+        A number is a label only if the user said so."""
         plain = text.strip().lower()
         for form in (plain, plain_label(plain)):
             if (label := self.given_label(form)) is not None:

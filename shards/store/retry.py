@@ -48,10 +48,11 @@ class GaveUp(Exception):
 
 
 def retry(request: Callable[[], T], settings: RemoteSettings, clock: Clock, on_try: Callable[[bool], object]) -> T:
-    """Calls ``request`` until it succeeds. ``on_try(again)`` is called before every try.
+    """Calls ``request`` until it succeeds. ``on_try(again)`` is called before each attempt; ``again`` is true from the
+    second on.
 
-    Raises ``GaveUp`` after ``settings.attempts`` tries, and at once where another cannot help;
-    ``OSError`` or ``MemoryError`` if this machine is at its end: full, or out of descriptors.
+    Raises ``GaveUp`` after ``settings.attempts`` attempts, or at once if another attempt cannot help; ``OSError`` or
+    ``MemoryError`` if the trouble is this machine's: its disk is full, or it has no file descriptors left.
     """
     started = clock.now()
     for attempt in range(1, settings.attempts + 1):
@@ -99,8 +100,8 @@ def _asked_for_s(error: BaseException | None) -> float:
 
 
 def retry_after_s(text: str) -> float:
-    """``Retry-After`` holds whole seconds or a date; never more than ``_LONGEST_S`` count, and
-    nothing that cannot be read."""
+    """The seconds that the header ``Retry-After`` asks for, as a number or as a date: at most ``_LONGEST_S``, and 0
+    if ``text`` cannot be parsed."""
     if text.strip().isdecimal():
         return float(min(int(text.strip()[:9]), _LONGEST_S))
     try:

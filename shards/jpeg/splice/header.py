@@ -178,12 +178,12 @@ def _huffman_segments(jpeg: np.ndarray, info: np.ndarray, out: np.ndarray, at: S
 def template(
     jpeg: np.ndarray, info: np.ndarray, restarts: Scalar, out: np.ndarray, completed: np.ndarray
 ) -> tuple[Scalar, Scalar, Scalar]:
-    """Writes the header that all windows of an image share to ``out`` (``HEADER_BYTES``).
+    """Writes the JPEG header that all windows of an image share to ``out`` (uint8, ``HEADER_BYTES``).
 
-    ``completed`` is scratch of ``MAX_TABLE_BYTES``.
+    ``completed`` (uint8, ``MAX_TABLE_BYTES``) is scratch space. With ``restarts`` the header has a DRI segment.
 
-    Returns its length, where the height and width belong, and where the restart interval (or 0).
-    The length is -1 if a DC table has no room.
+    Returns the length of the header and two offsets in it: of the height and width, and of the restart interval (0
+    without ``restarts``). The length is -1 if a DC table has no room for the categories that it lacks.
     """
     out[0] = uint8(0xFF)
     out[1] = uint8(0xD8)

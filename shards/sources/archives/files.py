@@ -39,8 +39,8 @@ class Archive:
 
 @dataclass(frozen=True, slots=True)
 class PackedFiles:
-    """Files below a folder, members of archives among them: ``train/ai.zip/a.jpg``. Where ``root`` is an
-    archive itself, all are members of it, and its own name is ``""``."""
+    """The files below a folder, including the members of archives in it, such as ``train/ai.zip/a.jpg``. If ``root``
+    is itself an archive, every file is a member of it, and the archive is called ``""``."""
 
     root: Path
     archives: Mapping[str, Archive]
