@@ -117,8 +117,8 @@ class Soaked:
 
 
 def soak(dataset: ShardDataset, duration_s: float, seed: int, tend: Callable[[], int]) -> Soaked:
-    """Loads and trains for a time. ``tend()`` is called with every sample, and returns the resident
-    memory of the process that it looks after."""
+    """Loads batches and trains on them for ``duration_s`` seconds. ``tend()`` is called at every measurement and
+    returns the resident memory, in bytes, of the process that it supervises."""
     from loaders import build_loader
 
     dice, process, soaked = random.Random(seed), psutil.Process(), Soaked()

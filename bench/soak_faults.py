@@ -48,8 +48,8 @@ TRAINING_SETTINGS = (
 
 
 def damaged_shards(folder: Path, seed: int) -> ShardDataset:
-    """480 photographs' worth of noise in shards, half of them JPEG and half WebP, which is decoded whole; one image
-    in a hundred with a flipped bit."""
+    """A data set of 480 noise images, half of them JPEG and half WebP (which is decoded whole), of which one in a
+    hundred has a flipped bit."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)

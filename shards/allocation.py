@@ -23,8 +23,8 @@ _OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_AREN
 
 
 def keep_freed_memory() -> None:
-    """Sets this for the process and for threads that begin later; nothing if the environment sets some
-    of it itself, or where the C library is another one. Costs nothing when it is called again."""
+    """Makes glibc keep freed memory, for this process and for threads that start later. Does nothing if the
+    environment sets one of the options itself, or with another C library. Costs nothing when it is called again."""
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         _set({MMAP_THRESHOLD: MMAP_BYTES, TRIM_THRESHOLD: KEPT_BYTES, ARENA_MAX: 1})
 

@@ -153,8 +153,9 @@ def mapped(path: Path) -> Bytes:
 def build_corpus(
     root: Path, photographs: Sequence[Path], crop_counts: Sequence[int], settings: BuildSettings | None = None
 ) -> Corpus:
-    """Builds shards from ``photographs`` in the new folder ``root``, takes the images out again and stores crops apart,
-    for which all must be JPEGs. Raises ``InputError`` where fewer than two photographs can be used."""
+    """Builds shards from ``photographs`` in the new folder ``root`` and extracts the images from them again. For
+    each of ``crop_counts`` it also stores that many crops per image as files; then all photographs must be JPEGs.
+    Raises ``InputError`` if fewer than two photographs can be used."""
     if len(photographs) < 2:
         raise InputError("a comparison needs at least two photographs that differ")
     (root / "files").mkdir(parents=True)

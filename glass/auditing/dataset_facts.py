@@ -36,9 +36,9 @@ def raw_facts(dataset: "ShardDataset") -> dict[str, Array]:
 
 
 def facts_table(facts: Mapping[str, Array], names: Sequence[str], rows: Array) -> Array:
-    """(rows, names) float64 for a model: numbers, -1 if a file is silent (a column of nothing
-    but NaN, as a fold may have it, ends in an error); names by rank of their frequency, as a model
-    takes few categories."""
+    """(rows, names) float64 features for a model. Numbers stay, with -1 if the file does not state them: a fold may
+    have nothing but such values, and a column of NaN alone is an error. Names become the rank of their frequency,
+    since the model takes few categories."""
     columns = []
     for name in names:
         values = facts[name][rows]

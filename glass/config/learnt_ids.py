@@ -115,15 +115,15 @@ def overlap(learnt: LearntIds | None, content_id: npt.ArrayLike) -> Overlap | No
 
 
 def learnt_path(folder: Path) -> Path | None:
-    """The file of the model in ``folder``: beside an exported model, or in the run around it; None
-    if there is none."""
+    """The file with the ids that the model in ``folder`` learnt from: beside an exported model, or in the run around
+    it; None if there is none."""
     places = [folder, *([folder.parent] if folder.name == "model" else [])]
     return next((path for place in places if (path := place / LEARNT_FILE).exists()), None)
 
 
 def read_learnt_ids(folder: Path, weights_sha256: str) -> LearntIds | None:
-    """What the model in ``folder`` learnt from, None if that is not known: a run of before, or
-    an export without it. Raises ``InputError`` for a file that is damaged or another model's."""
+    """What the model in ``folder`` learnt from; None if that is not known, as of a run by an earlier version, or of
+    an export without the ids. Raises ``InputError`` if the file is damaged or belongs to another model."""
     path = learnt_path(folder)
     if path is None:
         return None

@@ -79,8 +79,8 @@ class SplitImages:
 def changed_batches(
     images: SplitImages, row: Perturbation, threads: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], list[ChangedImage]]]:
-    """Manifest rows (n,) and their n changed images, 1 … 8 at a time, without those that there are none
-    of; ``threads`` prepare one batch ahead of the consumer."""
+    """Yields manifest rows (n,) and their n changed images, 1 … 8 at a time; images that could not be read or
+    changed are left out. ``threads`` threads prepare one batch ahead of the consumer."""
     pending: list[tuple[npt.NDArray[np.int64], list[Future[ChangedImage | None]]]] = []
     with ThreadPoolExecutor(threads, thread_name_prefix="changing") as pool:
         for start in range(0, len(images.rows) + IMAGES_AT_A_TIME, IMAGES_AT_A_TIME):

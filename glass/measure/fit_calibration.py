@@ -67,8 +67,9 @@ def fit_calibration(
 
 
 def calibration_fault(calibration: Calibration, margin: Array, label: Array) -> str | None:
-    """Why ``calibration``, fitted to (n,) margins and labels, calibrates nothing; None if it
-    does. The model's ranking is held against chance by Mann and Whitney's test, one-sided."""
+    """Why ``calibration``, fitted to (n,) margins and labels, is of no use; None if it is sound. The model's ranking
+    is tested against chance by the one-sided test of Mann and Whitney, and the temperature must lie inside its
+    range."""
     from scipy.stats import mannwhitneyu
 
     margin, label = np.asarray(margin, np.float64), np.asarray(label)

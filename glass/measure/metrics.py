@@ -59,12 +59,11 @@ def binary_metrics(label: Array, probability: Array, threshold: float = 0.5) -> 
 
 
 def roc_points(label: Array, probability: Array, max_points: int = 1001) -> Roc | None:
-    """The curve from (0, 0) to (1, 1) by falling threshold, or None.
+    """The ROC curve from (0, 0) to (1, 1) by falling threshold; None if only one class is present.
 
-    Points in the middle of a straight stretch are left out, and of a longer curve the about
-    ``max_points`` that lie evenly along it are kept: every point is a threshold that exists. The
-    first threshold, above every score, is written as 1 + the highest probability. None if only
-    one class is there.
+    Points inside a straight stretch are left out. Of a longer curve about ``max_points`` are kept, evenly spaced along
+    it, each at a threshold that occurs. The first threshold lies above every score and is stored as 1 + the highest
+    probability.
     """
     label, probability = checked_samples(label, probability)
     if not 0 < label.sum() < len(label):

@@ -48,8 +48,8 @@ DIGITS = 12
 
 
 def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """``variant`` with what follows it in the name of results on the data set ``digest`` (the
-    SHA-256 of its ``dataset.json``) that are to be written: nothing, or ``-of-<12 digits>``."""
+    """The end of the file name for new results on the data set with ``digest``, the SHA-256 of its ``dataset.json``:
+    ``variant``, and ``-of-<12 digits>`` if the name without it belongs to results on another data set."""
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     own = _digest_in(folder / "run.json", "data")
     first = own if held is None else held
@@ -57,8 +57,8 @@ def named_of(folder: Path, kind: str, split: str, digest: str, variant: str = ""
 
 
 def found_of(folder: Path, kind: str, split: str, digest: str, variant: str = "") -> str:
-    """As :func:`named_of`, of results that are there; those without a digest if there are
-    none."""
+    """The end of the file name of existing results on the data set with ``digest``, see :func:`named_of`; only
+    ``variant`` if there are none with the digest in their name."""
     other = variant + _ending(digest)
     held = _digest_in(_path(folder, kind, split, variant), "dataset")
     return other if held != digest and _path(folder, kind, split, other).is_file() else variant
@@ -71,7 +71,7 @@ def evaluation_path(run: Path, split: str, variant: str = "") -> Path:
 
 
 def robustness_path(run: Path, split: str, variant: str = "") -> Path:
-    """``robustness-<split>.json``, the table of ``glass robustness``; ``variant`` as of
+    """The path of ``robustness-<split>.json``, the table of ``glass robustness``, in ``run``; ``variant`` as in
     :func:`named_of`."""
     return _path(run, ROBUSTNESS, split, variant)
 

@@ -59,8 +59,8 @@ def model_folder(path_or_hub_id: str | Path, revision: str | None = None) -> Pat
 
 
 def local_folder(path_or_hub_id: str | Path) -> Path | None:
-    """That of :func:`model_folder` where it lies here, or None for a name on the hub, which is not asked. Needs no
-    torch."""
+    """The folder of :func:`model_folder` if the model is on this machine; None for a name on the hub, which is not
+    contacted. Raises ``InputError`` for anything else. Imports no torch."""
     path = Path(path_or_hub_id)
     if path.exists():
         if not path.is_dir():

@@ -64,10 +64,10 @@ class Detector:
     ) -> list[ImageVerdict]:
         """A verdict for each of ``images``: paths, bytes, Pillow images or (H, W, 3) uint8 arrays.
 
-        ``changes`` are fields of :class:`PredictOptions`. An image that cannot be read gets a
-        verdict with its ``reason``. Equal pixels get equal verdicts, but for models with the sampling rule
-        ``texture``: it reads the bits of a JPEG, which Pillow images and arrays do not bring along,
-        so these are drawn evenly, as a PNG is. Raises ``TypeError`` for a single image.
+        ``changes`` are fields of :class:`PredictOptions`. An image that cannot be read gets a verdict with its
+        ``reason``. Equal pixels get equal verdicts, except from models with the sampling rule ``texture``: it reads the
+        bits of a JPEG, which a Pillow image or an array does not have, so that windows of these are drawn evenly, as
+        those of a PNG are. Raises ``TypeError`` for a single image.
         """
         sources = sources_of(images)
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))

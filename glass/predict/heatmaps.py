@@ -87,9 +87,10 @@ def draw_windows(pixels: Pixels, verdict: ImageVerdict) -> Image.Image:
 
 
 def dense_windows(height: int, width: int, crop_size: int) -> npt.NDArray[np.int32]:
-    """(n, 4) windows that cover the whole image, half overlapping, the last ones at its edges.
+    """(n, 4) int32 windows (top, left, height, width) that cover the whole image, each half over the next, the last at
+    its edges.
 
-    Where that would be more than 1024 they overlap less, and on the largest images leave gaps.
+    Where that would be more than 1024 windows, they overlap less, and on the largest images they leave gaps.
     """
     stride = max(crop_size // 2, 1)
     while True:

@@ -141,12 +141,12 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True)
 class MemberSource:
-    """An image inside a tar, known by its place there.
+    """An image inside a tar, found by its offset.
 
-    ``identity`` is the content id that a manifest gives it: evaluation draws its windows by that,
-    also where another version of a decoder makes other pixels. ``converted`` says that the bits of
-    the JPEG in the tar are not those of its source. ``dataset`` and ``row`` say where it stands in
-    a manifest, so that a loader may read it by windows.
+    ``identity`` is its content id in a manifest. Evaluation draws the image's windows by this id, even if another
+    version of a decoder gives other pixels. ``converted`` says that the JPEG in the tar was re-encoded, so that its
+    bits are not those of the source. ``dataset`` and ``row`` are its place in a manifest, by which a loader can read
+    its windows alone.
     """
 
     tar: Path

@@ -76,8 +76,8 @@ class MadeBy(NamedTuple):
 
 
 def made_by(head: Mapping[str, Any]) -> MadeBy:
-    """The part of a file's head, or of a page's record, that decides its verdicts. ``KeyError`` and ``TypeError`` if
-    it is no head."""
+    """What determines the verdicts, from the head of a file or the record of a page: weights, views and calibration.
+    Raises ``KeyError`` or ``TypeError`` if ``head`` is no such head."""
     calibration = (bool(head["calibrated"]), float(head["threshold"]), float(head["real_below"]))
     return MadeBy(str(head["model"]["weights_sha256"]), dict(head["views"]), calibration)
 

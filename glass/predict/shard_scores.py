@@ -26,8 +26,8 @@ SCORED_BATCHES = 8
 def scores_of_rows(
     trained: TrainedModel, dataset: ShardDataset, rows: Sequence[int], config: LoaderConfig
 ) -> Iterator[tuple[int, ImageScores]]:
-    """Place in ``rows`` and scores, by ascending place, without the rows that could not be read. It ends
-    early where a shard cannot be read, which ends a loader."""
+    """Yields (position in ``rows``, scores) by ascending position, without the rows that could not be read. Ends
+    early if a whole shard cannot be read, since that ends the loader."""
     places = np.array(rows, np.int64)
     keys = dataset.table.column("sample_key").take(places).to_pylist()
     height, width = (dataset.column(name)[places].tolist() for name in ("height", "width"))

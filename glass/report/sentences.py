@@ -66,8 +66,8 @@ _PROMISES = {
 
 
 def calibration_sentences(calibration: AppliedCalibration | None) -> list[str]:
-    """What ``calibration`` of an evaluation says: the promise beside what was measured, and how
-    much is left undecided. Documents of before have neither."""
+    """What ``calibration`` of an evaluation says: the promised rate beside the measured one, and how many images are
+    left uncertain. Documents by earlier versions have neither."""
     if calibration is None:
         return []
     if calibration.get("in_sample"):

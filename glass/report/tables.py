@@ -99,11 +99,11 @@ def duration(seconds: float | None) -> str:
 def interval_text(
     value: float | None, interval: Sequence[float] | None, show: Callable[[float], str] = number, between: str = "–"
 ) -> str:
-    """The ``interval`` of ``value``, both ends as ``show`` prints the value; "" for none.
+    """The ``interval`` of ``value``, both ends as ``show`` prints the value; "" if there is none.
 
-    With as many digits as the value has, rounding never puts the value outside. Percentiles of the
-    bootstrap may leave out the value itself, which the interval then is extended to; where all
-    draws agree they say nothing, and neither does this.
+    The ends have as many digits as the value, so rounding never puts the value outside. A percentile interval of the
+    bootstrap may exclude the value itself, and is then extended to it. If all draws agree, the interval says nothing,
+    and the text is ``NO_INTERVAL``.
     """
     if value is None or interval is None:
         return ""

@@ -56,10 +56,10 @@ def delete_old(folder: Path, now: float | None = None) -> int:
 
 
 def fetch_nothing() -> None:
-    """Takes from Gradio its way to fetch addresses that callers give: in the place of a file, of which it would hold
-    any length, and behind ``/gradio_api/file=``, which passes on what it fetched. Both go through one library.
+    """Keeps Gradio from fetching addresses that callers give: in place of an uploaded file, which may then be of any
+    length, and behind ``/gradio_api/file=``, which passes the contents on. Both use one library, safehttpx.
 
-    A caller can send a file, so nothing is lost. Whether it holds with the Gradio that is installed, a test counts.
+    Callers can send the file itself, so nothing is lost. A test makes sure that this holds with the installed Gradio.
     """
     import safehttpx
 

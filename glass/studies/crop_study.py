@@ -48,8 +48,8 @@ class CropPlan:
         return replace(self.config, loader=replace(self.config.loader, num_crops=crops))
 
     def curve_model(self, trained: Sequence[int]) -> int:
-        """The number of crops that the inference curve's model was trained with: that of the preset, or the
-        nearest one that was trained."""
+        """The number of crops with which the model of the inference curve was trained: the preset's, or else the
+        nearest of ``trained``."""
         wanted = self.config.loader.num_crops
         return min(trained, key=lambda crops: (abs(crops - wanted), crops))
 

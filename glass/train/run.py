@@ -120,10 +120,10 @@ def _begin(folder: RunFolder, config: RunConfig, dataset: ShardDataset, surround
 
 
 def prepared_model(config: RunConfig, accelerator: Accelerator, *, with_weights: bool) -> tuple[Any, Any, Any]:
-    """(model, optimiser, schedule) of a new run, prepared; equal on every process.
+    """(model, optimiser, schedule) of a new run, prepared by ``accelerator``; equal on every process.
 
-    DistributedDataParallel exchanges batch statistics by taking the main process's before each
-    step: those of BatchNorm backbones are over one process's part of the batch.
+    DistributedDataParallel makes batch statistics equal by copying the main process's before each step: those of
+    BatchNorm backbones come from one process's part of the batch.
     """
     seed_all(config.seed)
     fetched = with_weights and config.model.pretrained

@@ -37,8 +37,8 @@ def value_of(verdict: ImageVerdict) -> float:
 
 
 def figure(value: float, *edges: float) -> str:
-    """``value``, 0 … 1, with three digits after the point, and more where it would look like one of ``edges``
-    and is another; what rounds to 0 or 1 and is neither is said to lie above or below."""
+    """``value``, 0 … 1, with three decimals, or with more if it would otherwise look equal to one of ``edges``
+    without being so. A value that rounds to 0 or 1 without being so is shown as above 0 or below 1."""
     for digits in range(3, MOST_DIGITS):
         shown = _rounded(value, digits)
         if all(_rounded(edge, digits) != shown or edge == value for edge in edges):

@@ -29,10 +29,10 @@ WITHIN_PURPOSE = 7 << 32
 def shard_order(
     content_id: npt.NDArray[np.int64], shard: npt.NDArray[np.integer], config: LoaderConfig, epoch: int
 ) -> Rows:
-    """Positions (n,) of the samples whose ``content_id`` and ``shard`` number these are, in order.
+    """Positions (n,) of samples in the order of the epoch; ``content_id`` and ``shard``, a shard's number, are (n,).
 
-    A shard is known by the smallest content id in it, so the order survives renaming. Every sample
-    comes exactly once.
+    A shard is identified by the smallest content id in it, so the order survives renaming. Every sample comes exactly
+    once.
     """
     seed, lanes = config.seed, config.shuffle_lanes
     line = _line(content_id, shard, seed, epoch)

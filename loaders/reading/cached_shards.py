@@ -105,8 +105,8 @@ class CachedShards:
             self._begin(shard)
 
     def renew(self, shard: int) -> bool:
-        """For a sample whose checksum is wrong: fetches its shard again where its file in the cache
-        turns out damaged, once in the life of this object. Whether the file is another now."""
+        """Called for a sample whose checksum is wrong: fetches its shard again if the file in the cache is damaged,
+        once in the life of this object. Returns whether the file was damaged."""
         tar = self._tars[shard]
         with self._renewing:
             if shard not in self._renewed:

@@ -79,11 +79,11 @@ def range_cost_s(
     crop_size: int,
     num_crops: int,
 ) -> float:
-    """Seconds of the link per sample, on average, when windows are read as ranges.
+    """Mean transfer time per sample, in seconds, when windows are read as byte ranges.
 
-    ``image_bytes`` (n,) are the lengths of images with entry points, ``other_bytes`` (n,) those of
-    the members that are read whole, ``sizes`` their heights and widths. Bytes are taken to lie
-    evenly over an image.
+    ``image_bytes`` (n,) are the lengths of images with entry points, ``other_bytes`` (n,) those of the members that are
+    read whole, and ``sizes`` are the images' heights (n,) and widths (n,) in pixels. The bytes of an image are assumed
+    to be spread evenly over it.
     """
     height, width = (np.maximum(side.astype(float), 1) for side in sizes)
     high, wide = np.minimum(crop_size + 24, height), np.minimum(crop_size + 40, width)

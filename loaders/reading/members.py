@@ -33,8 +33,8 @@ class Members(Protocol):
     """
 
     def is_checked(self, row: int) -> bool:
-        """Whether image and view need no comparison with their checksums (any more). Raises ``BadChecksum`` if
-        they were found damaged before."""
+        """Whether the image and the global view of ``row`` need no comparison with their checksums, or need none any
+        more. Raises ``BadChecksum`` if they were found damaged before."""
         ...
 
     def check(self, row: int) -> int:
@@ -80,8 +80,8 @@ class Tars(Protocol):
         ...
 
     def renew(self, shard: int) -> bool:
-        """For a sample whose checksum is wrong: gets the shard again where the local copy is to blame, and returns
-        whether the bytes are others now."""
+        """Called for a sample whose checksum is wrong: gets the shard again if the local copy is at fault, and
+        returns whether its bytes are different now."""
         ...
 
 

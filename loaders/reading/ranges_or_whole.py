@@ -22,12 +22,12 @@ _EXAMINED = 512
 
 
 def choose_members(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig) -> MemberSource:
-    """Where a loader over ``rows`` takes its members from: whole tars, local ones or those of the cache, or ranges
-    out of a store.
+    """The source from which a loader over ``rows`` reads members: whole tars, on this disk or in the cache, or byte
+    ranges of tars in a store.
 
-    Shards that all fit into the cache are fetched whole: that is paid once and not per epoch. Where
-    one of them does not fit, ranges are the only way.
-    Raises ``InputError`` if ranges are asked for and cannot be obtained.
+    Shards that all fit into the cache are fetched whole, since that is paid for once and not in every epoch. If a
+    single shard does not fit, ranges are the only way. Raises ``InputError`` if ranges are asked for and cannot be
+    obtained.
     """
     if data.ranges and config.remote_reads != "whole" and _wants_ranges(data, data.ranges, rows, config):
         return data.ranges
@@ -74,8 +74,8 @@ def _wants_ranges(data: OpenShards, reader: RangeReader, rows: npt.NDArray[np.in
 
 
 def whole_cost_s(data: OpenShards, rows: npt.NDArray[np.int64], config: LoaderConfig, link: Link) -> float:
-    """Seconds of the link per sample when whole shards are fetched and do not all fit into the
-    cache. Without ``shuffle="shard"``, nearly every sample asks for another shard."""
+    """Mean transfer time per sample, in seconds, when whole shards are fetched and do not all fit into the cache.
+    Without ``shuffle="shard"``, nearly every sample needs another shard."""
     codes, counts = np.unique(data.samples.shard[rows], return_counts=True)
     sizes = {info.name: info.num_bytes + info.sidecar_bytes for info in data.dataset.info.shards}
     num_bytes = np.array([sizes[data.samples.shards[code]] for code in codes.tolist()], float)

@@ -64,8 +64,7 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """The list in ``path``.
 
-    Raises ``InputError`` for a list that cannot be read, and naming a key that comes twice or a
-    split that does not exist.
+    Raises ``InputError`` if the list cannot be read, naming the key that occurs twice or the split that does not exist.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

@@ -61,10 +61,10 @@ class LabelEvidence:
         return f"labels by {by}: {', '.join(shown[:_MOST_SHOWN])}{more}; 0 = real, 1 = generated"
 
     def contradictions(self, rules: LabelRules, asked_for: bool) -> list[str]:
-        """Notes on rules that say another label than the one in force.
+        """Notes on rules that give other labels than the rule in force.
 
-        Raises ``InputError`` if labels are contradicted by words for the classes, or turned
-        round throughout; not where the user ``asked_for`` the rule in force.
+        Raises ``InputError`` if unambiguous words for the classes contradict the labels, or if the labels are swapped
+        throughout; not if the user ``asked_for`` the rule in force.
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):

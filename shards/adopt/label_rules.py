@@ -78,8 +78,8 @@ class SampleTexts:
         self._json: Any = None
 
     def value(self, rule: str) -> str | None:
-        """The text by ``cls``, ``txt`` or ``json:KEY``; ``None`` where there is none. Raises
-        ``RejectedImage`` where the ``.json`` member is no JSON."""
+        """The text that ``rule`` (``cls``, ``txt`` or ``json:KEY``) reads; ``None`` if the sample has none. Raises
+        ``RejectedImage`` if the ``.json`` member is not JSON."""
         extension, _, path = rule.partition(":")
         member = self.sample.members.get(extension)
         if member is None:
@@ -208,8 +208,8 @@ class TarLabels:
             yield Hint("tar", by_tar.label, False, by_tar.is_certain)
 
     def votes(self, rule: str, texts: SampleTexts) -> int:
-        """How much speaks for a rule that nobody asked for: 2 where it finds a label of a sample, 1 where it finds
-        a word that may mean something else, or words of both classes."""
+        """How strongly a sample supports a rule that the user did not ask for: 2 if the rule finds a label, 1 if it
+        finds a word that may mean something else, or words of both classes, and 0 if it finds nothing."""
         if rule == "cls":
             return 2 * ("cls" in texts.sample.members)
         if rule in ("folder", "tar"):

@@ -132,8 +132,8 @@ class LabelWords:
         return Said(name, self.of_value(name), self.is_certain(name), names[0] if names else "")
 
     def of_tar(self, below: str) -> Said | None:
-        """What the name of a tar says or, where that says nothing, its folders do. Numbers say nothing here:
-        shards and folders of shards are numbered."""
+        """What the name of a tar says about the label or, if it says nothing, what its folders say. Numbers mean
+        nothing here: shards, and folders of shards, are numbered."""
         *folders, name = below.split("/")
         stem = PurePosixPath(name).stem.lower()
         words = [word for word in re.split(r"[^a-z]+", stem) if word]
@@ -160,8 +160,8 @@ class LabelWords:
 
 
 def split_of_name(tar: str) -> str | None:
-    """The split that the name of a tar begins with, such as ``train-000.tar`` and ``val_3.tar``, or else that of the
-    folders that it lies in."""
+    """The split that the name of a tar begins with, as in ``train-000.tar`` and ``val_3.tar``, or else the one that
+    its folders name; ``None`` if neither does."""
     *folders, name = tar.split("/")
     begins = SPLIT_WORDS.get(re.split(r"[^a-z]+", name.lower())[0])
     named = {split for folder in folders if (split := Words().of_name(folder).split)}

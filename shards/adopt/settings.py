@@ -46,9 +46,9 @@ class IndexSettings:
             parse_shares(self.split)
 
     def shares(self, tars: Sequence[str]) -> dict[str, float] | None:
-        """Split → share, or ``None`` where the names of ``tars`` say the split.
+        """Split → share, or ``None`` if the names of ``tars`` say the split.
 
-        Raises ``InputError`` if they were to say it and do not.
+        Raises ``InputError`` if the names are to say it (``--split name``) and one does not.
         """
         if self.split not in ("auto", "name"):
             return parse_shares(self.split)

@@ -31,12 +31,12 @@ def join_groups(examined: Sequence[ExaminedTar], groups: GroupList) -> str:
 def draw_splits(
     names: Sequence[str], examined: Sequence[ExaminedTar], shares: Mapping[str, float] | None, seed: int
 ) -> tuple[list[list[TarImage]], list[Rejection]]:
-    """The images of each tar with their splits, and all that was rejected up to here.
+    """The images of each tar with their splits, and everything that was rejected so far.
 
-    ``shares`` is ``None`` where the names of the tars say the split. Bytes that come with both
-    labels are rejected; of bytes that come in several splits, those are kept that measure, in the
-    order of ``SPLITS``. Raises ``InputError`` where all images have one label, and where a group
-    was given two splits.
+    ``shares`` is ``None`` if the names of the tars say the split. Bytes that occur with both labels are rejected. Of
+    bytes that occur in several splits, those in the last one in the order of ``SPLITS`` are kept, so that training
+    never sees what is measured on. Raises ``InputError`` if all images have one label, and if a group was given two
+    splits.
     """
     given = given_splits(names, examined, by_name=shares is None)
     rejected = [rejection for e in examined for rejection in e.rejected]

@@ -40,8 +40,9 @@ class NamedTar:
 
 
 def find_tars(paths: Sequence[Path]) -> list[Path]:
-    """The tars, each once, sorted; of folders all below them, sidecars left out. A link to a tar, as caches have them,
-    keeps its own name. A path that does not exist may be a pattern. Raises ``InputError``, also for compressed tars."""
+    """The tars that ``paths`` name, each once, sorted. A folder stands for all tars below it except sidecars, and a
+    path that does not exist may be a pattern. A link to a tar, as caches contain them, keeps its own name. Raises
+    ``InputError`` for a path that leads to no tar, and for compressed tars."""
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_dir():

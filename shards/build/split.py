@@ -60,8 +60,9 @@ def parse_shares(text: str) -> dict[str, float]:
 
 
 def missing_splits(given: Collection[str], shares: dict[str, float]) -> list[str]:
-    """Splits that are to be drawn out of train: where every image has a given split, train among them,
-    those with a share that no image was given to. ``given`` holds ``""`` if an image has none."""
+    """The splits that have a share but were given to no image, if every image was given a split, and some were given
+    train: those are to be drawn from train. ``given`` are the splits that images were given, with ``""`` if an image
+    has none."""
     if "" in given or TRAIN not in given:
         return []
     return [name for name, share in shares.items() if share > 0 and name not in given]
@@ -76,9 +77,9 @@ def assign_splits(
 ) -> list[str]:
     """The split of each sample, in the order of ``samples``.
 
-    Splits given beforehand hold, also for the rest of their group, and count towards the shares; those
-    that are ``closed`` take no sample that is drawn, and the shares of the others are of the rest. Samples that
-    were given to the split ``again`` are drawn. Raises ``InputError`` if a group or content was given two splits.
+    Splits given beforehand hold, also for the rest of the sample's group, and count towards the shares. No sample is
+    drawn into a split that is ``closed``; the shares of the others then divide what is left. Samples that were given to
+    the split ``again`` are drawn as if they had none. Raises ``InputError`` if a group or content was given two splits.
     """
     roots = tied(filter(None, (sample.sha256, sample.group)) for sample in samples)
     units: dict[int, _Unit] = {}

@@ -42,7 +42,7 @@ def parts_are_cheap(pixels: Pixels, width: int, height: int) -> bool:
 
 
 def columns_come_first(source: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether Pillow 13 resizes from (height, width) to (height, width) down the columns first, which rounds
-    differently from the kernels; before 13 it did not."""
+    """Whether Pillow 13 resizes from (height, width) to (height, width) vertically before it resizes horizontally.
+    That order rounds differently from the kernels here; versions before 13 never used it."""
     (height, width), (target_height, target_width) = source, target
     return target_height < height and height - target_height > 2 * (width - target_width)

@@ -46,11 +46,10 @@ class StoredImage:
 
 
 def stored_form(data: bytes, kind: str, rgb: Image.Image, tiled: bool, keep_progressive: bool) -> StoredImage:
-    """The form in which the image file ``data`` of format ``kind`` is stored, which decoded without
-    fault to ``rgb``.
+    """The form in which to store the image file ``data`` of format ``kind``, which decoded without error to ``rgb``.
 
-    With ``tiled`` as tiled TIFF; a JPEG that is progressive, or lacks the standard's tables, as
-    baseline unless ``keep_progressive``.
+    It is a tiled TIFF if ``tiled``. A JPEG that is progressive, or leaves out Huffman tables, becomes a baseline JPEG
+    unless ``keep_progressive``. Everything else stays as it is.
     """
     if tiled and (tiles := as_tiles(data, kind, rgb)):
         return StoredImage(tiles, EXTENSIONS["TIFF"], "tiled", *entry_points_of(tiles, "TIFF"))

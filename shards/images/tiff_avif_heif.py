@@ -67,7 +67,7 @@ class StoredTiff(TiffImagePlugin.TiffImageFile):
         self._size = tags[_WIDTH], tags[_HEIGHT]
 
     def load_end(self) -> None:
-        """In place of Pillow's, which turns the pixels: reads the metadata while the file is open.
+        """Replaces Pillow's method, which turns the pixels upright: reads the metadata while the file is open.
 
         Damaged metadata is no reason to lose an image.
         """

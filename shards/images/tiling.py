@@ -53,11 +53,11 @@ def can_tile(data: bytes, kind: str) -> bool:
 
 
 def can_tile_lossy(data: bytes, kind: str, over: float = 0.0) -> bool:
-    """Whether the image file ``data`` of format ``kind`` is of one frame, of more than ``over`` megapixels, and of
-    another kind than :func:`can_tile` means, of which no crop can be read by itself.
+    """Whether the image file ``data`` of format ``kind`` has one frame and more than ``over`` megapixels, is not one
+    that :func:`can_tile` means, and lets no crop be read by itself.
 
-    Of JPEGs these are the ones with arithmetic coding and in CMYK; all others have entry points, or get them as
-    baseline JPEGs. Reads the header only, but of a JPEG XL everything. ``False`` for damaged files, too.
+    Among JPEGs these are the arithmetic-coded and the CMYK ones; all others have entry points, or get them as baseline
+    JPEGs. Only the header is read, but all of a JPEG XL. ``False`` for damaged files, too.
     """
     if kind == "JPEG" and not _jpeg_without_windows(data):
         return False

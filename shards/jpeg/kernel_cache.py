@@ -164,8 +164,8 @@ def source_digest(maker: Callable[..., Any]) -> str:
 
 
 def reached(function: Callable[..., Any]) -> tuple[set[str], dict[str, str]]:
-    """The source files of ``function`` and of all functions of ours that it leads to, and every
-    constant that one of them names, by module and name."""
+    """The source files of ``function`` and of all functions of this project that it calls, directly or not, and the
+    constants that they name, by module and name."""
     files: set[str] = set()
     constants: dict[str, str] = {}
     waiting: list[FunctionType | None] = [_plain_function(function) or function]  # type: ignore[list-item]

@@ -118,8 +118,8 @@ def _download(remote: RemoteFolder, name: str, path: Path) -> None:
 
 
 def shard_cache(remote: RemoteFolder) -> ShardCache:
-    """The cache of whole shards of this machine, whichever data sets they are of. Manifests and the
-    folders of builds count, and go where nobody uses them."""
+    """This machine's cache of whole shards, shared by all data sets. Manifests and the folders of builds count
+    towards its limit, and are deleted when nobody uses them."""
     folder = remote.settings.folder
     others = (folder / "datasets", folder / "builds")
     return ShardCache(folder / "shards", remote.settings.cache_bytes, others)

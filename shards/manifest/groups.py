@@ -28,11 +28,11 @@ def tied(ties: Iterable[Iterable[Hashable]]) -> list[int]:
 
 
 def joined_groups(given: Sequence[str], ties: Sequence[Sequence[Hashable]], new_names: Sequence[str]) -> list[str]:
-    """The group of each item when further ``ties`` join those that items were ``given``, ``""`` for none.
+    """The group of each item after ``ties`` joined the groups that the items were ``given`` (``""`` for none).
 
-    A tie that is a text means the given group of that name. What is joined takes the first name, in
-    the order of the alphabet, of the given groups in it, or else of its ``new_names``, so the result
-    does not depend on the order of the items. An item with neither group nor tie gets its new name.
+    Items that share a tie are in one group; a tie that is a string stands for the given group of that name. A joined
+    group takes the alphabetically first of the given names in it, or of its ``new_names`` if none was given, so the
+    result does not depend on the order of the items. An item with neither group nor tie gets its new name.
     """
     roots = tied((*more, group) if group else more for group, more in zip(given, ties, strict=True))
     named: dict[int, tuple[bool, str]] = {}

@@ -79,11 +79,11 @@ def read_labels(
     shown: str,
     where: Callable[[int], str],
 ) -> tuple[np.ndarray, list[str]]:
-    """((rows,) int8 labels, notes on what the values mean) from the columns of labels of a table of texts.
+    """(labels (rows,) int8, notes on what the values mean) from the columns of labels of a table of texts.
 
-    A row without a label has ``NO_LABEL``. ``shown`` is the table for a person, and ``where`` gives the place of a
-    row. Raises ``Unclear`` where no column says what it means, and ``InputError`` where two columns, or a column and
-    what the person said, contradict each other.
+    A row without a label has ``NO_LABEL``. In messages, ``shown`` is the table and ``where`` gives the place of a row.
+    Raises ``Unclear`` if no column says what it means, and ``InputError`` if two columns, or a column and what the user
+    said, contradict each other.
     """
     if not columns:
         raise Unclear(

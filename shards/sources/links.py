@@ -13,8 +13,8 @@ __all__ = ["notes_on_links"]
 
 
 def notes_on_links(root: Path, again: Sequence[tuple[str, str]], words: Words) -> list[str]:
-    """A note on links in ``root`` whose folders were read by another way already: (link, that way). Raises
-    ``InputError`` where a folder outside of ``root`` is linked as both classes."""
+    """A note on links in ``root`` to folders that were already read by another path; ``again`` holds (link, that
+    path). Raises ``InputError`` if a folder outside of ``root`` is linked as both classes."""
     inside = os.path.realpath(root)
     for link, way in again:
         names = [os.path.relpath(path, root) for path in (link, way)]

@@ -69,8 +69,12 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:
-    """:func:`read_labels` of a table, with the names of classes in its schema and its card, and held against its
-    column of generators. Raises as it does."""
+    """The labels of a table and notes on them: :func:`read_labels`, with the names of classes from its schema and its
+    card.
+
+    Raises as :func:`read_labels`, and ``InputError`` if the table's column of generators shows that the labels are
+    swapped.
+    """
     class_names = card.joined_to(rows.class_names, rows.shown)
     labels, notes = read_labels(rows.table, rows.columns.labels, rules.words, class_names, rows.shown, rows.where)
     if any(column in card.names and column not in rows.class_names for column in rows.columns.labels):

@@ -54,8 +54,8 @@ class Metadata:
     """(why a table says no labels, the images that it names): an error where folders do not say them either."""
 
     def settle(self, labelled: AbstractSet[str], has_both: bool) -> list[str]:
-        """Notes on tables whose labels mean nothing. Raises ``Unclear`` if an image of such a table, or the
-        data set, lacks a label."""
+        """Notes on tables from which no labels could be read. Raises their ``Unclear`` if an image of such a table
+        has no label from elsewhere (``labelled``), or if the data set does not have both classes."""
         for error, paths in self.unclear:
             if not has_both or not labelled >= set(paths):
                 raise error
@@ -69,8 +69,8 @@ def read_metadata(
     rules: SourceRules,
     skipped: AbstractSet[str] = frozenset(),
 ) -> Metadata:
-    """What ``tables`` say about ``images``, both by their names in ``files``; rows on ``skipped`` images count for
-    nothing. Raises ``InputError`` if a table cannot be read, and if tables contradict each other or the folders."""
+    """What the tables ``tables`` say about ``images``; both are names in ``files``. Rows about ``skipped`` images
+    are ignored. Raises ``InputError`` if a table cannot be read, and if tables contradict each other or the folders."""
     found, known = Metadata(), frozenset(images)
     card = Card.beside(files) if tables else Card()
     evidence: list[tuple[int, str, str]] = []

@@ -71,7 +71,7 @@ def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
 
 
 def read_rows(path: Path, shown: str) -> TableRows:
-    """The columns of a table that mean something; ``shown`` is the table for a person. Raises ``Unclear`` where it
+    """The columns of a table that have a meaning here; ``shown`` is the table in messages. Raises ``Unclear`` if it
     has no column of paths, and ``InputError`` naming the line that cannot be read."""
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -127,8 +127,8 @@ def _text_rows(path: Path, shown: str, read: Callable[[TextIO, str], Iterator[tu
 
 
 def csv_reader(file: TextIO, is_header: Callable[[list[str]], bool]) -> "csv.DictReader[str]":
-    """A reader of a CSV file from its beginning. Its fields are parted by what parts its first line to a header that is
-    one, and by commas where nothing does."""
+    """A reader of a CSV file from its beginning. The separator is the first that divides the first line into a
+    header (``is_header``), and a comma if none does."""
     first = file.readline(_LONGEST_HEADER)
     file.seek(0)
     for separator in _SEPARATORS:

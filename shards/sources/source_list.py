@@ -73,8 +73,8 @@ def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:
 
 
 def lacking_classes(splits: Sequence[str], labels: Sequence[int]) -> list[str]:
-    """A sentence for each split that was given samples of one class only. Where a split is still to
-    be drawn (``""``), the other class may yet come to it, and the list is empty."""
+    """A sentence for each split that was given samples of one class only. The list is empty if the split of some
+    samples is still to be drawn (``""``), since the draw may add the other class."""
     pairs = set(zip(splits, labels, strict=True))
     if "" in splits:
         return []

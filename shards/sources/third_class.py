@@ -22,10 +22,11 @@ BESIDE_CLASSES = frozenset(
 
 
 def require_no_third_class(said: Mapping[_Folder, tuple[str, int] | None], counts: Mapping[_Folder, int]) -> None:
-    """Raises ``InputError`` where images lie in a folder that may be a third class, such as ``edited/`` beside
-    ``real/`` and ``fake/``, or ``2/`` beside ``1/``: which of the two they are is not guessed.
+    """Raises ``InputError`` if images lie in a folder that may be a third class, such as ``edited/`` beside ``real/``
+    and ``fake/``, or ``2/`` beside ``1/``: which of the two classes they belong to is not guessed.
 
-    ``said``: folder → the name in it that says a class, and the class, or ``None``; ``counts``: its images.
+    ``said`` maps each folder to the name in its path that says a class and to that class, or to ``None``; ``counts``
+    maps it to its number of images.
     """
     named: dict[_Folder, dict[int, str]] = {}
     for folder, word in said.items():

@@ -112,9 +112,9 @@ class FoundArchives:
             yield from [(path, stamp)] if names is None else ((name, None) for name in names)
 
     def take(self, name: str) -> list[str] | None:
-        """The names of the files in the archive ``name``, which are taken in: none of one that was unpacked;
-        ``None`` where it is no archive. Raises ``InputError`` as :func:`open_archive`, and where it was unpacked in
-        part."""
+        """Takes in the archive ``name`` and returns the names of the files in it: none if it lies unpacked beside
+        the archive, ``None`` if the file is not an archive. Raises ``InputError`` as :func:`open_archive`, and if it
+        lies there unpacked only in part."""
         path = self.root / name if name else self.root
         try:
             found = open_archive(path, name, self.ends)

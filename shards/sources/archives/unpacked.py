@@ -21,10 +21,10 @@ _COMPARED_GZIPPED = 3
 
 
 def is_unpacked(archive: OpenedAs, folder: Path, members: Sequence[tuple[str, PackedMember]]) -> bool:
-    """Whether the images of an archive lie in ``folder``, which has its name, or right beside it. Files of the same
-    names and sizes with other bytes are other images.
+    """Whether the images of an archive also lie unpacked in ``folder``, which is named after it, or in the archive's
+    own folder. Files of the same names and sizes with other bytes are other images.
 
-    Raises ``InputError`` where only some of the images lie there.
+    Raises ``InputError`` if only some of the images lie there.
     """
     whole = {name: member for name, member in members if not (member.fault or is_unsafe(name) or is_hidden(name))}
     images = {name: member for name, member in whole.items() if name.lower().endswith(tuple(FILE_SUFFIXES))}

@@ -27,10 +27,10 @@ def _is_image(kind: pa.DataType) -> bool:
 
 
 def image_column(schema: pa.Schema, shown: str, has_paths: bool = False) -> str:
-    """The column of images, ``""`` if there is none. ``has_paths``: another column names files, so bytes of a
-    column whose name says nothing are not images.
+    """The name of the column of images, ``""`` if there is none. With ``has_paths`` another column names files, so a
+    column of bytes is not taken for images unless its name says so.
 
-    Raises ``InputError`` if the images cannot be determined, or come as lists.
+    Raises ``InputError`` if the column cannot be determined, or holds lists of images.
     """
     structs = [field.name for field in schema if _is_image(field.type)]
     plain = [field.name for field in schema if is_bytes(field.type)]

@@ -61,8 +61,8 @@ class FoundTable:
 
 
 def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
-    """(names of tables among the files of a folder, what was taken from ``listed`` to find them); no tables where
-    it is a folder of images. What they hold is not looked at."""
+    """(names of the tables among the files of a folder, the entries taken from ``listed`` to find them). There are
+    no tables if the folder turns out to be one of images. The tables are not opened."""
     names: list[str] = []
     seen: list[Listed] = []
     images = 0
@@ -78,8 +78,9 @@ def tables_among(listed: Iterable[Listed]) -> tuple[list[str], list[Listed]]:
 
 
 def saved_tables(files: SourceFiles, names: Sequence[str], listed: AbstractSet[str]) -> list[str]:
-    """Of the tables ``names`` those that belong to the data set, sorted: where ``save_to_disk`` wrote, those that its
-    state names, and not what ``map()`` left beside them. Raises ``InputError`` where one is missing."""
+    """Those of the tables ``names`` that belong to the data set, sorted. In a folder that ``save_to_disk`` wrote,
+    they are the ones that its state file names, not the caches that ``map()`` left beside them. Raises
+    ``InputError`` if one is missing."""
     found: set[str] = set()
     folders = {name.removesuffix(_STATE) for name in listed if PurePosixPath(name).name == _STATE}
     for folder in sorted(folders):
@@ -125,8 +126,9 @@ def folder_of(name: str, words: Words) -> Folder:
 
 
 def look_into(files: SourceFiles, names: Sequence[str]) -> list[FoundTable]:
-    """Those of the tables that have images. Raises ``InputError`` where one cannot be read, and where the columns of
-    images are empty in all of them; in some, as img2dataset leaves them, it is for the build to reject the rows."""
+    """Those of the tables ``names`` that hold images. Raises ``InputError`` if a table cannot be read, or if the
+    columns of images are empty in all of them. If they are empty in some, as img2dataset leaves them, the build
+    rejects those rows."""
     with ThreadPoolExecutor(files.at_once or 1) as pool:
         found = [table for table in pool.map(lambda name: _look_into(files, name), names) if table is not None]
     if found and all(table.is_empty for table in found):

@@ -45,8 +45,8 @@ class TableFile(Protocol):
 
 @contextmanager
 def open_table(files: SourceFiles, name: str, piece_bytes: int = 0) -> Iterator[TableFile]:
-    """A table among the files of a source. ``piece_bytes`` is for columns of images, which come in such pieces; what
-    was read is not kept. Raises ``InputError`` if it is none."""
+    """Context manager: opens a table among the files of a source. With ``piece_bytes``, meant for columns of images,
+    columns are read in pieces of that many bytes and not kept. Raises ``InputError`` if the file is not a table."""
     shown, is_parquet = files.where(name), name.lower().endswith(".parquet")
     source: Path | RangeFile
     table: TableFile
