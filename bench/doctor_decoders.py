@@ -2,7 +2,7 @@
 
 JPEGs of the kinds that photographs come in, of a size that is no multiple of a block, are decoded
 by libjpeg-turbo, by DALI on the CPU and, where there is a GPU, by nvJPEG, with the settings that
-the loader gives them; Pillow is the oracle.
+the loader gives them; Pillow is the reference decoder.
 """
 
 import argparse

@@ -34,7 +34,7 @@ class TrainedModel:
     """A model with everything that belongs to it."""
 
     name: str
-    """Its name for a person."""
+    """Its name for the user."""
     model: Glass | SingleView
     """In evaluation mode, on ``device``."""
     config: RunConfig

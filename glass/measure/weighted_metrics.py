@@ -2,7 +2,7 @@
 
 A draw of the bootstrap is a weight per sample, not a copy of samples: the scores are sorted once, and
 each metric of a block of draws is a handful of cumulative sums over (draws, samples) arrays. Equal
-weights make the metrics themselves. scikit-learn's definitions are the oracle of a test.
+weights make the metrics themselves. a test compares them with scikit-learn's.
 """
 
 from dataclasses import dataclass

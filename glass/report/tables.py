@@ -138,10 +138,10 @@ def generator_rows(table: PerGenerator) -> list[GeneratorRow]:
 
 
 def verdict_counts(results: SplitResults) -> tuple[list[str], list[list[str]]]:
-    """How often each class got each verdict: the heads of the columns, and a row for each class, its name first.
-    Where the calibration has a band of doubt, there is a third verdict."""
+    """How often each class got each verdict: the heads of the columns, and a row for each class, its name first. A
+    calibration that leaves images uncertain adds a third verdict."""
     calibration, counts, samples = results["calibration"], results["confusion"], results["samples"]
-    shares = calibration.get("uncertain") if calibration else None  # absent in documents of before
+    shares = calibration.get("uncertain") if calibration else None  # absent in documents of earlier versions
     has_band = shares is not None and calibration and calibration.get("real_below") != results["threshold"]["value"]
     generated = round(((shares and shares["generated"]) or 0) * samples["generated"])
     real = round(((shares and shares["real"]) or 0) * samples["real"])

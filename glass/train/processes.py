@@ -188,7 +188,7 @@ class StopSignal:
 
 
 def lost_process(error: BaseException, timeout_s: float) -> str | None:
-    """A sentence for a person where ``error`` means that another process was lost; None for any other error."""
+    """A sentence for the user where ``error`` means that another process was lost; None for any other error."""
     if not isinstance(error, RuntimeError):  # all errors of torch.distributed are
         return None
     text = " ".join(str(error).split())

@@ -58,8 +58,8 @@ def choose_host_decoder(backend: str) -> Decoder:
 
 
 def inexact_decoder(config: LoaderConfig) -> str | None:
-    """The decoder of crops whose pixels may differ from the oracle's, with its version; ``None`` where they are
-    equal."""
+    """The decoder, with its version, of crops whose pixels may differ from those of the reference decoder; ``None``
+    if they are equal."""
     if config.device != "cuda" or (backend := _backend(config)) not in ("dali", "nvjpeg"):
         return None
     library = _DALI if backend == "dali" else "torchvision"

@@ -3,8 +3,8 @@
 One pipeline decodes whole images and slices their N windows; one decodes spliced JPEGs, each for
 its one window. On a CPU the second uses the fused ``image_slice``; on a GPU ROI decoding is
 reported to crash (nvImageCodec issue 55), so there it decodes and then slices. DALI gets a file
-only where it must show the oracle's picture (``loaders.decode.dali_files``); all others are decoded by the
-oracle on the host, and counted by reason.
+only where it must show the reference decoder's picture (``loaders.decode.dali_files``); all others are decoded by the
+reference decoder on the host, and counted by reason.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ Slots = npt.NDArray[np.int64]
 REFUSED = "refused by DALI"
 DECODER = {"cpu": "cpu", "cuda": "mixed"}
 
-# The oracle's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
+# The reference decoder's pixels: libjpeg-turbo's accurate transform and chroma upsampling, orientation as
 # stored.
 EXACT = {"output_type": types.RGB, "jpeg_fancy_upsampling": True, "use_fast_idct": False, "adjust_orientation": False}
 
@@ -170,7 +170,7 @@ class DaliDecoder:
             return self._run_at_once(kind, jobs, crops)
         except RuntimeError:
             if len(jobs) == 1:
-                # The last word is the oracle's: it names what is broken, or decodes what DALI
+                # The last word is the reference decoder's: it names what is broken, or decodes what DALI
                 # refuses.
                 self._stats.reason("on_host", REFUSED)
                 return self._reference.decode(jobs, crops)

@@ -1,4 +1,4 @@
-"""Which files are left to DALI and to nvJPEG: those of which they must show the same picture as the oracle.
+"""Which files are left to DALI and to nvJPEG: those of which they must show the same picture as the reference decoder.
 
 A file may hold several pictures, or leave open what its numbers mean; decoders then differ without
 a word. DALI 2.4 shows the first frame of an animated PNG whose default image is no frame, where

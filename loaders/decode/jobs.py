@@ -19,7 +19,7 @@ Window = Sequence[int]
 """(top, left, height, width) in pixels of the image that a job decodes, inside it."""
 
 _EXACT_MODES = ("RGB", "L")
-"""Modes of JPEGs that libjpeg-turbo decodes to the oracle's pixels; Pillow converts CMYK in its own way."""
+"""Modes of JPEGs that libjpeg-turbo decodes to the reference decoder's pixels; Pillow converts CMYK in its own way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class WindowJob:
 
     @property
     def turbo_decodes(self) -> bool:
-        """Whether libjpeg-turbo gives the oracle's pixels."""
+        """Whether libjpeg-turbo gives the pixels of the reference decoder."""
         return self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:
@@ -99,7 +99,7 @@ class WholeJob:
 
     @property
     def turbo_decodes(self) -> bool:
-        """Whether libjpeg-turbo gives the oracle's pixels."""
+        """Whether libjpeg-turbo gives the pixels of the reference decoder."""
         return self.image_format == "JPEG" and self.mode in _EXACT_MODES
 
     def crops(self) -> Iterable[tuple[int, Window]]:

@@ -1,4 +1,4 @@
-"""The oracle: every image decoded whole by Pillow, by the rules for pixels, and cropped by
+"""The reference decoder: every image decoded whole by Pillow, by the rules for pixels, and cropped by
 slicing. Images stored as tiles are read tile by tile where a job asks for that."""
 
 from collections.abc import Sequence

@@ -25,10 +25,10 @@ PIXELS_AT_A_TIME = {"cpu": 1, "cuda": 1 << 28}
 
 
 class TorchvisionDecoder:
-    """``decode_jpeg`` on lists of JPEGs; what it must not decode goes to the oracle."""
+    """``decode_jpeg`` on lists of JPEGs; what it must not decode goes to the reference decoder."""
 
     def __init__(self, device: Literal["cpu", "cuda"], stats: LoaderStats | None = None) -> None:
-        """``stats`` counts under ``on_host``, by reason, what is left to the oracle."""
+        """``stats`` counts under ``on_host``, by reason, what is left to the reference decoder."""
         self.splits_batches = device == "cpu"  # on a GPU a batch is one piece of work on the loader's stream
         self._device = device
         self._stats = stats or LoaderStats()

@@ -1,5 +1,5 @@
 """libjpeg-turbo in threads, and libwebp: the default decoder on a CPU. What they cannot decode exactly goes to the
-oracle."""
+reference decoder."""
 
 import threading
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class TurboDecoder:
         return failures
 
     def _decoded(self, job: Job) -> npt.NDArray[np.uint8] | None:
-        """(height, width, 3); ``None`` for what the oracle is to decode."""
+        """(height, width, 3); ``None`` for what the reference decoder has to decode."""
         if isinstance(job, TiledJob):
             return None
         if not job.turbo_decodes:
@@ -66,7 +66,7 @@ class TurboDecoder:
             )
         except ValueError:
             # simplejpeg refuses what libjpeg only warns of (rubbish between markers, rare
-            # subsampling); the oracle's word is final, and it names what is really broken.
+            # subsampling); the reference decoder's word is final, and it names what is really broken.
             return None
         return image if image.shape[:2] == (job.height, job.width) else None
 

@@ -1,4 +1,4 @@
-"""What was understood of tars made elsewhere, for a person, before anything is written: ``glass index --dry-run``."""
+"""What was understood of tars made elsewhere, for the user, before anything is written: ``glass index --dry-run``."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
 """Counts of the values that labels of tars were read from: shown to the user, and used to find labels
-that are turned round.
+that are swapped.
 
 A ``.cls`` member holds a number, and a program that numbers folders in the order of their names
 writes 0 for ``fake`` and 1 for ``real``. The number alone does not show it, but often something beside
@@ -68,14 +68,14 @@ class LabelEvidence:
         """
         notes = []
         for (rule, certain), where in sorted(self.examples.items()):
-            differ, agree, turned = self._compared(rule, certain)
+            differ, agree, swapped = self._compared(rule, certain)
             if not differ:
                 continue
             text = (
                 f"labels by {rules.label} differ from {_place(rule)} in {counted(differ, 'sample')}"
                 f" of {differ + agree:,}, such as {where}"
             )
-            if (certain or turned) and not asked_for:
+            if (certain or swapped) and not asked_for:
                 raise InputError(
                     f"{text}: give --label-from {rules.label} or {rule}, whichever is right, and say with --label "
                     "VALUE=real and --label VALUE=generated what its values mean (by default 0 = real, 1 = generated)"
@@ -84,7 +84,7 @@ class LabelEvidence:
         return notes
 
     def _compared(self, rule: str, certain: bool) -> tuple[int, int, bool]:
-        """(samples that differ, that agree, whether all are turned round); none differ where the
+        """(samples that differ, that agree, whether all are swapped); none differ where the
         values of the rule are not labels at all."""
         counts = _of(self.hints, rule, certain)
         if any(hinted is None for hinted, _ in _of(self.hints, rule, False)):

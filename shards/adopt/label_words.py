@@ -42,7 +42,7 @@ class Said:
     """It is a word that can mean nothing else, or one that the person gave."""
     generator: str = ""
     clash: str = ""
-    """Names of both classes, for a person."""
+    """Names of both classes, for the user."""
 
 
 @dataclass(frozen=True)

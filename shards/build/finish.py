@@ -103,7 +103,7 @@ def _rejected_first(plan: BuildPlan, misnamed: Iterable[str]) -> list[Rejection]
 
 
 def _kinds(label: int | None, split: str) -> list[str]:
-    """What an image is one of, for a person; ``split`` is the one that it was given, ``""`` for none."""
+    """What an image is one of, for the user; ``split`` is the one that it was given, ``""`` for none."""
     of_class = [] if label is None else [f"{CLASS_NAMES[label]} images"]
     return of_class + ([f"images given to the split {split}"] if split else [])
 

@@ -1,4 +1,4 @@
-"""The pixels of a file: RGB, 8 bits, as stored. Pillow is the oracle.
+"""The pixels of a file: RGB, 8 bits, as stored. Pillow is the reference decoder.
 
 Orientation (EXIF, tags, boxes) is not applied, and undone where a plugin applies it
 (``shards.images.tiff_avif_heif``, ``shards.images.jxl_jpeg2000``); this holds for every format.

@@ -155,7 +155,7 @@ class ShardDataset:
 
     @property
     def where(self) -> str:
-        """The data set for the user: its folder, or its address in a store, never the folder of the
+        """The place of the data set in messages: its folder, or its address in a store, never the folder of the
         cache that keeps its description."""
         return str(self.root if self.remote is None else self.remote)
 

@@ -72,8 +72,8 @@ class GroupList:
 def read_group_list(path: Path) -> GroupList:
     """The list in ``path``; rows without a group are passed over.
 
-    Raises ``InputError`` if it cannot be read or lacks a column, and naming the first row whose
-    ``sha256`` is none.
+    Raises ``InputError`` if it cannot be read or lacks a column, naming the first row whose ``sha256`` is not a
+    SHA-256.
     """
     _require_suffix(path)
     try:

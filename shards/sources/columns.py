@@ -48,8 +48,8 @@ def plain_name(column: str) -> str:
 
 
 def find_columns(names: Sequence[str], shown: str = "the table") -> Columns:
-    """The columns among ``names``, whatever their case and marks. Raises ``InputError`` if two have one
-    meaning and one name, for ``shown``, the table for the user."""
+    """The columns among ``names``, whatever their case and punctuation. Raises ``InputError`` if two columns have
+    one meaning and one name; ``shown`` is the table in the message."""
     known: dict[str, list[str]] = {}
     for name in names:
         known.setdefault(plain_name(name), []).append(name)

@@ -1,4 +1,4 @@
-"""What was understood of a source, for a person, before anything is built: ``glass build SRC --dry-run``."""
+"""What was understood of a source, for the user, before anything is built: ``glass build SRC --dry-run``."""
 
 import statistics
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Evidence beside a table's labels, to find labels that are turned round.
+"""Evidence beside a table's labels, to find labels that are swapped.
 
 A program that numbers folders in the order of their names writes 0 for ``fake`` and 1 for ``real``. The number does
 not show it, but often something beside it does: the words of the folder that an image lies in, the column that names
@@ -15,12 +15,12 @@ from shards.errors import InputError
 from shards.sources.word_table import denied, letters_of
 from shards.sources.words import Words
 
-__all__ = ["FolderHints", "labels_by_folders", "labels_by_generators", "require_not_turned", "turned_round"]
+__all__ = ["FolderHints", "labels_by_folders", "labels_by_generators", "labels_swapped", "require_not_swapped"]
 
 _NO_GENERATOR = frozenset({"", "none", "nan", "null", "n/a", "-"})
 
 
-def turned_round(labels: np.ndarray, hints: np.ndarray) -> bool:
+def labels_swapped(labels: np.ndarray, hints: np.ndarray) -> bool:
     """Whether ``hints`` contradict ``labels`` in every row that has both, and do so for rows of both classes: the
     labels are then swapped. Both are (rows,), with -1 for none."""
     both = (hints >= 0) & (labels >= 0)
@@ -66,7 +66,7 @@ def labels_by_generators(names: Sequence[str]) -> np.ndarray:
     return np.array([known[name] for name in names], np.int8)
 
 
-def require_not_turned(
+def require_not_swapped(
     labels: np.ndarray, hints: FolderHints, by: str, remedy: str, shown: str, where: Callable[[int], str]
 ) -> list[str]:
     """A note on rows whose label differs from their hint; none if no row does.
@@ -83,6 +83,6 @@ def require_not_turned(
         f"labels of {shown} differ from {by} in {counted(len(differ), 'row')} of {int(both.sum()):,}, such as "
         f"{where(int(differ[0]))}"
     )
-    if turned_round(labels, hints.labels) or (len(differ) == both.sum() and hints.certain[both].all()):
-        raise InputError(f"{text}: they are turned round: say what the values mean with --label, or {remedy}")
+    if labels_swapped(labels, hints.labels) or (len(differ) == both.sum() and hints.certain[both].all()):
+        raise InputError(f"{text}: they are swapped: say what the values mean with --label, or {remedy}")
     return [text]

@@ -17,7 +17,7 @@ from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES
 from shards.sources.class_names import ClassNames
 from shards.sources.columns import LABEL_COLUMNS, Unclear
-from shards.sources.evidence import turned_round
+from shards.sources.evidence import labels_swapped
 from shards.sources.words import Words, asked_class, plain_label, truth_of
 
 __all__ = ["NO_LABEL", "read_labels"]
@@ -41,7 +41,7 @@ class _Column:
     meanings: Mapping[str, int]
     """Value → label, of the values that mean one."""
     by: str
-    """Where the meanings come from, for a person."""
+    """Where the meanings come from, for the user."""
     contested: str = ""
     """A value that a person gave the other meaning."""
 
@@ -66,7 +66,7 @@ class _Column:
         return int(np.flatnonzero(np.asarray(self.values.indices) == self.values.dictionary.index(value).as_py())[0])
 
     def shown(self, value: str) -> str:
-        """A value for a person, with the name of its class."""
+        """A value for the user, with the name of its class."""
         text = self.texts.get(value, value)
         return repr(value[:40]) if text == value else f"{value[:40]!r} ({text[:40]!r})"
 
@@ -103,7 +103,7 @@ def read_labels(
         _require_same(clear[0], other, labels, where)
         labels = np.where(labels == NO_LABEL, other.labels, labels)
     for other in read:
-        if not other.is_clear and turned_round(labels, other.labels):
+        if not other.is_clear and labels_swapped(labels, other.labels):
             raise InputError(
                 f"{shown}: its columns {clear[0].name} and {other.name} contradict each other: take one out"
             )

@@ -14,7 +14,7 @@ from shards.errors import InputError
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.sources.class_names import Card
 from shards.sources.columns import plain_name
-from shards.sources.evidence import labels_by_folders, labels_by_generators, require_not_turned, turned_round
+from shards.sources.evidence import labels_by_folders, labels_by_generators, labels_swapped, require_not_swapped
 from shards.sources.files import LocalFiles, SourceFiles
 from shards.sources.labels import NO_LABEL, read_labels
 from shards.sources.layout import named_generator
@@ -39,7 +39,7 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     labels, notes = labels_of(rows, rules, Card.beside(files))
     paths = [_path(name, rows.where(row), files) for row, name in enumerate(rows.texts(rows.columns.path))]
     hints = labels_by_folders(paths, rules.words)
-    notes += require_not_turned(labels, hints, "the names of the folders", FOLDER_REMEDY, shown, rows.where)
+    notes += require_not_swapped(labels, hints, "the names of the folders", FOLDER_REMEDY, shown, rows.where)
     generators, splits = generators_of(rows, labels), splits_of(rows, rules)
     if not (labels != NO_LABEL).any():
         raise InputError(f"{notes[0]}: a detector needs images of both classes")
@@ -80,10 +80,10 @@ def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarr
     if any(column in card.names and column not in rows.class_names for column in rows.columns.labels):
         notes.append(f"names of the classes by {card.shown}")
     column = rows.columns.generator
-    if column and turned_round(labels, labels_by_generators(_generator_names(rows))):
+    if column and labels_swapped(labels, labels_by_generators(_generator_names(rows))):
         raise InputError(
             f"{rows.shown}: every image with a {column} is real by its labels, and every image without one is "
-            "generated: they are turned round: say what the values mean with --label, or rename the column"
+            "generated: they are swapped: say what the values mean with --label, or rename the column"
         )
     return labels, notes
 

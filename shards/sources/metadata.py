@@ -1,7 +1,7 @@
 """Tables that lie in the folders of a source and describe the images below them: ``metadata.csv``, ``.jsonl`` or
 ``.parquet`` with a column ``file_name``, as Hugging Face's ImageFolder has them.
 
-A table goes before the names of folders, which may not contradict it: labels that are turned round throughout and
+A table goes before the names of folders, which may not contradict it: labels that are swapped throughout and
 another split are refused.
 """
 
@@ -16,7 +16,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.sources.class_names import Card
 from shards.sources.columns import Unclear
-from shards.sources.evidence import labels_by_folders, require_not_turned
+from shards.sources.evidence import labels_by_folders, require_not_swapped
 from shards.sources.files import SourceFiles
 from shards.sources.labels import NO_LABEL
 from shards.sources.layout import Folder, given_split
@@ -83,7 +83,7 @@ def read_metadata(
             evidence += _add(found, rows, name.rpartition("/")[0], known, skipped, rules, card)
         except Unclear as error:
             found.unclear.append((error, []))
-    found.notes += require_not_turned(
+    found.notes += require_not_swapped(
         np.array([label for label, _, _ in evidence], np.int8),
         labels_by_folders([path for _, path, _ in evidence], rules.words),
         "the names of the folders",

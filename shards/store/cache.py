@@ -55,9 +55,8 @@ class ShardCache:
         """(the file's bytes as a read-only map, whether it had to be fetched).
 
         ``fetch(path)`` writes into the file at ``path``, and calls :meth:`grow` before it writes beyond the first
-        ``PIECE_BYTES``. ``name`` stands for the file in messages.
-        Raises ``InputError`` if the disk is full, the file is larger than the cache, its bytes
-        have another checksum, or ``sha256`` is none.
+        ``PIECE_BYTES``. ``name`` is the file in messages. Raises ``InputError`` if the disk is full, if the file is
+        larger than the cache, if its bytes have another checksum, and if ``sha256`` is not a SHA-256 in hexadecimal.
         """
         path = self._path(sha256)
         self.require_fits(num_bytes, name, "or read ranges (loader.remote_reads=range)")

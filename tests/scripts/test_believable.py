@@ -276,7 +276,7 @@ class TestCalibrationsThatCalibrateNothing:
         ("margin", "words"),
         [
             (np.tile([1.0, -1.0, 2.0, -2.0], 50), "no better than chance"),
-            (np.where(np.arange(200) < 100, 1.0, -1.0), "no better than chance"),  # turned round
+            (np.where(np.arange(200) < 100, 1.0, -1.0), "no better than chance"),  # swapped
             (np.where(np.arange(200) < 100, -1e-9, 1e-9), "temperature 0.02 is the end"),
         ],
     )

@@ -40,10 +40,10 @@ def without_archive_suffix(name: str) -> str:
 
 
 def open_archive(path: Path, name: str, notes: list[str]) -> tuple[Archive, Members] | None:
-    """An archive with its members, ``name`` being its name among the sources; ``None`` for a file that is none by
-    its bytes, and for a tar of labelled samples. Notes for a person are added to ``notes``.
+    """An archive with its members; ``None`` for a file that is not an archive by its bytes, and for a tar of labelled
+    samples. ``name`` is its name among the sources. Adds notes for the user to ``notes``.
 
-    Raises ``InputError`` where it is of a kind that is not read here, or is split, encrypted or damaged.
+    Raises ``InputError`` if it is of a kind that is not read here, or is split, encrypted or damaged.
     """
     plain = path.name.lower()
     if _PART.search(plain) or (plain.endswith(".zip") and _has_parts(path)):
@@ -87,7 +87,7 @@ class FoundArchives:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for a person."""
+        """Sentences for the user."""
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]

@@ -22,7 +22,7 @@ from shards.sources.columns import Columns, Unclear, find_columns
 from shards.sources.embedded.files import EmbeddedFiles, row_name
 from shards.sources.embedded.find import FoundTable, Listed, folder_of, look_into, missing_parts, saved_tables
 from shards.sources.embedded.table_file import TABLE_SUFFIXES
-from shards.sources.evidence import labels_by_folders, require_not_turned
+from shards.sources.evidence import labels_by_folders, require_not_swapped
 from shards.sources.files import SCRATCH_NAME, SourceFiles
 from shards.sources.labels import NO_LABEL
 from shards.sources.layout import Folder, given_split, named_generator, read_layout
@@ -169,7 +169,7 @@ def _labels(
     counts = np.diff(rows.starts)
     hints = labels_by_folders(shown, rules.words).repeated(counts)
     by = "the names of folders and files"
-    return labels, notes + require_not_turned(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
+    return labels, notes + require_not_swapped(labels, hints, by, FOLDER_REMEDY, rows.shown, rows.where), None
 
 
 def _passed_over(listed: Sequence[Listed], tables: set[str]) -> list[str]:

@@ -63,7 +63,7 @@ LAYOUTS: dict[str, tuple[Sample, dict[str, Any]]] = {
     "cls, words": (says("cls", lambda y: WORDS[y].encode()), {}),
     "cls, own words": (says("cls", lambda y: (b"nature", b"ai")[y]), {"values": parse_values(["nature"], ["ai"])}),
     "cls, own numbers": (says("cls", lambda y: (b"7", b"9")[y]), {"values": parse_values(["7"], ["9"])}),
-    "cls turned round, by the person": (says("cls", lambda y: b"%d" % (1 - y)), {"values": parse_values(["1"], ["0"])}),
+    "cls swapped, by the person": (says("cls", lambda y: b"%d" % (1 - y)), {"values": parse_values(["1"], ["0"])}),
     "cls before the image": (lambda n, y: cls("{n}", "{y}")(n, y)[::-1], {}),
     "cls, jpeg": (cls("{n}", "{y}", "jpeg"), {}),
     "cls, JPG": (cls("{n}", "{y}", "JPG"), {}),

@@ -1,4 +1,4 @@
-"""No image of a tar made elsewhere is lost, and no label turned round, without a word."""
+"""No image of a tar made elsewhere is lost, and no label swapped, without a word."""
 
 import tarfile
 from pathlib import Path
@@ -83,30 +83,30 @@ def test_all_images_of_a_name_that_comes_twice_are_counted(tmp_path: Path) -> No
     assert dataset.info.rejected == {"duplicate_key": 3}
 
 
-def with_words(turned: bool, **more: object) -> Members:
+def with_words(swapped: bool, **more: object) -> Members:
     members: Members = []
     for n in range(6):
         fake = n % 2
-        members += [(f"k{n}.jpg", picture(n)), (f"k{n}.cls", b"%d" % (fake ^ turned))]
+        members += [(f"k{n}.jpg", picture(n)), (f"k{n}.cls", b"%d" % (fake ^ swapped))]
         members += as_json(f"k{n}", label=("REAL", "FAKE")[fake], **more)
     return members
 
 
 def test_labels_that_words_contradict_stop(tmp_path: Path) -> None:
     """Programs that number folders in the order of their names write 0 for fake."""
-    tar = write_tar(tmp_path / "a.tar", with_words(turned=True))
+    tar = write_tar(tmp_path / "a.tar", with_words(swapped=True))
     with pytest.raises(InputError, match=r"labels by cls differ from json:label in 6 samples of 6, such as a.*--label"):
         index(tar)
     assert index(tar, out=tmp_path / "x", label_from="json:label").column("label").sum() == 3
     said = notes(tar, out=tmp_path / "y", label_from="cls")
     assert "labels by cls differ from json:label in 6 samples of 6" in said
-    turned = index(tar, out=tmp_path / "z", values={"0": 1, "1": 0})
-    rows = turned.table.to_pylist()
+    swapped = index(tar, out=tmp_path / "z", values={"0": 1, "1": 0})
+    rows = swapped.table.to_pylist()
     assert {row["label"] for row in rows if row["source_path"] == "../a.tar/k0.jpg"} == {0}
-    assert len(index(write_tar(tmp_path / "good/a.tar", with_words(turned=False)))) == 6
+    assert len(index(write_tar(tmp_path / "good/a.tar", with_words(swapped=False)))) == 6
 
 
-def test_labels_that_are_turned_round_against_folders_and_names_stop(tmp_path: Path) -> None:
+def test_labels_that_are_swapped_against_folders_and_names_stop(tmp_path: Path) -> None:
     inside = [
         (f"{('fake', 'real')[n % 2]}/{n}.{suffix}", content)
         for n in range(4)

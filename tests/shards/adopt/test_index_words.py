@@ -61,18 +61,18 @@ def test_a_network_whose_name_begins_with_real_says_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("pair", [("fake/{}.tar", "real/{}.tar"), ("deep/er/1_fake/{}.tar", "deep/0_real/er/{}.tar")])
-@pytest.mark.parametrize("turned", [False, True])
-def test_numbers_that_tars_contradict_stop(pair: tuple[str, str], turned: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("swapped", [False, True])
+def test_numbers_that_tars_contradict_stop(pair: tuple[str, str], swapped: bool, tmp_path: Path) -> None:
     """A folder of tars is read at any depth, and the numbers in it are held against the names."""
     for label, name in zip((1, 0), pair, strict=True):
         members = labelled(10 * label, 4)
-        cls = [(member, b"%d" % (label ^ turned) if member.endswith(".cls") else data) for member, data in members]
+        cls = [(member, b"%d" % (label ^ swapped) if member.endswith(".cls") else data) for member, data in members]
         write_tar(tmp_path / "in" / name.format("00000"), cls)
-    if turned:
+    if swapped:
         with pytest.raises(InputError, match=r"differ from the names of the tars or of their folders in 8 .*--label"):
             index(tmp_path / "in", out=tmp_path / "out")
-    assert len(index(tmp_path / "in", out=tmp_path / "out", values={"1": 0} if turned else {})) == 8
-    found = taken_in([tmp_path / "in"], **({"values": parse_values([], [], ["1=real"])} if turned else {}))
+    assert len(index(tmp_path / "in", out=tmp_path / "out", values={"1": 0} if swapped else {})) == 8
+    found = taken_in([tmp_path / "in"], **({"values": parse_values([], [], ["1=real"])} if swapped else {}))
     assert found == {picture(10 * label + n): label for label in range(2) for n in range(4)}
 
 
@@ -118,13 +118,13 @@ def test_a_tar_that_is_named_by_what_it_is_not_stops(names: tuple[str, ...], tmp
             [],
             "the label 'edited' means neither real nor generated: say with --label",
         ),
-        (samples("json", ("nature", "ai")), ["nature=fake", "ai=real"], "turned"),
+        (samples("json", ("nature", "ai")), ["nature=fake", "ai=real"], "swapped"),
     ],
 )
 def test_what_a_person_says_counts(members: Members, given: list[str], message: str, tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", members)
     values = parse_values([], [], given)
-    if message == "turned":  # by the person, who has the last word
+    if message == "swapped":  # by the person, who has the last word
         assert taken_in([path], values=values) == {key: 1 - label for key, label in TRUE.items()}
     elif message == "all|means neither|":  # 0 is real where another number is, too
         assert set(taken_in([path], values=values).values()) == {0}

@@ -18,7 +18,7 @@ Make = Callable[[str, int], Members]
 RULES: dict[str, tuple[Make, dict[str, Any]]] = {
     "cls": (lambda k, y: [(f"{k}.cls", b"%d" % y)], {}),
     "cls text": (lambda k, y: [(f"{k}.cls", (b"nature", b"ai")[y])], {"values": parse_values(["nature"], ["AI"])}),
-    "cls turned round": (lambda k, y: [(f"{k}.cls", b"%d" % (1 - y))], {"values": parse_values(["1"], ["0"])}),
+    "cls swapped": (lambda k, y: [(f"{k}.cls", b"%d" % (1 - y))], {"values": parse_values(["1"], ["0"])}),
     "txt": (lambda k, y: [(f"{k}.txt", (b" Real\n", b"fake")[y])], {"label_from": "txt"}),
     "json": (lambda k, y: as_json(k, label=y, generator="sd" * y), {}),
     "json names": (lambda k, y: as_json(k, class_name=("real", "generated")[y]), {}),

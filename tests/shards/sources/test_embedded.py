@@ -177,7 +177,7 @@ def test_columns_and_names_may_not_contradict_each_other(rows: list[Row], tmp_pa
     for folder, label in (("real", 1), ("fake", 0)):
         (tmp_path / folder).mkdir()
         pq.write_table(table_of([row for row in rows if row.label == label]), tmp_path / folder / "0.parquet")
-    with pytest.raises(InputError, match="they are turned round"):
+    with pytest.raises(InputError, match="they are swapped"):
         read_sources(tmp_path)
     shutil.rmtree(tmp_path / "fake")
     table = table_of(rows).append_column("split", pa.array(["test"] * len(rows)))

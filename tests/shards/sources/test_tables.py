@@ -111,7 +111,7 @@ class TestNumbers:
         columns = {"path": names, "target": [1 - fake, fake, 1 - fake]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert labels(path, f"{fake}=fake") == PAIRS | {"r2": 0}
-        with pytest.raises(InputError, match=r"differ from the names of the folders in 2 rows of 2.* turned round"):
+        with pytest.raises(InputError, match=r"differ from the names of the folders in 2 rows of 2.* swapped"):
             labels(path, f"{fake}=real")
 
     def test_folders_of_one_class_contradict_them(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ class TestNumbers:
         columns = {"path": ["real/r.jpg", "z/g.jpg"], "label": [1 - fake, fake]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert labels(path, f"{fake}=fake") == PAIRS
-        with pytest.raises(InputError, match=r"differ from the names of the folders in 1 row of 1.* turned round"):
+        with pytest.raises(InputError, match=r"differ from the names of the folders in 1 row of 1.* swapped"):
             labels(path, f"{fake}=real")
         columns["path"] = ["z/g.jpg", "human/g.jpg"]
         path = write_table(tmp_path / f"list{suffix}", columns)
@@ -131,7 +131,7 @@ class TestNumbers:
         columns = {"path": ["r.jpg", "g.jpg"], "label": [1 - fake, fake], "model": ["real", "sdxl"]}
         path = write_table(tmp_path / f"list{suffix}", columns)
         assert understood(path, f"{fake}=fake").table.column("generator").to_pylist() == ["sdxl", ""]
-        with pytest.raises(InputError, match=r"every image with a model is real by its labels.* turned round"):
+        with pytest.raises(InputError, match=r"every image with a model is real by its labels.* swapped"):
             labels(path, f"{fake}=real")
 
     def test_metadata_in_folders(self, suffix: str, fake: int, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_names_of_classes_may_be_truth_values_of_the_column(names: list[str], tm
         ({"label": ["0", "fake"]}, [], "nothing says what '0' of the column label"),
         ({"label": ["real", "edited"]}, [], "nothing says what 'edited' of the column label"),
         ({"label": ["real", "edited"]}, ["edited=fake"], ""),
-        ({"label": ["real", "ai"]}, ["ai=real"], "real images only"),  # "real" is not turned round by that
+        ({"label": ["real", "ai"]}, ["ai=real"], "real images only"),  # "real" is not swapped by that
         ({"label": ["abc", "xyz"]}, ["abc=real"], "nothing says what 'xyz'"),
         ({"label": [0, 2]}, ["0=real"], "nothing says what '2'"),
         ({"label": [0, 2]}, ["0=real", "2=fake"], ""),

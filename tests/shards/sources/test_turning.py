@@ -64,10 +64,10 @@ def test_a_number_is_held_against_the_fields_beside_it(
 ) -> None:
     """0 and 1 as ``label`` or ``cls``, and a field whose name says what they mean."""
     other = {1: 0, 0: 1, "no": "yes"}[of_generated]
-    for turned in (False, True):
+    for swapped in (False, True):
         members = []
         for n in range(4):
-            number = n % 2 ^ turned
+            number = n % 2 ^ swapped
             fields = {field: of_generated if n % 2 else other, "human": 1}
             members += [
                 (f"{n}.jpg", image(n)),
@@ -75,12 +75,12 @@ def test_a_number_is_held_against_the_fields_beside_it(
             ]
             members += [(f"{n}.cls", b"%d" % number)] if member == "cls" else []
         tar = write_tar(tmp_path / "a.tar", members)
-        if turned:
+        if swapped:
             with pytest.raises(
                 InputError, match=rf"labels by (cls|json:label) differ from json:{field} in 4 samples of 4"
             ):
                 index(tar, out=tmp_path / "out")
-        found = taken_in([tar], values=parse_values([], [], ["1=real"] if turned else []))
+        found = taken_in([tar], values=parse_values([], [], ["1=real"] if swapped else []))
         assert found == {image(n): n % 2 for n in range(4)}
     assert len(index(tar, out=tmp_path / "out", values={"1": 0})) == 4
 
