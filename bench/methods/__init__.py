@@ -45,7 +45,7 @@ METHODS = {
         "our loader, decode=auto, libjpeg-turbo: the default", _LOADER, {"backend": "turbo", "decode": "auto"}
     ),
     "precut": MethodInfo(
-        "the floor: the same crops, cut beforehand and stored as separate JPEGs (quality 92, "
+        "the upper bound: the same crops, cut beforehand and stored as separate JPEGs (quality 92, "
         "4:4:4), decoded by libjpeg-turbo into a batch; no global view",
         "bench.methods.libjpeg:PrecutCrops",
     ),
@@ -62,7 +62,7 @@ LABELS = {
     "window": "this loader",
     "window_dali": "this loader, DALI decoding",
     "auto": "this loader, auto",
-    "precut": "floor: crops stored beforehand",
+    "precut": "upper bound: stored crops",
     "decode_only": "libjpeg-turbo: decode alone",
 }
 """What a legend calls them."""

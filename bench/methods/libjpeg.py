@@ -1,4 +1,4 @@
-"""libjpeg-turbo through simplejpeg: whole images, and the floor of separately stored crops."""
+"""libjpeg-turbo through simplejpeg: whole images, and the upper bound: separately stored crops."""
 
 import threading
 
