@@ -81,7 +81,7 @@ def _flip_bit(dataset: ShardDataset, row: int) -> None:
 
 @contextmanager
 def faulty_reads(seed: int, longest_stall_s: float = 0.5) -> Iterator[Counter[str]]:
-    """While entered, reads of this process go wrong by :data:`FAULTS`; yields counts of the faults."""
+    """Context manager: makes reads of this process go wrong by :data:`FAULTS`; yields the counts of the faults."""
     done: Counter[str] = Counter()
     dice, lock = random.Random(seed), threading.Lock()
     member = MappedShards.member

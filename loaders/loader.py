@@ -112,7 +112,7 @@ class Loader:
         return {**self._identity(), "epoch": self._epoch, "batches_consumed": self._consumed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up a position, on any number of ranks; ``InputError`` if it is one of another
+        """Continues from the position in ``state``, on any number of ranks; ``InputError`` if it is that of another
         run."""
         for name, value in self._identity().items():
             if state.get(name) != value:

@@ -38,7 +38,7 @@ class LoaderStats:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the block's duration to ``name``: ``read``, ``splice``, ``decode``, ``wait``."""
+        """Context manager: adds the duration of its block to ``name``: ``read``, ``splice``, ``decode``, ``wait``."""
         start = time.perf_counter()
         try:
             yield

@@ -108,9 +108,9 @@ def require_openable(path: Path) -> None:
 
 @contextmanager
 def machine_spared(what: object = "", memory: bool = False) -> Iterator[None]:
-    """Around work on ``what``: an error of the machine's leaves as ``MachineTrouble``, others as
-    they are. Lack of ``memory`` counts where the work is bounded whatever ``what`` claims to be:
-    a damaged Parquet file may ask for any amount."""
+    """Context manager for work on ``what``: raises ``MachineTrouble`` in place of an error that is the machine's
+    fault, and leaves all other errors as they are. ``MemoryError`` counts as the machine's only with ``memory``, for
+    work whose size is bounded whatever ``what`` claims to be: a damaged Parquet file may ask for any amount."""
     try:
         yield
     except (OSError, MemoryError) as error:

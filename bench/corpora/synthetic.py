@@ -33,8 +33,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def synthetic_photographs(folder: Path, megapixels: float, number: int, seed: int) -> list[Path]:
-    """``number`` JPEGs of about ``megapixels`` in ``folder``; those that lie there already, from an
-    earlier call, are taken as they are."""
+    """``number`` JPEGs of about ``megapixels`` megapixels in ``folder``. Those that an earlier call left there are
+    used again."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for index in range(number):

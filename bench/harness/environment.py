@@ -35,8 +35,8 @@ LIBRARIES = (
 
 
 def environment(cores: list[int]) -> dict[str, Any]:
-    """Plain values for the JSON document; ``cores`` are those that were measured on. To be called
-    while the bench itself computes nothing."""
+    """The machine and the software of a measurement, as plain values for the JSON document; ``cores`` are the CPUs
+    that were measured on. To be called while the bench itself computes nothing."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),

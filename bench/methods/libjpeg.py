@@ -19,8 +19,7 @@ BATCH_SIZE, BATCHES = 32, 4
 
 
 class WholeImages(FilePasses):
-    """Each image into a buffer of its thread, which stays mapped: fresh memory would cost page
-    faults."""
+    """Decodes each image into a buffer that its thread uses again: fresh memory would cost page faults."""
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)

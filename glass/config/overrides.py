@@ -146,8 +146,8 @@ def _settings(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(word: str, names: Iterable[str], count: int = 3) -> list[str]:
-    """The ``count`` of ``names`` that are most like ``word``, the best first; a name's last part
-    counts as the whole of it, so that ``lr`` and ``crop_size`` find their sections."""
+    """The ``count`` of ``names`` that are most like ``word``, the best first. The last parts of dotted names are
+    compared, too, so that ``lr`` and ``crop_size`` find their sections."""
 
     def likeness(name: str) -> float:
         pairs = [(word, name), (word.rpartition(".")[2], name.rpartition(".")[2])]

@@ -99,10 +99,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Makes the folder, keeps other processes from training in it, and deletes what a training
-        that was killed had not renamed yet.
+        """Context manager: makes the folder, keeps other processes from training in it, and deletes temporary files of
+        a training that was killed.
 
-        Raises ``InputError`` where the folder cannot be made, holds something else, or is taken.
+        Raises ``InputError`` if the folder cannot be made, holds something else, or is in use.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -126,9 +126,10 @@ class TrainedModel:
         )
 
     def loader_config(self, views: ViewSettings, changes: Mapping[str, Any] | None = None) -> LoaderConfig:
-        """The run's loader made deterministic, for images seen with ``views``, on the model's device.
+        """The settings of a deterministic loader for images seen with ``views``, on the model's device: otherwise the
+        run's own.
 
-        ``changes`` are further fields; None among them keeps the run's.
+        ``changes`` are further fields; a None among them keeps the run's.
         """
         given = {name: value for name, value in (changes or {}).items() if value is not None}
         return self.config.loader.for_evaluation(

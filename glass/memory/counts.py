@@ -113,7 +113,7 @@ class KeptStorages:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Counts the tensors that are saved in this context. Parts under checkpoint save by hooks of
+        """Context manager: counts the tensors that autograd saves. Parts under checkpoint save through hooks of
         their own and do not count: they keep nothing."""
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

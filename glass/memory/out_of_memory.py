@@ -25,8 +25,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def shrinking_batches_advised(local_crops: torch.Tensor) -> Iterator[None]:
-    """Around the forward pass over (B, N, 3, S, S) crops outside of training: raises ``DoesNotFit``
-    if the memory is too small for it."""
+    """Context manager for a forward pass over (B, N, 3, S, S) crops outside of training: raises ``DoesNotFit``, with
+    advice, if the memory is too small for it."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

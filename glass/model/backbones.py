@@ -68,8 +68,8 @@ class Backbone(nn.Module):
         return not any(parameter.requires_grad for parameter in self.network.parameters())
 
     def train(self, mode: bool = True) -> "Backbone":
-        """As of any module; but parts whose weights are all frozen stay in evaluation mode, so that
-        their BatchNorm statistics are frozen too."""
+        """See ``torch.nn.Module.train``; but parts whose weights are all frozen stay in evaluation mode, so that
+        their BatchNorm statistics are frozen, too."""
         super().train(mode)
         if mode:
             for module in self.network.modules():

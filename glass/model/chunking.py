@@ -56,7 +56,7 @@ class RunningStatistics:
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
-        """A context in which the layers compute as usual and learn no statistics."""
+        """Context manager: the layers compute as usual, but learn no statistics."""
         before = self.copy()
         try:
             yield

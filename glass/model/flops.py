@@ -16,9 +16,9 @@ BACKWARD = 2
 
 
 def training_flops(config: RunConfig, images: int) -> float:
-    """Operations of training on ``images`` images (epochs times split), forward and backward.
+    """Floating-point operations of training on ``images`` images (epochs times split), forward and backward.
 
-    Matrix products and convolutions of the model alone, by PyTorch's counter.
+    Only matrix products and convolutions of the model count, by PyTorch's counter.
     """
     views = 1 if config.model.kind == "single_view" else config.loader.num_crops
     one, two = (_forward_flops(_plain(config), crops) for crops in (1, 2))

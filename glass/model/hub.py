@@ -29,7 +29,7 @@ PROBE_TIMEOUT_S = 10.0
 
 @contextmanager
 def cache_only_if_unreachable() -> Iterator[None]:
-    """While entered, and where the hub does not answer, its client looks into its cache alone."""
+    """Context manager: if the hub does not answer, its client uses only its cache."""
     constants = huggingface_hub.constants
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or not _answers(constants.ENDPOINT)

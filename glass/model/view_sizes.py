@@ -124,8 +124,8 @@ def _problem(name: str, size: int) -> _Problem | None:
 
 @contextmanager
 def _meta() -> Iterator[None]:
-    """The meta device, no gradients, random numbers as they were, and no word of warning: what is
-    made here is thrown away."""
+    """Context manager for networks that are thrown away: on the meta device, without gradients or warnings, and with
+    random numbers left as they were."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.device("meta"), torch.no_grad():
         warnings.simplefilter("ignore")
         yield

@@ -73,10 +73,10 @@ class Detector:
         return list(self.predict_iter(sources, replace(options or PredictOptions(), **changes)))
 
     def predict_iter(self, sources: Iterable[ImageSource], options: PredictOptions) -> Iterator[ImageVerdict]:
-        """Verdicts in the order of ``sources``; few images are held at a time.
+        """Yields verdicts in the order of ``sources``; few images are held at a time.
 
-        Rows of one data set that follow each other are read through the loader, by windows where
-        that is cheaper, if nothing is asked that needs whole images.
+        Consecutive rows of one data set are read through the loader, and by windows where that is cheaper, unless
+        ``options`` need whole images.
         """
         self.views(options)
         for dataset, run in groupby(sources, lambda source: self._readable_by_rows(source, options)):

@@ -21,10 +21,10 @@ _PRIVATE = 0o077
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """A folder of this process's own (mode 700, its files 600) into which Gradio and whatever asks
-    for a temporary file write while it is entered; deleted with all it holds at the end.
+    """Context manager: makes a folder of this process's own (mode 700, its files 600), into which Gradio, and whatever
+    asks for a temporary file, writes; deletes it with all its files at the end.
 
-    Gradio reads its place when it is imported, so this comes before that.
+    Gradio reads the place of its folder when it is imported, so this must be entered before that.
     """
     place, mask, default = os.environ.get("GRADIO_TEMP_DIR"), os.umask(_PRIVATE), tempfile.tempdir
     try:

@@ -208,7 +208,7 @@ def _require_journal(path: Path) -> None:
 
 @contextmanager
 def _storage_errors(url: str) -> Iterator[None]:
-    """Around the first use of a storage: turns any error into an ``InputError``."""
+    """Context manager for the first use of a storage: raises ``InputError`` for any error."""
     try:
         yield
     except InputError:

@@ -73,8 +73,8 @@ class Step:
             torch.cuda.synchronize()
 
     def count_by_storages(self, peak: ProcessPeak | None = None) -> dict[str, Any]:
-        """Takes a step and counts the storages that live and that autograd keeps, in bytes; ``peak``
-        adds the process's memory. For a CPU, or tensors without numbers."""
+        """Takes a step and counts the bytes of the storages that are alive and of those that autograd keeps;
+        ``peak`` adds the process's memory. For a CPU, or for tensors without numbers (:func:`without_numbers`)."""
         known = [*self.model.parameters(), *self.model.buffers(), *self._optimiser_state()]
         live = LiveStorages([*known, *_tensors(self.batch.values())], self._learning())
         with peak.watching() if peak else nullcontext():
@@ -148,7 +148,8 @@ def count_by_shapes(config: RunConfig) -> dict[str, Any]:
 
 @contextmanager
 def without_numbers(mode: FakeTensorMode) -> Iterator[None]:
-    """While entered, a :class:`Step` is made and run with tensors that have shapes and storage sizes but no values."""
+    """Context manager: a :class:`Step` made and run in its block has tensors with shapes and storage sizes but no
+    values."""
     with (
         mode,
         mock.patch.object(run, "build_model", _model_without_numbers),

@@ -154,11 +154,11 @@ def _log_setup(config: RunConfig, accelerator: Accelerator, precision: str, reas
 
 
 class StopSignal:
-    """While entered, the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; a second of a kind acts as usual.
+    """Context manager: the first SIGTERM, SIGUSR1 or SIGINT only sets :attr:`received`; a second of the same kind acts
+    as usual.
 
-    By kind, because clusters warn with one and end with another: the second must not cut off the
-    checkpoint that the first asked for. Enter it in the main thread, and only around code that
-    checks :attr:`received`.
+    By kind, because clusters warn with one signal and end with another: the second must not cut off the checkpoint that
+    the first asked for. Enter it in the main thread, and only around code that checks :attr:`received`.
     """
 
     def __init__(self) -> None:

@@ -72,7 +72,7 @@ class ProgressDisplay:
 
 @contextmanager
 def report_if_slow(what: str) -> Iterator[None]:
-    """Logs ``what``, once, if the block takes longer than ``AFTER_S``."""
+    """Context manager: logs ``what``, once, if its block takes longer than ``AFTER_S``."""
     timer = threading.Timer(AFTER_S, logger.info, ("%s …", what))
     timer.daemon = True  # an interrupt need not wait for it
     timer.start()

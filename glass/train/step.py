@@ -147,11 +147,11 @@ class Engine:
 
 
 def grouped(loader: Iterable[Batch], size: int, totals: Totals) -> Iterator[list[Batch]]:
-    """``size`` batches at a time (the last group may be smaller); the time that fetching them took
-    is added to ``totals.data_wait_s``.
+    """Yields lists of ``size`` batches (the last may be shorter); adds the time that fetching them took to
+    ``totals.data_wait_s``.
 
-    Counted here and not by ``Accelerator.accumulate``, which cannot see where an epoch of a foreign
-    loader ends and would let the last micro-steps leak into the next epoch.
+    Batches are counted here and not by ``Accelerator.accumulate``, which cannot see where an epoch ends of a loader
+    that is not Accelerate's own, and would carry the last micro-steps into the next epoch.
     """
     batches = iter(loader)
     while True:

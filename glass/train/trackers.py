@@ -29,10 +29,10 @@ def check_trackers(config: RunConfig) -> None:
 def start_trackers(
     accelerator: Any, config: RunConfig, folder: Path, step: int, others: Sequence[GeneralTracker] = ()
 ) -> None:
-    """Starts all trackers, ``others`` too, and notes the settings in all but TensorBoard.
+    """Starts all trackers, including ``others``, and records the settings in all but TensorBoard.
 
-    What an earlier attempt wrote for TensorBoard after ``step`` is not shown; elsewhere a run that goes on is a new
-    one, whose steps begin there.
+    ``step`` is the one that the run continues from. TensorBoard then hides what an earlier attempt wrote after that
+    step; in the other trackers a continued run is a new run, whose steps begin there.
     """
     made: list[GeneralTracker] = []
     if config.tensorboard:

@@ -64,7 +64,7 @@ class ExaminedTar:
 
 @contextmanager
 def mapped_tar(path: Path) -> Iterator[mmap.mmap]:
-    """The bytes of a tar. Raises ``InputError``."""
+    """Context manager: yields the bytes of a tar as a memory map. Raises ``InputError``."""
     try:
         with read_or_end(path, lambda: map_regular(path)) as data:
             yield data

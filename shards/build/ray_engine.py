@@ -94,7 +94,8 @@ def _result(ray: Any, reference: Any) -> None:
 
 @contextmanager
 def _cluster(workers: int) -> Iterator[Any]:
-    """Ray, joined to a cluster; left again at the end, and stopped if it was started here."""
+    """Context manager: joins a Ray cluster, or starts one on this machine, and yields Ray; leaves the cluster at the
+    end, and stops one that it started."""
     try:
         import ray
     except ImportError as error:

@@ -68,8 +68,8 @@ class UploadedShardTask:
 
 @contextmanager
 def _own_folder(parent: Path) -> Iterator[Path]:
-    """A folder for one task, gone when it is done. It is locked, so that those of processes that
-    were killed are known, and deleted by whoever comes next."""
+    """Context manager: makes a folder for one task and deletes it at the end. The folder is locked meanwhile, so
+    that the next task recognises and deletes the folders of processes that were killed."""
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.glob(f"{_TASK_PREFIX}*"):
         with suppress(OSError):

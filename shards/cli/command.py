@@ -32,7 +32,8 @@ _CALLED_AS: ContextVar[str | None] = ContextVar("called_as", default=None)
 
 @contextmanager
 def called_as(program: str) -> Iterator[None]:
-    """Within, a command that is run as part of another program bears the name that a person typed."""
+    """Context manager: a command that its block runs as a part of another program appears in messages under the name
+    that the user typed."""
     token = _CALLED_AS.set(program)
     try:
         yield

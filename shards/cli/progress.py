@@ -37,8 +37,8 @@ _WHOLE_LINE = "\r\033[K"
 
 @contextmanager
 def explain_silence(every_s: float = 1.0) -> Iterator[None]:
-    """While entered, explains each long silence once to a person at a terminal; among the processes of a
-    run, or the workers of a command, only the first does."""
+    """Context manager: explains each long silence once to a user at a terminal. Among the processes of a run, or the
+    workers of a command, only the first does."""
     if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield
         return

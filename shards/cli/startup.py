@@ -14,11 +14,11 @@ _OF_THE_USER = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def let_waiting_threads_sleep() -> None:
-    """Threads of torch sleep while they wait for one another. Must be called before torch is imported; nothing if
-    the environment says how they wait.
+    """Makes threads of torch sleep while they wait for one another. Must be called before torch is imported; does
+    nothing if the environment says how they wait.
 
-    GNU's OpenMP lets them spin for milliseconds, on cores that threads of the loader, or another program, could
-    use: a first verdict on a busy machine took 1.5 s of processor more (docs/LOG.md, 2026-11-29).
+    GNU's OpenMP lets them spin for milliseconds, on cores that threads of the loader, or another program, could use: a
+    first verdict on a busy machine took 1.5 s of processor more (docs/LOG.md, 2026-11-29).
     """
     if not any(os.environ.get(name) for name in _OF_THE_USER):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
@@ -26,8 +26,8 @@ def let_waiting_threads_sleep() -> None:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """Within, Python does not look for garbage in cycles: for imports, which leave none, and of whose time it takes
-    a sixth."""
+    """Context manager: switches off Python's cyclic garbage collector, for imports: they leave no garbage, and it
+    takes a sixth of their time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

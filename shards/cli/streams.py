@@ -128,7 +128,8 @@ def _wrapped(stream: TextIO | None, output: Output | None) -> Any:
 
 @contextmanager
 def guarded_streams() -> Iterator[Output]:
-    """Around a whole command: prints of any kind raise nothing but ``BrokenPipeError`` of stdout.
+    """Context manager for a whole command: printing to stdout or stderr raises nothing but the ``BrokenPipeError`` of
+    stdout.
 
     What is left in the buffers is written at the end.
     """

@@ -154,7 +154,7 @@ def _head(path: Path, length: int) -> bytes:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Keeps a second build out of the folder. Ends with the process, however that ends."""
+    """Context manager: keeps a second build out of the folder. The lock ends with the process, however that ends."""
     with ExitStack() as held:
         try:
             held.enter_context(lock_unused(out))
@@ -200,8 +200,8 @@ def _on_one_line(path: Path, folder: Path) -> bool:
 
 @contextmanager
 def report_full_disk(out: Path) -> Iterator[None]:
-    """Around work that also writes to ``out``: raises ``InputError`` if the disk is full, or
-    became read-only; other mistakes of the system pass."""
+    """Context manager for work that also writes to ``out``: raises ``InputError`` if the disk is full or became
+    read-only; other errors of the system pass through."""
     try:
         yield
     except OSError as error:

@@ -172,8 +172,8 @@ def _read(jpeg: bytes) -> Any:
 
 @contextmanager
 def _memory_file() -> Iterator[str]:
-    """The path of an empty file in memory: libjpeg takes paths, and does not say why it could not
-    write to one."""
+    """Context manager: yields the path of an empty file in memory. libjpeg takes paths, and does not say why it
+    could not write to one."""
     descriptor = os.memfd_create("baseline.jpg")
     try:
         path = f"/proc/self/fd/{descriptor}"

@@ -40,10 +40,11 @@ class _Holding:
 
 @contextmanager
 def messages_held_back() -> Iterator[None]:
-    """Around calls of libjpeg or libpng: their lines on stderr are dropped, others come at the end.
+    """Context manager for calls of libjpeg or libpng: drops the lines that they print on stderr; what others print
+    there appears at the end.
 
-    Takes about 20 µs. Safe in threads: while one is inside, all are. Should a library end the
-    process inside, its last words are lost.
+    Takes about 20 µs. Safe in threads: while one is inside, stderr is held back for all. If a library ends the process
+    meanwhile, its last words are lost.
     """
     with _lock:
         if not _Holding.depth:
@@ -120,8 +121,8 @@ _warnings_lock = threading.RLock()
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silences Python's warnings, as Pillow gives them of damaged metadata. One thread at a time,
-    because filters belong to the process."""
+    """Context manager: silences Python's warnings, such as Pillow's about damaged metadata. For one thread at a
+    time, because the filters belong to the process."""
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

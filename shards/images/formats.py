@@ -125,11 +125,11 @@ def _sniff_iso_media(data: bytes) -> str | None:
 
 @contextmanager
 def rejecting(data: bytes) -> Iterator[None]:
-    """Turns whatever Pillow raises on the file ``data`` into :class:`RejectedImage`.
+    """Context manager: raises :class:`RejectedImage` for whatever Pillow raises on the file ``data``.
 
-    Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to
-    ``struct.error``, so all are caught; ``KeyboardInterrupt`` and the like pass, and so does
-    what is the machine's fault: ``MemoryError`` and ``MachineTrouble``.
+    Damaged files make it raise nearly every kind of exception, from ``SyntaxError`` to ``struct.error``, so all are
+    caught; ``KeyboardInterrupt`` and the like pass, and so does what is the machine's fault: ``MemoryError`` and
+    ``MachineTrouble``.
     """
     try:
         yield

@@ -53,7 +53,8 @@ class TableRows:
 
 @contextmanager
 def table_file(files: SourceFiles, name: str) -> Iterator[Path]:
-    """A table among the files of a source, as a file of this machine. Raises ``InputError``."""
+    """Context manager: yields the path on this machine of a table among the files of a source. Raises
+    ``InputError``."""
     if isinstance(files, LocalFiles):
         yield files.root / name
         return

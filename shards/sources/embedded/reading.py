@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @contextmanager
 def reading(shown: str) -> Iterator[None]:
-    """Around the reading of a table: what its bytes are at fault for leaves as ``InputError``."""
+    """Context manager for reading a table: raises ``InputError`` for errors that are due to its bytes."""
     try:
         yield
     except FileNotFoundError as error:
