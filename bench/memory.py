@@ -94,8 +94,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(rows: Rows) -> list[dict[str, Any]]:
-    """Per preset and method with two numbers of crops or more: intercept and slope of the peak in
-    bytes, R² (1 where all points are equal), and the numbers of crops."""
+    """A line through the peak memory in bytes against the number of crops, for each preset and method with at least
+    two numbers of crops: intercept, slope, R² (1 if all points are equal), and the numbers of crops."""
     fits = []
     for preset, method in dict.fromkeys((row["preset"], row["method"]) for row in rows):
         line = [row for row in rows if (row["preset"], row["method"]) == (preset, method)]

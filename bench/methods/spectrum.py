@@ -40,9 +40,11 @@ class SpectrumClassifier(nn.Module):
 
 
 def log_spectra(local_crops: torch.Tensor, crop_mask: torch.Tensor) -> torch.Tensor:
-    """(B, 3 · BINS) float32: per channel and ring of frequencies the mean logarithm of the power, averaged
-    over the windows that ``crop_mask`` (B, N) names, of ``local_crops`` (B, N, 3, C, C) uint8; 0 for an image
-    without windows."""
+    """(B, 3 · BINS) float32: the mean logarithm of the power, per channel and ring of frequencies.
+
+    The mean is over the windows of ``local_crops`` (B, N, 3, C, C) uint8 that ``crop_mask`` (B, N) allows; 0 for an
+    image without windows.
+    """
     side = local_crops.shape[-1]
     hann = torch.hann_window(side, periodic=False, device=local_crops.device)
     pixels = local_crops.float() / 255

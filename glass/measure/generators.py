@@ -81,8 +81,11 @@ def per_generator(
     seed: int = 0,
     groups: Sequence[str] | Array | None = None,
 ) -> PerGenerator:
-    """The table of ``probability`` (n,) by ``generator`` (n,): names, "" for real images (of a generated
-    image: ``UNNAMED``)."""
+    """The results for each generator: a table of ``probability`` (n,) by ``generator`` (n,).
+
+    ``generator`` holds names, "" for a real image; a generated image without a name counts under ``UNNAMED``.
+    ``draws``, ``seed`` and ``groups`` as in :func:`glass.measure.bootstrap.bootstrap_intervals`.
+    """
     label, probability = checked_samples(label, probability)
     names = np.asarray(generator, dtype=object).astype(str)
     names = np.where((label == 1) & (names == ""), UNNAMED, names)

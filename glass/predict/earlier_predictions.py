@@ -17,9 +17,12 @@ _REMEDY = "give another name, or move the file away"
 def require_none_lost(
     json_file: Path | None, csv_file: Path | None, page: Path | None, head: PredictionHead, names: Iterable[str]
 ) -> None:
-    """Raises ``InputError`` if a file that is to be written holds verdicts by another model, other views or another
-    calibration than those of ``head``, or on images that are not among ``names``: they are somebody's results, and
-    would be gone. The same command run again, or with more images, replaces its own. (A CSV says nothing of models.)"""
+    """Raises ``InputError`` if a file that is to be written holds verdicts that would be lost: by another model, with
+    other views or another calibration than those of ``head``, or on images that are not among ``names``. (A CSV file
+    does not name its model.)
+
+    The same command run again, or with more images, replaces its own files.
+    """
     asked, ours = set(names), made_by(head)
     if json_file is not None and json_file.exists():
         _require_own(json_file, _in_json, ours, asked)

@@ -153,7 +153,7 @@ def csv_columns(claims: bool) -> tuple[str, ...]:
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
-    """The row for ``--csv``, in the order of ``columns``; empty if there is nothing to say.
+    """The row of a verdict in the file of ``--csv``, in the order of ``columns``; a field with nothing to say is empty.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front.
     """

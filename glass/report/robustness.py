@@ -17,8 +17,8 @@ DIFFERENCE = "AUROC against the first"
 
 
 def own_robustness(run: Path, evaluation: Evaluation) -> Robustness | None:
-    """The table beside ``evaluation`` in ``run``, None if there is none of these weights on this
-    data. Raises ``InputError`` for a file that is damaged."""
+    """The table of ``glass robustness`` beside ``evaluation`` in ``run``; None if there is none for these weights on
+    this data set. Raises ``InputError`` for a damaged file."""
     split, digest = evaluation["split"], evaluation["dataset"]["dataset_json_sha256"]
     document = read_robustness(run, split, found_of(run, ROBUSTNESS, split, digest))
     if document is None:

@@ -19,11 +19,11 @@ Part = str | bytes | Path
 
 
 def bundle_files(folder: Path, audit: Path | None = None, with_learnt_ids: bool = False) -> dict[str, Part]:
-    """Name → content, or file to copy, of the bundle of the exported model in ``folder``.
+    """Name → content, or file to copy, of all files that are handed on with the exported model in ``folder``.
 
-    Its card holds the findings of ``audit`` (of the run's own data set unless given); ``with_learnt_ids`` adds the ids
-    of the images that the model learnt from. Paths of this machine are left out. Raises ``InputError`` for a model or
-    an audit that is damaged, before anything is written.
+    The model card holds the findings of ``audit`` (by default that of the run's own data set); ``with_learnt_ids`` adds
+    the ids of the images that the model learnt from. Paths on this machine are left out. Raises ``InputError`` for a
+    model or an audit that is damaged, before anything is written.
     """
     card = read_model_card(folder)
     model = card["config"]["model"]

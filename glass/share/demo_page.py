@@ -47,8 +47,8 @@ def look(detector: "Detector", facts: PageFacts, path: Path, dense: bool) -> str
 
 
 def answer(detector: "Detector", facts: PageFacts, upload: str | None, dense: bool) -> str:
-    """What Gradio's page shows of the file at ``upload``: a frame with the page of :func:`look` in it, whose styles
-    stay in there and in which no script runs."""
+    """The HTML that Gradio shows for the file at ``upload``: the page of :func:`look` in a frame, which keeps its
+    styles to itself and runs no script."""
     if not upload:
         return ""
     shown = html.escape(look(detector, facts, Path(upload), dense))

@@ -31,7 +31,7 @@ class Prefetch:
 
     def announce(self, order: EpochOrder, index: int) -> None:
         """Tells the caches which shards this rank needs from global batch ``index`` of ``order`` on, so that they
-        begin to fetch them in that order."""
+        begin to fetch them in this order."""
         if not self._caches:
             return
         rows = order.rank_rows(index, min(index + self._batches, len(order) - 1) + 1)

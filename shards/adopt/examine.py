@@ -83,7 +83,7 @@ def _reader(data: mmap.mmap) -> Callable[[TarMember], bytes]:
 def guess_rules(tars: Iterable[NamedTar], settings: IndexSettings) -> LabelRules:
     """The rules by which samples are labelled, see :class:`shards.adopt.label_guess.RuleChoice`.
 
-    Raises ``InputError`` if no sample has an image, and for what the rules are refused for.
+    Raises ``InputError`` if no sample has an image, and as ``RuleChoice`` does for rules that do not exist.
     """
     words = LabelWords(dict(settings.values), frozenset(settings.skip))
     choice = RuleChoice(settings.label_from, settings.generator_from, settings.group_from, words)

@@ -32,8 +32,8 @@ class NamedTar:
 
     @property
     def known_as(self) -> list[str]:
-        """The names by which a list may call it, the longest first: its path, with ever fewer
-        folders in front, with and without its extension."""
+        """The names by which a list may refer to the tar, the longest first: its path, with fewer and fewer leading
+        folders, each with and without its extension."""
         parts = self.path.as_posix().split("/")
         ends = ["/".join(parts[start:]) for start in range(len(parts))]
         return [form for end in ends for form in (end, os.path.splitext(end)[0])] + [self.name]

@@ -145,9 +145,11 @@ def _codes(name: str, values: Array, among: Array) -> Array:
 
 
 def scene_numbers(groups: Array) -> Array:
-    """A number per image, (n,) int64, equal within a group; images without one, ``""``, are alone.
+    """(n,) int64: a number for each image's scene. Images of a group have the same number; an image without a group has
+    a number of its own.
 
-    ``groups`` (n,) are their names."""
+    ``groups`` (n,) are the names of the groups, ``""`` for none.
+    """
     _, numbers = np.unique(groups.astype(str), return_inverse=True)
     alone = groups == ""
     numbers[alone] = len(groups) + np.arange(int(alone.sum()))

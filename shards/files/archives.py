@@ -23,7 +23,7 @@ def _by_start(start: bytes, kinds: dict[bytes, str]) -> str:
 
 
 def compressed_with(start: bytes) -> str:
-    """The program whose packed files begin with these eight bytes, zip, 7z and rar among them; ``""`` if none is
+    """The program (zip, 7z, rar and others) whose files begin with the eight bytes ``start``; ``""`` if none is
     known."""
     return _by_start(start, _COMPRESSED | _ARCHIVES)
 

@@ -71,8 +71,8 @@ def _require_plain(data: pa.Buffer) -> None:
 
 
 def is_compressed(metadata: pa.Buffer) -> bool:
-    """Whether the FlatBuffer of an IPC message describes compressed buffers. What cannot be
-    followed counts as such."""
+    """Whether the FlatBuffer of an IPC message describes compressed buffers. Also true if the FlatBuffer cannot be
+    parsed."""
     data = memoryview(metadata)
     try:
         message = _u32(data, 0)

@@ -85,10 +85,11 @@ _PHOTOMETRICS = {
 
 
 def unsupported_kind(data: bytes, kind: str | None, error: str = "") -> str | None:
-    """The name of what ``data`` is, such as ``12-bit JPEG``; ``None`` where it seems damaged.
+    """What ``data`` is, in words such as ``12-bit JPEG``, if it is a kind of image that is not read here; ``None`` if
+    it seems to be damaged.
 
-    ``kind``: the format by its first bytes (``shards.images.formats``), ``None`` if unknown.
-    ``error``: the message of the decoder.
+    ``kind`` is the format by the first bytes (``shards.images.formats``), ``None`` if unknown; ``error`` is the message
+    of the decoder.
     """
     if kind is None:
         return _other_format(data)

@@ -115,8 +115,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
         return hashlib.sha256(json.dumps(build).encode()).hexdigest()
 
     def describes(self, manifest: Path) -> bool:
-        """Whether ``manifest`` is, to the last byte, the one that was written with this; reads all
-        of it. Raises ``OSError``."""
+        """Whether ``manifest`` is the file that was written together with this description. Reads all of it to
+        compare its hash. Raises ``OSError``."""
         return not self.manifest_sha256 or file_sha256(manifest) == self.manifest_sha256
 
     def to_json(self) -> str:

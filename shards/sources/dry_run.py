@@ -34,9 +34,12 @@ class _Branch:
 
 
 def describe_sources(sources: SourceList, shown: str, lossy_over: float = 0.0) -> list[str]:
-    """Lines: how many images of which class; what the words were taken to mean; a tree with counts, class,
-    generator and split; generators, splits, suffixes; formats and megapixels of some images; what ``--lossy tiles``
-    would cost, where some are of more than ``lossy_over`` megapixels and can be read as a whole only."""
+    """Lines about a source: how many images of which class; what words were taken to mean; a tree of the folders with
+    counts, class, generator and split; generators, splits and suffixes; formats and megapixels of some images.
+
+    If some of these images have more than ``lossy_over`` megapixels and can be decoded only as a whole, the lines also
+    say what ``--lossy tiles`` would cost. ``shown`` is the source in the lines.
+    """
     labels = Counter(sources.table.column("label").to_pylist())
     classes = " and ".join(f"{labels[label]:,} {name}" for label, name in enumerate(CLASS_NAMES))
     lines = [f"{shown}: {counted(sources.table.num_rows, 'image')}, {classes}"]

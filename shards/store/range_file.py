@@ -9,9 +9,10 @@ __all__ = ["RangeFile"]
 
 
 class RangeFile(io.RawIOBase):
-    """A file below a :class:`RemoteFolder`. Nothing is kept: a caller of small reads buffers them.
+    """A file below a :class:`RemoteFolder`, read by byte ranges. Nothing is cached: a caller of small reads buffers
+    them.
 
-    Not safe in threads. What the store does not give raises ``RemoteUnavailable``.
+    Not safe in threads. Raises ``RemoteUnavailable`` if the store does not deliver.
     """
 
     def __init__(self, remote: RemoteFolder, name: str, num_bytes: int) -> None:

@@ -328,10 +328,10 @@ def _splice_piece(work: Work, here: Scalar, stop: Scalar, needed: bool, writer: 
 
 @compiled
 def splice_row(work: Work, start: Scalar, stop: Scalar, needed: bool, writer: Writer) -> tuple[bool, Writer]:
-    """Appends the MCUs ``start`` … ``stop - 1``; false if bits or index are not sound.
+    """Appends the MCUs ``start`` … ``stop - 1`` to the output. Returns false if the bits or the index are damaged.
 
-    The memory at ``Work.last`` holds the predictors of the output, and gets those after the row
-    where they are ``needed``.
+    The memory at ``Work.last`` holds the DC predictors of the output; if ``needed``, those after the row are stored
+    there.
     """
     restart = _info(work)[RESTART]
     if not _enter(work, start):
