@@ -133,8 +133,8 @@ class Corpus:
         return np.stack(drawn)
 
     def precut(self, num_crops: int) -> tuple[Bytes, npt.NDArray[np.int64]]:
-        """The stored crops (one mapped array) and their (copies, images, N, 2) first and last
-        byte."""
+        """The stored crops as one mapped array of bytes, and where each lies in it: (copies, images, N, 2) int64,
+        its first byte and the one after its last."""
         bounds = np.load(self.root / f"crops-{num_crops}.npy")
         return mapped(self.root / f"crops-{num_crops}.bin"), bounds
 

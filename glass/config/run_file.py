@@ -64,11 +64,12 @@ def _toml(value: Any) -> str:
 def read_run_file(
     path: Path, preset: str | None, load: Callable[[str], RunConfig], asked: Sequence[str] = ()
 ) -> RunConfig:
-    """``preset``, or else the one that the file names, with the settings in the file; ``load`` gives a preset's, and
-    ``asked`` are those of ``--set`` (see :func:`require_asked`).
+    """The settings of a preset, changed by those in the file at ``path``. The preset is ``preset`` or, if that is None,
+    the one that the file names.
 
-    Raises ``InputError`` for a file that cannot be read, is of another version, names another preset than ``preset``
-    or none at all, or holds a setting that does not exist or has a value that does not fit.
+    ``load`` gives the settings of a preset by its name; ``asked`` are the arguments of ``--set`` (see
+    :func:`require_asked`). Raises ``InputError`` for a file that cannot be read, is of another version, names another
+    preset than ``preset`` or none at all, or holds a setting that does not exist or has a value that does not fit.
     """
     values = _flat(path)
     version = values.pop("format_version", FORMAT_VERSION)

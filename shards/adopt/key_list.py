@@ -64,7 +64,8 @@ class KeyList:
 def read_key_list(path: Path) -> KeyList:
     """The list in ``path``.
 
-    Raises ``InputError`` if the list cannot be read, naming the key that occurs twice or the split that does not exist.
+    Raises ``InputError`` if the list cannot be read, and, naming the key, if a key occurs twice or a split does not
+    exist.
     """
     rows: dict[tuple[str, str], Row] = {}
     for row in _rows(path):

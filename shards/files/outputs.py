@@ -164,9 +164,9 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path, option: str = "--output") -> None:
-    """Makes the folder that ``option`` names, before long work whose result it is to take.
+    """Makes the folder that ``option`` names, before long work whose result it is for.
 
-    Raises ``InputError`` if that cannot be, or nothing can be written in it.
+    Raises ``InputError`` if the folder cannot be made, or cannot be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

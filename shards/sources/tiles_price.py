@@ -40,8 +40,8 @@ class TilesPrice:
             self._kept_bytes += len(data)
 
     def lines(self, num_images: int) -> list[str]:
-        """Both sizes, for a source of ``num_images``; nothing where none of the images would become tiles, or none
-        can be decoded. Raises ``InputError`` where a store does not answer any more."""
+        """Lines with the estimated size of a source of ``num_images`` images, kept and as tiles. No lines if none of
+        the images would become tiles, or none can be decoded. Raises ``InputError`` if a store no longer answers."""
         pixels = sum(self._pixels.values())
         chosen = evenly(list(self._pixels), max(1, len(self._pixels) * _MOST_PIXELS // max(pixels, 1)))
         taken = {name: taken for name in chosen if (taken := self._tiled_bytes(name))}
