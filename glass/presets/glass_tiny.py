@@ -1,5 +1,5 @@
 r"""GLASS in miniature, for a CPU: two ``test_resnet`` (0.4 M parameters each) on 64-pixel views and
-64-pixel crops, started from nothing.
+64-pixel crops, started from random weights.
 
 accelerate launch --quiet --config_file accelerate_config.yaml train.py \
     --data OUT --preset glass_tiny --output RUN
