@@ -7,16 +7,19 @@ from pathlib import Path
 from shards.cli.command import CommandParser, program_name
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
+from shards.manifest.note import checked_note
 
 __all__ = [
     "EXIT_STOPPED",
     "add_data_and_preset",
     "add_device",
     "add_groups",
+    "add_note",
     "add_settings",
     "add_workers",
     "at_least_one",
     "choose_device",
+    "given_note",
     "require_one_process",
     "script_parser",
     "thread_count",
@@ -104,6 +107,21 @@ def add_groups(parser: CommandParser) -> None:
         help="CSV or Parquet list with the columns sha256,group, as glass audit --write-groups writes it: "
         "images of a group share a split; its groups join with those of the source",
     )
+
+
+def add_note(parser: CommandParser, also: str = "") -> None:
+    """``--note``, for commands that write a data set."""
+    parser.add_argument(
+        "--note",
+        metavar="TEXT",
+        help="what a reader of any verdict must know about these images, such as how they were made: a sentence or two "
+        f"that every verdict shows of a model that learns from them{also}",
+    )
+
+
+def given_note(arguments: argparse.Namespace) -> str:
+    """The text of ``--note``, ``""`` where it was not given. Raises ``InputError`` if it is none."""
+    return "" if arguments.note is None else checked_note(arguments.note, "--note")
 
 
 def choose_device(device: str) -> None:

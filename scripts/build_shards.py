@@ -25,12 +25,22 @@ from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import SPLITS
 from shards.manifest.tiled_bytes import describe_price
 from shards.sources.dry_run import describe_sources
+from shards.sources.note_file import NOTE_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules, lacking_classes
 from shards.sources.words import Words, parse_labels
 from shards.store.folder import as_url
 
-from .arguments import add_groups, add_skip, add_workers, at_least_one, script_parser, skipped_names
+from .arguments import (
+    add_groups,
+    add_note,
+    add_skip,
+    add_workers,
+    at_least_one,
+    given_note,
+    script_parser,
+    skipped_names,
+)
 
 __all__ = ["main", "summary"]
 
@@ -61,6 +71,7 @@ def parser() -> CommandParser:
         help="seed of the split and of the order within shards (default %(default)s)",
     )
     add_groups(parser)
+    add_note(parser, f" (default: the text of a file {NOTE_NAME} in SRC or beside a list)")
     parser.add_argument("--samples-per-shard", type=int, default=1000, metavar="N", help="default %(default)s")
     add_workers(parser)
     parser.add_argument(
@@ -168,6 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         lossy_over=arguments.lossy_over,
         keep_progressive=arguments.keep_progressive,
         equalise=arguments.equalise,
+        note=given_note(arguments),
     )
     rules = SourceRules(
         Words(parse_labels(arguments.label), frozenset(skipped_names(arguments))),
@@ -180,6 +192,8 @@ def main(argv: list[str] | None = None) -> int:
             listed = counted(len(read_group_list(arguments.groups).groups), "image")
             sources.notes.append(f"{arguments.groups} groups {listed}: a dry run does not look for them")
         sources.notes.extend(drawn_again(sources, settings))
+        if note := settings.note or sources.dataset_note:
+            sources.notes.append(f"note: {note}")
         shown = shown_url(as_url(arguments.source) or arguments.source)
         for line in describe_sources(sources, shown, settings.lossy_over):
             print(one_line(line))
@@ -221,6 +235,8 @@ def summary(report: BuildReport, out: str | Path) -> list[str]:
                 f"generated {counts.generated:,}{_in_brackets(counts.generators)}"
             )
     lines += one_class
+    if info.note:
+        lines.append(f"  note: {info.note}")
     if info.equalised:
         lines.append(f"  equalised: {info.equalised}")
     same_pixels = [name for name in STORED_FORMATS if name != "recompressed"]

@@ -15,7 +15,7 @@ from shards.build.settings import DEFAULT_SPLIT
 from shards.cli.command import CommandParser, one_line, run_command
 from shards.errors import InputError
 
-from .arguments import add_groups, add_skip, add_workers, script_parser, skipped_names
+from .arguments import add_groups, add_note, add_skip, add_workers, given_note, script_parser, skipped_names
 from .build_shards import summary
 
 __all__ = ["main", "parser"]
@@ -102,6 +102,7 @@ def _add_meaning(parser: CommandParser) -> None:
         "--group-from", metavar="RULE", help="json:KEY or txt: samples of a group share a split (default: json:group)"
     )
     add_groups(parser)
+    add_note(parser)
 
 
 def _listed(text: str) -> list[str]:
@@ -124,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         image_ext=tuple(e.lower().removeprefix(".") for e in _listed(arguments.image_ext)),
         last_dot=arguments.last_dot,
         global_size=arguments.global_size,
+        note=given_note(arguments),
     )
     if arguments.dry_run:
         for line in describe_tars(arguments.tars, arguments.out, settings, arguments.workers, groups=arguments.groups):

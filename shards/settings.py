@@ -39,7 +39,7 @@ def as_flag(name: str, value: Any) -> tuple[str, str]:
     """The flag of a setting and its value, as they are typed."""
     if name == "split_shares" and isinstance(value, dict):
         return "--split", ",".join(str(share) for share in value.values())
-    return f"--{name.replace('_', '-')}", str(value)
+    return f"--{name.replace('_', '-')}", "''" if value == "" else str(value)
 
 
 @cache

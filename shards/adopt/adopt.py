@@ -162,5 +162,6 @@ def _finish(
         global_size=settings.global_size,
         split_seed=settings.split_seed,
         split_shares=shares,
+        note=settings.note,
         written_by=current_versions(),
     )

@@ -10,6 +10,7 @@ from shards.adopt.label_words import split_of_name
 from shards.build.settings import DEFAULT_SPLIT, GlobalSize
 from shards.build.split import parse_shares
 from shards.errors import InputError
+from shards.manifest.note import checked_note
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.settings import Seed, check_settings
 from shards.sources.words import parse_labels
@@ -39,9 +40,13 @@ class IndexSettings:
     """Keys end at the last dot of a name, not at its first as WebDataset has them."""
     global_size: GlobalSize = 224
     """Side of the stored global views in pixels; models are trained at this size."""
+    note: str = ""
+    """What a reader of any verdict must know about the data set, see ``shards.manifest.note``."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
+        if self.note:
+            checked_note(self.note, "--note")
         if self.split not in ("auto", "name"):
             parse_shares(self.split)
 
@@ -67,8 +72,9 @@ class IndexSettings:
         fields = {**asdict(self), "image_ext": list(self.image_ext), "skip": list(self.skip)}
         if not self.skip:  # as indexes say it that are older than the setting
             del fields["skip"]
-        if not self.last_dot:  # the same
-            del fields["last_dot"]
+        for name in ("last_dot", "note"):  # the same
+            if not fields[name]:
+                del fields[name]
         listed = self.label_from is not None and Path(self.label_from).is_file()
         digest = hashlib.sha256(Path(str(self.label_from)).read_bytes()) if listed else None
         return {**fields, "list_sha256": digest.hexdigest() if digest else None}

@@ -71,6 +71,7 @@ def finish(plan: BuildPlan, shards: Sequence[ShardPlan], misnamed: Iterable[str]
         split_shares=settings.split_shares,
         samples_per_shard=settings.samples_per_shard,
         equalised=plan.equalised,
+        note=settings.note,
         written_by=plan.written_by,
     )
 

@@ -10,6 +10,7 @@ from shards.build.split import parse_shares
 from shards.errors import InputError
 from shards.images.formats import MAX_PIXELS
 from shards.images.tiling import Tiling
+from shards.manifest.note import checked_note
 from shards.settings import Seed, check_settings
 
 __all__ = ["DEFAULT_SPLIT", "LOSSLESS_FORMS", "LOSSY_FORMS", "BuildSettings", "GlobalSize"]
@@ -50,9 +51,14 @@ class BuildSettings:
     equalise: Method = "none"
     """``match``: leave out images until the classes differ in nothing that shows in the pixels;
     ``recompress``: re-encode all images alike, which changes their pixels; ``none``."""
+    note: str = ""
+    """What a reader of any verdict must know about the data set, see ``shards.manifest.note``; empty: what its source
+    says in a file of its own (``shards.sources.note_file``)."""
 
     def __post_init__(self) -> None:
         check_settings(self, as_flags=True)
+        if self.note:
+            checked_note(self.note, "--note")
         if self.lossy_over and self.lossy == "keep":
             raise InputError(
                 f"--lossy-over {self.lossy_over:g} is about images that become tiles: give --lossy tiles, too"

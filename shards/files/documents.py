@@ -109,6 +109,8 @@ def _sentence(fault: str, values: object, kind: type[Any], where: str) -> str:
     shown = f"{where} = {_start_of(value)!r} is not"
     if isinstance(value, float) and not math.isfinite(value):
         return f"{shown} a finite number"
+    if "matching regex" in fault:
+        return f"{shown} text without control characters"  # the one thing that patterns are for here
     if expected := _EXPECTED.fullmatch(fault):
         words = [_WORDS.get(word, word) for word in expected["expected"].replace("`", "").split(" ")]
         return f"{shown} {' '.join(words)}"

@@ -14,6 +14,7 @@ from shards.files.documents import Count, Number, typed_document
 from shards.files.file_names import is_digest, is_file_name, is_relative_path
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.regular_file import file_sha256
+from shards.manifest.note import Note
 from shards.manifest.schema import FORMAT_VERSION, require_format
 
 __all__ = ["INFO_NAME", "DatasetInfo", "ShardInfo", "SplitCounts", "TiledBytes", "parse_info", "read_info"]
@@ -99,6 +100,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """What was done so that the files of both classes look alike, in words; empty for nothing."""
     written_by: Mapping[str, str] = {}
     """Versions of the programs that wrote the shards."""
+    note: Note = ""
+    """What a reader of any verdict of a model that learnt from it must know; empty for nothing."""
     manifest_sha256: str = ""
     """SHA-256 of ``samples.arrow``, in hexadecimal; empty in data sets that are older than this."""
     format_version: int = FORMAT_VERSION
@@ -122,6 +125,8 @@ class DatasetInfo(Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> str:
         """The text of ``dataset.json``."""
         fields = {"format_version": self.format_version, **msgspec.to_builtins(self)}
+        if not self.note:  # as versions before notes write it and read it
+            del fields["note"]
         return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -16,6 +16,7 @@ from shards.sources.embedded.table_file import TABLE_SUFFIXES
 from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
+from shards.sources.note_file import NOTE_NAME, note_among
 from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
 
@@ -39,6 +40,8 @@ class _Found:
     """Of images in the folders, see ``shards.sources.metadata``."""
     lists: list[str] = field(default_factory=list)
     """Lists, and tables that may have images inside, that were passed over."""
+    dataset_notes: list[str] = field(default_factory=list)
+    """See ``shards.sources.note_file``."""
     packed_tables: list[str] = field(default_factory=list)
     """Lists, and tables with images inside, that are passed over as they lie in archives."""
     skipped: frozenset[str] = frozenset()
@@ -81,7 +84,8 @@ def read_folder(
     if found.packed_tables:
         notes.append(f"passed over {_packed(found.packed_tables)}: it is read where it was unpacked only")
     notes += archives.notes if archives is not None else []
-    return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps)
+    note = note_among(files, found.dataset_notes)
+    return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps, note)
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
@@ -95,8 +99,9 @@ def _skip(found: _Found, rules: SourceRules) -> list[str]:
     skipped = {path: name for path in found.images if (name := within(path)) is not None}
     found.skipped = frozenset(skipped)
     found.images = [path for path in found.images if path not in found.skipped]
-    found.tables, found.misnamed = (
-        [path for path in paths if within(path) is None] for paths in (found.tables, found.misnamed)
+    found.tables, found.misnamed, found.dataset_notes = (
+        [path for path in paths if within(path) is None]
+        for paths in (found.tables, found.misnamed, found.dataset_notes)
     )
     counts = Counter(skipped.values())
     names = ", ".join(f"{name}/ ({counted(counts[name], 'image')})" for name in sorted(counts))
@@ -137,6 +142,8 @@ def _sorted_out(listed: Iterable[tuple[str, Stamp | None]]) -> _Found:
         suffix = PurePosixPath(path).suffix.lower()
         if PurePosixPath(path).name.lower() in METADATA_NAMES and _is_utf8(path):
             found.tables.append(path)
+        elif PurePosixPath(path).name == NOTE_NAME and _is_utf8(path):
+            found.dataset_notes.append(path)
         elif suffix not in FILE_SUFFIXES:
             found.passed_over[suffix] += 1
             found.first_archive = found.first_archive or (path if is_archive_name(path) else "")

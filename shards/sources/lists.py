@@ -18,6 +18,7 @@ from shards.sources.evidence import labels_by_folders, labels_by_generators, lab
 from shards.sources.files import LocalFiles, SourceFiles
 from shards.sources.labels import NO_LABEL, read_labels
 from shards.sources.layout import named_generator
+from shards.sources.note_file import note_beside
 from shards.sources.rows import TableRows, read_rows
 from shards.sources.source_list import SourceList, SourceRules, sorted_table
 from shards.sources.word_table import SPLIT_WORDS
@@ -65,7 +66,7 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     table = sorted_table({name: [values[row] for row in taken] for name, values in columns.items()})
     if again := _listed_again(table, shown):
         notes.append(again)
-    return SourceList(files, table, notes=notes)
+    return SourceList(files, table, notes=notes, dataset_note=note_beside(files))
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:

@@ -62,6 +62,8 @@ class SourceList:
     """For a person, before the work: what the words were taken to mean, and what was passed over."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """By path, of files whose stamps came with the listing of a store."""
+    dataset_note: str = ""
+    """For readers of verdicts, see ``shards.sources.note_file``."""
     groups: GroupList | None = None
     """Groups by the contents of files, beside those of the table."""
 

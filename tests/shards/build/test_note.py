@@ -1,0 +1,127 @@
+"""The note of a data set: where it comes from, which texts are none, and that a build goes on with the same one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts import build_shards, index_shards
+from shards.errors import InputError
+from shards.files.documents import typed_document
+from shards.manifest.dataset import ShardDataset
+from shards.manifest.info import read_info
+from shards.manifest.note import MAX_CHARACTERS, Note, checked_note
+from shards.sources.note_file import NOTE_NAME
+from shards.sources.read import read_sources
+from tests.images.labelled_tars import labelled, write_tar
+from tests.images.small_builds import build
+
+NOTE = "Drawn by a program – 100 % simulated, „nothing” about <b>real</b> generators \U0001f600."
+HOSTILE = {
+    "escape": "a\x1b[2Jb",
+    "line break": "a\nb",
+    "line separator": "a\u2028b",
+    "turned direction": "a\u202eb",
+    "zero byte": "a\0b",
+    "half a letter": "a\ud800b",
+    "too long": "x" * (MAX_CHARACTERS + 1),
+}
+hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+
+
+@hostile
+def test_what_is_no_note_is_refused_wherever_it_stands(text: str) -> None:
+    with pytest.raises(InputError, match=r"--note (holds|has)"):
+        checked_note(text, "--note")
+    with pytest.raises(ValueError, match="is not text"):
+        typed_document({"note": text}, dict[str, Note])
+    assert typed_document({"note": NOTE}, dict[str, Note])["note"] == checked_note(f" {NOTE}\n", "--note") == NOTE
+    longest = "\U0001f600" * MAX_CHARACTERS
+    assert typed_document([checked_note(longest, "")], list[Note]) == [longest]
+
+
+@hostile
+def test_a_hostile_data_set_is_refused_when_it_is_opened(own_shards: Path, text: str) -> None:
+    fields = json.loads((own_shards / "dataset.json").read_text())
+    (own_shards / "dataset.json").write_text(json.dumps(fields | {"note": NOTE}))
+    assert ShardDataset.open(own_shards).info.note == NOTE
+    (own_shards / "dataset.json").write_text(json.dumps(fields | {"note": text}))
+    with pytest.raises(InputError, match=r"dataset\.json is damaged \(note = "):
+        ShardDataset.open(own_shards)
+
+
+def test_a_data_set_without_a_note_is_as_those_of_before(own_shards: Path) -> None:
+    assert "note" not in json.loads((own_shards / "dataset.json").read_text())
+    assert ShardDataset.open(own_shards).info.note == ""
+
+
+def test_the_source_brings_it_in_a_file(small_images: Path, tmp_path: Path) -> None:
+    assert read_sources(small_images).dataset_note == ""
+    (small_images / NOTE_NAME).write_text(f"{NOTE}\n", encoding="utf-8")
+    rows = [f"{path.relative_to(small_images)},{int('real' not in path.parts)}" for path in small_images.rglob("*.jpg")]
+    (small_images / "images.csv").write_text("\n".join(["path,is_fake", *rows]) + "\n")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", small_images.parent, small_images.name)
+    for source in (small_images, small_images / "images.csv", packed):
+        assert read_sources(source).dataset_note == NOTE, source
+    assert build(small_images, tmp_path / "out").info.note == NOTE
+    assert read_info(tmp_path / "out").note == NOTE
+    assert build(small_images, tmp_path / "own", note="Another.").info.note == "Another."
+
+
+def test_several_are_joined_and_each_counts_once(small_images: Path) -> None:
+    for folder, text in (("real", "One."), ("generated", "Two."), (".", "One.")):
+        (small_images / folder / NOTE_NAME).write_text(text)
+    assert read_sources(small_images).dataset_note == "One. Two."
+    (small_images / "real" / NOTE_NAME).write_text("x" * MAX_CHARACTERS)
+    with pytest.raises(InputError, match=rf"3 files {NOTE_NAME} .* shorten them"):
+        read_sources(small_images)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"a\x1b[2J", b"x" * (MAX_CHARACTERS + 1)], ids=["empty", "bytes", "escape", "too long"]
+)
+def test_a_file_that_is_no_note_is_named(small_images: Path, data: bytes) -> None:
+    (small_images / NOTE_NAME).write_bytes(data)
+    with pytest.raises(InputError, match=NOTE_NAME):
+        read_sources(small_images)
+
+
+def test_a_build_goes_on_with_the_same_note_only(small_images: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    build(small_images, out, note=NOTE)
+    before = (out / "dataset.json").read_bytes()
+    (out / "dataset.json").unlink()  # as if it had been stopped
+    with pytest.raises(InputError, match=r"--note was Drawn .* and is Another"):
+        build(small_images, out, note="Another.")
+    with pytest.raises(InputError, match=r"--note was Drawn .* and is ''"):
+        build(small_images, out)
+    assert build(small_images, out, note=NOTE).continued
+    assert (out / "dataset.json").read_bytes() == before
+
+
+def test_the_command_shows_it(small_images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(small_images), str(tmp_path / "out"), "--global-size", "32", "--workers", "1"]
+    for text in ("", " ", "a\x1bb"):
+        with pytest.raises(InputError, match="--note"):
+            build_shards.main([*words, "--note", text])
+    assert build_shards.main([*words, "--dry-run", "--note", NOTE]) == 0
+    assert f"  note: {NOTE}" in capsys.readouterr().out.splitlines()
+    assert not (tmp_path / "out").exists()
+    assert build_shards.main([*words, "--note", NOTE]) == 0
+    assert f"  note: {NOTE}" in capsys.readouterr().out.splitlines()
+
+
+def test_tars_made_elsewhere_get_one_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tar(tmp_path / "tars/some.tar", labelled(0, 12))
+    words = [str(tmp_path / "tars"), "--out", str(tmp_path / "out"), "--global-size", "32", "--workers", "1"]
+    assert index_shards.main([*words, "--note", NOTE]) == 0
+    assert f"  note: {NOTE}" in capsys.readouterr().out.splitlines()
+    assert read_info(tmp_path / "out").note == NOTE
+    with pytest.raises(InputError, match="other settings"):
+        index_shards.main(words)
+    words[2] = str(tmp_path / "silent")
+    assert index_shards.main(words) == 0
+    assert read_info(tmp_path / "silent").note == ""
+    # An index that was begun before there were notes goes on.
+    assert "note" not in json.loads((tmp_path / "silent/.index_plan.json").read_text())["settings"]
