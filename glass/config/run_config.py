@@ -91,10 +91,11 @@ class ModelConfig:
         if not self.share_backbone or self.kind == "single_view":
             return
         for name in ("freeze_global", "freeze_local", "local_backbone", "local_weights", "local_high_pass"):
-            if getattr(self, name):
+            if value := getattr(self, name):
+                off = "false" if isinstance(value, bool) else "none"
                 raise InputError(
-                    f"model.share_backbone leaves one backbone, so model.{name} cannot be set: use"
-                    " model.global_backbone, global_weights, tune_last_blocks and lora_rank"
+                    f"model.share_backbone leaves one backbone, so model.{name} cannot be set: give model.{name}={off}"
+                    " (global_backbone, global_weights, tune_last_blocks and lora_rank are for the one)"
                 )
 
 

@@ -26,7 +26,7 @@ def resolve_precision(setting: str, device: torch.device | str) -> tuple[str, st
             raise InputError("precision=fp16 needs a GPU; on a CPU set precision=float32 or precision=auto")
         if setting == "bf16":
             return "bf16", "as set"
-        return "float32", "a CPU gains nothing from less"
+        return "float32", "a CPU's default"
     # Emulated bf16 (before Ampere) is slower than fp16.
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     if setting == "auto":

@@ -6,7 +6,9 @@ accelerate launch --quiet --config_file accelerate_config.yaml train.py \
 
 The shards must hold 64-pixel global views (``glass build --global-size 64``). About 5 s an epoch
 on two CPU cores for the 420 training images of the quickstart. Small batches and no
-dropout, because with less steps or with more noise nothing is learnt (docs/LOG.md).
+dropout, because with less steps or with more noise nothing is learnt (docs/LOG.md). Crops without
+their low frequencies, because from nothing a network learns the scene before the trace: of real networks it
+had learnt little without (docs/results.md).
 """
 
 from glass.config.run_config import ModelConfig, OptimConfig, RunConfig
@@ -19,7 +21,9 @@ def preset() -> RunConfig:
     """The epochs, batch size and images of ``single_view_tiny``."""
     return RunConfig(
         preset="glass_tiny",
-        model=ModelConfig(kind="glass", global_backbone="test_resnet", pretrained=False, dropout=0.0),
+        model=ModelConfig(
+            kind="glass", global_backbone="test_resnet", pretrained=False, dropout=0.0, local_high_pass=True
+        ),
         loader=LoaderConfig(global_batch_size=8, num_crops=4, crop_size=64, global_size=64),
         optim=OptimConfig(
             # At the rate that the crops need, the global view learns the few scenes by heart.
