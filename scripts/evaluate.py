@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset = ShardDataset.open(arguments.data)
     dataset.split_rows(arguments.split)
     make_folder(run, "RUN")
-    from glass.config.dataset_digest import dataset_digest
+    from glass.config.dataset_digest import dataset_json_sha256
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.evaluation import EvaluationOptions, evaluate_run
     from glass.measure.predictions import predictions_path
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         progress=True,
     )
     variant = "" if arguments.crops is None else f"-crops{arguments.crops}"
-    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    digest = dataset_json_sha256(dataset.root)
     variant = named_of(run, EVALUATION, arguments.split, digest, variant)
     path = evaluation_path(run, arguments.split, variant)
     scores = predictions_path(run, arguments.split, variant)
@@ -105,7 +105,7 @@ def _print(document: "Evaluation") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from glass.report.sentences import calibration_sentences, learnt_sentence
+    from glass.report.sentences import calibration_sentences, data_sentences, learnt_sentence
     from glass.report.tables import METRIC_ROWS, cell, generator_rows
 
     console = Console()
@@ -121,6 +121,8 @@ def _print(document: "Evaluation") -> None:
         f"{threshold['value']:.4g} ({threshold['source']})"
     )
     console.print(Text(title))
+    for said in data_sentences(document["model"], document["dataset"]):
+        console.print(Text(printable(said)))
     if sentence := learnt_sentence(document.get("learnt")):
         console.print(Text(sentence))
     metrics = Table("metric", "value (95 % interval)", "how to read it")

@@ -57,12 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     if found.passed_over:
         print(f"passed over {counted(found.passed_over, 'file')}, no images by name", file=sys.stderr)
     detector, options, warned = _detector(arguments)
-    from glass.predict.verdict_lines import document_head, heading, learnt_line, stability_line
+    from glass.predict.verdict_lines import data_note_line, document_head, heading, learnt_line, stability_line
 
     head = document_head(detector, options, arguments.model)
     for path in outputs.check_earlier(head, [source.name for source in found.sources]):
         print(printable(f"note: {path} will be replaced"), file=sys.stderr)
     print(heading(detector, options), file=sys.stderr)
+    for note in head["data_notes"]:
+        print(data_note_line(note), file=sys.stderr)
     page = None
     if outputs.html is not None:
         from glass.verdict_page.page import VerdictPage
@@ -187,7 +189,7 @@ def _scored(task: _Task, sources: "list[ImageSource]") -> "list[ImageVerdict]":
     from glass.predict.verdicts import csv_columns
 
     verdicts = []
-    outputs, columns = task.outputs, csv_columns(task.arguments.claims)
+    outputs, columns = task.outputs, csv_columns(task.arguments.claims, bool(task.head["data_notes"]))
     with PartialRows(outputs.json, outputs.csv, task.head, columns, outputs.html) as rows:
         try:
             for verdict in _shown(task, sources):
@@ -251,7 +253,7 @@ def _write(task: _Task, verdicts: "list[ImageVerdict]") -> None:
     if outputs.json is not None:
         write_json(outputs.json, task.head, verdicts)
     if outputs.csv is not None:
-        write_csv(outputs.csv, verdicts, csv_columns(task.arguments.claims))
+        write_csv(outputs.csv, verdicts, csv_columns(task.arguments.claims, bool(task.head["data_notes"])))
     if task.page is not None and outputs.html is not None:
         task.page.write(outputs.html, [name for name in outputs.names if name != str(outputs.html)])
 

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     dataset.require_local()
     dataset.split_rows(arguments.split)
     # The data set opens in milliseconds, torch in seconds: mistakes are reported before the wait.
-    from glass.config.dataset_digest import dataset_digest
+    from glass.config.dataset_digest import dataset_json_sha256
     from glass.export.pixel_rules import print_decoder_warnings
     from glass.measure.result_files import ROBUSTNESS, named_of, robustness_path
     from glass.model.hub import model_folder
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     folders = {name: model_folder(path) for name, path in arguments.models.items()}
     output = _output(arguments)
     make_folder(output)
-    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    digest = dataset_json_sha256(dataset.root)
     variant = named_of(output, ROBUSTNESS, arguments.split, digest)
     path = robustness_path(output, arguments.split, variant)
     _check_target(path, set(folders))
@@ -177,7 +177,7 @@ def _print(document: "Robustness") -> None:
     from rich.text import Text
 
     from glass.report.robustness import robustness_table
-    from glass.report.sentences import learnt_sentence
+    from glass.report.sentences import data_sentences, learnt_sentence
     from glass.report.tables import cell
 
     console = Console()
@@ -189,6 +189,8 @@ def _print(document: "Robustness") -> None:
         for row in rows:
             table.add_row(*(Text(text) for text in row))
         console.print(table)
+        for said in data_sentences(document["models"][name], document["dataset"]):
+            console.print(Text(printable(f"{name}: {said}")))
         if sentence := learnt_sentence(document["models"][name]["learnt"]):
             console.print(Text(printable(f"{name}: {sentence}")))
         low = document["worst"][name]

@@ -77,10 +77,10 @@ def parser() -> CommandParser:
 
 def _check_same_study(output: Path, budget: str, dataset: ShardDataset) -> None:
     """Records the study of this folder; ``InputError`` where the folder holds another."""
-    from glass.config.dataset_digest import dataset_digest
+    from glass.config.dataset_digest import dataset_json_sha256
     from glass.studies.plan import settle_plan
 
-    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    digest = dataset_json_sha256(dataset.root)
     settle_plan(output / BUDGET_FILE, "a study", {"budget": budget, "data": digest})
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 from msgspec import Meta
 
 from glass.auditing.findings import KINDS, SEVERITIES
-from glass.config.dataset_digest import DatasetDigest, dataset_digest
+from glass.config.dataset_digest import DatasetDigest, dataset_json_sha256
 from shards.errors import InputError
 from shards.files.documents import Count, Interval, Number, versioned_document
 from shards.files.json_file import read_json
@@ -157,7 +157,7 @@ def read_audit(root: Path) -> Audit | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} is no audit of this version ({error}): run glass audit {root} again") from error
-    own = dataset_digest(root)["dataset_json_sha256"]
+    own = dataset_json_sha256(root)
     return document if document["dataset"]["dataset_json_sha256"] == own else None
 
 

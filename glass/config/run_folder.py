@@ -199,6 +199,11 @@ class RunFolder:
         self._check_same(record, config, data)
         return record["finished"] is not None
 
+    def data_note(self) -> str:
+        """The note of the data set that it learns from; ``""`` where that says nothing."""
+        record = self.record()
+        return "" if record is None else record["data"].get("note", "")
+
     def has_checkpoints(self) -> bool:
         """Whether there is anything to go on from."""
         return any(self.checkpoints.glob("step-*"))

@@ -28,6 +28,7 @@ from shards.files.documents import document_text, typed_document
 from shards.files.json_file import read_json
 from shards.files.patience import read_or_end
 from shards.files.regular_file import file_sha256, require_regular
+from shards.manifest.note import Note
 
 __all__ = ["LABEL_NAMES", "ModelCard", "holds_model", "load_model", "load_state", "read_model_card", "save_model"]
 
@@ -52,6 +53,9 @@ class ModelCard(TypedDict):
     weights_sha256: str
     chosen: NotRequired[dict[str, Any] | None]
     """Why it is this one: epoch and metrics."""
+    data_note: NotRequired[Note]
+    """What a reader of its verdicts must know about the data set that it learnt from; absent where that says nothing.
+    """
     weight_average: NotRequired[float | None]
     """Decay of the moving average that the weights are; None where they are those of a step."""
     config: dict[str, Any]
@@ -62,9 +66,14 @@ class ModelCard(TypedDict):
 
 
 def save_model(
-    folder: Path, model: Glass | SingleView, config: RunConfig, chosen: dict[str, Any] | None = None
+    folder: Path,
+    model: Glass | SingleView,
+    config: RunConfig,
+    chosen: dict[str, Any] | None = None,
+    data_note: str = "",
 ) -> None:
-    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics).
+    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics), ``data_note``
+    is that of the data set that it learnt from.
 
     Each file is replaced whole, the weights first. If the process is killed between the two, :func:`load_model` refuses
     the folder, so that weights are never taken for those of another record.
@@ -94,6 +103,8 @@ def save_model(
         "pixels": pixel_record(config.loader),
         "versions": installed_versions(),
     }
+    if data_note:
+        card["data_note"] = data_note
     write_text_atomic(folder / CARD_FILE, document_text(card, ModelCard, ascii_only=True))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Meta
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.measure.calibration import Calibration, CalibrationData, MeasuredRate, ViewSettings, sigmoid
 from glass.measure.metrics import binary_metrics
 from glass.measure.rates import expected_counts, rate_interval
@@ -110,7 +110,7 @@ class AppliedCalibration(TypedDict):
 def chosen_here(calibration: Calibration, data: Path, split: str) -> bool:
     """Whether the threshold was chosen on images of ``split`` of the data set in ``data``."""
     chosen = calibration.data
-    if chosen.get("dataset_json_sha256") != dataset_digest(data)["dataset_json_sha256"]:
+    if chosen.get("dataset_json_sha256") != dataset_json_sha256(data):
         return False
     return not set(split.split("+")).isdisjoint(str(chosen.get("split", "")).split("+"))
 

@@ -19,6 +19,7 @@ from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number, typed_document
 from shards.files.json_file import read_json
+from shards.manifest.note import Note
 
 __all__ = [
     "CALIBRATION_FILE",
@@ -50,6 +51,7 @@ class CalibrationData(TypedDict):
     generated: int
     name: NotRequired[str]
     dataset_json_sha256: NotRequired[str]
+    note: NotRequired[Note]
     split: NotRequired[str]
 
 

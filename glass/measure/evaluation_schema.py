@@ -15,6 +15,7 @@ from glass.measure.generators import PerGenerator
 from glass.measure.metrics import MetricIntervals, Metrics, ReliabilityBin, Roc
 from glass.measure.real_slices import RealSlice
 from shards.files.documents import Count, Number, versioned_document
+from shards.manifest.note import Note
 
 __all__ = [
     "FORMAT_VERSION",
@@ -46,6 +47,8 @@ class MeasuredModel(TypedDict):
     """The epoch that it is of and why, as training recorded it; None where nobody did."""
     weight_average: NotRequired[float]
     """Decay of the moving average that the weights are; absent where they are those of a step."""
+    data_note: NotRequired[Note]
+    """That of the data set that it learnt from; absent where that says nothing."""
 
 
 class EvaluationSettings(TypedDict):

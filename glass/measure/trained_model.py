@@ -97,6 +97,8 @@ class TrainedModel:
         }
         if (decay := self.card.get("weight_average")) is not None:
             identity["weight_average"] = decay
+        if note := self.card.get("data_note"):
+            identity["data_note"] = note
         return identity
 
     def views(
@@ -153,6 +155,13 @@ class TrainedModel:
     def calibration_for(self, views: ViewSettings) -> Calibration | None:
         """Its calibration, where that says what scores of ``views`` mean."""
         return applicable(self.calibration, views)
+
+    def data_notes(self, views: ViewSettings) -> list[str]:
+        """What a reader of its verdicts must know about the data that it learnt from, and about those that scores of
+        ``views`` were calibrated on; empty where nothing is said."""
+        calibration = self.calibration_for(views)
+        notes = [self.card.get("data_note"), None if calibration is None else calibration.data.get("note")]
+        return list(dict.fromkeys(note for note in notes if note))
 
     def threshold_for(self, views: ViewSettings, data: Path, split: str) -> tuple[float, str]:
         """The threshold for ``split`` of the data set in ``data``, and where it comes from."""

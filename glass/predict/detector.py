@@ -114,7 +114,8 @@ class Detector:
                 yield self._verdict(source, scores, options)
 
     def _verdict(self, source: ImageSource, scores: ImageScores, options: PredictOptions) -> ImageVerdict:
-        return verdict_on(source.name, scores, self.calibration_for(options), self.trained.learnt)
+        verdict = verdict_on(source.name, scores, self.calibration_for(options), self.trained.learnt)
+        return replace(verdict, data_notes=tuple(self.trained.data_notes(self.views(options))))
 
     def _loader_config(self, options: PredictOptions) -> LoaderConfig:
         """The settings of evaluation, with what ``options`` ask for."""

@@ -12,6 +12,7 @@ from shards.files.atomic import write_text_atomic
 from shards.files.documents import Number, document_text
 from shards.files.json_file import parse_json, read_json_bytes
 from shards.files.outputs import check_output, holds_mark, starts_with
+from shards.manifest.note import Note
 
 __all__ = [
     "MadeBy",
@@ -64,6 +65,10 @@ class PredictionHead(TypedDict):
     real_below: Number
     """Below which it is called real; between the two: uncertain."""
     note: str
+    """The meaning of the figures."""
+    data_notes: list[Note]
+    """What a reader must know about the data that the model learnt from and was calibrated on; empty where nothing is
+    said."""
 
 
 class MadeBy(NamedTuple):

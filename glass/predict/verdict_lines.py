@@ -11,7 +11,7 @@ from glass.predict.verdicts import ImageVerdict
 from shards.cli.command import one_line, printable
 from shards.cli.wording import counted
 
-__all__ = ["WARNING", "document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
+__all__ = ["WARNING", "data_note_line", "document_head", "heading", "learnt_line", "stability_line", "verdict_line"]
 
 WARNING = "WARNING: "
 
@@ -55,7 +55,13 @@ def document_head(detector: Detector, options: PredictOptions, model: str) -> Pr
         "threshold": THRESHOLD if calibration is None else calibration.threshold,
         "real_below": THRESHOLD if calibration is None else calibration.real_below,
         "note": heading(detector, options),
+        "data_notes": detector.trained.data_notes(views),
     }
+
+
+def data_note_line(note: str) -> str:
+    """One of ``data_notes``, with whose it is."""
+    return f"Note on the data of this model: {one_line(note)}"
 
 
 def verdict_line(verdict: ImageVerdict) -> str:

@@ -110,6 +110,8 @@ class ImageVerdict:
     """Name of the change → the verdict after it."""
     change_probabilities: Mapping[str, float] = field(default_factory=dict)
     """Name of the change → the probability after it; empty if the model is not calibrated for these views."""
+    data_notes: tuple[str, ...] = ()
+    """What a reader must know about the data that the model learnt from and was calibrated on."""
     claims: tuple[Claim, ...] | None = None
     """What the file says about itself, which no score depends on; None if that was not asked."""
 
@@ -147,9 +149,10 @@ def json_row(verdict: ImageVerdict) -> ImageRecord:
     return row
 
 
-def csv_columns(claims: bool) -> tuple[str, ...]:
-    """The columns of ``--csv``; ``claims``: whether the claims of the files are asked."""
-    return (*CSV_COLUMNS, "claims") if claims else CSV_COLUMNS
+def csv_columns(claims: bool, data_notes: bool = False) -> tuple[str, ...]:
+    """The columns of ``--csv``; ``claims``: whether the claims of the files are asked, ``data_notes``: whether there
+    is something to know about the data of the model."""
+    return (*CSV_COLUMNS, *(["claims"] if claims else []), *(["data_notes"] if data_notes else []))
 
 
 def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list[str]:
@@ -163,6 +166,7 @@ def csv_row(verdict: ImageVerdict, columns: Sequence[str] = CSV_COLUMNS) -> list
         "score_high": max(scores, default=None),
     }
     values["content_id"] = _identity(verdict)
+    values["data_notes"] = " ".join(verdict.data_notes)
     values["claims"] = None if verdict.claims is None else claims_sentence(verdict.claims)
     return [_cell(values[name]) for name in columns]
 

@@ -30,6 +30,7 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         split=split,
         names=names,
         in_sample_warning=said.IN_SAMPLE_WARNING,
+        data_sentences=_data_sentences(document, names),
         score_words={name: said.score_word(document[name][split]["calibration"]) for name in names},
         learnt_sentences={name: said.learnt_sentence(document[name][split]["learnt"]) for name in names},
         calibration_sentences={
@@ -56,6 +57,15 @@ def render_html(document: Mapping[str, Any], runs: Sequence[RunData], gallery: G
         gallery=gallery,
         num_colours=NUM_RUN_COLOURS,
     )
+
+
+def _data_sentences(document: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of all runs, each once; with the names of its runs where it holds for some of them only."""
+    whose: dict[str, list[str]] = {}
+    for name in names:
+        for sentence in said.data_sentences(document[name]["model"], document["dataset"]):
+            whose.setdefault(sentence, []).append(name)
+    return [sentence if len(of) == len(names) else f"{', '.join(of)}: {sentence}" for sentence, of in whose.items()]
 
 
 def _robustness(document: Robustness) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.config.run_folder import EpochLine, RunRecord, read_record
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.predictions import read_predictions
@@ -43,7 +43,7 @@ class RunData:
 
 def load_run(name: str, folder: Path, split: str, dataset: "ShardDataset") -> RunData:
     """Reads ``folder``; ``InputError`` names the file that is missing, damaged or of other data."""
-    digest = dataset_digest(dataset.root)["dataset_json_sha256"]
+    digest = dataset_json_sha256(dataset.root)
     variant = found_of(folder, EVALUATION, split, digest)
     evaluation = read_evaluation(folder, split, variant)
     if evaluation["dataset"]["dataset_json_sha256"] != digest:

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
+from glass.config.dataset_digest import DatasetDigest
 from glass.config.learnt_ids import Overlap
 from glass.measure.applied_calibration import AppliedCalibration
-from glass.measure.evaluation_schema import Samples
+from glass.measure.evaluation_schema import MeasuredModel, Samples
 from glass.measure.weighted_metrics import NUM_ECE_BINS
 from glass.report.document import Comparison
 from glass.report.tables import cell, interval_text, percent
@@ -14,6 +15,7 @@ __all__ = [
     "IN_SAMPLE_WARNING",
     "calibration_sentences",
     "comparison_sentence",
+    "data_sentences",
     "few_for_reliability",
     "few_for_roc",
     "learnt_sentence",
@@ -110,6 +112,16 @@ def learnt_sentence(learnt: Overlap | None) -> str | None:
     if not parts:
         return None
     return f"WARNING: {' and '.join(parts)}: these figures are no test results."
+
+
+def data_sentences(model: MeasuredModel, dataset: DatasetDigest) -> list[str]:
+    """What a reader must know about the data that ``model`` learnt from, and about ``dataset``, which it was measured
+    on; empty where neither says anything."""
+    whose: dict[str, list[str]] = {}
+    for note, what in ((model.get("data_note"), "learnt from"), (dataset.get("note"), "was measured on")):
+        if note:
+            whose.setdefault(note, []).append(what)
+    return [f"Note on the data that the model {' and '.join(what)}: {note}" for note, what in whose.items()]
 
 
 def comparison_sentence(comparison: Comparison) -> str:

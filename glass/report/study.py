@@ -88,10 +88,11 @@ def study_html(document: StudyDocument) -> str:
 
 def study_markdown(document: StudyDocument) -> str:
     """The tables of the page, for a README or an issue."""
-    dataset = document["dataset"]["name"]
+    dataset, data_note = document["dataset"]["name"], document["dataset"].get("note")
     parts = [
         f"# GLASS against the resize-only baseline on {_cell(dataset)}",
         f"Budget {document['budget']}, {document['device']}, {document['created'][:16].replace('T', ' ')} UTC.",
+        *([f"> Note on the data: {_cell(data_note)}"] if data_note else []),
         *([f"> {document['note']}"] if document["note"] else []),
         *_audit_parts(document["audit"]),
         "## Test results, mean ± sd over the seeds",

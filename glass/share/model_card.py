@@ -6,14 +6,14 @@ Filled from the files in the run's folder; a result that was not measured is mar
 from pathlib import Path
 
 from glass.auditing.document import Audit, FindingRecord, check_audit, read_audit
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.config.run_folder import RunFolder
 from glass.export.model_folder import ModelCard, read_model_card
 from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import evaluation_in
-from glass.report.sentences import calibration_sentences, learnt_sentence
+from glass.report.sentences import calibration_sentences, data_sentences, learnt_sentence
 from glass.report.tables import interval_text
 from shards.cli.command import printable
 from shards.errors import InputError
@@ -59,6 +59,7 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
         "# Detector of AI-generated images",
         f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
         f" {views}. It says how likely an image is to be AI-generated.{_average(card)}",
+        *([f"**Note on its data:** {_cell(card['data_note'])}"] if card.get("data_note") else []),
         "```python\nfrom glass.predict.detector import Detector\n\n"
         'detector = Detector.from_pretrained("THIS MODEL")\n'
         'detector.predict(["photo.jpg"])\n```',
@@ -96,6 +97,7 @@ def _results(run: Path | None, weights_sha256: str) -> list[str]:
             f"{_views(document)}"
         )
         sentences = calibration_sentences(document.get("calibration"))
+        sentences[:0] = data_sentences(document["model"], document["dataset"])
         if learnt := learnt_sentence(document.get("learnt")):
             sentences.insert(0, learnt)
         parts += [" ".join(_cell(sentence) for sentence in sentences)] if sentences else []
@@ -170,7 +172,7 @@ def _own_audit(run: Path | None) -> Audit | None:
     root = Path(record["data"]["path"])
     if not (root / "dataset.json").is_file():
         return None
-    unchanged = dataset_digest(root)["dataset_json_sha256"] == record["data"]["dataset_json_sha256"]
+    unchanged = dataset_json_sha256(root) == record["data"]["dataset_json_sha256"]
     return read_audit(root) if unchanged else None
 
 

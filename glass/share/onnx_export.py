@@ -74,6 +74,8 @@ def export_onnx(path: Path, model: Glass | SingleView, config: RunConfig, card: 
     )
     proto = program.model_proto
     views = card["views"] | {"label_names": card["label_names"], "kind": card["kind"]}
+    if note := card.get("data_note"):
+        views["data_note"] = note
     entry = proto.metadata_props.add()
     entry.key, entry.value = "glass_views", json.dumps(views)
     onnx.checker.check_model(proto)

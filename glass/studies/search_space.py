@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.config.overrides import SHORTHANDS, apply_overrides, flat_settings, nearest, setting_names
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import FREE_TO_CHANGE
@@ -225,7 +225,7 @@ class SearchPlan:
             "space": [_plain(dimension) for dimension in self.space],
             "min_epochs": self.min_epochs,
             "sampler_seed": SAMPLER_SEED,
-            "data": dataset_digest(dataset.root)["dataset_json_sha256"],
+            "data": dataset_json_sha256(dataset.root),
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.config.run_config import RunConfig, config_to_dict
 from glass.config.run_folder import RunFolder
 from glass.studies import device_memory
@@ -95,7 +95,7 @@ def measured_settings(data: OpenShards, config: RunConfig, steps: int | None) ->
     return {
         "config": config_to_dict(config),
         "steps": steps,
-        "data": dataset_digest(data.dataset.root)["dataset_json_sha256"],
+        "data": dataset_json_sha256(data.dataset.root),
         "device": device_memory.device_name(),
     }
 

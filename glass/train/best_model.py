@@ -34,7 +34,7 @@ class BestModel:
         written, so that no run resumes from before an epoch whose model was exported."""
         best = self.state.progress.best
         if self.state.accelerator.is_main_process and best and best["epoch"] == self.state.progress.epoch:
-            save_model(self.folder.model, self.state.judged_model, self.config, best)
+            save_model(self.folder.model, self.state.judged_model, self.config, best, self.folder.data_note())
 
     def restore(self) -> None:
         """Makes ``model/`` that of the best epoch again, if the process was killed before that epoch's export, or if

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from glass.predict.heatmaps import ATTENTION_SCALE, DenseMap
 from glass.predict.image_sources import ImageSource, LoadedImage
 from glass.predict.prediction_files import page_record
-from glass.predict.verdict_lines import WARNING, learnt_line
+from glass.predict.verdict_lines import WARNING, data_note_line, learnt_line
 from glass.predict.verdicts import ImageVerdict
 from glass.report import template
 from glass.verdict_page.page_facts import PageFacts
@@ -90,6 +90,7 @@ class VerdictPage:
             title=self._title(),
             single=rows[0] if self.num_images == 1 else None,
             note=self._note(),
+            data_notes=[data_note_line(note) for note in head["data_notes"]],
             left_out=_left_out(self.num_images, len(self._verdicts), len(rows)),
             looked="Where it looked" if any(len(self._verdicts[n].windows) for n in shown) else "The images",
             rows=rows,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_digest, dataset_json_sha256
 from glass.config.learnt_ids import LEARNT_FILE, LearntIds
 from glass.config.run_folder import RunRecord
 from glass.export.model_folder import read_model_card, save_model
@@ -64,7 +64,7 @@ def learn(run: Path, data: Path, train: str = "train", valid: str = "valid") -> 
 
 
 def digest_of(data: Path) -> str:
-    return dataset_digest(data)["dataset_json_sha256"]
+    return dataset_json_sha256(data)
 
 
 @pytest.mark.usefixtures("undrawn")

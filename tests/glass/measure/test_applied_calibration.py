@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from glass.config.dataset_digest import dataset_digest
+from glass.config.dataset_digest import dataset_json_sha256
 from glass.measure.applied_calibration import FEWER, KEPT, NOT_KEPT, calibrated_results, chosen_here, decision_threshold
 from glass.measure.calibration import Calibration, ViewSettings, sigmoid
 from glass.measure.evaluation import evaluate_table
@@ -29,7 +29,7 @@ def data(tmp_path: Path) -> Path:
 def calibration(data: Path) -> Calibration:
     """Of 312 real images with 3 false alarms; in doubt from 0.3 to 0.6."""
     rates = {"rate": 3 / 312, "low": 0.002, "high": 0.028}
-    source = {"real": 312, "generated": 312, "split": "calibration"} | dataset_digest(data)
+    source = {"real": 312, "generated": 312, "split": "calibration", "dataset_json_sha256": dataset_json_sha256(data)}
     return Calibration(2.0, 0.6, 0.3, VIEWS, "w", 0.01, 0.05, source, rates, rates)
 
 
