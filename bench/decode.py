@@ -110,6 +110,14 @@ def parser() -> CommandParser:
         f"{', '.join(FORMATS)}) and in the sizes --megapixels, here {SIZES} if not given; the loader beside Pillow, "
         f"OpenCV and torchvision; --methods are then of {', '.join(FORMAT_METHODS)}",
     )
+    parser.add_argument(
+        "--seconds-per-cell",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="with --formats: a format at a size takes as many of the photographs as are decoded whole in about this "
+        "time, in all rounds and by all methods together, and at least two",
+    )
     add_measuring(parser, threads="1")
     return parser
 

@@ -1,17 +1,20 @@
 """Cell by cell, a format at a size: its files, its shards, and all methods on them in turn."""
 
 import argparse
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from bench.corpora.corpus import CROP_SIZE, build_corpus
-from bench.corpora.encoded import FORMATS, shrink_photographs, why_not, write_photographs
+from bench.corpora.encoded import FORMATS, encode, shrink_photographs, why_not, write_photographs
 from bench.corpora.image_sets import ImageSet, spread
 from bench.corpora.photographs import find_photographs
 from bench.formats.methods import LABELS, METHODS, STORED, methods_of
-from bench.harness.arguments import names_among, numbers, progress, scratch_folder
+from bench.harness.arguments import check_at_least, names_among, numbers, progress, scratch_folder
 from bench.harness.harness import Measurement, Ratio, alternate, ratio
 from bench.harness.result import row_of
 from bench.harness.table import print_formats
@@ -19,6 +22,7 @@ from bench.harness.task import MethodInfo, Task
 from bench.plots import plot_formats
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
+from shards.images.pixels import decode_rgb
 from shards.optional import is_installed
 
 __all__ = ["SIZES", "FormatsRun", "measure_formats"]
@@ -28,6 +32,8 @@ KEPT = BuildSettings(lossless="keep", keep_progressive=True)
 BUILT = BuildSettings(lossy="tiles")
 PAIRS = (("kept", "decode_only"), ("tiles", "kept"), ("tiles", "decode_only"), ("baseline", "kept"))
 FORMAT_LABELS = {name: one.label for name, one in FORMATS.items()}
+WARM_UP_PASSES = 2
+LEAST_IMAGES = 2
 
 
 @dataclass
@@ -41,6 +47,8 @@ class FormatsRun:
     """One per thread."""
     rounds: int
     seconds_per_round: float
+    seconds_per_cell: float
+    """For whole decodes; a cell that would take longer takes fewer of the photographs."""
     photographs_skipped: dict[str, int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     ratios: dict[str, Ratio] = field(default_factory=dict)
@@ -51,6 +59,7 @@ class FormatsRun:
 
     def measure_cell(self, name: str, megapixels: float, images: Sequence[Path]) -> None:
         """Writes the images in the format ``name``, builds their shards and measures all methods on them."""
+        images = spread([*images], self._affordable(name, images[0]))
         with scratch_folder() as folder:
             progress(f"{FORMATS[name].label}, {megapixels:g} megapixels: writing {len(images)} images, building shards")
             paths = write_photographs(images, name, folder / "written")
@@ -68,14 +77,29 @@ class FormatsRun:
 
     def show(self) -> None:
         """The table for people."""
-        print(f"{len(self.sets[0].corpus)} photographs in each cell" if self.sets else "no format can be written here")
+        if not self.sets:
+            print("no format can be written here")
         for reason, number in self.photographs_skipped.items():
             print(f"  left out {number}: {reason}")
-        print_formats(self.rows, LABELS, FORMAT_LABELS)
+        photographs = {(one.kind, round(one.corpus.megapixels, 2)): len(one.corpus) for one in self.sets}
+        print_formats(self.rows, LABELS, FORMAT_LABELS, photographs)
 
     def draw(self, output: Path) -> list[Path]:
         """The plots in the folder ``output``."""
         return plot_formats(self.rows, LABELS, FORMAT_LABELS, output)
+
+    def _affordable(self, name: str, image: Path) -> int:
+        """The number of images that all methods which decode whole files can pass over in the seconds of a cell.
+
+        A pass takes each image once, however long that is: 16 HEICs of 8 megapixels take seven seconds, of each method.
+        """
+        whole = sum(method not in (*STORED, *self.skipped) and method in self.methods for method, _ in methods_of(name))
+        with Image.open(image) as opened:
+            data = encode(opened, name)
+        start = time.perf_counter()
+        decode_rgb(data)
+        per_image = (time.perf_counter() - start) * whole * (self.rounds + WARM_UP_PASSES)
+        return max(LEAST_IMAGES, int(self.seconds_per_cell / max(per_image, 1e-9)))
 
     def _tasks(self, format_name: str, kept: ImageSet, built: ImageSet | None) -> Iterator[Task]:
         for name, info in methods_of(format_name):
@@ -114,7 +138,7 @@ def measure_formats(
     sizes = _checked_sizes(options, crop_counts, cores)
     found = find_photographs(options.photos, max(*sizes, options.min_megapixels))
     photographs = spread(found.paths, options.images)
-    if len(photographs) < 2:
+    if len(photographs) < LEAST_IMAGES:
         raise InputError(
             f"--photos {options.photos}: holds one photograph of {max(sizes):g} megapixels, a comparison needs two"
         )
@@ -125,6 +149,7 @@ def measure_formats(
         next(iter(cores.values())),
         options.rounds,
         options.seconds_per_round,
+        options.seconds_per_cell,
         found.skipped,
     )
     run.skipped = {name: why for name in names if (why := why_not(name))}
@@ -150,8 +175,9 @@ def _checked_sizes(
         raise InputError("--peers read JPEGs only: give it without --formats")
     if len(crop_counts) > 1 or len(cores) > 1:
         raise InputError("--formats takes one number for --crops and one for --threads")
-    if options.images is not None and options.images < 2:
-        raise InputError(f"--images {options.images}: must be at least 2")
+    check_at_least(LEAST_IMAGES, options, "images")
+    if not 0 < options.seconds_per_cell <= 86400:
+        raise InputError(f"--seconds-per-cell {options.seconds_per_cell:g}: must be above 0 and at most 86400")
     text = SIZES if options.megapixels is None else options.megapixels
     sizes = numbers("--megapixels", text)
     if not 0.01 <= min(sizes) <= max(sizes) <= 200:

@@ -82,18 +82,25 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
     _console().print(table)
 
 
-def print_formats(rows: Sequence[Mapping[str, Any]], methods: Mapping[str, str], formats: Mapping[str, str]) -> None:
-    """Images per second: one line per format and size, one column per method, by the words of both."""
+def print_formats(
+    rows: Sequence[Mapping[str, Any]],
+    methods: Mapping[str, str],
+    formats: Mapping[str, str],
+    photographs: Mapping[tuple[str, float], int],
+) -> None:
+    """Images per second: one line per format and size, one column per method, by the words of both;
+    ``photographs`` holds their number by format and megapixels."""
     names = [name for name in methods if any(row["method"] == name for row in rows)]
     titles = [methods[name].replace(", ", ",\n").replace(": ", ":\n") for name in names]
-    table = new_table("images/s, medians over alternated rounds", "format", "MP", *titles)
+    table = new_table("images/s, medians over alternated rounds", "format", "MP", "files", *titles)
     cells: dict[tuple[str, float], dict[str, str]] = {}
     for row in rows:
         cells.setdefault((row["images"], row["megapixels"]), {})[row["method"]] = _short(row["images_per_s"])
     for (name, megapixels), found in sorted(
         cells.items(), key=lambda cell: (list(formats).index(cell[0][0]), cell[0][1])
     ):
-        table.add_row(formats[name], f"{megapixels:g}", *(found.get(method, "–") for method in names))
+        number = str(photographs[name, megapixels])
+        table.add_row(formats[name], f"{megapixels:g}", number, *(found.get(method, "–") for method in names))
     print_spanning(table)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -28,9 +29,9 @@ CROPS = 2
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Two JPEGs of 0.2 megapixels."""
+    """Three JPEGs of 0.2 megapixels."""
     folder = tmp_path_factory.mktemp("photographs")
-    for number in range(2):
+    for number in range(3):
         pixels = draw_photograph(540, 400, np.random.default_rng(number))
         Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=90)
     return folder
@@ -38,9 +39,9 @@ def photographs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def corpora(photographs, tmp_path_factory):
-    """Format → its corpus as kept, and as a build stores it; each is built once."""
+    """Format → its corpus as kept, and as a build stores it, of two photographs; each is built once."""
     folder = tmp_path_factory.mktemp("corpora")
-    shrunk = shrink_photographs(sorted(photographs.iterdir()), 0.1, folder / "shrunk")
+    shrunk = shrink_photographs(sorted(photographs.iterdir())[:2], 0.1, folder / "shrunk")
     found = {}
 
     def of(name: str):
@@ -140,8 +141,16 @@ def test_a_format_is_measured_into_a_document(photographs, tmp_path, capsys):
     (row,) = document["rows"]
     assert (row["images"], row["megapixels"], row["method"]) == ("progressive", 0.1, "decode_only")
     assert document["ratios"] == {}
-    assert "progressive JPEG" in table
+    assert [one["number"] for one in document["image_sets"]] == [3]
+    assert re.search(r"progressive JPEG +0.1 +3 ", table)
     assert "<!-- progressive JPEG -->" in (tmp_path / "decode-formats.svg").read_text()
+
+
+def test_a_cell_that_takes_too_long_takes_fewer_photographs(photographs, tmp_path, capsys):
+    words = ("--formats", "png", "--methods", "decode_only", "--seconds-per-cell", "0.001")
+    table, document = measured(photographs, tmp_path, capsys, *words)
+    assert [one["number"] for one in document["image_sets"]] == [2]
+    assert re.search(r"PNG +0.1 +2 ", table)
 
 
 @pytest.mark.slow
@@ -162,12 +171,13 @@ def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
     ("more", "message"),
     [
         ([], "--formats is measured on photographs: give --photos DIR"),
-        (["--photos", "{photos}"], r"holds no JPEG to measure on \(2 below 8 megapixels\)"),
+        (["--photos", "{photos}"], r"holds no JPEG to measure on \(3 below 8 megapixels\)"),
         (["--photos", "{photos}", "--peers"], "--peers read JPEGs only"),
         (["--photos", "{photos}", "--crops", "1,4"], "takes one number for --crops and one for --threads"),
         (["--photos", "{photos}", "--megapixels", "0.001"], r"--megapixels 0.001: must be 0.01 … 200"),
         (["--photos", "{photos}", "--methods", "window"], "--methods: 'window' is not known; there are kept, tiles"),
         (["--photos", "{photos}", "--images", "1"], "--images 1: must be at least 2"),
+        (["--photos", "{photos}", "--seconds-per-cell", "0"], "--seconds-per-cell 0: must be above 0 and at most 86400"),
     ],
 )
 def test_mistakes_get_one_sentence(photographs, more, message):
