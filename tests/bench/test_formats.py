@@ -177,7 +177,10 @@ def test_formats_are_measured_into_one_document(photographs, tmp_path, capsys):
         (["--photos", "{photos}", "--megapixels", "0.001"], r"--megapixels 0.001: must be 0.01 … 200"),
         (["--photos", "{photos}", "--methods", "window"], "--methods: 'window' is not known; there are kept, tiles"),
         (["--photos", "{photos}", "--images", "1"], "--images 1: must be at least 2"),
-        (["--photos", "{photos}", "--seconds-per-cell", "0"], "--seconds-per-cell 0: must be above 0 and at most 86400"),
+        (
+            ["--photos", "{photos}", "--seconds-per-cell", "0"],
+            "--seconds-per-cell 0: must be above 0 and at most 86400",
+        ),
     ],
 )
 def test_mistakes_get_one_sentence(photographs, more, message):
