@@ -223,7 +223,14 @@ def test_a_setting_of_crops_is_refused_where_none_are_seen(name):
     for config, kind in ((load_preset("single_view_tiny"), []), (RunConfig(), ["model.kind=single_view"])):
         with pytest.raises(InputError, match=rf"--set model\.{name}: .* sees no crops, so it would change nothing"):
             apply_overrides(config, [f"model.{name}={value}", *kind])
-    assert apply_overrides(load_preset("glass_tiny"), [f"model.{name}={value}"]).model.kind == "glass"
+    assert apply_overrides(load_preset("glass_resnet50"), [f"model.{name}={value}"]).model.kind == "glass"
+
+
+def test_what_a_preset_sets_and_one_backbone_cannot_have_is_named_with_the_way_to_put_it_off():
+    tiny, share = load_preset("glass_tiny"), "model.share_backbone=true"
+    with pytest.raises(InputError, match=r"give model\.local_high_pass=false"):
+        apply_overrides(tiny, [share])
+    assert apply_overrides(tiny, [share, "model.local_high_pass=false"]).model.share_backbone
 
 
 def test_a_preset_may_lose_its_crops():
