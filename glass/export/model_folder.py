@@ -72,7 +72,7 @@ def save_model(
     chosen: dict[str, Any] | None = None,
     data_note: str = "",
 ) -> None:
-    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics),
+    """Writes ``model`` into ``folder``; ``chosen`` records why this state of it was chosen (epoch, metrics), and
     ``data_note`` is that of the data set that it learnt from.
 
     Each file is replaced whole, the weights first. If the process is killed between the two, :func:`load_model` refuses
