@@ -9,10 +9,10 @@ from bench.corpora.synthetic import MIN_BITS_PER_PIXEL, synthetic_photographs
 from shards.errors import InputError
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A JPEG, links to it, a copy, a PNG, a thumbnail, a CMYK and a broken file."""
-    root = tmp_path / "photos"
+    root = tmp_path_factory.mktemp("photographs") / "photos"
     (root / "sub").mkdir(parents=True)
     rng = np.random.default_rng(0)
 

@@ -96,6 +96,7 @@ def test_generator_names_do_not_reach_the_terminal_raw(
     assert not set(printed) & {"\x1b", "\u202e"}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_report_writes_a_page_and_its_numbers(
     evaluated: dict[str, Path], synthetic_shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

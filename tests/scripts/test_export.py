@@ -105,6 +105,7 @@ def test_an_export_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
     assert export.main([str(run), "--to", str(to)]) == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_card_tells_what_was_measured(knowing, four_splits, tmp_path):
     mine = tmp_path / "run"
     shutil.copytree(knowing, mine)

@@ -6,6 +6,7 @@ import hashlib
 import pytest
 from PIL import Image
 
+from scripts.demo_images import plan
 from scripts.demo_images.readmes import SIMULATION_NOTE
 from scripts.make_demo import main
 from shards.errors import InputError
@@ -20,15 +21,28 @@ def digests(folder):
     }
 
 
+SIZE = (92, 70)
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """Images of a hundredth of the pixels: those of full size take seconds."""
     out = tmp_path_factory.mktemp("demo") / "images"
-    assert main([str(out), "--images", "12", "--seed", "3", "--workers", "1"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "draw_size", lambda rng: SIZE)
+        assert main([str(out), "--images", "12", "--seed", "3", "--workers", "1"]) == 0
     return out
 
 
+def test_images_have_a_half_to_two_megapixels():
+    renditions = [rendition for job in plan.plan_drawn(120, 3) for rendition in job.renditions]
+    assert len(renditions) == 120
+    assert all(0.5e6 < rendition.width * rendition.height < 2.2e6 for rendition in renditions)
+    assert len({(rendition.width, rendition.height) for rendition in renditions}) > 10
+
+
 def test_list_and_folders_agree(demo):
-    """Half real, half by three generators; sizes as promised; a group for each scene."""
+    """Half real, half by three generators; sizes as planned; a group for each scene."""
     with (demo / "images.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
@@ -40,20 +54,21 @@ def test_list_and_folders_agree(demo):
         folder = f"generated/{row['generator']}/" if row["generator"] else "real/"
         assert row["path"].startswith(folder)
         with Image.open(demo / row["path"]) as image:
-            assert 0.5e6 < image.width * image.height < 2.2e6
+            assert image.size == SIZE
     assert "simulat" in (demo / "README.txt").read_text(encoding="utf-8")
     for source in (demo, demo / "images.csv"):
         assert read_sources(source).dataset_note == SIMULATION_NOTE
 
 
 @pytest.mark.slow
-def test_bytes_depend_on_the_seed_alone(demo, tmp_path):
+def test_bytes_depend_on_the_seed_alone(tmp_path):
     """Not on the number of workers; another seed gives other images."""
-    assert main([str(tmp_path / "two"), "--images", "12", "--seed", "3", "--workers", "2"]) == 0
-    assert digests(tmp_path / "two") == digests(demo)
+    for workers in ("1", "2"):
+        assert main([str(tmp_path / workers), "--images", "12", "--seed", "3", "--workers", workers]) == 0
+    assert digests(tmp_path / "1") == digests(tmp_path / "2")
     assert main([str(tmp_path / "other"), "--images", "12", "--seed", "4", "--workers", "2"]) == 0
     assert not set(digests(tmp_path / "other").values()) & {
-        value for name, value in digests(demo).items() if name.endswith((".jpg", ".png", ".webp"))
+        value for name, value in digests(tmp_path / "1").items() if name.endswith((".jpg", ".png", ".webp"))
     }
 
 

@@ -6,10 +6,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scripts.demo_images import photos as photographs
+from scripts.demo_images import plan
+from scripts.demo_images.encoding import draw_size
 from scripts.make_demo import main
 from shards.errors import InputError
 
-SIDES = (1900, 1300)  # just above the smallest photograph that is used
+SIDES = (190, 130)
+
+
+@pytest.fixture(autouse=True)
+def hundredth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photographs, the smallest that is used among them, and images have a hundredth of their pixels."""
+    monkeypatch.setattr(photographs, "MIN_PIXELS", photographs.MIN_PIXELS // 100)
+    monkeypatch.setattr(plan, "draw_size", lambda rng: tuple(side // 10 for side in draw_size(rng)))
 
 
 def picture(seed: int) -> Image.Image:
@@ -32,7 +42,7 @@ def photos(tmp_path_factory):
     enlarged.save(folder / "more" / "enlarged.png")
     first.crop((0, 0, wide, high * 98 // 100)).save(folder / "more" / "cropped.jpg", quality=70)
     (folder / "more" / "link.jpg").symlink_to(folder / "picture-0.jpg")
-    first.resize((400, 300)).save(folder / "small.jpg")
+    first.resize((180, 130)).save(folder / "small.jpg")
     (folder / "cut.jpg").write_bytes((folder / "picture-1.jpg").read_bytes()[:3000])
     (folder / "text.jpg").write_text("not an image", encoding="utf-8")
     return folder

@@ -43,7 +43,7 @@ def test_the_page_replaces_its_own_and_nothing_else(spread_run, run, files, tmp_
         predict.main([str(spread_run), str(path), "--csv", str(tmp_path / "x"), "--html", str(tmp_path / "x")])
 
 
-@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("option", [pytest.param("--json", marks=pytest.mark.slow), "--html"])
 def test_verdicts_by_other_views_or_another_calibration_are_kept(spread_run, files, tmp_path, option):
     """The same weights give other verdicts then, and the earlier ones may be made by nothing any more."""
     calibrated(spread_run, tmp_path / "model", middle=0.0)

@@ -43,7 +43,7 @@ def views(batch_size: int = 2, num_crops: int = 3) -> tuple[torch.Tensor, torch.
 @pytest.mark.parametrize(
     ("preset", "millions"),
     [
-        ("glass_vit_base", 171.70),
+        pytest.param("glass_vit_base", 171.70, marks=pytest.mark.slow),
         pytest.param("glass_convnext_tiny", 55.74, marks=pytest.mark.slow),
         ("glass_resnet50", 47.29),
     ],

@@ -79,7 +79,7 @@ def test_another_file_beside_it(publish):
         made()
 
 
-@pytest.mark.parametrize("instead", ["folder", "dangling link"])
+@pytest.mark.parametrize("instead", ["folder", pytest.param("dangling link", marks=pytest.mark.slow)])
 def test_something_else_in_the_place_of_the_file(publish, instead):
     path = publish(their_tensors())
     path.unlink()

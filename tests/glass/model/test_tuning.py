@@ -53,7 +53,7 @@ def trained(settings: RunConfig) -> torch.nn.Module:
     [
         ("test_vit", {"lora_rank": 2}),
         pytest.param("test_vit", {"lora_rank": 2, "crop_chunk": 1}, marks=pytest.mark.slow),
-        ("test_resnet", {"freeze_global": True, "crop_chunk": 2}),
+        pytest.param("test_resnet", {"freeze_global": True, "crop_chunk": 2}, marks=pytest.mark.slow),
         ("test_convnext", {"tune_last_blocks": 2}),
         ("test_resnet", {"share_backbone": True, "crop_chunk": 2}),
         pytest.param("test_vit", {"share_backbone": True, "lora_rank": 2}, marks=pytest.mark.slow),

@@ -252,7 +252,7 @@ def test_asking_changes_neither_random_numbers_nor_the_network():
 
 
 def test_both_backbones_are_asked():
-    model = ModelConfig(global_backbone="test_resnet", local_backbone="vit_tiny_patch16_224", pretrained=False)
+    model = ModelConfig(global_backbone="test_resnet", local_backbone="test_vit", pretrained=False)
     config = RunConfig(model=model, loader=LoaderConfig(global_size=32, crop_size=40))
-    with pytest.raises(InputError, match=r"^loader\.crop_size=40 does not fit vit_tiny"):
+    with pytest.raises(InputError, match=r"^loader\.crop_size=40 does not fit test_vit"):
         check_backbones(config)

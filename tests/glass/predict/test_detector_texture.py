@@ -34,11 +34,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_files_members_and_shards_agree(run: Path, synthetic_images: Path, synthetic_dataset: ShardDataset) -> None:
     detector = Detector.from_pretrained(run, device="cpu")
     options = EvaluationOptions(device="cpu", draws=5)
-    table = evaluate_run(run, synthetic_dataset, "train+test", options)[1].to_pylist()
+    table = evaluate_run(run, synthetic_dataset, "test", options)[1].to_pylist()
     expected = {row["content_id"]: row["crop_windows"] for row in table}
-    files = find_images([str(synthetic_images)]).sources
-    members = row_sources(synthetic_dataset, range(len(synthetic_dataset)))
-    for sources, stability in ((files, False), (members, False), (members, True)):
+    rows = synthetic_dataset.split_rows("test").tolist()
+    paths = [str(synthetic_images / name) for name in synthetic_dataset.column("source_path")[rows]]
+    files = find_images(paths).sources
+    members = row_sources(synthetic_dataset, rows)
+    for sources, stability in ((files, False), (members, True)):
         found = detector.predict_iter(sources, PredictOptions(stability=stability))
         windows = {verdict.content_id: verdict.windows.tolist() for verdict in found}
         assert {content: windows[content] for content in expected} == expected

@@ -132,6 +132,7 @@ def test_a_power_cut_with_checkpoints_at_epochs_only(unbroken, synthetic_shards,
     assert_same_run(unbroken, tmp_path)
 
 
+@pytest.mark.slow  # that the one before is taken is tested in test_checkpoint, that a run goes on from it here
 def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(unbroken, synthetic_shards, tmp_path, caplog):
     train_run(synthetic_shards, settings(), tmp_path, on_epoch=lambda line: line["epoch"] < 2)
     (tmp_path / "checkpoints/step-00000006/optimizer.pt").write_bytes(b"")

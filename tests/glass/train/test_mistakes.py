@@ -61,7 +61,7 @@ class TestMistakes:
     def test_a_split_that_is_not_there(self, synthetic_shards, tmp_path):
         self.refused("calibration", *arguments(synthetic_shards, tmp_path / "run", "valid_split=calibration"))
 
-    @pytest.mark.parametrize("in_the_way", ["a folder of other files", "a file"])
+    @pytest.mark.parametrize("in_the_way", ["a folder of other files", pytest.param("a file", marks=pytest.mark.slow)])
     def test_a_folder_of_other_files_before_torch_is_loaded(self, synthetic_shards, tmp_path, in_the_way):
         (tmp_path / "thesis.txt").write_text("mine")
         output = tmp_path / "thesis.txt" if in_the_way == "a file" else tmp_path

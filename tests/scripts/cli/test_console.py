@@ -212,7 +212,11 @@ def test_zsh_completes(completions, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["predict", "gone/away/here", "README.md"], ["export", "gone/away/here", "--onnx", "x.onnx"]]
+    "words",
+    [
+        ["predict", "gone/away/here", "README.md"],
+        pytest.param(["export", "gone/away/here", "--onnx", "x.onnx"], marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_that_is_not_there_is_said_before_torch_is_loaded(words):
     code = (

@@ -30,6 +30,7 @@ SETTINGS = BuildSettings(split_shares={"train": 0.5, "valid": 0.25, "test": 0.25
 def small_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLASS_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("GLASS_REMOTE_CONNECTIONS", "8")
+    monkeypatch.setenv("GLASS_REMOTE_LONGEST_PAUSE_S", "0.01")
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_an_image_that_was_written_anew_in_the_store_is_noticed(
         build_dataset(stored, tmp_path / "out", SETTINGS, progress=False)
 
 
-@pytest.mark.parametrize("name", ["list.csv", "list.parquet"])
+@pytest.mark.parametrize("name", [pytest.param("list.csv", marks=pytest.mark.slow), "list.parquet"])
 def test_a_list_on_a_web_server(web: Server, synthetic_shards: Path, tmp_path: Path, name: str) -> None:
     web.fault_share = 0.2
     build_dataset(f"{web.url}/{name}", tmp_path / "out", SETTINGS, progress=False)
