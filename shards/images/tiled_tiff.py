@@ -174,15 +174,18 @@ class TiledImage:
         An array may be larger than its window: the rest is left alone. Raises :class:`BadTiles` for
         windows that do not lie in the image and for damaged tiles.
         """
-        tiles: dict[int, np.ndarray] = {}  # crops of a small image share tiles
+        # Tile by tile, not window by window: each is copied into all its windows while it lies in the processor's
+        # cache, and the next one takes its memory. No image is held twice.
+        sharing: dict[int, list[tuple[list[int], np.ndarray]]] = {}
         for window, out in zip(windows.tolist(), outs, strict=True):
             _, _, height, width = window
             if out.shape[0] < height or out.shape[1] < width or out.shape[2] != 3:
                 raise ValueError(f"window {height}×{width} into an array of shape {out.shape}")
             for number in self._touched(window):
-                tile = tiles.get(number)
-                if tile is None:
-                    tile = tiles[number] = self._decompress(number)
+                sharing.setdefault(number, []).append((window, out))
+        for number, touching in sharing.items():
+            tile = self._decompress(number)
+            for window, out in touching:
                 _copy(tile, self._predicted, *divmod(number, self._across), *window, out)
 
     def read_all(self) -> np.ndarray:
