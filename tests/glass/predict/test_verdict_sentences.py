@@ -15,6 +15,7 @@ HEAD = {
     "calibrated": True,
     "threshold": 0.9,
     "real_below": 0.2,
+    "data_notes": [],
     "note": "",
 }
 
