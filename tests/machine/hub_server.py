@@ -48,6 +48,7 @@ def _digest(data: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the acknowledgement of its head
     hub: Hub
 
     def log_message(self, format: str, *args: object) -> None:

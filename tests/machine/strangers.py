@@ -48,6 +48,7 @@ class Answers(BaseHTTPRequestHandler):
     """A server that answers everything alike; what it says of itself need not be true."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     page = b""
     claimed: int | None = None
     asked: list[str]

@@ -38,6 +38,7 @@ def test_every_example_is_on_the_page() -> None:
     assert [name for name in files if f"](examples/{name})" not in page] == []
 
 
+@pytest.mark.slow  # pandas comes with the extra of the slow tests
 def test_a_frame_keeps_its_rows_and_gets_the_verdicts_of_predict(unbroken, synthetic_images, tmp_path) -> None:
     pandas = pytest.importorskip("pandas", reason="the extra [dev-slow] is not installed")
     photos = sorted(map(str, synthetic_images.rglob("*.jpg")))[:3]
@@ -55,6 +56,7 @@ def test_a_frame_keeps_its_rows_and_gets_the_verdicts_of_predict(unbroken, synth
         assert found == [getattr(verdict, name) for verdict in verdicts], name
 
 
+@pytest.mark.slow  # as above
 def test_the_frame_as_a_program_replaces_no_file(unbroken, synthetic_images, tmp_path, monkeypatch, capsys) -> None:
     pandas = pytest.importorskip("pandas", reason="the extra [dev-slow] is not installed")
     photos = sorted(map(str, synthetic_images.rglob("*.jpg")))[:2]

@@ -149,9 +149,15 @@ def test_shards_sidecars_and_evaluation_agree_with_files(
             assert verdict.windows.tolist() == expected[verdict.content_id].windows.tolist()
 
 
-def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("lossy.webp", "cmyk.jpg", "palette.png"),
+        pytest.param(("colour.avif", "plain.gif", "lossy.jp2"), marks=pytest.mark.slow),
+    ],
+)
+def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
     """Evaluated, predicted from the data set, from its tars, and from the files."""
-    names = ("lossy.webp", "colour.avif", "cmyk.jpg", "plain.gif", "lossy.jp2", "palette.png")
     for seed, name in enumerate(names):
         folder = tmp_path / "images" / ("real" if seed % 2 else "generated")
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,7 @@ class Answers(BaseHTTPRequestHandler):
     """Answers with what the test says; the kinds are methods below."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     kind = ""
     sent = 0
     asked: list[str]
