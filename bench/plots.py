@@ -102,7 +102,8 @@ def plot_formats(rows: Rows, methods: Mapping[str, str], formats: Mapping[str, s
         place.set_visible(number < len(names))
     crops, threads = rows[0]["num_crops"], rows[0]["threads"]
     figure.supxlabel("megapixels per image", fontsize=10)
-    figure.supylabel(f"images/s, {crops} crops, {threads} thread{'s' * (threads > 1)}, median and range", fontsize=10)
+    # In two lines: one is longer than a single row of panels is high.
+    figure.supylabel(f"images/s, {crops} crops, {threads} thread{'s' * (threads > 1)},\nmedian and range", fontsize=10)
     drawn = {
         label: handle for place in places.flat for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
     }

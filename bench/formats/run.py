@@ -61,7 +61,7 @@ class FormatsRun:
         """Writes the images in the format ``name``, builds their shards and measures all methods on them."""
         images = spread([*images], self._affordable(name, images[0]))
         with scratch_folder() as folder:
-            progress(f"{FORMATS[name].label}, {megapixels:g} megapixels: writing {len(images)} images, building shards")
+            progress(f"{FORMATS[name].label}, {megapixels:g} MP: writing {len(images)} images, building shards")
             paths = write_photographs(images, name, folder / "written")
 
             def image_set(settings: BuildSettings, place: str) -> ImageSet:
@@ -157,7 +157,7 @@ def measure_formats(
         run.skipped["opencv"] = "OpenCV is not installed: pip install opencv-python-headless"
     for size in sizes:
         with scratch_folder() as folder:
-            progress(f"shrinking {len(photographs)} photographs to {size:g} megapixels")
+            progress(f"shrinking {len(photographs)} photographs to {size:g} MP")
             images = shrink_photographs(photographs, size, folder / "shrunk")
             for name in names:
                 if name not in run.skipped:
