@@ -12,11 +12,12 @@ The reader takes only files of exactly this layout, and trusts nothing in them.
 
 import math
 import struct
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import zstandard
 
 from shards.images.formats import MAX_PIXELS
 from shards.jpeg.kernel_cache import cached
@@ -84,7 +85,7 @@ def encode_tiled(pixels: np.ndarray, wanted_bytes: int, levels: Sequence[int] = 
 def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
     height, width, samples = pixels.shape
     tile_height, tile_width = (min(TILE_SIZE, -(-side // _ALIGNMENT) * _ALIGNMENT) for side in (height, width))
-    codec = pa.Codec("zstd", compression_level=level)
+    compress = zstandard.ZstdCompressor(level=level).compress
     tiles = []
     for top in range(0, height, tile_height):
         for left in range(0, width, tile_width):
@@ -93,7 +94,7 @@ def _encode(pixels: np.ndarray, predictor: int, level: int) -> bytes:
             tile = np.pad(part, missing, mode="edge")
             if predictor == _HORIZONTAL:
                 tile[:, 1:] -= tile[:, :-1].copy()
-            tiles.append(codec.compress(tile.tobytes(), asbytes=True))
+            tiles.append(compress(tile.tobytes()))
     values = {
         _WIDTH: [width],
         _HEIGHT: [height],
@@ -254,15 +255,26 @@ class TiledImage:
         start, length = int(self._offsets[number]), int(self._lengths[number])
         if start + length > len(self._data):
             raise BadTiles(f"tile {number} lies outside the file")
+        part = self._data[start : start + length]
         try:
-            # Exactly as many bytes as a tile has: pyarrow raises for more and for fewer.
-            content = _CODEC.decompress(self._data[start : start + length], self._tile_bytes)
-        except (OSError, pa.ArrowException) as error:
+            size = zstandard.frame_content_size(part)  # a stranger's claim, and so much memory would be taken
+            if size != self._tile_bytes:
+                raise BadTiles(f"tile {number}: {size} bytes, not the {self._tile_bytes} of a tile")
+            content = _decompressor().decompress(part, allow_extra_data=False)
+        except zstandard.ZstdError as error:
             raise BadTiles(f"tile {number}: {error}") from error
         return np.ndarray(self._shape, np.uint8, content)
 
 
-_CODEC = pa.Codec("zstd")
+_OF_THREAD = threading.local()
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's: one that is used again saves four crops about a tenth of their time."""
+    found = getattr(_OF_THREAD, "decompressor", None)
+    if found is None:
+        found = _OF_THREAD.decompressor = zstandard.ZstdDecompressor()
+    return found
 
 
 @cached
