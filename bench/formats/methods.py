@@ -21,7 +21,7 @@ METHODS = {
     "opencv": MethodInfo(f"OpenCV {_WHOLE}", "bench.methods.readers:OpenCvViews"),
     "torchvision": MethodInfo(f"torchvision {_WHOLE}", "bench.methods.readers:TorchvisionViews"),
     "decode_only": MethodInfo(
-        "the floor of whole images: libjpeg-turbo decodes a JPEG, Pillow any other file; no global view, no crops",
+        "whole images: libjpeg-turbo decodes a JPEG, Pillow any other file; no global view, no crops",
         "bench.methods.building:PillowDecode",
     ),
 }
@@ -32,7 +32,7 @@ LABELS = {
     "pillow": "Pillow",
     "opencv": "OpenCV",
     "torchvision": "torchvision",
-    "decode_only": "floor: decode alone",
+    "decode_only": "decode alone",
 }
 """Name of a method → its words in table and plot."""
 STORED = ("tiles", "baseline")
