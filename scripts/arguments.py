@@ -7,7 +7,6 @@ from pathlib import Path
 from shards.cli.command import CommandParser, program_name
 from shards.errors import InputError
 from shards.files.limits import MOST_THREADS
-from shards.manifest.note import checked_note
 
 __all__ = [
     "EXIT_STOPPED",
@@ -121,7 +120,11 @@ def add_note(parser: CommandParser, also: str = "") -> None:
 
 def given_note(arguments: argparse.Namespace) -> str:
     """The text of ``--note``, ``""`` where it was not given. Raises ``InputError`` if it is none."""
-    return "" if arguments.note is None else checked_note(arguments.note, "--note")
+    if arguments.note is None:
+        return ""
+    from shards.manifest.note import checked_note  # msgspec, which no --help waits for
+
+    return checked_note(arguments.note, "--note")
 
 
 def choose_device(device: str) -> None:

@@ -18,13 +18,13 @@ from shards.build.split import parse_shares
 from shards.cli.command import CommandParser, one_line, run_command
 from shards.cli.shown_url import shown_url
 from shards.cli.wording import counted
+from shards.dry_run.description import describe_sources
 from shards.errors import InputError
 from shards.images.rejection import REASONS
 from shards.images.stored_form import STORED_FORMATS
 from shards.manifest.group_list import read_group_list
 from shards.manifest.schema import SPLITS
 from shards.manifest.tiled_bytes import describe_price
-from shards.sources.dry_run import describe_sources
 from shards.sources.note_file import NOTE_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceRules, lacking_classes

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from shards.dry_run.description import describe_sources
 from shards.errors import InputError
-from shards.sources.dry_run import describe_sources
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from tests.images.archive_forms import FORMS, Killed, build, files_below, killed, write_folder, write_tar, write_zip

@@ -11,8 +11,8 @@ import pytest
 from bench.corpora.range_server import Server, serving
 from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
+from shards.dry_run.description import describe_sources
 from shards.errors import InputError
-from shards.sources.dry_run import describe_sources
 from shards.sources.files import SCRATCH_NAME
 from shards.sources.read import read_sources
 from shards.sources.source_list import SourceList

@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 
 from shards.cli.command import one_line
 from shards.cli.wording import counted, counts_line
+from shards.dry_run.tiles_price import TilesPrice
 from shards.errors import InputError
 from shards.images.formats import open_image
 from shards.images.rejection import RejectedImage
 from shards.manifest.schema import CLASS_NAMES, SPLITS
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
-from shards.sources.tiles_price import TilesPrice
 
 __all__ = ["describe_sources"]
 
