@@ -100,9 +100,12 @@ def test_a_build_goes_on_with_the_same_note_only(small_images: Path, tmp_path: P
     build(small_images, out, note=NOTE)
     before = (out / "dataset.json").read_bytes()
     (out / "dataset.json").unlink()  # as if it had been stopped
-    with pytest.raises(InputError, match=r"--note was Drawn .* and is Another"):
+    with pytest.raises(InputError, match=r"the note .* was 'Drawn .* and is 'Another"):
         build(small_images, out, note="Another.")
-    with pytest.raises(InputError, match=r"--note was Drawn .* and is ''"):
+    with pytest.raises(InputError, match=r"the note .* was 'Drawn .* and is ''"):
+        build(small_images, out)
+    (small_images / NOTE_NAME).write_text("Another.")
+    with pytest.raises(InputError, match=rf"\(--note, or {NOTE_NAME} in the source\) was 'Drawn .* and is 'Another"):
         build(small_images, out)
     assert build(small_images, out, note=NOTE).continued
     assert (out / "dataset.json").read_bytes() == before
