@@ -166,6 +166,7 @@ def test_the_report_is_one_file_and_escapes_names(document):
     assert "http://" not in page.replace("http://www.w3.org", "").replace("![t](http://example.org/t.png)", "")
     assert "Note on the data: &lt;b&gt;Drawn." in page
     assert "> Note on the data: &lt;b>Drawn." in text
+    assert "Note on the data" not in study_html(document) + study_markdown(document)
     assert "![" not in text
     assert page.count("<svg") >= 7
     assert "equal compute |" in text
