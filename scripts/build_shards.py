@@ -192,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
             listed = counted(len(read_group_list(arguments.groups).groups), "image")
             sources.notes.append(f"{arguments.groups} groups {listed}: a dry run does not look for them")
         sources.notes.extend(drawn_again(sources, settings))
-        if note := settings.note or sources.dataset_note:
+        if note := settings.note or sources.dataset_note():
             sources.notes.append(f"note: {note}")
         shown = shown_url(as_url(arguments.source) or arguments.source)
         for line in describe_sources(sources, shown, settings.lossy_over):

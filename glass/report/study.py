@@ -17,6 +17,7 @@ from glass.report.crop_tables import (
     not_fitting,
     training_table,
 )
+from glass.report.markdown import markdown_text
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_said
@@ -24,7 +25,6 @@ from glass.report.tables import METRIC_ROWS, number
 from glass.report.template import render
 from glass.studies.search_records import best_trial
 from glass.studies.study_documents import StudyDocument, StudyResult
-from shards.cli.command import printable
 
 __all__ = ["study_html", "study_markdown"]
 
@@ -90,9 +90,9 @@ def study_markdown(document: StudyDocument) -> str:
     """The tables of the page, for a README or an issue."""
     dataset, data_note = document["dataset"]["name"], document["dataset"].get("note")
     parts = [
-        f"# GLASS against the resize-only baseline on {_cell(dataset)}",
+        f"# GLASS against the resize-only baseline on {markdown_text(dataset)}",
         f"Budget {document['budget']}, {document['device']}, {document['created'][:16].replace('T', ' ')} UTC.",
-        *([f"> Note on the data: {_cell(data_note)}"] if data_note else []),
+        *([f"> Note on the data: {markdown_text(data_note)}"] if data_note else []),
         *([f"> {document['note']}"] if document["note"] else []),
         *_audit_parts(document["audit"]),
         "## Test results, mean ± sd over the seeds",
@@ -120,7 +120,7 @@ def _audit_parts(audit: AuditSummary | None) -> list[str]:
     """The findings of the data set's audit in Markdown."""
     if audit is None:
         return ["The data set was not audited: run glass audit."]
-    lines = [f"- {finding['severity']}: {_cell(finding['text'])}" for finding in audit["findings"]]
+    lines = [f"- {finding['severity']}: {markdown_text(finding['text'])}" for finding in audit["findings"]]
     return ["## The data", f"**{audit_sentence(audit)}**", "\n".join(lines)]
 
 
@@ -130,22 +130,18 @@ def _crop_parts(document: StudyDocument) -> list[str]:
     for name, study in document["crop_studies"].items():
         curve = study["inference"]
         parts += [
-            f"### {_cell(name)}, training",
+            f"### {markdown_text(name)}, training",
             _table(*training_table(study)),
-            f"### {_cell(name)}, prediction by the model of {curve['trained_with']} crops",
+            f"### {markdown_text(name)}, prediction by the model of {curve['trained_with']} crops",
             _table(*inference_table(study)),
-            *(f"- {_cell(sentence)}" for sentence in not_fitting(study)),
+            *(f"- {markdown_text(sentence)}" for sentence in not_fitting(study)),
         ]
     return parts
 
 
-def _cell(text: str) -> str:
-    return printable(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def _table(head: Sequence[str], rows: Rows) -> str:
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(markdown_text(cell) for cell in line) + " |" for line in lines)
 
 
 def _result_rows(document: StudyDocument) -> Rows:

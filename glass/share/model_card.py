@@ -13,9 +13,9 @@ from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import evaluation_in
+from glass.report.markdown import markdown_text
 from glass.report.sentences import calibration_sentences, data_sentences, learnt_sentence
 from glass.report.tables import interval_text
-from shards.cli.command import printable
 from shards.errors import InputError
 from shards.files.json_file import read_json
 
@@ -57,9 +57,9 @@ def model_card(folder: Path, run: Path | None = None, audit: Path | None = None)
     parts = [
         "---\npipeline_tag: image-classification\ntags:\n- ai-generated-image-detection\n---",
         "# Detector of AI-generated images",
-        f"A `{card['kind']}` model (backbone `{_cell(model['global_backbone'])}`) that sees"
+        f"A `{card['kind']}` model (backbone `{markdown_text(model['global_backbone'])}`) that sees"
         f" {views}. It says how likely an image is to be AI-generated.{_average(card)}",
-        *([f"**Note on its data:** {_cell(card['data_note'])}"] if card.get("data_note") else []),
+        *([f"**Note on its data:** {markdown_text(card['data_note'])}"] if card.get("data_note") else []),
         "```python\nfrom glass.predict.detector import Detector\n\n"
         'detector = Detector.from_pretrained("THIS MODEL")\n'
         'detector.predict(["photo.jpg"])\n```',
@@ -91,16 +91,16 @@ def _results(run: Path | None, weights_sha256: str) -> list[str]:
     for document in own:
         samples, rows = document["samples"], document["per_generator"]
         parts.append(
-            f"Data `{_cell(document['dataset']['name'])}`, split `{_cell(document['split'])}`:"
+            f"Data `{markdown_text(document['dataset']['name'])}`, split `{markdown_text(document['split'])}`:"
             f" {samples['real']} real and {samples['generated']} generated images. Threshold"
-            f" {document['threshold']['value']:.4g} ({_cell(document['threshold']['source'])})."
+            f" {document['threshold']['value']:.4g} ({markdown_text(document['threshold']['source'])})."
             f"{_views(document)}"
         )
         sentences = calibration_sentences(document.get("calibration"))
         sentences[:0] = data_sentences(document["model"], document["dataset"])
         if learnt := learnt_sentence(document.get("learnt")):
             sentences.insert(0, learnt)
-        parts += [" ".join(_cell(sentence) for sentence in sentences)] if sentences else []
+        parts += [" ".join(markdown_text(sentence) for sentence in sentences)] if sentences else []
         lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
         for name, title in _METRICS:
             value = document["metrics"][name]
@@ -110,7 +110,7 @@ def _results(run: Path | None, weights_sha256: str) -> list[str]:
         lines = ["| generator | AUROC | detected at ≤ 5 % false alarms |", "|---|---|---|"]
         named = {**rows["generators"], "**mean**": rows["mean"], "**minimum**": rows["minimum"]}
         for name, row in named.items():
-            title = name if name.startswith("**") else _cell(name)
+            title = name if name.startswith("**") else markdown_text(name)
             lines.append(f"| {title} | {_number(row['auroc'])} | {_number(row['tpr_at_fpr_5'])} |")
         parts.append("\n".join(lines))
     return parts
@@ -126,7 +126,7 @@ def _calibration(folder: Path, weights_sha256: str) -> str:
     data, alarms, misses = calibration.data, calibration.false_alarms, calibration.called_real
     return (
         f"On {data['real']} real and {data['generated']} generated images of split"
-        f" `{_cell(str(data.get('split')))}`, {calibration.views}: temperature"
+        f" `{markdown_text(str(data.get('split')))}`, {calibration.views}: temperature"
         f" {calibration.temperature:.4g}. Generated from {calibration.threshold:.4f}"
         f" ({alarms['low']:.1%} to {alarms['high']:.1%} false alarms), real below"
         f" {calibration.real_below:.4f} ({misses['low']:.1%} to {misses['high']:.1%} of the"
@@ -140,7 +140,7 @@ def _views(document: Evaluation) -> str:
     if document["model"]["kind"] == "single_view":
         return ""
     settings = document["settings"]
-    return f" Seen with {settings['num_crops']} crops by {_cell(settings['sampling'])}."
+    return f" Seen with {settings['num_crops']} crops by {markdown_text(settings['sampling'])}."
 
 
 def _data(run: Path | None, audit: Path | None) -> list[str]:
@@ -155,7 +155,7 @@ def _data(run: Path | None, audit: Path | None) -> list[str]:
 
 def _finding(finding: FindingRecord) -> str:
     """Without the examples: they are paths of images on this machine."""
-    line = f"- **{finding['severity']}**: {_cell(finding['text'])}"
+    line = f"- **{finding['severity']}**: {markdown_text(finding['text'])}"
     if interval := finding["interval"]:
         line += f" AUROC interval {_number(interval[0])} – {_number(interval[1])}."
     return line
@@ -190,17 +190,9 @@ def _pixels(card: ModelCard) -> str:
     decoders = ", ".join(f"{name} {version}" for name, version in pixels["decoders"].items())
     return (
         f"Pixels are RGB, 8 bits, as stored (rules {pixels['rules_version']}), decoded by"
-        f" {_cell(decoders)}. Other decoders may give other scores; predicting with them warns."
+        f" {markdown_text(decoders)}. Other decoders may give other scores; predicting with them warns."
     )
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _cell(text: str) -> str:
-    """Names come from folders and files: no markup of theirs reaches the page."""
-    escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
-    for character in ("\\", "|", "`", "[", "]", "*"):
-        escaped = escaped.replace(character, f"&#{ord(character)};")
-    return escaped

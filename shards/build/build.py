@@ -78,7 +78,7 @@ def build_dataset(
     the groups of the source.
     """
     sources = read_sources(source, rules)
-    settings = replace(settings, note=settings.note or sources.dataset_note)
+    settings = replace(settings, note=settings.note or sources.dataset_note())
     sources.notes.extend(drawn_again(sources, settings))
     if groups is not None:
         sources = replace(sources, groups=read_group_list(groups))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from shards.build.first_pass import examine, image_not_given
 from shards.build.plan import BuildPlan, current_versions, with_groups
@@ -11,6 +12,7 @@ from shards.cli.wording import counted
 from shards.errors import InputError
 from shards.settings import as_flag
 from shards.sources.files import Stamp
+from shards.sources.note_file import NOTE_NAME
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList
 
 __all__ = ["require_unchanged"]
@@ -22,7 +24,7 @@ def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSetti
     Versions of programs count only until it is finished: they could change bytes in the middle.
     """
     changes = [
-        f"{as_flag(name, before)[0]} was {as_flag(name, before)[1]} and is {as_flag(name, now)[1]}"
+        _setting_change(name, before, now)
         for (name, before), now in zip(asdict(plan.settings).items(), asdict(settings).values(), strict=True)
         if before != now
     ]
@@ -37,6 +39,13 @@ def require_unchanged(plan: BuildPlan, sources: SourceList, settings: BuildSetti
         raise InputError(
             f"{out} holds another build ({'; '.join(changes)}): use the same settings and sources, or another folder"
         )
+
+
+def _setting_change(name: str, before: Any, now: Any) -> str:
+    if name == "note":  # which the user need not have typed
+        return f"the note (--note, or {NOTE_NAME} in the source) was {before!r} and is {now!r}"
+    (flag, then), (_, shown) = as_flag(name, before), as_flag(name, now)
+    return f"{flag} was {then} and is {shown}"
 
 
 def _source_changes(plan: BuildPlan, sources: SourceList) -> list[str]:

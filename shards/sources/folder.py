@@ -16,7 +16,7 @@ from shards.sources.embedded.table_file import TABLE_SUFFIXES
 from shards.sources.files import LocalFiles, SourceFiles, Stamp
 from shards.sources.layout import Folder, Layout, named_generator, read_layout
 from shards.sources.metadata import METADATA_NAMES, Described, read_metadata
-from shards.sources.note_file import NOTE_NAME, note_among
+from shards.sources.note_file import NOTE_NAME, notes_among
 from shards.sources.rows import LIST_SUFFIXES
 from shards.sources.source_list import SOURCE_SCHEMA, SourceList, SourceRules, sorted_table
 
@@ -84,8 +84,8 @@ def read_folder(
     if found.packed_tables:
         notes.append(f"passed over {_packed(found.packed_tables)}: it is read where it was unpacked only")
     notes += archives.notes if archives is not None else []
-    note = note_among(files, found.dataset_notes)
-    return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps, note)
+    note_files = notes_among(files, found.dataset_notes)
+    return SourceList(files, sorted_table(columns), found.misnamed, notes, found.stamps, note_files)
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:

@@ -66,7 +66,7 @@ def read_list(path: Path, files: SourceFiles, rules: SourceRules) -> SourceList:
     table = sorted_table({name: [values[row] for row in taken] for name, values in columns.items()})
     if again := _listed_again(table, shown):
         notes.append(again)
-    return SourceList(files, table, notes=notes, dataset_note=note_beside(files))
+    return SourceList(files, table, notes=notes, note_files=note_beside(files))
 
 
 def labels_of(rows: TableRows, rules: SourceRules, card: Card) -> tuple[np.ndarray, list[str]]:

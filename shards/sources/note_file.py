@@ -5,6 +5,7 @@ set of these images.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from shards.errors import InputError, disk_failed
@@ -12,42 +13,64 @@ from shards.images.rejection import RejectedImage
 from shards.manifest.note import MAX_CHARACTERS, checked_note
 from shards.sources.files import SourceFiles
 
-__all__ = ["NOTE_NAME", "note_among", "note_beside"]
+__all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
+_MOST_BYTES = 1 << 16
+"""Of a file that may be a note, with the white space around it: of more, not even the text is made."""
+_REMEDY = "mend it, or give --note, which goes before it"
 
 
-def note_beside(files: SourceFiles) -> str:
-    """The note beside a list, in the root of ``files``; ``""`` if there is none."""
+@dataclass(frozen=True, slots=True)
+class NoteFiles:
+    """The files of a source that say its note. They are read only when it is asked for: another note may go before
+    it, and then they may hold anything."""
+
+    files: SourceFiles
+    names: tuple[str, ...] = ()
+
+    def read(self) -> str:
+        """The note; ``""`` if there is no file, and all notes, each once, if there are several. Raises ``InputError``
+        for one that cannot be read or is no note."""
+        notes = dict.fromkeys(_read(self.files, name) for name in self.names)
+        joined = " ".join(notes)
+        if len(joined) > MAX_CHARACTERS:
+            raise InputError(
+                f"the {len(notes)} files {NOTE_NAME} in {self.files.where('').rstrip('/')} have {len(joined):,} "
+                f"characters together, and a note has {MAX_CHARACTERS} at most: shorten them, or give --note, which "
+                "goes before them"
+            )
+        return joined
+
+
+def note_beside(files: SourceFiles) -> NoteFiles:
+    """The note beside a list, in the root of ``files``."""
     try:
         is_there = files.has_any([NOTE_NAME])
     except InputError:  # a store may refuse to say that a file is not there
-        return ""
-    return note_among(files, [NOTE_NAME] if is_there else [])
+        is_there = False
+    return notes_among(files, [NOTE_NAME] if is_there else [])
 
 
-def note_among(files: SourceFiles, names: Iterable[str]) -> str:
-    """The note of a folder with the files ``names``; ``""`` if none of them is a note, and all notes, each once, if
-    there are several. Raises ``InputError`` for one that cannot be read or is no note."""
-    found = [name for name in names if PurePosixPath(name).name == NOTE_NAME]
-    notes = dict.fromkeys(_read(files, name) for name in sorted(found))
-    joined = " ".join(notes)
-    if len(joined) > MAX_CHARACTERS:
-        raise InputError(
-            f"the {len(notes)} files {NOTE_NAME} in {files.where('').rstrip('/')} have {len(joined):,} characters "
-            f"together, and a note has {MAX_CHARACTERS} at most: shorten them"
-        )
-    return joined
+def notes_among(files: SourceFiles, names: Iterable[str]) -> NoteFiles:
+    """The notes of a folder with the files ``names``."""
+    return NoteFiles(files, tuple(sorted(name for name in names if PurePosixPath(name).name == NOTE_NAME)))
 
 
 def _read(files: SourceFiles, name: str) -> str:
     shown = files.where(name)
     try:
-        text = files.read(name).decode("utf-8-sig")
+        data = files.read(name)
+        if len(data) > _MOST_BYTES:
+            raise InputError(f"{shown} has {len(data):,} bytes, and a note is one line of text: {_REMEDY}")
+        text = data.decode("utf-8-sig")
     except RejectedImage as error:
         if error.reason == "io":
             raise disk_failed(shown, error.detail) from error
-        raise InputError(f"{shown} cannot be read: {error.detail}") from error
+        raise InputError(f"{shown} cannot be read: {error.detail}: {_REMEDY}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{shown} is not UTF-8 text ({error})") from error
-    return checked_note(text, shown)
+        raise InputError(f"{shown} is not UTF-8 text ({error}): {_REMEDY}") from error
+    try:
+        return checked_note(text, shown)
+    except InputError as error:
+        raise InputError(f"{error}; {_REMEDY}") from error

@@ -11,6 +11,7 @@ from shards.cli.wording import counted
 from shards.manifest.group_list import GroupList
 from shards.manifest.schema import CLASS_NAMES, SPLITS, TRAIN
 from shards.sources.files import SourceFiles, Stamp
+from shards.sources.note_file import NoteFiles
 from shards.sources.words import Words
 
 __all__ = [
@@ -62,10 +63,14 @@ class SourceList:
     """For a person, before the work: what the words were taken to mean, and what was passed over."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
     """By path, of files whose stamps came with the listing of a store."""
-    dataset_note: str = ""
-    """For readers of verdicts, see ``shards.sources.note_file``."""
+    note_files: NoteFiles | None = None
+    """For readers of verdicts; None if the source says nothing."""
     groups: GroupList | None = None
     """Groups by the contents of files, beside those of the table."""
+
+    def dataset_note(self) -> str:
+        """The note that the source brings along, ``""`` for none, see :meth:`NoteFiles.read`."""
+        return "" if self.note_files is None else self.note_files.read()
 
 
 def sorted_table(columns: dict[str, list[str] | list[int]]) -> pa.Table:

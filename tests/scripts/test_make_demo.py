@@ -57,7 +57,7 @@ def test_list_and_folders_agree(demo):
             assert image.size == SIZE
     assert "simulat" in (demo / "README.txt").read_text(encoding="utf-8")
     for source in (demo, demo / "images.csv"):
-        assert read_sources(source).dataset_note == SIMULATION_NOTE
+        assert read_sources(source).dataset_note() == SIMULATION_NOTE
 
 
 @pytest.mark.slow

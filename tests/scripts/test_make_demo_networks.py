@@ -96,7 +96,7 @@ def test_classes_splits_and_control(photos, tmp_path, without_ncnn):
     parts = {row["path"].replace("-1.7/", "-2/"): row["group"] for row in control}
     assert parts == {row["path"]: row["group"] for row in control if "-2/" in row["path"]}, "the same cuttings"
     readme = (out / "README.txt").read_text(encoding="utf-8")
-    assert read_sources(out / "images.csv").dataset_note == NETWORKS_NOTE
+    assert read_sources(out / "images.csv").dataset_note() == NETWORKS_NOTE
     assert "waifu2x" in readme
     assert "MIT" in readme
 

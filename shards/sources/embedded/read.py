@@ -27,7 +27,7 @@ from shards.sources.files import SCRATCH_NAME, SourceFiles
 from shards.sources.labels import NO_LABEL
 from shards.sources.layout import Folder, given_split, named_generator, read_layout
 from shards.sources.lists import FOLDER_REMEDY, generators_of, labels_of, splits_of
-from shards.sources.note_file import note_among, note_beside
+from shards.sources.note_file import note_beside, notes_among
 from shards.sources.rows import TableRows
 from shards.sources.source_list import SOURCE_SCHEMA, UNKNOWN_GENERATOR, SourceList, SourceRules, sorted_table
 
@@ -112,8 +112,8 @@ def read_embedded(
         f"built, {megabytes:,.0f} MB"
     )
     notes += (missing_parts(wanted) if listed else []) + _passed_over(listed, {table.images.name for table in tables})
-    note = note_among(files, (name for name, _ in listed)) if listed else note_beside(files)
-    return SourceList(EmbeddedFiles(files, taken), sorted_table(columns), notes=notes, dataset_note=note)
+    note_files = notes_among(files, (name for name, _ in listed)) if listed else note_beside(files)
+    return SourceList(EmbeddedFiles(files, taken), sorted_table(columns), notes=notes, note_files=note_files)
 
 
 def _described(

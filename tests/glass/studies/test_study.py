@@ -159,13 +159,18 @@ def test_a_baseline_without_a_complete_trial_does_not_end_the_study(data, tmp_pa
 def test_the_report_is_one_file_and_escapes_names(document):
     named = copy.deepcopy(document)
     named["dataset"]["name"] = "<script>alert(1)</script>|x"
+    named["dataset"]["note"] = "<b>Drawn.</b> ![t](http://example.org/t.png)"
     page, text = study_html(named), study_markdown(named)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
-    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("![t](http://example.org/t.png)", "")
+    assert "Note on the data: &lt;b&gt;Drawn." in page
+    assert "> Note on the data: &lt;b>Drawn." in text
+    assert "Note on the data" not in study_html(document) + study_markdown(document)
+    assert "![" not in text
     assert page.count("<svg") >= 7
     assert "equal compute |" in text
-    assert "\\|x" in text
+    assert "&#124;x" in text
     for row in named["results"]:
         assert f"{row['final']['summary']['accuracy']['mean']:.3f}" in page
 

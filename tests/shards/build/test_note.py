@@ -57,13 +57,13 @@ def test_a_data_set_without_a_note_is_as_those_of_before(own_shards: Path) -> No
 
 
 def test_the_source_brings_it_in_a_file(small_images: Path, tmp_path: Path) -> None:
-    assert read_sources(small_images).dataset_note == ""
+    assert read_sources(small_images).dataset_note() == ""
     (small_images / NOTE_NAME).write_text(f"{NOTE}\n", encoding="utf-8")
     rows = [f"{path.relative_to(small_images)},{int('real' not in path.parts)}" for path in small_images.rglob("*.jpg")]
     (small_images / "images.csv").write_text("\n".join(["path,is_fake", *rows]) + "\n")
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", small_images.parent, small_images.name)
     for source in (small_images, small_images / "images.csv", packed):
-        assert read_sources(source).dataset_note == NOTE, source
+        assert read_sources(source).dataset_note() == NOTE, source
     assert build(small_images, tmp_path / "out").info.note == NOTE
     assert read_info(tmp_path / "out").note == NOTE
     assert build(small_images, tmp_path / "own", note="Another.").info.note == "Another."
@@ -72,19 +72,27 @@ def test_the_source_brings_it_in_a_file(small_images: Path, tmp_path: Path) -> N
 def test_several_are_joined_and_each_counts_once(small_images: Path) -> None:
     for folder, text in (("real", "One."), ("generated", "Two."), (".", "One.")):
         (small_images / folder / NOTE_NAME).write_text(text)
-    assert read_sources(small_images).dataset_note == "One. Two."
+    assert read_sources(small_images).dataset_note() == "One. Two."
     (small_images / "real" / NOTE_NAME).write_text("x" * MAX_CHARACTERS)
     with pytest.raises(InputError, match=rf"3 files {NOTE_NAME} .* shorten them"):
-        read_sources(small_images)
+        read_sources(small_images).dataset_note()
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff", b"a\x1b[2J", b"x" * (MAX_CHARACTERS + 1)], ids=["empty", "bytes", "escape", "too long"]
+    "data",
+    [b"", b"\xff", b"a\x1b[2J", b"a\nb", b"x" * (MAX_CHARACTERS + 1), bytes(1 << 20)],
+    ids=["empty", "bytes", "escape", "two lines", "too long", "long"],
 )
-def test_a_file_that_is_no_note_is_named(small_images: Path, data: bytes) -> None:
+def test_a_file_that_is_no_note_is_named_and_another_note_goes_before_it(
+    small_images: Path, tmp_path: Path, data: bytes
+) -> None:
+    """The file may lie in an archive or a store that is not the user's, and mean something else there."""
     (small_images / NOTE_NAME).write_bytes(data)
-    with pytest.raises(InputError, match=NOTE_NAME):
-        read_sources(small_images)
+    with pytest.raises(InputError, match=rf"{NOTE_NAME} .*give --note, which goes before it"):
+        build(small_images, tmp_path / "out")
+    words = [str(small_images), str(tmp_path / "out"), "--global-size", "32", "--note", NOTE, "--dry-run"]
+    assert build_shards.main(words) == 0
+    assert build(small_images, tmp_path / "out", note=NOTE).info.note == NOTE
 
 
 def test_a_build_goes_on_with_the_same_note_only(small_images: Path, tmp_path: Path) -> None:
@@ -92,9 +100,12 @@ def test_a_build_goes_on_with_the_same_note_only(small_images: Path, tmp_path: P
     build(small_images, out, note=NOTE)
     before = (out / "dataset.json").read_bytes()
     (out / "dataset.json").unlink()  # as if it had been stopped
-    with pytest.raises(InputError, match=r"--note was Drawn .* and is Another"):
+    with pytest.raises(InputError, match=r"the note .* was 'Drawn .* and is 'Another"):
         build(small_images, out, note="Another.")
-    with pytest.raises(InputError, match=r"--note was Drawn .* and is ''"):
+    with pytest.raises(InputError, match=r"the note .* was 'Drawn .* and is ''"):
+        build(small_images, out)
+    (small_images / NOTE_NAME).write_text("Another.")
+    with pytest.raises(InputError, match=rf"\(--note, or {NOTE_NAME} in the source\) was 'Drawn .* and is 'Another"):
         build(small_images, out)
     assert build(small_images, out, note=NOTE).continued
     assert (out / "dataset.json").read_bytes() == before

@@ -1,0 +1,12 @@
+"""Untrusted text in Markdown stays text."""
+
+import html
+
+from glass.report.markdown import markdown_text
+
+
+def test_no_markup_of_a_stranger_acts() -> None:
+    text = "![t](http://example.org/t.png) [x](y) `a` *b* <i> a|b \\| &lt;\nc"
+    escaped = markdown_text(text)
+    assert not set("[]`*<|\\\n") & set(escaped)
+    assert html.unescape(escaped) == text.replace("\n", " ")
