@@ -17,7 +17,6 @@ from glass.report.crop_tables import (
     not_fitting,
     training_table,
 )
-from glass.report.markdown import markdown_text
 from glass.report.plots import add_legend, as_svg, panel, run_style
 from glass.report.search_plots import search_svgs
 from glass.report.study_results import result_tables, result_title, spread, terms_said
@@ -25,6 +24,7 @@ from glass.report.tables import METRIC_ROWS, number
 from glass.report.template import render
 from glass.studies.search_records import best_trial
 from glass.studies.study_documents import StudyDocument, StudyResult
+from shards.cli.command import markdown_text
 
 __all__ = ["study_html", "study_markdown"]
 

@@ -13,9 +13,9 @@ from glass.measure.applied_calibration import why_not_applicable
 from glass.measure.calibration import read_calibration
 from glass.measure.evaluation_schema import Evaluation
 from glass.measure.result_files import evaluation_in
-from glass.report.markdown import markdown_text
 from glass.report.sentences import calibration_sentences, data_sentences, learnt_sentence
 from glass.report.tables import interval_text
+from shards.cli.command import markdown_text
 from shards.errors import InputError
 from shards.files.json_file import read_json
 

@@ -21,7 +21,7 @@ from shards.cli.startup import let_waiting_threads_sleep
 from shards.cli.streams import guarded_streams
 from shards.errors import NO_MEMORY, InputError, disk_failed, is_passing, trouble_of
 
-__all__ = ["CommandParser", "called_as", "one_line", "printable", "program_name", "run_command"]
+__all__ = ["CommandParser", "called_as", "markdown_text", "one_line", "printable", "program_name", "run_command"]
 
 EXIT_INPUT_ERROR = 2
 EXIT_BUG = 1
@@ -58,6 +58,18 @@ class CommandParser(argparse.ArgumentParser):
 def printable(text: str) -> str:
     """``text`` with control characters escaped: names of files are untrusted, terminals obey."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+_MARKUP = ("\\", "|", "`", "[", "]", "*")
+
+
+def markdown_text(text: str) -> str:
+    """``text``, which may come from a file, as one line of Markdown in which no markup of its own acts: no tag, no
+    link and no image, which a reader's browser would fetch, and no end of a table's cell."""
+    escaped = printable(text).replace("\n", " ").replace("&", "&amp;").replace("<", "&lt;")
+    for character in _MARKUP:
+        escaped = escaped.replace(character, f"&#{ord(character)};")
+    return escaped
 
 
 def one_line(text: str) -> str:

@@ -16,6 +16,7 @@ from shards.build.build import BuildReport, build_dataset
 from shards.build.class_differences import RAW_FACTS, compared_facts
 from shards.build.settings import BuildSettings
 from shards.build.split import parse_shares
+from shards.dry_run import tiles_price
 from shards.dry_run.description import describe_sources
 from shards.errors import InputError
 from shards.images.formats import known_format, open_image
@@ -26,7 +27,6 @@ from shards.images.tiling import Tiling, can_tile, can_tile_lossy
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.schema import SAMPLE_SCHEMA
 from shards.manifest.tiled_bytes import describe_price
-from shards.sources import tiles_price
 from shards.sources.read import read_sources
 from shards.verify import verify_dataset
 from tests.images.jpeg_variants import photograph

@@ -2,7 +2,7 @@
 
 import html
 
-from glass.report.markdown import markdown_text
+from shards.cli.command import markdown_text
 
 
 def test_no_markup_of_a_stranger_acts() -> None:
