@@ -33,7 +33,7 @@ from bench.corpora.image_sets import (
     reference_set,
 )
 from bench.formats.methods import METHODS as FORMAT_METHODS
-from bench.formats.run import SIZES, measure_formats
+from bench.formats.run import SECONDS_PER_CELL, SIZES, measure_formats
 from bench.harness.arguments import (
     add_measuring,
     bench_parser,
@@ -53,6 +53,7 @@ from bench.methods import LABELS, METHODS
 from bench.peers import PEERS
 from bench.plots import plot_rows
 from shards.cli.command import CommandParser
+from shards.errors import InputError
 
 __all__ = ["main", "parser"]
 
@@ -64,6 +65,8 @@ SIZE_METHOD = "window"
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, or 1 where a method crashed."""
     options = parser().parse_args(argv)
+    if options.formats is None and options.seconds_per_cell is not None:
+        raise InputError("--seconds-per-cell goes with --formats: give that, too, or leave it out")
     crop_counts = whole_numbers("--crops", options.crops)
     cores = check_measuring(options)
     found = environment(cores[max(cores)])
@@ -113,10 +116,9 @@ def parser() -> CommandParser:
     parser.add_argument(
         "--seconds-per-cell",
         type=float,
-        default=60.0,
         metavar="S",
         help="with --formats: a format at a size takes as many of the photographs as are decoded whole in about this "
-        "time, in all rounds and by all methods together, and at least two",
+        f"time, in all rounds and by all methods together, and at least two (default: {SECONDS_PER_CELL})",
     )
     add_measuring(parser, threads="1")
     return parser

@@ -25,9 +25,10 @@ from shards.errors import InputError
 from shards.images.pixels import decode_rgb
 from shards.optional import is_installed
 
-__all__ = ["SIZES", "FormatsRun", "measure_formats"]
+__all__ = ["SECONDS_PER_CELL", "SIZES", "FormatsRun", "measure_formats"]
 
 SIZES = "0.25,1,8"
+SECONDS_PER_CELL = 60.0
 KEPT = BuildSettings(lossless="keep", keep_progressive=True)
 BUILT = BuildSettings(lossy="tiles")
 PAIRS = (("kept", "decode_only"), ("tiles", "kept"), ("tiles", "decode_only"), ("baseline", "kept"))
@@ -149,7 +150,7 @@ def measure_formats(
         next(iter(cores.values())),
         options.rounds,
         options.seconds_per_round,
-        options.seconds_per_cell,
+        SECONDS_PER_CELL if options.seconds_per_cell is None else options.seconds_per_cell,
         found.skipped,
     )
     run.skipped = {name: why for name in names if (why := why_not(name))}
@@ -176,7 +177,7 @@ def _checked_sizes(
     if len(crop_counts) > 1 or len(cores) > 1:
         raise InputError("--formats takes one number for --crops and one for --threads")
     check_at_least(LEAST_IMAGES, options, "images")
-    if not 0 < options.seconds_per_cell <= 86400:
+    if options.seconds_per_cell is not None and not 0 < options.seconds_per_cell <= 86400:
         raise InputError(f"--seconds-per-cell {options.seconds_per_cell:g}: must be above 0 and at most 86400")
     text = SIZES if options.megapixels is None else options.megapixels
     sizes = numbers("--megapixels", text)

@@ -43,6 +43,7 @@ def test_the_benches_are_listed(arguments, capsys):
         (["decode", "--megapixels", "3", "--images", "1"], "--images 1: must be at least 2"),
         (["decode", "--megapixels", "3", "--methods", "magic"], "'magic' is not known; there are"),
         (["decode", "--megapixels", "3", "--output", __file__], "is a file: give a folder"),
+        (["decode", "--seconds-per-cell", "5"], "--seconds-per-cell goes with --formats"),
         (["build"], "nothing to measure on"),
         (["loader", "--data", "nowhere"], "nowhere does not exist"),
     ],
