@@ -17,7 +17,8 @@ __all__ = ["NOTE_NAME", "NoteFiles", "note_beside", "notes_among"]
 
 NOTE_NAME = "dataset_note.txt"
 _MOST_BYTES = 1 << 16
-"""Of a file that may be a note, with the white space around it: of more, not even the text is made."""
+"""Of a file that may be a note, with the white space around it: a longer one is not read where its length is known
+before, and never made a text."""
 _REMEDY = "mend it, or give --note, which goes before it"
 
 
@@ -60,9 +61,10 @@ def notes_among(files: SourceFiles, names: Iterable[str]) -> NoteFiles:
 def _read(files: SourceFiles, name: str) -> str:
     shown = files.where(name)
     try:
-        data = files.read(name)
-        if len(data) > _MOST_BYTES:
-            raise InputError(f"{shown} has {len(data):,} bytes, and a note is one line of text: {_REMEDY}")
+        size, _ = files.stamp(name) or (0, 0)
+        data = b"" if size > _MOST_BYTES else files.read(name)
+        if (size := max(size, len(data))) > _MOST_BYTES:
+            raise InputError(f"{shown} has {size:,} bytes, and a note is one line of text: {_REMEDY}")
         text = data.decode("utf-8-sig")
     except RejectedImage as error:
         if error.reason == "io":

@@ -12,6 +12,7 @@ from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
 from shards.manifest.info import read_info
 from shards.manifest.note import MAX_CHARACTERS, Note, checked_note
+from shards.sources.files import LocalFiles
 from shards.sources.note_file import NOTE_NAME
 from shards.sources.read import read_sources
 from tests.images.labelled_tars import labelled, write_tar
@@ -93,6 +94,15 @@ def test_a_file_that_is_no_note_is_named_and_another_note_goes_before_it(
     words = [str(small_images), str(tmp_path / "out"), "--global-size", "32", "--note", NOTE, "--dry-run"]
     assert build_shards.main(words) == 0
     assert build(small_images, tmp_path / "out", note=NOTE).info.note == NOTE
+
+
+def test_a_long_file_of_a_folder_is_not_even_read(small_images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (small_images / NOTE_NAME).open("wb") as file:
+        file.truncate(1 << 30)  # of which a disk holds nothing
+    sources = read_sources(small_images)
+    monkeypatch.setattr(LocalFiles, "read", lambda files, name: pytest.fail(f"{name} was read"))
+    with pytest.raises(InputError, match=r"dataset_note\.txt has 1,073,741,824 bytes.* give --note"):
+        sources.dataset_note()
 
 
 def test_a_build_goes_on_with_the_same_note_only(small_images: Path, tmp_path: Path) -> None:
