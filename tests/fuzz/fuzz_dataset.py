@@ -13,26 +13,12 @@ from shards.build.settings import BuildSettings
 from shards.build.writer import read_record
 from shards.errors import InputError
 from shards.manifest.dataset import ShardDataset
-from tests.fuzz.fuzz_harness import mutated, run_main
+from tests.fuzz.fuzz_harness import JSON_WORDS, mutated, run_main
 from tests.images.coded_images import write_images
 
 __all__ = ["DatasetTarget"]
 
-WORDS = (
-    b"null",
-    b"-1",
-    b"1e999",
-    b"NaN",
-    b"99999999999999999999",
-    b'"../../x"',
-    b"[[[[[[",
-    b"{}",
-    b'"',
-    b"true",
-    b"\xff\xff\xff\xff",
-    b"\x00\x00\x00\x80",
-    b"\xff\xff\xff\x7f",
-)
+WORDS = (*JSON_WORDS, b'"../../x"', b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\xff\xff\xff\x7f")
 CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False)
 
 

@@ -22,7 +22,7 @@ from numba.core import event
 
 from tests.fuzz.fuzz_jpeg import mutate
 
-__all__ = ["MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
+__all__ = ["JSON_WORDS", "MOST_RSS_BYTES", "Target", "mutated", "mutated_json", "run_fuzz", "run_main"]
 
 MOST_RSS_BYTES = 256 << 20
 """What resident memory may grow by over a run: the files are of kilobytes."""
@@ -30,6 +30,9 @@ MOST_RSS_BYTES = 256 << 20
 LONGEST_S = 5.0
 """Of the processor, for one mutation."""
 
+
+JSON_WORDS = (b"null", b"-1", b"1e999", b"NaN", b"99999999999999999999", b'"', b"[[[[[[", b"{}", b"true")
+"""What is written over a part of a document. A target adds what its own files may hold."""
 
 VALUES = (
     None,

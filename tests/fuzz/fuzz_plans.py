@@ -16,26 +16,12 @@ from shards.build.build import build_dataset
 from shards.build.plan import PLAN_NAME
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
-from tests.fuzz.fuzz_harness import mutated, mutated_json, run_main
+from tests.fuzz.fuzz_harness import JSON_WORDS, mutated, mutated_json, run_main
 from tests.images.coded_images import write_images
 
 __all__ = ["PlanTarget"]
 
-WORDS = (
-    b"null",
-    b"-1",
-    b"1e999",
-    b"NaN",
-    b"99999999999999999999",
-    b'"',
-    b"[[[[[[",
-    b"{}",
-    b"true",
-    b"../",
-    b"\xff\xff\xff\xff",
-    b"\x00\x00\x00\x80",
-    b"\x80\x80\x80\x80\x10",
-)
+WORDS = (*JSON_WORDS, b"../", b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"\x80\x80\x80\x80\x10")
 SETTINGS = BuildSettings(split_shares={"train": 0.5, "test": 0.5}, samples_per_shard=8, global_size=32)
 
 

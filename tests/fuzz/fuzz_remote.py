@@ -14,30 +14,13 @@ from shards.build.build import build_dataset
 from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.manifest import fetch as remote_dataset
-from tests.fuzz.fuzz_harness import mutated, mutated_json, run_main
+from tests.fuzz.fuzz_harness import JSON_WORDS, mutated, mutated_json, run_main
 from tests.fuzz.fuzz_ranges import stored_copy
 from tests.images.coded_images import write_images
 
 __all__ = ["RemoteTarget"]
 
-WORDS = (
-    b"null",
-    b"-1",
-    b"1e999",
-    b"NaN",
-    b"99999999999999999999",
-    b'"../../theirs"',
-    b'"../theirs"',
-    b"../../",
-    b"[[[[[[",
-    b"{}",
-    b'"',
-    b"true",
-    b"\\u0000",
-    b"\\ud800",
-    b"0",
-    b"9000000000",
-)
+WORDS = (*JSON_WORDS, b'"../../theirs"', b'"../theirs"', b"../../", b"\\u0000", b"\\ud800", b"0", b"9000000000")
 CONFIG = LoaderConfig(global_batch_size=4, num_crops=1, crop_size=16, global_size=32, num_threads=1, shuffle=False)
 
 READS = ("whole", "range", "auto")

@@ -16,20 +16,12 @@ from glass.model.model import build_model
 from glass.presets import load_preset
 from glass.train.checkpoint import CheckpointStore
 from shards.errors import InputError
-from tests.fuzz.fuzz_harness import mutated, run_main
+from tests.fuzz.fuzz_harness import JSON_WORDS, mutated, run_main
 
 __all__ = ["RunTarget"]
 
 WORDS = (
-    b"null",
-    b"-1",
-    b"1e999",
-    b"NaN",
-    b"99999999999999999999",
-    b'"',
-    b"[[[[[[",
-    b"{}",
-    b"true",
+    *JSON_WORDS,
     b"\x80\x04c",
     b"cos\nsystem\n(S'touch /tmp/fuzz-was-here'\ntR.",
     b"\xff\xff\xff\xff\xff\xff",

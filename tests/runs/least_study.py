@@ -55,6 +55,11 @@ class Killed(BaseException):
     """In place of SIGKILL."""
 
 
+def least_config(*overrides: str, preset: str = "glass_tiny") -> RunConfig:
+    """Two epochs of the least settings."""
+    return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
+
+
 def make_up_memory(patch: pytest.MonkeyPatch) -> None:
     """Counts of memory that are made up, because counting takes seconds."""
     patch.setattr(

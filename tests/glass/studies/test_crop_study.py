@@ -16,19 +16,11 @@ from glass.report.crop_plots import crop_svgs
 from glass.studies import crop_inference, device_memory
 from glass.studies.crop_documents import CropStudy, TrainingRow
 from glass.studies.crop_study import CropPlan, run_crop_study
-from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
 from shards.files.documents import typed_document
-from shards.manifest.dataset import ShardDataset
 from tests.runs.least_study import SETTINGS, Killed
 
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
-
-
-@pytest.fixture(scope="module")
-def data(synthetic_dataset: ShardDataset):
-    with OpenShards(synthetic_dataset) as shards:
-        yield shards
 
 
 def plan(*crops: int, **changes) -> CropPlan:

@@ -7,10 +7,8 @@ import pytest
 import glass.studies.final_runs
 import glass.studies.seed_results
 from glass.config.learnt_ids import read_learnt_ids
-from glass.config.overrides import apply_overrides
 from glass.measure.calibration import Calibration
 from glass.measure.result_files import read_evaluation
-from glass.presets import load_preset
 from glass.studies.final_documents import FinalRuns
 from glass.studies.final_runs import FinalPlan, is_finished, run_seeds
 from glass.studies.hold_out import HELD_BACK, LEARNT, hold_back
@@ -21,19 +19,9 @@ from shards.build.settings import BuildSettings
 from shards.errors import InputError
 from shards.files.documents import typed_document
 from shards.manifest.dataset import ShardDataset
-from tests.runs.least_study import SETTINGS, Killed, killed_at, without_times
+from tests.runs.least_study import Killed, killed_at, least_config, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together
-
-
-@pytest.fixture(scope="module")
-def data(synthetic_dataset: ShardDataset):
-    with OpenShards(synthetic_dataset) as shards:
-        yield shards
-
-
-def config(*overrides: str, preset: str = "glass_tiny"):
-    return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
 
 
 def test_what_is_held_back_is_stratified_and_keeps_groups(synthetic_dataset):
@@ -63,7 +51,7 @@ def test_mean_deviation_and_interval_over_seeds():
 
 
 def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(), seeds=(100, 200), hold_out=0.25)
+    plan = FinalPlan(least_config(), seeds=(100, 200), hold_out=0.25)
     whole = run_seeds(data, plan, tmp_path / "whole")
     typed_document(whole, FinalRuns)
     for number in (1, 3):
@@ -88,7 +76,7 @@ def test_final_runs_that_were_killed_end_like_those_that_were_not(data, tmp_path
 
 
 def test_final_runs_keep_their_share_and_gain_seeds_alone(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    plan = FinalPlan(least_config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
     with monkeypatch.context() as patch:
         killed_at(3, glass.studies.final_runs, patch)  # in the second seed
         with pytest.raises(Killed):
@@ -119,7 +107,7 @@ def test_seeds_are_calibrated_where_there_is_a_split_for_it(synthetic_images, tm
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     settings = BuildSettings(split_shares=shares, global_size=64)
     build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
-    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    plan = FinalPlan(least_config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
 
     def dies(*_):
         raise Killed
@@ -151,7 +139,7 @@ def test_a_seed_at_chance_is_not_calibrated(synthetic_images, tmp_path, monkeypa
     shares = {"train": 0.25, "valid": 0.25, "test": 0.25, "calibration": 0.25}
     settings = BuildSettings(split_shares=shares, global_size=64)
     build_dataset(synthetic_images, tmp_path / "data", settings, progress=False)
-    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    plan = FinalPlan(least_config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
     monkeypatch.setattr(glass.studies.seed_results, "calibration_fault", lambda *_: "at chance")
     with OpenShards(ShardDataset.open(tmp_path / "data")) as data:
         document = run_seeds(data, plan, tmp_path / "runs")
@@ -175,14 +163,14 @@ def test_the_test_is_taken_on_the_studys_device(data, tmp_path, monkeypatch):
         raise Killed
 
     monkeypatch.setattr(glass.studies.final_runs, "evaluate_run", seen)
-    plan = FinalPlan(config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
+    plan = FinalPlan(least_config("epochs=1", preset="single_view_tiny"), seeds=(1,), hold_out=0.25)
     with pytest.raises(Killed):
         run_seeds(data, plan, tmp_path)
     assert asked == ["cpu"]
 
 
 def test_the_test_split_is_touched_once_per_seed(data, tmp_path, monkeypatch):
-    plan = FinalPlan(config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
+    plan = FinalPlan(least_config(preset="single_view_tiny"), seeds=(100, 200), hold_out=0.25)
     real, touched = glass.studies.final_runs.evaluate_run, []
 
     def counted(run, dataset, split, options):

@@ -21,18 +21,10 @@ from glass.studies.search import Search
 from glass.studies.search_optuna import RepeatableHyperband
 from glass.studies.search_records import BestParams, Tuning, apply_params
 from glass.studies.search_space import GLASS_SPACE, SearchPlan
-from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, tune
 from shards.errors import InputError
 from shards.files.documents import typed_document
-from shards.manifest.dataset import ShardDataset
 from tests.runs.least_study import fake_training, least_search, search_plan
-
-
-@pytest.fixture(scope="module")
-def data(synthetic_dataset: ShardDataset):
-    with OpenShards(synthetic_dataset) as shards:
-        yield shards
 
 
 def trials_of(folder: Path) -> list[dict]:

@@ -10,17 +10,9 @@ from glass.studies.search import Search
 from glass.studies.search_records import Tuning
 from glass.train.divergence import TrainingDiverged
 from glass.train.step import Engine
-from loaders.reading.open_shards import OpenShards
 from shards.errors import InputError
 from shards.files.documents import typed_document
-from shards.manifest.dataset import ShardDataset
 from tests.runs.least_study import SEARCH_SPACE, fake_training, least_search, search_plan
-
-
-@pytest.fixture(scope="module")
-def data(synthetic_dataset: ShardDataset):
-    with OpenShards(synthetic_dataset) as shards:
-        yield shards
 
 
 @pytest.mark.slow

@@ -11,7 +11,6 @@ import glass.studies.search
 import glass.studies.training_cost
 from glass.config.overrides import apply_overrides
 from glass.model.flops import training_flops
-from glass.presets import load_preset
 from glass.report.study import study_html, study_markdown
 from glass.studies.budgets import BUDGETS
 from glass.studies.crop_documents import CropStudy
@@ -19,12 +18,10 @@ from glass.studies.crop_study import CropPlan, finished_crop_study, line_fit, ru
 from glass.studies.plan import settle_plan
 from glass.studies.study import EQUAL_COMPUTE, Study
 from glass.studies.study_documents import StudyDocument
-from loaders.reading.open_shards import OpenShards
 from scripts import crop_study, final_runs, study
 from shards.errors import InputError
 from shards.files.documents import typed_document
-from shards.manifest.dataset import ShardDataset
-from tests.runs.least_study import SETTINGS, Killed, killed_at, least_budget, make_up_memory, without_times
+from tests.runs.least_study import Killed, killed_at, least_budget, least_config, make_up_memory, without_times
 
 pytestmark = pytest.mark.slow  # tens of seconds together
 
@@ -36,19 +33,9 @@ def made_up_memory():
         yield
 
 
-@pytest.fixture(scope="module")
-def data(synthetic_dataset: ShardDataset):
-    with OpenShards(synthetic_dataset) as shards:
-        yield shards
-
-
-def config(*overrides: str, preset: str = "glass_tiny"):
-    return replace(apply_overrides(load_preset(preset), [*SETTINGS, *overrides]), epochs=2)
-
-
 @pytest.mark.slow
 def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path, monkeypatch):
-    plan = CropPlan(config(), crops=(1, 3, 9), draws=50)
+    plan = CropPlan(least_config(), crops=(1, 3, 9), draws=50)
     whole = run_crop_study(data, plan, tmp_path / "whole")
     typed_document(whole, CropStudy)
     for number in (2, 3):
@@ -70,7 +57,7 @@ def test_a_crop_study_that_was_killed_ends_like_one_that_was_not(data, tmp_path,
 
 @pytest.mark.slow
 def test_steps_instead_of_epochs(data, tmp_path):
-    plan = CropPlan(replace(config(), epochs=1), crops=(1, 2), steps=2, draws=50)
+    plan = CropPlan(replace(least_config(), epochs=1), crops=(1, 2), steps=2, draws=50)
     document = run_crop_study(data, plan, tmp_path)
     assert document["train_images"] == 8
     assert [row["steps_per_epoch"] for row in document["training"]] == [2, 2]
@@ -86,11 +73,11 @@ def test_a_line_through_points():
 
 
 def test_operations_grow_with_crops_images_and_not_with_seeds():
-    glass_config = config()
+    glass_config = least_config()
     assert training_flops(glass_config, 10) == 10 * training_flops(glass_config, 1)
     views = {n: training_flops(apply_overrides(glass_config, [f"loader.num_crops={n}"]), 1) for n in (1, 2, 5)}
     assert views[5] - views[2] == pytest.approx(3 * (views[2] - views[1]))
-    baseline = training_flops(config(preset="single_view_tiny"), 1)
+    baseline = training_flops(least_config(preset="single_view_tiny"), 1)
     assert baseline < views[1]
 
 

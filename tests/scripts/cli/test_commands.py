@@ -175,26 +175,17 @@ def heard_ctrl_c():
     signal.signal(signal.SIGINT, before)
 
 
+def begun_build(images, out, **streams) -> subprocess.Popen[str]:
+    """A build by two workers in a session of its own. It makes 240 shards: it is far from done when the first is."""
+    words = [sys.executable, "-m", "scripts.build_shards", images, out, "--workers=2", "--samples-per-shard=1"]
+    return subprocess.Popen(words, cwd=ROOT, text=True, start_new_session=True, **streams)
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
     """As a terminal does it: the signal reaches the whole group."""
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "scripts.build_shards",
-            many_images,
-            out,
-            "--workers=2",
-            "--samples-per-shard=1",
-        ],  # 240 shards: far from done when the first is
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = begun_build(many_images, out, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: done(out))
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
@@ -210,21 +201,7 @@ def test_ctrl_c_ends_all_processes_at_once(many_images, tmp_path, heard_ctrl_c):
 @pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_build(many_images, tmp_path):
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "scripts.build_shards",
-            many_images,
-            out,
-            "--workers=2",
-            "--samples-per-shard=1",
-        ],  # 240 shards: far from done when the first is
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = begun_build(many_images, out, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: done(out))
     assert len(group_members(process.pid)) >= 3
     process.kill()
