@@ -35,10 +35,21 @@ def pytest_collection() -> None:
     gc.disable()
 
 
-def freeze(phase: str, found: dict[str, int]) -> None:
-    """Each full collection, as every trial of a search asks for, looks only at what came since the last one: at all
-    that was imported, it takes a quarter of a second."""
+collected: list[int] = []
+"""Holds something once all was searched for garbage since the last test."""
+
+
+def note_full_collection(phase: str, found: dict[str, int]) -> None:
     if phase == "stop" and found["generation"] == 2:
+        collected.append(1)
+
+
+def pytest_runtest_setup() -> None:
+    """Each full collection, as every trial of a search asks for, looks only at what came since the last one: at all
+    that was imported, it takes a quarter of a second. Between tests, as a collection within one may come from code that
+    then asks for referrers (Hypothesis does), and what is frozen is none."""
+    if collected:
+        collected.clear()
         gc.freeze()
 
 
@@ -57,7 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What is imported stays: no search for garbage looks at it."""
     gc.freeze()
-    gc.callbacks.append(freeze)
+    gc.callbacks.append(note_full_collection)
     gc.set_threshold(10_000)
     gc.enable()
 
