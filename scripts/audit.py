@@ -148,6 +148,8 @@ def _lines(document: "Audit") -> list[str]:
     )
     if document["equalised"]:
         lines.append(f"equalised when it was built: {document['equalised']}")
+    if note := document["dataset"].get("note"):
+        lines.append(f"note: {note}")
     findings = document["findings"]
     for place, finding in enumerate(findings):
         lines.append(f"[{finding['severity']}] {finding['text']}")

@@ -299,7 +299,13 @@ def test_command_writes_its_files_and_says_how_bad_it_is(
     assert code == (document["severity"] == "serious") == 0
     assert 'content="glass-hires audit"' in (tmp_path / "a.html").read_text()
     assert "too few scenes" in capsys.readouterr().out
+    info = shards_copy / "dataset.json"
+    noted = {**json.loads(info.read_text()), "note": "Drawn <by a program>."}
+    info.unlink()
+    info.write_text(json.dumps(noted))
     assert audit.main([str(shards_copy), *outputs, "--no-near"]) == 0  # its own files it replaces
+    assert "\nnote: Drawn <by a program>.\n" in capsys.readouterr().out
+    assert "Note on the data: Drawn &lt;by a program&gt;." in (tmp_path / "a.html").read_text()
 
 
 def test_a_serious_finding_is_exit_code_one(shards_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
