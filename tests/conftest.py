@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -25,6 +26,14 @@ thirds of the time of some files. Tests of threads ask for them."""
 
 os.fsync = lambda descriptor: None
 """No power fails here, and a disk takes milliseconds to be sure of a file: a fifth of the seconds of some files."""
+
+hypothesis.settings.register_profile(
+    "any machine",
+    hypothesis.settings.default,  # in CI, one with the same examples each time
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")  # how long an example takes says how busy the machine is
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a job in the background; some tests press Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -108,7 +108,7 @@ def test_a_window_saved_as_webp_is_like_the_whole_images(quality: int) -> None:
     assert own == pytest.approx(whole, rel=0.2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**31), st.integers(20, 260), st.integers(20, 260))
 def test_any_draw_on_any_image(content: int, height: int, width: int) -> None:
     """Windows of changed images need parts of the source that exist, and come out in full size."""

@@ -116,7 +116,7 @@ def test_every_pixel_is_reachable(rule: str, size: tuple[int, int]) -> None:
     assert seen.all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.sampled_from([32, 64, 224]))
 def test_cells_are_as_square_as_the_image_allows(height: int, width: int, crop_size: int) -> None:
     """At most 8 along a side, room for a crop in each, and no other number of cells along the

@@ -185,7 +185,7 @@ def test_lossy_images_have_their_windows_and_scores_as_tiles(run: Path, tmp_path
     assert rows[0] == rows[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_the_container_is_no_part_of_an_image(height: int, width: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

@@ -47,7 +47,7 @@ def test_pixels_are_the_same_for_every_reader(size: tuple[int, int], grey: bool)
 
 
 @given(st.data())
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 def test_windows_equal_slices(data: st.DataObject) -> None:
     height, width = data.draw(st.sampled_from(SIZES))
     pixels = scene(height, width)

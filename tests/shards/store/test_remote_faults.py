@@ -165,7 +165,7 @@ OFFSETS = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minute
 
 
 @given(st.text(max_size=60) | st.datetimes(timezones=OFFSETS).map(format_datetime))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_whatever_a_store_asks_for_is_a_pause(text: str) -> None:
     assert 0 <= retry_after_s(text) <= 86_400
 
