@@ -46,7 +46,7 @@ class RuleChoice:
 
     @property
     def has_seen_enough(self) -> bool:
-        """Whether further samples would not change the choice."""
+        """Whether enough samples were seen to choose the rules."""
         return self._seen >= _LOOKED_AT
 
     def look_at(self, texts: SampleTexts, tar: NamedTar) -> None:

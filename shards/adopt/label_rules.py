@@ -53,12 +53,12 @@ class Hint:
     certain: bool
     """Whether the value is an unambiguous word for a class, in a member for labels. No number or folder's name is."""
     plain: bool = False
-    """Whether the value is the name of a folder, tar or field of words without another meaning."""
+    """Whether the hint is from the name of a folder, tar or field whose words have no other meaning."""
 
 
 @dataclass(frozen=True)
 class LabelRules:
-    """The rules of a run. Can be pickled."""
+    """The rules of a run for labels, generators and groups. Can be pickled."""
 
     label: str
     """Rule for labels: ``cls``, ``txt``, ``json:KEY``, ``folder``, ``tar`` or ``list``."""

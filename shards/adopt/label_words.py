@@ -84,7 +84,7 @@ class LabelWords:
             if (label := self._table.given_label(form)) is not None:
                 return label
         if number in self._numbers:
-            self._table.matched.update(self.values.keys() & {"0", "1"})  # one of them says the other
+            self._table.matched.update(self.values.keys() & {"0", "1"})  # one implies the other
             return self._numbers[number]
         return self._table.of_value(plain)
 

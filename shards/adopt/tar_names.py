@@ -62,7 +62,8 @@ def find_tars(paths: Sequence[Path]) -> list[Path]:
 
 
 def _each_once(tars: Sequence[Path]) -> list[Path]:
-    """The tars without links to others of them. Raises ``InputError`` if several links lead to one tar."""
+    """``tars`` without those that are links to others of them. Raises ``InputError`` if several links lead to one
+    tar."""
     taken: dict[Path, Path] = {}
     for tar in sorted(tars, key=lambda tar: tar != tar.resolve()):
         other = taken.setdefault(tar.resolve(), tar)

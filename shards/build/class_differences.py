@@ -86,7 +86,7 @@ RAW_FACTS = (*(name for name in FACT_NAMES if name not in _DERIVED), "pixel_byte
 """Fields of ``shards.metadata.facts.ImageFacts``, also columns of a manifest, from which facts are computed."""
 
 LEAST = 0.05
-"""Smallest AUROC above 0.5 that matters, however certain it is."""
+"""Smallest excess of an AUROC over 0.5 that matters, however certain it is."""
 
 _LIKELY = 4.0  # standard deviations: chance exceeds it once in 30,000, and some two dozen facts are tested
 _OPEN = ("size", "quant_digest", "metadata")  # facts with any number of names, mostly rare

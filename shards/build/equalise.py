@@ -148,7 +148,7 @@ def _columns(found: Sequence[tuple[int, ImageFacts]]) -> dict[str, np.ndarray]:
 
 
 def _common_quality(quality: np.ndarray, label: np.ndarray) -> int:
-    """A quality at which no class is saved better than its files are, apart from a few."""
+    """A JPEG quality that is not above those of the files of either class, apart from a few."""
     low = [
         np.percentile(known, _LOW_PERCENTILE, method="lower")
         for kind in (0, 1)

@@ -96,9 +96,9 @@ def build_sample(
 def json_fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of the ``.json`` member: label, identity and facts, from the manifest ``row``.
 
-    All columns except those that locate the sample are included; content id and hashes are hexadecimal. A field has the
-    same type in all members and is never null (but ``""``, 0 and the like), since readers such as Hugging Face's
-    ``datasets`` infer the types of columns from the first few samples.
+    These are all columns except those that locate the sample or hold its checksums; content id and hashes are
+    hexadecimal. A field has the same type in all members and is never null (but ``""``, 0 and the like), since readers
+    such as Hugging Face's ``datasets`` infer the types of columns from the first few samples.
     """
     return {field.name: _json_value(field, row[field.name]) for field in SAMPLE_SCHEMA if field.name not in _PLACES}
 

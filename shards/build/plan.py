@@ -67,7 +67,7 @@ class PlanRecord(TypedDict):
     equalised: str
     recompress_quality: int
     containers: NotRequired[dict[str, tuple[int, int]]]
-    """Absent from older plans."""
+    """Source files that hold several images each, with their stamps. Absent from older plans."""
 
 
 @cache

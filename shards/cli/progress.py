@@ -24,7 +24,7 @@ LOG_EVERY_S = 30.0
 """Seconds between two lines of progress in a log file. At the rate of a moving bar, they would fill it."""
 
 LOOKS_BEFORE_NOTICE = 3
-"""Seconds (the thread looks once a second) of silence that need no explanation."""
+"""Looks, one a second, that must find a sign before its line is printed. Shorter silences need no explanation."""
 SIGNS = {
     "importlib": "loading libraries, PyTorch among them …",
     "/numba/core/": "compiling kernels, which is done once on a machine …",

@@ -20,7 +20,7 @@ _STORES = frozenset({"http", "https", "s3", "s3a", "gs", "gcs", "hf", "memory"})
 and the password may hold any character."""
 
 _LEAST_SECRET = 4
-"""Length of a part of a password that counts as quoting it."""
+"""Letters of a password that a text must repeat to count as quoting it."""
 
 
 def shown_url(url: str) -> str:

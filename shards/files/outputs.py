@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Ours = Callable[[Path], bool]
-"""Returns whether an existing file is of the kind that a command writes. May raise ``OSError``."""
+"""A function that returns whether an existing file is of the kind that a command writes. May raise ``OSError``."""
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OF_THE_FOLDER = (*_DISK_FULL, errno.EROFS)
@@ -98,7 +98,7 @@ def check_new_folder(folder: Path, what: str = "a new folder") -> None:
 
 
 def starts_with(start: str) -> Ours:
-    """Accepts files whose first bytes are ``start``."""
+    """Returns the ``Ours`` that accepts files whose first bytes are ``start``."""
 
     def ours(path: Path) -> bool:
         return _head(path, len(start.encode())) == start.encode()
@@ -107,12 +107,15 @@ def starts_with(start: str) -> Ours:
 
 
 def holds_mark(mark: str) -> Ours:
-    """Accepts files with ``mark`` in their first 4 kB, such as the name of the generator of a page."""
+    """Returns the ``Ours`` that accepts files with ``mark``, such as the generator of a page, in their first 4 kB."""
     return lambda path: mark.encode() in _head(path, HEAD_BYTES)
 
 
 def is_json_with(*names: str, check: Callable[[object], object] | None = None) -> Ours:
-    """Accepts JSON objects that have all fields ``names`` and for which ``check`` raises no ``ValueError``."""
+    """Returns the ``Ours`` that accepts JSON objects with all fields ``names``.
+
+    If ``check`` is given, it must not raise ``ValueError``, ``KeyError`` or ``TypeError`` for the object.
+    """
 
     def ours(path: Path) -> bool:
         try:
@@ -129,7 +132,7 @@ def is_json_with(*names: str, check: Callable[[object], object] | None = None) -
 
 
 def is_parquet_with(names: Iterable[str]) -> Ours:
-    """Accepts Parquet files that have all the columns ``names``."""
+    """Returns the ``Ours`` that accepts Parquet files with all columns ``names``."""
     wanted = set(names)
 
     def ours(path: Path) -> bool:

@@ -49,7 +49,7 @@ def file_sha256(path: Path | str) -> str:
 
 
 def require_regular(path: Path | str) -> None:
-    """Raises as :func:`open_regular` does, before a library opens the file."""
+    """Raises the errors of :func:`open_regular` without opening ``path``, for files that a library opens."""
     with machine_spared(path):
         status = os.stat(path)
     _require(status, path)

@@ -97,7 +97,7 @@ def _checked(source: bytes, converted: bytes) -> bytes:
 def _with_tables(jpeg: bytes, header: JpegHeader) -> bytes:
     """``jpeg``, with the standard's Huffman tables inserted for those that its scan names but the file does not define.
 
-    libjpeg-turbo, and so Pillow, decodes a sequential file without tables with the standard's.
+    libjpeg-turbo, and so Pillow, uses the standard's tables for a sequential file that has none.
     """
     scan = header.scan
     needed = {*scan.dc_tables, *(16 + number for number in scan.ac_tables)}

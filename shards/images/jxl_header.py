@@ -51,7 +51,7 @@ class _Bits:
         return value
 
     def number(self, choices: tuple[tuple[int, int], ...]) -> int:
-        """Reads a number. Two bits select (number of bits, offset) in ``choices``; the sum of the two is the value."""
+        """Reads a number. Two bits select an entry of ``choices``: how many bits to read, and the offset to add."""
         count, offset = choices[self.take(2)]
         return self.take(count) + offset
 

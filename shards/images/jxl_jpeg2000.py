@@ -123,7 +123,7 @@ def _jxl_class() -> type[ImageFile.ImageFile]:
 def _decoded(decode: Callable[[], None]) -> None:
     """Runs ``decode``, and raises ``ValueError`` for a panic of the plugin, which is written in Rust.
 
-    A panic is a ``BaseException``, but no ``Exception``.
+    A panic is a ``BaseException`` but not an ``Exception``.
     """
     try:
         decode()

@@ -21,8 +21,8 @@ __all__ = ["filter_weights", "resample_columns", "resample_rows", "resampled"]
 
 Pixels = npt.NDArray[np.uint8]
 Weights = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Weights of a pass to ``target`` pixels: (target, 2) first source pixel and number of source pixels, and (target,
-most) weights in fixed point."""
+"""Weights of a pass to ``target`` pixels: (target, 2) first source pixel and number of source pixels of each; (target,
+K) their weights in fixed point, where K is at least the largest of these numbers."""
 
 _PRECISION_BITS = 22
 _HALF = 1 << (_PRECISION_BITS - 1)

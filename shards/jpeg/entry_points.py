@@ -77,7 +77,7 @@ NOT_INDEXABLE_REASONS = (
     "bad Huffman table",
     "no room in DC table",  # no free codes for the categories that re-coded DC values need
     "DC out of range",  # values beyond what 8-bit samples need
-    "corrupt scan",  # cut off, an invalid code, or restart markers out of turn
+    "corrupt scan",  # cut off, an invalid code, or restart markers out of order
     "too large",  # above 200 megapixels, or offsets beyond the format's
 )
 KERNEL_REASONS = {

@@ -135,7 +135,7 @@ class _Cache(FunctionCache):
             return super().load_overload(sig, target_context)
         except MemoryError:
             raise
-        except Exception as error:  # unpickling a damaged file raises anything
+        except Exception as error:  # unpickling a damaged file may raise anything
             self._say(error)
             try:
                 self.flush()

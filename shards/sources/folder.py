@@ -88,7 +88,7 @@ def read_folder(
 
 
 def _skip(found: _Found, rules: SourceRules) -> list[str]:
-    """Removes everything in folders that the user excluded from ``found``. Returns a note on the images there."""
+    """Removes from ``found`` everything in folders that the user excluded. Returns a note on the images there."""
     if not rules.words.skipped:
         return []
 

@@ -169,7 +169,10 @@ def _said(texts: Mapping[str, str], words: Words) -> dict[str, int]:
 
 
 def _require_said(read: Sequence[_Column], clear: Sequence[_Column], where: Callable[[int], str]) -> None:
-    """Raises ``InputError`` if a number means the opposite of what the user said, unless another column was meant."""
+    """Raises ``InputError`` if a number means the opposite of what the user said of it.
+
+    Not if the user may have meant the number in another column.
+    """
     contested = next((column for column in clear if column.contested), None)
     if contested is None or any(column.by == "--label" for column in clear):
         return

@@ -30,7 +30,7 @@ _EXTRAS = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "hu
 
 
 class RemoteUnavailable(InputError):
-    """The store failed to deliver a file for good. The message names the file and the number of attempts."""
+    """The store did not deliver a file, and retries failed or cannot help. The message names the file and the cause."""
 
 
 def as_url(location: str | Path) -> str | None:

@@ -42,7 +42,7 @@ class Spliced:
     bytes without meaning follow the last one, because libjpeg-turbo is faster with a buffer that reaches this far
     beyond the end of an image."""
     offsets: np.ndarray
-    """(n + 1,) int64."""
+    """(n + 1,) int64: where the JPEG of each window begins in ``data``, and the end of the last."""
     origin: np.ndarray
     """(n, 2) int32: row and column of the window's first pixel in the decoded small JPEG."""
     size: np.ndarray

@@ -88,7 +88,7 @@ class FoundArchives:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the user."""
+        """Sentences for the user on archives that were skipped, and on the ends of tars."""
         notes = list(self.ends)
         if self.unpacked:
             count, first = counted(len(self.unpacked), "archive"), self.unpacked[0]
